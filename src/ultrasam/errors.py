@@ -1,0 +1,29 @@
+"""The one family of errors that UltraSam raises for what a user can put right.
+
+Each message is one sentence that says what is wrong, where, and what to do. The command line prints
+it as it is; a programmer gets the chain of causes behind it.
+"""
+
+
+class UltraSamError(Exception):
+    """Base of all errors that a user can put right."""
+
+
+class ScanError(UltraSamError):
+    """A file that cannot be read as a scan, or pixels that cannot be one."""
+
+
+class PromptError(UltraSamError):
+    """A prompt that is malformed or lies outside the scan."""
+
+
+class CheckpointError(UltraSamError):
+    """A file of weights that cannot be found, read, trusted or matched to the model."""
+
+
+class RecipeError(UltraSamError):
+    """A recipe with an unknown key, a wrong type or an impossible value."""
+
+
+class DataError(UltraSamError):
+    """Training or evaluation data that is missing or contradicts itself."""

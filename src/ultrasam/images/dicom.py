@@ -1,0 +1,111 @@
+"""DICOM through pydicom and its pixel plug-ins, one frame at a time."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+
+from ultrasam.errors import ScanError
+from ultrasam.images.scan import Frame, Scan, check_size, to_uint8
+
+_CENTIMETRES = 3  # PS3.3 C.8.5.5.1.15, units of ultrasound regions
+_TISSUE = 1  # PS3.3 C.8.5.5.1.1, region spatial format: 2D
+
+
+def read_dicom(file: Path) -> Scan:
+    """Open a single- or multi-frame DICOM image.
+
+    Modality and VOI transforms are applied, MONOCHROME1 is inverted, YBR and palettes become RGB.
+
+    Raises:
+        ScanError: not DICOM, no pixels in it, damaged, or of a compression that cannot be decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(file, force=True, stop_before_pixels=True)
+            frames = int(header.get("NumberOfFrames", 1) or 1)
+            height, width = int(header.get("Rows", 0) or 0), int(header.get("Columns", 0) or 0)
+            kind = str(header.get("PhotometricInterpretation", ""))
+            spacing = _spacing(header)
+            subject = str(header.get("PatientID", "")) or None
+            frame_time = float(header.get("FrameTime", 0) or 0) or None
+    except Exception as error:
+        raise ScanError(f"{file} is not DICOM, or damaged: {_reason(error)}.") from error
+    if not kind or not height:
+        what = str(header.get("SOPClassUID", "")) or "unknown kind"
+        name = getattr(getattr(header, "SOPClassUID", None), "name", what)
+        raise ScanError(f"{file} holds no image (it is DICOM, {name}); give an image object.")
+    check_size(file, height, width, frames)
+    first = _read(file, header, kind, 0)
+
+    def read(index: int) -> Frame:
+        return first if index == 0 else _read(file, header, kind, index)
+
+    return Scan(
+        frames, height, width, first.ndim == 3, read, spacing, file, subject, frame_time
+    )
+
+
+def _read(file: Path, header: pydicom.Dataset, kind: str, index: int) -> Frame:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = pixel_array(file, index=index, raw=False)
+            return _to_frame(pixels, header, kind)
+    except Exception as error:
+        where = f"frame {index} of {file}" if index else str(file)
+        raise ScanError(
+            f"The pixels of {where} cannot be decoded: {_reason(error)}; copy it again or export it "
+            "with another transfer syntax."
+        ) from error
+
+
+def _to_frame(pixels: npt.NDArray[Any], header: pydicom.Dataset, kind: str) -> Frame:
+    if kind == "PALETTE COLOR":
+        return to_uint8(apply_color_lut(pixels, header))
+    if pixels.ndim == 3:
+        return to_uint8(pixels)
+    values = apply_modality_lut(pixels, header)
+    windowed = "WindowCenter" in header or "VOILUTSequence" in header
+    if windowed:
+        # A window's output spans the stored bits (PS3.3 C.11.2.1.2).
+        stored = int(header.get("BitsStored", 8))
+        values = apply_voi_lut(values, header).astype(np.float64)
+        signed = int(header.get("PixelRepresentation", 0)) == 1
+        low = -(2.0 ** (stored - 1)) if signed else 0.0
+        top = 2.0**stored - 1
+        if "RescaleSlope" in header:
+            slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
+            low, top = low * slope + intercept, top * slope
+        grey = np.clip((values - low) * (255 / top) + 0.5, 0, 255).astype(np.uint8)
+    else:
+        grey = to_uint8(values)
+    return np.asarray(255 - grey if kind == "MONOCHROME1" else grey, dtype=np.uint8)
+
+
+def _spacing(header: pydicom.Dataset) -> tuple[float, float] | None:
+    """(row, column) mm per pixel: of the first tissue region of an ultrasound image, else of the image."""
+    for region in header.get("SequenceOfUltrasoundRegions", None) or []:
+        units = {region.get(f"PhysicalUnits{axis}Direction") for axis in "XY"}
+        if units == {_CENTIMETRES} and region.get("RegionSpatialFormat") == _TISSUE:
+            row = abs(float(region.PhysicalDeltaY)) * 10
+            column = abs(float(region.PhysicalDeltaX)) * 10
+            if row > 0 and column > 0:
+                return row, column
+    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        pair = header.get(name)
+        if pair and len(pair) == 2 and float(pair[0]) > 0 and float(pair[1]) > 0:
+            return float(pair[0]), float(pair[1])
+    return None
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text[:160] + " …") if len(text) > 160 else text

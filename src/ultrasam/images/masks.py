@@ -1,0 +1,74 @@
+"""Masks as arrays, run lengths and components, on top of pycocotools and OpenCV.
+
+A mask is [H, W] bool. Boxes are x0, y0, x1, y1 in pixels, where x1 and y1 are the far edges of the
+last pixels, so that a box's area is (x1 - x0) × (y1 - y0).
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+BoolMask = npt.NDArray[np.bool_]
+
+
+class RLE(TypedDict):
+    """COCO's compressed run lengths, JSON-ready."""
+
+    size: list[int]
+    counts: str
+
+
+def encode_rle(mask: BoolMask) -> RLE:
+    """[H, W] bool to COCO's compressed run lengths."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
+
+
+def decode_rle(rle: RLE) -> BoolMask:
+    """COCO's compressed run lengths to [H, W] bool."""
+    binary = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
+    return np.asarray(coco_mask.decode(binary), dtype=bool)
+
+
+def box_of(mask: BoolMask) -> npt.NDArray[np.float64]:
+    """The tight box [4] of a mask; all zeros for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return np.zeros(4)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+
+
+def components(mask: BoolMask, *, least: int = 1) -> list[BoolMask]:
+    """The 8-connected components of at least ``least`` pixels, largest first."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    areas = [(int(stats[i, cv2.CC_STAT_AREA]), i) for i in range(1, count)]
+    return [labels == i for area, i in sorted(areas, reverse=True) if area >= least]
+
+
+def centre_of_mass(mask: BoolMask) -> npt.NDArray[np.float64]:
+    """(x, y) of the centre of mass [2]; it may lie outside a concave mask."""
+    ys, xs = np.nonzero(mask)
+    return np.array([xs.mean() + 0.5, ys.mean() + 0.5])
+
+
+def deepest_point(mask: BoolMask) -> npt.NDArray[np.float64]:
+    """(x, y) of the pixel's centre [2] that is farthest from the mask's border."""
+    depth = cv2.distanceTransform(
+        np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return np.array([x - 0.5, y - 0.5])
+
+
+def ellipse_in(box: npt.ArrayLike, shape: tuple[int, int]) -> BoolMask:
+    """The largest ellipse in a box, as a mask of ``shape``."""
+    x0, y0, x1, y1 = (float(v) for v in np.asarray(box))
+    y, x = np.ogrid[0 : shape[0], 0 : shape[1]]
+    u = (x + 0.5 - (x0 + x1) / 2) / max((x1 - x0) / 2, 1e-6)
+    v = (y + 0.5 - (y0 + y1) / 2) / max((y1 - y0) / 2, 1e-6)
+    return np.asarray(u * u + v * v <= 1)

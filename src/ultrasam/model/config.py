@@ -1,0 +1,163 @@
+"""ModelConfig: every size of the network, and the four named ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ultrasam.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Sizes and switches of a Segment-Anything network (Kirillov et al. 2023, appendix A).
+
+    The first group holds what Meta's SAM fixes for ViT-B at 1024 px. The second group is where a
+    small model departs from it; with its defaults the network is SAM's to the last tensor.
+
+    Attributes:
+        name: what the configuration is called in model cards and reports.
+        image_size: side of the square canvas in model pixels.
+        patch_size: model pixels per token; the embedding is ``image_size // patch_size`` tokens square.
+        width, depth, heads, mlp_width: of the image encoder.
+        window: side of the attention windows in tokens; 0 makes every block global.
+        global_blocks: blocks with global attention where ``window`` is not 0.
+        decoder_width: channels of the image embedding and of the mask decoder.
+        decoder_heads, decoder_mlp_width: of the two two-way layers.
+        upscale_channels: channels after the first and second of the ×2 up-scalings.
+        mask_prompt_channels: channels of the two stride-2 convolutions over a mask prompt.
+        pixel_mean, pixel_std: per RGB channel on 0-255.
+        relative_positions: decomposed relative positions in every encoder block.
+        stem: ``patch`` is one strided convolution; ``conv`` four 3 × 3 convolutions of stride 2,
+            which learn edges from far fewer images (Xiao et al. 2021, "Early convolutions help
+            transformers see better").
+        fine_features: add the conv stem's stride-4 and stride-8 features, and the prompt maps, to the
+            decoder's up-scaling (as SAM 2 does with its encoder's, Ravi et al. 2024).
+        drawn_prompts: draw boxes and clicks as two further channels beside the mask prompt's one, so
+            that the decoder sees where a prompt is without having to learn it from tokens.
+        zoom: side of the second view that a predictor takes of an object, as a multiple of the
+            object's longer side; 0 for none. A second view costs one more run of the image encoder,
+            which only a small model can afford at each prompt.
+    """
+
+    name: str = "base"
+    image_size: int = 1024
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    window: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    decoder_width: int = 256
+    decoder_heads: int = 8
+    decoder_mlp_width: int = 2048
+    upscale_channels: tuple[int, int] = (64, 32)
+    mask_prompt_channels: tuple[int, int] = (4, 16)
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    relative_positions: bool = True
+    stem: Literal["patch", "conv"] = "patch"
+    fine_features: bool = False
+    drawn_prompts: bool = False
+    zoom: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise CheckpointError(
+                f"Configuration '{self.name}': image_size {self.image_size} is not a multiple of "
+                f"patch_size {self.patch_size}; change one of them."
+            )
+        if self.width % self.heads or self.decoder_width % (2 * self.decoder_heads):
+            raise CheckpointError(
+                f"Configuration '{self.name}': widths {self.width} and {self.decoder_width} must be "
+                f"multiples of heads {self.heads} and of 2 × decoder_heads {self.decoder_heads}."
+            )
+        if self.fine_features and self.stem != "conv":
+            raise CheckpointError(
+                f"Configuration '{self.name}': fine_features need the conv stem; set stem to 'conv'."
+            )
+
+    @property
+    def grid(self) -> int:
+        """Side of the image embedding in tokens."""
+        return self.image_size // self.patch_size
+
+    @property
+    def mask_size(self) -> int:
+        """Side of low-res logits and of mask prompts."""
+        return 4 * self.grid
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            CheckpointError: not JSON, a key that this version does not know, or a value that no
+                configuration can have.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise CheckpointError(
+                "The model's configuration is not valid JSON; save the model again."
+            ) from error
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or set(values) - known:
+            extra = sorted(set(values) - known) if isinstance(values, dict) else text[:40]
+            raise CheckpointError(
+                f"The model's configuration has unknown keys {extra}; it may come from a newer "
+                "UltraSam: update the package."
+            )
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        try:
+            return cls(**{**values, **lists})
+        except (TypeError, ZeroDivisionError) as error:
+            raise CheckpointError(f"The model's configuration is malformed: {error}.") from error
+
+
+CONFIGS: dict[str, ModelConfig] = {
+    "nano": ModelConfig(
+        name="nano",
+        image_size=256,
+        width=192,
+        depth=8,
+        heads=3,
+        mlp_width=768,
+        window=0,
+        global_blocks=(),
+        decoder_width=128,
+        decoder_heads=4,
+        decoder_mlp_width=512,
+        upscale_channels=(32, 16),
+        mask_prompt_channels=(16, 64),
+        relative_positions=False,
+        stem="conv",
+        fine_features=True,
+        drawn_prompts=True,
+        zoom=1.5,
+    ),
+    "base": ModelConfig(),
+    "large": ModelConfig(
+        name="large",
+        width=1024,
+        depth=24,
+        heads=16,
+        mlp_width=4096,
+        global_blocks=(5, 11, 17, 23),
+    ),
+    "huge": ModelConfig(
+        name="huge",
+        width=1280,
+        depth=32,
+        heads=16,
+        mlp_width=5120,
+        global_blocks=(7, 15, 23, 31),
+    ),
+}

@@ -1,0 +1,148 @@
+"""The image encoder: a plain ViT with windowed and global attention, and a neck (SAM, appendix A).
+
+Tokens stay channels-last, [B, H, W, C], from the patch embedding to the neck.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultrasam.model.attention import attend_with_positions
+from ultrasam.model.config import ModelConfig
+from ultrasam.model.layers import LayerNorm2d, MLPBlock
+
+
+class ImageEncoder(nn.Module):
+    """Normalised RGB pixels to an image embedding.
+
+    ``forward(pixels)`` takes [B, 3, S, S] (S = ``config.image_size``) and returns the embedding
+    [B, decoder_width, S / patch, S / patch] and, with ``config.fine_features``, the stem's features
+    at stride 4 and 8 (otherwise an empty tuple).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        stem = ConvStem if config.stem == "conv" else PatchEmbed
+        self.fine_features = config.fine_features
+        self.patch_embed = stem(config)
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.grid, config.grid, config.width))
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.blocks = nn.ModuleList(
+            Block(
+                config, window=0 if index in config.global_blocks else config.window
+            )
+            for index in range(config.depth)
+        )
+        out = config.decoder_width
+        self.neck = nn.Sequential(
+            nn.Conv2d(config.width, out, 1, bias=False),
+            LayerNorm2d(out),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            LayerNorm2d(out),
+        )
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x, fine = self.patch_embed(pixels)
+        x = x + self.pos_embed  # [B, H, W, C]
+        for block in self.blocks:
+            x = block(x)
+        embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))  # [B, decoder_width, H, W]
+        return embedding, fine if self.fine_features else ()
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches through one linear map."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, config.width, config.patch_size, config.patch_size)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.proj(pixels).permute(0, 2, 3, 1), ()  # [B, H, W, C]
+
+
+class ConvStem(nn.Module):
+    """Four 3 × 3 convolutions of stride 2; also gives the features at stride 4 and 8."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.patch_size != 16:
+            raise ValueError("the conv stem has a stride of 16")
+        widths = [3, *(config.width // divisor for divisor in (8, 4, 2)), config.width]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1)
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(LayerNorm2d(width) for width in widths[2:4])
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = pixels.contiguous(memory_format=torch.channels_last)
+        x = F.gelu(self.convs[0](x))
+        stride4 = F.gelu(self.norms[0](self.convs[1](x)))
+        stride8 = F.gelu(self.norms[1](self.convs[2](stride4)))
+        return self.convs[3](stride8).permute(0, 2, 3, 1), (stride4, stride8)
+
+
+class Block(nn.Module):
+    """Attention (global, or in windows of ``window`` tokens), then an MLP, each with a residual."""
+
+    def __init__(self, config: ModelConfig, *, window: int) -> None:
+        super().__init__()
+        size = window or config.grid
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+        self.attn = Attention(config, size=size)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.mlp = MLPBlock(config.width, config.mlp_width, activation=nn.GELU)
+        self.window = window
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x), window=self.window)
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over a grid of tokens [B, H, W, C], whole or in windows."""
+
+    def __init__(self, config: ModelConfig, *, size: int) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.proj = nn.Linear(config.width, config.width)
+        self.relative_positions = config.relative_positions
+        if config.relative_positions:
+            channels = config.width // config.heads
+            self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, channels))
+            self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, channels))
+
+    def forward(self, x: Tensor, *, window: int) -> Tensor:
+        batch, height, width, channels = x.shape
+        if not window:
+            out = self._attend(self.qkv(x))
+            return self.proj(out)  # type: ignore[no-any-return]
+        # SAM pads the normalised tokens with zeros before the projection, so a padded token's query,
+        # key and value are the bias alone: pad after the product, spare a fifth of it, add the bias.
+        qkv = F.linear(x, self.qkv.weight)
+        below, beside = -height % window, -width % window
+        qkv = F.pad(qkv, (0, 0, 0, beside, 0, below)) + self.qkv.bias
+        rows, columns = (height + below) // window, (width + beside) // window
+        qkv = qkv.view(batch, rows, window, columns, window, 3 * channels)
+        qkv = qkv.transpose(2, 3).reshape(-1, window, window, 3 * channels)
+        out = self._attend(qkv).view(batch, rows, columns, window, window, channels)
+        out = out.transpose(2, 3).reshape(batch, height + below, width + beside, channels)
+        return self.proj(out[:, :height, :width])  # type: ignore[no-any-return]
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        """[B, H, W, 3 C] to [B, H, W, C]."""
+        batch, height, width, channels = qkv.shape
+        qkv = qkv.view(batch, height * width, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, N, C / heads]
+        if self.relative_positions:
+            out = attend_with_positions(
+                q, k, v, self.rel_pos_h, self.rel_pos_w, grid=(height, width)
+            )
+        else:
+            out = F.scaled_dot_product_attention(q, k, v)
+        return out.transpose(1, 2).reshape(batch, height, width, channels // 3)

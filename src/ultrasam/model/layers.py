@@ -1,0 +1,56 @@
+"""Small layers that the three parts of the network share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of [B, C, H, W]."""
+
+    def __init__(self, channels: int, *, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.channels_last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def channels_last(self, x: Tensor) -> Tensor:
+        """The same over the last dimension of [..., C]."""
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
+
+
+class MLPBlock(nn.Module):
+    """Two linear layers with an activation between them, as in every transformer block."""
+
+    def __init__(self, width: int, hidden: int, *, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(width, hidden)
+        self.lin2 = nn.Linear(hidden, width)
+        self.act = activation()
+        self.drop = nn.Dropout(0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.lin2(self.drop(self.act(self.lin1(x))))
+        return out
+
+
+class MLP(nn.Module):
+    """``layers`` linear layers with ReLU between them: hypernetworks and the IoU head."""
+
+    def __init__(self, width: int, hidden: int, out: int, *, layers: int) -> None:
+        super().__init__()
+        widths = [width, *[hidden] * (layers - 1), out]
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        out: Tensor = self.layers[-1](x)
+        return out

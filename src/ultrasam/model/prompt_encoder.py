@@ -1,0 +1,209 @@
+"""The prompt encoder: points, boxes and masks to tokens and a dense embedding (SAM, appendix A).
+
+Prompts of a batch are flat: N prompts in all, each with the same number of point slots; slots that a
+prompt does not use hold ``ABSENT`` and change nothing, to the last bit of attention's softmax.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultrasam.model.config import ModelConfig
+from ultrasam.model.layers import LayerNorm2d
+
+ABSENT = -2  # a slot to be ignored
+PADDING = -1  # SAM's not-a-point token: takes part in attention, has no position
+BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTensors:
+    """N prompts in model pixels.
+
+    Attributes:
+        coords: [N, K, 2] float, (x, y) in model pixels, origin at the canvas's top-left corner. Meta's
+            code takes pixel indices and adds 0.5: ``coords`` is that sum.
+        labels: [N, K] long: 0 background, 1 foreground, 2 and 3 a box's top-left and bottom-right
+            corner, -1 not a point, -2 an unused slot.
+        masks: [N, 1, mask_size, mask_size] logits, or None where no prompt has a mask.
+        has_mask: [N] bool, which prompts have one; None for all (with ``masks``).
+    """
+
+    coords: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+    has_mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.coords.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> PromptTensors:
+        return PromptTensors(
+            self.coords[index],
+            self.labels[index],
+            None if self.masks is None else self.masks[index],
+            None if self.has_mask is None else self.has_mask[index],
+        )
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> PromptTensors:
+        return replace(
+            self,
+            coords=self.coords.to(device, dtype),
+            labels=self.labels.to(device),
+            masks=None if self.masks is None else self.masks.to(device, dtype),
+            has_mask=None if self.has_mask is None else self.has_mask.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompts:
+    """What the mask decoder takes of N prompts.
+
+    Attributes:
+        tokens: [N, T, C] sparse embeddings.
+        absent: [N, T] bool, tokens to ignore; None where there are none.
+        dense: [N, C, H, W], or [1, C, 1, 1] where no prompt has a mask.
+        maps: [N, 3, mask_size, mask_size] of a model with drawn prompts, else None.
+    """
+
+    tokens: Tensor
+    absent: Tensor | None
+    dense: Tensor
+    maps: Tensor | None
+
+
+class PositionEmbeddingRandom(nn.Module):
+    """Random Fourier features of positions in the unit square (Tancik et al. 2020)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
+        self.positional_encoding_gaussian_matrix: Tensor
+
+    def forward(self, coords: Tensor) -> Tensor:
+        """[..., 2] in [0, 1] to [..., 2 * features]."""
+        # Angles reach hundreds of radians, where bfloat16 has lost the position.
+        matrix = self.positional_encoding_gaussian_matrix.float()
+        with torch.autocast(coords.device.type, enabled=False):
+            angles = 2 * math.pi * ((2 * coords.float() - 1) @ matrix)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class PromptEncoder(nn.Module):
+    """``forward(prompts: PromptTensors) -> EncodedPrompts``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.decoder_width
+        self.config = config
+        self.pe_layer = PositionEmbeddingRandom(width // 2)
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, width)
+        self.no_mask_embed = nn.Embedding(1, width)
+        first, second = config.mask_prompt_channels
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(3 if config.drawn_prompts else 1, first, 2, stride=2),
+            LayerNorm2d(first),
+            nn.GELU(),
+            nn.Conv2d(first, second, 2, stride=2),
+            LayerNorm2d(second),
+            nn.GELU(),
+            nn.Conv2d(second, width, 1),
+        )
+
+    def forward(self, prompts: PromptTensors) -> EncodedPrompts:
+        tokens, absent = self._sparse(prompts.coords, prompts.labels)
+        if self.config.drawn_prompts:
+            maps = self._draw(prompts).to(tokens.dtype)
+            return EncodedPrompts(tokens, absent, self.mask_downscaling(maps), maps)
+        dense = self.no_mask_embed.weight.view(1, -1, 1, 1)
+        if prompts.masks is not None:
+            embedded = self.mask_downscaling(prompts.masks)
+            if prompts.has_mask is None:
+                dense = embedded
+            else:
+                dense = torch.where(prompts.has_mask.view(-1, 1, 1, 1), embedded, dense)
+        return EncodedPrompts(tokens, absent, dense, None)
+
+    def dense_positions(self) -> Tensor:
+        """Positions of the embedding's tokens, [H * W, C]."""
+        grid = self.config.grid
+        matrix = self.pe_layer.positional_encoding_gaussian_matrix
+        axis = (torch.arange(grid, device=matrix.device, dtype=torch.float32) + 0.5) / grid
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        positions: Tensor = self.pe_layer(torch.stack([x, y], dim=-1)).view(grid * grid, -1)
+        return positions.to(self.no_mask_embed.weight.dtype)
+
+    def _sparse(self, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        table = torch.cat(
+            [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
+        )  # rows: not a point, background, foreground, top-left, bottom-right
+        positions = self.pe_layer(coords / self.config.image_size)
+        positions = positions * (labels >= 0).unsqueeze(-1)
+        tokens = table[labels.clamp(min=-1) + 1] + positions.to(table.dtype)  # [N, K, C]
+        absent = labels == ABSENT
+        return tokens, absent if bool(absent.any()) else None
+
+    def _draw(self, prompts: PromptTensors) -> Tensor:
+        """Mask logits, boxes and clicks as three images [N, 3, mask_size, mask_size].
+
+        - Mask logits are scaled to ± 2 and 0 where there is none.
+        - A box is the smooth bump whose zero level is the largest ellipse in it: the best guess at an
+          object of which nothing but the box is known. -1 without a box.
+        - Clicks are Gaussians of 3 % of the canvas, + 1 foreground, - 1 background.
+        """
+        size, canvas = self.config.mask_size, self.config.image_size
+        coords, labels = prompts.coords.float(), prompts.labels
+        axis = (torch.arange(size, device=coords.device, dtype=torch.float32) + 0.5) * (canvas / size)
+
+        if prompts.masks is None:
+            mask = coords.new_zeros(len(prompts), size, size)
+        else:
+            mask = prompts.masks[:, 0].float().clamp(-8, 8) / 4
+            if prompts.has_mask is not None:
+                mask = mask * prompts.has_mask.view(-1, 1, 1)
+
+        low = _corner(coords, labels == TOP_LEFT)  # [N, 2]
+        high = _corner(coords, labels == BOTTOM_RIGHT)
+        has_box = (labels == TOP_LEFT).any(dim=1).view(-1, 1, 1)
+        centre, radius = (low + high) / 2, ((high - low) / 2).clamp(min=1.0)
+        u = (axis - centre[:, :1]) / radius[:, :1]  # [N, size]
+        v = (axis - centre[:, 1:]) / radius[:, 1:]
+        bump = 1 - (u.square()[:, None, :] + v.square()[:, :, None])
+        box = torch.where(has_box, bump.clamp(-1, 1), bump.new_tensor(-1.0))
+
+        spread = 2 * (0.03 * canvas) ** 2
+        gx = torch.exp(-((axis - coords[..., :1]).square()) / spread)  # [N, K, size]
+        gy = torch.exp(-((axis - coords[..., 1:]).square()) / spread)
+        sign = (labels == FOREGROUND).float() - (labels == BACKGROUND).float()
+        clicks = torch.einsum("nky,nkx->nyx", gy * sign.unsqueeze(-1), gx).clamp(-1, 1)
+        return torch.stack([mask, box, clicks], dim=1)
+
+
+def _corner(coords: Tensor, chosen: Tensor) -> Tensor:
+    """The coordinates [N, 2] of the one chosen slot of each prompt, 0 where none is."""
+    return (coords * chosen.unsqueeze(-1)).sum(dim=1)
+
+
+def pad_prompts(prompts: list[PromptTensors]) -> PromptTensors:
+    """Prompts with different numbers of slots as one batch, the slots that are missing ``ABSENT``."""
+    slots = max(p.coords.shape[1] for p in prompts)
+    coords = [F.pad(p.coords, (0, 0, 0, slots - p.coords.shape[1])) for p in prompts]
+    labels = [F.pad(p.labels, (0, slots - p.labels.shape[1]), value=ABSENT) for p in prompts]
+    given = [p.masks for p in prompts if p.masks is not None]
+    if not given:
+        return PromptTensors(torch.cat(coords), torch.cat(labels))
+    like = given[0]
+    masks = [like.new_zeros(len(p), *like.shape[1:]) if p.masks is None else p.masks for p in prompts]
+    has_mask = [
+        torch.full((len(p),), p.masks is not None, device=like.device)
+        if p.has_mask is None
+        else p.has_mask
+        for p in prompts
+    ]
+    return PromptTensors(torch.cat(coords), torch.cat(labels), torch.cat(masks), torch.cat(has_mask))

@@ -1,0 +1,125 @@
+"""UltraSam: the three parts as one module, and the way in and out of files for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.hub import HubMixin
+from ultrasam.model.image_encoder import ImageEncoder
+from ultrasam.model.mask_decoder import MaskDecoder
+from ultrasam.model.prompt_encoder import PromptEncoder, PromptTensors
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEmbedding:
+    """What the encoder keeps of B images.
+
+    Attributes:
+        embedding: [B, C, H, W].
+        fine: addends of the decoder's up-scaling, of a model with fine features; else empty.
+    """
+
+    embedding: Tensor
+    fine: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return self.embedding.shape[0]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ImageEmbedding:
+        return ImageEmbedding(
+            self.embedding.to(device, dtype), tuple(f.to(device, dtype) for f in self.fine)
+        )
+
+
+class UltraSam(nn.Module, HubMixin):
+    """A Segment-Anything network (Kirillov et al. 2023; UltraSam, arXiv 2411.16222).
+
+    Parameter names are Meta's, so that ``state_dict`` is the lingua franca between checkpoints.
+
+    Example:
+        >>> model = UltraSam(CONFIGS["nano"]).eval()
+        >>> model.config.image_size
+        256
+    """
+
+    def __init__(self, config: ModelConfig = CONFIGS["base"]) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.register_buffer(
+            "pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False
+        )
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, h, w] on 0-255, h and w up to the canvas, to normalised and zero-padded
+        [B, 3, S, S]."""
+        pixels = (pixels.float() - self.pixel_mean.float()) / self.pixel_std.float()
+        size = self.config.image_size
+        return F.pad(pixels, (0, size - pixels.shape[-1], 0, size - pixels.shape[-2]))
+
+    def encode(self, pixels: Tensor) -> ImageEmbedding:
+        """Normalised pixels [B, 3, S, S] to their embedding."""
+        weight = self.image_encoder.pos_embed
+        embedding, stem = self.image_encoder(pixels.to(weight.dtype))
+        return ImageEmbedding(embedding, self.mask_decoder.refine_stem(stem))
+
+    def decode(
+        self,
+        image: ImageEmbedding,
+        prompts: PromptTensors,
+        *,
+        image_index: Tensor | None = None,
+        masks: slice = slice(0, 1),
+    ) -> tuple[Tensor, Tensor]:
+        """N prompts over B embedded images, any number of prompts to each.
+
+        Args:
+            image: B embedded images.
+            prompts: N prompts in model pixels.
+            image_index: [N] long, the image of each prompt; None where B is 1.
+            masks: ``slice(0, 1)`` the single mask, ``slice(1, 4)`` the three of an ambiguous prompt.
+
+        Returns:
+            Low-res logits [N, M, 4 H, 4 W] and predicted IoU [N, M].
+        """
+        if image_index is None:
+            if len(image) != 1:
+                raise ValueError("image_index is needed with more than one image")
+            image_index = torch.zeros(len(prompts), dtype=torch.long, device=self.device)
+        encoded = self.prompt_encoder(prompts)
+        logits, iou = self.mask_decoder(
+            image.embedding,
+            self.prompt_encoder.dense_positions(),
+            encoded,
+            image_index=image_index,
+            fine=image.fine,
+            masks=masks,
+        )
+        return logits, iou
+
+    def forward(
+        self,
+        pixels: Tensor,
+        prompts: PromptTensors,
+        *,
+        image_index: Tensor | None = None,
+        masks: slice = slice(0, 1),
+    ) -> tuple[Tensor, Tensor]:
+        """``encode`` and ``decode`` in one call, on normalised pixels."""
+        return self.decode(self.encode(pixels), prompts, image_index=image_index, masks=masks)

@@ -1,0 +1,179 @@
+"""Recipe: everything that an experiment is, as a checked YAML file.
+
+Overrides from the command line are ``key.sub=value``, the value read as YAML. A recipe is saved in
+full beside every checkpoint that it makes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ultrasam.errors import RecipeError
+from ultrasam.model.config import CONFIGS
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSource(_Section):
+    """One data set in its raw layout, and the weight with which its images are drawn."""
+
+    dataset: str
+    path: Path
+    weight: float = Field(1.0, ge=0)
+
+
+class Phantoms(_Section):
+    """Simulated images: how many different ones, and the weight with which they are drawn."""
+
+    count: int = Field(0, ge=0)
+    weight: float = Field(1.0, ge=0)
+
+
+class Data(_Section):
+    sources: tuple[DataSource, ...] = ()
+    phantoms: Phantoms = Phantoms()
+
+
+class Views(_Section):
+    """See `ultrasam.data.loader.ViewStyle`."""
+
+    zoomed: float = Field(0.0, ge=0, le=1)
+    zoom: tuple[float, float] = (1.2, 2.6)
+    flip: float = Field(0.5, ge=0, le=1)
+    rotation: float = Field(0.0, ge=0, le=180)
+    stretch: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(0.0, ge=0)
+    degradation: float = Field(0.0, ge=0, le=1)
+
+
+class Prompts(_Section):
+    """See `ultrasam.data.loader.PromptStyle` and `ultrasam.training.interaction.LoopStyle`."""
+
+    box: float = Field(0.5, ge=0, le=1)
+    jitters: tuple[float, ...] = (0.05,)
+    jitter_weights: tuple[float, ...] = (1.0,)
+    central_clicks: float = Field(0.0, ge=0, le=1)
+    per_image: int = Field(20, ge=1)
+    rounds: int = Field(2, ge=1)
+    corrective: float = Field(0.0, ge=0, le=1)
+    feedback_gradient: bool = True
+
+
+class Losses(_Section):
+    focal: float = 20.0
+    dice: float = 1.0
+    iou: float = 1.0
+
+
+class Optimiser(_Section):
+    """AdamW: warm-up, then constant, then linearly to zero over the last ``decay_share`` of the steps."""
+
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    clip: float = Field(0.1, gt=0)
+    warmup_steps: int = Field(500, ge=0)
+    decay_share: float = Field(0.3, ge=0, le=1)
+
+
+class Trainer(_Section):
+    max_steps: int = Field(ge=1)
+    batch: int = Field(8, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    workers: int = Field(2, ge=0)
+    ema: float = Field(0.0, ge=0, lt=1)
+    ema_start: int = Field(0, ge=0)
+    log_every: int = Field(20, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    logger: Literal["csv", "tensorboard"] = "csv"
+
+
+class Recipe(_Section):
+    name: str
+    model: str = "base"
+    init: str | None = None
+    seed: int = Field(0, ge=0)
+    output: Path = Path("runs")
+    data: Data
+    views: Views = Views()
+    prompts: Prompts = Prompts()
+    losses: Losses = Losses()
+    optimiser: Optimiser = Optimiser()
+    trainer: Trainer
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, name: str) -> str:
+        if name not in CONFIGS:
+            raise ValueError(f"no model is called '{name}'; there are {', '.join(CONFIGS)}")
+        return name
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        RecipeError: the file is missing or not YAML, a key is unknown, a value has the wrong type, or
+            an override is not ``key.sub=value``.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise RecipeError(f"There is no recipe {path}; the ones shipped are in recipes/.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} is not a YAML file: {_one_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} is not a recipe; a recipe is a YAML file of keys and values.")
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error)}") from error
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe in full, defaults included."""
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+
+def _override(content: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"'{text}' is not key.sub=value.")
+    *parents, last = key.split(".")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The value of '{text}' is not YAML: {_one_line(error)}.") from error
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"'{text}': {parent} holds a value, not keys.")
+    content[last] = parsed
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg']}."
+    section: Any = Recipe
+    for part in first["loc"][:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field else None
+    known = list(getattr(section, "model_fields", {}))
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+    return f"'{where}' is not a key of a recipe; {hint}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

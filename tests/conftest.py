@@ -1,0 +1,65 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.ultrasam import UltraSam
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+TINY = ModelConfig(
+    name="tiny",
+    image_size=128,
+    width=48,
+    depth=3,
+    heads=3,
+    mlp_width=96,
+    window=3,  # 8 tokens a side: windows need padding
+    global_blocks=(1,),
+    decoder_width=64,
+    decoder_heads=4,
+    decoder_mlp_width=80,
+    upscale_channels=(16, 8),
+)
+
+
+def randomised(config: ModelConfig, seed: int = 0) -> UltraSam:
+    """A model none of whose tensors is zero, so that every one of them matters to the output."""
+    torch.manual_seed(seed)
+    model = UltraSam(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "rel_pos" in name or "pos_embed" in name:
+                parameter.normal_(0, 0.05)
+            elif parameter.ndim == 1:
+                parameter.normal_(1, 0.1)
+    return model
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the real images for tests are not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> UltraSam:
+    return randomised(TINY)
+
+
+@pytest.fixture(scope="session")
+def fresh_nano() -> UltraSam:
+    """nano's architecture with random weights."""
+    return randomised(CONFIGS["nano"])
