@@ -100,7 +100,7 @@ def test_the_whole_model_equals_the_peers(
         expected = peer(
             image_embeddings=embeddings[1], multimask_output=multimask, **theirs
         )
-        image = ImageEmbedding(embeddings[1])
+        image = model.keep(ImageEmbedding(embeddings[1]))
         logits, iou = model.decode(image, ours, masks=slice(1, 4) if multimask else slice(0, 1))
     assert (logits - expected.pred_masks[0]).abs().max() <= 1e-4
     assert (iou - expected.iou_scores[0]).abs().max() <= 1e-5

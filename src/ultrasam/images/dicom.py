@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ultrasam.errors import ScanError
 from ultrasam.images.scan import Frame, Scan, check_size, to_uint8
@@ -57,7 +58,7 @@ def _read(file: Path, header: pydicom.Dataset, kind: str, index: int) -> Frame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pixels = pixel_array(file, index=index, raw=False)
+            pixels = pixel_array(_source(file, header), index=index, raw=False)
             return _to_frame(pixels, header, kind)
     except Exception as error:
         where = f"frame {index} of {file}" if index else str(file)
@@ -65,6 +66,17 @@ def _read(file: Path, header: pydicom.Dataset, kind: str, index: int) -> Frame:
             f"The pixels of {where} cannot be decoded: {_reason(error)}; copy it again or export it "
             "with another transfer syntax."
         ) from error
+
+
+def _source(file: Path, header: pydicom.Dataset) -> Path | pydicom.Dataset:
+    """The file itself, of which one frame is read; or, without a file header, all of its data."""
+    if "TransferSyntaxUID" in getattr(header, "file_meta", {}):
+        return file
+    data = pydicom.dcmread(file, force=True)
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    little = ExplicitVRLittleEndian if not data.original_encoding[0] else ImplicitVRLittleEndian
+    data.file_meta.TransferSyntaxUID = little
+    return data
 
 
 def _to_frame(pixels: npt.NDArray[Any], header: pydicom.Dataset, kind: str) -> Frame:

@@ -138,7 +138,8 @@ def to_uint8(array: npt.NDArray[np.generic]) -> Frame:
     """Pixels of any numeric type to 0-255.
 
     8 bits are kept. Wider integers are taken to have the least of 8, 10, 12, 14 and 16 bits (or their
-    own maximum, past that) that holds them, so that frames of one scan stay comparable. Floats within
+    own maximum, past that) that holds them, so that frames of one scan stay comparable; negative ones
+    are mapped from their least to their greatest. Floats within
     0-1 are stretched to 0-255, floats within 0-255 rounded.
 
     Raises:
@@ -155,8 +156,9 @@ def to_uint8(array: npt.NDArray[np.generic]) -> Frame:
         raise ScanError("Some pixels are not finite numbers.")
     low, high = float(values.min()), float(values.max())
     if low < 0:
-        values, high = values - low, high - low
-    if np.issubdtype(array.dtype, np.floating):
+        top = high - low or 1.0
+        values -= low
+    elif np.issubdtype(array.dtype, np.floating):
         top = 1.0 if high <= 1 else max(255.0, high)
     else:
         top = next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if high < 2**bits), high)

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows of queries that one slice of the bias covers on a CPU: 256 queries × 4,096 keys × 12 heads in
-# fp32 are 50 MB, against 800 MB for the whole bias of a global block of ViT-B.
+# Rows of queries whose scores are held at once on a CPU: 256 queries × 4,096 keys × 12 heads in fp32
+# are 50 MB, against 800 MB for a global block of ViT-B as a whole.
 _QUERY_ROWS = 4
+_QUERY_ROWS_BF16 = 2
 
 
 def attend_with_positions(
@@ -21,15 +22,18 @@ def attend_with_positions(
 ) -> Tensor:
     """Softmax attention over a ``grid`` of tokens with decomposed relative positions.
 
-    Two exact forms stand behind this function; both give the same result to rounding:
+    Three exact forms stand behind this function; all give the same result to rounding:
 
-    - *sliced* (CPU): queries go through the fused kernel a few rows of the grid at a time, with the
-      bias of those rows alone. On 2 CPU cores, 12 heads, 4,096 tokens of width 64, the whole bias
-      takes 556 ms and 800 MB, folding takes 1,347 ms, slices take the time of the first at a
-      sixteenth of its memory (`benchmarks/encoder.py` measures what counts: the encoder).
-    - *folded* (CUDA and others): the query is widened by its products with both tables, the key by
+    - *sliced* (CPU, fp32): queries go through the fused kernel a few rows of the grid at a time, with
+      the bias of those rows alone. On 2 CPU cores, for 12 heads and 4,096 tokens of width 64, the fused
+      kernel takes 350 ms without any bias and 440 ms in slices with it; folding takes 950 to 1,150 ms.
+    - *explicit* (CPU, bf16): slices again, but as two matrix products with a softmax between them,
+      which is where processors have bf16 instructions: 230 ms against 330 ms in the fused kernel.
+    - *folded* (CUDA and others; CPU windows in bf16, 17 ms against 46): the query is widened by its products with both tables, the key by
       one-hot rows and columns, so that the plain dot product already holds the bias and the flash
       kernel, which takes no bias, can run. On a CPU the tripled width costs more than the bias.
+
+    No form holds the N × N bias. `benchmarks/encoder.py` measures what they are for, the encoder.
 
     Args:
         q, k, v: [B, heads, H * W, width per head], unscaled.
@@ -48,20 +52,45 @@ def attend_with_positions(
     bias_w = torch.einsum("bhwc,wkc->bhwk", q_grid, columns)  # [B * heads, H, W, W]
     bias_h = bias_h.reshape(batch, heads, height, width, height)
     bias_w = bias_w.reshape(batch, heads, height, width, width)
-    if q.device.type == "cpu":
-        return _sliced(q, k, v, bias_h, bias_w)
-    return _folded(q, k, v, bias_h, bias_w)
+    small_bf16 = q.dtype == torch.bfloat16 and height * width <= 1024
+    if q.device.type != "cpu" or small_bf16:
+        return _folded(q, k, v, bias_h, bias_w)
+    return _sliced(q, k, v, bias_h, bias_w)
 
 
 def _sliced(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:
+    """Some rows of the grid at a time, through the fused kernel or, in bf16, as two products.
+
+    Without gradients one buffer serves all slices: fresh memory costs more than what is done with it.
+    """
     batch, heads, height, width, _ = bias_h.shape
-    step = height if height * width <= 1024 else _QUERY_ROWS
+    tokens = height * width
+    explicit = q.dtype == torch.bfloat16
+    step = height if tokens <= 1024 else (_QUERY_ROWS_BF16 if explicit else _QUERY_ROWS)
+    if explicit:
+        q = q * q.shape[-1] ** -0.5
+        k, v = k.transpose(-1, -2).contiguous(), v.contiguous()
+    buffer = None
+    if not torch.is_grad_enabled():
+        buffer = q.new_empty(batch, heads, min(step, height) * width, tokens)
     parts = []
     for row in range(0, height, step):
-        rows = slice(row, row + step)
-        bias = bias_h[:, :, rows, :, :, None] + bias_w[:, :, rows, :, None, :]
-        bias = bias.reshape(batch, heads, -1, height * width)  # [B, heads, step * W, H * W]
         queries = q[:, :, row * width : (row + step) * width]
+        down = bias_h[:, :, row : row + step].unsqueeze(-1)  # [B, heads, rows, W, H, 1]
+        across = bias_w[:, :, row : row + step].unsqueeze(-2)  # [B, heads, rows, W, 1, W]
+        room = None if buffer is None else buffer[:, :, : queries.shape[2]]
+        if explicit:
+            scores = torch.matmul(queries, k, out=room)
+            scores.view(*down.shape[:5], width).add_(down).add_(across)
+            weights = torch.softmax(scores, dim=-1, out=room)
+            parts.append(torch.matmul(weights, v))
+            continue
+        if room is None:
+            bias = down + across
+        else:
+            # Left to itself, addition gives the sum a layout that must be copied afterwards.
+            bias = torch.add(down, across, out=room.view(*down.shape[:5], width))
+        bias = bias.reshape(*queries.shape[:3], tokens)
         parts.append(F.scaled_dot_product_attention(queries, k, v, attn_mask=bias))
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
@@ -82,6 +111,8 @@ def _folded(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> 
         [F.one_hot(index // width, height), F.one_hot(index % width, width)], dim=-1
     ).to(k.dtype)
     wide_k = torch.cat([k, one_hot.expand(batch, heads, -1, -1)], dim=-1)
+    if q.device.type == "cpu":
+        return torch.matmul(torch.matmul(wide_q, wide_k.transpose(-1, -2)).softmax(dim=-1), v)
     # The flash kernel wants one width for q, k and v; zeros appended to v add nothing.
     wide_v = F.pad(v, (0, wide_k.shape[-1] - v.shape[-1]))
     out = F.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=1.0)

@@ -52,9 +52,15 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, State]:
     return infer_config(state, path), state
 
 
-def write_checkpoint(model: nn.Module, config: ModelConfig, path: Path) -> None:
-    """Save weights as safetensors with the configuration in the metadata."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+def write_checkpoint(
+    model: nn.Module, config: ModelConfig, path: Path, *, dtype: torch.dtype | None = None
+) -> None:
+    """Save weights as safetensors with the configuration in the metadata.
+
+    Args:
+        dtype: of the weights in the file; ``torch.float16`` halves it. The model's own where None.
+    """
+    state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, path, metadata={CONFIG_KEY: config.to_json(), "format": "pt"})
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.file_download import http_get
 from platformdirs import user_cache_path
@@ -80,14 +84,17 @@ def fetch(name: str, *, cache: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     try:
+        _check_reachable(published.url)
         with part.open("ab") as file:
-            http_get(
-                published.url,
-                file,
-                resume_size=part.stat().st_size,
-                expected_size=published.size,
-                displayed_filename=path.name,
-            )
+            done = part.stat().st_size
+            if not published.size or done < published.size:
+                http_get(
+                    published.url,
+                    file,
+                    resume_size=done,
+                    expected_size=published.size,
+                    displayed_filename=path.name,
+                )
     except Exception as error:
         raise CheckpointError(
             f"'{name}' ({published.what}) could not be downloaded from {published.url} "
@@ -110,8 +117,12 @@ def fetch_hub(repo: str, *, revision: str | None = None) -> Path:
     Raises:
         CheckpointError: offline, or there is no such repository or file.
     """
+    name = "model.safetensors"
+    with suppress(LocalEntryNotFoundError):
+        return Path(hf_hub_download(repo, name, revision=revision, local_files_only=True))
     try:
-        return Path(hf_hub_download(repo, "model.safetensors", revision=revision))
+        _check_reachable(ENDPOINT)
+        return Path(hf_hub_download(repo, name, revision=revision))
     except RepositoryNotFoundError as error:
         raise CheckpointError(
             f"'{repo}' is neither a file, nor a model that is known here ({', '.join(known_names())}), "
@@ -127,6 +138,12 @@ def fetch_hub(repo: str, *, revision: str | None = None) -> Path:
 def known_names() -> list[str]:
     """Names that ``load`` takes."""
     return ["nano", *PUBLISHED]
+
+
+def _check_reachable(url: str) -> None:
+    """Fail at once where there is no network: the hub's client retries for half a minute."""
+    parts = urlsplit(url)
+    socket.getaddrinfo(parts.hostname, parts.port or 443)
 
 
 def _sha256(path: Path) -> str:

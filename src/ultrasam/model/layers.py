@@ -24,6 +24,11 @@ class LayerNorm2d(nn.Module):
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 
+# Tokens of which the hidden layer is held at once without gradients: 1,024 × 3,072 in fp32 are 12 MB,
+# which stay in a processor's cache between the three steps.
+_TOKENS_AT_ONCE = 1024
+
+
 class MLPBlock(nn.Module):
     """Two linear layers with an activation between them, as in every transformer block."""
 
@@ -35,8 +40,12 @@ class MLPBlock(nn.Module):
         self.drop = nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.lin2(self.drop(self.act(self.lin1(x))))
-        return out
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.numel() < 2**21:
+            out: Tensor = self.lin2(self.drop(self.act(self.lin1(x))))
+            return out
+        tokens = x.flatten(0, -2)
+        parts = [self.lin2(self.act(self.lin1(part))) for part in tokens.split(_TOKENS_AT_ONCE)]
+        return torch.cat(parts).view(x.shape)
 
 
 class MLP(nn.Module):

@@ -8,6 +8,7 @@ is not copied per prompt at all.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -19,6 +20,23 @@ from ultrasam.model.layers import MLP, LayerNorm2d, MLPBlock
 from ultrasam.model.prompt_encoder import EncodedPrompts
 
 MASK_TOKENS = 4  # one for a single mask, three for the parts and wholes of an ambiguous prompt
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSide:
+    """What the decoder's first layer makes of one image without a mask prompt, whatever the prompt.
+
+    Attributes:
+        image: tokens with the no-mask embedding added, and with positions added to that, [1, L, C].
+        keys, values: of tokens to image, [heads, C', L] and [heads, L, C'].
+        queries: of image to tokens, [heads, C', L].
+    """
+
+    image: Tensor
+    image_q: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
 
 
 class MaskDecoder(nn.Module):
@@ -55,6 +73,7 @@ class MaskDecoder(nn.Module):
         *,
         image_index: Tensor,
         fine: tuple[Tensor, ...] = (),
+        side: ImageSide | None = None,
         masks: slice = slice(None),
     ) -> tuple[Tensor, Tensor]:
         """Decode all prompts at once.
@@ -65,6 +84,7 @@ class MaskDecoder(nn.Module):
             prompts: N encoded prompts.
             image_index: [N] long, the image that each prompt is of.
             fine: what ``refine_stem`` made of the stem's features, for a model with fine features.
+            side: from ``image_side``, of the one image, for prompts none of which has a mask.
             masks: which of the four mask tokens to return: ``slice(0, 1)`` the single mask,
                 ``slice(1, 4)`` the three of an ambiguous prompt.
 
@@ -79,11 +99,14 @@ class MaskDecoder(nn.Module):
         if prompts.absent is not None:
             absent = F.pad(prompts.absent, (1 + MASK_TOKENS, 0), value=False)
 
-        image = embedding.flatten(2).transpose(1, 2)  # [B, H * W, C]
-        if image.shape[0] > 1:
-            image = image.index_select(0, image_index)  # [N, H * W, C]
-        image = image + prompts.dense.flatten(2).transpose(1, 2)  # [N or 1, H * W, C]
-        tokens, image = self.transformer(tokens, image, positions, absent=absent)
+        if side is not None:
+            image = side.image
+        else:
+            image = embedding.flatten(2).transpose(1, 2)  # [B, H * W, C]
+            if image.shape[0] > 1:
+                image = image.index_select(0, image_index)  # [N, H * W, C]
+            image = image + prompts.dense.flatten(2).transpose(1, 2)  # [N or 1, H * W, C]
+        tokens, image = self.transformer(tokens, image, positions, absent=absent, side=side)
 
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         chosen = range(MASK_TOKENS)[masks]
@@ -92,6 +115,20 @@ class MaskDecoder(nn.Module):
         )  # [N, M, second]
         logits = self._upscale(image, hyper, (height, width), fine, prompts.maps, image_index)
         return logits, iou[:, masks]
+
+    def image_side(self, embedding: Tensor, positions: Tensor, no_mask: Tensor) -> ImageSide:
+        """The first layer's projections of one image [1, C, H, W], to be kept beside its embedding."""
+        first = cast(TwoWayBlock, self.transformer.layers[0])
+        image = embedding.flatten(2).transpose(1, 2) + no_mask.view(1, 1, -1)  # [1, L, C]
+        image_q = image + positions
+        reading, writing = first.cross_attn_token_to_image, first.cross_attn_image_to_token
+        heads = (reading.heads, -1)
+        keys = reading.k_proj(image_q)[0].unflatten(-1, heads).permute(1, 2, 0)
+        values = reading.v_proj(image)[0].unflatten(-1, heads).permute(1, 0, 2)
+        queries = writing.q_proj(image_q)[0].unflatten(-1, heads).permute(1, 2, 0)
+        return ImageSide(
+            image, image_q, keys.contiguous(), values.contiguous(), queries.contiguous()
+        )
 
     def refine_stem(self, stem: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The stem's features at stride 4 and 8 as addends of the up-scaling, once per image.
@@ -140,8 +177,9 @@ class MaskDecoder(nn.Module):
 def _double(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
     """A 2 × 2 transposed convolution of stride 2 over channels-last features: [..., C] to [..., 2, 2, D]."""
     weight = conv.weight.permute(0, 2, 3, 1)  # [C, 2, 2, D]
-    out = x @ weight.reshape(weight.shape[0], -1)
-    return out.view(*x.shape[:-1], 2, 2, -1) + conv.bias
+    assert conv.bias is not None
+    out = F.linear(x, weight.flatten(1).t(), conv.bias.repeat(4))
+    return out.view(*x.shape[:-1], 2, 2, -1)
 
 
 def _split(x: Tensor, times: int) -> Tensor:
@@ -164,12 +202,21 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(config.decoder_width, eps=1e-6)
 
     def forward(
-        self, tokens: Tensor, image: Tensor, positions: Tensor, *, absent: Tensor | None
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        positions: Tensor,
+        *,
+        absent: Tensor | None,
+        side: ImageSide | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Tokens [N, T, C] and image [N or 1, L, C] to both, updated, [N, …]."""
         token_positions = tokens
         for layer in self.layers:
-            tokens, image = layer(tokens, image, token_positions, positions, absent=absent)
+            tokens, image = layer(
+                tokens, image, token_positions, positions, absent=absent, side=side
+            )
+            side = None
         attended = self.final_attn_token_to_image.from_image(
             tokens + token_positions, image + positions, image
         )
@@ -200,6 +247,7 @@ class TwoWayBlock(nn.Module):
         positions: Tensor,
         *,
         absent: Tensor | None,
+        side: ImageSide | None,
     ) -> tuple[Tensor, Tensor]:
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens, absent=absent)
@@ -208,15 +256,19 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attn(q, q, tokens, absent=absent)
         tokens = self.norm1(tokens)
 
-        image_q = image + positions
-        attended = self.cross_attn_token_to_image.from_image(
-            tokens + token_positions, image_q, image
-        )
+        reading, writing = self.cross_attn_token_to_image, self.cross_attn_image_to_token
+        image_q = image + positions if side is None else side.image_q
+        q = tokens + token_positions
+        if side is None:
+            attended = reading.from_image(q, image_q, image)
+        else:
+            attended = reading.from_projected(q, side.keys, side.values)
         tokens = self.norm2(tokens + attended)
         tokens = self.norm3(tokens + self.mlp(tokens))
 
-        attended = self.cross_attn_image_to_token.to_image(
-            image_q, tokens + token_positions, tokens, absent=absent
+        projected = None if side is None else side.queries
+        attended = writing.to_image(
+            image_q, tokens + token_positions, tokens, absent=absent, projected=projected
         )
         return tokens, self.norm4(image + attended)
 
@@ -263,19 +315,39 @@ class TokenAttention(nn.Module):
         out = torch.einsum("nhtc,hdc->nthd", mixed, w_v).flatten(2) + self.v_proj.bias
         return self.out_proj(out)  # type: ignore[no-any-return]
 
+    def from_projected(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Tokens [N, T, C] attend to keys [heads, C', L] and values [heads, L, C'] that all share."""
+        q = self._by_head(self.q_proj(tokens) * (self.inner // self.heads) ** -0.5)
+        out = torch.bmm(torch.bmm(q, keys).softmax(dim=-1), values)  # [heads, N * T, C']
+        out = out.view(self.heads, *tokens.shape[:2], -1).permute(1, 2, 0, 3)
+        return self.out_proj(out.flatten(2))  # type: ignore[no-any-return]
+
     def to_image(
-        self, image: Tensor, keys: Tensor, values: Tensor, *, absent: Tensor | None
+        self,
+        image: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        absent: Tensor | None,
+        projected: Tensor | None = None,
     ) -> Tensor:
-        """The image [N or 1, L, C] attends to tokens, keys and values [N, T, C]; returns [N, L, C]."""
+        """The image [N or 1, L, C] attends to tokens, keys and values [N, T, C]; returns [N, L, C].
+
+        ``projected`` are the image's queries [heads, C', L], where they are at hand.
+        """
         count, length, _ = keys.shape
         if length * self.heads >= self.inner and image.shape[0] == count:
             return self.forward(image, keys, values, absent=absent)
         k = self.k_proj(keys) * (self.inner // self.heads) ** -0.5
-        folded = self._fold(k, self.q_proj.weight)  # [N, heads * T, C]
-        k = k.view(count, length, self.heads, -1)
-        constant = torch.einsum("nthd,hd->nht", k, self.q_proj.bias.view(self.heads, -1))
-        scores = _shared_matmul(folded, image.transpose(1, 2))  # [N, heads * T, L]
-        scores = scores.view(count, self.heads, length, -1) + constant.unsqueeze(-1)
+        if projected is not None:
+            scores = torch.bmm(self._by_head(k), projected)  # [heads, N * T, L]
+            scores = scores.view(self.heads, count, length, -1).transpose(0, 1)
+        else:
+            folded = self._fold(k, self.q_proj.weight)  # [N, heads * T, C]
+            k = k.view(count, length, self.heads, -1)
+            constant = torch.einsum("nthd,hd->nht", k, self.q_proj.bias.view(self.heads, -1))
+            scores = _shared_matmul(folded, image.transpose(1, 2))  # [N, heads * T, L]
+            scores = scores.view(count, self.heads, length, -1) + constant.unsqueeze(-1)
         if absent is not None:
             scores = scores.masked_fill(absent[:, None, :, None], float("-inf"))
         # Tokens are not the last dimension, so that the softmax runs along L in long vectors.
@@ -284,6 +356,11 @@ class TokenAttention(nn.Module):
         v = self.v_proj(values).view(count, length, self.heads, -1)
         v = torch.einsum("nthd,chd->nhtc", v, w_out).flatten(1, 2)  # [N, heads * T, C]
         return torch.baddbmm(self.out_proj.bias.to(v.dtype), weights.transpose(1, 2), v)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """[N, T, inner] to [heads, N * T, C']."""
+        x = x.view(-1, self.heads, self.inner // self.heads)
+        return x.transpose(0, 1).contiguous()
 
     def _fold(self, x: Tensor, weight: Tensor) -> Tensor:
         """Token side [N, T, inner] through the other side's projection [inner, C]: [N, heads * T, C]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.hub import HubMixin
 from ultrasam.model.image_encoder import ImageEncoder
-from ultrasam.model.mask_decoder import MaskDecoder
+from ultrasam.model.mask_decoder import ImageSide, MaskDecoder
 from ultrasam.model.prompt_encoder import PromptEncoder, PromptTensors
 
 
@@ -22,18 +22,16 @@ class ImageEmbedding:
     Attributes:
         embedding: [B, C, H, W].
         fine: addends of the decoder's up-scaling, of a model with fine features; else empty.
+        side: of one image, what the decoder's first layer makes of it for any prompt without a mask;
+            kept so that a click costs less.
     """
 
     embedding: Tensor
     fine: tuple[Tensor, ...] = ()
+    side: ImageSide | None = None
 
     def __len__(self) -> int:
         return self.embedding.shape[0]
-
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ImageEmbedding:
-        return ImageEmbedding(
-            self.embedding.to(device, dtype), tuple(f.to(device, dtype) for f in self.fine)
-        )
 
 
 class UltraSam(nn.Module, HubMixin):
@@ -77,7 +75,21 @@ class UltraSam(nn.Module, HubMixin):
         """Normalised pixels [B, 3, S, S] to their embedding."""
         weight = self.image_encoder.pos_embed
         embedding, stem = self.image_encoder(pixels.to(weight.dtype))
-        return ImageEmbedding(embedding, self.mask_decoder.refine_stem(stem))
+        decoder = self.mask_decoder.iou_token.weight
+        if weight.dtype != decoder.dtype:  # an encoder in bfloat16 before a decoder in float32
+            embedding, stem = embedding.to(decoder.dtype), tuple(s.to(decoder.dtype) for s in stem)
+        return self.keep(ImageEmbedding(embedding, self.mask_decoder.refine_stem(stem)))
+
+    def keep(self, image: ImageEmbedding) -> ImageEmbedding:
+        """Add what repeated prompts on one image share, where that saves work."""
+        if torch.is_grad_enabled() or self.config.drawn_prompts or len(image) != 1:
+            return image
+        side = self.mask_decoder.image_side(
+            image.embedding,
+            self.prompt_encoder.dense_positions(),
+            self.prompt_encoder.no_mask_embed.weight,
+        )
+        return replace(image, side=side)
 
     def decode(
         self,
@@ -109,6 +121,7 @@ class UltraSam(nn.Module, HubMixin):
             encoded,
             image_index=image_index,
             fine=image.fine,
+            side=image.side if prompts.masks is None else None,
             masks=masks,
         )
         return logits, iou

@@ -1,0 +1,52 @@
+# Each target sets itself up in .venv from nothing but Python (3.11 or later) and pip.
+#   make demo    segment the sample picture and say where the overlay is
+#   make test    all tests
+#   make lint    formatting, linter, types
+#   make bench   all benchmarks (an hour on two cores)
+# TORCH_INDEX: address of another index for PyTorch, such as PyTorch's CPU-only one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+TORCH := $(shell grep '^torch==' constraints.txt)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+
+.PHONY: demo test lint bench format clean
+
+demo: $(VENV)/.base
+	$(BIN)/ultrasam predict examples/phantom.png --box 129,97,225,160 --out demo-out
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/encoder.py
+	$(BIN)/python benchmarks/decoder.py
+	$(BIN)/python benchmarks/quality.py
+
+clean:
+	rm -rf $(VENV) demo-out
+
+# torch comes first and alone, so that nothing else chooses its build.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	touch $@
+
+$(VENV)/.base: $(VENV)/.torch pyproject.toml
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) -c constraints.txt -e '.[dev]'
+	touch $@

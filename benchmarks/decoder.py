@@ -1,0 +1,90 @@
+"""Claim: a prompt on a cached embedding costs us a fraction of what it costs transformers.
+
+Peer: transformers.SamModel's prompt encoder and mask decoder (scaled-dot-product attention), the same
+random weights and embedding, in the same run. Targets: one click ≤ 0.3× the peer's time, 64 boxes
+≤ 0.5×.
+
+    python benchmarks/decoder.py [--runs 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from encoder import peer_of
+from measure import added_memory, interleaved, report
+
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=7)
+    runs = parser.parse_args().runs
+    torch.manual_seed(0)
+    model = UltraSam(CONFIGS["base"]).eval()
+    peer = peer_of(model)
+    embedding = torch.randn(1, 256, 64, 64)
+    with torch.inference_mode():
+        image = model.keep(ImageEmbedding(embedding))  # as ``encode`` leaves it
+    click = torch.rand(1, 1, 2) * 1024
+    low = torch.rand(64, 2) * 500
+    boxes = torch.cat([low, low + 100 + torch.rand(64, 2) * 400], dim=1)
+    our_click = PromptTensors(
+        torch.cat([click + 0.5, torch.zeros(1, 1, 2)], dim=1), torch.tensor([[1, -1]])
+    )
+    our_boxes = PromptTensors(boxes.view(64, 2, 2) + 0.5, torch.tensor([[2, 3]]).expand(64, 2))
+
+    def ours(prompts: PromptTensors) -> torch.Tensor:
+        with torch.inference_mode():
+            return model.decode(image, prompts)[0]
+
+    def theirs(**prompts: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            out = peer(image_embeddings=embedding, multimask_output=False, **prompts)
+            return out.pred_masks[0]
+
+    their_click = {"input_points": click[None], "input_labels": torch.ones(1, 1, 1, dtype=torch.long)}
+    their_boxes = {"input_boxes": boxes[None]}
+    difference = max(
+        (ours(our_click) - theirs(**their_click)).abs().max().item(),
+        (ours(our_boxes) - theirs(**their_boxes)).abs().max().item(),
+    )
+    memory = (
+        added_memory(lambda: ours(our_boxes)),
+        added_memory(lambda: theirs(**their_boxes)),
+    )
+    seconds = interleaved(
+        {
+            "ours 1": lambda: ours(our_click),
+            "theirs 1": lambda: theirs(**their_click),
+            "ours 64": lambda: ours(our_boxes),
+            "theirs 64": lambda: theirs(**their_boxes),
+        },
+        runs=runs,
+    )
+    report(
+        f"Prompts on a cached ViT-B embedding, CPU, {torch.get_num_threads()} threads, "
+        f"median of {runs} interleaved runs",
+        {
+            "one click, ours": f"{seconds['ours 1'] * 1000:.0f} ms",
+            "one click, transformers": f"{seconds['theirs 1'] * 1000:.0f} ms",
+            "64 boxes, ours": f"{seconds['ours 64']:.2f} s, adds {memory[0]:.0f} MiB",
+            "64 boxes, transformers": f"{seconds['theirs 64']:.2f} s, adds {memory[1]:.0f} MiB",
+            "largest difference": f"{difference:.1e}",
+        },
+    )
+    report(
+        "Ratios (target)",
+        {
+            "one click": f"{seconds['ours 1'] / seconds['theirs 1']:.2f} (0.3)",
+            "64 boxes": f"{seconds['ours 64'] / seconds['theirs 64']:.2f} (0.5)",
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The command line: `ultrasam`, one command to a file, and the one place that turns errors to words."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from ultrasam import __version__
+from ultrasam.cli import predict, train
+from ultrasam.errors import UltraSamError
+
+app = typer.Typer(
+    name="ultrasam",
+    help="Segment anything in an ultrasound image from a click or a box.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("predict")(predict.predict)
+app.command("train")(train.train)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ultrasam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Run the command line; a user's error is one sentence on standard error, never a traceback.
+
+    Exit status: 0 done, 1 something failed, 2 the command was not understood, 130 interrupted.
+    """
+    try:
+        status = app(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except UltraSamError as error:
+        _stop(str(error), 1)
+    except KeyboardInterrupt:
+        _stop("interrupted.", 130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:
+        # Typer carries its own copy of click or uses the one installed: told apart by what they do.
+        if hasattr(error, "format_message"):
+            _stop(f"{error.format_message()} See ultrasam --help.", 2)
+        if type(error).__name__ == "Abort":
+            _stop("interrupted.", 130)
+        _stop(f"this should not happen: {type(error).__name__}: {error}. Please report it.", 1)
+
+
+def _stop(message: str, status: int) -> NoReturn:
+    print(f"ultrasam: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,133 @@
+"""`ultrasam predict`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ultrasam import __version__
+from ultrasam.errors import PromptError
+from ultrasam.prompts import Prompt
+
+
+def predict(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, folders or globs.")],
+    box: Annotated[
+        list[str] | None,
+        typer.Option(metavar="x0,y0,x1,y1", help="A box around an object, in pixels; repeat for more."),
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="x,y[,0|1]",
+            help="A click on the object (1, the default) or beside it (0); all clicks mean one object.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="nano, base, sam-base, sam-large, sam-huge, medsam, or a checkpoint's path."),
+    ] = "nano",
+    frame: Annotated[int, typer.Option(help="Frame of a cine or slice of a volume, from 0.")] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")
+    ] = Path("ultrasam-out"),
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement).")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16 for a faster image encoder.")
+    ] = "float32",
+) -> None:
+    """Segment what boxes and clicks point at.
+
+    Writes, per input, each mask as PNG and an overlay picture, and one COCO results file for all,
+    predictions.json. Coordinates are pixels of the image, from its top-left corner.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ultrasam.inference.batch import find_inputs, predict_files, read_prompts, write_results
+    from ultrasam.inference.loading import load
+    from ultrasam.inference.predictor import Predictor
+
+    if prompts is not None and (box or point):
+        raise PromptError("Give --prompts, or --box and --point, not both.")
+    wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
+    if precision not in ("float32", "bfloat16"):
+        raise PromptError(f"--precision is float32 or bfloat16, not '{precision}'.")
+    paths = find_inputs(inputs)
+    console = Console(stderr=True)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        loaded = load(model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32")
+    for warning in warned:
+        console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
+    provenance = {
+        "model": model,
+        "ultrasam": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    results = []
+    files = predict_files(
+        Predictor(loaded, refine=refine), paths, wanted, out, frame=frame, provenance=provenance
+    )
+    try:
+        with Progress(console=console, transient=True, disable=len(paths) < 2) as progress:
+            for result in progress.track(files, total=len(paths), description="Segmenting"):
+                results.append(result)
+                if result.error:
+                    text = f"ultrasam: {result.error}"
+                    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    finally:
+        if any(result.results for result in results):
+            index = write_results(results, out)
+    done = [result for result in results if not result.error]
+    for result in done:
+        print(result.overlay)
+    if done:
+        print(index)
+    if len(done) < len(results):
+        failed = len(results) - len(done)
+        print(f"ultrasam: {failed} of {len(results)} files failed.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _prompts(boxes: list[str], points: list[str]) -> list[Prompt]:
+    """The objects that --box and --point mean."""
+    corners = [_numbers(text, "--box", (4,)) for text in boxes]
+    clicks = [_numbers(text, "--point", (2, 3)) for text in points]
+    labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
+    for text, click in zip(points, clicks, strict=True):
+        if len(click) == 3 and click[2] not in (0, 1):
+            raise PromptError(f"--point {text}: the third number is 1 (on the object) or 0 (beside it).")
+    if not boxes and not points:
+        raise PromptError("Say what to segment: give --box x0,y0,x1,y1, --point x,y or --prompts FILE.")
+    if len(boxes) > 1 and points:
+        raise PromptError("With several --box, clicks are ambiguous; use --prompts FILE.")
+    xy = [click[:2] for click in clicks]
+    if not boxes:
+        return [Prompt(points=xy, labels=labels)]
+    if points:
+        return [Prompt(box=corners[0], points=xy, labels=labels)]
+    return [Prompt(box=corner) for corner in corners]
+
+
+def _numbers(text: str, option: str, counts: tuple[int, ...]) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in counts:
+        form = "x0,y0,x1,y1" if option == "--box" else "x,y or x,y,1 or x,y,0"
+        raise PromptError(f"{option} {text}: give {form}, numbers with commas and no spaces.")
+    return numbers

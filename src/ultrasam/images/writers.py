@@ -1,0 +1,126 @@
+"""Masks out: PNG, overlay pictures and COCO results. No file is ever half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ultrasam.errors import UltraSamError
+from ultrasam.images.masks import BoolMask, box_of, encode_rle
+from ultrasam.images.scan import Frame
+
+# Okabe and Ito's colours, told apart by colour-blind people, as RGB.
+_COLOURS = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
+    (0, 114, 178), (213, 94, 0), (204, 121, 167),
+)  # fmt: skip
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it, so that it is there whole or not at all.
+
+    Raises:
+        UltraSamError: the disk is full, or the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            # mkstemp makes files for their owner alone; a result is like any other file.
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(name).chmod(0o666 & ~mask)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UltraSamError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def write_mask(path: Path, mask: BoolMask) -> None:
+    """A mask [H, W] as an 8-bit PNG, 255 inside and 0 outside."""
+    write_bytes(path, _png(mask.astype(np.uint8) * np.uint8(255)))
+
+
+def write_overlay(
+    path: Path,
+    frame: Frame,
+    masks: Sequence[BoolMask],
+    *,
+    boxes: Sequence[npt.ArrayLike] = (),
+    points: Sequence[tuple[float, float, int]] = (),
+) -> None:
+    """The frame with masks as tinted areas and outlines, boxes as frames, and clicks as dots.
+
+    Args:
+        boxes: x0, y0, x1, y1 in the frame's pixels.
+        points: (x, y, label); a filled dot is on the object, a ring beside it.
+    """
+    write_bytes(path, _png(draw_overlay(frame, masks, boxes=boxes, points=points)[..., ::-1]))
+
+
+def draw_overlay(
+    frame: Frame,
+    masks: Sequence[BoolMask],
+    *,
+    boxes: Sequence[npt.ArrayLike] = (),
+    points: Sequence[tuple[float, float, int]] = (),
+) -> Frame:
+    """What `write_overlay` writes, as [H, W, 3] uint8 RGB."""
+    rgb = np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame.copy()
+    stroke = max(1, round(max(rgb.shape[:2]) / 400))
+    for index, mask in enumerate(masks):
+        colour = np.array(_COLOURS[index % len(_COLOURS)], dtype=np.float32)
+        rgb[mask] = (0.72 * rgb[mask] + 0.28 * colour).astype(np.uint8)
+        contours, _ = cv2.findContours(
+            mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(rgb, contours, -1, colour.tolist(), stroke, cv2.LINE_AA)
+    for box in boxes:
+        x0, y0, x1, y1 = (round(float(v)) for v in np.asarray(box))
+        cv2.rectangle(rgb, (x0, y0), (x1 - 1, y1 - 1), (255, 255, 255), stroke)
+    for x, y, label in points:
+        centre = (int(x), int(y))
+        cv2.circle(rgb, centre, 3 * stroke, (0, 0, 0), stroke + 1, cv2.LINE_AA)
+        filled = cv2.FILLED if label else stroke
+        cv2.circle(rgb, centre, 3 * stroke, (255, 255, 255), filled, cv2.LINE_AA)
+    return rgb
+
+
+def coco_result(
+    mask: BoolMask, *, image_id: int, score: float, extra: dict[str, Any]
+) -> dict[str, Any]:
+    """One entry of a COCO results file; ``extra`` are keys of ours, which COCO's readers pass over."""
+    x0, y0, x1, y1 = box_of(mask).tolist()
+    return {
+        "image_id": image_id,
+        "category_id": 1,
+        "segmentation": encode_rle(mask),
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "score": round(score, 4),
+        **extra,
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON, one entry a line where it is a list."""
+    if isinstance(content, list):
+        text = "[\n" + ",\n".join(json.dumps(entry) for entry in content) + "\n]\n"
+    else:
+        text = json.dumps(content, indent=1) + "\n"
+    write_bytes(path, text.encode())
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", np.ascontiguousarray(pixels))[1].tobytes()

@@ -1,0 +1,40 @@
+"""`load`: a model by name or path, on a device, in a precision."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+from ultrasam.errors import CheckpointError
+from ultrasam.model.ultrasam import UltraSam
+
+
+def load(
+    name: str | os.PathLike[str] = "nano",
+    *,
+    device: str | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> UltraSam:
+    """A model ready for a `Predictor`.
+
+    Args:
+        name: ``nano`` (in the package), ``base`` (UltraSam as published, downloaded once),
+            ``sam-base``, ``sam-large``, ``sam-huge``, ``medsam``; the path of a checkpoint; or a
+            repository on the Hugging Face hub.
+        device: a torch device; where None, the GPU if there is one.
+        precision: of the image encoder's weights. ``bfloat16`` halves their memory and is several
+            times faster on processors and GPUs that have it; the decoder stays in float32.
+
+    Raises:
+        CheckpointError: the weights or the device are not to be had.
+    """
+    model = UltraSam.from_pretrained(os.fspath(name))
+    if precision == "bfloat16":
+        model.image_encoder.to(torch.bfloat16)
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return model.to(chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"The device '{chosen}' is not to be had here; try 'cpu'.") from error

@@ -1,0 +1,24 @@
+"""Segmenter: the protocol that evaluation, annotation and batch prediction talk to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy.typing as npt
+
+from ultrasam.images.scan import Scan
+from ultrasam.prompts import Prediction, Prompt
+
+ScanLike = Scan | str | os.PathLike[str] | npt.ArrayLike
+
+
+class Segmenter(Protocol):
+    """Anything that segments what a prompt points at."""
+
+    def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
+        """Take one frame; prompts that follow are in its pixels."""
+
+    def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
+        """One mask per prompt."""

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ultrasam.errors import PromptError
+from ultrasam.geometry import Letterbox
+
+sides = st.integers(1, 900)
+
+
+@given(height=sides, width=sides, x=st.floats(0, 1), y=st.floats(0, 1))
+def test_points_go_to_the_model_and_back(height: int, width: int, x: float, y: float) -> None:
+    box = Letterbox.whole(height, width, size=256)
+    point = np.array([x * width, y * height])
+    assert np.allclose(box.points_to_scan(box.points_to_model(point)), point, atol=1e-6)
+
+
+@given(height=sides, width=sides)
+def test_the_scans_corners_are_the_corners_of_the_unpadded_canvas(height: int, width: int) -> None:
+    box = Letterbox.whole(height, width, size=128)
+    inner_height, inner_width = box.inner
+    assert max(box.inner) == 128
+    assert np.allclose(box.points_to_model([0, 0]), [0, 0])
+    assert np.allclose(box.points_to_model([width, height]), [inner_width, inner_height])
+    assert box.image_to_model(np.zeros((height, width), np.uint8)).shape == box.inner
+
+
+@given(
+    height=st.integers(20, 400),
+    width=st.integers(20, 400),
+    corners=st.tuples(*[st.floats(0, 1)] * 4),
+    margin=st.floats(1.0, 4.0),
+)
+def test_a_zoomed_view_is_square_and_holds_the_middle_of_its_box(
+    height: int, width: int, corners: tuple[float, float, float, float], margin: float
+) -> None:
+    xs, ys = sorted((corners[0] * width, corners[2] * width)), sorted((corners[1], corners[3]))
+    box = np.array([xs[0], ys[0] * height, xs[1], ys[1] * height])
+    view = Letterbox.around(box, height, width, size=64, margin=margin)
+    assert view.right - view.left == view.bottom - view.top <= max(height, width)
+    middle = view.points_to_model([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
+    assert (middle >= -1e-6).all()
+    assert (middle <= 64 + 1e-6).all()
+
+
+def test_logits_of_a_zoomed_view_land_where_the_view_is() -> None:
+    view = Letterbox.around(np.array([60, 40, 100, 80]), 200, 300, size=64, margin=1.0)
+    full = view.logits_to_scan(np.full((16, 16), 3.0, np.float32))
+    assert full.shape == (200, 300)
+    inside = full > 0
+    assert inside[40:80, 60:100].all()
+    assert inside.sum() == 40 * 40
+
+
+def test_a_mask_survives_the_way_to_the_canvas_and_back() -> None:
+    y, x = np.mgrid[0:200, 0:300]
+    disc = (x - 150) ** 2 + (y - 100) ** 2 < 60**2
+    logits = np.where(disc, 5.0, -5.0).astype(np.float32)
+    whole = Letterbox.whole(200, 300, size=256)
+    back = whole.logits_to_scan(whole.logits_to_model(logits, size=64)) > 0
+    assert 2 * (back & disc).sum() / (back.sum() + disc.sum()) > 0.98
+
+
+def test_a_frame_of_another_size_is_refused() -> None:
+    with pytest.raises(PromptError, match="set_image"):
+        Letterbox.whole(10, 10, size=64).image_to_model(np.zeros((10, 11), np.uint8))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ultrasam.errors import PromptError
+from ultrasam.images.masks import box_of
+from ultrasam.prompts import ClickStyle, Prompt, corrective_click, jitter_box, simulate_click
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        {"points": [(1, 2, 3)]},
+        {"points": [(1, 2)], "labels": [2]},
+        {"points": [(1, 2)], "labels": [1, 0]},
+        {"points": [(float("nan"), 2)]},
+        {"points": "abc"},
+        {"box": (5, 5, 5, 9)},
+        {"box": (9, 5, 5, 9)},
+        {"box": (1, 2, 3)},
+        {"mask": np.zeros((2, 3, 4))},
+    ],
+)
+def test_a_malformed_prompt_is_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(PromptError):
+        Prompt(**bad)  # type: ignore[arg-type]
+
+
+def test_a_click_or_box_outside_the_scan_is_refused() -> None:
+    with pytest.raises(PromptError, match="outside"):
+        Prompt(points=[(11, 5)]).check_inside(10, 10)
+    with pytest.raises(PromptError, match="outside"):
+        Prompt(box=(10, 0, 12, 5)).check_inside(10, 10)
+    Prompt(box=(-3, -3, 12, 5), points=[(10, 10)]).check_inside(10, 10)
+
+
+@given(seed=st.integers(0, 10**6), central=st.floats(0, 1))
+def test_a_simulated_click_falls_in_the_mask(seed: int, central: float) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random((12, 17)) < 0.3
+    mask[3, 4] = True
+    x, y = simulate_click(rng, mask, ClickStyle(central=central))
+    assert mask[int(y), int(x)]
+
+
+@given(seed=st.integers(0, 10**6), share=st.floats(0, 0.3))
+def test_a_jittered_box_moves_no_corner_further_than_its_share(seed: int, share: float) -> None:
+    box = np.array([10.0, 20.0, 50.0, 40.0])
+    moved = jitter_box(np.random.default_rng(seed), box, share)
+    assert (np.abs(moved - box) <= share * np.array([40, 20, 40, 20]) + 1e-2).all()
+    assert moved[0] < moved[2]
+    assert moved[1] < moved[3]
+
+
+def test_a_corrective_click_is_the_deepest_point_of_the_largest_error() -> None:
+    truth = np.zeros((40, 40), bool)
+    truth[5:25, 5:25] = True
+    prediction = truth.copy()
+    prediction[10:19, 10:19] = False
+    prediction[30:33, 30:33] = True
+    point, label = corrective_click(prediction, truth) or (None, None)
+    assert point is not None
+    assert label == 1
+    assert np.allclose(point, (14.5, 14.5))
+    missing_nothing = truth.copy()
+    missing_nothing[30:39, 30:39] = True
+    assert (corrective_click(missing_nothing, truth) or (0, 1))[1] == 0
+    assert corrective_click(truth, truth) is None
+
+
+@given(seed=st.integers(0, 10**6))
+def test_a_corrective_click_lies_in_the_error_with_its_label(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    prediction, truth = rng.random((2, 15, 15)) < 0.5
+    click = corrective_click(prediction, truth)
+    assert click is not None
+    (x, y), label = click
+    assert truth[int(y), int(x)] == bool(label)
+    assert prediction[int(y), int(x)] != truth[int(y), int(x)]
+
+
+def test_the_box_of_a_mask_has_its_far_edges() -> None:
+    mask = np.zeros((10, 12), bool)
+    mask[2:5, 3:9] = True
+    assert box_of(mask).tolist() == [3, 2, 9, 5]
+    assert box_of(np.zeros((3, 3), bool)).tolist() == [0, 0, 0, 0]
