@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 .PHONY: demo test lint bench format clean
 
 demo: $(VENV)/.base
-	$(BIN)/ultrasam predict examples/phantom.png --box 129,97,225,160 --out demo-out
+	$(BIN)/ultrasam predict examples/phantom.png \
+		--box 139,244,417,460 --box 192,143,307,280 --out demo-out
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -47,7 +47,10 @@ def main() -> None:
             out = peer(image_embeddings=embedding, multimask_output=False, **prompts)
             return out.pred_masks[0]
 
-    their_click = {"input_points": click[None], "input_labels": torch.ones(1, 1, 1, dtype=torch.long)}
+    their_click = {
+        "input_points": click[None],
+        "input_labels": torch.ones(1, 1, 1, dtype=torch.long),
+    }
     their_boxes = {"input_boxes": boxes[None]}
     difference = max(
         (ours(our_click) - theirs(**their_click)).abs().max().item(),

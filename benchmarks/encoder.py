@@ -62,7 +62,8 @@ def main() -> None:
         "ours bf16": added_memory(ours_half),
     }
     seconds = interleaved(
-        {"ours": ours, "theirs": theirs, "ours bf16": ours_half, "theirs bf16": theirs_half}, runs=runs
+        {"ours": ours, "theirs": theirs, "ours bf16": ours_half, "theirs bf16": theirs_half},
+        runs=runs,
     )
     report(
         f"ViT-B image encoder, 1024 px, CPU, {torch.get_num_threads()} threads, "

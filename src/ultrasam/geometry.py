@@ -88,7 +88,9 @@ class Letterbox:
     def boxes_to_model(self, boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Boxes [..., 4] as x0, y0, x1, y1 from the scan to the canvas."""
         corners = np.asarray(boxes, dtype=np.float64)
-        return self.points_to_model(corners.reshape(*corners.shape[:-1], 2, 2)).reshape(corners.shape)
+        return self.points_to_model(corners.reshape(*corners.shape[:-1], 2, 2)).reshape(
+            corners.shape
+        )
 
     def image_to_model(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """A frame [H, W] or [H, W, 3] to the view on the canvas [h, w] or [h, w, 3], unpadded.
@@ -144,9 +146,7 @@ class Letterbox:
         height, width = self.inner
         return np.array([width / (self.right - self.left), height / (self.bottom - self.top)])
 
-    def _cut(
-        self, pixels: npt.NDArray[PixelT], *, fill: float = 0
-    ) -> npt.NDArray[PixelT]:
+    def _cut(self, pixels: npt.NDArray[PixelT], *, fill: float = 0) -> npt.NDArray[PixelT]:
         y0, y1 = max(self.top, 0), min(self.bottom, self.height)
         x0, x1 = max(self.left, 0), min(self.right, self.width)
         inside = pixels[y0:y1, x0:x1]

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 from pydicom.uid import JPEGLSLossless, RLELossless
+
 from tests.images.files import (
     LOSSLESS_SYNTAXES,
     dicom_bytes,
@@ -20,7 +21,6 @@ from tests.images.files import (
     ultrasound_region,
     write_video,
 )
-
 from ultrasam import Scan, read_scan
 from ultrasam.errors import ScanError
 from ultrasam.images.scan import to_uint8

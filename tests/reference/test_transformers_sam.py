@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import TINY, randomised
 from transformers import SamConfig, SamModel
 
+from tests.conftest import TINY, randomised
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.naming import from_ours
 from ultrasam.model.prompt_encoder import PromptTensors
@@ -76,7 +76,9 @@ def test_the_whole_model_equals_the_peers(
     count = 3
     points = torch.rand(count, 3 if kind == "points" else 1, 2) * (size - 1)
     labels = torch.randint(0, 2, points.shape[:2])
-    corners = torch.rand(count, 2, 2) * (size / 2) + torch.tensor([[0.0, 0.0], [size / 2, size / 2]])
+    corners = torch.rand(count, 2, 2) * (size / 2) + torch.tensor(
+        [[0.0, 0.0], [size / 2, size / 2]]
+    )
     mask = torch.randn(1, 1, model.config.mask_size, model.config.mask_size) * 4
     theirs = {"input_points": points[None], "input_labels": labels[None]}
     ours = PromptTensors(points + 0.5, labels)
@@ -97,9 +99,7 @@ def test_the_whole_model_equals_the_peers(
         theirs["input_masks"] = mask
         ours = PromptTensors(ours.coords, ours.labels, masks=mask)
     with torch.inference_mode():
-        expected = peer(
-            image_embeddings=embeddings[1], multimask_output=multimask, **theirs
-        )
+        expected = peer(image_embeddings=embeddings[1], multimask_output=multimask, **theirs)
         image = model.keep(ImageEmbedding(embeddings[1]))
         logits, iou = model.decode(image, ours, masks=slice(1, 4) if multimask else slice(0, 1))
     assert (logits - expected.pred_masks[0]).abs().max() <= 1e-4
@@ -118,7 +118,9 @@ def test_the_prompt_encoder_equals_the_peers(
         sparse, dense = peer.prompt_encoder(points[None], labels[None], None, mask)
         padded = torch.cat([points + 0.5, torch.zeros(2, 1, 2)], dim=1)
         kinds = torch.cat([labels, torch.full((2, 1), -1)], dim=1)
-        encoded = model.prompt_encoder(PromptTensors(padded, kinds, masks=mask.expand(2, -1, -1, -1)))
+        encoded = model.prompt_encoder(
+            PromptTensors(padded, kinds, masks=mask.expand(2, -1, -1, -1))
+        )
         positions = model.prompt_encoder.dense_positions()
         expected = peer.get_image_wide_positional_embeddings()[0].flatten(1).T
     assert (encoded.tokens - sparse[0]).abs().max() <= 1e-5

@@ -16,10 +16,14 @@ from ultrasam.prompts import Prompt
 
 
 def predict(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, folders or globs.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Images, folders or globs.")
+    ],
     box: Annotated[
         list[str] | None,
-        typer.Option(metavar="x0,y0,x1,y1", help="A box around an object, in pixels; repeat for more."),
+        typer.Option(
+            metavar="x0,y0,x1,y1", help="A box around an object, in pixels; repeat for more."
+        ),
     ] = None,
     point: Annotated[
         list[str] | None,
@@ -30,20 +34,27 @@ def predict(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."),
+        typer.Option(
+            metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."
+        ),
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="nano, base, sam-base, sam-large, sam-huge, medsam, or a checkpoint's path."),
+        typer.Option(
+            help="nano, base, sam-base, sam-large, sam-huge, medsam, or a checkpoint's path."
+        ),
     ] = "nano",
     frame: Annotated[int, typer.Option(help="Frame of a cine or slice of a volume, from 0.")] = 0,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")
     ] = Path("ultrasam-out"),
     refine: Annotated[
-        bool, typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement).")
+        bool,
+        typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement)."),
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16 for a faster image encoder.")
     ] = "float32",
@@ -69,7 +80,9 @@ def predict(
     console = Console(stderr=True)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
-        loaded = load(model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32")
+        loaded = load(
+            model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
+        )
     for warning in warned:
         console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
     provenance = {
@@ -109,9 +122,13 @@ def _prompts(boxes: list[str], points: list[str]) -> list[Prompt]:
     labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
     for text, click in zip(points, clicks, strict=True):
         if len(click) == 3 and click[2] not in (0, 1):
-            raise PromptError(f"--point {text}: the third number is 1 (on the object) or 0 (beside it).")
+            raise PromptError(
+                f"--point {text}: the third number is 1 (on the object) or 0 (beside it)."
+            )
     if not boxes and not points:
-        raise PromptError("Say what to segment: give --box x0,y0,x1,y1, --point x,y or --prompts FILE.")
+        raise PromptError(
+            "Say what to segment: give --box x0,y0,x1,y1, --point x,y or --prompts FILE."
+        )
     if len(boxes) > 1 and points:
         raise PromptError("With several --box, clicks are ambiguous; use --prompts FILE.")
     xy = [click[:2] for click in clicks]

@@ -13,7 +13,8 @@ from ultrasam.errors import UltraSamError
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe; the ones shipped are in recipes/.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="For example trainer.batch=4.")
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="For example trainer.batch=4."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
@@ -34,4 +35,4 @@ def train(
     from ultrasam.training.recipe import load_recipe
     from ultrasam.training.task import train as run
 
-    print(run(load_recipe(recipe, overrides or []), resume=resume))
+    print(run(load_recipe(recipe, overrides or []), resume=resume, say=print))

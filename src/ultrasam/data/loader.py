@@ -6,9 +6,10 @@ A sample is a pure function of its index, so that training resumes exactly from 
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -61,7 +62,9 @@ def read_images(samples: Sequence[Sample]) -> list[AnnotatedImage]:
 def make_phantoms(count: int, *, seed: int, workers: int) -> list[AnnotatedImage]:
     """Phantoms of ``count`` consecutive seeds, without those that show no structure."""
     seeds = range(seed * 10**7, seed * 10**7 + count)
-    with ProcessPoolExecutor(max(1, workers)) as pool:
+    # A fork of a process that has threads may hang; a fresh one costs a second.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, workers), mp_context=fresh) as pool:
         images = list(pool.map(_annotated_phantom, seeds, chunksize=32))
     return [image for image in images if len(image.packed)]
 
@@ -108,7 +111,7 @@ class PromptStyle:
     box: float = 0.5
     jitters: tuple[float, ...] = (0.05,)
     jitter_weights: tuple[float, ...] = (1.0,)
-    clicks: ClickStyle = ClickStyle()
+    clicks: ClickStyle = field(default_factory=ClickStyle)
     per_image: int = 20
 
 
@@ -164,7 +167,9 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
     ) -> None:
         self.sources = [source for source in sources if source.images and source.weight > 0]
         if not self.sources:
-            raise DataError("There is nothing to train on; give data sets or phantoms in the recipe.")
+            raise DataError(
+                "There is nothing to train on; give data sets or phantoms in the recipe."
+            )
         weights = np.array([source.weight for source in self.sources])
         self.shares = weights / weights.sum()
         self.length = length
@@ -191,7 +196,9 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
         transform = self._view(rng, image, int(order[0]))
         scale = math.sqrt(abs(np.linalg.det(transform[:, :2])))
         pixels = _warp(image.pixels, transform, scale, self.image_size)
-        targets, coords, labels = [], [], []
+        targets: list[npt.NDArray[np.generic]] = []
+        coords: list[npt.NDArray[np.generic]] = []
+        labels: list[npt.NDArray[np.generic]] = []
         for index in order:
             if len(targets) == self.prompts.per_image:
                 break
@@ -262,11 +269,15 @@ def _warp(
     if shrink > 1:
         height, width = image.shape[0] // shrink, image.shape[1] // shrink
         image = image[: height * shrink, : width * shrink]
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(
+            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        )
         transform[:, :2] *= shrink
     # OpenCV counts from pixel centres: p' = A (p + 1/2) + t - 1/2.
     transform[:, 2] += transform[:, :2] @ np.array([0.5, 0.5]) - 0.5
-    return np.asarray(cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(
+        cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR), np.uint8
+    )
 
 
 def disturb(
@@ -274,7 +285,7 @@ def disturb(
 ) -> npt.NDArray[np.uint8]:
     """Changes of gain, time-gain curve, grey map, speckle and resolution of a view [S, S]."""
     size = pixels.shape[0]
-    grey = pixels.astype(np.float32) / 255
+    grey: npt.NDArray[np.floating] = pixels.astype(np.float32) / 255
     black = pixels == 0
     strength = style.brightness
     if strength:
@@ -285,19 +296,23 @@ def disturb(
             grey = grey * np.exp(curve).astype(np.float32)[:, None]
         grey = grey * math.exp(rng.normal(0, 0.2) * strength) + rng.normal(0, 0.02) * strength
     if rng.random() < style.degradation:
-        grey = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.4, 1.4))
+        grey = _floats(cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.4, 1.4)))
     if rng.random() < style.degradation:
         small = int(size * rng.uniform(0.35, 0.8))
-        grey = cv2.resize(grey, (small, small), interpolation=cv2.INTER_AREA)
-        grey = cv2.resize(grey, (size, size), interpolation=cv2.INTER_LINEAR)
+        coarse = cv2.resize(grey, (small, small), interpolation=cv2.INTER_AREA)
+        grey = _floats(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR))
     if rng.random() < style.degradation:
         grain = cv2.GaussianBlur(
             rng.standard_normal((size, size), dtype=np.float32), (0, 0), rng.uniform(0.5, 1.5)
         )
         grey = grey * (1 + rng.uniform(0.1, 0.5) * grain)
-    out = np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
+    out: npt.NDArray[np.uint8] = np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
     out[black] = 0
     return out
+
+
+def _floats(array: npt.ArrayLike) -> npt.NDArray[np.floating]:
+    return np.asarray(array, dtype=np.float32)
 
 
 def collate(views: Sequence[Sequence[npt.NDArray[np.generic]]]) -> Batch:

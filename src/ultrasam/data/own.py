@@ -44,12 +44,12 @@ def coco_file(name: str, file_name: str, images: str) -> RawDataset:
             categories = {c["id"]: str(c["name"]) for c in content["categories"]}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is not a COCO annotation file ({error}).") from error
-        for file, annotations in entries:
+        for file, found in entries:
             yield Sample(
                 name,
                 root / images / file,
                 subject=Path(file).stem,
-                read_instances=_segmentations(annotations, categories),
+                read_instances=_segmentations(found, categories),
             )
 
     return RawDataset(name, "unknown", name, samples)

@@ -78,8 +78,8 @@ def simulate(
     envelope = _acquire(rng, scene, field, depth_mm)
     look = phantom_display.Look.draw(rng)
     beams = phantom_display.compress(rng, envelope, look)
-    picture = cv2.remap(beams, *field.to_beams, cv2.INTER_LINEAR)
-    picture = phantom_display.develop(rng, picture, look)
+    grey = np.asarray(cv2.remap(beams, *field.to_beams, cv2.INTER_LINEAR), dtype=np.float32)
+    picture = phantom_display.develop(rng, grey, look)
     picture[~field.inside] = 0
     masks = [(name, mask & field.inside) for name, mask in scene.instances]
     kept = [(name, mask) for name, mask in masks if mask.sum() >= 64]

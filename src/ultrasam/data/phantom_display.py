@@ -54,7 +54,7 @@ def compress(rng: np.random.Generator, envelope: FloatMap, look: Look) -> FloatM
     level = 20 * np.log10(np.maximum(envelope, 1e-6)) + curve[:, None].astype(np.float32)
     # Rayleigh speckle of unit scatterers has a mean level of about 1 dB.
     grey = (level - 1.0 - look.white_db) / look.dynamic_range_db + 1
-    return np.clip(grey, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(grey, 0, 1), dtype=np.float32)
 
 
 def develop(rng: np.random.Generator, grey: FloatMap, look: Look) -> Picture:
@@ -67,10 +67,11 @@ def develop(rng: np.random.Generator, grey: FloatMap, look: Look) -> Picture:
     grey = np.clip(grey, 0, 1) ** look.gamma
     bent = grey * grey * (3 - 2 * grey)
     grey = (1 - look.contrast) * grey + look.contrast * bent
-    picture = np.asarray(np.clip(grey * 255 + 0.5, 0, 255), dtype=np.uint8)
+    picture: Picture = np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:  # many archives are JPEG
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 95))]
-        picture = cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_GRAYSCALE)
+        encoded = cv2.imencode(".jpg", picture, quality)[1]
+        picture = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
     return picture
 
 
@@ -95,9 +96,7 @@ def burn_in(
 
 
 def _calipers(rng: np.random.Generator, picture: Picture, mask: BoolMap) -> None:
-    contours, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     contour = max(contours, key=len)[:, 0]
     colour = int(rng.integers(180, 256))
     for axis in range(int(rng.integers(1, 3))):
@@ -138,4 +137,6 @@ def _probe_marker(rng: np.random.Generator, picture: Picture, inside: BoolMap) -
     if rng.random() < 0.5:
         cv2.circle(picture, (x, y), 5, shade, 1, cv2.LINE_AA)
     else:
-        cv2.putText(picture, "P", (x - 5, y + 5), cv2.FONT_HERSHEY_DUPLEX, 0.5, shade, 1, cv2.LINE_AA)
+        cv2.putText(
+            picture, "P", (x - 5, y + 5), cv2.FONT_HERSHEY_DUPLEX, 0.5, shade, 1, cv2.LINE_AA
+        )

@@ -263,9 +263,7 @@ def _vessels(rng: np.random.Generator, scene: Scene) -> None:
         turn = rng.normal(0, 0.7)
         at = (centre[0] + shift * np.cos(turn), centre[1] + shift * np.sin(turn))
         scale = rng.uniform(0.6, 1.4)
-        outline = blob(
-            rng, at, (radii[0] * scale, radii[1] * scale), roughness=0.05 + 0.06 * nerve
-        )
+        outline = blob(rng, at, (radii[0] * scale, radii[1] * scale), roughness=0.05 + 0.06 * nerve)
         mask = fill(outline, scene.shape)
         if nerve:
             matter = Matter(
@@ -286,14 +284,21 @@ def _tube(rng: np.random.Generator, scene: Scene) -> None:
     height, width = scene.shape
     x = np.linspace(-0.1, 1.1, 48) * width
     middle = rng.uniform(0.25, 0.75) * height + rng.normal(0, 0.1) * (x - width / 2)
-    middle += rng.normal(0, 0.02) * height * np.sin(x / width * rng.uniform(2, 7) + rng.uniform(0, 6))
+    middle += (
+        rng.normal(0, 0.02) * height * np.sin(x / width * rng.uniform(2, 7) + rng.uniform(0, 6))
+    )
     half = rng.uniform(0.04, 0.16) * height * (1 + 0.06 * np.sin(x / width * 5 + rng.uniform(0, 6)))
     top, bottom = np.stack([x, middle - half], -1), np.stack([x, middle + half], -1)
     mask = fill(np.concatenate([top, bottom[::-1]]).astype(np.float32), scene.shape)
     wall = fill(
-        np.concatenate([top - (0, 4), bottom[::-1] + (0, 4)]).astype(np.float32), scene.shape
+        np.concatenate([top - np.array((0, 4)), bottom[::-1] + np.array((0, 4))]).astype(
+            np.float32
+        ),
+        scene.shape,
     )
-    paint(rng, scene, wall, Matter(rng.uniform(-8, 2), rim=rng.uniform(2, 6), rim_db=6, rim_width=1))
+    paint(
+        rng, scene, wall, Matter(rng.uniform(-8, 2), rim=rng.uniform(2, 6), rim_db=6, rim_width=1)
+    )
     paint(
         rng, scene, mask,
         Matter(-rng.uniform(16, 40), texture_db=1, attenuation_db=-6, rim=rng.uniform(2, 6)),
@@ -351,7 +356,8 @@ def _chambers(rng: np.random.Generator, scene: Scene) -> None:
     tilt = rng.normal(0, 0.25)
     wall = rng.uniform(1.25, 1.6)
     outer = fill(
-        blob(rng, centre, (radii[0] * wall, radii[1] * wall), roughness=0.04, angle=tilt), scene.shape
+        blob(rng, centre, (radii[0] * wall, radii[1] * wall), roughness=0.04, angle=tilt),
+        scene.shape,
     )
     cavity = fill(blob(rng, centre, radii, roughness=0.07, angle=tilt), scene.shape)
     paint(rng, scene, outer, Matter(rng.uniform(-3, 5), texture_db=2, softness=1.5, rim=1))

@@ -138,5 +138,7 @@ def sorted_files(folder: Path, pattern: str) -> list[Path]:
     """
     found = sorted(p for p in folder.rglob(pattern) if not p.name.startswith("."))
     if not found:
-        raise DataError(f"No file '{pattern}' is under {folder}; check that the data are unpacked there.")
+        raise DataError(
+            f"No file '{pattern}' is under {folder}; check that the data are unpacked there."
+        )
     return found

@@ -90,7 +90,9 @@ class _Cine:
                 layout = "rgb24" if self.colour else "gray"
                 return np.asarray(frame.to_ndarray(format=layout), dtype=np.uint8)
         self.decoded = None
-        raise ScanError(f"Frame {index} of {self.file} is missing: the file is cut off; copy it again.")
+        raise ScanError(
+            f"Frame {index} of {self.file} is missing: the file is cut off; copy it again."
+        )
 
 
 def _reason(error: Exception) -> str:

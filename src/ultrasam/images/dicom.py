@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ultrasam.errors import ScanError
@@ -49,9 +50,7 @@ def read_dicom(file: Path) -> Scan:
     def read(index: int) -> Frame:
         return first if index == 0 else _read(file, header, kind, index)
 
-    return Scan(
-        frames, height, width, first.ndim == 3, read, spacing, file, subject, frame_time
-    )
+    return Scan(frames, height, width, first.ndim == 3, read, spacing, file, subject, frame_time)
 
 
 def _read(file: Path, header: pydicom.Dataset, kind: str, index: int) -> Frame:

@@ -32,7 +32,8 @@ def read_raster(file: Path) -> Scan:
 
     return Scan(
         frames,
-        *first.shape[:2],
+        first.shape[0],
+        first.shape[1],
         first.ndim == 3,
         read,
         source=file,
@@ -51,7 +52,9 @@ def _opened(file: Path) -> Image.Image:
             f"{file} claims more pixels than any scan has; it is damaged or not meant to be opened."
         ) from error
     except Exception as error:
-        raise ScanError(f"{file} is damaged: {_reason(error)}; copy or download it again.") from error
+        raise ScanError(
+            f"{file} is damaged: {_reason(error)}; copy or download it again."
+        ) from error
 
 
 def _read(file: Path, index: int) -> Frame:
@@ -65,7 +68,9 @@ def _read(file: Path, index: int) -> Frame:
         raise
     except Exception as error:
         where = f"frame {index} of {file}" if index else str(file)
-        raise ScanError(f"{where} is damaged: {_reason(error)}; copy or download it again.") from error
+        raise ScanError(
+            f"{where} is damaged: {_reason(error)}; copy or download it again."
+        ) from error
 
 
 def _to_frame(image: Image.Image) -> Frame:

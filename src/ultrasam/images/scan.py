@@ -88,11 +88,14 @@ class Scan:
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[..., 0]
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-            raise ScanError(f"An array of shape {array.shape} is no frame; give [H, W] or [H, W, 3].")
+            raise ScanError(
+                f"An array of shape {array.shape} is no frame; give [H, W] or [H, W, 3]."
+            )
         if not array.size:
             raise ScanError(f"An array of shape {array.shape} has no pixels.")
         frame = to_uint8(array[..., :3] if array.ndim == 3 else array)
-        return cls(1, *frame.shape[:2], frame.ndim == 3, lambda _: frame, spacing)
+        height, width = frame.shape[:2]
+        return cls(1, height, width, frame.ndim == 3, lambda _: frame, spacing)
 
 
 def read_scan(path: str | os.PathLike[str]) -> Scan:

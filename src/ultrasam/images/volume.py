@@ -33,14 +33,18 @@ def read_volume(file: Path) -> Scan:
         spacing = [float(s) for s in reader.GetSpacing()]
         components = int(reader.GetNumberOfComponents())
     except Exception as error:
-        raise ScanError(f"{file} is damaged: {_reason(error)}; copy or download it again.") from error
+        raise ScanError(
+            f"{file} is damaged: {_reason(error)}; copy or download it again."
+        ) from error
     width, height = size[0], size[1] if len(size) > 1 else 1
     frames = math.prod(size[2:])
     check_size(file, height, width, frames)
     if width * height * frames * components > _MAX_VOXELS:
         raise ScanError(f"{file} claims {math.prod(size)} voxels; it is damaged, or must be split.")
     if components not in (1, 3, 4):
-        raise ScanError(f"{file} has {components} values to a voxel; 1 (grey) or 3 (RGB) are images.")
+        raise ScanError(
+            f"{file} has {components} values to a voxel; 1 (grey) or 3 (RGB) are images."
+        )
     cache: list[Frame] = []
 
     def read(index: int) -> Frame:
@@ -50,21 +54,29 @@ def read_volume(file: Path) -> Scan:
 
     known = len(spacing) > 1 and spacing[0] > 0 and spacing[1] > 0
     return Scan(
-        frames, height, width, components > 1, read, (spacing[1], spacing[0]) if known else None, file
+        frames,
+        height,
+        width,
+        components > 1,
+        read,
+        (spacing[1], spacing[0]) if known else None,
+        file,
     )
 
 
-def _read_all(
-    file: Path, reader: Any, shape: tuple[int, int, int], components: int
-) -> Frame:
+def _read_all(file: Path, reader: Any, shape: tuple[int, int, int], components: int) -> Frame:
     try:
         array = sitk.GetArrayFromImage(reader.Execute())
-        array = array.reshape(*shape, components)[..., :3] if components > 1 else array.reshape(shape)
+        array = (
+            array.reshape(*shape, components)[..., :3] if components > 1 else array.reshape(shape)
+        )
         return to_uint8(array)
     except ScanError as error:
         raise ScanError(f"{file}: {error}") from error
     except Exception as error:
-        raise ScanError(f"{file} is damaged: {_reason(error)}; copy or download it again.") from error
+        raise ScanError(
+            f"{file} is damaged: {_reason(error)}; copy or download it again."
+        ) from error
 
 
 def _reason(error: Exception) -> str:

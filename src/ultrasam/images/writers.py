@@ -83,9 +83,7 @@ def draw_overlay(
     for index, mask in enumerate(masks):
         colour = np.array(_COLOURS[index % len(_COLOURS)], dtype=np.float32)
         rgb[mask] = (0.72 * rgb[mask] + 0.28 * colour).astype(np.uint8)
-        contours, _ = cv2.findContours(
-            mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-        )
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(rgb, contours, -1, colour.tolist(), stroke, cv2.LINE_AA)
     for box in boxes:
         x0, y0, x1, y1 = (round(float(v)) for v in np.asarray(box))

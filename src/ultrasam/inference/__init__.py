@@ -1,0 +1,1 @@
+"""From a scan and prompts to masks."""

@@ -48,13 +48,15 @@ def find_inputs(given: Sequence[str]) -> list[Path]:
             inside = sorted(
                 p
                 for p in path.rglob("*")
-                if p.name.lower().endswith(scan_suffixes()) and not p.name.startswith(".") and p.is_file()
+                if p.name.lower().endswith(scan_suffixes())
+                and not p.name.startswith(".")
+                and p.is_file()
             )
             if not inside:
                 raise ScanError(f"The folder {path} holds no image.")
             found |= dict.fromkeys(inside)
         elif glob.has_magic(name) and not path.exists():
-            matches = sorted(Path(p) for p in glob.glob(name, recursive=True))
+            matches = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207 - may be absolute
             if not matches:
                 raise ScanError(f"Nothing matches {name}.")
             found |= dict.fromkeys(p for p in matches if p.is_file())
@@ -86,7 +88,9 @@ def read_prompts(path: Path) -> dict[str, list[Prompt]]:
         out[name] = []
         for entry in entries:
             if not isinstance(entry, dict) or set(entry) - {"box", "points", "labels"}:
-                raise PromptError(f"{path}: '{name}': a prompt has the keys box, points and labels.")
+                raise PromptError(
+                    f"{path}: '{name}': a prompt has the keys box, points and labels."
+                )
             try:
                 out[name].append(Prompt(**entry))
             except PromptError as error:
@@ -176,7 +180,9 @@ def _predict_file(
         for (x, y), label in zip(np.asarray(prompt.points), np.asarray(prompt.labels), strict=True)
     ]
     boxes = [np.asarray(prompt.box) for prompt in prompts if prompt.box is not None]
-    write_overlay(overlay, scan.frame(frame), list(prediction.masks[:, 0]), boxes=boxes, points=points)
+    write_overlay(
+        overlay, scan.frame(frame), list(prediction.masks[:, 0]), boxes=boxes, points=points
+    )
     return FileResult(path, overlay, entries)
 
 

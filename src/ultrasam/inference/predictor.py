@@ -197,11 +197,17 @@ class Predictor:
         index = torch.tensor([order.index(view) for view in views], device=self.model.device)
         masks = fed_back or [None if p.mask is None else self._mask_in_scan(p) for p in prompts]
         tensors = pad_prompts(
-            [self._tensors(p, view, mask) for p, view, mask in zip(prompts, views, masks, strict=True)]
+            [
+                self._tensors(p, view, mask)
+                for p, view, mask in zip(prompts, views, masks, strict=True)
+            ]
         ).to(self.model.device)
         with torch.inference_mode():
             logits, iou = self.model.decode(
-                images, tensors, image_index=index, masks=slice(None) if any(wants_three) else slice(0, 1)
+                images,
+                tensors,
+                image_index=index,
+                masks=slice(None) if any(wants_three) else slice(0, 1),
             )
         all_logits, all_iou = logits.float().cpu().numpy(), iou.float().cpu().numpy()
         out = []

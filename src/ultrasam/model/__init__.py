@@ -1,0 +1,1 @@
+"""The network and its weights; nothing here knows files of images."""

@@ -29,9 +29,10 @@ def attend_with_positions(
       kernel takes 350 ms without any bias and 440 ms in slices with it; folding takes 950 to 1,150 ms.
     - *explicit* (CPU, bf16): slices again, but as two matrix products with a softmax between them,
       which is where processors have bf16 instructions: 230 ms against 330 ms in the fused kernel.
-    - *folded* (CUDA and others; CPU windows in bf16, 17 ms against 46): the query is widened by its products with both tables, the key by
-      one-hot rows and columns, so that the plain dot product already holds the bias and the flash
-      kernel, which takes no bias, can run. On a CPU the tripled width costs more than the bias.
+    - *folded* (CUDA and others; CPU windows in bf16, 17 ms against 46): the query is widened by its
+      products with both tables, the key by one-hot rows and columns, so that the plain dot product
+      already holds the bias and the flash kernel, which takes no bias, can run. For whole images on a
+      CPU the tripled width costs more than the bias.
 
     No form holds the N × N bias. `benchmarks/encoder.py` measures what they are for, the encoder.
 

@@ -87,7 +87,11 @@ def load_state(model: nn.Module, state: State, *, source: str) -> list[str]:
     ]
     parts = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", wrong))
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of the wrong shape", wrong),
+        )
         if names
     ]
     if parts:
@@ -158,7 +162,9 @@ def _read_tensors(path: Path) -> tuple[State, Mapping[str, str]]:
                 metadata = opened.metadata() or {}
                 return {name: opened.get_tensor(name) for name in opened.keys()}, metadata  # noqa: SIM118
         except Exception as error:
-            raise CheckpointError(f"{path} is damaged: {_short(error)}; download it again.") from error
+            raise CheckpointError(
+                f"{path} is damaged: {_short(error)}; download it again."
+            ) from error
     return _read_pickle(path), {}
 
 
@@ -190,7 +196,9 @@ def _read_pickle(path: Path) -> State:
         if not inner:
             break
         content = inner[0]
-    raise CheckpointError(f"{path} holds no tensors under names; it is not a checkpoint of a model.")
+    raise CheckpointError(
+        f"{path} holds no tensors under names; it is not a checkpoint of a model."
+    )
 
 
 def _without_wrappers(state: State) -> State:

@@ -41,7 +41,7 @@ class HubMixin(ModelHubMixin):
         """
         path = _find(str(name), revision)
         config, state = read_checkpoint(path)
-        model = cls(config)  # type: ignore[call-arg]
+        model = cls(config)
         untrained = load_state(model, state, source=str(path))  # type: ignore[arg-type]
         if untrained:
             warnings.warn(

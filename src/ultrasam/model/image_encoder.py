@@ -5,6 +5,8 @@ Tokens stay channels-last, [B, H, W, C], from the patch embedding to the neck.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,9 +32,7 @@ class ImageEncoder(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid, config.grid, config.width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks = nn.ModuleList(
-            Block(
-                config, window=0 if index in config.global_blocks else config.window
-            )
+            Block(config, window=0 if index in config.global_blocks else config.window)
             for index in range(config.depth)
         )
         out = config.decoder_width
@@ -72,8 +72,7 @@ class ConvStem(nn.Module):
             raise ValueError("the conv stem has a stride of 16")
         widths = [3, *(config.width // divisor for divisor in (8, 4, 2)), config.width]
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(LayerNorm2d(width) for width in widths[2:4])
 

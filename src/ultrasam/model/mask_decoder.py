@@ -91,7 +91,7 @@ class MaskDecoder(nn.Module):
         Returns:
             Low-res logits [N, M, 4 H, 4 W] and predicted IoU [N, M].
         """
-        _, channels, height, width = embedding.shape
+        height, width = embedding.shape[-2:]
         count = prompts.tokens.shape[0]
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output_tokens.expand(count, -1, -1), prompts.tokens], dim=1)

@@ -36,7 +36,7 @@ _TRANSFORMERS: dict[str, _Rules] = {
             "pe_layer.positional_encoding_gaussian_matrix",
             "shared_embedding.positional_embedding",
         ),
-        ("point_embeddings.", "point_embed."),
+        (".point_embeddings.", ".point_embed."),
         ("mask_downscaling.0.", "mask_embed.conv1."),
         ("mask_downscaling.1.", "mask_embed.layer_norm1."),
         ("mask_downscaling.3.", "mask_embed.conv2."),
@@ -127,8 +127,7 @@ def _rename(name: str, table: dict[str, _Rules]) -> str:
     for prefix, rules in table.items():
         if name.startswith(prefix):
             for ours, theirs in rules:
-                if ours in name and (theirs not in name or ours == theirs):
-                    name = name.replace(ours, theirs, 1)
+                name = name.replace(ours, theirs, 1)
             return name
     return name
 
@@ -144,7 +143,7 @@ def _unrename(name: str, table: dict[str, _Rules]) -> str:
 
 
 def _from_transformers(state: State) -> State:
-    out = {}
+    out: State = {}
     for name, tensor in state.items():
         if name == _SHARED_PE:
             out.setdefault(f"prompt_encoder.{_PE}", tensor)
@@ -170,7 +169,7 @@ def _to_transformers(state: State) -> State:
 
 
 def _from_mmdet(state: State) -> State:
-    out = {}
+    out: State = {}
     for name, tensor in state.items():
         if name == _LABELS:
             sizes = [rows for _, rows in _LABEL_ROWS]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -140,9 +141,9 @@ class PromptEncoder(nn.Module):
         return positions.to(self.no_mask_embed.weight.dtype)
 
     def _sparse(self, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        table = torch.cat(
-            [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
-        )  # rows: not a point, background, foreground, top-left, bottom-right
+        points = [cast(nn.Embedding, point).weight for point in self.point_embeddings]
+        table = torch.cat([self.not_a_point_embed.weight, *points])
+        # rows: not a point, background, foreground, top-left, bottom-right
         positions = self.pe_layer(coords / self.config.image_size)
         positions = positions * (labels >= 0).unsqueeze(-1)
         tokens = table[labels.clamp(min=-1) + 1] + positions.to(table.dtype)  # [N, K, C]
@@ -159,7 +160,9 @@ class PromptEncoder(nn.Module):
         """
         size, canvas = self.config.mask_size, self.config.image_size
         coords, labels = prompts.coords.float(), prompts.labels
-        axis = (torch.arange(size, device=coords.device, dtype=torch.float32) + 0.5) * (canvas / size)
+        axis = (torch.arange(size, device=coords.device, dtype=torch.float32) + 0.5) * (
+            canvas / size
+        )
 
         if prompts.masks is None:
             mask = coords.new_zeros(len(prompts), size, size)
@@ -199,11 +202,15 @@ def pad_prompts(prompts: list[PromptTensors]) -> PromptTensors:
     if not given:
         return PromptTensors(torch.cat(coords), torch.cat(labels))
     like = given[0]
-    masks = [like.new_zeros(len(p), *like.shape[1:]) if p.masks is None else p.masks for p in prompts]
+    masks = [
+        like.new_zeros(len(p), *like.shape[1:]) if p.masks is None else p.masks for p in prompts
+    ]
     has_mask = [
         torch.full((len(p),), p.masks is not None, device=like.device)
         if p.has_mask is None
         else p.has_mask
         for p in prompts
     ]
-    return PromptTensors(torch.cat(coords), torch.cat(labels), torch.cat(masks), torch.cat(has_mask))
+    return PromptTensors(
+        torch.cat(coords), torch.cat(labels), torch.cat(masks), torch.cat(has_mask)
+    )

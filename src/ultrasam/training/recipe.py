@@ -38,6 +38,8 @@ class Phantoms(_Section):
 
 
 class Data(_Section):
+    """Real and simulated images to draw from."""
+
     sources: tuple[DataSource, ...] = ()
     phantoms: Phantoms = Phantoms()
 
@@ -68,6 +70,8 @@ class Prompts(_Section):
 
 
 class Losses(_Section):
+    """Weights of the losses (arXiv 2411.16222, 3.3)."""
+
     focal: float = 20.0
     dice: float = 1.0
     iou: float = 1.0
@@ -84,6 +88,8 @@ class Optimiser(_Section):
 
 
 class Trainer(_Section):
+    """How long, how many at once, in which precision; what is logged and kept."""
+
     max_steps: int = Field(ge=1)
     batch: int = Field(8, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
@@ -96,6 +102,8 @@ class Trainer(_Section):
 
 
 class Recipe(_Section):
+    """One experiment."""
+
     name: str
     model: str = "base"
     init: str | None = None
@@ -126,7 +134,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
-        raise RecipeError(f"There is no recipe {path}; the ones shipped are in recipes/.") from error
+        raise RecipeError(
+            f"There is no recipe {path}; the ones shipped are in recipes/."
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path} is not a YAML file: {_one_line(error)}.") from error
     if not isinstance(content, dict):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,23 +112,29 @@ class SegmentationTask(lightning.LightningModule):
 
 
 class _FromIndex(Sampler[int]):
-    """Indices in order from ``start``: views are random by their index already."""
+    """Indices in order from ``start``: views are random by their index already.
+
+    Its length counts what was drawn before a resumption too, as Lightning's step counter does.
+    """
 
     def __init__(self, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return self.stop
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.start, self.stop))
 
 
-def train(recipe: Recipe, *, resume: bool = False) -> Path:
+def train(
+    recipe: Recipe, *, resume: bool = False, say: Callable[[str], object] = lambda _: None
+) -> Path:
     """Run a recipe and save the trained model.
 
     Args:
         resume: go on from the last checkpoint in the recipe's output folder.
+        say: told, in a line each, what data there are and how long it took.
 
     Returns:
         The folder of the saved model, ``<output>/<name>/model``.
@@ -145,8 +152,10 @@ def train(recipe: Recipe, *, resume: bool = False) -> Path:
             f"{folder} already holds a run; resume it with --resume or set another output."
         )
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
-    sources = _sources(recipe)
-    model = UltraSam.from_pretrained(recipe.init) if recipe.init else UltraSam(CONFIGS[recipe.model])
+    sources = _sources(recipe, say)
+    model = (
+        UltraSam.from_pretrained(recipe.init) if recipe.init else UltraSam(CONFIGS[recipe.model])
+    )
     folder.mkdir(parents=True, exist_ok=True)
     save_recipe(recipe, folder / "recipe.yaml")
 
@@ -166,34 +175,40 @@ def train(recipe: Recipe, *, resume: bool = False) -> Path:
     )
     done = _steps_done(last) if resume else 0
     started = time.monotonic()
-    trainer.fit(
-        SegmentationTask(model, recipe),
-        _loader(recipe, model, sources, first_step=done),
-        ckpt_path=str(last) if resume else None,
-        weights_only=False if resume else None,
-    )
+    with warnings.catch_warnings():
+        # Our loader does resume: its views hang on their index alone.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
+        trainer.fit(
+            SegmentationTask(model, recipe),
+            _loader(recipe, model, sources, first_step=done),
+            ckpt_path=str(last) if resume else None,
+            weights_only=False if resume else None,
+        )
     if trainer.interrupted:
         raise RecipeError(f"Training was interrupted; go on with --resume (from {last}).")
-    print(f"{trainer.global_step - done} steps in {(time.monotonic() - started) / 60:.1f} minutes")
+    say(f"{trainer.global_step - done} steps in {(time.monotonic() - started) / 60:.1f} minutes")
     out = folder / "model"
     model.eval().save_pretrained(out)
     return out
 
 
-def _sources(recipe: Recipe) -> list[Source]:
+def _sources(recipe: Recipe, say: Callable[[str], object]) -> list[Source]:
     sources = []
     for entry in recipe.data.sources:
         if not entry.path.is_dir():
-            raise DataError(f"{entry.dataset}: there is no folder {entry.path}; unpack the data there.")
+            raise DataError(
+                f"{entry.dataset}: there is no folder {entry.path}; unpack the data there."
+            )
         images = read_images(list(dataset(entry.dataset).samples(entry.path)))
         objects = sum(len(image.packed) for image in images)
-        print(f"{entry.dataset}: {len(images)} images, {objects} objects")
+        say(f"{entry.dataset}: {len(images)} images, {objects} objects")
         sources.append(Source(images, entry.weight))
     phantoms = recipe.data.phantoms
     if phantoms.count:
         images = make_phantoms(phantoms.count, seed=recipe.seed, workers=recipe.trainer.workers)
         objects = sum(len(image.packed) for image in images)
-        print(f"phantoms: {len(images)} images, {objects} objects")
+        say(f"phantoms: {len(images)} images, {objects} objects")
         sources.append(Source(images, phantoms.weight))
     return sources
 

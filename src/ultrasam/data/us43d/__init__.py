@@ -1,0 +1,1 @@
+"""One short file per data set: its layout and labels."""

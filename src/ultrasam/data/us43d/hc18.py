@@ -13,7 +13,9 @@ def _samples(root: Path) -> Iterator[Sample]:
     spacing: dict[str, float] = {}
     for table in root.rglob("training_set_pixel_size_and_HC.csv"):
         with table.open(newline="") as lines:
-            spacing |= {row["filename"]: float(row["pixel size(mm)"]) for row in csv.DictReader(lines)}
+            spacing |= {
+                row["filename"]: float(row["pixel size(mm)"]) for row in csv.DictReader(lines)
+            }
     for outline in sorted_files(root, "*HC_Annotation.png"):
         path = outline.with_name(outline.name.replace("_Annotation", ""))
         yield Sample(

@@ -12,7 +12,10 @@ def _samples(root: Path) -> Iterator[Sample]:
     for path in sorted_files(root, "Test_Image_*.png"):
         mask = path.with_name(path.name.replace("Test_Image", "mask"))
         yield Sample(
-            "STU-Hospital", path, subject=path.stem, read_instances=paired_masks("breast tumour", mask)
+            "STU-Hospital",
+            path,
+            subject=path.stem,
+            read_instances=paired_masks("breast tumour", mask),
         )
 
 

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ultrasam
+from ultrasam import Prediction, Predictor, Prompt, UltraSam
+from ultrasam.data.phantom import simulate
+from ultrasam.errors import PromptError, ScanError
+from ultrasam.evaluation.metrics import dice
+from ultrasam.images.masks import box_of, centre_of_mass
+
+
+@pytest.fixture(scope="module")
+def nano() -> UltraSam:
+    return ultrasam.load("nano", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures, each with its largest structure."""
+    pairs = []
+    for seed in range(900, 912):
+        phantom = simulate(seed)
+        if len(phantom.masks):
+            pairs.append((phantom.pixels, phantom.masks[phantom.masks.sum((1, 2)).argmax()]))
+    return pairs
+
+
+def test_nano_segments_phantoms_it_has_not_seen(
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    predictor = Predictor(nano)
+    boxes, clicks = [], []
+    for pixels, truth in phantoms:
+        predictor.set_image(pixels)
+        by_box = predictor.predict(Prompt(box=tuple(box_of(truth))))
+        by_click = predictor.predict(Prompt(points=[centre_of_mass(truth)]))
+        boxes.append(dice(by_box.masks[0, 0], truth))
+        clicks.append(dice(by_click.masks[0, 0], truth))
+    assert np.mean(boxes) > 0.85
+    assert np.mean(clicks) > 0.55
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_many_prompts_in_one_call_equal_each_alone(
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]], zoom: bool
+) -> None:
+    pixels, truth = phantoms[0]
+    predictor = Predictor(nano, zoom=zoom)
+    predictor.set_image(pixels)
+    x, y = centre_of_mass(truth)
+    first = predictor.predict(Prompt(points=[(x, y)]))
+    prompts = [
+        Prompt(box=tuple(box_of(truth))),
+        Prompt(points=[(x, y)]),
+        Prompt(points=[(x, y), (2, 3)], labels=[1, 0]),
+        Prompt(box=(5, 5, 60, 50), points=[(30, 30)]),
+        Prompt(points=[(x, y), (x + 3, y)], mask=first.low_res_logits[0, 0]),
+        Prompt(mask=truth),
+    ] * 4
+    together = predictor.predict(prompts)
+    assert together.masks.shape == (24, 1, *pixels.shape)
+    for i, prompt in enumerate(prompts[:6]):
+        alone = predictor.predict(prompt)
+        assert (together.masks[i] != alone.masks[0]).mean() < 1e-3
+        assert np.allclose(together.iou[i], alone.iou[0], atol=1e-3)
+
+
+def test_three_candidates_come_best_first(nano: UltraSam) -> None:
+    predictor = Predictor(nano)
+    predictor.set_image(np.random.default_rng(0).integers(0, 255, (90, 140), np.uint8))
+    prediction = predictor.predict(Prompt(points=[(40, 40)]), multimask=True)
+    assert prediction.masks.shape == (1, 3, 90, 140)
+    assert (np.diff(prediction.iou[0]) <= 0).all()
+    assert ((prediction.stability >= 0) & (prediction.stability <= 1)).all()
+    assert prediction.low_res_logits.shape == (1, 3, 64, 64)
+
+
+def test_no_prompts_give_no_masks(nano: UltraSam) -> None:
+    predictor = Predictor(nano)
+    predictor.set_image(np.zeros((20, 30), np.uint8))
+    assert predictor.predict([]).masks.shape == (0, 1, 20, 30)
+
+
+@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 700), (700, 3), (16, 16, 3)])
+def test_frames_of_any_shape_are_taken(
+    nano: UltraSam, shape: tuple[int, ...], refine: bool
+) -> None:
+    predictor = Predictor(nano, refine=refine)
+    predictor.set_image(np.full(shape, 90, np.uint8))
+    height, width = shape[:2]
+    for prompt in (Prompt(points=[(width / 2, height / 2)]), Prompt(box=(0, 0, width, height))):
+        assert predictor.predict(prompt).masks.shape == (1, 1, height, width)
+
+
+def test_refinement_changes_masks_but_stays_on_the_object(
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    scores = []
+    for pixels, truth in phantoms[:6]:
+        refined = Predictor(nano, refine=True)
+        refined.set_image(pixels)
+        mask = refined.predict(Prompt(box=tuple(box_of(truth)))).masks[0, 0]
+        scores.append(dice(mask, truth))
+    assert np.mean(scores) > 0.8
+
+
+def test_a_frame_of_a_cine_is_chosen(nano: UltraSam, tmp_path: Path) -> None:
+    frames = [Image.fromarray(simulate(i, size=(80, 100)).pixels) for i in (1, 2)]
+    frames[0].save(tmp_path / "c.tif", save_all=True, append_images=frames[1:])
+    predictor = Predictor(nano)
+    found = []
+    for frame in (0, 1):
+        predictor.set_image(tmp_path / "c.tif", frame=frame)
+        found.append(predictor.predict(Prompt(box=(20, 20, 70, 60))))
+    assert not np.array_equal(found[0].low_res_logits, found[1].low_res_logits)
+    with pytest.raises(ScanError, match="no frame 2"):
+        predictor.set_image(tmp_path / "c.tif", frame=2)
+
+
+def test_misuse_is_told(nano: UltraSam) -> None:
+    predictor = Predictor(nano)
+    with pytest.raises(PromptError, match="call set_image"):
+        predictor.predict(Prompt(points=[(1, 1)]))
+    predictor.set_image(np.zeros((50, 60), np.uint8))
+    with pytest.raises(PromptError, match="outside"):
+        predictor.predict(Prompt(points=[(61, 1)]))
+    with pytest.raises(PromptError, match="64 × 64"):
+        predictor.predict(Prompt(mask=np.zeros((10, 10))))
+
+
+def test_a_full_size_sam_takes_the_same_calls(tiny: UltraSam) -> None:
+    predictor = Predictor(tiny)
+    predictor.set_image(np.random.default_rng(0).integers(0, 255, (90, 140, 3), np.uint8))
+    out: Prediction = predictor.predict([Prompt(box=(9, 9, 50, 60)), Prompt(points=[(70, 40)])])
+    again = predictor.predict(Prompt(points=[(70, 40)], mask=out.low_res_logits[1, 0]))
+    assert out.masks.shape == (2, 1, 90, 140)
+    assert again.masks.shape == (1, 1, 90, 140)
+
+
+def test_an_unknown_device_is_told() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ultrasam.UltraSamError, match="cuda"):
+        ultrasam.load("nano", device="cuda")

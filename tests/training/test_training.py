@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import randomised
+from ultrasam.errors import DataError, RecipeError
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.prompt_encoder import ABSENT, PromptTensors
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.training import task
+from ultrasam.training.interaction import (
+    LoopStyle,
+    choose_mask,
+    error_clicks,
+    interact,
+    is_ambiguous,
+)
+from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
+from ultrasam.training.recipe import Recipe, load_recipe, save_recipe
+
+RECIPE = """
+name: small
+model: nano
+output: {output}
+data:
+  phantoms: {{count: 5, weight: 1}}
+prompts: {{per_image: 2, rounds: 2, corrective: 0.5}}
+optimiser: {{lr: 0.001, warmup_steps: 2, clip: 1.0}}
+trainer: {{max_steps: 4, batch: 2, precision: 32-true, workers: 0, ema: 0.5,
+  checkpoint_every: 2, log_every: 1}}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE.format(output=tmp_path / "runs"))
+    return path
+
+
+def test_the_focal_loss_is_its_formula() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(3, 5, 5) * 3, torch.randint(0, 2, (3, 5, 5)).float()
+    p = logits.sigmoid()
+    p_t = torch.where(targets > 0, p, 1 - p)
+    alpha_t = torch.where(targets > 0, 0.25, 0.75)
+    expected = (-alpha_t * (1 - p_t) ** 2 * p_t.log()).mean((1, 2))
+    assert torch.allclose(focal_loss(logits, targets, alpha=0.25, gamma=2), expected, atol=1e-5)
+
+
+def test_the_dice_loss_is_least_where_mask_and_truth_agree() -> None:
+    targets = torch.zeros(1, 8, 8)
+    targets[:, 2:5, 2:6] = 1
+    assert dice_loss((targets * 2 - 1) * 20, targets) < 1e-3
+    assert dice_loss((1 - targets * 2) * 20, targets) > 0.9
+
+
+@given(seed=st.integers(0, 10**6))
+def test_error_clicks_lie_in_the_error_with_the_truths_label(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(4, 1, 16, 16, generator=generator)
+    targets = (torch.rand(4, 1, 16, 16, generator=generator) < 0.4).float()
+    logits[3] = targets[3] * 2 - 1  # no error here
+    coords, labels = error_clicks(logits, targets, generator=generator)
+    for i in range(3):
+        x, y = coords[i].floor().long()
+        assert int(targets[i, 0, y, x]) == int(labels[i])
+        assert bool(logits[i, 0, y, x] > 0) != bool(targets[i, 0, y, x])
+    assert labels[3] == ABSENT
+
+
+def test_only_a_lone_click_is_ambiguous() -> None:
+    labels = torch.tensor([[1, -1, ABSENT], [2, 3, ABSENT], [1, -1, 0], [1, 2, 3]])
+    assert is_ambiguous(labels).tolist() == [True, False, False, False]
+
+
+def test_an_ambiguous_prompt_shows_the_best_of_three() -> None:
+    logits = torch.arange(8.0).view(2, 4, 1, 1)
+    iou = torch.tensor([[0.9, 0.1, 0.3, 0.2], [0.9, 0.1, 0.3, 0.2]])
+    seen = choose_mask(logits, iou, torch.tensor([True, False]))
+    assert seen.flatten().tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("feedback", [True, False])
+def test_every_round_gives_a_loss_and_gradients(feedback: bool) -> None:
+    model = randomised(CONFIGS["nano"])
+    image = model.encode(torch.randn(2, 3, 256, 256))
+    first = PromptTensors(torch.rand(3, 2, 2) * 256, torch.tensor([[1, -1], [2, 3], [1, -1]]))
+    targets = (torch.rand(3, 1, 64, 64) > 0.5).float()
+    style = LoopStyle(rounds=3, corrective=0.5, feedback_gradient=feedback)
+    rounds = interact(
+        model, image, first, targets,
+        image_index=torch.tensor([0, 1, 1]), style=style, generator=torch.Generator(),
+    )  # fmt: skip
+    assert len(rounds) == 3
+    torch.stack([r.loss for r in rounds]).sum().backward()
+    assert all(r.iou.shape == (3,) for r in rounds)
+    assert model.image_encoder.pos_embed.grad is not None
+
+
+def test_iou_of_empty_masks_is_one() -> None:
+    empty = torch.zeros(1, 4, 4)
+    assert mask_iou(empty - 1, empty).item() == 1
+    assert mask_iou(empty + 1, empty).item() == 0
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
+    recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_recipe(recipe_file, ["name=whole"])
+    expected = UltraSam.from_pretrained(task.train(whole)).state_dict()
+
+    cut = load_recipe(recipe_file, ["name=cut"])
+    step = task.SegmentationTask.training_step
+
+    def breaking(self: task.SegmentationTask, batch: object, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 3:
+            raise RuntimeError("the power went out")
+        return step(self, batch, batch_idx)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(task.SegmentationTask, "training_step", breaking)
+    with pytest.raises(RuntimeError, match="power"):
+        task.train(cut)
+    monkeypatch.setattr(task.SegmentationTask, "training_step", step)
+    with pytest.raises(RecipeError, match="--resume"):
+        task.train(cut)
+    resumed = UltraSam.from_pretrained(task.train(cut, resume=True)).state_dict()
+    different = [n for n in expected if not torch.equal(expected[n], resumed[n])]
+    assert not different
+    folder = cut.output / "cut"
+    assert load_recipe(folder / "recipe.yaml") == cut
+    assert (folder / "log" / "metrics.csv").read_text().count("\n") >= 3
+
+
+@pytest.mark.slow
+def test_training_lowers_the_loss(recipe_file: Path) -> None:
+    import csv
+
+    overrides = ["name=learn", "trainer.max_steps=40", "data.phantoms.count=2", "prompts.box=1"]
+    recipe = load_recipe(recipe_file, [*overrides, "views.flip=0"])
+    task.train(recipe)
+    with (recipe.output / "learn" / "log" / "metrics.csv").open() as lines:
+        losses = [float(row["loss"]) for row in csv.DictReader(lines) if row["loss"]]
+    assert sum(losses[-8:]) < 0.75 * sum(losses[:8])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.max_step=3", "did you mean 'max_steps'"),
+        ("nonsense=3", "not a key"),
+        ("trainer.batch=0", "greater than or equal to 1"),
+        ("trainer.batch=many", "valid integer"),
+        ("model=gigantic", "no model is called"),
+        ("trainer", "not key.sub=value"),
+        ("name.a=3", "holds a value"),
+        ("name=[", "not YAML"),
+    ],
+)
+def test_a_bad_override_is_one_sentence(recipe_file: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(recipe_file, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no recipe"):
+        load_recipe(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("- 1\n- 2\n")
+    with pytest.raises(RecipeError, match="keys and values"):
+        load_recipe(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("a: [1")
+    with pytest.raises(RecipeError, match="not a YAML file"):
+        load_recipe(tmp_path / "a.yaml")
+
+
+def test_missing_data_is_told_before_training(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(
+        recipe_file, [f"data.sources=[{{dataset: BUSI, path: {tmp_path / 'nowhere'}}}]"]
+    )
+    with pytest.raises(DataError, match="no folder"):
+        task.train(recipe)
+
+
+@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.yaml")), ids=str)
+def test_every_shipped_recipe_is_valid_short_and_survives_saving(
+    path: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(path)
+    assert isinstance(recipe, Recipe)
+    save_recipe(recipe, tmp_path / "again.yaml")
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+    assert len(path.read_text().splitlines()) < 60
