@@ -87,8 +87,8 @@ def test_many_tokens_take_the_plain_path_to_the_same_result(tiny: UltraSam) -> N
         folded = torch.cat(
             [layer.from_image(tokens[:, i : i + 4], image, image) for i in range(0, 40, 4)], dim=1
         )
-        back = layer.to_image(image, tokens, tokens, absent=None)
-        straight = layer(image, tokens, tokens)
+        back = layer.add_to_image(image, image, tokens, tokens, absent=None)
+        straight = image + layer(image, tokens, tokens)
     assert (plain - folded).abs().max() < 1e-5
     assert (back - straight).abs().max() < 1e-5
 

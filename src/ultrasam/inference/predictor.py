@@ -1,7 +1,7 @@
 """Predictor: one frame, any number of prompts, masks in the scan's own pixels.
 
-The image is encoded once. A small model (``ModelConfig.zoom``) takes a second, zoomed view of each
-object it is asked for, which costs it one more run of its encoder per prompt.
+The image is encoded once. A small model (``ModelConfig.zoom``) takes a second, zoomed view of what a
+lone click found, which costs it one more run of its encoder per click.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ultrasam.prompts import Prediction, Prompt
 FloatMap = npt.NDArray[np.float32]
 
 _CHUNK = 16  # prompts decoded at once: past this, memory grows and speed does not
+_MARGIN = 1.6  # side of a zoomed view over the object's longer side, where the model names none
 _LEAST_GAIN = 1.15  # a second view must enlarge the object by this to be worth its cost
 
 
@@ -53,7 +54,8 @@ class Predictor:
         refine: the published test-time refinement (arXiv 2411.16222, 3.2): each prompt is decoded a
             second time with its mask fed back and its click replaced by the mask's box, and of three
             masks the one with the highest predicted IoU is taken.
-        zoom: take a second, zoomed view of every object; None follows the model's configuration.
+        zoom: take a second, zoomed view of what a lone click found, where a click says least of an
+            object's size; None follows the model's configuration.
 
     Example:
         >>> import numpy as np
@@ -69,7 +71,7 @@ class Predictor:
         self.refine = refine
         self.margin = model.config.zoom if zoom is not False else 0.0
         if zoom and not self.margin:
-            self.margin = 1.5
+            self.margin = _MARGIN
         self._frame: npt.NDArray[np.uint8] | None = None
         self._whole: Letterbox | None = None
         self._embedding: ImageEmbedding | None = None
@@ -119,13 +121,11 @@ class Predictor:
             return self._prediction([], 3 if multimask else 1)
 
         wants_three = [_lone_click(p) if multimask is None else multimask for p in asked]
-        first = self._views_of(asked, whole)
         found: list[_Candidate] = []
         for start in range(0, len(asked), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            found += self._decode_chunk(
-                asked[chunk], first[chunk], wants_three[chunk], frame, embedding
-            )
+            views = [whole] * len(asked[chunk])
+            found += self._decode_chunk(asked[chunk], views, wants_three[chunk], frame, embedding)
         for start in range(0, len(asked), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             found[chunk] = self._second_looks(
@@ -150,29 +150,17 @@ class Predictor:
         with torch.inference_mode():
             return model.encode(torch.stack(canvas))
 
-    def _views_of(self, prompts: Sequence[Prompt], whole: Letterbox) -> list[Letterbox]:
-        """Where to look first: at a box's or a mask's surroundings, else at the whole frame."""
-        return [
-            self._zoomed(whole, prompt, None if prompt.mask is None else self._mask_in_scan(prompt))
-            if prompt.box is not None or prompt.mask is not None
-            else whole
-            for prompt in prompts
-        ]
-
-    def _zoomed(self, whole: Letterbox, prompt: Prompt, logits: FloatMap | None) -> Letterbox:
-        """A view around what is known of an object; the whole frame where that shows it as large."""
-        boxes = [] if prompt.box is None else [np.asarray(prompt.box, dtype=np.float64)]
-        if logits is not None and (logits > 0).any():
-            boxes.append(box_of(logits > 0))
-        if not self.margin or not boxes:
-            return whole
-        points = np.asarray(prompt.points)[np.asarray(prompt.labels) == 1]
-        low = np.min([*(box[:2] for box in boxes), *points], axis=0)
-        high = np.max([*(box[2:] for box in boxes), *points], axis=0)
+    def _zoomed(self, whole: Letterbox, prompt: Prompt, logits: FloatMap) -> Letterbox:
+        """A view around what a click found; the whole frame where that shows it as large."""
+        box, point = box_of(logits > 0), np.asarray(prompt.points)[0]
+        low, high = np.minimum(box[:2], point), np.maximum(box[2:], point)
         view = Letterbox.around(
-            np.concatenate([low, high]), whole.height, whole.width,
-            size=whole.size, margin=self.margin,
-        )  # fmt: skip
+            np.concatenate([low, high]),
+            whole.height,
+            whole.width,
+            size=whole.size,
+            margin=self.margin,
+        )
         return view if view.scale >= _LEAST_GAIN * whole.scale else whole
 
     def _decode_chunk(
@@ -225,7 +213,7 @@ class Predictor:
         *,
         three: bool,
     ) -> list[_Candidate]:
-        """Zoom in on what clicks found, and refine where that is asked for."""
+        """Zoom in on what lone clicks found, and refine where that is asked for."""
         _, whole, _ = self._ready()
         out = list(found)
         again: list[int] = []
@@ -237,10 +225,10 @@ class Predictor:
             logits = best.view.logits_to_scan(best.logits[0])
             if not (logits > 0).any():
                 continue
-            view = candidate.view
-            if view == whole and prompt.box is None:
+            view = whole
+            if self.margin and _lone_click(prompt):
                 view = self._zoomed(whole, prompt, logits)
-            if view == candidate.view and not self.refine:
+            if view == whole and not self.refine:
                 continue
             if self.refine and prompt.box is None:
                 prompt = Prompt(box=tuple(box_of(logits > 0)))

@@ -37,9 +37,9 @@ class ModelConfig:
             decoder's up-scaling (as SAM 2 does with its encoder's, Ravi et al. 2024).
         drawn_prompts: draw boxes and clicks as two further channels beside the mask prompt's one, so
             that the decoder sees where a prompt is without having to learn it from tokens.
-        zoom: side of the second view that a predictor takes of an object, as a multiple of the
-            object's longer side; 0 for none. A second view costs one more run of the image encoder,
-            which only a small model can afford at each prompt.
+        zoom: side of the second view that a predictor takes of what a lone click found, as a multiple
+            of the object's longer side; 0 for none. It costs one more run of the image encoder, which
+            only a small model can afford at each click.
     """
 
     name: str = "base"
@@ -141,7 +141,7 @@ CONFIGS: dict[str, ModelConfig] = {
         stem="conv",
         fine_features=True,
         drawn_prompts=True,
-        zoom=1.5,
+        zoom=1.6,
     ),
     "base": ModelConfig(),
     "large": ModelConfig(

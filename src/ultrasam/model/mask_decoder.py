@@ -19,6 +19,7 @@ from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import MLP, LayerNorm2d, MLPBlock
 from ultrasam.model.prompt_encoder import EncodedPrompts
 
+_TOKENS_AT_ONCE = 512  # of the image, in the up-scaling
 MASK_TOKENS = 4  # one for a single mask, three for the parts and wholes of an ambiguous prompt
 
 
@@ -134,7 +135,7 @@ class MaskDecoder(nn.Module):
         """The stem's features at stride 4 and 8 as addends of the up-scaling, once per image.
 
         Returns:
-            [B, H, W, 2, 2, 2, 2, second] and [B, H, W, 2, 2, first], or nothing for nothing.
+            [B, H * W, 2, 2, 2, 2, second] and [B, H * W, 2, 2, first], or nothing for nothing.
         """
         if not stem:
             return ()
@@ -155,23 +156,41 @@ class MaskDecoder(nn.Module):
         """Image tokens [N, H * W, C] ×4 and their product with each mask's vector [N, M, second].
 
         A transposed convolution of kernel and stride 2 is a linear map to 2 × 2 pixels, so features
-        are kept as [N, H, W, 2, 2, …] and only the finished masks are shuffled into rows.
+        are kept as [N, H * W, 2, 2, …] and only the finished masks are shuffled into rows. No token
+        needs its neighbours: without gradients they go through a few at a time, in cache.
         """
-        height, width = grid
-        count = image.shape[0]
+        if not fine and not torch.is_grad_enabled() and image.shape[1] > _TOKENS_AT_ONCE:
+            parts = [
+                self._upscale_tokens(part, hyper, (), None, image_index)
+                for part in image.split(_TOKENS_AT_ONCE, dim=1)
+            ]
+            x = torch.cat(parts, dim=1)  # [N, H * W, 2, 2, 2, 2, M]
+        else:
+            x = self._upscale_tokens(image, hyper, fine, maps, image_index)
+        # Pixel rows run over (H, first row bit, second row bit), columns alike.
+        x = x.unflatten(1, grid).permute(0, 7, 1, 3, 5, 2, 4, 6)  # [N, M, H, 2, 2, W, 2, 2]
+        return x.reshape(image.shape[0], -1, 4 * grid[0], 4 * grid[1])
+
+    def _upscale_tokens(
+        self,
+        image: Tensor,
+        hyper: Tensor,
+        fine: tuple[Tensor, ...],
+        maps: Tensor | None,
+        image_index: Tensor,
+    ) -> Tensor:
+        """Tokens [N, L, C] to the 4 × 4 logits of each, [N, L, 2, 2, 2, 2, M]."""
         up1, norm, _, up2, _ = self.output_upscaling
-        x = _double(image.view(count, height, width, -1), cast(nn.ConvTranspose2d, up1))
+        x = _double(image, cast(nn.ConvTranspose2d, up1))
         if fine:
             x = x + fine[1].index_select(0, image_index)
-        x = F.gelu(cast(LayerNorm2d, norm).channels_last(x))  # [N, H, W, 2, 2, first]
-        x = _double(x, cast(nn.ConvTranspose2d, up2))  # [N, H, W, 2, 2, 2, 2, second]
+        x = F.gelu(cast(LayerNorm2d, norm).channels_last(x))  # [N, L, 2, 2, first]
+        x = _double(x, cast(nn.ConvTranspose2d, up2))  # [N, L, 2, 2, 2, 2, second]
         if fine and maps is not None:
             x = x + fine[0].index_select(0, image_index) + _split(self.fine_maps(maps), 2)
         x = F.gelu(x)
-        x = torch.bmm(x.flatten(1, -2), hyper.transpose(1, 2))  # [N, H * W * 16, M]
-        x = x.view(count, height, width, 2, 2, 2, 2, -1)
-        # Pixel rows run over (H, first row bit, second row bit), columns alike.
-        return x.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(count, -1, 4 * height, 4 * width)
+        logits = torch.bmm(x.flatten(1, -2), hyper.transpose(1, 2))  # [N, L * 16, M]
+        return logits.view(*x.shape[:-1], -1)
 
 
 def _double(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
@@ -183,13 +202,13 @@ def _double(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
 
 
 def _split(x: Tensor, times: int) -> Tensor:
-    """[B, C, 2^t H, 2^t W] as the nested pixels of ``_double``: [B, H, W, (2, 2) * t, C]."""
+    """[B, C, 2^t H, 2^t W] as the nested pixels of ``_double``: [B, H * W, (2, 2) * t, C]."""
     batch, channels, height, width = x.shape
     if times == 1:
         x = x.view(batch, channels, height // 2, 2, width // 2, 2)
-        return x.permute(0, 2, 4, 3, 5, 1)
+        return x.permute(0, 2, 4, 3, 5, 1).flatten(1, 2)
     x = x.view(batch, channels, height // 4, 2, 2, width // 4, 2, 2)
-    return x.permute(0, 2, 5, 3, 6, 4, 7, 1)
+    return x.permute(0, 2, 5, 3, 6, 4, 7, 1).flatten(1, 2)
 
 
 class TwoWayTransformer(nn.Module):
@@ -267,10 +286,9 @@ class TwoWayBlock(nn.Module):
         tokens = self.norm3(tokens + self.mlp(tokens))
 
         projected = None if side is None else side.queries
-        attended = writing.to_image(
-            image_q, tokens + token_positions, tokens, absent=absent, projected=projected
-        )
-        return tokens, self.norm4(image + attended)
+        k = tokens + token_positions
+        image = writing.add_to_image(image, image_q, k, tokens, absent=absent, projected=projected)
+        return tokens, self.norm4(image)
 
 
 class TokenAttention(nn.Module):
@@ -322,22 +340,30 @@ class TokenAttention(nn.Module):
         out = out.view(self.heads, *tokens.shape[:2], -1).permute(1, 2, 0, 3)
         return self.out_proj(out.flatten(2))  # type: ignore[no-any-return]
 
-    def to_image(
+    def add_to_image(
         self,
         image: Tensor,
+        image_q: Tensor,
         keys: Tensor,
         values: Tensor,
         *,
         absent: Tensor | None,
         projected: Tensor | None = None,
     ) -> Tensor:
-        """The image [N or 1, L, C] attends to tokens, keys and values [N, T, C]; returns [N, L, C].
+        """The image attends to tokens, and what it finds is added to it.
 
-        ``projected`` are the image's queries [heads, C', L], where they are at hand.
+        Args:
+            image: [N or 1, L, C]; image_q: the same with positions, from which queries are made.
+            keys, values: [N, T, C].
+            absent: [N, T] tokens to ignore.
+            projected: the queries [heads, C', L], where they are at hand.
+
+        Returns:
+            [N, L, C].
         """
         count, length, _ = keys.shape
         if length * self.heads >= self.inner and image.shape[0] == count:
-            return self.forward(image, keys, values, absent=absent)
+            return image + self.forward(image_q, keys, values, absent=absent)
         k = self.k_proj(keys) * (self.inner // self.heads) ** -0.5
         if projected is not None:
             scores = torch.bmm(self._by_head(k), projected)  # [heads, N * T, L]
@@ -346,7 +372,7 @@ class TokenAttention(nn.Module):
             folded = self._fold(k, self.q_proj.weight)  # [N, heads * T, C]
             k = k.view(count, length, self.heads, -1)
             constant = torch.einsum("nthd,hd->nht", k, self.q_proj.bias.view(self.heads, -1))
-            scores = _shared_matmul(folded, image.transpose(1, 2))  # [N, heads * T, L]
+            scores = _shared_matmul(folded, image_q.transpose(1, 2))  # [N, heads * T, L]
             scores = scores.view(count, self.heads, length, -1) + constant.unsqueeze(-1)
         if absent is not None:
             scores = scores.masked_fill(absent[:, None, :, None], float("-inf"))
@@ -355,7 +381,10 @@ class TokenAttention(nn.Module):
         w_out = self.out_proj.weight.view(-1, self.heads, self.inner // self.heads)
         v = self.v_proj(values).view(count, length, self.heads, -1)
         v = torch.einsum("nthd,chd->nhtc", v, w_out).flatten(1, 2)  # [N, heads * T, C]
-        return torch.baddbmm(self.out_proj.bias.to(v.dtype), weights.transpose(1, 2), v)
+        # Weights sum to one in every head, so the bias may ride on the values, and the product may be
+        # accumulated onto the image itself.
+        v = v + (self.out_proj.bias / self.heads).to(v.dtype)
+        return torch.baddbmm(image.to(v.dtype), weights.transpose(1, 2), v)
 
     def _by_head(self, x: Tensor) -> Tensor:
         """[N, T, inner] to [heads, N * T, C']."""

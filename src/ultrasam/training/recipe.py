@@ -70,11 +70,13 @@ class Prompts(_Section):
 
 
 class Losses(_Section):
-    """Weights of the losses (arXiv 2411.16222, 3.3)."""
+    """Weights of the losses, and the focal loss's alpha and gamma (arXiv 2411.16222, 3.3)."""
 
     focal: float = 20.0
     dice: float = 1.0
     iou: float = 1.0
+    alpha: float = Field(0.25, ge=0, le=1)
+    gamma: float = Field(2.0, ge=0)
 
 
 class Optimiser(_Section):

@@ -55,6 +55,8 @@ class SegmentationTask(lightning.LightningModule):
             focal=losses.focal,
             dice=losses.dice,
             iou=losses.iou,
+            alpha=losses.alpha,
+            gamma=losses.gamma,
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
