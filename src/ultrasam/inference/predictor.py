@@ -6,7 +6,6 @@ lone click found, which costs it one more run of its encoder per click.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,8 +16,7 @@ import torch
 from ultrasam.errors import PromptError
 from ultrasam.geometry import Letterbox
 from ultrasam.images.masks import box_of
-from ultrasam.images.scan import Scan, read_scan
-from ultrasam.inference.segmenter import ScanLike
+from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.model.prompt_encoder import (
     ABSENT,
     BOTTOM_RIGHT,
@@ -82,11 +80,7 @@ class Predictor:
         Raises:
             ScanError: the file or array is no scan, or has no such frame.
         """
-        if isinstance(scan, (str, os.PathLike)):
-            scan = read_scan(scan)
-        elif not isinstance(scan, Scan):
-            scan = Scan.from_array(scan)
-        pixels = scan.frame(frame)
+        pixels = as_scan(scan).frame(frame)
         whole = Letterbox.whole(*pixels.shape[:2], size=self.model.config.image_size)
         self._embedding = self._encode(pixels, [whole])
         self._frame, self._whole = pixels, whole

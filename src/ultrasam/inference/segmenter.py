@@ -8,10 +8,21 @@ from typing import Protocol
 
 import numpy.typing as npt
 
-from ultrasam.images.scan import Scan
+from ultrasam.images.scan import Scan, read_scan
 from ultrasam.prompts import Prediction, Prompt
 
 ScanLike = Scan | str | os.PathLike[str] | npt.ArrayLike
+
+
+def as_scan(scan: ScanLike) -> Scan:
+    """A scan, a file's path or an array [H, W] or [H, W, 3] as a scan.
+
+    Raises:
+        ScanError: the file or array is none.
+    """
+    if isinstance(scan, (str, os.PathLike)):
+        return read_scan(scan)
+    return scan if isinstance(scan, Scan) else Scan.from_array(scan)
 
 
 class Segmenter(Protocol):

@@ -39,11 +39,10 @@ class MLPBlock(nn.Module):
         self.lin1 = nn.Linear(width, hidden)
         self.lin2 = nn.Linear(hidden, width)
         self.act = activation()
-        self.drop = nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or x.device.type != "cpu" or x.numel() < 2**21:
-            out: Tensor = self.lin2(self.drop(self.act(self.lin1(x))))
+            out: Tensor = self.lin2(self.act(self.lin1(x)))
             return out
         tokens = x.flatten(0, -2)
         parts = [self.lin2(self.act(self.lin1(part))) for part in tokens.split(_TOKENS_AT_ONCE)]

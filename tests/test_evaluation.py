@@ -1,0 +1,90 @@
+"""Metrics and baselines against independent figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from ultrasam.data.catalogue import dataset
+from ultrasam.errors import PromptError
+from ultrasam.evaluation.competitors import DiscAtClick, EllipseInBox, FilledBox, GrabCut
+from ultrasam.evaluation.metrics import bootstrap_interval, dice, iou
+from ultrasam.evaluation.protocol import evaluate, targets_of
+from ultrasam.images.masks import components, decode_rle, encode_rle
+from ultrasam.prompts import Prompt
+
+
+@given(seed=st.integers(0, 10**6), share=st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_iou_and_dice_equal_pycocotools(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.random((2, 9, 13)) < share
+    if a.any() or b.any():
+        expected = float(coco_mask.iou([encode_rle(a)], [encode_rle(b)], [0])[0, 0])
+        assert iou(a, b) == pytest.approx(expected)
+        assert dice(a, b) == pytest.approx(2 * expected / (1 + expected))
+    else:
+        assert iou(a, b) == dice(a, b) == 1
+    assert np.array_equal(decode_rle(encode_rle(a)), a)
+
+
+def test_components_come_largest_first() -> None:
+    mask = np.zeros((20, 20), bool)
+    mask[1:3, 1:3], mask[10:18, 5:9] = True, True
+    assert [int(part.sum()) for part in components(mask)] == [32, 4]
+    assert len(components(mask, least=5)) == 1
+
+
+def test_an_interval_holds_the_mean_and_widens_with_few_subjects() -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.1, 200).tolist()
+    many = bootstrap_interval(values, [str(i) for i in range(200)])
+    few = bootstrap_interval(values, [str(i % 4) for i in range(200)])
+    assert many[0] < np.mean(values) < many[1]
+    clustered = bootstrap_interval(
+        [v + 0.3 * (i % 4) for i, v in enumerate(values)], [str(i % 4) for i in range(200)]
+    )
+    assert clustered[1] - clustered[0] > 2 * (many[1] - many[0])
+    assert few[0] < few[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "ellipse"), [("BUSI", 0.892), ("HC18", 0.981), ("STU-Hospital", 0.858)]
+)
+def test_the_ellipse_scores_what_is_known_of_it(
+    shared_data: Path, name: str, ellipse: float
+) -> None:
+    samples = list(dataset(name).samples(shared_data / "dev" / name))
+    scores = [s.dice for s in evaluate(EllipseInBox(), samples, ["box"])]
+    assert np.mean(scores) == pytest.approx(ellipse, abs=0.001)
+
+
+def test_every_segmenter_gets_the_same_prompts(shared_data: Path) -> None:
+    samples = list(dataset("BUSI").samples(shared_data / "dev" / "BUSI"))[:5]
+    first = [t.seed for s in samples for t in targets_of(s)]
+    assert first == [t.seed for s in samples for t in targets_of(s)]
+    runs = [[s.dice for s in evaluate(FilledBox(), samples, ["box10"])] for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_baselines_do_what_their_names_say() -> None:
+    pixels = np.full((60, 80), 30, np.uint8)
+    pixels[20:40, 30:50] = 220
+    box = Prompt(box=(25, 15, 55, 45))
+    for segmenter, prompt in ((FilledBox(), box), (EllipseInBox(), box), (GrabCut(), box)):
+        segmenter.set_image(pixels)
+        assert segmenter.predict([prompt, prompt]).masks.shape == (2, 1, 60, 80)
+    cut = GrabCut()
+    cut.set_image(pixels)
+    assert iou(cut.predict(box).masks[0, 0], pixels > 100) > 0.9
+    disc = DiscAtClick()
+    disc.set_image(pixels)
+    mask = disc.predict(Prompt(points=[(40, 30)])).masks[0, 0]
+    assert mask.sum() == pytest.approx(np.pi * (0.12 * 80) ** 2, rel=0.05)
+    with pytest.raises(PromptError, match="needs a box"):
+        cut.predict(Prompt(points=[(1, 1)]))
+    with pytest.raises(PromptError, match="needs a click"):
+        disc.predict(box)
