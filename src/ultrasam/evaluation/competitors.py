@@ -77,9 +77,7 @@ class GrabCut(_Baseline):
             rgb = view if view.ndim == 3 else np.repeat(view[..., None], 3, 2)
             cv2.setRNGSeed(0)
             models = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(
-                np.ascontiguousarray(rgb), labels, None, *models, 5, cv2.GC_INIT_WITH_MASK
-            )
+            cv2.grabCut(np.ascontiguousarray(rgb), labels, None, *models, 5, cv2.GC_INIT_WITH_MASK)
         mask[y0:y1, x0:x1] = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
         return mask
 
