@@ -77,7 +77,9 @@ class GrabCut(_Baseline):
             rgb = view if view.ndim == 3 else np.repeat(view[..., None], 3, 2)
             cv2.setRNGSeed(0)
             models = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(np.ascontiguousarray(rgb), labels, None, *models, 5, cv2.GC_INIT_WITH_MASK)
+            unused = (0, 0, 1, 1)
+            rgb = np.ascontiguousarray(rgb)
+            cv2.grabCut(rgb, labels, unused, *models, 5, cv2.GC_INIT_WITH_MASK)
         mask[y0:y1, x0:x1] = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
         return mask
 

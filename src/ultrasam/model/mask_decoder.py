@@ -169,7 +169,8 @@ class MaskDecoder(nn.Module):
             x = self._upscale_tokens(image, hyper, fine, maps, image_index)
         # Pixel rows run over (H, first row bit, second row bit), columns alike.
         x = x.unflatten(1, grid).permute(0, 7, 1, 3, 5, 2, 4, 6)  # [N, M, H, 2, 2, W, 2, 2]
-        return x.reshape(image.shape[0], -1, 4 * grid[0], 4 * grid[1])
+        logits: Tensor = x.reshape(image.shape[0], -1, 4 * grid[0], 4 * grid[1])
+        return logits
 
     def _upscale_tokens(
         self,
