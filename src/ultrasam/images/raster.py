@@ -45,7 +45,7 @@ def _opened(file: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # Sizes are checked by `check_size`, which says more than Pillow's warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             return Image.open(file)
     except Image.DecompressionBombError as error:
         raise ScanError(
@@ -59,7 +59,8 @@ def _opened(file: Path) -> Image.Image:
 
 def _read(file: Path, index: int) -> Frame:
     try:
-        with _opened(file) as image:
+        with _opened(file) as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of a damaged file is raised
             if index:
                 image.seek(index)
             check_size(file, image.height, image.width)
