@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import ultrasam
-from ultrasam.data.catalogue import DATASETS
+from ultrasam.data.catalogue import dataset
 from ultrasam.evaluation.competitors import DiscAtClick, EllipseInBox, GrabCut
 from ultrasam.evaluation.metrics import bootstrap_interval
 from ultrasam.evaluation.protocol import Score, click_misses, evaluate, targets_of
@@ -58,8 +58,8 @@ def main() -> None:
     scores: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
     objects: dict[str, int] = {}
     start = time.perf_counter()
-    for folder in sorted(p for p in arguments.data.iterdir() if p.name in DATASETS):
-        samples = list(DATASETS[folder.name].samples(folder))[:: arguments.every]
+    for folder in sorted(p for p in arguments.data.iterdir() if p.is_dir()):
+        samples = list(dataset(folder.name).samples(folder))[:: arguments.every]
         targets = [target for sample in samples for target in targets_of(sample)]
         objects[folder.name] = len(targets)
         missed = sum(map(click_misses, targets))
@@ -95,15 +95,15 @@ def table(
     print(f"\n{measure.capitalize()}, mean [95 % interval]\n")
     print("| data set | objects | " + " | ".join(heads) + " |")
     print("|---|---|" + "---|" * len(heads))
-    for dataset, count in objects.items():
+    for name_of_set, count in objects.items():
         cells = []
         for name, _, kind in columns:
-            found = scores[dataset, name, kind]
+            found = scores[name_of_set, name, kind]
             values = [getattr(score, measure) for score in found]
             low, high = bootstrap_interval(values, [score.subject for score in found])
             cells.append(f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]")
-        source = "" if dataset in KNOWN_SOURCES else " *"
-        print(f"| {dataset}{source} | {count} | " + " | ".join(cells) + " |")
+        source = "" if name_of_set in KNOWN_SOURCES else " *"
+        print(f"| {name_of_set}{source} | {count} | " + " | ".join(cells) + " |")
     groups = {
         "mean of sources in training": [d for d in objects if d in KNOWN_SOURCES],
         "mean of sources not in training (*)": [d for d in objects if d not in KNOWN_SOURCES],

@@ -148,5 +148,5 @@ def test_real_data_have_the_counts_of_their_readme(
 
 
 def test_an_unknown_data_set_is_told() -> None:
-    with pytest.raises(DataError, match="BUSI"):
+    with pytest.raises(DataError, match="busi"):
         dataset("nonsense")

@@ -1,38 +1,74 @@
-"""The data sets that have a reader, by name."""
+"""The catalogue: every data set that has a reader, by id, and how to find one by its name or folder."""
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import pkgutil
+import re
+from functools import cache
+
+from ultrasam.data import us43d
+from ultrasam.data.description import RawDataset
 from ultrasam.data.own import coco_file, paired_folders
-from ultrasam.data.readers import RawDataset
-from ultrasam.data.us43d.busi import BUSI
-from ultrasam.data.us43d.hc18 import HC18
-from ultrasam.data.us43d.stu_hospital import STU_HOSPITAL
-from ultrasam.data.us43d.us_nerve import US_NERVE
-from ultrasam.data.us43d.usgra_seg import USGRA_SEG
 from ultrasam.errors import DataError
 
-DATASETS: dict[str, RawDataset] = {
-    d.name: d
-    for d in (
-        BUSI,
-        HC18,
-        STU_HOSPITAL,
-        US_NERVE,
-        USGRA_SEG,
-        # Two of the 43 in the layouts in which third parties pass them on.
-        paired_folders("DDTI_cropped"),
-        paired_folders("CCAUI"),
-        coco_file("MMOTU_2d_sample", "sample_coco_MMOTU2D.json", "sample_images"),
-    )
-}
+
+@cache
+def catalogue() -> dict[str, RawDataset]:
+    """US-43d: the paper's 43 data sets, and further ones whose `Info.part_of_paper` is false, by id."""
+    found = {}
+    for module in pkgutil.iter_modules(us43d.__path__):
+        raw: RawDataset = importlib.import_module(f"{us43d.__name__}.{module.name}").DATASET
+        found[raw.info.id] = raw
+    return dict(sorted(found.items()))
+
+
+@cache
+def _others() -> dict[str, RawDataset]:
+    """Data of the catalogue in the layouts in which third parties pass them on."""
+    return {
+        _plain(raw.info.id): raw
+        for raw in (
+            paired_folders("DDTI_cropped"),
+            coco_file("MMOTU_2d_sample", "sample_coco_MMOTU2D.json", "sample_images"),
+        )
+    }
 
 
 def dataset(name: str) -> RawDataset:
-    """The data set called ``name``.
+    """The data set of an id, a name or a usual folder's name, in any case.
 
     Raises:
         DataError: there is none of that name.
     """
-    if name not in DATASETS:
-        raise DataError(f"No data set is called '{name}'; there are {', '.join(sorted(DATASETS))}.")
-    return DATASETS[name]
+    by_name = _by_name()
+    plain = _plain(name)
+    if plain in by_name:
+        return by_name[plain]
+    if plain in _others():
+        return _others()[plain]
+    near = difflib.get_close_matches(plain, by_name, n=1)
+    hint = f"did you mean {by_name[near[0]].info.id}?" if near else "see ultrasam data list."
+    raise DataError(
+        f"No data set is called '{name}'; {hint} Some of them: busi, camus, hc18, tn3k, us_nerve."
+    )
+
+
+def recognise(folder_name: str) -> RawDataset | None:
+    """The data set that a folder or archive of this name holds, if the name tells."""
+    return _by_name().get(_plain(folder_name))
+
+
+@cache
+def _by_name() -> dict[str, RawDataset]:
+    names: dict[str, RawDataset] = {}
+    for raw in catalogue().values():
+        for name in (raw.info.id, raw.info.name, *raw.info.folders):
+            names.setdefault(_plain(name), raw)
+    return names
+
+
+def _plain(name: str) -> str:
+    name = re.sub(r"\.(zip|tar|tar\.gz|tgz|rar|7z|change2zip)$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ultrasam.data.phantom import simulate
-from ultrasam.data.readers import Sample
+from ultrasam.data.samples import Sample, grey
 from ultrasam.errors import DataError
 from ultrasam.images.masks import box_of, components
 from ultrasam.model.prompt_encoder import BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT
@@ -45,17 +45,17 @@ class AnnotatedImage:
         return np.unpackbits(self.packed[index], axis=-1, count=self.pixels.shape[1])
 
 
-def read_images(samples: Sequence[Sample]) -> list[AnnotatedImage]:
+def read_images(samples: Iterable[Sample]) -> list[AnnotatedImage]:
     """All samples that hold an object, each connected component an object of its own."""
     images = []
     for sample in samples:
         masks = [
             part
-            for instance in sample.instances()
+            for instance in sample.instances
             for part in components(instance.mask, least=_LEAST_PIXELS)
         ]
         if masks:
-            images.append(AnnotatedImage.of(sample.pixels(), np.stack(masks)))
+            images.append(AnnotatedImage.of(grey(sample.pixels), np.stack(masks)))
     return images
 
 

@@ -1,144 +1,192 @@
-"""The few layouts that raw data sets repeat, and the sample that all of them yield.
+"""Stills with mask files: the layout that most data sets have.
 
-A data set in `us43d` is a short declaration over these; pixels and masks are read when asked for.
+Images and masks are found by two patterns on their paths; the named groups that both have pair them.
+Some names of groups have a meaning: `subject`, `study`, `split`, `class_label`; `number` is compared as
+a number.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.errors import DataError
+from ultrasam.data.description import NO_OBJECT
+from ultrasam.data.labels import ByValue, LabelRule, Values, require_shape, resize_values
+from ultrasam.data.raw import Entry, RawTree, Report, Skip
+from ultrasam.data.samples import Case, Instance, Picture, Spacing
+from ultrasam.images.masks import BoolMask
+from ultrasam.images.raster import decode_frame, decode_values
+from ultrasam.images.scan import Frame
 
-BoolMask = npt.NDArray[np.bool_]
+Groups = Mapping[str, str]
+MEANINGS = ("subject", "study", "split", "class_label")
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
-    """One annotated structure: its name and its mask [H, W] in the image's pixels."""
-
-    name: str
-    mask: BoolMask
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One annotated image, not read yet.
+class MaskStyle:
+    """What happens between a mask file and its instances.
 
     Attributes:
-        dataset: the data set's name.
-        path: the image's file.
-        subject: who was scanned, unique within the data set; the file's stem where unknown.
-        read_instances: masks for an image of (height, width) pixels.
-        class_label: the image's class where the source has one.
-        spacing: mm per pixel where known.
+        resize: a mask of another size is scaled to its image (nearest); else it is left out.
+        turn: image and mask are turned by 180 degrees.
+        skip_empty: images without any object are left out.
+        fit: changes a mask's values to fit its image, given the image's (height, width).
+        clean: changes one instance's mask, given the image.
     """
 
-    dataset: str
-    path: Path
-    subject: str
-    read_instances: Callable[[tuple[int, int]], list[Instance]]
-    class_label: str | None = None
-    spacing: float | None = None
-
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """The image as [H, W] uint8 grey."""
-        return read_grey(self.path)
-
-    def instances(self) -> list[Instance]:
-        """The structures, each with at least one pixel."""
-        height, width = self.pixels().shape
-        return [i for i in self.read_instances((height, width)) if i.mask.any()]
+    resize: bool = False
+    turn: bool = False
+    skip_empty: bool = False
+    fit: Callable[[Values, tuple[int, int]], Values] | None = None
+    clean: Callable[[BoolMask, Frame], BoolMask] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RawDataset:
-    """What the catalogue knows of one data set, and its reader.
+def paired(
+    dataset: str,
+    tree: RawTree,
+    report: Report,
+    *,
+    image: str,
+    mask: str,
+    labels: LabelRule | Callable[[Groups], LabelRule | None],
+    style: MaskStyle = MaskStyle(),
+    unmasked: str = "image without a mask",
+    excluding: Mapping[str, str] | None = None,
+    describe: Callable[[dict[str, str]], Mapping[str, str | None]] | None = None,
+    spacing: Mapping[str, Spacing] | None = None,
+) -> Iterator[Case]:
+    """Cases of images and masks that share the values of their patterns' groups.
 
-    Attributes:
-        name: as in the paper.
-        licence, attribution: for the model card of whatever is trained on it.
-        samples: a folder to its samples, in a fixed order.
+    Args:
+        image, mask: patterns of paths (see `RawTree.match`).
+        labels: a rule, or what gives one (or None, to leave the mask out) from the mask's groups.
+        unmasked: the reason reported for an image without a mask.
+        excluding: patterns of files to leave out, each with the reason.
+        describe: the image's groups to `MEANINGS`, where the groups alone don't say.
+        spacing: by the image's file name.
     """
-
-    name: str
-    licence: str
-    attribution: str
-    samples: Callable[[Path], Iterator[Sample]]
-
-
-def read_grey(path: Path) -> npt.NDArray[np.uint8]:
-    """A PNG, JPEG, BMP or TIFF file as [H, W] uint8.
-
-    Raises:
-        DataError: missing or not an image.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise DataError(f"{path} is missing or not an image; download it again.")
-    return np.asarray(image, dtype=np.uint8)
-
-
-def read_binary(path: Path, shape: tuple[int, int]) -> BoolMask:
-    """A mask file, bright for the structure, as bool at ``shape`` (nearest where it differs)."""
-    grey = read_grey(path)
-    mask = (grey > (127 if grey.max() > 1 else 0)).astype(np.uint8)
-    if mask.shape != shape:
-        mask = np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
-    return mask.astype(bool)
-
-
-def paired_masks(name: str, *paths: Path) -> Callable[[tuple[int, int]], list[Instance]]:
-    """One structure per mask file."""
-    return lambda shape: [Instance(name, read_binary(path, shape)) for path in paths]
-
-
-def colour_coded_mask(
-    path: Path, colours: Mapping[tuple[int, int, int], str]
-) -> Callable[[tuple[int, int]], list[Instance]]:
-    """One mask file whose (red, green, blue) names the structure."""
-
-    def read(shape: tuple[int, int]) -> list[Instance]:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f"{path} is missing or not an image; download it again.")
-        if image.shape[:2] != shape:
-            image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_NEAREST)
-        rgb = image[..., ::-1]
-        return [Instance(name, (rgb == colour).all(axis=-1)) for colour, name in colours.items()]
-
-    return read
-
-
-def filled_outline(name: str, path: Path) -> Callable[[tuple[int, int]], list[Instance]]:
-    """One mask file that holds the closed outline of the structure."""
-
-    def read(shape: tuple[int, int]) -> list[Instance]:
-        outline = read_binary(path, shape)
-        contours, _ = cv2.findContours(
-            outline.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    left_out = set()
+    for pattern, reason in (excluding or {}).items():
+        for entry, _ in tree.match(pattern):
+            left_out.add(entry.path)
+            report.skip(entry, reason)
+    masks: list[tuple[Entry, dict[str, str]]] = [
+        found for found in tree.match(mask) if found[0].path not in left_out
+    ]
+    taken = {entry.path for entry, _ in masks}
+    images = [
+        found
+        for found in tree.match(image)
+        if found[0].path not in left_out and found[0].path not in taken
+    ]
+    shared = _names(image) & _names(mask)
+    by_key: dict[tuple[str, ...], list[tuple[Entry, LabelRule]]] = {}
+    for entry, groups in masks:
+        rule = labels if _is_rule(labels) else labels(groups)  # type: ignore[arg-type,call-arg]
+        if rule is not None:
+            by_key.setdefault(_key(groups, shared), []).append((entry, rule))  # type: ignore[arg-type]
+        else:
+            by_key.setdefault(_key(groups, shared), [])
+            report.skip(entry, "a structure that is off by default")
+    paired_keys = set()
+    for entry, groups in images:
+        key = _key(groups, shared)
+        if key not in by_key:
+            report.skip(entry, unmasked)
+            continue
+        if key in paired_keys:
+            report.skip(entry, "the same image is there twice")
+            continue
+        paired_keys.add(key)
+        meaning: dict[str, str | None] = {k: groups.get(k) for k in MEANINGS}
+        if "class_label" in groups:
+            meaning["class_label"] = groups["class_label"].casefold()
+        if describe is not None:
+            meaning |= describe(groups)
+        yield Case(
+            dataset,
+            "/".join(part for part in key if part),
+            (entry, *(e for e, _ in by_key[key])),
+            partial(
+                read_pair, entry, tuple(by_key[key]), style, (spacing or {}).get(entry.name.casefold())
+            ),
+            **meaning,
         )
-        filled = np.zeros(shape, np.uint8)
-        cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
-        return [Instance(name, filled.astype(bool))]
+    for key, found in by_key.items():
+        if key not in paired_keys:
+            for entry, _ in found:
+                report.skip(entry, "mask without an image")
 
-    return read
+
+def read_pair(
+    image: Entry,
+    masks: tuple[tuple[Entry, LabelRule], ...],
+    style: MaskStyle,
+    spacing: Spacing | None,
+) -> Iterator[Picture | Skip]:
+    """One image with all of its masks; a damaged mask costs the image, which it would leave unlabelled."""
+    pixels = decode_frame(image.read(), image.path)
+    shape = pixels.shape[:2]
+    instances: list[Instance] = []
+    for entry, rule in masks:
+        values = decode_values(entry.read(), entry.path, indices=isinstance(rule, ByValue))
+        if style.fit is not None:
+            values = style.fit(values, shape)
+        if style.resize:
+            values = resize_values(values, shape)
+        require_shape(values, shape, entry.path)
+        instances.extend(rule(values))
+    yield finish(image.path, pixels, instances, style, spacing=spacing)
 
 
-def sorted_files(folder: Path, pattern: str) -> list[Path]:
-    """Files under ``folder`` that match, in a fixed order.
+def finish(
+    where: str,
+    pixels: Frame,
+    instances: list[Instance],
+    style: MaskStyle,
+    *,
+    spacing: Spacing | None = None,
+    frame: int | None = None,
+) -> Picture | Skip:
+    """Clean and turn as ``style`` says; a skip if nothing is left that should be."""
+    if style.clean is not None:
+        instances = [Instance(i.name, style.clean(i.mask, pixels)) for i in instances]
+    if style.skip_empty and not any(i.mask.any() for i in instances):
+        return Skip(where if frame is None else f"{where} frame {frame}", NO_OBJECT)
+    if style.turn:
+        pixels = half_turn(pixels)
+        instances = [Instance(i.name, half_turn(i.mask)) for i in instances]
+    return Picture(pixels, tuple(instances), frame, spacing)
 
-    Raises:
-        DataError: there are none.
-    """
-    found = sorted(p for p in folder.rglob(pattern) if not p.name.startswith("."))
-    if not found:
-        raise DataError(
-            f"No file '{pattern}' is under {folder}; check that the data are unpacked there."
-        )
-    return found
+
+def half_turn(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Both axes of [H, W, …] flipped."""
+    return np.ascontiguousarray(array[::-1, ::-1])
+
+
+def clear_black(mask: BoolMask, pixels: Frame) -> BoolMask:
+    """The mask where the image is not black."""
+    black = pixels == 0 if pixels.ndim == 2 else (pixels == 0).all(axis=2)
+    return np.asarray(mask & ~black)
+
+
+def _is_rule(labels: object) -> bool:
+    return hasattr(labels, "names") or hasattr(labels, "name")
+
+
+def _names(pattern: str) -> set[str]:
+    return set(re.compile(pattern).groupindex)
+
+
+def _key(groups: Mapping[str, str], shared: set[str]) -> tuple[str, ...]:
+    values = []
+    for name in sorted(shared):
+        value = groups.get(name, "")
+        values.append(str(int(value)) if name == "number" and value else value.casefold())
+    return tuple(values)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.data.readers import Sample
+from ultrasam.data.samples import Sample, grey
 from ultrasam.evaluation.metrics import dice, iou
 from ultrasam.images.masks import box_of, centre_of_mass, components
 from ultrasam.inference.segmenter import Segmenter
@@ -47,10 +47,10 @@ def targets_of(sample: Sample) -> list[Target]:
     """Every connected component of at least 64 pixels."""
     parts = [
         part
-        for instance in sample.instances()
+        for instance in sample.instances
         for part in components(instance.mask, least=_LEAST_PIXELS)
     ]
-    name = f"{sample.dataset}/{sample.path.name}"
+    name = f"{sample.dataset}/{sample.name}"
     return [Target(part, zlib.crc32(f"{name}/{i}".encode())) for i, part in enumerate(parts)]
 
 
@@ -98,13 +98,13 @@ def evaluate(
         targets = targets_of(sample)
         if not targets:
             continue
-        segmenter.set_image(sample.pixels())
+        segmenter.set_image(grey(sample.pixels))
         for target in targets:
             for kind in kinds:
                 mask = segment_target(segmenter, target, kind)
                 yield Score(
                     sample.dataset,
-                    sample.path.name,
+                    sample.name,
                     sample.subject,
                     kind,
                     dice(mask, target.truth),

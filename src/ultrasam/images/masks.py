@@ -6,6 +6,7 @@ last pixels, so that a box's area is (x1 - x0) × (y1 - y0).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import cv2
@@ -20,7 +21,7 @@ class RLE(TypedDict):
     """COCO's compressed run lengths, JSON-ready."""
 
     size: list[int]
-    counts: str
+    counts: str | list[int]
 
 
 def encode_rle(mask: BoolMask) -> RLE:
@@ -30,7 +31,9 @@ def encode_rle(mask: BoolMask) -> RLE:
 
 
 def decode_rle(rle: RLE) -> BoolMask:
-    """COCO's compressed run lengths to [H, W] bool."""
+    """COCO's run lengths to [H, W] bool; lists of lengths, as some tools write them, are read too."""
+    if isinstance(rle["counts"], list):
+        return np.asarray(coco_mask.decode(coco_mask.frPyObjects(rle, *rle["size"])), dtype=bool)
     binary = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
     return np.asarray(coco_mask.decode(binary), dtype=bool)
 
@@ -72,3 +75,15 @@ def ellipse_in(box: npt.ArrayLike, shape: tuple[int, int]) -> BoolMask:
     u = (x + 0.5 - (x0 + x1) / 2) / max((x1 - x0) / 2, 1e-6)
     v = (y + 0.5 - (y0 + y1) / 2) / max((y1 - y0) / 2, 1e-6)
     return np.asarray(u * u + v * v <= 1)
+
+
+def polygon_mask(polygons: Sequence[npt.ArrayLike], shape: tuple[int, int]) -> BoolMask:
+    """The union of polygons, each [K, 2] of (x, y) from pixels' corners, as COCO's rasteriser fills them.
+
+    Polygons of fewer than three points are empty.
+    """
+    flat = [np.asarray(p, dtype=np.float64).reshape(-1) for p in polygons]
+    usable = [p.tolist() for p in flat if len(p) >= 6 and np.isfinite(p).all()]
+    if not usable:
+        return np.zeros(shape, dtype=bool)
+    return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(usable, *shape))), bool)

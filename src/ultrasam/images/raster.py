@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from ultrasam.errors import ScanError
@@ -21,7 +25,7 @@ def read_raster(file: Path) -> Scan:
     Raises:
         ScanError: damaged, truncated or too large.
     """
-    with _opened(file) as image:
+    with _opened(file, str(file)) as image:
         frames = int(getattr(image, "n_frames", 1))
         check_size(file, image.height, image.width, frames)
         delay = image.info.get("duration")
@@ -41,7 +45,33 @@ def read_raster(file: Path) -> Scan:
     )
 
 
-def _opened(file: Path) -> Image.Image:
+def decode_frame(data: bytes, name: str) -> Frame:
+    """The first frame of a picture's bytes: [H, W] uint8 if it is grey, also if stored as colour, else
+    [H, W, 3].
+
+    Raises:
+        ScanError: damaged, truncated or too large; ``name`` says what.
+    """
+    frame = _decoded(io.BytesIO(data), name, 0, _to_frame)
+    grey = frame if frame.ndim == 2 else frame[..., 0]
+    if frame.ndim == 3 and all(np.array_equal(grey, frame[..., i]) for i in (1, 2)):
+        return np.ascontiguousarray(grey)
+    return frame
+
+
+def decode_values(data: bytes, name: str, *, indices: bool = False) -> npt.NDArray[np.generic]:
+    """A mask's values as they are stored: [H, W], or [H, W, 3] of a coloured one.
+
+    Transparency is dropped, one bit becomes 0 and 255. A palette gives its colours, or with ``indices``
+    their numbers.
+
+    Raises:
+        ScanError: damaged, truncated or too large; ``name`` says what.
+    """
+    return _decoded(io.BytesIO(data), name, 0, _to_indices if indices else _to_values)
+
+
+def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # Sizes are checked by `check_size`, which says more than Pillow's warning.
@@ -49,29 +79,55 @@ def _opened(file: Path) -> Image.Image:
             return Image.open(file)
     except Image.DecompressionBombError as error:
         raise ScanError(
-            f"{file} claims more pixels than any scan has; it is damaged or not meant to be opened."
+            f"{name} claims more pixels than any scan has; it is damaged or not meant to be opened."
         ) from error
     except Exception as error:
         raise ScanError(
-            f"{file} is damaged: {_reason(error)}; copy or download it again."
+            f"{name} is damaged: {_reason(error)}; copy or download it again."
         ) from error
 
 
 def _read(file: Path, index: int) -> Frame:
+    return _decoded(file, str(file), index, _to_frame)
+
+
+def _decoded(
+    file: Path | io.BytesIO,
+    name: str,
+    index: int,
+    convert: Callable[[Image.Image], npt.NDArray[Any]],
+) -> npt.NDArray[Any]:
     try:
-        with _opened(file) as image, warnings.catch_warnings():
+        with _opened(file, name) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters of a damaged file is raised
             if index:
                 image.seek(index)
-            check_size(file, image.height, image.width)
-            return _to_frame(ImageOps.exif_transpose(image))
+            check_size(Path(name), image.height, image.width)
+            return convert(ImageOps.exif_transpose(image))
     except ScanError:
         raise
     except Exception as error:
-        where = f"frame {index} of {file}" if index else str(file)
+        where = f"frame {index} of {name}" if index else name
         raise ScanError(
             f"{where} is damaged: {_reason(error)}; copy or download it again."
         ) from error
+
+
+def _to_indices(image: Image.Image) -> npt.NDArray[Any]:
+    return np.asarray(image) if image.mode == "P" else _to_values(image)
+
+
+def _to_values(image: Image.Image) -> npt.NDArray[Any]:
+    if image.mode in ("P", "PA"):
+        return np.asarray(image.convert("RGB"))
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    values = np.asarray(image)
+    if values.ndim == 3 and values.shape[2] in (2, 4) and image.mode != "CMYK":
+        values = values[..., : values.shape[2] - 1]
+    if image.mode in ("CMYK", "YCbCr", "HSV", "LAB"):
+        values = np.asarray(image.convert("RGB"))
+    return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 
 def _to_frame(image: Image.Image) -> Frame:

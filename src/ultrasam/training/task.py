@@ -202,7 +202,7 @@ def _sources(recipe: Recipe, say: Callable[[str], object]) -> list[Source]:
             raise DataError(
                 f"{entry.dataset}: there is no folder {entry.path}; unpack the data there."
             )
-        images = read_images(list(dataset(entry.dataset).samples(entry.path)))
+        images = read_images(dataset(entry.dataset).samples(entry.path))
         objects = sum(len(image.packed) for image in images)
         say(f"{entry.dataset}: {len(images)} images, {objects} objects")
         sources.append(Source(images, entry.weight))

@@ -1,1 +1,1 @@
-"""One short file per data set: its layout and labels."""
+"""One short file per data set: its layout and labels. Each has one `DATASET`."""

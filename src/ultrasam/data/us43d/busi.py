@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from ultrasam.data.readers import RawDataset, Sample, paired_masks, sorted_files
+from ultrasam.data.description import Info, RawDataset, bibtex
+from ultrasam.data.labels import Threshold
+from ultrasam.data.raw import RawTree, Report
+from ultrasam.data.readers import paired
+from ultrasam.data.samples import Case
 
-
-def _samples(root: Path) -> Iterator[Sample]:
-    for path in sorted_files(root, "*).png"):
-        masks = sorted(path.parent.glob(f"{_literal(path.stem)}_mask*.png"))
-        yield Sample(
-            "BUSI",
-            path,
-            subject=path.stem,
-            read_instances=paired_masks("breast nodule", *masks),
-            class_label=path.parent.name,
-        )
-
-
-def _literal(stem: str) -> str:
-    return stem.replace("[", "[[]")
-
-
-BUSI = RawDataset(
-    "BUSI",
-    "CC BY 4.0",
-    "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images. "
-    "Data in Brief 2020; 28: 104863.",
-    _samples,
+INFO = Info(
+    id="busi",
+    name="BUSI",
+    url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    access="open",
+    licence="CC BY 4.0",
+    organ="breast",
+    structures=("breast_nodule",),
+    kind="still",
+    size="780 images of 600 patients",
+    layout="Dataset_BUSI_with_GT/<benign|malignant|normal>/<class> (<i>).png, '…_mask.png', '…_mask_1.png'",
+    folders=("Dataset_BUSI_with_GT", "Dataset_BUSI", "BUSI"),
+    citation=bibtex(
+        "article",
+        "aldhabyani2020",
+        author="Al-Dhabyani, Walid and Gomaa, Mohammed and Khaled, Hussien and Fahmy, Aly",
+        title="Dataset of breast ultrasound images",
+        journal="Data in Brief",
+        volume=28,
+        pages=104863,
+        year=2020,
+    ),
+    note="Known to hold duplicates. Normal images have empty masks; they are kept without an object, for "
+    "classification.",
 )
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<class_label>benign|malignant|normal)/(?P<stem>[^/]+\))\.png$",
+        mask=r"/(?P<class_label>benign|malignant|normal)/(?P<stem>[^/]+\))_mask(_\d+)?\.png$",
+        labels=Threshold("breast_nodule", 150),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

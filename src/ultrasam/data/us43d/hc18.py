@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from pathlib import Path
 
-from ultrasam.data.readers import RawDataset, Sample, filled_outline, sorted_files
+from ultrasam.data.description import Download, Info, RawDataset, bibtex
+from ultrasam.data.labels import FilledOutline
+from ultrasam.data.polygons import column, number, read_table
+from ultrasam.data.raw import RawTree, Report
+from ultrasam.data.readers import paired
+from ultrasam.data.samples import Case, Spacing
 
-
-def _samples(root: Path) -> Iterator[Sample]:
-    spacing: dict[str, float] = {}
-    for table in root.rglob("training_set_pixel_size_and_HC.csv"):
-        with table.open(newline="") as lines:
-            spacing |= {
-                row["filename"]: float(row["pixel size(mm)"]) for row in csv.DictReader(lines)
-            }
-    for outline in sorted_files(root, "*HC_Annotation.png"):
-        path = outline.with_name(outline.name.replace("_Annotation", ""))
-        yield Sample(
-            "HC18",
-            path,
-            subject=path.name[:3],
-            read_instances=filled_outline("fetal head", outline),
-            spacing=spacing.get(path.name),
-        )
-
-
-HC18 = RawDataset(
-    "HC18",
-    "CC BY 4.0",
-    "van den Heuvel TLA, de Bruijn D, de Korte CL, van Ginneken B. Automated measurement of fetal "
-    "head circumference using 2D ultrasound images. PLoS ONE 2018; 13(8): e0200412.",
-    _samples,
+INFO = Info(
+    id="hc18",
+    name="HC (HC18)",
+    url="https://hc18.grand-challenge.org/",
+    access="open",
+    licence="CC BY 4.0",
+    organ="fetal head",
+    structures=("fetal_head",),
+    kind="still",
+    size="999 annotated images, 335 for testing without annotation",
+    layout="training_set/<NNN>[_k]HC.png and <…>HC_Annotation.png, training_set_pixel_size_and_HC.csv",
+    folders=("HC18", "training_set"),
+    download=Download("zenodo", "1322001"),
+    citation=bibtex(
+        "article",
+        "vandenheuvel2018",
+        author="van den Heuvel, Thomas L. A. and de Bruijn, Dagmar and de Korte, Chris L. and "
+        "van Ginneken, Bram",
+        title="Automated measurement of fetal head circumference using 2D ultrasound images",
+        journal="PLoS ONE",
+        volume=13,
+        number=8,
+        pages="e0200412",
+        year=2018,
+    ),
 )
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    spacing: dict[str, Spacing] = {}
+    for table, _ in tree.match(r"/(training|test)_set_pixel_size[^/]*\.csv$"):
+        rows = read_table(table)
+        sizes = zip(column(rows, table, "filename"), column(rows, table, "pixel size(mm)"), strict=True)
+        for name, size in sizes:
+            mm = number(size)
+            if mm is None or mm <= 0:
+                report.skip(f"{table.path} {name}", "a pixel size that is not a number above 0")
+            else:
+                spacing[name.casefold()] = (mm, mm)
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<stem>(?P<subject>\d{3})\w*HC)\.png$",
+        mask=r"/(?P<stem>\d{3}\w*HC)_Annotation\.png$",
+        labels=FilledOutline("fetal_head"),
+        spacing=spacing,
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

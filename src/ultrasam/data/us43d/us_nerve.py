@@ -1,22 +1,48 @@
-"""US Nerve Segmentation (Kaggle 2016): brachial plexus; the number before the underscore is the subject."""
+"""US Nerve Segmentation (Kaggle 2016): the brachial plexus; the number before the underscore is the subject."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from ultrasam.data.readers import RawDataset, Sample, paired_masks, sorted_files
+from ultrasam.data.description import Info, RawDataset, bibtex
+from ultrasam.data.labels import Threshold
+from ultrasam.data.raw import RawTree, Report
+from ultrasam.data.readers import paired
+from ultrasam.data.samples import Case
+
+INFO = Info(
+    id="us_nerve",
+    name="US Nerve Segmentation",
+    url="https://www.kaggle.com/c/ultrasound-nerve-segmentation/data",
+    access="kaggle",
+    licence="competition rules",
+    organ="brachial plexus",
+    structures=("cervical_nerves",),
+    kind="still",
+    size="5635 images of 47 subjects",
+    layout="train/<s>_<i>.tif, train/<s>_<i>_mask.tif",
+    folders=("US_nerve", "ultrasound-nerve-segmentation"),
+    citation=bibtex(
+        "misc",
+        "kaggle2016",
+        author="Montoya, Anna and Hasnin and kaggle446 and shirzad and Cukierski, Will and yffud",
+        title="Ultrasound Nerve Segmentation",
+        howpublished="Kaggle",
+        year=2016,
+    ),
+    note="About 60 % of the masks are empty; near-duplicate images are known to contradict each other.",
+)
 
 
-def _samples(root: Path) -> Iterator[Sample]:
-    for mask in sorted_files(root, "*_mask.tif"):
-        path = mask.with_name(mask.name.replace("_mask", ""))
-        yield Sample(
-            "US_nerve",
-            path,
-            subject=path.stem.split("_")[0],
-            read_instances=paired_masks("cervical nerves", mask),
-        )
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<stem>(?P<subject>\d+)_\d+)\.tiff?$",
+        mask=r"/(?P<stem>\d+_\d+)_mask\.tiff?$",
+        labels=Threshold("cervical_nerves", 150),
+    )
 
 
-US_NERVE = RawDataset("US_nerve", "competition rules", "Kaggle, 2016.", _samples)
+DATASET = RawDataset(INFO, _cases)

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from ultrasam.data.readers import RawDataset, Sample, colour_coded_mask, sorted_files
+from ultrasam.data.description import Info, RawDataset, bibtex
+from ultrasam.data.labels import ByColour
+from ultrasam.data.raw import RawTree, Report
+from ultrasam.data.readers import paired
+from ultrasam.data.samples import Case
 
-_COLOURS = {(128, 0, 0): "nerve", (0, 128, 0): "vessel"}
+INFO = Info(
+    id="usgra_seg",
+    name="USGRA-seg",
+    url="unknown",
+    access="open",
+    licence="CC BY 4.0",
+    organ="regional anaesthesia",
+    structures=("nerve", "vessel"),
+    kind="still",
+    size="unknown",
+    layout="dataset/[test/]images/<i>.png, dataset/[test/]masks/<i>.png",
+    folders=("USGRA-seg",),
+    citation=bibtex("misc", "usgraseg", title="USGRA-seg", year=2025),
+    part_of_paper=False,
+)
 
 
-def _samples(root: Path) -> Iterator[Sample]:
-    for path in sorted_files(root, "images/*.png"):
-        mask = path.parent.parent / "masks" / path.name
-        yield Sample(
-            "USGRA-seg", path, subject=path.stem, read_instances=colour_coded_mask(mask, _COLOURS)
-        )
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/images/(?P<stem>[^/]+)\.png$",
+        mask=r"/masks/(?P<stem>[^/]+)\.png$",
+        labels=ByColour({(128, 0, 0): "nerve", (0, 128, 0): "vessel"}),
+    )
 
 
-USGRA_SEG = RawDataset("USGRA-seg", "CC BY 4.0", "USGRA-seg, 2025.", _samples)
+DATASET = RawDataset(INFO, _cases)
