@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ultrasam.errors import CheckpointError
+from ultrasam import transfer
 from ultrasam.model import downloads
 from ultrasam.model.downloads import PUBLISHED, Published, fetch
 
@@ -67,7 +68,7 @@ def test_a_download_goes_on_where_it_broke_off(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published(server, monkeypatch)
-    (tmp_path / "weights.part").write_bytes(CONTENT[:300_000])
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT[:300_000])
     assert fetch("test", cache=tmp_path).read_bytes() == CONTENT
     assert Handler.asked == ["bytes=300000-"]
 
@@ -76,7 +77,7 @@ def test_other_bytes_than_those_published_are_refused(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published(server, monkeypatch, sha256="0" * 64)
-    with pytest.raises(CheckpointError, match="SHA-256 differs"):
+    with pytest.raises(CheckpointError, match="SHA256 differs"):
         fetch("test", cache=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -85,7 +86,7 @@ def test_offline_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def no_network(*_: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(downloads.socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(transfer.socket, "getaddrinfo", no_network)
     for name in ("base", "sam-base"):
         with pytest.raises(CheckpointError, match="go online and try again") as caught:
             fetch(name, cache=tmp_path)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.file_download import http_get
 from platformdirs import user_cache_path
 
 from ultrasam.errors import CheckpointError
+from ultrasam.transfer import ChecksumError, check_reachable, transfer
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -81,33 +78,24 @@ def fetch(name: str, *, cache: Path | None = None) -> Path:
     path = folder / published.url.rsplit("/", 1)[-1]
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
     try:
-        _check_reachable(published.url)
-        with part.open("ab") as file:
-            done = part.stat().st_size
-            if not published.size or done < published.size:
-                http_get(
-                    published.url,
-                    file,
-                    resume_size=done,
-                    expected_size=published.size,
-                    displayed_filename=path.name,
-                )
+        transfer(
+            published.url,
+            path,
+            size=published.size,
+            checksum=f"sha256:{published.sha256}" if published.sha256 else None,
+        )
+    except ChecksumError as error:
+        raise CheckpointError(
+            f"What came from {published.url} is not the file that was published ({error}); "
+            "try again, and beware of proxies that rewrite downloads."
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"'{name}' ({published.what}) could not be downloaded from {published.url} "
             f"({type(error).__name__}); go online and try again (it resumes), or download the file "
             "yourself and give its path."
         ) from error
-    if published.sha256 and _sha256(part) != published.sha256:
-        part.unlink()
-        raise CheckpointError(
-            f"What came from {published.url} is not the file that was published (SHA-256 differs); "
-            "try again, and beware of proxies that rewrite downloads."
-        )
-    part.replace(path)
     return path
 
 
@@ -121,7 +109,7 @@ def fetch_hub(repo: str, *, revision: str | None = None) -> Path:
     with suppress(LocalEntryNotFoundError):
         return Path(hf_hub_download(repo, name, revision=revision, local_files_only=True))
     try:
-        _check_reachable(ENDPOINT)
+        check_reachable(ENDPOINT)
         return Path(hf_hub_download(repo, name, revision=revision))
     except RepositoryNotFoundError as error:
         raise CheckpointError(
@@ -138,14 +126,3 @@ def fetch_hub(repo: str, *, revision: str | None = None) -> Path:
 def known_names() -> list[str]:
     """Names that ``load`` takes."""
     return ["nano", *PUBLISHED]
-
-
-def _check_reachable(url: str) -> None:
-    """Fail at once where there is no network: the hub's client retries for half a minute."""
-    parts = urlsplit(url)
-    socket.getaddrinfo(parts.hostname, parts.port or 443)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

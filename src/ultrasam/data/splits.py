@@ -1,0 +1,73 @@
+"""On which side of the split an image stands: the source's own side, else one by a hash of its subject.
+
+A subject's images, and images that are the same or look the same, are one group, and a group stands
+on one side. Where a source put two of a group on different sides, the test side is kept as published
+and the others are excluded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+EXCLUDED = "excluded"
+# The source's own test images are known, but not which of the rest validate.
+TRAINVAL = "trainval"
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of subjects on the validation and test sides, where the source doesn't say."""
+
+    val: float = 0.05
+    test: float = 0.05
+
+
+def position(dataset: str, subject: str) -> float:
+    """A number in [0, 1) that hangs on the subject alone."""
+    digest = hashlib.blake2b(f"{dataset}/{subject}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def side_of(where: float, shares: Shares, *, official: str | None = None) -> str:
+    """train, val or test of one subject."""
+    if official in ("train", "val", "test"):
+        return official
+    if where < shares.test:
+        return "train" if official == TRAINVAL else "test"
+    return "val" if where < shares.test + shares.val else "train"
+
+
+def assign(
+    groups: npt.NDArray[np.int64],
+    datasets: Sequence[str],
+    subjects: Sequence[str],
+    official: Sequence[str | None],
+    shares: Shares,
+) -> list[str]:
+    """The side of each of N images: train, val, test or excluded.
+
+    Args:
+        groups: [N], equal for images of one group.
+        official: the source's side (train, val, test, trainval), or None.
+    """
+    ranks = {"test": 0, "val": 1, "train": 2, TRAINVAL: 3, None: 4}
+    strongest: dict[int, str | None] = {}
+    first: dict[int, tuple[str, str]] = {}
+    for g, dataset, subject, own in zip(groups.tolist(), datasets, subjects, official, strict=True):
+        if g not in strongest or ranks[own] < ranks[strongest[g]]:
+            strongest[g] = own
+        first[g] = min(first.get(g, (dataset, subject)), (dataset, subject))
+    sides = {
+        g: side_of(position(*first[g]), shares, official=strongest[g]) for g in strongest
+    }
+    out = []
+    for g, own in zip(groups.tolist(), official, strict=True):
+        side = sides[g]
+        fits = own is None or own == side or (own == TRAINVAL and side != "test")
+        out.append(side if fits else EXCLUDED)
+    return out
