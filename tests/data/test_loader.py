@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from ultrasam.data.augment import ViewStyle
 from ultrasam.data.catalogue import dataset
 from ultrasam.data.loader import (
     AnnotatedImage,
     PromptStyle,
     Source,
     TrainingViews,
-    ViewStyle,
     collate,
     make_phantoms,
     read_images,

@@ -27,7 +27,11 @@ def matching(truth: Truth, samples: list[Sample]) -> Sample:
         s for s in samples if s.source.endswith(truth.source) and s.frame == truth.frame
         and (truth.subject is None or s.subject == truth.subject)
     ]  # fmt: skip
-    assert len(found) == 1, (truth.source, truth.frame, [(s.source, s.frame, s.subject) for s in samples])
+    assert len(found) == 1, (
+        truth.source,
+        truth.frame,
+        [(s.source, s.frame, s.subject) for s in samples],
+    )
     return found[0]
 
 

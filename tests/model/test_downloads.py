@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ultrasam.errors import CheckpointError
 from ultrasam import transfer
+from ultrasam.errors import CheckpointError
 from ultrasam.model import downloads
 from ultrasam.model.downloads import PUBLISHED, Published, fetch
 

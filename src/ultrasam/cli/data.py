@@ -84,7 +84,6 @@ def list_(
         and (access is None or raw.info.access == access.casefold())
         and matches(raw.info.licence, licence)
     ]
-    heads = ("id", "name", "organ", "structures", "kind", "size", "access", "licence")
     rows = [
         (i.id, i.name, i.organ, ", ".join(i.structures), i.kind, i.size, i.access, i.licence)
         for i in found
@@ -97,10 +96,16 @@ def list_(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*heads, box=box.SIMPLE_HEAD, row_styles=["", "dim"])
+    console = Console()
+    heads = ("id", "name", "organ", "structures", "kind", "size", "access", "licence")
+    # A narrow terminal has no room for all: name, organ and kind are also in data info.
+    shown = range(8) if console.width >= 140 else (0, 3, 5, 6, 7)
+    table = Table(box=box.SIMPLE_HEAD, row_styles=["", "dim"])
+    for k in shown:
+        table.add_column(heads[k], no_wrap=heads[k] in ("id", "access"))
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*(row[k] for k in shown))
+    console.print(table)
     print(f"{len(rows)} data sets; ultrasam data info NAME says more of one.")
 
 
@@ -192,7 +197,7 @@ def build(
     from ultrasam.data.finding import find_datasets
     from ultrasam.data.splits import Shares
 
-    if not (0 <= val and 0 <= test and val + test < 1):
+    if not (val >= 0 and test >= 0 and val + test < 1):
         raise DataError("--val and --test are shares from 0 that sum to less than 1.")
     if least_area < 1 or not 0 <= least_share <= 1:
         raise DataError("--least-area is at least 1, --least-share within 0 and 1.")
@@ -253,7 +258,9 @@ def stats(
     store: StorePath,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="For stats.md and stats.html; STORE/stats."),
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="For stats.md and stats.html; STORE/stats."
+        ),
     ] = None,
 ) -> None:
     """Count images, masks, subjects, structures and sizes: a Markdown and an HTML page with plots."""
@@ -368,7 +375,13 @@ def _run(
     workers: int,
 ) -> None:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from ultrasam.data.build import build as run
 

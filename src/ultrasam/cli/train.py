@@ -27,6 +27,7 @@ def train(
     """
     try:
         import lightning  # noqa: F401
+        import polars  # noqa: F401
         import pydantic  # noqa: F401
     except ImportError as error:
         raise UltraSamError(

@@ -246,7 +246,7 @@ class _Folder:
 
 class _Tar:
     def __init__(self, archive: Path) -> None:
-        self.tar = tarfile.open(archive, "r:")
+        self.tar = tarfile.open(archive, "r:")  # noqa: SIM115 - stays open as long as this object
 
     def members(self) -> list[Member]:
         return [Member(m.name, m.size) for m in self.tar.getmembers() if m.isfile()]
@@ -296,4 +296,7 @@ def _stamp(path: str) -> str:
 
 
 def _scratch() -> Path:
-    return Path(tempfile.gettempdir()) / f"ultrasam-unpacked-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    return (
+        Path(tempfile.gettempdir())
+        / f"ultrasam-unpacked-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    )

@@ -86,7 +86,7 @@ def _squeezed(values: npt.NDArray[Any]) -> Frame:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if np.issubdtype(values.dtype, np.floating) and values.size and float(values.max()) <= 1:
-        return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(values * 255), 0, 255), dtype=np.uint8)
     return to_uint8(values)
 
 
@@ -147,7 +147,9 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) == ("_codecs", "encode"):
             return _encode  # how Python 2 wrote bytes
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}, which is not allowed")
+            raise pickle.UnpicklingError(
+                f"its pickle asks for {module}.{name}, which is not allowed"
+            )
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 

@@ -96,7 +96,9 @@ def assemble(store: Path, settings: Settings) -> Summary:
         "test" if dataset in held else own
         for dataset, own in zip(datasets, table["official_split"].to_pylist(), strict=True)
     ]
-    sides = assign(groups, [s[0] for s in subjects], [s[1] for s in subjects], official, settings.shares)
+    sides = assign(
+        groups, [s[0] for s in subjects], [s[1] for s in subjects], official, settings.shares
+    )
     images, instances, dropped = _tables(table, groups, sides, settings)
     build = hashlib.sha256()
     for column in (*images.columns, *instances.columns):
@@ -132,7 +134,9 @@ def assemble(store: Path, settings: Settings) -> Summary:
     text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=False)
     write_whole(store / "manifest.json", text.encode())
     _remove_strays(store, set(images["file"].to_pylist()))
-    return Summary(manifest, {name: Counter(s.reason for s in found) for name, found in skips.items()})
+    return Summary(
+        manifest, {name: Counter(s.reason for s in found) for name, found in skips.items()}
+    )
 
 
 def _gather(
@@ -161,7 +165,9 @@ def _hashes(table: pa.Table, name: str) -> Hashes:
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0)
-    flat = np.frombuffer(column.buffers()[1], np.uint8, count=32 * len(table), offset=32 * column.offset)
+    flat = np.frombuffer(
+        column.buffers()[1], np.uint8, count=32 * len(table), offset=32 * column.offset
+    )
     return flat.reshape(-1, 32)
 
 
@@ -217,7 +223,10 @@ def _tables(
     np.maximum.at(largest, owner, area)
     big = area >= settings.least_area
     alike = area >= settings.least_share * largest[owner]
-    dropped = {"under_least_area": int((~big).sum()), "under_least_share": int((big & ~alike).sum())}
+    dropped = {
+        "under_least_area": int((~big).sum()),
+        "under_least_share": int((big & ~alike).sum()),
+    }
     kept = np.flatnonzero(big & alike)
     owner, flat = owner[kept], flat.take(pa.array(kept))
     counts = np.bincount(owner, minlength=len(table)).astype(np.int32)
@@ -230,9 +239,13 @@ def _tables(
         "instance_count": pa.array(counts),
     }
     images = _fitted(columns, IMAGES)
-    shared = table.select(["dataset", "subject", "spacing_row", "spacing_column", "source", "sha256"])
+    shared = table.select(
+        ["dataset", "subject", "spacing_row", "spacing_column", "source", "sha256"]
+    )
     repeated = shared.take(pa.array(owner))
-    details = {name: flat.field(name) for name in ("structure", "x0", "y0", "x1", "y1", "area", "rle")}
+    details = {
+        name: flat.field(name) for name in ("structure", "x0", "y0", "x1", "y1", "area", "rle")
+    }
     columns = {name: repeated[name] for name in repeated.column_names} | details
     columns |= {
         "image": pa.array(owner.astype(np.int32)),

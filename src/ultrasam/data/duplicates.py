@@ -58,7 +58,7 @@ class Alike:
 
 def distances(left: Hashes, right: Hashes) -> npt.NDArray[np.int64]:
     """Bits that differ between rows of equal index."""
-    return np.bitwise_count(left ^ right).sum(axis=1, dtype=np.int64)
+    return np.asarray(np.bitwise_count(left ^ right).sum(axis=1), dtype=np.int64)
 
 
 def near_pairs(

@@ -179,7 +179,8 @@ def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
     names = structures(store, class_agnostic=class_agnostic)
     if len(names) > 254:
         raise DataError("nnU-Net's PNG labels hold 254 structures; export fewer data sets.")
-    counts, folds = {}, {}
+    counts: dict[str, int] = {}
+    folds: dict[str, list[str]] = {}
     for side in SIDES:
         rows = _Rows(store, side, class_agnostic=class_agnostic)
         part = "Ts" if side == "test" else "Tr"
@@ -191,7 +192,9 @@ def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
             write_png(folder / f"images{part}" / f"{stem}_0000.png", store.pixels(row))
             labels = np.zeros((image["height"], image["width"]), np.uint8)
             # Larger ones first, so that what lies inside another stays visible.
-            inside_last = sorted(store.instances_of(row), key=lambda i: -int(store.column("area")[i]))
+            inside_last = sorted(
+                store.instances_of(row), key=lambda i: -int(store.column("area")[i])
+            )
             for instance in inside_last:
                 labels[store.mask(instance)] = rows.number[rows.structure(instance)] + 1
             write_png(folder / f"labels{part}" / f"{stem}.png", labels)
@@ -221,7 +224,7 @@ def _hugging_face(store: Store, folder: Path, class_agnostic: bool) -> dict[str,
                 _link(store.root / image["file"], place / rows.file(image))
                 found = list(rows.annotations(row, image))
                 keys = ("category", "bbox", "area", "segmentation")
-                line = {"file_name": rows.file(image)}
+                line: dict[str, Any] = {"file_name": rows.file(image)}
                 line |= {k: image[k] for k in ("dataset", "subject", "class_label")}
                 line["objects"] = {k: [a[k] for a in found] for k in keys}
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -235,7 +238,7 @@ def _web_dataset(store: Store, folder: Path, class_agnostic: bool) -> dict[str, 
     for side in SIDES:
         rows = _Rows(store, side, class_agnostic=class_agnostic)
         listed = list(rows)
-        np.random.default_rng(0).shuffle(listed)  # type: ignore[arg-type]
+        np.random.default_rng(0).shuffle(listed)
         for start in range(0, len(listed), 1000):
             with tarfile.open(folder / f"{side}-{start // 1000:05d}.tar", "w") as shard:
                 for row, image in listed[start : start + 1000]:

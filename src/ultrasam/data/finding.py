@@ -13,9 +13,7 @@ from ultrasam.errors import DataError
 _DEPTH = 4
 
 
-def find_datasets(
-    raw: Sequence[str], *, only: Sequence[str] = ()
-) -> list[tuple[RawDataset, Path]]:
+def find_datasets(raw: Sequence[str], *, only: Sequence[str] = ()) -> list[tuple[RawDataset, Path]]:
     """The data sets in folders: NAME=FOLDER says which; else folders' and archives' names tell.
 
     A folder may hold one data set or many, each by itself, at most four levels down.

@@ -111,9 +111,7 @@ def read_chunk(chunk: Chunk, store: Path) -> tuple[int, int]:
     return len(rows), len(skips)
 
 
-def write_chunk(
-    chunk: Chunk, store: Path, rows: list[dict[str, Any]], skips: list[Skip]
-) -> None:
+def write_chunk(chunk: Chunk, store: Path, rows: list[dict[str, Any]], skips: list[Skip]) -> None:
     """The journal's file of a chunk that has been read."""
     notes = json.dumps([[s.where, s.reason] for s in skips], ensure_ascii=False)
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"skips": notes}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,13 +14,7 @@ from ultrasam.data.samples import Instance, grey
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask
 
-Values = npt.NDArray[np.generic]
-
-
-class LabelRule(Protocol):
-    """Turns a mask's values, [H, W] or [H, W, 3], into instances (some may be empty)."""
-
-    def __call__(self, values: Values) -> tuple[Instance, ...]: ...
+Values = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +86,11 @@ class FilledOutline:
         return (Instance(self.name, fill_holes(outline)),)
 
 
+LabelRule = Threshold | ByValue | ByColour | FilledOutline
+"""Turns a mask's values, [H, W] or [H, W, 3], into instances, of which some may be empty."""
+RULES = (Threshold, ByValue, ByColour, FilledOutline)
+
+
 def resize_values(values: Values, shape: tuple[int, int]) -> Values:
     """Values at ``shape``, the nearest one each."""
     if values.shape[:2] == shape:
@@ -116,9 +115,7 @@ def require_shape(values: Values, shape: tuple[int, int], what: str) -> None:
 
 def fill_holes(mask: BoolMask) -> BoolMask:
     """The mask with its holes filled."""
-    contours, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros(mask.shape, np.uint8)
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
     return filled.astype(bool)

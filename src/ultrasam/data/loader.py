@@ -10,6 +10,7 @@ import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ultrasam.data.augment import ViewStyle, disturb, random_sector, warp
 from ultrasam.data.phantom import simulate
 from ultrasam.data.samples import Sample, grey
+from ultrasam.data.store import Store
 from ultrasam.errors import DataError
 from ultrasam.images.masks import box_of, components
 from ultrasam.model.prompt_encoder import BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT
@@ -27,6 +30,20 @@ from ultrasam.prompts import ClickStyle, jitter_box, simulate_click
 
 _LEAST_PIXELS = 64  # smaller components are specks of annotation
 _LEAST_VISIBLE = 0.6  # share of an object that a view must show
+
+
+class Annotated(Protocol):
+    """A grey image and its objects."""
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """[H, W]."""
+
+    def __len__(self) -> int:
+        """How many objects."""
+
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        """One mask [H, W] of 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,9 @@ class AnnotatedImage:
     @classmethod
     def of(cls, pixels: npt.NDArray[np.uint8], masks: npt.NDArray[np.bool_]) -> AnnotatedImage:
         return cls(pixels, np.packbits(masks, axis=-1))
+
+    def __len__(self) -> int:
+        return len(self.packed)
 
     def mask(self, index: int) -> npt.NDArray[np.uint8]:
         """One mask [H, W] of 0 and 1."""
@@ -66,35 +86,12 @@ def make_phantoms(count: int, *, seed: int, workers: int) -> list[AnnotatedImage
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(1, workers), mp_context=fresh) as pool:
         images = list(pool.map(_annotated_phantom, seeds, chunksize=32))
-    return [image for image in images if len(image.packed)]
+    return [image for image in images if len(image)]
 
 
 def _annotated_phantom(seed: int) -> AnnotatedImage:
     phantom = simulate(seed)
     return AnnotatedImage.of(phantom.pixels, phantom.masks)
-
-
-@dataclass(frozen=True, slots=True)
-class ViewStyle:
-    """How images are seen and disturbed; the defaults keep to what a scanner could have shown.
-
-    Attributes:
-        zoomed: share of views that are zoomed around one object, the rest show the whole image.
-        zoom: range of the zoomed view's side over the object's longer side.
-        flip: chance of a mirror image, left for right.
-        rotation: largest turn in degrees.
-        stretch: largest relative change of aspect.
-        brightness: strength of gamma, gain and time-gain changes, 0 for none.
-        degradation: chance of each of blur, noise and lost resolution.
-    """
-
-    zoomed: float = 0.5
-    zoom: tuple[float, float] = (1.2, 2.6)
-    flip: float = 0.5
-    rotation: float = 15.0
-    stretch: float = 0.15
-    brightness: float = 1.0
-    degradation: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +140,75 @@ class Batch:
         )
 
 
+class StoreImages(Sequence[Annotated]):
+    """Images of a store that hold an object, read when asked for; masks one by one.
+
+    Pickling sends rows and the store's path: workers map the same tables and share their pages.
+    """
+
+    def __init__(self, store: Store, rows: npt.NDArray[np.int64]) -> None:
+        self.store, self.rows = store, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Annotated:  # type: ignore[override]
+        return _StoredImage(self.store, int(self.rows[index]))
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredImage:
+    store: Store
+    row: int
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        return self.store.pixels(self.row)
+
+    def __len__(self) -> int:
+        return len(self.store.instances_of(self.row))
+
+    def mask(self, index: int) -> npt.NDArray[np.uint8]:
+        return self.store.mask(self.store.instances_of(self.row)[index]).astype(np.uint8)
+
+
+def store_sources(
+    store: Store,
+    *,
+    split: str = "train",
+    datasets: Sequence[str] | None = None,
+    temperature: float = 1.0,
+    weight: float = 1.0,
+) -> list[Source]:
+    """One source for each data set of a store, drawn with a share that grows as n ** (1 / temperature).
+
+    Temperature 1 draws every image as often as any other, a large one every data set.
+
+    Raises:
+        DataError: no image of that side holds an object.
+    """
+    names = datasets if datasets is not None else list(store.manifest["datasets"])
+    found = {
+        name: store.select(datasets=[name], splits=[split], with_instances=True) for name in names
+    }
+    found = {name: rows for name, rows in found.items() if len(rows)}
+    if not found:
+        raise DataError(
+            f"{store.root} has no image with an object on side '{split}' of {', '.join(names)}."
+        )
+    shares = np.array([len(rows) ** (1 / temperature) for rows in found.values()])
+    shares = weight * shares / shares.sum()
+    return [
+        Source(StoreImages(store, rows), float(share))
+        for rows, share in zip(found.values(), shares, strict=True)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Images that are drawn with one weight."""
 
-    images: Sequence[AnnotatedImage]
+    images: Sequence[Annotated]
     weight: float
 
 
@@ -190,12 +251,17 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
                 return drawn
 
     def _draw(
-        self, rng: np.random.Generator, image: AnnotatedImage
+        self, rng: np.random.Generator, image: Annotated
     ) -> list[npt.NDArray[np.generic]] | None:
-        order = rng.permutation(len(image.packed))
-        transform = self._view(rng, image, int(order[0]))
+        order = rng.permutation(len(image))
+        grey = image.pixels
+        transform = self._view(rng, image, grey.shape, int(order[0]))
         scale = math.sqrt(abs(np.linalg.det(transform[:, :2])))
-        pixels = _warp(image.pixels, transform, scale, self.image_size)
+        pixels = warp(grey, transform, scale, self.image_size)
+        seen = None
+        if rng.random() < self.views.cone:
+            seen = random_sector(rng, self.image_size)
+            pixels[~seen] = 0
         targets: list[npt.NDArray[np.generic]] = []
         coords: list[npt.NDArray[np.generic]] = []
         labels: list[npt.NDArray[np.generic]] = []
@@ -203,7 +269,9 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
             if len(targets) == self.prompts.per_image:
                 break
             full = image.mask(int(index))
-            view = _warp(full * np.uint8(255), transform, scale, self.image_size)
+            view = warp(full * np.uint8(255), transform, scale, self.image_size)
+            if seen is not None:
+                view[~seen] = 0
             mask = view > 127
             area = int(mask.sum())
             if area < _LEAST_PIXELS or area < _LEAST_VISIBLE * int(full.sum()) * scale**2:
@@ -219,10 +287,14 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
         return [pixels, np.stack(targets), np.stack(coords), np.stack(labels)]
 
     def _view(
-        self, rng: np.random.Generator, image: AnnotatedImage, chosen: int
+        self,
+        rng: np.random.Generator,
+        image: Annotated,
+        shape: tuple[int, ...],
+        chosen: int,
     ) -> npt.NDArray[np.float64]:
         """The affine map [2, 3] from the image to the canvas."""
-        height, width = image.pixels.shape
+        height, width = shape
         style, size = self.views, self.image_size
         if rng.random() < style.zoomed:
             x0, y0, x1, y1 = box_of(image.mask(chosen).astype(bool))
@@ -258,61 +330,6 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
         click = simulate_click(rng, mask, self.prompts.clicks)
         coords = np.stack([click, np.zeros(2)]).astype(np.float32)
         return coords, np.array([FOREGROUND, PADDING])
-
-
-def _warp(
-    image: npt.NDArray[np.uint8], transform: npt.NDArray[np.float64], scale: float, size: int
-) -> npt.NDArray[np.uint8]:
-    """Resample through an affine map given for pixel corners, areas averaged when shrinking."""
-    shrink = max(1, int(1 / scale + 0.25)) if scale < 0.8 else 1
-    transform = transform.copy()
-    if shrink > 1:
-        height, width = image.shape[0] // shrink, image.shape[1] // shrink
-        image = image[: height * shrink, : width * shrink]
-        image = np.asarray(
-            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
-        )
-        transform[:, :2] *= shrink
-    # OpenCV counts from pixel centres: p' = A (p + 1/2) + t - 1/2.
-    transform[:, 2] += transform[:, :2] @ np.array([0.5, 0.5]) - 0.5
-    return np.asarray(
-        cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR), np.uint8
-    )
-
-
-def disturb(
-    rng: np.random.Generator, pixels: npt.NDArray[np.uint8], style: ViewStyle
-) -> npt.NDArray[np.uint8]:
-    """Changes of gain, time-gain curve, grey map, speckle and resolution of a view [S, S]."""
-    size = pixels.shape[0]
-    grey: npt.NDArray[np.floating] = pixels.astype(np.float32) / 255
-    black = pixels == 0
-    strength = style.brightness
-    if strength:
-        grey = grey ** math.exp(rng.normal(0, 0.25) * strength)
-        if rng.random() < 0.5:
-            knots = rng.normal(0, 0.12 * strength, 5)
-            curve = np.interp(np.linspace(0, 4, size), np.arange(5), knots)
-            grey = grey * np.exp(curve).astype(np.float32)[:, None]
-        grey = grey * math.exp(rng.normal(0, 0.2) * strength) + rng.normal(0, 0.02) * strength
-    if rng.random() < style.degradation:
-        grey = _floats(cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.4, 1.4)))
-    if rng.random() < style.degradation:
-        small = int(size * rng.uniform(0.35, 0.8))
-        coarse = cv2.resize(grey, (small, small), interpolation=cv2.INTER_AREA)
-        grey = _floats(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR))
-    if rng.random() < style.degradation:
-        grain = cv2.GaussianBlur(
-            rng.standard_normal((size, size), dtype=np.float32), (0, 0), rng.uniform(0.5, 1.5)
-        )
-        grey = grey * (1 + rng.uniform(0.1, 0.5) * grain)
-    out: npt.NDArray[np.uint8] = np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
-    out[black] = 0
-    return out
-
-
-def _floats(array: npt.ArrayLike) -> npt.NDArray[np.floating]:
-    return np.asarray(array, dtype=np.float32)
 
 
 def collate(views: Sequence[Sequence[npt.NDArray[np.generic]]]) -> Batch:

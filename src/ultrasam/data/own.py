@@ -78,7 +78,9 @@ def coco_file(name: str, file: str = r"*.json", images: str = "") -> RawDataset:
                     found[a["image_id"]].append((categories[a["category_id"]], a["segmentation"]))
                 listed = [(str(i["file_name"]), i) for i in content["images"]]
             except (KeyError, TypeError) as error:
-                raise DataError(f"{table.path} is not a COCO annotation file ({error!r}).") from error
+                raise DataError(
+                    f"{table.path} is not a COCO annotation file ({error!r})."
+                ) from error
             for path, described in listed:
                 image = _found(by_path, f"{images}/{path}" if images else path)
                 if image is None:

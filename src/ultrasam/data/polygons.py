@@ -55,7 +55,9 @@ def read_table(entry: Entry) -> pl.DataFrame:
         )
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{entry.path} is not a table of comma-separated values: {reason}") from error
+        raise DataError(
+            f"{entry.path} is not a table of comma-separated values: {reason}"
+        ) from error
     return table.rename({name: name.strip() for name in table.columns})
 
 
@@ -252,7 +254,10 @@ def _via_outline(shape: Mapping[str, Any]) -> Polygon | None:
             turn = float(shape.get("theta", 0.0))
             angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
             u, v = rx * np.cos(angles), ry * np.sin(angles)
-            x_, y_ = cx + u * np.cos(turn) - v * np.sin(turn), cy + u * np.sin(turn) + v * np.cos(turn)
+            x_, y_ = (
+                cx + u * np.cos(turn) - v * np.sin(turn),
+                cy + u * np.sin(turn) + v * np.cos(turn),
+            )
             return tuple(zip(x_.tolist(), y_.tolist(), strict=True))
     except (KeyError, TypeError, ValueError):
         return None

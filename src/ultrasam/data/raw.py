@@ -18,7 +18,8 @@ from ultrasam.data.archives import is_archive, list_members, member_on_disk, rea
 from ultrasam.errors import DataError
 
 _LITTER = re.compile(
-    r"/(__MACOSX/|\.(?!\.?/)[^/]*|Thumbs\.db$|desktop\.ini$|ehthumbs\.db$|~\$|[^/]*~$)", re.IGNORECASE
+    r"/(__MACOSX/|\.(?!\.?/)[^/]*|Thumbs\.db$|desktop\.ini$|ehthumbs\.db$|~\$|[^/]*~$)",
+    re.IGNORECASE,
 )
 _PARTIAL = re.compile(r"\.(part|partial|crdownload|download|tmp|aria2)$", re.IGNORECASE)
 
@@ -93,9 +94,7 @@ class Report:
 class RawTree:
     """All files below one folder (or one archive), archives opened."""
 
-    def __init__(
-        self, root: Path, report: Report, *, extras: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, root: Path, report: Report, *, extras: frozenset[str] = frozenset()) -> None:
         """``extras``: structures asked for beyond the data set's usual ones."""
         if not root.exists():
             raise DataError(f"There is no {root}; give the folder where the data are unpacked.")
@@ -107,7 +106,8 @@ class RawTree:
     def match(self, pattern: str) -> Iterator[tuple[Entry, dict[str, str]]]:
         """Files whose path holds ``pattern``, and its named groups.
 
-        The path is '/', the root's own name, '/' and the path below it. Case is ignored; files come in the order of their paths and count as used.
+        The path is '/', the root's own name, '/' and the path below it. Case is ignored; files come in
+        the order of their paths and count as used.
         """
         expression = re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE)
         for entry in self.entries:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.data.description import NO_OBJECT
-from ultrasam.data.labels import ByValue, LabelRule, Values, require_shape, resize_values
+from ultrasam.data.labels import RULES, ByValue, LabelRule, Values, require_shape, resize_values
 from ultrasam.data.raw import Entry, RawTree, Report, Skip
 from ultrasam.data.samples import Case, Instance, Picture, Spacing
 from ultrasam.images.masks import BoolMask
@@ -88,9 +88,9 @@ def paired(
     shared = _names(image) & _names(mask)
     by_key: dict[tuple[str, ...], list[tuple[Entry, LabelRule]]] = {}
     for entry, groups in masks:
-        rule = labels if _is_rule(labels) else labels(groups)  # type: ignore[arg-type,call-arg]
+        rule = labels if isinstance(labels, RULES) else labels(groups)
         if rule is not None:
-            by_key.setdefault(_key(groups, shared), []).append((entry, rule))  # type: ignore[arg-type]
+            by_key.setdefault(_key(groups, shared), []).append((entry, rule))
         else:
             by_key.setdefault(_key(groups, shared), [])
             report.skip(entry, "a structure that is off by default")
@@ -114,7 +114,11 @@ def paired(
             "/".join(part for part in key if part),
             (entry, *(e for e, _ in by_key[key])),
             partial(
-                read_pair, entry, tuple(by_key[key]), style, (spacing or {}).get(entry.name.casefold())
+                read_pair,
+                entry,
+                tuple(by_key[key]),
+                style,
+                (spacing or {}).get(entry.name.casefold()),
             ),
             **meaning,
         )
@@ -174,10 +178,6 @@ def clear_black(mask: BoolMask, pixels: Frame) -> BoolMask:
     """The mask where the image is not black."""
     black = pixels == 0 if pixels.ndim == 2 else (pixels == 0).all(axis=2)
     return np.asarray(mask & ~black)
-
-
-def _is_rule(labels: object) -> bool:
-    return hasattr(labels, "names") or hasattr(labels, "name")
 
 
 def _names(pattern: str) -> set[str]:

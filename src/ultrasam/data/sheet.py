@@ -39,7 +39,9 @@ def contact_sheet(
         dataset, name, side = (
             str(store.images[c][row].as_py()) for c in ("dataset", "name", "split")
         )
-        draw.text((x + 4, y + tile), _cut(f"{dataset} · {name}", tile), fill=(230, 230, 230), font=font)
+        draw.text(
+            (x + 4, y + tile), _cut(f"{dataset} · {name}", tile), fill=(230, 230, 230), font=font
+        )
         at = x + 4
         draw.text((at, y + tile + 14), side, fill=(150, 150, 150), font=font)
         at += int(draw.textlength(side, font=font)) + 8

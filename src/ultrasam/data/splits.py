@@ -62,9 +62,7 @@ def assign(
         if g not in strongest or ranks[own] < ranks[strongest[g]]:
             strongest[g] = own
         first[g] = min(first.get(g, (dataset, subject)), (dataset, subject))
-    sides = {
-        g: side_of(position(*first[g]), shares, official=strongest[g]) for g in strongest
-    }
+    sides = {g: side_of(position(*first[g]), shares, official=strongest[g]) for g in strongest}
     out = []
     for g, own in zip(groups.tolist(), official, strict=True):
         side = sides[g]

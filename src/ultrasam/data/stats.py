@@ -66,7 +66,8 @@ def stats(store: Store) -> Stats:
         pl.col("height").median().cast(pl.Int32).alias("median height"),
     )
     per_instance = instances.group_by("dataset").agg(
-        pl.len().alias("masks"), pl.col("structure").unique().sort().str.join(", ").alias("structures")
+        pl.len().alias("masks"),
+        pl.col("structure").unique().sort().str.join(", ").alias("structures"),
     )
     datasets = per_image.join(per_instance, on="dataset", how="left").sort("dataset")
     structures = (
@@ -126,7 +127,9 @@ def markdown(found: Stats) -> str:
         "",
     ]  # fmt: skip
     dropped = found.manifest["left_out_instances"]
-    lines.append("; ".join(f"{k.replace('_', ' ')}: {v:,} instances" for k, v in dropped.items()) + ".")
+    lines.append(
+        "; ".join(f"{k.replace('_', ' ')}: {v:,} instances" for k, v in dropped.items()) + "."
+    )
     lines.append("")
     rows = [
         {"dataset": name, "reason": reason, "count": count}
@@ -192,7 +195,9 @@ def _html(text: str, figures: str) -> str:
             if not line.startswith("|---"):
                 kind = "td" if rows else "th"
                 cells = line.strip("| ").replace("\\|", "\0").split(" | ")
-                body = "".join(f"<{kind}>{html.escape(c.replace(chr(0), '|'))}</{kind}>" for c in cells)
+                body = "".join(
+                    f"<{kind}>{html.escape(c.replace(chr(0), '|'))}</{kind}>" for c in cells
+                )
                 rows.append(f"<tr>{body}</tr>")
             continue
         if rows:
@@ -250,7 +255,11 @@ def _plot_image_sizes(axes: Axes, found: Stats) -> None:
     for name, rows in found.images.group_by("dataset", maintain_order=True):
         picked = rows.head(2000)
         axes.scatter(
-            picked["width"].to_list(), picked["height"].to_list(), s=6, alpha=0.5, label=str(name[0])
+            picked["width"].to_list(),
+            picked["height"].to_list(),
+            s=6,
+            alpha=0.5,
+            label=str(name[0]),
         )
     axes.set_xlabel("width")
     axes.set_ylabel("height")

@@ -167,7 +167,9 @@ class Store:
         """One instance's mask [H, W]."""
         image = int(self.column("image")[instance])
         size = [self.images[name][image].as_py() for name in ("height", "width")]
-        return decode_rle({"size": size, "counts": self.instances["rle"][instance].as_py().decode()})
+        return decode_rle(
+            {"size": size, "counts": self.instances["rle"][instance].as_py().decode()}
+        )
 
     def instances_of(self, image: int) -> range:
         """Rows of an image's instances."""

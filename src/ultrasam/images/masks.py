@@ -86,4 +86,6 @@ def polygon_mask(polygons: Sequence[npt.ArrayLike], shape: tuple[int, int]) -> B
     usable = [p.tolist() for p in flat if len(p) >= 6 and np.isfinite(p).all()]
     if not usable:
         return np.zeros(shape, dtype=bool)
-    return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(usable, *shape))), bool)
+    return np.asarray(
+        coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(usable, *shape))), bool
+    )

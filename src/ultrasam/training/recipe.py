@@ -37,9 +37,20 @@ class Phantoms(_Section):
     weight: float = Field(1.0, ge=0)
 
 
+class StoreSource(_Section):
+    """Images of a store (`ultrasam data build`): see `ultrasam.data.loader.store_sources`."""
+
+    path: Path
+    split: Literal["train", "val", "test"] = "train"
+    datasets: tuple[str, ...] | None = None
+    temperature: float = Field(2.0, ge=1)
+    weight: float = Field(1.0, ge=0)
+
+
 class Data(_Section):
     """Real and simulated images to draw from."""
 
+    store: StoreSource | None = None
     sources: tuple[DataSource, ...] = ()
     phantoms: Phantoms = Phantoms()
 
@@ -54,6 +65,7 @@ class Views(_Section):
     stretch: float = Field(0.0, ge=0, le=1)
     brightness: float = Field(0.0, ge=0)
     degradation: float = Field(0.0, ge=0, le=1)
+    cone: float = Field(0.0, ge=0, le=1)
 
 
 class Prompts(_Section):

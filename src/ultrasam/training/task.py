@@ -20,16 +20,17 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from ultrasam.data.augment import ViewStyle
 from ultrasam.data.catalogue import dataset
 from ultrasam.data.loader import (
     Batch,
     PromptStyle,
     Source,
     TrainingViews,
-    ViewStyle,
     collate,
     make_phantoms,
     read_images,
+    store_sources,
 )
 from ultrasam.errors import DataError, RecipeError
 from ultrasam.model.config import CONFIGS
@@ -197,6 +198,19 @@ def train(
 
 def _sources(recipe: Recipe, say: Callable[[str], object]) -> list[Source]:
     sources = []
+    if recipe.data.store is not None:
+        from ultrasam.data.store import Store
+
+        wanted = recipe.data.store
+        sources += store_sources(
+            Store.open(wanted.path),
+            split=wanted.split,
+            datasets=wanted.datasets,
+            temperature=wanted.temperature,
+            weight=wanted.weight,
+        )
+        count = sum(len(source.images) for source in sources)
+        say(f"{wanted.path}: {count} images of {len(sources)} data sets")
     for entry in recipe.data.sources:
         if not entry.path.is_dir():
             raise DataError(

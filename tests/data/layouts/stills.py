@@ -10,7 +10,17 @@ from PIL import Image
 
 from tests.data.layouts.rar import rar4
 from tests.data.layouts.truth import (
-    Files, H, Truth, W, disc, grey, picture, rectangle, save, zip_bytes, zipped,
+    Files,
+    H,
+    Truth,
+    W,
+    disc,
+    grey,
+    picture,
+    rectangle,
+    save,
+    zip_bytes,
+    zipped,
 )  # fmt: skip
 
 
@@ -52,7 +62,7 @@ def abdomen_us(root: Path) -> list[Truth]:
         save(base / "images" / part / f"x{i}.jpg", picture(i))
         save(
             base / "annotations" / part / f"x{i}.png",
-            colours(**{c: m for c, m in parts.values()}),
+            colours(**dict(parts.values())),
         )
         masks = [(name, mask) for name, (_, mask) in parts.items()]
         out.append(Truth(f"RUS/images/{part}/x{i}.jpg", masks, split=part))
@@ -204,7 +214,10 @@ def fallmud(root: Path) -> list[Truth]:
     base = root / "FALLMUD"
     straight, across = rectangle(0, 20, W, 26), rectangle(10, 5, 18, 60)
     save(base / "NeilCronin" / "images" / "a1.tif", picture(1))
-    save(base / "NeilCronin" / "aponeurosis_masks" / "a1.png", np.where(straight, 100, 99).astype(np.uint8))
+    save(
+        base / "NeilCronin" / "aponeurosis_masks" / "a1.png",
+        np.where(straight, 100, 99).astype(np.uint8),
+    )
     save(base / "NeilCronin" / "fascicle_masks" / "a1.png", grey(across))
     save(base / "RyanCunningham" / "images" / "b1.png", picture(2))
     lying = np.ascontiguousarray(np.rot90(across, -1))  # to be turned back
@@ -239,7 +252,11 @@ def fast_u_net(root: Path) -> list[Truth]:
 
 def hc18(root: Path) -> list[Truth]:
     lines, out = ["filename,pixel size(mm),head circumference (mm)"], []
-    for name, subject, mm in (("010_HC", "010", 0.1), ("010_2HC", "010", 0.25), ("700_HC", "700", 0.07)):
+    for name, subject, mm in (
+        ("010_HC", "010", 0.1),
+        ("010_2HC", "010", 0.25),
+        ("700_HC", "700", 0.07),
+    ):
         outer, inner = disc(40, 30, 20), disc(40, 30, 18)
         save(root / "training_set" / f"{name}.png", picture(len(out)))
         save(root / "training_set" / f"{name}_Annotation.png", grey(outer & ~inner))
@@ -308,7 +325,10 @@ def mmotu_3d(root: Path) -> list[Truth]:
 
 def s1(root: Path) -> list[Truth]:
     out = []
-    for part, value, name in (("Training", 127, "benign_tumour"), ("Testing", 255, "malignant_tumour")):
+    for part, value, name in (
+        ("Training", 127, "benign_tumour"),
+        ("Testing", 255, "malignant_tumour"),
+    ):
         mask = disc(30, 30, 10)
         base = root / "Data" / f"{part}DataSet"
         save(base / "OriginalImages" / "1.jpg", picture(1))
@@ -323,8 +343,13 @@ def stmus_nda(root: Path) -> list[Truth]:
     files, out = Files(), []
     for muscle in ("BB", "GM", "TA"):
         mask = rectangle(5, 20, 70, 45)
-        files.image(f"Polito-Radboud-DeepLearningUS/{muscle}/Images/017_{muscle}_left.png", picture(1))
-        files.image(f"Polito-Radboud-DeepLearningUS/{muscle}/Manual Masks/017_{muscle}_left.png", grey(mask, 1))
+        files.image(
+            f"Polito-Radboud-DeepLearningUS/{muscle}/Images/017_{muscle}_left.png", picture(1)
+        )
+        files.image(
+            f"Polito-Radboud-DeepLearningUS/{muscle}/Manual Masks/017_{muscle}_left.png",
+            grey(mask, 1),
+        )
         masks = [("transverse_muscle", mask)]
         out.append(Truth(f"Images/017_{muscle}_left.png", masks, subject="017", pixels=picture(1)))
     zipped(root / "3jykz7wz8d-1.zip", {"data/inner.zip": zip_bytes(files.files)}, stored=True)

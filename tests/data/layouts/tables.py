@@ -41,7 +41,9 @@ def aul(root: Path) -> list[Truth]:
         if kind != "Normal":
             boxes["mass"] = (20, 20, 30, 40)
         for what, box in boxes.items():
-            files.files[f"{kind}/{kind}/segmentation/{what}/5.json"] = json.dumps(corners(*box)).encode()
+            files.files[f"{kind}/{kind}/segmentation/{what}/5.json"] = json.dumps(
+                corners(*box)
+            ).encode()
         zipped(root / f"{kind}.zip", files.files)
         masks = [(w, rectangle(*b)) for w, b in boxes.items() if w != "outline"]
         out.append(Truth(f"{kind}/image/5.jpg", masks, class_label=kind.lower()))
@@ -61,7 +63,9 @@ def brachial_plexus(root: Path) -> list[Truth]:
     out = []
     for k in range(3):
         masks = [("nerve_plexus", plexus)] + ([("needle", needle)] if k < 2 else [])
-        out.append(Truth("12_BP.mp4", masks, subject="12", frame=k, pixels=np.full((64, 80), 40 + 20 * k)))
+        out.append(
+            Truth("12_BP.mp4", masks, subject="12", frame=k, pixels=np.full((64, 80), 40 + 20 * k))
+        )
     out.append(Truth("21_BP.mp4", [("nerve_plexus", needle)], subject="21", frame=0))
     return out
 
@@ -98,7 +102,9 @@ def echonet_pediatric(root: Path) -> list[Truth]:
         rows += [f"{name}.avi,{x},{y},2" for x, y in corners(10, 12, 40, 44)]  # counted from 1
         rows += [f"{name}.avi,{x},{y},No Systolic" for x, y in corners(1, 1, 4, 4)]
         (base / view / "VolumeTracings.csv").write_text("\n".join(rows) + "\n")
-        (base / view / "FileList.csv").write_text(f"FileName,EF,Sex,Split\n{name}.avi,60,F,{fold}\n")
+        (base / view / "FileList.csv").write_text(
+            f"FileName,EF,Sex,Split\n{name}.avi,60,F,{fold}\n"
+        )
         out.append(
             Truth(f"{view}/Videos/{name}.avi", [("left_ventricle", rectangle(10, 12, 40, 44))],
                   subject=name.lower(), split=split, frame=1, pixels=np.full((64, 80), 60))
@@ -115,7 +121,9 @@ def gist514(root: Path) -> list[Truth]:
         flat = [[c for point in corners(*b) for c in point] for b in boxes]
         content = {
             "images": [{"id": 7, "file_name": f"{i}.jpg", "height": 64, "width": 80}],
-            "annotations": [{"id": 1, "image_id": 7, "category_id": category, "segmentation": flat}],
+            "annotations": [
+                {"id": 1, "image_id": 7, "category_id": category, "segmentation": flat}
+            ],
             "categories": [{"id": 1, "name": "Leiomyoma"}, {"id": 2, "name": "GIST"}],
         }
         for k in (0, 1):
@@ -146,6 +154,5 @@ def ubpd(root: Path) -> list[Truth]:
 
 
 MAKERS = {
-    f.__name__: f
-    for f in (aul, brachial_plexus, echonet_dynamic, echonet_pediatric, gist514, ubpd)
+    f.__name__: f for f in (aul, brachial_plexus, echonet_dynamic, echonet_pediatric, gist514, ubpd)
 }

@@ -71,7 +71,9 @@ def camus(root: Path) -> list[Truth]:
     image = volume(1)
     image[:, :, 24:] = 0  # outside the sector
     label = labels(
-        (2, 4, 4, 30, 30, slice(None)), (1, 8, 8, 16, 20, slice(None)), (3, 8, 32, 16, 38, slice(None))
+        (2, 4, 4, 30, 30, slice(None)),
+        (1, 8, 8, 16, 20, slice(None)),
+        (3, 8, 32, 16, 38, slice(None)),
     )
     folder = root / "database_nifti" / "patient0007"
     for view in ("2CH", "4CH"):
@@ -159,7 +161,9 @@ def micro(root: Path, *, nested: bool) -> tuple[np.ndarray, np.ndarray]:
         write(scans / f"microUS_{part}_{nn}.nii.gz", nifti(image))
         write(marks / f"expert_annotation_{part}_{nn}.nii.gz", nifti(label))
         if nested:
-            other = root / part / "non_expert_annotations" / f"student_annotation_{part}_{nn}.nii.gz"
+            other = (
+                root / part / "non_expert_annotations" / f"student_annotation_{part}_{nn}.nii.gz"
+            )
             write(other, nifti(label))
     return image, label
 
@@ -193,7 +197,10 @@ def mu_reg_pro(root: Path) -> list[Truth]:
     out = []
     for part, case in (("train", "case000003"), ("val", "case000070")):
         image = volume(len(out))
-        prostate, landmark = labels((1, 10, 5, 14, 30, slice(1, 4))), labels((1, 12, 8, 15, 12, slice(2, 3)))
+        prostate, landmark = (
+            labels((1, 10, 5, 14, 30, slice(1, 4))),
+            labels((1, 12, 8, 15, 12, slice(2, 3))),
+        )
         both = np.stack([prostate, landmark])  # [label, z, y, x]: label last on disk
         files = {
             f"us_images/{case}.nii.gz": gzip.compress(nifti(image)),
@@ -215,8 +222,9 @@ def segthy(root: Path) -> list[Truth]:
     image = volume(1)
     label = labels((1, 5, 5, 15, 15, slice(0, 2)), (2, 20, 5, 30, 15, slice(0, 2)),
                    (3, 20, 20, 30, 30, slice(1, 2)))  # fmt: skip
-    write(root / "US_data" / "US_volunteer_dataset" / "ground_truth_data" / "US" / "001_P1_1_left_US.nii", nifti(image))
-    write(root / "US_data" / "US_volunteer_dataset" / "ground_truth_data" / "US_thyroid_label" / "001_P1_1_left.nii", nifti(label))
+    base = root / "US_data" / "US_volunteer_dataset" / "ground_truth_data"
+    write(base / "US" / "001_P1_1_left_US.nii", nifti(image))
+    write(base / "US_thyroid_label" / "001_P1_1_left.nii", nifti(label))
     names = {1: "thyroid", 2: "carotid", 3: "jugular"}
     return [
         Truth("001_P1_1_left_US.nii",

@@ -55,7 +55,9 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         mask=r"/(?P<kind>[^/]+)/annotations/(?P<part>[^/]+)/(?P<stem>[^/]+)\.png$",
         excluding={r"/AUS/.*\.(png|jpe?g)$": "simulated image"},
         labels=ByColour(_COLOURS),
-        describe=lambda g: {"split": g["part"].casefold() if g["part"].casefold() in SPLITS else None},
+        describe=lambda g: {
+            "split": g["part"].casefold() if g["part"].casefold() in SPLITS else None
+        },
     )
 
 

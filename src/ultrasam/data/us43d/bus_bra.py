@@ -42,10 +42,14 @@ INFO = Info(
 def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     table = tree.first(r"/5-fold-cv\.csv$")
     if table is None:
-        raise DataError("BUS-BRA: 5-fold-cv.csv is missing, which holds pathology and folds; add it")
+        raise DataError(
+            "BUS-BRA: 5-fold-cv.csv is missing, which holds pathology and folds; add it"
+        )
     rows = read_table(table)
     ids = [i.casefold() for i in column(rows, table, "ID")]
-    pathology = dict(zip(ids, (p.casefold() for p in column(rows, table, "Pathology")), strict=True))
+    pathology = dict(
+        zip(ids, (p.casefold() for p in column(rows, table, "Pathology")), strict=True)
+    )
     fold = dict(zip(ids, column(rows, table, "kFold"), strict=True))
     subject: dict[str, str] = {}
     patients = tree.first(r"/bus_data\.csv$")

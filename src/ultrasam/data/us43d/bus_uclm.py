@@ -44,7 +44,9 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"/images/(?P<stem>(?P<subject>[^/_]+)_[^/]+)\.png$",
         mask=r"/masks/(?P<stem>[^/_]+_[^/]+)\.png$",
-        labels=ByColour({(0, 255, 0): "benign_breast_lesion", (255, 0, 0): "malignant_breast_lesion"}),
+        labels=ByColour(
+            {(0, 255, 0): "benign_breast_lesion", (255, 0, 0): "malignant_breast_lesion"}
+        ),
         style=MaskStyle(skip_empty=True),
     )
 

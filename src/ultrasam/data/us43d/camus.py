@@ -52,9 +52,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence\.nii(\.gz)?$",
         label=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence_gt\.nii(\.gz)?$",
-        style=VolumeStyle(
-            {1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black
-        ),
+        style=VolumeStyle({1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black),
         describe=lambda g: {"split": split.get(g["subject"].casefold())},
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
-from collections.abc import Iterator
 
 from ultrasam.data.description import Info, RawDataset, bibtex
 from ultrasam.data.labels import fill_holes
@@ -52,7 +53,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"/(?P<site>[^/]+)/(?P<patient>[^/]+?)_image[^/]*\.nii(\.gz)?$",
         label=r"/(?P<site>[^/]+)/(?P<patient>[^/]+?)_label[^/]*\.nii(\.gz)?$",
         style=VolumeStyle(
-            {value: name for value, name in enumerate(INFO.structures, 1)},
+            dict(enumerate(INFO.structures, 1)),
             clean=_filled,
             turn=True,
             least_share=0.025,

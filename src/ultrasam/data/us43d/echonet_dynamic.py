@@ -41,7 +41,9 @@ Chord = tuple[float, float, float, float]
 def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     table = tree.first(r"/VolumeTracings\.csv$")
     if table is None:
-        raise DataError("EchoNet-Dynamic: VolumeTracings.csv is missing, which holds the tracings; add it")
+        raise DataError(
+            "EchoNet-Dynamic: VolumeTracings.csv is missing, which holds the tracings; add it"
+        )
     rows = read_table(table)
     columns = [column(rows, table, name) for name in ("FileName", "Frame", "X1", "Y1", "X2", "Y2")]
     tracings: dict[str, dict[int, list[Chord]]] = defaultdict(lambda: defaultdict(list))

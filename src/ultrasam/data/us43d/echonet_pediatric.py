@@ -67,7 +67,9 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         if key not in tracings:
             report.skip(clip, "clip without tracings")
             continue
-        polygons = tuple((frame, tuple(points)) for frame, points in sorted(tracings.pop(key).items()))
+        polygons = tuple(
+            (frame, tuple(points)) for frame, points in sorted(tracings.pop(key).items())
+        )
         yield Case(
             INFO.id,
             "/".join(key),

@@ -53,7 +53,9 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             for a in content["annotations"]:
                 name = _CATEGORIES[a["category_id"]]
                 annotations[a["image_id"]].append((name, a["segmentation"]))
-            listed = [(str(i["file_name"]), annotations.get(i["id"], [])) for i in content["images"]]
+            listed = [
+                (str(i["file_name"]), annotations.get(i["id"], [])) for i in content["images"]
+            ]
         except (KeyError, TypeError) as error:
             raise DataError(f"{table.path} is not a COCO file: {error!r}") from error
         for name, segmentations in listed:

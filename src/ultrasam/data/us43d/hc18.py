@@ -43,7 +43,9 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     spacing: dict[str, Spacing] = {}
     for table, _ in tree.match(r"/(training|test)_set_pixel_size[^/]*\.csv$"):
         rows = read_table(table)
-        sizes = zip(column(rows, table, "filename"), column(rows, table, "pixel size(mm)"), strict=True)
+        sizes = zip(
+            column(rows, table, "filename"), column(rows, table, "pixel size(mm)"), strict=True
+        )
         for name, size in sizes:
             mm = number(size)
             if mm is None or mm <= 0:

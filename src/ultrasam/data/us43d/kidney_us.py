@@ -1,4 +1,4 @@
-"""kidneyUS: the kidney's capsule by the first reader; inner parts and the second reader are off by default."""
+"""kidneyUS: the kidney's capsule by the first reader; inner parts and the second reader are optional."""
 
 from __future__ import annotations
 

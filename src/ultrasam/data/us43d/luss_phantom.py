@@ -43,7 +43,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"/images/(?P<stem>[^/]+)\.png$",
         mask=r"/[^/]*masks[^/]*/(?P<stem>[^/]+)\.png$",
-        labels=ByValue({value: name for value, name in enumerate(INFO.structures, 1)}),
+        labels=ByValue(dict(enumerate(INFO.structures, 1))),
         describe=lambda groups: {"subject": "phantom"},
     )
 

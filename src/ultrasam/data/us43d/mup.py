@@ -1,4 +1,4 @@
-"""MUP: MicroSeg's prostates in another processing: flipped, cleared by whole black lines, no slice left out."""
+"""MUP: MicroSeg's prostates in another processing: flipped, whole black lines cleared, every slice kept."""
 
 from __future__ import annotations
 

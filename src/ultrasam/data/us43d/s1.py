@@ -43,8 +43,10 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         INFO.id,
         tree,
         report,
-        image=r"^(?!.*(labels|general)).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)" + _IMAGE,
-        mask=r"^(?!.*general)(?=.*labels).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)" + _IMAGE,
+        image=r"^(?!.*(labels|general)).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)"
+        + _IMAGE,
+        mask=r"^(?!.*general)(?=.*labels).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)"
+        + _IMAGE,
         excluding={rf"general.*{_IMAGE}": "label of another kind"},
         labels=ByValue({127: "benign_tumour", 255: "malignant_tumour"}, nearest=True),
         describe=lambda g: {"split": "test" if g["part"].casefold() == "testing" else "trainval"},

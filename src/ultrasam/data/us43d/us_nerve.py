@@ -1,4 +1,4 @@
-"""US Nerve Segmentation (Kaggle 2016): the brachial plexus; the number before the underscore is the subject."""
+"""US Nerve Segmentation (Kaggle 2016): brachial plexus; the number before the underscore is the subject."""
 
 from __future__ import annotations
 
