@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
+import cv2
+
 import ultrasam
 from ultrasam.data.archives import forget_unpacked
 from ultrasam.data.assembly import Settings, Summary, assemble
@@ -167,7 +169,7 @@ def _read_all(
 
 
 def _done_before(chunk: Chunk, store: Path) -> int | None:
-    """How many images an earlier build read of a chunk; None if any of them is gone."""
+    """How many images an earlier build read of a chunk; None if any of them is gone or cut short."""
     file = chunk.file(store)
     if not file.exists():
         return None
@@ -175,7 +177,13 @@ def _done_before(chunk: Chunk, store: Path) -> int | None:
         table, _ = load_chunk(file)
     except Exception:
         return None  # written by another version, or damaged on disk: it is read again
-    if not all((store / path).exists() for path in table["file"].to_pylist()):
+    try:
+        for path, size in zip(
+            table["file"].to_pylist(), table["file_size"].to_pylist(), strict=True
+        ):
+            if (store / path).stat().st_size != size:
+                return None
+    except FileNotFoundError:
         return None
     return len(table)
 
@@ -217,6 +225,7 @@ def _in_pool(
 
 def _end_with_parent() -> None:
     """End this process when the one that started it does, also if that was killed."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
     parent = multiprocessing.parent_process()
     if parent is None:
         return

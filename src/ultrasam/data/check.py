@@ -98,7 +98,8 @@ def _image(store: Store, row: int) -> Iterator[Problem]:
     if pixels.shape[:2] != size:
         yield Problem("image size", file, f"{pixels.shape[:2]}, its row says {size}")
     elif content_hash(pixels) != store.images["sha256"][row].as_py():
-        yield Problem("hash mismatch", file, "its pixels are not those that were built")
+        detail = "its pixels are not those that were built; delete it and build again"
+        yield Problem("hash mismatch", file, detail)
     for instance in store.instances_of(row):
         yield from _instance(store, instance, size, file)
 

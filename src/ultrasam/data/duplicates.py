@@ -33,10 +33,10 @@ def content_hash(pixels: Frame) -> bytes:
 def perceptual_hashes(pixels: Frame) -> tuple[bytes, bytes]:
     """The two hashes of an image, 32 bytes each."""
     image = grey(pixels)
-    small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = cv2.dct(small)[:16, :16].ravel()
+    small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
+    low = cv2.dct(small.astype(np.float32))[:16, :16].ravel()
     shape = np.packbits(low > np.median(low))
-    steps = cv2.resize(image, (17, 16), interpolation=cv2.INTER_AREA).astype(np.int16)
+    steps = cv2.resize(small, (17, 16), interpolation=cv2.INTER_AREA).astype(np.int16)
     texture = np.packbits(steps[:, 1:] > steps[:, :-1])
     return shape.tobytes(), texture.tobytes()
 

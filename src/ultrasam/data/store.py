@@ -190,7 +190,7 @@ class Store:
         found = cv2.imread(str(self.path(image)), flag)
         if found is None:
             raise DataError(
-                f"{self.path(image)} is missing or damaged; run ultrasam data build again."
+                f"{self.path(image)} is missing or damaged; delete it and run ultrasam data build again."
             )
         return np.asarray(found[..., ::-1] if found.ndim == 3 else found, dtype=np.uint8)
 

@@ -1,0 +1,116 @@
+"""`ultrasam data …` as a user meets it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import Outcome
+from tests.data.layouts import MAKERS
+from tests.data.test_store import busi_like
+from ultrasam.cli import main
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["ultrasam", "data", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main.run()
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        code = stop.value.code
+        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+def test_the_list_has_43_rows_and_can_be_narrowed(data: Run) -> None:
+    rows = [line.split("\t") for line in data("list", "--plain").out.splitlines()]
+    assert len(rows) == 43
+    assert all(len(row) == 8 and all(row) for row in rows)
+    assert {row[0] for row in rows} == set(MAKERS)
+    assert "43 data sets" in data("list").out
+    breast = data("list", "--plain", "--organ", "breast", "--licence", "cc by 4.0").out.splitlines()
+    assert {line.split("\t")[0] for line in breast} >= {"busi", "bus_bra"}
+    assert all(
+        "\tkaggle\t" in x for x in data("list", "--plain", "--access", "kaggle").out.splitlines()
+    )
+    assert len(data("list", "--plain", "--all").out.splitlines()) == 44
+
+
+def test_info_says_how_to_get_each_and_how_to_cite_it(data: Run) -> None:
+    for name in MAKERS:
+        told = data("info", name).out
+        for head in ("Address:", "Licence:", "How to get it:", "Layout:", "Then:"):
+            assert head in told, name
+        assert "@" in told, name
+        assert "title" in told, name
+    told = data("info", "bus_i")
+    assert told.status == 1
+    assert "did you mean bus" in told.err
+
+
+def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
+    busi_like(tmp_path / "raw", 12)
+    (tmp_path / "raw" / "busi" / "benign (77)_mask.png").write_text("no image")
+    store = tmp_path / "store"
+    done = data("build", tmp_path / "raw", "-o", store, "--workers", "0")
+    assert done.status == 0, done.err
+    assert "busi: 12 images; 1 left out:" in done.out
+    assert done.out.splitlines()[-1] == str(store)
+    assert "no subject stands on two sides" in data("check", store).out
+    assert data("show", store, "-o", tmp_path / "sheet.png").out.strip() == str(
+        tmp_path / "sheet.png"
+    )
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert "12 images" in data("stats", store).out
+    assert data("export", store, "--format", "coco", "-o", tmp_path / "coco").status == 0
+    mine = data("import", tmp_path / "coco", "--format", "coco", "--name", "mine", "-o", store,
+                "--workers", "0")  # fmt: skip
+    assert mine.status == 0, mine.err
+    assert "mine: 12 images" in mine.out
+    assert "12 exact" in mine.out
+    image = next(store.rglob("images/busi/*.png"))
+    image.write_bytes(image.read_bytes()[:100])
+    checked = data("check", store)
+    assert checked.status == 1
+    assert f"corrupt image: images/busi/{image.name}" in checked.out
+    assert "has 1 problems" in checked.err
+    assert data("build", tmp_path / "raw", "-o", store, "--workers", "0").status == 0
+    assert data("check", store).status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("build", "nowhere", "-o", "out"), "There is no nowhere"),
+        (("build", ".", "-o", "out", "--val", "0.9", "--test", "0.2"), "sum to less than 1"),
+        (("build", ".", "-o", "out"), "No data set is recognised"),
+        (("stats", "."), "is not a finished store"),
+        (("export", ".", "--format", "coco", "-o", "x"), "is not a finished store"),
+        (("import", ".", "--format", "xml", "--name", "a", "-o", "x"), "There is no format 'xml'"),
+        (("import", ".", "--format", "coco", "--name", "busi", "-o", "x"), "take another name"),
+        (("import", ".", "--format", "coco", "--name", "../x", "-o", "x"), "is no name"),
+        (("info", "nonsense"), "see ultrasam data list"),
+    ],
+)
+def test_mistakes_get_one_sentence(
+    data: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = data(*arguments)
+    assert told.status == 1
+    assert words in told.err
+    assert len(told.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
