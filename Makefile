@@ -34,6 +34,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/encoder.py
 	$(BIN)/python benchmarks/decoder.py
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/store.py
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from ultrasam.data.augment import ViewStyle
+from tests.data.layouts.truth import disc, grey, picture, save
+from tests.data.test_store import busi_like
+from ultrasam.data.assembly import Settings
+from ultrasam.data.augment import ViewStyle, random_sector
+from ultrasam.data.build import build
 from ultrasam.data.catalogue import dataset
+from ultrasam.data.finding import find_datasets
 from ultrasam.data.loader import (
     AnnotatedImage,
     PromptStyle,
@@ -17,8 +24,13 @@ from ultrasam.data.loader import (
     collate,
     make_phantoms,
     read_images,
+    store_sources,
 )
+from ultrasam.data.splits import Shares
+from ultrasam.data.store import Store
 from ultrasam.errors import DataError
+from ultrasam.training.recipe import Recipe
+from ultrasam.training.task import train
 
 PLAIN = ViewStyle(zoomed=0, flip=0, rotation=0, stretch=0, brightness=0, degradation=0)
 
@@ -150,3 +162,81 @@ def test_real_data_have_the_counts_of_their_readme(
 def test_an_unknown_data_set_is_told() -> None:
     with pytest.raises(DataError, match="busi"):
         dataset("nonsense")
+
+
+@pytest.fixture(scope="module")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    base = tmp_path_factory.mktemp("loader")
+    busi_like(base / "raw", 40)
+    for i in range(4):
+        save(base / "raw" / "bus_b" / "original" / f"{i}.png", picture(i))
+        save(base / "raw" / "bus_b" / "GT" / f"{i}.png", grey(disc(40, 30, 15)))
+    build(
+        find_datasets([str(base / "raw")]), base / "store", settings=Settings(shares=Shares(0, 0))
+    )
+    return Store.open(base / "store")
+
+
+def test_a_store_gives_the_images_and_masks_that_it_holds(small_store: Store) -> None:
+    sources = store_sources(small_store)
+    assert [len(s.images) for s in sources] == [4, 40]
+    image = sources[0].images[2]
+    assert len(image) == 1
+    assert np.array_equal(image.mask(0).astype(bool), disc(40, 30, 15))
+    assert np.array_equal(image.pixels, picture(2))
+
+
+def test_temperature_levels_the_shares_of_data_sets(small_store: Store) -> None:
+    def shares(temperature: float) -> list[float]:
+        return [s.weight for s in store_sources(small_store, temperature=temperature)]
+
+    assert shares(1) == pytest.approx([4 / 44, 40 / 44])
+    assert shares(2)[0] == pytest.approx(2 / (2 + 40**0.5))
+    assert shares(1e9) == pytest.approx([0.5, 0.5])
+    with pytest.raises(DataError, match="no image with an object on side 'val'"):
+        store_sources(small_store, split="val")
+
+
+def test_workers_see_what_one_process_sees(small_store: Store) -> None:
+    data = TrainingViews(
+        store_sources(small_store), length=8, image_size=96, mask_size=24, views=ViewStyle(cone=0.5),
+        prompts=PromptStyle(), seed=3,
+    )  # fmt: skip
+    for workers in (0, 2):
+        batches = list(DataLoader(data, batch_size=4, num_workers=workers, collate_fn=collate))
+        if workers == 0:
+            alone = batches
+    for a, b in zip(alone, batches, strict=True):
+        assert torch.equal(a.pixels, b.pixels)
+        assert torch.equal(a.targets, b.targets)
+
+
+def test_a_store_travels_as_its_path_alone(small_store: Store) -> None:
+    assert len(pickle.dumps(small_store)) < 1000
+    assert pickle.loads(pickle.dumps(small_store)).images.equals(small_store.images)
+
+
+def test_a_cone_hides_what_lies_outside_it_in_image_and_target_alike() -> None:
+    shown = ViewStyle(zoomed=0, flip=0, rotation=0, stretch=0, brightness=0, degradation=0, cone=1)
+    with_cone, without = views(shown, PromptStyle()), views(PLAIN, PromptStyle())
+    hidden = [((with_cone[i][0] == 0) & (without[i][0] > 0)).sum() for i in range(10)]
+    assert sum(hidden) > 0
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        sector = random_sector(rng, 128)
+        assert 0.4 < sector.mean() <= 1
+        middle = np.flatnonzero(sector[64])
+        assert middle[-1] - middle[0] > 0.5 * 128
+        assert sector[:, 64].mean() > 0.85
+
+
+def test_a_recipe_can_train_on_a_store(small_store: Store, tmp_path: Path) -> None:
+    recipe = Recipe(
+        name="toy", model="nano", output=tmp_path,
+        data={"store": {"path": small_store.root}},  # type: ignore[arg-type]
+        prompts={"rounds": 1, "per_image": 1},  # type: ignore[arg-type]
+        trainer={"max_steps": 2, "batch": 2, "workers": 0, "precision": "32-true"},  # type: ignore[arg-type]
+    )  # fmt: skip
+    told: list[str] = []
+    assert (train(recipe, say=told.append) / "model.safetensors").exists()
+    assert told[0] == f"{small_store.root}: 44 images of 2 data sets"

@@ -97,10 +97,10 @@ def _floats(array: npt.ArrayLike) -> npt.NDArray[np.floating]:
 def random_sector(rng: np.random.Generator, size: int) -> npt.NDArray[np.bool_]:
     """A sector [S, S] as a curved probe above the image would show it: at least two thirds of its width
     at mid-height, nearly all of its depth."""
-    half = math.radians(rng.uniform(25, 50))
     centre = size * (0.5 + rng.uniform(-0.08, 0.08))
-    # The apex lies so high that the sector is this wide half-way down.
     width = size * rng.uniform(0.67, 1.1)
+    # Any wider, and a sector of this width half-way down would begin inside the image.
+    half = rng.uniform(math.radians(20), math.atan(width / size))
     apex = size / 2 - width / 2 / math.tan(half)
     top, bottom = rng.uniform(0, 0.06) * size, rng.uniform(0.92, 1.1) * size
     y, x = np.ogrid[0:size, 0:size]
