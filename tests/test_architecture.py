@@ -15,6 +15,7 @@ FLOORS = (
     {"training", "evaluation"},
     {"downstream", "annotate"},
     {"cli"},
+    {"__main__"},
 )
 FLOOR = {room: index for index, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -52,9 +52,9 @@ def test_info_says_how_to_get_each_and_how_to_cite_it(data: Run) -> None:
             assert head in told, name
         assert "@" in told, name
         assert "title" in told, name
-    told = data("info", "bus_i")
+    told = data("info", "hc19")
     assert told.status == 1
-    assert "did you mean bus" in told.err
+    assert "did you mean hc18?" in told.err
 
 
 def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ from ultrasam.data.loader import (
 from ultrasam.data.splits import Shares
 from ultrasam.data.store import Store
 from ultrasam.errors import DataError
+from ultrasam.training.engine import train
 from ultrasam.training.recipe import Recipe
-from ultrasam.training.task import train
 
 PLAIN = ViewStyle(zoomed=0, flip=0, rotation=0, stretch=0, brightness=0, degradation=0)
 
@@ -74,7 +74,7 @@ def test_a_view_hangs_on_its_index_and_seed_alone() -> None:
 def test_pixels_targets_and_prompts_agree(style: ViewStyle) -> None:
     data = views(style, PromptStyle(box=0.5, jitters=(0.0,)))
     for index in range(25):
-        pixels, targets, coords, labels = data[index]
+        pixels, targets, coords, labels, _ = data[index]
         for target, xy, kinds in zip(targets, coords, labels, strict=True):
             level = 200 if _level(pixels, target) > 150 else 90
             inside = cv2.resize(

@@ -19,6 +19,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what the run would be, parameters, data, memory and time, and stop.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model as a recipe says.
 
@@ -33,7 +40,14 @@ def train(
         raise UltraSamError(
             "Training needs more packages; install them with: pip install 'ultrasam[train]'"
         ) from error
+    from ultrasam.training.engine import train as run
     from ultrasam.training.recipe import load_recipe
-    from ultrasam.training.task import train as run
 
-    print(run(load_recipe(recipe, overrides or []), resume=resume, say=print))
+    loaded = load_recipe(recipe, overrides or [])
+    if dry_run:
+        from ultrasam.training.plan import describe, plan
+
+        print(describe(loaded, plan(loaded)), end="")
+        return
+
+    print(run(loaded, resume=resume, say=print))

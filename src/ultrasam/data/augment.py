@@ -26,6 +26,7 @@ class ViewStyle:
         stretch: largest relative change of aspect.
         brightness: strength of gamma, gain and time-gain changes, 0 for none.
         degradation: chance of each of blur, noise and lost resolution.
+        scale: largest change of the whole image's size in a view, as a natural logarithm.
         cone: chance that only a sector, as of a curved probe, is seen.
     """
 
@@ -36,6 +37,7 @@ class ViewStyle:
     stretch: float = 0.15
     brightness: float = 1.0
     degradation: float = 0.2
+    scale: float = 0.12
     cone: float = 0.0
 
 

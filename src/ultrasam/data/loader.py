@@ -121,6 +121,7 @@ class Batch:
         targets: [N, 1, M, M] float, share of each low-res pixel that the object covers.
         coords: [N, 2, 2] first prompts in model pixels; labels: [N, 2].
         image_index: [N].
+        seeds: [N], of all further randomness of a prompt, so that it hangs on no other prompt.
     """
 
     pixels: Tensor
@@ -128,6 +129,7 @@ class Batch:
     coords: Tensor
     labels: Tensor
     image_index: Tensor
+    seeds: Tensor
 
     def to(self, device: torch.device) -> Batch:
         return replace(
@@ -241,7 +243,7 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
         return self.length
 
     def __getitem__(self, index: int) -> list[npt.NDArray[np.generic]]:
-        """Pixels [S, S], targets [P, M, M], coords [P, 2, 2] and labels [P, 2] of one view."""
+        """Pixels [S, S], targets [P, M, M], coords [P, 2, 2], labels [P, 2] and seeds [P] of one view."""
         rng = np.random.default_rng((self.seed, index))
         while True:
             source = self.sources[int(rng.choice(len(self.sources), p=self.shares))]
@@ -284,7 +286,8 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
         if not targets:
             return None
         pixels = disturb(rng, pixels, self.views)
-        return [pixels, np.stack(targets), np.stack(coords), np.stack(labels)]
+        seeds = rng.integers(0, 2**31, len(targets))
+        return [pixels, np.stack(targets), np.stack(coords), np.stack(labels), seeds]
 
     def _view(
         self,
@@ -305,7 +308,7 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
             cy = (y0 + y1) / 2 + rng.uniform(-0.5, 0.5) * slack
             centre_out = (size / 2, size / 2)
         else:
-            side = max(height, width) * math.exp(rng.uniform(-0.12, 0.12))
+            side = max(height, width) * math.exp(rng.uniform(-1, 1) * style.scale)
             cx, cy = width / 2, height / 2
             centre_out = (cx * size / side, cy * size / side)
         angle = math.radians(rng.uniform(-1, 1) * style.rotation * (rng.random() < 0.7))
@@ -341,4 +344,5 @@ def collate(views: Sequence[Sequence[npt.NDArray[np.generic]]]) -> Batch:
         coords=torch.from_numpy(np.concatenate([view[2] for view in views])),
         labels=torch.from_numpy(np.concatenate([view[3] for view in views])),
         image_index=torch.repeat_interleave(torch.arange(len(views)), counts),
+        seeds=torch.from_numpy(np.concatenate([view[4] for view in views])),
     )

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ultrasam.model.attention import attend_with_positions
 from ultrasam.model.config import ModelConfig
@@ -28,6 +29,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         stem = ConvStem if config.stem == "conv" else PatchEmbed
         self.fine_features = config.fine_features
+        self.checkpointing = False  # trade a second forward pass for the blocks' activations
         self.patch_embed = stem(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid, config.grid, config.width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -47,7 +49,10 @@ class ImageEncoder(nn.Module):
         x, fine = self.patch_embed(pixels)
         x = x + self.pos_embed  # [B, H, W, C]
         for block in self.blocks:
-            x = block(x)
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))  # [B, decoder_width, H, W]
         return embedding, fine if self.fine_features else ()
 
@@ -123,8 +128,11 @@ class Attention(nn.Module):
             return self.proj(out)  # type: ignore[no-any-return]
         # SAM pads the normalised tokens with zeros before the projection, so a padded token's query,
         # key and value are the bias alone: pad after the product, spare a fifth of it, add the bias.
-        qkv = F.linear(x, self.qkv.weight)
         below, beside = -height % window, -width % window
+        plain = (
+            type(self.qkv) is nn.Linear
+        )  # else it carries a low-rank update, which zeros leave at zero
+        qkv = F.linear(x, self.qkv.weight) if plain else self.qkv(x) - self.qkv.bias
         qkv = F.pad(qkv, (0, 0, 0, beside, 0, below)) + self.qkv.bias
         rows, columns = (height + below) // window, (width + beside) // window
         qkv = qkv.view(batch, rows, window, columns, window, 3 * channels)

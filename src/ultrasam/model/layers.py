@@ -39,10 +39,14 @@ class MLPBlock(nn.Module):
         self.lin1 = nn.Linear(width, hidden)
         self.lin2 = nn.Linear(hidden, width)
         self.act = activation()
+        self.dropout = 0.0  # after the activation and at the end, while training
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or x.device.type != "cpu" or x.numel() < 2**21:
-            out: Tensor = self.lin2(self.act(self.lin1(x)))
+            hidden = self.act(self.lin1(x))
+            if self.dropout and self.training:
+                return F.dropout(self.lin2(F.dropout(hidden, self.dropout)), self.dropout)
+            out: Tensor = self.lin2(hidden)
             return out
         tokens = x.flatten(0, -2)
         parts = [self.lin2(self.act(self.lin1(part))) for part in tokens.split(_TOKENS_AT_ONCE)]

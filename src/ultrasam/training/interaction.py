@@ -8,6 +8,7 @@ refinement) or with one more click in the error region (SAM's interactive traini
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,8 @@ class LoopStyle:
         feedback_gradient: let gradients flow through the mask that is fed back.
         focal, dice, iou: weights of the losses.
         alpha, gamma: of the focal loss.
+        masks: *ambiguous* trains the single mask of every prompt and the three of a lone click (SAM);
+            *last* the single mask in all rounds but the last, the three in the last (arXiv 2411.16222).
     """
 
     rounds: int = 2
@@ -44,11 +47,12 @@ class LoopStyle:
     iou: float = 1.0
     alpha: float = 0.25
     gamma: float = 2.0
+    masks: Literal["ambiguous", "last"] = "ambiguous"
 
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """One round: its loss, and per prompt the true IoU of the mask that a user would see."""
+    """One round, per prompt: its loss, and the true IoU of the mask that a user would see, [N] both."""
 
     loss: Tensor
     iou: Tensor
@@ -62,7 +66,7 @@ def interact(
     *,
     image_index: Tensor,
     style: LoopStyle,
-    generator: torch.Generator,
+    seeds: Tensor,
 ) -> list[RoundResult]:
     """Run all rounds of N prompts.
 
@@ -71,7 +75,7 @@ def interact(
         first: N first prompts in model pixels.
         targets: [N, 1, M, M] shares in [0, 1].
         image_index: [N].
-        generator: on the CPU; the loop's only randomness.
+        seeds: [N], the loop's only randomness: each prompt has its own, whatever else is in the batch.
 
     Returns:
         One result per round; the training loss is the sum of theirs.
@@ -81,12 +85,14 @@ def interact(
     for index in range(style.rounds):
         logits, iou = model.decode(image, prompts, image_index=image_index, masks=slice(None))
         logits, iou = logits.float(), iou.float()
+        if style.masks == "last":
+            ambiguous = torch.full_like(ambiguous, index + 1 == style.rounds)
         loss = _loss(logits, iou, targets, ambiguous, style)
         seen = choose_mask(logits, iou, ambiguous)
         results.append(RoundResult(loss, mask_iou(seen, targets)[:, 0]))
         if index + 1 < style.rounds:
             fed = seen if style.feedback_gradient else seen.detach()
-            prompts = _next_prompts(model, prompts, fed, targets, style, generator)
+            prompts = _next_prompts(model, prompts, fed, targets, style, Noise(seeds, index))
             ambiguous = torch.zeros_like(ambiguous)  # the mask from before says which was meant
     return results
 
@@ -107,10 +113,12 @@ def choose_mask(logits: Tensor, iou: Tensor, ambiguous: Tensor) -> Tensor:
 def _loss(
     logits: Tensor, iou: Tensor, targets: Tensor, ambiguous: Tensor, style: LoopStyle
 ) -> Tensor:
-    """The single mask of all prompts, and the best of three of the ambiguous ones."""
+    """Per prompt [N]: the single mask of all, and the best of three of the ambiguous ones."""
+    if style.masks == "last" and bool(ambiguous.all()):
+        return _best_of_three(logits[:, 1:], iou[:, 1:], targets, style)
     single = _mask_loss(logits[:, :1], targets, style)[:, 0]
     true_iou = mask_iou(logits[:, :1], targets)
-    loss = (single + style.iou * F.mse_loss(iou[:, :1], true_iou, reduction="none")[:, 0]).mean()
+    loss = single + style.iou * F.mse_loss(iou[:, :1], true_iou, reduction="none")[:, 0]
     if bool(ambiguous.any()):
         three, truth = logits[ambiguous, 1:], targets[ambiguous]
         true_iou = mask_iou(three, truth)  # [A, 3]
@@ -119,8 +127,18 @@ def _loss(
         chosen = _mask_loss(three[rows, best].unsqueeze(1), truth, style)[:, 0]
         # The head must rank the three, so all of its predictions are trained, not the best alone.
         ranking = F.mse_loss(iou[ambiguous, 1:], true_iou, reduction="none").mean(dim=1)
-        loss = loss + (chosen + style.iou * ranking).sum() / len(logits)
+        loss = loss.index_add(0, ambiguous.nonzero()[:, 0], chosen + style.iou * ranking)
     return loss
+
+
+def _best_of_three(logits: Tensor, iou: Tensor, targets: Tensor, style: LoopStyle) -> Tensor:
+    """The loss of the mask that is truly best, and of its predicted IoU alone (arXiv 2411.16222, 3.2)."""
+    true_iou = mask_iou(logits, targets)  # [N, 3]
+    best = true_iou.argmax(dim=1, keepdim=True)
+    rows = torch.arange(len(best), device=best.device)
+    chosen = _mask_loss(logits[rows, best[:, 0]].unsqueeze(1), targets, style)[:, 0]
+    off = F.mse_loss(iou.gather(1, best), true_iou.gather(1, best), reduction="none")[:, 0]
+    return chosen + style.iou * off
 
 
 def _mask_loss(logits: Tensor, targets: Tensor, style: LoopStyle) -> Tensor:
@@ -134,11 +152,11 @@ def _next_prompts(
     logits: Tensor,
     targets: Tensor,
     style: LoopStyle,
-    generator: torch.Generator,
+    noise: Noise,
 ) -> PromptTensors:
     size = model.config.image_size
-    coords, labels = error_clicks(logits.detach(), targets, generator=generator)
-    corrective = torch.rand(len(labels), generator=generator).to(labels.device) < style.corrective
+    coords, labels = error_clicks(logits.detach(), targets, noise=noise)
+    corrective = noise(1)[:, 0].to(labels.device) < style.corrective
     labels = torch.where(corrective, labels, ABSENT)
     coords = coords * (size / targets.shape[-1])
     return PromptTensors(
@@ -148,10 +166,21 @@ def _next_prompts(
     )
 
 
+class Noise:
+    """Uniform numbers for each of N prompts from a generator of its own, on the CPU."""
+
+    def __init__(self, seeds: Tensor, stream: int) -> None:
+        self.generators = [
+            torch.Generator().manual_seed(seed * 1024 + stream) for seed in seeds.tolist()
+        ]
+
+    def __call__(self, *shape: int) -> Tensor:
+        """[N, *shape] in [0, 1)."""
+        return torch.stack([torch.rand(shape, generator=g) for g in self.generators])
+
+
 @torch.no_grad()
-def error_clicks(
-    logits: Tensor, targets: Tensor, *, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def error_clicks(logits: Tensor, targets: Tensor, *, noise: Noise) -> tuple[Tensor, Tensor]:
     """One click per prompt inside the error region, the more likely the deeper.
 
     Args:
@@ -163,11 +192,10 @@ def error_clicks(
     mask, truth = logits > 0, targets > 0.5
     error = (mask != truth).float()
     depth = F.avg_pool2d(error, 7, stride=1, padding=3) * error  # [N, 1, M, M]
-    noise = torch.rand(depth.shape, generator=generator).to(depth.device)
-    weight = (depth**4 * noise).flatten(1)
+    weight = (depth**4 * noise(*depth.shape[1:]).to(depth.device)).flatten(1)
     best = weight.argmax(dim=1)
     side = targets.shape[-1]
-    jitter = torch.rand((len(best), 2), generator=generator).to(depth.device)
+    jitter = noise(2).to(depth.device)
     coords = torch.stack([best % side, best // side], dim=1) + jitter
     labels = truth.flatten(1).gather(1, best.unsqueeze(1))[:, 0].long()
     found = weight.amax(dim=1) > 0

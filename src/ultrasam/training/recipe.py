@@ -65,6 +65,7 @@ class Views(_Section):
     stretch: float = Field(0.0, ge=0, le=1)
     brightness: float = Field(0.0, ge=0)
     degradation: float = Field(0.0, ge=0, le=1)
+    scale: float = Field(0.0, ge=0, le=1)
     cone: float = Field(0.0, ge=0, le=1)
 
 
@@ -79,6 +80,7 @@ class Prompts(_Section):
     rounds: int = Field(2, ge=1)
     corrective: float = Field(0.0, ge=0, le=1)
     feedback_gradient: bool = True
+    masks: Literal["ambiguous", "last"] = "ambiguous"
 
 
 class Losses(_Section):
@@ -91,28 +93,62 @@ class Losses(_Section):
     gamma: float = Field(2.0, ge=0)
 
 
+class Adapt(_Section):
+    """See `ultrasam.model.adapters.Adaptation`."""
+
+    kind: Literal["full", "decoder", "lora", "adapter"] = "full"
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(16.0, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    ratio: float = Field(0.25, gt=0)
+    decoder: bool = True
+
+
 class Optimiser(_Section):
-    """AdamW: warm-up, then constant, then linearly to zero over the last ``decay_share`` of the steps."""
+    """AdamW and its schedule.
+
+    After the warm-up (from ``warmup_start`` × lr), either *linear*: constant, then to zero over the last
+    ``decay_share`` of the steps; or *steps*: × ``gamma`` at each of ``milestones``, given as shares of
+    the steps (the paper's 20,000 and 28,888 of 30,000).
+    """
 
     lr: float = Field(1e-4, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
+    decay_vectors: bool = False
+    betas: tuple[float, float] = (0.9, 0.98)
     clip: float = Field(0.1, gt=0)
     warmup_steps: int = Field(500, ge=0)
+    warmup_start: float = Field(0.0, ge=0, le=1)
+    schedule: Literal["linear", "steps"] = "linear"
     decay_share: float = Field(0.3, ge=0, le=1)
+    milestones: tuple[float, ...] = ()
+    gamma: float = Field(0.1, gt=0, le=1)
+    layer_decay: float = Field(1.0, gt=0, le=1)
 
 
 class Trainer(_Section):
-    """How long, how many at once, in which precision; what is logged and kept."""
+    """How long, how many at once, in which precision and on what; what is logged and kept.
+
+    ``batch`` is of one process; a step sees batch × devices × nodes × accumulate images.
+    """
 
     max_steps: int = Field(ge=1)
     batch: int = Field(8, ge=1)
+    accumulate: int = Field(1, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int | Literal["auto"] = 1
+    nodes: int = Field(1, ge=1)
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    checkpointing: bool = False
+    compile: bool = False
+    dropout: float = Field(0.0, ge=0, lt=1)
     workers: int = Field(2, ge=0)
     ema: float = Field(0.0, ge=0, lt=1)
     ema_start: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1)
     checkpoint_every: int = Field(500, ge=1)
-    logger: Literal["csv", "tensorboard"] = "csv"
+    logger: Literal["csv", "tensorboard", "wandb"] = "csv"
 
 
 class Recipe(_Section):
@@ -127,6 +163,7 @@ class Recipe(_Section):
     views: Views = Views()
     prompts: Prompts = Prompts()
     losses: Losses = Losses()
+    adapt: Adapt = Adapt()
     optimiser: Optimiser = Optimiser()
     trainer: Trainer
 
@@ -145,6 +182,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: the file is missing or not YAML, a key is unknown, a value has the wrong type, or
             an override is not ``key.sub=value``.
     """
+    content = _read(path)
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error)}") from error
+
+
+def _read(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file's keys over those of the recipe that it ``extends``, if any."""
     try:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
@@ -155,12 +203,21 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path} is not a YAML file: {_one_line(error)}.") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} is not a recipe; a recipe is a YAML file of keys and values.")
-    for override in overrides:
-        _override(content, override)
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error)}") from error
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    if not isinstance(parent, str) or path in above:
+        raise RecipeError(f"{path}: 'extends' is not the name of another recipe beside it.")
+    return _over(_read(path.parent / parent, above=(*above, path)), content)
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Keys of ``changes`` over those of ``base``, section by section."""
+    out = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = _over(out[key], value) if both else value
+    return out
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -1,0 +1,194 @@
+"""What of a model is trained: all of it, its decoder, low-rank updates, or bottleneck adapters.
+
+All but the first freeze the image encoder. What is trained can be saved and loaded alone, as a small file,
+and low-rank updates can be merged into the weights, after which the model is an ordinary one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import safetensors
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ultrasam.errors import CheckpointError
+from ultrasam.model.image_encoder import Block
+
+if TYPE_CHECKING:
+    from ultrasam.model.ultrasam import UltraSam
+
+Kind = Literal["full", "decoder", "lora", "adapter"]
+_KEY = "ultrasam_adaptation"
+# The attention's joint projection, as in the paper's LoRA variant.
+_TARGETS = r"image_encoder\.blocks\.\d+\.attn\.qkv"
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """How a model is adapted (arXiv 2411.16222, variants).
+
+    Attributes:
+        kind: ``full`` trains everything; ``decoder`` all but the image encoder; ``lora`` that and
+            low-rank updates of every block's qkv (Hu et al. 2022); ``adapter`` that and two bottlenecks a
+            block (Wu et al. 2023, Med-SA).
+        rank, alpha, dropout: of the low-rank updates; an update is scaled by alpha / rank.
+        ratio: width of a bottleneck over the encoder's.
+        decoder: with lora and adapter, the prompt encoder and the mask decoder are trained too.
+    """
+
+    kind: Kind = "full"
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.1
+    ratio: float = 0.25
+    decoder: bool = True
+
+
+class Bottleneck(nn.Module):
+    """Down, GELU, up; the last starts at zero, so that a fresh adapter changes nothing."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, hidden)
+        self.up = nn.Linear(hidden, width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.up(F.gelu(self.down(x)))
+        return out
+
+
+class AdaptedBlock(nn.Module):
+    """A block of the encoder with a residual bottleneck after attention and one beside the MLP, which is
+    scaled by a half (Med-SA)."""
+
+    def __init__(self, block: Block, *, ratio: float) -> None:
+        super().__init__()
+        self.norm1, self.attn, self.norm2, self.mlp = (
+            block.norm1, block.attn, block.norm2, block.mlp,
+        )  # fmt: skip
+        self.window = block.window
+        width = block.norm1.normalized_shape[0]
+        self.attn_adapter = Bottleneck(width, int(width * ratio))
+        self.mlp_adapter = Bottleneck(width, int(width * ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        attended = self.attn(self.norm1(x), window=self.window)
+        x = x + attended + self.attn_adapter(attended)
+        normed = self.norm2(x)
+        out: Tensor = x + self.mlp(normed) + 0.5 * self.mlp_adapter(normed)
+        return out
+
+
+def adapt(model: UltraSam, adaptation: Adaptation) -> None:
+    """Add what an adaptation adds, in place, and freeze what it doesn't train."""
+    if adaptation.kind == "full":
+        return
+    model.image_encoder.requires_grad_(False)
+    if not adaptation.decoder and adaptation.kind != "decoder":
+        model.requires_grad_(False)
+    if adaptation.kind == "lora":
+        from peft import LoraConfig, inject_adapter_in_model
+
+        settings = LoraConfig(
+            r=adaptation.rank,
+            lora_alpha=cast(int, adaptation.alpha),
+            lora_dropout=adaptation.dropout,
+            target_modules=_TARGETS,
+        )
+        rest = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        inject_adapter_in_model(settings, model)
+        for parameter in rest.values():  # peft freezes all but its own
+            parameter.requires_grad_(True)
+    if adaptation.kind == "adapter":
+        blocks = model.image_encoder.blocks
+        for index, block in enumerate(blocks):
+            blocks[index] = AdaptedBlock(cast(Block, block), ratio=adaptation.ratio)
+
+
+def merge(model: UltraSam) -> UltraSam:
+    """Fold low-rank updates into the weights, in place; bottlenecks, being no linear map, stay.
+
+    Raises:
+        CheckpointError: the model has bottleneck adapters.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if any(isinstance(m, AdaptedBlock) for m in model.modules()):
+        raise CheckpointError(
+            "Bottleneck adapters cannot be merged into a model; keep them as a file of their own."
+        )
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BaseTunerLayer):
+                child.merge()
+                setattr(parent, name, child.get_base_layer())
+    return model
+
+
+def save_adaptation(model: UltraSam, adaptation: Adaptation, path: Path) -> None:
+    """Write what the adaptation trained, and no more, as safetensors."""
+    state = model.state_dict()
+    trained = {
+        name: state[name].detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    note = {"model": model.config.to_json(), "adaptation": asdict(adaptation)}
+    save_file(trained, path, metadata={_KEY: json.dumps(note), "format": "pt"})
+
+
+def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
+    """Add a saved adaptation to the model that it was made from, in place.
+
+    Raises:
+        CheckpointError: no such file, or it is of another model.
+    """
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            note = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        adaptation = Adaptation(**note["adaptation"])
+    except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is no file of an adaptation ({error}).") from error
+    if json.loads(note["model"]) != json.loads(model.config.to_json()):
+        raise CheckpointError(
+            f"{path} was made for the model '{json.loads(note['model'])['name']}', not for "
+            f"'{model.config.name}'."
+        )
+    adapt(model, adaptation)
+    state = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if name not in state or state[name].shape != tensor.shape:
+                raise CheckpointError(f"{path} does not fit the model at {name}.")
+            state[name].copy_(tensor)
+    return adaptation
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """How many parameters are trained, and how many are frozen."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained, sum(p.numel() for p in model.parameters()) - trained
+
+
+def layer_scales(model: UltraSam, decay: float) -> dict[str, float]:
+    """Factor of each parameter's learning rate: 1 past the encoder's blocks, times ``decay`` with each
+    block towards the input (Clark et al. 2020; Bao et al. 2022)."""
+    depth = model.config.depth
+    scales = {}
+    for name, _ in model.named_parameters():
+        above = 0
+        if name.startswith("image_encoder.blocks."):
+            above = depth - int(name.split(".")[2])
+        elif name.startswith(("image_encoder.patch_embed", "image_encoder.pos_embed")):
+            above = depth + 1
+        scales[name] = decay**above
+    return scales

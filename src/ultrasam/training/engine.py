@@ -1,0 +1,225 @@
+"""`train`: a recipe from data to a saved model, on one process or many, and on again after a cut."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from ultrasam.errors import RecipeError
+from ultrasam.model.adapters import Adaptation, adapt, merge, save_adaptation
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.training.feeding import Feeding, open_sources
+from ultrasam.training.recipe import Recipe, save_recipe
+from ultrasam.training.task import SegmentationTask
+
+
+def train(
+    recipe: Recipe, *, resume: bool = False, say: Callable[[str], object] = lambda _: None
+) -> Path:
+    """Run a recipe and save the trained model.
+
+    Started by torchrun or under SLURM, or with ``trainer.devices`` above 1, it runs in several processes.
+
+    Args:
+        resume: go on from the last checkpoint in the recipe's output folder.
+        say: told, in a line each, what data there are and how long it took.
+
+    Returns:
+        The folder of the saved model, ``<output>/<name>/model``. After an adaptation it holds
+        adaptation.safetensors, what was trained alone; and the model with low-rank updates merged.
+
+    Raises:
+        RecipeError: the output folder already holds a run, or has none to resume; or memory is short.
+        DataError: data are missing.
+    """
+    folder = recipe.output / recipe.name
+    last = folder / "last.ckpt"
+    if resume and not last.exists():
+        raise RecipeError(f"There is no {last} to resume from; leave --resume out.")
+    if last.exists() and not resume:
+        raise RecipeError(
+            f"{folder} already holds a run; resume it with --resume or set another output."
+        )
+    lightning.seed_everything(recipe.seed, workers=True, verbose=False)
+    trainer = make_trainer(recipe, folder)
+    sources = open_sources(recipe, say=say if trainer.is_global_zero else lambda _: None)
+    model = prepare_model(recipe)
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_recipe(recipe, folder / "recipe.yaml")
+    done = _steps_done(last) if resume else 0
+    started = time.monotonic()
+    with warnings.catch_warnings():
+        # Our loader does resume: its views hang on their index alone.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        try:
+            trainer.fit(
+                SegmentationTask(model, recipe),
+                datamodule=Feeding(recipe, model.config, sources, first_step=done),
+                ckpt_path=str(last) if resume else None,
+                weights_only=False if resume else None,
+            )
+        except torch.OutOfMemoryError as error:
+            raise RecipeError(
+                f"A batch of {recipe.trainer.batch} does not fit into memory; lower trainer.batch, raise "
+                "trainer.accumulate, or set trainer.checkpointing=true."
+            ) from error
+    if trainer.interrupted:
+        raise RecipeError(f"Training was interrupted; go on with --resume (from {last}).")
+    say(f"{trainer.global_step - done} steps in {(time.monotonic() - started) / 60:.1f} minutes")
+    return _save(recipe, trainer, model, folder / "model")
+
+
+def prepare_model(recipe: Recipe) -> UltraSam:
+    """The recipe's model with its first weights, adapted and ready to train."""
+    model = (
+        UltraSam.from_pretrained(recipe.init) if recipe.init else UltraSam(CONFIGS[recipe.model])
+    )
+    adapt(model, adaptation_of(recipe))
+    model.image_encoder.checkpointing = recipe.trainer.checkpointing
+    for layer in model.mask_decoder.transformer.layers:
+        cast(Any, layer).mlp.dropout = recipe.trainer.dropout
+    if recipe.trainer.compile:
+        model.image_encoder.compile()
+    return model.train()
+
+
+def adaptation_of(recipe: Recipe) -> Adaptation:
+    """What the recipe trains of its model."""
+    return Adaptation(**recipe.adapt.model_dump())
+
+
+def make_trainer(recipe: Recipe, folder: Path) -> lightning.Trainer:
+    """Lightning's trainer as the recipe sets it."""
+    settings = recipe.trainer
+    return lightning.Trainer(
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        precision=settings.precision,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=_strategy(recipe),
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=recipe.optimiser.clip,
+        logger=_logger(recipe, folder),
+        callbacks=_callbacks(recipe, folder),
+        plugins=[_WholeCheckpoints()],
+        log_every_n_steps=settings.log_every,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all: a process killed while it writes loses none."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        part = Path(f"{path}.part")
+        super().save_checkpoint(checkpoint, part, storage_options)
+        part.replace(path)
+
+
+def _strategy(recipe: Recipe) -> Strategy | str:
+    settings = recipe.trainer
+    if settings.strategy == "fsdp":
+        if settings.ema:
+            raise RecipeError("trainer.ema does not work with strategy fsdp; set it to 0.")
+        devices = (
+            settings.devices if settings.devices != "auto" else max(1, torch.cuda.device_count())
+        )
+        return ModelParallelStrategy(
+            data_parallel_size=devices * settings.nodes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+        )
+    if settings.strategy == "ddp" or settings.devices != 1 or settings.nodes > 1:
+        # Which tokens and biases take part differs from batch to batch.
+        return DDPStrategy(find_unused_parameters=True)
+    return "auto"
+
+
+def _save(recipe: Recipe, trainer: lightning.Trainer, model: UltraSam, out: Path) -> Path:
+    """Save what was trained; all processes take part, the first one writes."""
+    if recipe.trainer.strategy == "fsdp":
+        model = _gathered(model)
+    if trainer.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        model.eval()
+        adaptation = adaptation_of(recipe)
+        if adaptation.kind != "full":
+            save_adaptation(model, adaptation, out / "adaptation.safetensors")
+        if adaptation.kind == "lora":
+            merge(model)
+        if adaptation.kind != "adapter":
+            model.save_pretrained(out)
+    trainer.strategy.barrier()
+    return out
+
+
+def _gathered(model: UltraSam) -> UltraSam:
+    """An ordinary model of a sharded one's weights."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state = get_model_state_dict(model, options=options)
+    whole = UltraSam(model.config)
+    if state:
+        whole.load_state_dict(state)
+    return whole
+
+
+def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
+    settings = recipe.trainer
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            folder,
+            filename="last",
+            every_n_train_steps=settings.checkpoint_every,
+            save_top_k=1,
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        ),
+        TQDMProgressBar(refresh_rate=settings.log_every),
+    ]
+    if settings.ema:
+        callbacks.append(
+            EMAWeightAveraging(decay=settings.ema, update_starting_at_step=settings.ema_start)
+        )
+    return callbacks
+
+
+def _logger(recipe: Recipe, folder: Path) -> Logger:
+    if recipe.trainer.logger == "wandb":
+        from lightning.pytorch.loggers import WandbLogger
+
+        return WandbLogger(name=recipe.name, save_dir=folder)
+    if recipe.trainer.logger == "tensorboard":
+        return TensorBoardLogger(folder, name="log", version="")
+    return CSVLogger(folder, name="log", version="")
+
+
+def _steps_done(path: Path) -> int:
+    """The step of a checkpoint that a run of ours wrote."""
+    content = torch.load(path, map_location="cpu", weights_only=False)
+    return cast(int, content["global_step"])

@@ -1,0 +1,151 @@
+"""From a recipe's data to each process's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning
+from torch.utils.data import DataLoader, Sampler
+
+from ultrasam.data.augment import ViewStyle
+from ultrasam.data.catalogue import dataset
+from ultrasam.data.loader import (
+    PromptStyle,
+    Source,
+    TrainingViews,
+    collate,
+    make_phantoms,
+    read_images,
+    store_sources,
+)
+from ultrasam.data.store import Store
+from ultrasam.errors import DataError
+from ultrasam.model.config import ModelConfig
+from ultrasam.prompts import ClickStyle
+from ultrasam.training.recipe import Recipe
+
+
+def open_sources(recipe: Recipe, *, say: Callable[[str], object]) -> list[Source]:
+    """All sources of a recipe's data, each told in a line.
+
+    Raises:
+        DataError: a folder or store is missing or damaged.
+    """
+    sources = []
+    if recipe.data.store is not None:
+        wanted = recipe.data.store
+        sources += store_sources(
+            Store.open(wanted.path),
+            split=wanted.split,
+            datasets=wanted.datasets,
+            temperature=wanted.temperature,
+            weight=wanted.weight,
+        )
+        count = sum(len(source.images) for source in sources)
+        say(f"{wanted.path}: {count} images of {len(sources)} data sets")
+    for entry in recipe.data.sources:
+        if not entry.path.is_dir():
+            raise DataError(
+                f"{entry.dataset}: there is no folder {entry.path}; unpack the data there."
+            )
+        images = read_images(dataset(entry.dataset).samples(entry.path))
+        objects = sum(len(image.packed) for image in images)
+        say(f"{entry.dataset}: {len(images)} images, {objects} objects")
+        sources.append(Source(images, entry.weight))
+    phantoms = recipe.data.phantoms
+    if phantoms.count:
+        images = make_phantoms(phantoms.count, seed=recipe.seed, workers=recipe.trainer.workers)
+        objects = sum(len(image.packed) for image in images)
+        say(f"phantoms: {len(images)} images, {objects} objects")
+        sources.append(Source(images, phantoms.weight))
+    return sources
+
+
+class Feeding(lightning.LightningDataModule):
+    """Gives each process its batches, once it is known which process it is."""
+
+    def __init__(
+        self, recipe: Recipe, config: ModelConfig, sources: list[Source], *, first_step: int
+    ) -> None:
+        super().__init__()
+        self.recipe, self.config, self.sources = recipe, config, sources
+        self.first_step = first_step
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
+        return make_loader(
+            self.recipe,
+            self.config,
+            self.sources,
+            first_step=self.first_step,
+            rank=self.trainer.global_rank,
+            processes=self.trainer.world_size,
+        )
+
+
+def make_loader(
+    recipe: Recipe,
+    config: ModelConfig,
+    sources: list[Source],
+    *,
+    first_step: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> DataLoader[Any]:
+    """The batches of one of ``processes``, from a step on."""
+    settings, views, prompts = recipe.trainer, recipe.views, recipe.prompts
+    steps = settings.max_steps * settings.accumulate
+    data = TrainingViews(
+        sources,
+        length=steps * settings.batch * processes,
+        image_size=config.image_size,
+        mask_size=config.mask_size,
+        views=ViewStyle(**views.model_dump()),
+        prompts=PromptStyle(
+            box=prompts.box,
+            jitters=prompts.jitters,
+            jitter_weights=prompts.jitter_weights,
+            clicks=ClickStyle(central=prompts.central_clicks),
+            per_image=prompts.per_image,
+        ),
+        seed=recipe.seed,
+    )
+    return DataLoader(
+        data,
+        batch_size=settings.batch,
+        sampler=StepSampler(
+            first_step * settings.accumulate,
+            steps,
+            batch=settings.batch,
+            rank=rank,
+            processes=processes,
+        ),
+        num_workers=settings.workers,
+        collate_fn=collate,
+        persistent_workers=settings.workers > 0,
+        drop_last=True,
+    )
+
+
+class StepSampler(Sampler[int]):
+    """One process's share of indices in order: views are random by their index already.
+
+    Each step takes the next ``batch`` × ``processes`` indices, of which this process has the
+    ``rank``-th part, so that the images of a step don't hang on how many processes share them. Its length
+    counts what was drawn before a resumption too, as Lightning's step counter does.
+    """
+
+    def __init__(
+        self, first_step: int, steps: int, *, batch: int, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.first_step, self.steps, self.batch = first_step, steps, batch
+        self.rank, self.processes = rank, processes
+
+    def __len__(self) -> int:
+        return self.steps * self.batch
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.first_step, self.steps):
+            start = (step * self.processes + self.rank) * self.batch
+            yield from range(start, start + self.batch)

@@ -1,0 +1,133 @@
+"""Adaptations: what is trained, what a fresh one changes (nothing), and how they are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import TINY, randomised
+from ultrasam.errors import CheckpointError
+from ultrasam.model.adapters import (
+    Adaptation,
+    Kind,
+    adapt,
+    count_parameters,
+    layer_scales,
+    load_adaptation,
+    merge,
+    save_adaptation,
+)
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import UltraSam
+
+PROMPT = PromptTensors(torch.tensor([[[20.0, 30.0], [90.0, 100.0]]]), torch.tensor([[2, 3]]))
+
+
+def outcome(model: UltraSam) -> torch.Tensor:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return model(torch.randn(1, 3, 128, 128), PROMPT)[0]
+
+
+def trained_a_little(model: UltraSam) -> None:
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.mark.parametrize("kind", ["lora", "adapter"])
+def test_a_fresh_adaptation_changes_nothing(kind: Kind) -> None:
+    model = randomised(TINY)
+    before = outcome(model)
+    adapt(model, Adaptation(kind))
+    assert torch.equal(outcome(model.eval()), before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "in_encoder"),
+    [
+        ("full", 89_670_912),
+        ("decoder", 0),
+        ("lora", 12 * 16 * (768 + 3 * 768)),  # two factors a block
+        ("adapter", 12 * 2 * (2 * 768 * 192 + 192 + 768)),  # two bottlenecks a block
+    ],
+)
+def test_what_is_trained_of_vit_b_is_what_arithmetic_says(kind: Kind, in_encoder: int) -> None:
+    with torch.device("meta"):
+        model = UltraSam(CONFIGS["base"])
+    adapt(model, Adaptation(kind))
+    inside = [p for n, p in model.named_parameters() if n.startswith("image_encoder.")]
+    assert sum(p.numel() for p in inside if p.requires_grad) == in_encoder
+    trained, frozen = count_parameters(model)
+    rest = 93_735_472 - 89_670_912  # SAM's ViT-B less its encoder
+    assert trained == in_encoder + rest
+    assert frozen == (0 if kind == "full" else 89_670_912)
+
+
+def test_the_decoder_can_stay_frozen_too() -> None:
+    model = UltraSam(CONFIGS["nano"])
+    adapt(model, Adaptation("lora", decoder=False))
+    trained, frozen = count_parameters(model)
+    assert trained == 8 * 16 * (192 + 3 * 192)
+    assert trained / (trained + frozen) < 0.05
+
+
+@pytest.mark.parametrize("kind", ["lora", "adapter", "decoder"])
+def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Path) -> None:
+    model = randomised(TINY)
+    adaptation = Adaptation(kind, rank=4)
+    adapt(model, adaptation)
+    trained_a_little(model)
+    save_adaptation(model, adaptation, tmp_path / "a.safetensors")
+    other = randomised(TINY)
+    assert not torch.allclose(outcome(other), outcome(model.eval()))
+    assert load_adaptation(other, tmp_path / "a.safetensors") == adaptation
+    assert torch.equal(outcome(other.eval()), outcome(model))
+    whole = sum(p.numel() for p in model.parameters()) * 4
+    assert (tmp_path / "a.safetensors").stat().st_size < 0.9 * whole
+    with pytest.raises(CheckpointError, match="was made for the model 'tiny'"):
+        load_adaptation(UltraSam(CONFIGS["nano"]), tmp_path / "a.safetensors")
+    (tmp_path / "b.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="is no file of an adaptation"):
+        load_adaptation(randomised(TINY), tmp_path / "b.safetensors")
+
+
+def test_low_rank_updates_merge_into_an_ordinary_model() -> None:
+    model = randomised(TINY)
+    names = set(model.state_dict())
+    adapt(model, Adaptation("lora", rank=4))
+    trained_a_little(model)
+    before = outcome(model.eval())
+    merge(model)
+    assert set(model.state_dict()) == names
+    assert torch.allclose(outcome(model), before, atol=1e-4)
+    bottlenecks = randomised(TINY)
+    adapt(bottlenecks, Adaptation("adapter"))
+    with pytest.raises(CheckpointError, match="cannot be merged"):
+        merge(bottlenecks)
+
+
+def test_learning_rates_fall_towards_the_input() -> None:
+    scales = layer_scales(randomised(TINY), 0.5)
+    assert scales["mask_decoder.iou_token.weight"] == 1
+    assert scales["image_encoder.neck.0.weight"] == 1
+    assert scales["image_encoder.blocks.2.norm1.weight"] == 0.5
+    assert scales["image_encoder.blocks.0.norm1.weight"] == 0.125
+    assert scales["image_encoder.pos_embed"] == 0.0625
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    grads = []
+    for on in (False, True):
+        model = randomised(TINY)
+        model.image_encoder.checkpointing = on
+        torch.manual_seed(0)
+        model(torch.randn(1, 3, 128, 128), PROMPT)[0].square().mean().backward()
+        grads.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert len(grads[0]) == len(grads[1]) > 50
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*grads, strict=True))
