@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from ultrasam.errors import PromptError
 from ultrasam.images.masks import box_of
-from ultrasam.prompts import ClickStyle, Prompt, corrective_click, jitter_box, simulate_click
+from ultrasam.prompts import (
+    ClickStyle,
+    Prompt,
+    corrective_click,
+    jitter_box,
+    simulate_click,
+    simulate_clicks,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +95,22 @@ def test_the_box_of_a_mask_has_its_far_edges() -> None:
     mask[2:5, 3:9] = True
     assert box_of(mask).tolist() == [3, 2, 9, 5]
     assert box_of(np.zeros((3, 3), bool)).tolist() == [0, 0, 0, 0]
+
+
+@given(seed=st.integers(0, 10**6))
+def test_clicks_have_the_labels_of_where_they_fall(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:90, 0:120]
+    mask = ((x - 60) / 35) ** 2 + ((y - 45) / 20) ** 2 < 1
+    points, labels = simulate_clicks(rng, mask, ClickStyle(scribble=0.4, several=0.6))
+    assert 1 <= len(points) == len(labels) <= 5
+    for (px, py), label in zip(points, labels, strict=True):
+        assert bool(mask[int(py), int(px)]) == bool(label)
+    beside, labels = simulate_clicks(rng, mask, ClickStyle(beside=1.0))
+    assert labels.tolist() == [1]
+    column, row = np.floor(beside[0]).astype(int)
+    assert not mask[row, column]
+    distance = np.hypot(x - column, y - row)[mask].min()
+    assert distance < 0.15 * np.sqrt(mask.sum()) + 1
+    filled, labels = simulate_clicks(rng, np.ones((9, 9), bool), ClickStyle(beside=1.0))
+    assert len(filled) == len(labels) == 1  # there is nothing beside it: the click is on it

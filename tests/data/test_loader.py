@@ -29,6 +29,7 @@ from ultrasam.data.loader import (
 from ultrasam.data.splits import Shares
 from ultrasam.data.store import Store
 from ultrasam.errors import DataError
+from ultrasam.prompts import ClickStyle
 from ultrasam.training.engine import train
 from ultrasam.training.recipe import Recipe
 
@@ -240,3 +241,16 @@ def test_a_recipe_can_train_on_a_store(small_store: Store, tmp_path: Path) -> No
     told: list[str] = []
     assert (train(recipe, say=told.append) / "model.safetensors").exists()
     assert told[0] == f"{small_store.root}: 44 images of 2 data sets"
+
+
+def test_prompts_of_different_lengths_share_a_batch() -> None:
+    style = PromptStyle(box=0.4, clicks=ClickStyle(scribble=0.5, several=0.5))
+    data = views(PLAIN, style)
+    batch = collate([data[i] for i in range(8)])
+    count, slots = batch.labels.shape
+    assert batch.coords.shape == (count, slots, 2)
+    assert 4 <= slots <= 6
+    boxes = (batch.labels == 2).any(dim=1)
+    assert bool((batch.labels[boxes][:, 2:] == -2).all())  # absent
+    clicks = batch.labels[~boxes]
+    assert bool(((clicks == -1).sum(dim=1) == 1).all())  # one not-a-point each, as in SAM

@@ -11,7 +11,10 @@ from ultrasam.errors import UltraSamError
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe; the ones shipped are in recipes/.")],
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe; the ones shipped are in recipes/. None with --data."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE...", help="For example trainer.batch=4."),
@@ -19,6 +22,15 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Fine-tune on your own folder, images/ and masks/, or COCO, LabelMe or VIA files, with "
+            "settings from the size of the data; KEY=VALUE changes them.",
+        ),
+    ] = None,
+    init: Annotated[str, typer.Option(help="The model that --data starts from.")] = "nano",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -41,9 +53,18 @@ def train(
             "Training needs more packages; install them with: pip install 'ultrasam[train]'"
         ) from error
     from ultrasam.training.engine import train as run
-    from ultrasam.training.recipe import load_recipe
+    from ultrasam.training.recipe import change, load_recipe
 
-    loaded = load_recipe(recipe, overrides or [])
+    overrides = overrides or []
+    if data is not None:
+        from ultrasam.training.own import recipe_for
+
+        # Without a recipe, what stands in its place is the first override.
+        loaded = change(recipe_for(data, init=init), [*([recipe] if recipe else []), *overrides])
+    elif recipe is None:
+        raise UltraSamError("Give a recipe, such as recipes/nano.yaml, or --data with a folder.")
+    else:
+        loaded = load_recipe(Path(recipe), overrides)
     if dry_run:
         from ultrasam.training.plan import describe, plan
 

@@ -10,7 +10,7 @@ from functools import cache
 
 from ultrasam.data import us43d
 from ultrasam.data.description import RawDataset
-from ultrasam.data.own import coco_file, paired_folders
+from ultrasam.data.own import coco_file, labelme_files, paired_folders, via_files
 from ultrasam.errors import DataError
 
 
@@ -26,12 +26,16 @@ def catalogue() -> dict[str, RawDataset]:
 
 @cache
 def _others() -> dict[str, RawDataset]:
-    """Data of the catalogue in the layouts in which third parties pass them on."""
+    """Data of the catalogue as third parties pass them on, and the layouts of people's own."""
     return {
         _plain(raw.info.id): raw
         for raw in (
             paired_folders("DDTI_cropped"),
             coco_file("MMOTU_2d_sample", "sample_coco_MMOTU2D.json", "sample_images"),
+            paired_folders("own_masks", structure="object"),
+            coco_file("own_coco"),
+            via_files("own_via"),
+            labelme_files("own_labelme"),
         )
     }
 

@@ -10,7 +10,7 @@ import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -25,8 +25,15 @@ from ultrasam.data.samples import Sample, grey
 from ultrasam.data.store import Store
 from ultrasam.errors import DataError
 from ultrasam.images.masks import box_of, components
-from ultrasam.model.prompt_encoder import BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT
-from ultrasam.prompts import ClickStyle, jitter_box, simulate_click
+from ultrasam.model.prompt_encoder import (
+    ABSENT,
+    BACKGROUND,
+    BOTTOM_RIGHT,
+    FOREGROUND,
+    PADDING,
+    TOP_LEFT,
+)
+from ultrasam.prompts import ClickStyle, jitter_box, simulate_clicks
 
 _LEAST_PIXELS = 64  # smaller components are specks of annotation
 _LEAST_VISIBLE = 0.6  # share of an object that a view must show
@@ -119,7 +126,7 @@ class Batch:
     Attributes:
         pixels: [B, 1, S, S] uint8.
         targets: [N, 1, M, M] float, share of each low-res pixel that the object covers.
-        coords: [N, 2, 2] first prompts in model pixels; labels: [N, 2].
+        coords: [N, K, 2] first prompts in model pixels; labels: [N, K], ABSENT where one has fewer slots.
         image_index: [N].
         seeds: [N], of all further randomness of a prompt, so that it hangs on no other prompt.
     """
@@ -243,7 +250,7 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
         return self.length
 
     def __getitem__(self, index: int) -> list[npt.NDArray[np.generic]]:
-        """Pixels [S, S], targets [P, M, M], coords [P, 2, 2], labels [P, 2] and seeds [P] of one view."""
+        """Pixels [S, S], targets [P, M, M], coords [P, K, 2], labels [P, K] and seeds [P] of one view."""
         rng = np.random.default_rng((self.seed, index))
         while True:
             source = self.sources[int(rng.choice(len(self.sources), p=self.shares))]
@@ -287,7 +294,14 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
             return None
         pixels = disturb(rng, pixels, self.views)
         seeds = rng.integers(0, 2**31, len(targets))
-        return [pixels, np.stack(targets), np.stack(coords), np.stack(labels), seeds]
+        slots = max(len(kinds) for kinds in labels)
+        return [
+            pixels,
+            np.stack(targets),
+            np.stack([_slots(xy, slots, 0) for xy in coords]),
+            np.stack([_slots(kinds, slots, ABSENT) for kinds in labels]),
+            seeds,
+        ]
 
     def _view(
         self,
@@ -330,19 +344,28 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
             share = float(rng.choice(self.prompts.jitters, p=weights / weights.sum()))
             box = jitter_box(rng, box_of(mask), share)
             return box.reshape(2, 2).astype(np.float32), np.array([TOP_LEFT, BOTTOM_RIGHT])
-        click = simulate_click(rng, mask, self.prompts.clicks)
-        coords = np.stack([click, np.zeros(2)]).astype(np.float32)
-        return coords, np.array([FOREGROUND, PADDING])
+        points, kinds = simulate_clicks(rng, mask, self.prompts.clicks)
+        coords = np.concatenate([points, np.zeros((1, 2))]).astype(np.float32)
+        return coords, np.append(np.where(kinds == 1, FOREGROUND, BACKGROUND), PADDING)
+
+
+def _slots(array: npt.NDArray[Any], count: int, fill: int) -> npt.NDArray[Any]:
+    """Rows up to ``count``, the missing ones filled."""
+    missing = np.full((count - len(array), *array.shape[1:]), fill, array.dtype)
+    return np.concatenate([array, missing])
 
 
 def collate(views: Sequence[Sequence[npt.NDArray[np.generic]]]) -> Batch:
     """Views with any number of prompts each to one flat batch."""
     counts = torch.tensor([len(view[1]) for view in views])
+    slots = max(view[2].shape[1] for view in views)
+    coords = [_slots(view[2].swapaxes(0, 1), slots, 0).swapaxes(0, 1) for view in views]
+    labels = [_slots(view[3].T, slots, ABSENT).T for view in views]
     return Batch(
         pixels=torch.from_numpy(np.stack([view[0] for view in views])).unsqueeze(1),
         targets=torch.from_numpy(np.concatenate([view[1] for view in views])).unsqueeze(1) / 255,
-        coords=torch.from_numpy(np.concatenate([view[2] for view in views])),
-        labels=torch.from_numpy(np.concatenate([view[3] for view in views])),
+        coords=torch.from_numpy(np.concatenate(coords)),
+        labels=torch.from_numpy(np.concatenate(labels)),
         image_index=torch.repeat_interleave(torch.arange(len(views)), counts),
         seeds=torch.from_numpy(np.concatenate([view[4] for view in views])),
     )

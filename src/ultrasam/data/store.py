@@ -26,6 +26,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ultrasam.data.samples import Instance, Sample
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.scan import Frame
@@ -193,6 +194,27 @@ class Store:
                 f"{self.path(image)} is missing or damaged; delete it and run ultrasam data build again."
             )
         return np.asarray(found[..., ::-1] if found.ndim == 3 else found, dtype=np.uint8)
+
+    def sample(self, row: int) -> Sample:
+        """One image with its instances, as a reader gives them.
+
+        Raises:
+            DataError: missing or damaged.
+        """
+        names = ("dataset", "name", "subject", "source", "study", "frame", "class_label")
+        known = {name: self.images[name][row].as_py() for name in names}
+        instances = tuple(
+            Instance(str(self.instances["structure"][i].as_py()), self.mask(i))
+            for i in self.instances_of(row)
+        )
+        spacing = [self.images[name][row].as_py() for name in ("spacing_row", "spacing_column")]
+        return Sample(
+            pixels=self.pixels(row, colour=True),
+            instances=instances,
+            spacing=None if None in spacing else (spacing[0], spacing[1]),
+            split=self.images["split"][row].as_py(),
+            **known,
+        )
 
     def select(
         self,

@@ -12,6 +12,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
+    EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
@@ -24,9 +25,9 @@ from ultrasam.errors import RecipeError
 from ultrasam.model.adapters import Adaptation, adapt, merge, save_adaptation
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.training.feeding import Feeding, open_sources
+from ultrasam.training.feeding import Feeding, open_data
 from ultrasam.training.recipe import Recipe, save_recipe
-from ultrasam.training.task import SegmentationTask
+from ultrasam.training.task import MEAN, SegmentationTask
 
 
 def train(
@@ -58,7 +59,7 @@ def train(
         )
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     trainer = make_trainer(recipe, folder)
-    sources = open_sources(recipe, say=say if trainer.is_global_zero else lambda _: None)
+    opened = open_data(recipe, say=say if trainer.is_global_zero else lambda _: None)
     model = prepare_model(recipe)
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def train(
         try:
             trainer.fit(
                 SegmentationTask(model, recipe),
-                datamodule=Feeding(recipe, model.config, sources, first_step=done),
+                datamodule=Feeding(recipe, model.config, opened, first_step=done),
                 ckpt_path=str(last) if resume else None,
                 weights_only=False if resume else None,
             )
@@ -84,6 +85,12 @@ def train(
             ) from error
     if trainer.interrupted:
         raise RecipeError(f"Training was interrupted; go on with --resume (from {last}).")
+    best = folder / "best.ckpt"
+    if recipe.validation.every and best.exists() and recipe.trainer.strategy != "fsdp":
+        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        model.load_state_dict({k.removeprefix("model."): v for k, v in state.items()})
+        score = trainer.callback_metrics.get(MEAN)
+        say(f"kept the weights of the best validation{f' (last: {score:.3f})' if score else ''}")
     say(f"{trainer.global_step - done} steps in {(time.monotonic() - started) / 60:.1f} minutes")
     return _save(recipe, trainer, model, folder / "model")
 
@@ -126,6 +133,10 @@ def make_trainer(recipe: Recipe, folder: Path) -> lightning.Trainer:
         log_every_n_steps=settings.log_every,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        val_check_interval=recipe.validation.every * settings.accumulate or None,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1.0 if recipe.validation.every else 0,
+        num_sanity_val_steps=0,
     )
 
 
@@ -202,6 +213,20 @@ def _callbacks(recipe: Recipe, folder: Path) -> list[Callback]:
         ),
         TQDMProgressBar(refresh_rate=settings.log_every),
     ]
+    validation = recipe.validation
+    if validation.every:
+        callbacks.append(
+            ModelCheckpoint(
+                folder,
+                filename="best",
+                monitor=MEAN,
+                mode="max",
+                save_weights_only=True,
+                enable_version_counter=False,
+            )
+        )
+        if validation.patience:
+            callbacks.append(EarlyStopping(MEAN, mode="max", patience=validation.patience))
     if settings.ema:
         callbacks.append(
             EMAWeightAveraging(decay=settings.ema, update_starting_at_step=settings.ema_start)

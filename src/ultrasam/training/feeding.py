@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ultrasam.data.augment import ViewStyle
 from ultrasam.data.catalogue import dataset
@@ -19,6 +21,9 @@ from ultrasam.data.loader import (
     read_images,
     store_sources,
 )
+from ultrasam.data.samples import Sample
+from ultrasam.data.sheet import spread
+from ultrasam.data.splits import position
 from ultrasam.data.store import Store
 from ultrasam.errors import DataError
 from ultrasam.model.config import ModelConfig
@@ -26,30 +31,52 @@ from ultrasam.prompts import ClickStyle
 from ultrasam.training.recipe import Recipe
 
 
-def open_sources(recipe: Recipe, *, say: Callable[[str], object]) -> list[Source]:
-    """All sources of a recipe's data, each told in a line.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A recipe's data: what trains, and what validates, read when asked for."""
+
+    sources: list[Source]
+    held_out: list[Callable[[], Sample]]
+
+
+def open_data(recipe: Recipe, *, say: Callable[[str], object]) -> Opened:
+    """All sources of a recipe's data, each told in a line, and the images kept apart to validate on.
 
     Raises:
         DataError: a folder or store is missing or damaged.
     """
     sources = []
+    held_out: list[Callable[[], Sample]] = []
+    validating = recipe.validation
     if recipe.data.store is not None:
         wanted = recipe.data.store
+        store = Store.open(wanted.path)
         sources += store_sources(
-            Store.open(wanted.path),
+            store,
             split=wanted.split,
             datasets=wanted.datasets,
             temperature=wanted.temperature,
             weight=wanted.weight,
         )
         count = sum(len(source.images) for source in sources)
+        if validating.every:
+            rows = store.select(datasets=wanted.datasets, splits=["val"], with_instances=True)
+            held_out += [partial(store.sample, row) for row in spread(rows, validating.images)]
         say(f"{wanted.path}: {count} images of {len(sources)} data sets")
     for entry in recipe.data.sources:
         if not entry.path.is_dir():
             raise DataError(
                 f"{entry.dataset}: there is no folder {entry.path}; unpack the data there."
             )
-        images = read_images(dataset(entry.dataset).samples(entry.path))
+        samples = dataset(entry.dataset).samples(entry.path)
+        if validating.every:
+            apart: list[Sample] = []
+            samples = _without_held_out(samples, validating.share, apart)
+            images = read_images(samples)
+            room = max(0, validating.images - len(held_out))
+            held_out += [partial(_same, sample) for sample in apart[:room]]
+        else:
+            images = read_images(samples)
         objects = sum(len(image.packed) for image in images)
         say(f"{entry.dataset}: {len(images)} images, {objects} objects")
         sources.append(Source(images, entry.weight))
@@ -59,17 +86,36 @@ def open_sources(recipe: Recipe, *, say: Callable[[str], object]) -> list[Source
         objects = sum(len(image.packed) for image in images)
         say(f"phantoms: {len(images)} images, {objects} objects")
         sources.append(Source(images, phantoms.weight))
-    return sources
+    if validating.every and not held_out:
+        raise DataError(
+            "There is no image to validate on; set validation.every=0, or build the store with --val."
+        )
+    return Opened(sources, held_out)
+
+
+def _without_held_out(
+    samples: Iterator[Sample], share: float, apart: list[Sample]
+) -> Iterator[Sample]:
+    """Samples of subjects that train; those held out that show an object are put into ``apart``."""
+    for sample in samples:
+        if position(sample.dataset, sample.subject) >= share:
+            yield sample
+        elif sample.instances:
+            apart.append(sample)
+
+
+def _same(sample: Sample) -> Sample:
+    return sample
 
 
 class Feeding(lightning.LightningDataModule):
     """Gives each process its batches, once it is known which process it is."""
 
     def __init__(
-        self, recipe: Recipe, config: ModelConfig, sources: list[Source], *, first_step: int
+        self, recipe: Recipe, config: ModelConfig, opened: Opened, *, first_step: int
     ) -> None:
         super().__init__()
-        self.recipe, self.config, self.sources = recipe, config, sources
+        self.recipe, self.config, self.opened = recipe, config, opened
         self.first_step = first_step
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -77,11 +123,28 @@ class Feeding(lightning.LightningDataModule):
         return make_loader(
             self.recipe,
             self.config,
-            self.sources,
+            self.opened.sources,
             first_step=self.first_step,
             rank=self.trainer.global_rank,
             processes=self.trainer.world_size,
         )
+
+    def val_dataloader(self) -> Any:
+        """This process's share of the images kept apart, one at a time."""
+        assert self.trainer is not None
+        mine = self.opened.held_out[self.trainer.global_rank :: self.trainer.world_size]
+        return DataLoader(_Held(mine), batch_size=None, num_workers=0) if mine else []
+
+
+class _Held(Dataset[Sample]):
+    def __init__(self, readers: list[Callable[[], Sample]]) -> None:
+        self.readers = readers
+
+    def __len__(self) -> int:
+        return len(self.readers)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.readers[index]()
 
 
 def make_loader(
@@ -106,7 +169,12 @@ def make_loader(
             box=prompts.box,
             jitters=prompts.jitters,
             jitter_weights=prompts.jitter_weights,
-            clicks=ClickStyle(central=prompts.central_clicks),
+            clicks=ClickStyle(
+                central=prompts.central_clicks,
+                scribble=prompts.scribbles,
+                several=prompts.several_clicks,
+                beside=prompts.clicks_beside,
+            ),
             per_image=prompts.per_image,
         ),
         seed=recipe.seed,

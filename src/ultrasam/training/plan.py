@@ -11,7 +11,7 @@ import yaml
 from ultrasam.model.adapters import count_parameters
 from ultrasam.model.config import ModelConfig
 from ultrasam.training.engine import prepare_model
-from ultrasam.training.feeding import open_sources
+from ultrasam.training.feeding import open_data
 from ultrasam.training.recipe import Recipe
 
 # Bytes that a block keeps of each token for its backward pass, over its width in the precision of the
@@ -49,7 +49,7 @@ def plan(recipe: Recipe) -> Plan:
         DataError: data are missing.
     """
     settings = recipe.trainer
-    sources = open_sources(recipe, say=lambda _: None)
+    sources = open_data(recipe, say=lambda _: None).sources
     model = prepare_model(recipe)
     trained, frozen = count_parameters(model)
     devices = settings.devices if settings.devices != "auto" else max(1, torch.cuda.device_count())
@@ -61,6 +61,11 @@ def plan(recipe: Recipe) -> Plan:
     width = model.config.grid**2 * model.config.width * (2 if half else 4)
     layers = 1 if settings.checkpointing else model.config.depth
     kept = settings.batch * width * (layers * _KEPT + model.config.depth)
+    if not torch.cuda.is_available():
+        # There the flash kernel, which keeps no scores, doesn't run.
+        blocks = min(layers, len(model.config.global_blocks) or model.config.depth)
+        scores = model.config.heads * model.config.grid**4 * (2 if half else 4)
+        kept += 2 * settings.batch * blocks * scores
     weights = 4 * (trained + frozen) + 12 * trained  # gradients, and two moments of AdamW
     return Plan(
         trained,

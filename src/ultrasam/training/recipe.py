@@ -76,6 +76,9 @@ class Prompts(_Section):
     jitters: tuple[float, ...] = (0.05,)
     jitter_weights: tuple[float, ...] = (1.0,)
     central_clicks: float = Field(0.0, ge=0, le=1)
+    scribbles: float = Field(0.0, ge=0, le=1)
+    several_clicks: float = Field(0.0, ge=0, le=1)
+    clicks_beside: float = Field(0.0, ge=0, le=0.5)
     per_image: int = Field(20, ge=1)
     rounds: int = Field(2, ge=1)
     corrective: float = Field(0.0, ge=0, le=1)
@@ -151,6 +154,23 @@ class Trainer(_Section):
     logger: Literal["csv", "tensorboard", "wandb"] = "csv"
 
 
+class Validation(_Section):
+    """Dice on images kept apart, by kind of prompt (see `ultrasam.evaluation.protocol`).
+
+    Attributes:
+        every: steps from one to the next; 0 for none.
+        images: most images; of a store's ``val`` side, or of the subjects held out of raw data sets.
+        share: of the subjects of raw data sets that are held out.
+        patience: validations without gain after which training ends; 0 never ends it early.
+    """
+
+    every: int = Field(0, ge=0)
+    images: int = Field(64, ge=1)
+    share: float = Field(0.1, gt=0, lt=1)
+    kinds: tuple[Literal["box", "box10", "point", "point3"], ...] = ("box", "point")
+    patience: int = Field(0, ge=0)
+
+
 class Recipe(_Section):
     """One experiment."""
 
@@ -166,6 +186,7 @@ class Recipe(_Section):
     adapt: Adapt = Adapt()
     optimiser: Optimiser = Optimiser()
     trainer: Trainer
+    validation: Validation = Validation()
 
     @field_validator("model")
     @classmethod
@@ -182,13 +203,25 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: the file is missing or not YAML, a key is unknown, a value has the wrong type, or
             an override is not ``key.sub=value``.
     """
-    content = _read(path)
+    return _changed(_read(path), overrides, str(path))
+
+
+def change(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with some keys set anew.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    return _changed(recipe.model_dump(mode="json"), overrides, recipe.name)
+
+
+def _changed(content: dict[str, Any], overrides: Sequence[str], where: str) -> Recipe:
     for override in overrides:
         _override(content, override)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error)}") from error
+        raise RecipeError(f"{where}: {_explain(error)}") from error
 
 
 def _read(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:

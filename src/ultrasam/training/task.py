@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any, cast
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 
 from ultrasam.data.loader import Batch
+from ultrasam.data.samples import Sample
+from ultrasam.evaluation.protocol import evaluate
+from ultrasam.inference.predictor import Predictor
 from ultrasam.model.prompt_encoder import BOTTOM_RIGHT, PromptTensors
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.interaction import LoopStyle, interact
 from ultrasam.training.optimisation import configure
 from ultrasam.training.recipe import Recipe
 from ultrasam.training.sharding import shard
+
+MEAN = "val_dice"  # over images and kinds of prompts
 
 
 class SegmentationTask(lightning.LightningModule):
@@ -64,6 +70,19 @@ class SegmentationTask(lightning.LightningModule):
         self.log_dict(scores, prog_bar=True, batch_size=len(batch.pixels))
         return loss
 
+    def validation_step(self, sample: Sample, batch_idx: int) -> None:
+        self.model.eval()
+        predictor = Predictor(self.model)
+        for kind in self.recipe.validation.kinds:
+            scores = [score.dice for score in evaluate(predictor, [sample], [kind])]
+            if scores:
+                mean = float(np.mean(scores))
+                self.log(f"val_dice_{kind}", mean, batch_size=len(scores), sync_dist=True)
+                self.log(MEAN, mean, batch_size=len(scores), sync_dist=True, prog_bar=True)
+
+    def on_validation_end(self) -> None:
+        self.model.train()
+
     def _mean_over_processes(self, per_prompt: Tensor) -> Tensor:
         """What, averaged over processes as their gradients are, is the mean over all prompts: processes
         hold different numbers of them."""
@@ -86,4 +105,4 @@ class SegmentationTask(lightning.LightningModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        return batch.to(device)
+        return batch.to(device) if isinstance(batch, Batch) else batch

@@ -1,0 +1,91 @@
+"""A recipe for a user's own folder of images and masks, its numbers from the size of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ultrasam.data.catalogue import dataset
+from ultrasam.errors import DataError
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.training.recipe import Recipe
+
+_EPOCHS = 30
+
+
+def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
+    """A recipe that fine-tunes ``init`` on a folder (see `layout_of`).
+
+    Of a large model and fewer than 500 images only the decoder and low-rank updates are trained; a small
+    model is trained whole. Images go by about 30 times, boxes and clicks half and half, with the
+    augmentations that keep an image an ultrasound image; a tenth of the images validates, the best weights
+    are kept, and training ends when six validations bring no gain.
+
+    Raises:
+        DataError: the folder is missing, of no known layout, or has too few images.
+        CheckpointError: there is no such model.
+    """
+    layout = layout_of(folder)
+    cases, _ = dataset(layout).list_cases(folder)
+    count = len(cases)
+    if count < 4:
+        raise DataError(
+            f"{folder} has {count} annotated images; at least 4 are needed, to keep one apart."
+        )
+    config = UltraSam.from_pretrained(init).config
+    small = config.image_size <= 512
+    batch = min(16 if small else 2, count)
+    steps = int(min(20_000, max(200, _EPOCHS * count / batch)))
+    adapt = {"kind": "lora"} if not small and count < 500 else {"kind": "full"}
+    return Recipe.model_validate(
+        {
+            "name": name or folder.resolve().name,
+            "model": config.name,
+            "init": init,
+            "data": {"sources": [{"dataset": layout, "path": str(folder)}]},
+            "views": {
+                "zoomed": 0.3, "zoom": [1.25, 3.5], "scale": 0.12, "flip": 0.5, "rotation": 15,
+                "stretch": 0.15, "brightness": 0.7, "degradation": 0.15,
+            },
+            "prompts": {
+                "jitters": [0.02, 0.05, 0.1], "jitter_weights": [0.4, 0.4, 0.2], "central_clicks": 0.5,
+                "several_clicks": 0.1, "per_image": 4, "corrective": 0.5, "feedback_gradient": False,
+            },
+            "losses": {"alpha": 0.5, "gamma": 1, "focal": 10, "dice": 2},
+            "adapt": adapt,
+            "optimiser": {
+                "lr": 2e-4 if small else 1e-4, "clip": 1.0, "warmup_steps": steps // 20,
+                "decay_share": 0.8, "weight_decay": 0.01,
+            },
+            "trainer": {
+                "max_steps": steps, "batch": batch, "checkpoint_every": max(20, steps // 20),
+                "log_every": 10,
+            },
+            "validation": {"every": max(10, steps // 20), "patience": 6},
+        }
+    )  # fmt: skip
+
+
+def layout_of(folder: Path) -> str:
+    """Which layout a folder of one's own has: ``own_masks`` (images/ and masks/), or JSON beside images:
+    ``own_coco``, ``own_via`` or ``own_labelme``.
+
+    Raises:
+        DataError: missing, or none of these.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    if (folder / "images").is_dir() and any((folder / n).is_dir() for n in ("masks", "labels")):
+        return "own_masks"
+    for path in sorted(folder.rglob("*.json")):
+        with path.open("rb") as file:
+            start = file.read(1 << 20)
+        for mark, layout in (
+            (b'"annotations"', "own_coco"),
+            (b'"shapes"', "own_labelme"),
+            (b'"regions"', "own_via"),
+        ):
+            if mark in start:
+                return layout
+    raise DataError(
+        f"{folder} has neither images/ with masks/ nor a COCO, LabelMe or VIA file; see docs/data.md."
+    )

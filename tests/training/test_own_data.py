@@ -1,0 +1,149 @@
+"""Training on a folder of one's own, validation, and what stops a run before it starts."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.layouts.truth import grey, save
+from ultrasam.cli import main
+from ultrasam.data.phantom import simulate
+from ultrasam.errors import DataError
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.training.interaction import LoopStyle, interact
+from ultrasam.training.optimisation import rate_factor
+from ultrasam.training.own import layout_of, recipe_for
+from ultrasam.training.plan import encoder_flops
+from ultrasam.training.recipe import Optimiser, load_recipe
+
+
+def folder_of(path: Path, count: int) -> Path:
+    for i in range(count):
+        phantom = simulate(50 + i, size=(120, 160))
+        save(path / "images" / f"p{i}.png", phantom.pixels)
+        mask = phantom.masks[0] if len(phantom.masks) else np.zeros((120, 160), bool)
+        save(path / "masks" / f"p{i}.png", grey(mask))
+    return path
+
+
+def test_settings_follow_the_size_of_the_data(tmp_path: Path) -> None:
+    recipe = recipe_for(folder_of(tmp_path / "mine", 40), init="nano")
+    assert recipe.name == "mine"
+    assert recipe.trainer.max_steps == 200
+    assert recipe.validation.every == 10
+    assert recipe.adapt.kind == "full"
+    with pytest.raises(DataError, match="at least 4 are needed"):
+        recipe_for(folder_of(tmp_path / "few", 3), init="nano")
+
+
+def test_a_folders_layout_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+    folder_of(tmp_path / "a", 1)
+    assert layout_of(tmp_path / "a") == "own_masks"
+    for text, layout in (('{"annotations": []}', "own_coco"), ('{"shapes": []}', "own_labelme"),
+                         ('{"x.jpg1": {"regions": []}}', "own_via")):  # fmt: skip
+        (tmp_path / layout).mkdir()
+        (tmp_path / layout / "x.json").write_text(text)
+        assert layout_of(tmp_path / layout) == layout
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="neither images/ with masks/"):
+        layout_of(tmp_path / "empty")
+
+
+@pytest.mark.slow
+def test_one_command_fine_tunes_validates_and_keeps_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of(tmp_path / "mine", 24)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["trainer.max_steps=4", "validation.every=2", "trainer.batch=2", "trainer.workers=0",
+                 "validation.share=0.3"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "--data", "mine", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    out = capsys.readouterr()
+    assert stop.value.code == 0, out.err
+    run = tmp_path / "runs" / "mine"
+    assert str(out.out.strip().splitlines()[-1]) == str(Path("runs/mine/model"))
+    assert "kept the weights of the best validation" in out.out
+    with (run / "log" / "metrics.csv").open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row["val_dice"]]
+    assert len(rows) == 2
+    assert all(0 < float(row["val_dice_box"]) <= 1 for row in rows)
+    best = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
+    kept = UltraSam.from_pretrained(run / "model").state_dict()
+    assert all(torch.equal(kept[n], best[f"model.{n}"]) for n in kept)
+    assert load_recipe(run / "recipe.yaml").data.sources[0].dataset == "own_masks"
+
+
+def test_the_papers_rounds_give_one_mask_and_then_three() -> None:
+    model = UltraSam(CONFIGS["nano"])
+    image = model.encode(torch.randn(1, 3, 256, 256))
+    first = PromptTensors(torch.rand(2, 2, 2) * 256, torch.tensor([[1, -1], [2, 3]]))
+    targets = (torch.rand(2, 1, 64, 64) > 0.5).float()
+    used: list[set[int]] = []
+    for rounds in (1, 2):
+        model.zero_grad()
+        style = LoopStyle(rounds=rounds, masks="last", feedback_gradient=False)
+        found = interact(model, image, first, targets, image_index=torch.zeros(2, dtype=torch.long),
+                         style=style, seeds=torch.arange(2))  # fmt: skip
+        found[-1 if rounds == 1 else 0].loss.sum().backward(retain_graph=True)
+        mlps = model.mask_decoder.output_hypernetworks_mlps
+        used.append({k for k, mlp in enumerate(mlps) if mlp.layers[0].weight.grad is not None
+                     and mlp.layers[0].weight.grad.abs().sum() > 0})  # type: ignore[union-attr,index]  # fmt: skip
+    assert used[0] <= {1, 2, 3}
+    assert used[0]
+    assert used[1] == {0}
+
+
+def test_the_papers_schedule() -> None:
+    settings = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml").optimiser
+    factors = {
+        step: rate_factor(step, 30_000, settings) for step in (0, 499, 19_999, 20_000, 28_888)
+    }
+    assert factors[0] == pytest.approx(0.001)
+    assert factors[499] == 1
+    assert factors[19_999] == 1
+    assert factors[20_000] == pytest.approx(0.1)
+    assert factors[28_888] == pytest.approx(0.01)
+    linear = Optimiser(warmup_steps=10, decay_share=0.5)
+    assert rate_factor(100, 100, linear) == 0
+    assert rate_factor(75, 100, linear) == pytest.approx(0.5)
+
+
+def test_the_encoders_operations_are_those_that_torch_counts() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config = dataclasses.replace(CONFIGS["base"], depth=2, global_blocks=(0, 1), window=0,
+                                 image_size=512, relative_positions=False)  # fmt: skip
+    model = UltraSam(config)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.image_encoder(torch.zeros(1, 3, 512, 512))
+    assert encoder_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "trained"),
+    [("base-mixed", 93_735_472), ("base-lora", 4_654_384), ("base-adapter", 11_165_488),
+     ("decoder-only", 4_064_560)],
+)  # fmt: skip
+@pytest.mark.slow
+def test_a_dry_run_says_what_would_be_trained(
+    recipe: str, trained: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(__file__).parents[2] / "recipes" / f"{recipe}.yaml"
+    arguments = ["init=null", "data.store=null", "data.phantoms.count=2", "--dry-run"]
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", str(path), *arguments])
+    with pytest.raises(SystemExit):
+        main.run()
+    out = capsys.readouterr().out
+    assert f"{trained:,} trained" in out
+    assert "max_steps: 30000" in out
+    assert "GiB a process" in out
