@@ -35,6 +35,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/decoder.py
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/training.py
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 # Rows of queries whose scores are held at once on a CPU: 256 queries × 4,096 keys × 12 heads in fp32
 # are 50 MB, against 800 MB for a global block of ViT-B as a whole.
@@ -77,6 +78,14 @@ def _sliced(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> 
     parts = []
     for row in range(0, height, step):
         queries = q[:, :, row * width : (row + step) * width]
+        if torch.is_grad_enabled() and tokens > 1024:
+            # Scores of a whole image, kept for the backward pass, would be most of a step's memory; to
+            # compute them again costs a tenth of its time.
+            down, across = (b[:, :, row : row + step] for b in (bias_h, bias_w))
+            parts.append(
+                checkpoint(_one_slice, queries, k, v, down, across, explicit, use_reentrant=False)
+            )
+            continue
         down = bias_h[:, :, row : row + step].unsqueeze(-1)  # [B, heads, rows, W, H, 1]
         across = bias_w[:, :, row : row + step].unsqueeze(-2)  # [B, heads, rows, W, 1, W]
         room = None if buffer is None else buffer[:, :, : queries.shape[2]]
@@ -94,6 +103,16 @@ def _sliced(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> 
         bias = bias.reshape(*queries.shape[:3], tokens)
         parts.append(F.scaled_dot_product_attention(queries, k, v, attn_mask=bias))
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+def _one_slice(
+    queries: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor, explicit: bool
+) -> Tensor:
+    """Some rows of queries [B, heads, R, C] against all keys, as `_sliced` does it, for training."""
+    bias = (bias_h.unsqueeze(-1) + bias_w.unsqueeze(-2)).reshape(*queries.shape[:3], -1)
+    if explicit:
+        return torch.matmul(torch.softmax(torch.matmul(queries, k) + bias, dim=-1), v)
+    return F.scaled_dot_product_attention(queries, k, v, attn_mask=bias)
 
 
 def _folded(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:
