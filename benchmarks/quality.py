@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=1, help="take every n-th image, for a quick look"
     )
-    parser.add_argument("--skip", default="", help="leave out a peer; GrabCut takes most of the time")
+    parser.add_argument(
+        "--skip", default="", help="leave out a peer; GrabCut takes most of the time"
+    )
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         raise SystemExit(f"There is no folder {arguments.data}; give --data.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "ultrasam"
 FLOORS = (
-    {"errors", "geometry", "prompts", "transfer"},
+    {"errors", "geometry", "prompts", "transfer", "plots"},
     {"images", "model"},
     {"data", "inference", "compat"},
     {"training", "evaluation"},

@@ -77,6 +77,10 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
         rows = [row for row in csv.DictReader(lines) if row["val_dice"]]
     assert len(rows) == 2
     assert all(0 < float(row["val_dice_box"]) <= 1 for row in rows)
+    assert len(list((run / "samples").glob("*.png"))) >= 2
+    report = (run / "report.html").read_text()
+    assert report.count("data:image/png;base64,") >= 4  # three plots and a sample
+    assert "max_steps: 4" in report
     best = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
     kept = UltraSam.from_pretrained(run / "model").state_dict()
     assert all(torch.equal(kept[n], best[f"model.{n}"]) for n in kept)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ultrasam import plots
 from ultrasam.data.store import Store
+from ultrasam.plots import figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,25 +141,15 @@ def markdown(found: Stats) -> str:
 
 def page(found: Stats) -> str:
     """The page in HTML, self-contained, with plots."""
-    plots: list[tuple[str, Callable[[Axes, Stats], None]]] = [
-        ("Images and masks per data set", _plot_datasets),
-        ("Masks per structure", _plot_structures),
-        ("Size of objects, share of the image's area", _plot_shares),
-        ("Size of images", _plot_image_sizes),
+    figures = [
+        figure("Images and masks per data set", lambda axes: _plot_datasets(axes, found)),
+        figure("Masks per structure", lambda axes: _plot_structures(axes, found)),
+        figure(
+            "Size of objects, share of the image's area", lambda axes: _plot_shares(axes, found)
+        ),
+        figure("Size of images", lambda axes: _plot_image_sizes(axes, found)),
     ]
-    figures = "\n".join(
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{_figure(found, draw)}">'
-        f"<figcaption>{html.escape(title)}</figcaption></figure>"
-        for title, draw in plots
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Data overview</title>\n<style>'
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;"
-        "color:#222}table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}"
-        "td,th{border-bottom:1px solid #ddd;padding:.25rem .6rem;text-align:left}"
-        "figure{display:inline-block;margin:1rem;vertical-align:top}img{max-width:100%}"
-        f"</style>\n{_html(markdown(found), figures)}\n</html>\n"
-    )
+    return plots.page("Data overview", _html(markdown(found), "\n".join(figures)))
 
 
 def write_pages(store: Store, folder: Path) -> tuple[Path, Path]:
@@ -211,18 +200,6 @@ def _html(text: str, figures: str) -> str:
         elif line:
             out.append(f"<p>{html.escape(line)}</p>")
     return "\n".join(figures if part == "FIGURES" else part for part in out)
-
-
-def _figure(found: Stats, draw: Callable[[Axes, Stats], None]) -> str:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure.subplots(), found)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110, metadata={"Software": ""})
-    return base64.b64encode(out.getvalue()).decode("ascii")
 
 
 def _plot_datasets(axes: Axes, found: Stats) -> None:

@@ -27,6 +27,7 @@ from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.feeding import Feeding, open_data
 from ultrasam.training.recipe import Recipe, save_recipe
+from ultrasam.training.report import write_report
 from ultrasam.training.task import MEAN, SegmentationTask
 
 
@@ -73,7 +74,7 @@ def train(
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         try:
             trainer.fit(
-                SegmentationTask(model, recipe),
+                SegmentationTask(model, recipe, samples=folder / "samples"),
                 datamodule=Feeding(recipe, model.config, opened, first_step=done),
                 ckpt_path=str(last) if resume else None,
                 weights_only=False if resume else None,
@@ -92,7 +93,11 @@ def train(
         score = trainer.callback_metrics.get(MEAN)
         say(f"kept the weights of the best validation{f' (last: {score:.3f})' if score else ''}")
     say(f"{trainer.global_step - done} steps in {(time.monotonic() - started) / 60:.1f} minutes")
-    return _save(recipe, trainer, model, folder / "model")
+    out = _save(recipe, trainer, model, folder / "model")
+    report = write_report(folder) if trainer.is_global_zero else None
+    if report is not None:
+        say(f"{report}")
+    return out
 
 
 def prepare_model(recipe: Recipe) -> UltraSam:

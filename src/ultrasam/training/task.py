@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import lightning
@@ -10,24 +11,29 @@ import torch
 from torch import Tensor
 
 from ultrasam.data.loader import Batch
-from ultrasam.data.samples import Sample
-from ultrasam.evaluation.protocol import evaluate
+from ultrasam.data.samples import Sample, grey
+from ultrasam.evaluation.protocol import evaluate, segment_target, targets_of
+from ultrasam.images.masks import box_of
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.prompt_encoder import BOTTOM_RIGHT, PromptTensors
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.interaction import LoopStyle, interact
 from ultrasam.training.optimisation import configure
 from ultrasam.training.recipe import Recipe
+from ultrasam.training.report import draw_sample
 from ultrasam.training.sharding import shard
 
+_SAMPLES = 6  # pictures at each validation
 MEAN = "val_dice"  # over images and kinds of prompts
 
 
 class SegmentationTask(lightning.LightningModule):
     """Interactive training of one model as a recipe says."""
 
-    def __init__(self, model: UltraSam, recipe: Recipe) -> None:
+    def __init__(self, model: UltraSam, recipe: Recipe, *, samples: Path | None = None) -> None:
+        """``samples``: a folder for pictures at each validation."""
         super().__init__()
+        self.samples = samples
         self.model = model
         self.recipe = recipe
         self.sharded = False
@@ -73,12 +79,25 @@ class SegmentationTask(lightning.LightningModule):
     def validation_step(self, sample: Sample, batch_idx: int) -> None:
         self.model.eval()
         predictor = Predictor(self.model)
+        if batch_idx < _SAMPLES and self.global_rank == 0:
+            self._draw(predictor, sample, batch_idx)
         for kind in self.recipe.validation.kinds:
             scores = [score.dice for score in evaluate(predictor, [sample], [kind])]
             if scores:
                 mean = float(np.mean(scores))
                 self.log(f"val_dice_{kind}", mean, batch_size=len(scores), sync_dist=True)
                 self.log(MEAN, mean, batch_size=len(scores), sync_dist=True, prog_bar=True)
+
+    def _draw(self, predictor: Predictor, sample: Sample, index: int) -> None:
+        """A picture of the sample's largest object, segmented from its box."""
+        if self.samples is None or not (targets := targets_of(sample)):
+            return
+        target = max(targets, key=lambda t: int(t.truth.sum()))
+        pixels = grey(sample.pixels)
+        predictor.set_image(pixels)
+        found = segment_target(predictor, target, "box")
+        path = self.samples / f"{self.global_step:07d}_{index}.png"
+        draw_sample(path, pixels, box_of(target.truth), target.truth, found)
 
     def on_validation_end(self) -> None:
         self.model.train()
