@@ -53,21 +53,31 @@ def weights(recipe: Path, name: str) -> dict[str, torch.Tensor]:
     return load_file(recipe.parent / "runs" / name / "model" / "model.safetensors")
 
 
-def apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+def apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], *, keys: bool = True) -> float:
+    """The largest difference; without ``keys``, not of the biases of attention's keys: they add the same to
+    every score of a query, so their gradients are rounding alone, which Adam makes as large as any."""
     assert a.keys() == b.keys()
-    return max(float((a[name] - b[name]).abs().max()) for name in a)
+    worst = 0.0
+    for name in a:
+        difference = (a[name] - b[name]).abs()
+        if not keys and name.endswith("qkv.bias"):
+            queries, _, values = difference.chunk(3)
+            difference = torch.cat([queries, values])
+        if keys or not name.endswith("k_proj.bias"):
+            worst = max(worst, float(difference.max()))
+    return worst
 
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch_and_shards_change_nothing(recipe: Path) -> None:
     one = run(recipe, "one", "trainer.checkpoint_every=100")
     two = run(recipe, "two", "trainer.batch=2", "trainer.checkpoint_every=100", processes=2)
-    assert apart(one, two) < 1e-5
+    assert apart(one, two, keys=False) < 1e-5
     sharded = run(
         recipe, "sharded", "trainer.batch=2", "trainer.strategy=fsdp", "trainer.checkpoint_every=100",
         processes=2,
     )  # fmt: skip
-    assert apart(two, sharded) < 1e-4
+    assert apart(two, sharded, keys=False) < 1e-4
     start = run(recipe, "start", "trainer.max_steps=1", "trainer.checkpoint_every=100")
     assert apart(start, one) > 1e-3  # there was something to agree on
 
