@@ -136,6 +136,21 @@ def test_a_broken_archive_is_reported_and_one_unpacked_beside_is_left(tmp_path: 
     forget_unpacked()
 
 
+def test_one_build_leaves_alone_what_another_has_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    running, gone = (tmp_path / "scratch" / f"ultrasam-unpacked-{pid}" for pid in (1, 2**22 + 5))
+    running.mkdir()
+    gone.mkdir()
+    write(tmp_path / "x.7z")
+    assert len(RawTree(tmp_path / "x.7z", Report()).entries) == 2
+    assert len(list((tmp_path / "scratch").iterdir())) == 3
+    forget_unpacked()
+    assert list((tmp_path / "scratch").iterdir()) == [running]
+
+
 class _Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (eval, ("1+1",))

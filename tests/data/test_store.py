@@ -7,6 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +23,9 @@ from ultrasam.data.check import check
 from ultrasam.data.duplicates import group, near_pairs, perceptual_hashes
 from ultrasam.data.finding import find_datasets
 from ultrasam.data.splits import EXCLUDED, Shares, assign
-from ultrasam.data.store import Store
+from ultrasam.data.store import Store, write_table
 from ultrasam.errors import DataError
-from ultrasam.images.masks import components
+from ultrasam.images.masks import components, encode_rle
 
 SEVERAL = ("busi", "bus_bra", "camus", "echonet_dynamic", "fast_u_net", "hc18", "mup", "micro_seg")
 
@@ -384,3 +386,40 @@ def test_an_unfinished_or_foreign_store_is_not_opened(tmp_path: Path) -> None:
     manifest.write_text(text.replace('"store_version": 1', '"store_version": 99'))
     with pytest.raises(DataError, match="version 99"):
         Store.open(tmp_path / "store")
+
+
+def test_check_names_every_kind_of_fault(tmp_path: Path) -> None:
+    busi_like(tmp_path / "raw", 60)
+    make_store(tmp_path / "raw", tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    mark = store.manifest["build"]
+    images, instances = store.image_frame(), store.instance_frame()
+    files = images["file"].to_list()
+    (tmp_path / "store" / files[0]).unlink()
+    save(tmp_path / "store" / files[1], picture(1, 96, 128))
+    save(tmp_path / "store" / files[2], picture(1, 50, 60))
+    (tmp_path / "store" / files[3]).write_bytes(b"nothing")
+    boxes = instances["x1"].to_list()
+    boxes[4] = 500
+    areas = instances["area"].to_list()
+    areas[5] += 1
+    masks = instances["rle"].to_list()
+    masks[6] = str(encode_rle(np.zeros((96, 128), bool))["counts"]).encode()
+    subjects = images["subject"].to_list()
+    sides = images["split"].cast(pl.String).to_list()
+    other = next(i for i, side in enumerate(sides) if side != sides[0])
+    subjects[other] = subjects[0]
+    changed = {"x1": boxes, "area": areas, "rle": masks}
+    table = store.instances
+    for name, values in changed.items():
+        at, field = table.schema.get_field_index(name), table.schema.field(name)
+        table = table.set_column(at, field, pa.array(values, field.type))
+    at = store.images.schema.get_field_index("subject")
+    people = store.images.set_column(at, "subject", pa.array(subjects))
+    write_table(tmp_path / "store" / "instances.arrow", table, build=mark)
+    write_table(tmp_path / "store" / "images.arrow", people, build=mark)
+    kinds = [p.kind for p in check(Store.open(tmp_path / "store"))]
+    assert sorted(kinds) == sorted(
+        ["missing image", "hash mismatch", "image size", "corrupt image", "box out of bounds", "mask",
+         "empty mask", "split leak"]
+    )  # fmt: skip

@@ -14,15 +14,16 @@ import torch
 from tests.data.layouts.truth import grey, save
 from ultrasam.cli import main
 from ultrasam.data.phantom import simulate
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, RecipeError
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.training.engine import make_trainer
 from ultrasam.training.interaction import LoopStyle, interact
 from ultrasam.training.optimisation import rate_factor
 from ultrasam.training.own import layout_of, recipe_for
 from ultrasam.training.plan import encoder_flops
-from ultrasam.training.recipe import Optimiser, load_recipe
+from ultrasam.training.recipe import Optimiser, change, load_recipe
 
 
 def folder_of(path: Path, count: int) -> Path:
@@ -155,3 +156,10 @@ def test_a_dry_run_says_what_would_be_trained(
     assert f"{trained:,} trained" in out
     assert "max_steps: 30000" in out
     assert "GiB a process" in out
+
+
+def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    shipped = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml")
+    for key in ("validation.every=5", "trainer.ema=0.9"):
+        with pytest.raises(RecipeError, match="does not work with strategy fsdp"):
+            make_trainer(change(shipped, ["trainer.strategy=fsdp", key]), tmp_path)

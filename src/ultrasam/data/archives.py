@@ -8,6 +8,7 @@ the folder for temporary files, and removed at the end of a build.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import tarfile
@@ -31,6 +32,7 @@ MAX_UNPACKED = 2 * 2**40
 MAX_RATIO = 200
 _FREE_OF_RATIO = 4 * 2**30
 _BLOCK = 1 << 20
+_SCRATCH = "ultrasam-unpacked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,23 @@ def unpack(archive: Path, folder: Path) -> int:
 
 
 def forget_unpacked() -> None:
-    """Remove what was unpacked for reading, and close what is open."""
+    """Remove what this build unpacked for reading, and what builds that were killed left behind."""
     _open.cache_clear()
     shutil.rmtree(_scratch(), ignore_errors=True)
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}-*"):
+        # Another user's cannot be removed, which is as it should be.
+        if not _runs(left.name.rsplit("-", 1)[1]):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class _Budget:
@@ -219,7 +235,7 @@ class _Folder:
         self.folder = _scratch() / mark[:24]
         if self.folder.is_dir():
             return
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = Path(tempfile.mkdtemp(dir=self.folder.parent))
         try:
             unpack(archive, beside)
@@ -296,7 +312,7 @@ def _stamp(path: str) -> str:
 
 
 def _scratch() -> Path:
-    return (
-        Path(tempfile.gettempdir())
-        / f"ultrasam-unpacked-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    )
+    """Where one build unpacks, its worker processes included; a second build has a folder of its own."""
+    parent = multiprocessing.parent_process()
+    pid = os.getpid() if parent is None else parent.pid
+    return Path(tempfile.gettempdir()) / f"{_SCRATCH}-{pid}"

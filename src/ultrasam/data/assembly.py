@@ -162,9 +162,7 @@ def _subject_keys(table: pa.Table, indexes: dict[str, dict[str, Any]]) -> list[t
 
 
 def _hashes(table: pa.Table, name: str) -> Hashes:
-    column = table[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
+    column = _one_chunk(table[name])
     flat = np.frombuffer(
         column.buffers()[1], np.uint8, count=32 * len(table), offset=32 * column.offset
     )
@@ -188,7 +186,7 @@ def _groups(
         rows = np.flatnonzero((datasets == name) & ~known)
         if len(rows) > 1:
             most = alike.sequence if index["sequence"] else alike.following
-            pairs = following_pairs([names[i] for i in rows], shape[rows], np.full(len(rows), most))
+            pairs = following_pairs([names[i] for i in rows], shape[rows], most)
             links.append(rows[pairs])
             following += len(pairs)
     groups = group(len(table), np.concatenate(links))
@@ -212,9 +210,7 @@ def _equal_pairs(values: list[Any]) -> npt.NDArray[np.int64]:
 def _tables(
     table: pa.Table, groups: npt.NDArray[np.int64], sides: list[str], settings: Settings
 ) -> tuple[pa.Table, pa.Table, dict[str, int]]:
-    lists = table["instances"].combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):
-        lists = lists.chunk(0)
+    lists = _one_chunk(table["instances"])
     counts = np.asarray(lists.value_lengths().fill_null(0))
     owner = np.repeat(np.arange(len(table)), counts)
     flat = lists.flatten()
@@ -259,13 +255,19 @@ def _fitted(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
     arrays = []
     for schema_field in schema:
         column = columns[schema_field.name]
-        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        if isinstance(array, pa.ChunkedArray):
-            array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
+        array = _one_chunk(column)
         if pa.types.is_dictionary(schema_field.type) and not pa.types.is_dictionary(array.type):
             array = array.dictionary_encode()
         arrays.append(array.cast(schema_field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _one_chunk(column: Any) -> Any:
+    """A column as one array; it may be one already."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        return array.chunk(0) if array.num_chunks else pa.array([], array.type)
+    return array
 
 
 def _skipped_csv(skips: dict[str, list[Skip]]) -> bytes:

@@ -81,18 +81,16 @@ def near_pairs(
     return np.concatenate(found) if found else np.empty((0, 2), np.int64)
 
 
-def following_pairs(
-    names: Sequence[str], shape: Hashes, most: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def following_pairs(names: Sequence[str], shape: Hashes, most: int) -> npt.NDArray[np.int64]:
     """Pairs of images that follow each other by the numbers in their names and look alike.
 
     Args:
         names: of one data set's images; shape: [N, 32].
-        most: [N] largest distance to the next.
+        most: largest distance to the next.
     """
     order = np.array(sorted(range(len(names)), key=lambda i: natural(names[i])), dtype=np.int64)
     here, after = order[:-1], order[1:]
-    alike = distances(shape[here], shape[after]) <= most[here]
+    alike = distances(shape[here], shape[after]) <= most
     return np.stack([here[alike], after[alike]], axis=1)
 
 

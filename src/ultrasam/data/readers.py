@@ -25,6 +25,7 @@ from ultrasam.images.raster import decode_frame, decode_values
 from ultrasam.images.scan import Frame
 
 Groups = Mapping[str, str]
+Describe = Callable[[dict[str, str]], Mapping[str, str | None]]
 MEANINGS = ("subject", "study", "split", "class_label")
 
 
@@ -58,7 +59,7 @@ def paired(
     style: MaskStyle = MaskStyle(),
     unmasked: str = "image without a mask",
     excluding: Mapping[str, str] | None = None,
-    describe: Callable[[dict[str, str]], Mapping[str, str | None]] | None = None,
+    describe: Describe | None = None,
     spacing: Mapping[str, Spacing] | None = None,
 ) -> Iterator[Case]:
     """Cases of images and masks that share the values of their patterns' groups.
@@ -85,18 +86,18 @@ def paired(
         for found in tree.match(image)
         if found[0].path not in left_out and found[0].path not in taken
     ]
-    shared = _names(image) & _names(mask)
+    shared = shared_groups(image, mask)
     by_key: dict[tuple[str, ...], list[tuple[Entry, LabelRule]]] = {}
     for entry, groups in masks:
         rule = labels if isinstance(labels, RULES) else labels(groups)
         if rule is not None:
-            by_key.setdefault(_key(groups, shared), []).append((entry, rule))
+            by_key.setdefault(key_of(groups, shared), []).append((entry, rule))
         else:
-            by_key.setdefault(_key(groups, shared), [])
+            by_key.setdefault(key_of(groups, shared), [])
             report.skip(entry, "a structure that is off by default")
     paired_keys = set()
     for entry, groups in images:
-        key = _key(groups, shared)
+        key = key_of(groups, shared)
         if key not in by_key:
             report.skip(entry, unmasked)
             continue
@@ -104,11 +105,6 @@ def paired(
             report.skip(entry, "the same image is there twice")
             continue
         paired_keys.add(key)
-        meaning: dict[str, str | None] = {k: groups.get(k) for k in MEANINGS}
-        if "class_label" in groups:
-            meaning["class_label"] = groups["class_label"].casefold()
-        if describe is not None:
-            meaning |= describe(groups)
         yield Case(
             dataset,
             "/".join(part for part in key if part),
@@ -120,7 +116,7 @@ def paired(
                 style,
                 (spacing or {}).get(entry.name.casefold()),
             ),
-            **meaning,
+            **meaning_of(groups, describe),
         )
     for key, found in by_key.items():
         if key not in paired_keys:
@@ -180,13 +176,23 @@ def clear_black(mask: BoolMask, pixels: Frame) -> BoolMask:
     return np.asarray(mask & ~black)
 
 
-def _names(pattern: str) -> set[str]:
-    return set(re.compile(pattern).groupindex)
+def shared_groups(*patterns: str) -> list[str]:
+    """Names of the groups that all patterns have."""
+    return sorted(set.intersection(*(set(re.compile(p).groupindex) for p in patterns)))
 
 
-def _key(groups: Mapping[str, str], shared: set[str]) -> tuple[str, ...]:
+def key_of(groups: Mapping[str, str], shared: list[str]) -> tuple[str, ...]:
+    """What pairs an image with its masks: the shared groups' values, without regard to case."""
     values = []
-    for name in sorted(shared):
+    for name in shared:
         value = groups.get(name, "")
         values.append(str(int(value)) if name == "number" and value else value.casefold())
     return tuple(values)
+
+
+def meaning_of(groups: dict[str, str], describe: Describe | None) -> dict[str, str | None]:
+    """Subject, study, split and class of an image, by its groups and what ``describe`` adds."""
+    meaning: dict[str, str | None] = {name: groups.get(name) for name in MEANINGS}
+    if "class_label" in groups:
+        meaning["class_label"] = groups["class_label"].casefold()
+    return meaning if describe is None else meaning | dict(describe(groups))

@@ -5,7 +5,6 @@ SimpleITK gives [z, y, x]. Slices along axis 0 are [y, x], along axis 1 [z, x], 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ import SimpleITK as sitk
 
 from ultrasam.data.description import NO_OBJECT
 from ultrasam.data.raw import Entry, RawTree, Report, Skip
-from ultrasam.data.readers import MEANINGS, half_turn
+from ultrasam.data.readers import Describe, half_turn, key_of, meaning_of, shared_groups
 from ultrasam.data.samples import Case, Instance, Picture, Spacing
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask
@@ -64,13 +63,13 @@ def paired_volumes(
     image: str,
     label: str,
     style: VolumeStyle,
-    describe: Callable[[dict[str, str]], Mapping[str, str | None]] | None = None,
+    describe: Describe | None = None,
 ) -> Iterator[Case]:
     """Cases of image and label volumes that share their patterns' groups (see `readers.paired`)."""
-    shared = sorted(set(re.compile(image).groupindex) & set(re.compile(label).groupindex))
+    shared = shared_groups(image, label)
     labels: dict[tuple[str, ...], Entry] = {}
     for entry, groups in tree.match(label):
-        key = tuple(groups.get(name, "").casefold() for name in shared)
+        key = key_of(groups, shared)
         if key in labels:
             report.skip(entry, "a second label volume of the same image")
         else:
@@ -80,20 +79,17 @@ def paired_volumes(
     for entry, groups in tree.match(image):
         if entry.path in taken:
             continue
-        key = tuple(groups.get(name, "").casefold() for name in shared)
+        key = key_of(groups, shared)
         if key not in labels:
             report.skip(entry, "volume without labels")
             continue
         used.add(key)
-        meaning: dict[str, str | None] = {k: groups.get(k) for k in MEANINGS}
-        if describe is not None:
-            meaning |= describe(groups)
         yield Case(
             dataset,
             "/".join(part for part in key if part),
             (entry, labels[key]),
             partial(read_volumes, entry, labels[key], style),
-            **meaning,
+            **meaning_of(groups, describe),
         )
     for key, entry in labels.items():
         if key not in used:

@@ -161,6 +161,10 @@ def _strategy(recipe: Recipe) -> Strategy | str:
     if settings.strategy == "fsdp":
         if settings.ema:
             raise RecipeError("trainer.ema does not work with strategy fsdp; set it to 0.")
+        if recipe.validation.every:
+            raise RecipeError(
+                "Validation does not work with strategy fsdp; set validation.every=0."
+            )
         devices = (
             settings.devices if settings.devices != "auto" else max(1, torch.cuda.device_count())
         )

@@ -132,7 +132,13 @@ class Feeding(lightning.LightningDataModule):
     def val_dataloader(self) -> Any:
         """This process's share of the images kept apart, one at a time."""
         assert self.trainer is not None
-        mine = self.opened.held_out[self.trainer.global_rank :: self.trainer.world_size]
+        held_out, processes = self.opened.held_out, self.trainer.world_size
+        if held_out and len(held_out) < processes:
+            raise DataError(
+                f"{len(held_out)} images to validate on are too few for {processes} processes; keep more "
+                "apart (validation.share), or set validation.every=0."
+            )
+        mine = held_out[self.trainer.global_rank :: processes]
         return DataLoader(_Held(mine), batch_size=None, num_workers=0) if mine else []
 
 
