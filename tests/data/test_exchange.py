@@ -284,3 +284,15 @@ def test_a_contact_sheet_shows_each_image_with_its_masks(store: Store, tmp_path:
     assert sheet.shape == (154, 360, 3)
     coloured = (sheet.max(axis=2).astype(int) - sheet.min(axis=2)) > 60
     assert all(coloured[:120, 120 * k : 120 * (k + 1)].any() for k in range(3))
+
+
+def test_what_a_rule_leaves_out_stops_no_training_but_damage_does(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", picture(1))
+    shapes = [{"label": "cyst", "shape_type": "rectangle", "points": [[5, 6], [20, 30]]},
+              {"label": "line", "shape_type": "line", "points": [[5, 6], [20, 30]]}]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": shapes}))
+    data = own.labelme_files("mine")
+    assert len(list(data.samples(tmp_path))) == 1
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:300])
+    with pytest.raises(DataError, match="is damaged"):
+        list(data.samples(tmp_path))

@@ -224,7 +224,8 @@ def _read_clip(
             try:
                 pixels, mask = file["image"][row], file["mask"][row]
             except OSError:
-                yield Skip(f"{entry.path} {clip} frame {number}", "frame cannot be decoded")
+                where = f"{entry.path} {clip} frame {number}"
+                yield Skip(where, "frame cannot be decoded", damage=True)
                 continue
             pixels = to_uint8(pixels[..., 0] if pixels.ndim == 3 else pixels)
             mask = mask[..., 0] if mask.ndim == 3 else mask

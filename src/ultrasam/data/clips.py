@@ -35,6 +35,6 @@ def read_masked_clip(
                         require_shape(values, pixels.shape[:2], masks[frame].path)
                         instances.extend(rule(values))
             except UltraSamError as error:
-                yield Skip(f"{clip.path} frame {frame}", str(error))
+                yield Skip(f"{clip.path} frame {frame}", str(error), damage=True)
                 continue
             yield Picture(pixels, tuple(instances), frame)

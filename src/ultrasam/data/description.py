@@ -148,9 +148,8 @@ class RawDataset:
                     yield found
                 elif skipped is not None:
                     skipped(found)
-                elif found.reason not in HARMLESS:
+                elif found.damage:
                     raise DataError(f"{found.where}: {found.reason}")
 
 
 NO_OBJECT = "no object is annotated"
-HARMLESS = frozenset({NO_OBJECT})

@@ -192,7 +192,7 @@ def read_tracings(
             try:
                 pixels = scan.frame(frame)
             except ScanError:
-                yield Skip(where, "frame cannot be decoded")
+                yield Skip(where, "frame cannot be decoded", damage=True)
                 continue
             pixels = grey_if_grey(pixels)
             yield Picture(

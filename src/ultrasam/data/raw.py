@@ -75,10 +75,12 @@ class Skip:
     Attributes:
         where: the file, and the frame in it if only that.
         reason: a sentence; the same words for the same cause, so that they can be counted.
+        damage: something is broken; else a rule leaves it out.
     """
 
     where: str
     reason: str
+    damage: bool = False
 
 
 @dataclass(slots=True)

@@ -83,11 +83,11 @@ class Case:
                 present = tuple(i for i in picture.instances if i.mask.any())
                 yield Picture(picture.pixels, present, picture.frame, picture.spacing)
         except UltraSamError as error:
-            yield Skip(self.source, str(error))
+            yield Skip(self.source, str(error), damage=True)
         except Exception as error:
             # Files of 43 sources break in more ways than can be foreseen; the build must go on.
             text = " ".join(str(error).split())
-            yield Skip(self.source, f"cannot be read: {type(error).__name__}: {text}")
+            yield Skip(self.source, f"cannot be read: {type(error).__name__}: {text}", damage=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
