@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,17 +16,24 @@ import torch
 
 from tests.data.layouts.truth import grey, save
 from ultrasam.cli import main
+from ultrasam.data.catalogue import dataset
 from ultrasam.data.phantom import simulate
 from ultrasam.errors import DataError, RecipeError
+from ultrasam.evaluation.protocol import evaluate
+from ultrasam.inference.loading import load
+from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.training.engine import make_trainer
+from ultrasam.training.engine import make_trainer, train
 from ultrasam.training.interaction import LoopStyle, interact
+from ultrasam.training.memory import check_memory
 from ultrasam.training.optimisation import rate_factor
 from ultrasam.training.own import layout_of, recipe_for
 from ultrasam.training.plan import encoder_flops
-from ultrasam.training.recipe import Optimiser, change, load_recipe
+from ultrasam.training.recipe import Optimiser, Recipe, change, load_recipe
+
+STU = Path(__file__).parents[3] / "shared" / "data" / "dev" / "STU-Hospital"
 
 
 def folder_of(path: Path, count: int) -> Path:
@@ -65,7 +75,7 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     folder_of(tmp_path / "mine", 24)
     monkeypatch.chdir(tmp_path)
     arguments = ["trainer.max_steps=4", "validation.every=2", "trainer.batch=2", "trainer.workers=0",
-                 "validation.share=0.3"]  # fmt: skip
+                 "validation.share=0.3", "trainer.log_every=1"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "--data", "mine", *arguments])
     with pytest.raises(SystemExit) as stop:
         main.run()
@@ -75,7 +85,13 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     assert str(out.out.strip().splitlines()[-1]) == str(Path("runs/mine/model"))
     assert "kept the weights of the best validation" in out.out
     with (run / "log" / "metrics.csv").open() as lines:
-        rows = [row for row in csv.DictReader(lines) if row["val_dice"]]
+        logged = list(csv.DictReader(lines))
+    norms = [float(row["grad_norm"]) for row in logged if row.get("grad_norm")]
+    parts = [n for n in logged[0] if n.startswith("grad_norm_")]
+    assert norms
+    assert min(norms) > 0
+    assert len(parts) == 3
+    rows = [row for row in logged if row["val_dice"]]
     assert len(rows) == 2
     assert all(0 < float(row["val_dice_box"]) <= 1 for row in rows)
     assert len(list((run / "samples").glob("*.png"))) >= 2
@@ -163,3 +179,87 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     for key in ("validation.every=5", "trainer.ema=0.9"):
         with pytest.raises(RecipeError, match="does not work with strategy fsdp"):
             make_trainer(change(shipped, ["trainer.strategy=fsdp", key]), tmp_path)
+
+
+def test_an_outline_beside_its_image_stops_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Annotations made on images twice as large."""
+    images = []
+    for i in range(5):
+        save(tmp_path / "mine" / f"p{i}.png", simulate(50 + i, size=(120, 160)).pixels)
+        images.append({"id": i, "file_name": f"p{i}.png", "width": 160, "height": 120})
+    outline = [200, 150, 300, 150, 300, 220, 200, 220]
+    content = {
+        "images": images,
+        "categories": [{"id": 1, "name": "cyst"}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "segmentation": [outline]} for i in range(5)
+        ],
+    }
+    (tmp_path / "mine" / "all.json").write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "--data", "mine"])
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    error = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert "p0.png: an outline from (200, 150) to (300, 220) lies outside its image" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_batch_too_large_for_memory_stops_before_training(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", 5)
+    recipe = change(
+        recipe_for(mine, init="nano"),
+        [
+            "trainer.batch=100000",
+            f"output={tmp_path}/runs",
+            "trainer.accelerator=cpu",
+            "validation.every=0",
+        ],
+    )
+    with pytest.raises(RecipeError, match=r"A batch of 100000 needs about .* lower trainer.batch"):
+        train(recipe)
+    assert not (tmp_path / "runs").exists()
+    check_memory(change(recipe, ["trainer.check_memory=false"]), UltraSam(CONFIGS["nano"]))
+
+
+def test_wandb_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    mine = folder_of(tmp_path / "mine", 5)
+    recipe = change(
+        recipe_for(mine, init="nano"), ["trainer.logger=wandb", f"output={tmp_path}/runs"]
+    )
+    with pytest.raises(RecipeError, match="pip install wandb"):
+        make_trainer(recipe, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STU.is_dir(), reason=f"{STU} is not here")
+def test_nano_from_nothing_learns_eight_real_images_by_heart(tmp_path: Path) -> None:
+    """Boxes of a tight fit; the recipe's augmentation and refinement are off."""
+    folder = tmp_path / "eight" / "Hospital"
+    folder.mkdir(parents=True)
+    for path in (STU / "Hospital").iterdir():
+        if re.search(r"_0*[1-8]\.", path.name):
+            shutil.copy(path, folder)
+    recipe = Recipe.model_validate(
+        {
+            "name": "overfit", "model": "nano", "output": str(tmp_path / "runs"),
+            "data": {"sources": [{"dataset": "STU-Hospital", "path": str(folder.parent)}]},
+            "views": {"flip": 0},
+            "prompts": {"box": 0.8, "jitters": [0.02], "central_clicks": 1, "per_image": 1, "rounds": 1},
+            "losses": {"alpha": 0.5, "gamma": 0, "focal": 5, "dice": 2},
+            "optimiser": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,
+                          "decay_share": 0.7},
+            "trainer": {"max_steps": 350, "batch": 8, "workers": 1},
+        }
+    )  # fmt: skip
+    model = Predictor(load(str(train(recipe))))
+    samples = list(dataset("STU-Hospital").samples(folder.parent))
+    assert len(samples) == 8
+    assert np.mean([score.dice for score in evaluate(model, samples, ["box"])]) >= 0.97

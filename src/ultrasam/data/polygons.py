@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ultrasam.data.labels import require_shape
@@ -15,11 +16,13 @@ from ultrasam.data.raw import Entry, Skip
 from ultrasam.data.samples import Instance, Picture, grey
 from ultrasam.errors import DataError, ScanError
 from ultrasam.images.cine import read_cine
-from ultrasam.images.masks import decode_rle, polygon_mask
+from ultrasam.images.masks import BoolMask, decode_rle, polygon_mask
 from ultrasam.images.raster import decode_frame
 from ultrasam.images.scan import Frame
 
 _COLOUR_TRACES = 12
+_LEAST_INSIDE = 0.25
+_NONE = np.zeros((0, 2))
 
 Polygon = tuple[tuple[float, float], ...]
 
@@ -98,7 +101,7 @@ def read_polygon_lists(
     """An image with one JSON list of points per structure."""
     pixels = decode_frame(image.read(), image.path)
     instances = [
-        Instance(name, polygon_mask([points_of(parse_json(e), e.path)], pixels.shape[:2]))
+        Instance(name, _mask([points_of(parse_json(e), e.path)], pixels.shape[:2], e.path))
         for e, name in outlines
     ]
     yield Picture(pixels, tuple(instances))
@@ -125,8 +128,29 @@ def read_labelme(image: Entry, file: Entry, names: Mapping[str, str]) -> Iterato
             yield Skip(file.path, f"a shape of type '{kind}' has no area")
         else:
             points = _outline(kind, points_of(shape.get("points"), file.path))
-            instances.append(Instance(name, polygon_mask([points], pixels.shape[:2])))
+            instances.append(Instance(name, _mask([points], pixels.shape[:2], file.path)))
     yield Picture(pixels, tuple(instances))
+
+
+def _mask(polygons: Sequence[npt.ArrayLike], shape: tuple[int, int], where: str) -> BoolMask:
+    """The union of polygons.
+
+    Raises:
+        DataError: less than a quarter of their box lies in the image: they are another image's, or were
+            drawn at another size. What leaves the image by less is cut off.
+    """
+    points = np.concatenate([np.asarray(p, np.float64).reshape(-1, 2) for p in polygons] or [_NONE])
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points):
+        low, high = points.min(axis=0), points.max(axis=0)
+        seen = np.minimum(high, shape[::-1]) - np.maximum(low, 0)
+        if (seen < 0).any() or np.prod(seen) < _LEAST_INSIDE * np.prod(high - low):
+            (x0, y0), (x1, y1) = low, high
+            raise DataError(
+                f"{where}: an outline from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies outside its image of "
+                f"{shape[1]} × {shape[0]} pixels; was it drawn on the image at another size?"
+            )
+    return polygon_mask(polygons, shape)
 
 
 def _outline(kind: str, points: Polygon) -> Polygon:
@@ -142,7 +166,11 @@ def _outline(kind: str, points: Polygon) -> Polygon:
 
 
 def coco_instances(
-    segmentations: Sequence[tuple[str, Any]], shape: tuple[int, int], *, split_polygons: bool
+    segmentations: Sequence[tuple[str, Any]],
+    shape: tuple[int, int],
+    *,
+    split_polygons: bool,
+    where: str = "an annotation",
 ) -> list[Instance]:
     """(structure, COCO segmentation) pairs to instances.
 
@@ -150,14 +178,14 @@ def coco_instances(
         split_polygons: each polygon of an annotation is an instance of its own.
 
     Raises:
-        DataError: a segmentation is neither polygons nor run lengths.
+        DataError: a segmentation is neither polygons nor run lengths, or lies outside the image.
     """
     found = []
     for name, segmentation in segmentations:
         if isinstance(segmentation, list):
             polygons = [np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in segmentation]
             groups = [[p] for p in polygons] if split_polygons else [polygons]
-            found += [Instance(name, polygon_mask(group, shape)) for group in groups]
+            found += [Instance(name, _mask(group, shape, where)) for group in groups]
         elif isinstance(segmentation, dict) and "counts" in segmentation:
             found.append(Instance(name, decode_rle(segmentation)))  # type: ignore[arg-type]
         else:
@@ -172,7 +200,9 @@ def read_coco_image(
 ) -> Iterator[Picture | Skip]:
     """An image with (structure, COCO segmentation) pairs."""
     pixels = decode_frame(image.read(), image.path)
-    found = coco_instances(segmentations, pixels.shape[:2], split_polygons=split_polygons)
+    found = coco_instances(
+        segmentations, pixels.shape[:2], split_polygons=split_polygons, where=image.path
+    )
     for instance in found:
         require_shape(instance.mask, pixels.shape[:2], image.path)
     yield Picture(pixels, tuple(found))
@@ -234,7 +264,7 @@ def read_via(
         if named is None and attribute is None and attributes:
             named = attributes.get("name", next(iter(attributes.values())))
         name = str(named).strip() if isinstance(named, str) and named.strip() else default
-        instances.append(Instance(name, polygon_mask([outline], pixels.shape[:2])))
+        instances.append(Instance(name, _mask([outline], pixels.shape[:2], image.path)))
     yield Picture(pixels, tuple(instances))
 
 

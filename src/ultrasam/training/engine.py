@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from ultrasam.model.adapters import Adaptation, adapt, merge, save_adaptation
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.feeding import Feeding, open_data
+from ultrasam.training.memory import check_memory
 from ultrasam.training.recipe import Recipe, save_recipe
 from ultrasam.training.report import write_report
 from ultrasam.training.task import MEAN, SegmentationTask
@@ -62,6 +64,7 @@ def train(
     trainer = make_trainer(recipe, folder)
     opened = open_data(recipe, say=say if trainer.is_global_zero else lambda _: None)
     model = prepare_model(recipe)
+    check_memory(recipe, model)
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         save_recipe(recipe, folder / "recipe.yaml")
@@ -247,6 +250,12 @@ def _logger(recipe: Recipe, folder: Path) -> Logger:
     if recipe.trainer.logger == "wandb":
         from lightning.pytorch.loggers import WandbLogger
 
+        try:
+            import_module("wandb")
+        except ImportError as error:
+            raise RecipeError(
+                "trainer.logger is wandb, which is not installed: pip install wandb."
+            ) from error
         return WandbLogger(name=recipe.name, save_dir=folder)
     if recipe.trainer.logger == "tensorboard":
         return TensorBoardLogger(folder, name="log", version="")

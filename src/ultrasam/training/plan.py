@@ -12,11 +12,9 @@ from ultrasam.model.adapters import count_parameters
 from ultrasam.model.config import ModelConfig
 from ultrasam.training.engine import prepare_model
 from ultrasam.training.feeding import open_data
+from ultrasam.training.memory import memory_needed
 from ultrasam.training.recipe import Recipe
 
-# Bytes that a block keeps of each token for its backward pass, over its width in the precision of the
-# activations: two norms, qkv, attention's output, projection, the MLP's hidden layer twice.
-_KEPT = 2 + 3 + 1 + 1 + 4 + 4
 _REACHED = 0.5  # of the matrix product's rate, by a whole step
 
 
@@ -58,15 +56,6 @@ def plan(recipe: Recipe) -> Plan:
     passes = (3 if encoder_trains else 1) + int(settings.checkpointing and encoder_trains)
     flops = per_step * passes * encoder_flops(model.config)
     half = settings.precision != "32-true"
-    width = model.config.grid**2 * model.config.width * (2 if half else 4)
-    layers = 1 if settings.checkpointing else model.config.depth
-    kept = settings.batch * width * (layers * _KEPT + model.config.depth)
-    if not torch.cuda.is_available():
-        # There the flash kernel, which keeps no scores, doesn't run.
-        blocks = min(layers, len(model.config.global_blocks) or model.config.depth)
-        scores = model.config.heads * model.config.grid**4 * (2 if half else 4)
-        kept += 2 * settings.batch * blocks * scores
-    weights = 4 * (trained + frozen) + 12 * trained  # gradients, and two moments of AdamW
     return Plan(
         trained,
         frozen,
@@ -74,7 +63,7 @@ def plan(recipe: Recipe) -> Plan:
         settings.max_steps,
         settings.max_steps * per_step * devices * settings.nodes,
         flops,
-        weights + (kept if encoder_trains else width * settings.batch * 4),
+        memory_needed(recipe, model),
         settings.max_steps * flops / (_REACHED * machine_rate(half=half)),
     )
 

@@ -132,7 +132,8 @@ class Optimiser(_Section):
 class Trainer(_Section):
     """How long, how many at once, in which precision and on what; what is logged and kept.
 
-    ``batch`` is of one process; a step sees batch × devices × nodes × accumulate images.
+    ``batch`` is of one process; a step sees batch × devices × nodes × accumulate images. A run that would
+    need more memory than there is is refused by a rough estimate; ``check_memory=false`` tries it.
     """
 
     max_steps: int = Field(ge=1)
@@ -144,6 +145,7 @@ class Trainer(_Section):
     nodes: int = Field(1, ge=1)
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     checkpointing: bool = False
+    check_memory: bool = True
     compile: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
     workers: int = Field(2, ge=0)

@@ -63,6 +63,7 @@ def write_report(folder: Path) -> Path | None:
     groups = {
         "Loss": [n for n in curves if n == "loss"],
         "IoU in training, first and last round": [n for n in curves if "iou" in n],
+        "Norm of the gradient before clipping": [n for n in curves if n.startswith("grad_norm")],
         "Dice in validation": [n for n in curves if n.startswith("val_")],
     }
     figures = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -112,6 +113,16 @@ class SegmentationTask(lightning.LightningModule):
         total = cast(Tensor, self.all_gather(count)).sum()
         return per_prompt.sum() * (processes / total)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient's norm, whole and by part of the model, before it is clipped."""
+        # Every process must take part, as sharded norms are sums over them.
+        if (self.trainer.global_step + 1) % self.recipe.trainer.log_every:
+            return
+        norms = {"": gradient_norm(self.model.parameters())}
+        for name, part in self.model.named_children():
+            norms[f"_{name}"] = gradient_norm(part.parameters())
+        self.log_dict({f"grad_norm{name}": norm for name, norm in norms.items()})
+
     def configure_model(self) -> None:
         if self.recipe.trainer.strategy == "fsdp" and not self.sharded:
             mesh = cast(Any, self.device_mesh)["data_parallel"]
@@ -125,3 +136,10 @@ class SegmentationTask(lightning.LightningModule):
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
         return batch.to(device) if isinstance(batch, Batch) else batch
+
+
+def gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> Tensor:
+    """The Euclidean norm of all gradients together, sharded or not; 0 where there is none."""
+    found = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(found)
+    return cast(Any, norm).full_tensor() if hasattr(norm, "full_tensor") else norm
