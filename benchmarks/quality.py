@@ -19,19 +19,19 @@ import numpy as np
 
 import ultrasam
 from ultrasam.data.catalogue import dataset
-from ultrasam.evaluation.competitors import DiscAtClick, EllipseInBox, GrabCut
-from ultrasam.evaluation.metrics import bootstrap_interval
+from ultrasam.evaluation.baselines import DiscAtClick, EllipseInBox, GrabCut
 from ultrasam.evaluation.protocol import Score, click_misses, evaluate, targets_of
+from ultrasam.evaluation.statistics import bootstrap_interval
 from ultrasam.inference.segmenter import Segmenter
 
 # Data sets whose source was in nano's training data (other images, other subjects where known).
 KNOWN_SOURCES = ("BUSI", "HC18", "USGRA-seg")
-KINDS = ("box", "box10", "point", "point3")
+KINDS = ("box", "box10", "point", "points3")
 TARGETS = {
     "box": (0.92, 0.94),
     "box10": (0.88, 0.92),
     "point": (0.70, 0.80),
-    "point3": (0.82, 0.88),
+    "points3": (0.82, 0.88),
 }
 
 

@@ -27,3 +27,7 @@ class RecipeError(UltraSamError):
 
 class DataError(UltraSamError):
     """Training or evaluation data that is missing or contradicts itself."""
+
+
+class EvaluationError(UltraSamError):
+    """An evaluation that cannot be run as asked, or results that cannot be compared."""

@@ -229,12 +229,15 @@ def corrective_click(
     """
     best: tuple[float, FloatArray, int] | None = None
     for error, label in ((truth & ~prediction, 1), (prediction & ~truth, 0)):
+        # Only where the error is: the transform is slow.
+        left, top, width, height = cv2.boundingRect(error.view(np.uint8))
+        error = error[top : top + height, left : left + width]
         depth = cv2.distanceTransform(
             np.pad(error, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
         )
         y, x = np.unravel_index(int(depth.argmax()), depth.shape)
         if depth[y, x] > (best[0] if best else 0.0):
-            best = (float(depth[y, x]), np.array([x - 0.5, y - 0.5]), label)
+            best = (float(depth[y, x]), np.array([left + x - 0.5, top + y - 0.5]), label)
     return None if best is None else best[1:]
 
 

@@ -17,6 +17,7 @@ import torch
 from tests.data.layouts.truth import grey, save
 from ultrasam.cli import main
 from ultrasam.data.catalogue import dataset
+from ultrasam.data.own import layout_of
 from ultrasam.data.phantom import simulate
 from ultrasam.errors import DataError, RecipeError
 from ultrasam.evaluation.protocol import evaluate
@@ -29,7 +30,7 @@ from ultrasam.training.engine import make_trainer, train
 from ultrasam.training.interaction import LoopStyle, interact
 from ultrasam.training.memory import check_memory
 from ultrasam.training.optimisation import rate_factor
-from ultrasam.training.own import layout_of, recipe_for
+from ultrasam.training.own import recipe_for
 from ultrasam.training.plan import encoder_flops
 from ultrasam.training.recipe import Optimiser, Recipe, change, load_recipe
 

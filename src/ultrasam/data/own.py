@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ultrasam.data.description import Info, RawDataset
@@ -177,3 +177,29 @@ def _found(by_name: dict[str, list[Entry]], path: str) -> Entry | None:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def layout_of(folder: Path) -> str:
+    """Which layout a folder of one's own has: ``own_masks`` (images/ and masks/), or JSON beside images:
+    ``own_coco``, ``own_via`` or ``own_labelme``.
+
+    Raises:
+        DataError: missing, or none of these.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    if (folder / "images").is_dir() and any((folder / n).is_dir() for n in ("masks", "labels")):
+        return "own_masks"
+    for path in sorted(folder.rglob("*.json")):
+        with path.open("rb") as file:
+            start = file.read(1 << 20)
+        for mark, layout in (
+            (b'"annotations"', "own_coco"),
+            (b'"shapes"', "own_labelme"),
+            (b'"regions"', "own_via"),
+        ):
+            if mark in start:
+                return layout
+    raise DataError(
+        f"{folder} has neither images/ with masks/ nor a COCO, LabelMe or VIA file; see docs/data.md."
+    )

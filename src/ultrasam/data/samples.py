@@ -139,4 +139,7 @@ def grey(pixels: Frame) -> npt.NDArray[np.uint8]:
     """[H, W] or [H, W, 3] RGB to [H, W] by luminance (ITU-R BT.601)."""
     if pixels.ndim == 2:
         return pixels
+    first = pixels[..., 0]
+    if np.array_equal(first, pixels[..., 1]) and np.array_equal(first, pixels[..., 2]):
+        return np.ascontiguousarray(first)
     return np.asarray(np.rint(pixels @ np.array([0.299, 0.587, 0.114])), dtype=np.uint8)

@@ -1,109 +1,117 @@
-"""Naive baselines behind the Segmenter protocol: a model is worth something only above them."""
+"""Whatever can be evaluated, by name: our models, other people's, baselines, and third parties' own.
+
+Another package adds one by an entry point in the group ``ultrasam.segmenters``: a callable that takes
+what follows ``NAME:`` (a string, empty without it) and gives a `Segmenter`. If it can't use every
+prompt, it says which ones with an attribute ``accepts``: {"box"}, {"point"} or both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, cast
 
-import cv2
-import numpy as np
-import numpy.typing as npt
+from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.evaluation import baselines
+from ultrasam.inference.segmenter import Segmenter
 
-from ultrasam.errors import PromptError
-from ultrasam.images.masks import ellipse_in
-from ultrasam.inference.segmenter import ScanLike, as_scan
-from ultrasam.prompts import Prediction, Prompt
-
-BoolMask = npt.NDArray[np.bool_]
-
-
-class _Baseline:
-    """Holds the frame, and packs one mask per prompt."""
-
-    def __init__(self) -> None:
-        self.pixels: npt.NDArray[np.uint8] = np.zeros((1, 1), np.uint8)
-
-    def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
-        self.pixels = as_scan(scan).frame(frame)
-
-    def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
-        asked = [prompts] if isinstance(prompts, Prompt) else list(prompts)
-        masks = np.stack([self.segment(prompt) for prompt in asked])[:, None]
-        ones = np.ones(masks.shape[:2], dtype=np.float32)
-        return Prediction(masks, ones, ones, np.zeros((*masks.shape[:2], 0, 0), np.float32))
-
-    def segment(self, prompt: Prompt) -> BoolMask:
-        raise PromptError("This baseline segments nothing.")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.pixels.shape[0], self.pixels.shape[1]
+GROUP = "ultrasam.segmenters"
+_BOTH = frozenset({"box", "point"})
 
 
-class EllipseInBox(_Baseline):
-    """The largest ellipse in the box."""
+@dataclass(frozen=True, slots=True)
+class Competitor:
+    """A segmenter ready to be evaluated, and the prompts that it can use ("box", "point")."""
 
-    def segment(self, prompt: Prompt) -> BoolMask:
-        return ellipse_in(_box(prompt), self.shape)
-
-
-class FilledBox(_Baseline):
-    """The box itself."""
-
-    def segment(self, prompt: Prompt) -> BoolMask:
-        return _filled(_box(prompt), self.shape)
+    name: str
+    segmenter: Segmenter
+    accepts: frozenset[str]
 
 
-class GrabCut(_Baseline):
-    """GrabCut (Rother et al. 2004), five rounds over the box and half its size around it.
+def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
+    """A competitor by its name.
 
-    Started from the box alone it finds nothing in most ultrasound pictures; so the box's largest
-    ellipse starts as probable foreground, and the middle of it, 40 % of its width, is held.
+    Args:
+        spec: ``ellipse``, ``filled-box``, ``grabcut``, ``disc``, ``random-walker``; ``untrained:base`` (a
+            model of that size with random weights); ``transformers:REPO`` (SAM, MedSAM or SAM 2 in Hugging
+            Face's implementation, by repository or folder); a third party's ``NAME`` or ``NAME:ARGUMENT``;
+            or else one of our models, by name or path, as `ultrasam.load` has it. ``+bf16`` at the end of
+            ours runs the encoder in bfloat16, ``+refine`` decodes twice (arXiv 2411.16222, 3.2).
+
+    Raises:
+        EvaluationError: there is nothing of this name, or a third party's fails.
+        CheckpointError: weights can't be had.
     """
-
-    def segment(self, prompt: Prompt) -> BoolMask:
-        box = _box(prompt)
-        reach = (box[2:] - box[:2]) / 2
-        x0, y0 = np.floor(np.maximum(box[:2] - reach, 0)).astype(int)
-        x1, y1 = np.ceil(box[2:] + reach).astype(int)
-        view = self.pixels[y0:y1, x0:x1]
-        inside = _filled(box, self.shape)[y0:y1, x0:x1]
-        centre = np.tile((box[:2] + box[2:]) / 2, 2)
-        labels = np.full(view.shape[:2], cv2.GC_BGD, np.uint8)
-        labels[inside] = cv2.GC_PR_BGD
-        labels[ellipse_in(box, self.shape)[y0:y1, x0:x1]] = cv2.GC_PR_FGD
-        labels[ellipse_in(centre + 0.4 * (box - centre), self.shape)[y0:y1, x0:x1]] = cv2.GC_FGD
-        mask = np.zeros(self.shape, dtype=bool)
-        if {cv2.GC_BGD, cv2.GC_FGD} <= set(labels.ravel().tolist()):
-            rgb = view if view.ndim == 3 else np.repeat(view[..., None], 3, 2)
-            cv2.setRNGSeed(0)
-            models = np.zeros((1, 65)), np.zeros((1, 65))
-            unused = (0, 0, 1, 1)
-            rgb = np.ascontiguousarray(rgb)
-            cv2.grabCut(rgb, labels, unused, *models, 5, cv2.GC_INIT_WITH_MASK)
-        mask[y0:y1, x0:x1] = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
-        return mask
+    kind, _, argument = spec.partition(":")
+    if kind in _BUILT_IN:
+        segmenter = _BUILT_IN[kind](argument, device)
+    else:
+        others = {entry.name: entry for entry in entry_points(group=GROUP)}
+        if kind in others:
+            try:
+                segmenter = cast(Segmenter, others[kind].load()(argument))
+            except UltraSamError:
+                raise
+            except Exception as error:
+                raise EvaluationError(
+                    f"'{kind}' of {others[kind].value} can't be opened: {type(error).__name__}: {error}"
+                ) from error
+        else:
+            segmenter = _ours(spec, device)
+    return Competitor(spec, segmenter, frozenset(getattr(segmenter, "accepts", _BOTH)))
 
 
-class DiscAtClick(_Baseline):
-    """A disc around the first click, its radius 12 % of the image's longer side."""
+def _ours(spec: str, device: str | None) -> Segmenter:
+    from ultrasam.inference.loading import load
+    from ultrasam.inference.predictor import Predictor
 
-    def segment(self, prompt: Prompt) -> BoolMask:
-        points = np.asarray(prompt.points)
-        if not len(points):
-            raise PromptError("The disc needs a click; give a point.")
-        radius = 0.12 * max(self.shape)
-        x, y = points[0]
-        return ellipse_in((x - radius, y - radius, x + radius, y + radius), self.shape)
-
-
-def _filled(box: npt.NDArray[np.float64], shape: tuple[int, int]) -> BoolMask:
-    x0, y0, x1, y1 = np.round(np.clip(box, 0, None)).astype(int)
-    mask = np.zeros(shape, dtype=bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
+    name, *options = spec.split("+")
+    unknown = set(options) - {"bf16", "refine"}
+    if unknown:
+        raise EvaluationError(
+            f"'{spec}': there is no option '+{min(unknown)}'; there are +bf16 and +refine."
+        )
+    model = load(name, device=device, precision="bfloat16" if "bf16" in options else "float32")
+    return Predictor(model, refine="refine" in options)
 
 
-def _box(prompt: Prompt) -> npt.NDArray[np.float64]:
-    if prompt.box is None:
-        raise PromptError("This baseline needs a box; give one.")
-    return np.asarray(prompt.box, dtype=np.float64)
+def _untrained(argument: str, device: str | None) -> Segmenter:
+    import torch
+
+    from ultrasam.inference.predictor import Predictor
+    from ultrasam.model.config import CONFIGS
+    from ultrasam.model.ultrasam import UltraSam
+
+    name, _, option = argument.partition("+")
+    if name not in CONFIGS or option not in ("", "bf16"):
+        raise EvaluationError(
+            f"'untrained:{argument}': there is no model of that size; there are {', '.join(CONFIGS)}."
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = UltraSam(CONFIGS[name]).eval()
+    if option:
+        model.image_encoder.to(torch.bfloat16)
+    return Predictor(model.to(device) if device else model)
+
+
+def _transformers(argument: str, device: str | None) -> Segmenter:
+    from ultrasam.evaluation.peers import open_transformers
+
+    return open_transformers(argument, device=device or "cpu")
+
+
+def _plain(make: Callable[[], Any]) -> Callable[[str, str | None], Segmenter]:
+    return lambda _argument, _device: cast(Segmenter, make())
+
+
+_BUILT_IN: dict[str, Callable[[str, str | None], Segmenter]] = {
+    "ellipse": _plain(baselines.EllipseInBox),
+    "filled-box": _plain(baselines.FilledBox),
+    "grabcut": _plain(baselines.GrabCut),
+    "disc": _plain(baselines.DiscAtClick),
+    "random-walker": _plain(baselines.RandomWalker),
+    "untrained": _untrained,
+    "transformers": _transformers,
+}

@@ -1,34 +1,110 @@
 """Prompts drawn from the truth, the same for every segmenter, and the scores that they earn.
 
 The paper's protocol (arXiv 2411.16222, 4): a click at the mask's centre of mass, or its tight box.
-Beyond it: boxes moved as people move them, and corrective clicks in the deepest error.
+Beyond it: boxes and clicks as people give them, and corrective clicks.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ultrasam.data.samples import Sample, grey
+from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics import dice, iou
 from ultrasam.images.masks import box_of, centre_of_mass, components
 from ultrasam.inference.segmenter import Segmenter
-from ultrasam.prompts import Prompt, corrective_click, jitter_box
+from ultrasam.prompts import (
+    ClickStyle,
+    Prompt,
+    corrective_click,
+    jitter_box,
+    simulate_clicks,
+)
 
 BoolMask = npt.NDArray[np.bool_]
-_LEAST_PIXELS = 64
+LEAST_PIXELS = 64
+_EDGE = 0.35  # off-centre clicks fall in the outer part of the mask, up to this share of its depth
+_HUMAN = ClickStyle(central=0.7, spread=0.12, beside=0.05)
+_KIND = re.compile(
+    r"box(?P<jitter>\d{0,2})|(?P<start>points(?=\d)|point|random|offcentre|human)(?P<n>\d{0,2})"
+)
 
 
 @dataclass(frozen=True, slots=True)
+class PromptKind:
+    """How prompts are drawn from a mask.
+
+    ``box`` (tight), ``box10`` (each corner moved by up to 10 % of the side); ``point`` (centre of mass),
+    ``random`` (anywhere in the mask), ``offcentre`` (near its border), ``human`` (mostly near the centre,
+    sometimes off it, one in twenty a little beside). ``points3``, ``random3``, …: that click and two
+    corrective ones, in the deepest error; those of ``human`` fall anywhere in the largest error.
+
+    Attributes:
+        start: what the first prompt is.
+        jitter: of a box, as a share of its side.
+        clicks: how many at most; a mask that is exact gets no more.
+    """
+
+    name: str
+    start: Literal["box", "point", "random", "offcentre", "human"]
+    jitter: float = 0.0
+    clicks: int = 1
+
+    @classmethod
+    def parse(cls, name: str) -> PromptKind:
+        """A kind by its name.
+
+        Raises:
+            EvaluationError: there is no such kind.
+        """
+        found = _KIND.fullmatch(name)
+        if found is None or (found["start"] == "point" and found["n"]):
+            raise EvaluationError(
+                f"There is no kind of prompt '{name}'; there are box, box5 to box20, point, random, "
+                "offcentre, human, and with corrective clicks points3, random3, …"
+            )
+        if found["start"] is None:
+            return cls(name, "box", jitter=int(found["jitter"] or 0) / 100)
+        start: Any = found["start"].removesuffix("s")
+        return cls(name, start, clicks=max(1, int(found["n"] or 1)))
+
+
+@dataclass(frozen=True, eq=False)
 class Target:
-    """One object of one image: its mask, and a seed of its own for random prompts."""
+    """One object of one image: its mask [H, W], its name, and a seed of its own for random prompts."""
 
     truth: BoolMask
     seed: int
+    structure: str = "object"
+
+    @cached_property
+    def centre(self) -> npt.NDArray[np.float64]:
+        """The centre of mass [2]."""
+        return centre_of_mass(self.truth)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """What a segmenter made of one target.
+
+    Attributes:
+        mask: [H, W], the last one.
+        predicted_iou: what the segmenter expects of it.
+        ious: with the truth, after each click; one of a box.
+    """
+
+    mask: BoolMask
+    predicted_iou: float
+    ious: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,70 +119,116 @@ class Score:
     iou: float
 
 
-def targets_of(sample: Sample) -> list[Target]:
+def targets_of(sample: Sample, *, seed: int = 0) -> list[Target]:
     """Every connected component of at least 64 pixels."""
-    parts = [
-        part
+    found = [
+        (part, instance.name)
         for instance in sample.instances
-        for part in components(instance.mask, least=_LEAST_PIXELS)
+        for part in components(instance.mask, least=LEAST_PIXELS)
     ]
     name = f"{sample.dataset}/{sample.name}"
-    return [Target(part, zlib.crc32(f"{name}/{i}".encode())) for i, part in enumerate(parts)]
+    return [
+        Target(part, zlib.crc32(f"{name}/{i}".encode(), seed), structure)
+        for i, (part, structure) in enumerate(found)
+    ]
 
 
 def click_misses(target: Target) -> bool:
     """The centre of mass lies outside the mask."""
-    x, y = np.floor(centre_of_mass(target.truth)).astype(int)
+    x, y = np.floor(target.centre).astype(int)
     return not bool(target.truth[y, x])
 
 
-def segment_target(segmenter: Segmenter, target: Target, kind: str) -> BoolMask:
-    """The mask that one kind of prompt earns.
-
-    Kinds: ``box`` (tight), ``box10`` (each corner moved by up to 10 % of the side), ``point`` (centre
-    of mass), ``point3`` (that, and two corrective clicks).
-    """
-    truth = target.truth
-    if kind.startswith("box"):
-        box = box_of(truth)
-        share = int(kind.removeprefix("box") or 0) / 100
-        if share:
-            height, width = truth.shape
-            box = jitter_box(np.random.default_rng(target.seed), box, share)
-            box = np.clip(box, 0, (width, height, width, height))
-        return np.asarray(segmenter.predict(Prompt(box=tuple(box))).masks[0, 0])
-    clicks = int(kind.removeprefix("point") or 1)
-    points, labels = [centre_of_mass(truth)], [1]
-    prediction = segmenter.predict(Prompt(points=np.stack(points), labels=labels))
-    for _ in range(clicks - 1):
-        correction = corrective_click(prediction.masks[0, 0], truth)
-        if correction is None:
+def attempt(segmenter: Segmenter, targets: Sequence[Target], kind: PromptKind) -> list[Attempt]:
+    """Prompt for every target of the image that is set; corrections follow in rounds."""
+    if not targets:
+        return []
+    prompts = [_first(target, kind) for target in targets]
+    rngs = [np.random.default_rng((target.seed, 1)) for target in targets]
+    done: list[Attempt | None] = [None] * len(targets)
+    open_ = list(range(len(targets)))
+    for number in range(kind.clicks):
+        prediction = segmenter.predict([prompts[i] for i in open_])
+        still = []
+        for row, i in enumerate(open_):
+            mask, truth = np.asarray(prediction.masks[row, 0]), targets[i].truth
+            before = done[i]
+            ious = (*(before.ious if before else ()), iou(mask, truth))
+            done[i] = Attempt(mask, float(prediction.iou[row, 0]), ious)
+            if number + 1 < kind.clicks:
+                correction = _correction(mask, truth, kind, rngs[i])
+                if correction is not None:
+                    point, label = correction
+                    logits = prediction.low_res_logits[row, 0]
+                    prompts[i] = Prompt(
+                        points=np.concatenate([np.asarray(prompts[i].points), point[None]]),
+                        labels=np.append(np.asarray(prompts[i].labels), label),
+                        mask=logits if logits.size else mask,
+                    )
+                    still.append(i)
+        open_ = still
+        if not open_:
             break
-        points.append(correction[0])
-        labels.append(correction[1])
-        prediction = segmenter.predict(
-            Prompt(points=np.stack(points), labels=labels, mask=prediction.low_res_logits[0, 0])
-        )
-    return np.asarray(prediction.masks[0, 0])
+    return [found for found in done if found is not None]
+
+
+def _first(target: Target, kind: PromptKind) -> Prompt:
+    truth, rng = target.truth, np.random.default_rng(target.seed)
+    if kind.start == "box":
+        box = box_of(truth)
+        if kind.jitter:
+            height, width = truth.shape
+            box = jitter_box(rng, box, kind.jitter)
+            box = np.clip(box, 0, (width, height, width, height))
+        return Prompt(box=tuple(box))
+    if kind.start == "point":
+        return Prompt(points=target.centre[None], labels=[1])
+    if kind.start == "offcentre":
+        points, labels = _near_border(rng, truth), np.array([1])
+    else:
+        style = _HUMAN if kind.start == "human" else ClickStyle()
+        points, labels = simulate_clicks(rng, truth, style)
+    return Prompt(points=points, labels=labels)
+
+
+def _near_border(rng: np.random.Generator, truth: BoolMask) -> npt.NDArray[np.float64]:
+    depth = cv2.distanceTransform(np.pad(truth, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    ys, xs = np.nonzero(truth & (depth <= max(1.0, _EDGE * float(depth.max()))))
+    index = int(rng.integers(len(xs)))
+    return np.array([[xs[index] + 0.5, ys[index] + 0.5]])
+
+
+def _correction(
+    mask: BoolMask, truth: BoolMask, kind: PromptKind, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float64], int] | None:
+    if kind.start != "human":
+        return corrective_click(mask, truth)
+    errors = components(mask ^ truth)
+    if not errors:
+        return None
+    ys, xs = np.nonzero(errors[0])
+    index = int(rng.integers(len(xs)))
+    x, y = int(xs[index]), int(ys[index])
+    return np.array([x + 0.5, y + 0.5]), int(truth[y, x])
 
 
 def evaluate(
     segmenter: Segmenter, samples: Sequence[Sample], kinds: Sequence[str]
 ) -> Iterator[Score]:
     """Score every object of every sample under every kind of prompt."""
+    parsed = [PromptKind.parse(kind) for kind in kinds]
     for sample in samples:
         targets = targets_of(sample)
         if not targets:
             continue
         segmenter.set_image(grey(sample.pixels))
-        for target in targets:
-            for kind in kinds:
-                mask = segment_target(segmenter, target, kind)
+        for kind in parsed:
+            for target, found in zip(targets, attempt(segmenter, targets, kind), strict=True):
                 yield Score(
                     sample.dataset,
                     sample.name,
                     sample.subject,
-                    kind,
-                    dice(mask, target.truth),
-                    iou(mask, target.truth),
+                    kind.name,
+                    dice(found.mask, target.truth),
+                    iou(found.mask, target.truth),
                 )

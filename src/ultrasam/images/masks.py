@@ -40,10 +40,8 @@ def decode_rle(rle: RLE) -> BoolMask:
 
 def box_of(mask: BoolMask) -> npt.NDArray[np.float64]:
     """The tight box [4] of a mask; all zeros for an empty one."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return np.zeros(4)
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    return np.array([x, y, x + width, y + height] if width else [0, 0, 0, 0], dtype=np.float64)
 
 
 def components(mask: BoolMask, *, least: int = 1) -> list[BoolMask]:
@@ -55,8 +53,8 @@ def components(mask: BoolMask, *, least: int = 1) -> list[BoolMask]:
 
 def centre_of_mass(mask: BoolMask) -> npt.NDArray[np.float64]:
     """(x, y) of the centre of mass [2]; it may lie outside a concave mask."""
-    ys, xs = np.nonzero(mask)
-    return np.array([xs.mean() + 0.5, ys.mean() + 0.5])
+    moments = cv2.moments(np.ascontiguousarray(mask).view(np.uint8), binaryImage=True)
+    return np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
 
 
 def deepest_point(mask: BoolMask) -> npt.NDArray[np.float64]:

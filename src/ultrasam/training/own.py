@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ultrasam.data.catalogue import dataset
+from ultrasam.data.own import layout_of
 from ultrasam.errors import DataError
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.recipe import Recipe
@@ -63,29 +64,3 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
             "validation": {"every": max(10, steps // 20), "patience": 6},
         }
     )  # fmt: skip
-
-
-def layout_of(folder: Path) -> str:
-    """Which layout a folder of one's own has: ``own_masks`` (images/ and masks/), or JSON beside images:
-    ``own_coco``, ``own_via`` or ``own_labelme``.
-
-    Raises:
-        DataError: missing, or none of these.
-    """
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
-    if (folder / "images").is_dir() and any((folder / n).is_dir() for n in ("masks", "labels")):
-        return "own_masks"
-    for path in sorted(folder.rglob("*.json")):
-        with path.open("rb") as file:
-            start = file.read(1 << 20)
-        for mark, layout in (
-            (b'"annotations"', "own_coco"),
-            (b'"shapes"', "own_labelme"),
-            (b'"regions"', "own_via"),
-        ):
-            if mark in start:
-                return layout
-    raise DataError(
-        f"{folder} has neither images/ with masks/ nor a COCO, LabelMe or VIA file; see docs/data.md."
-    )

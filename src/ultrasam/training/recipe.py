@@ -169,7 +169,7 @@ class Validation(_Section):
     every: int = Field(0, ge=0)
     images: int = Field(64, ge=1)
     share: float = Field(0.1, gt=0, lt=1)
-    kinds: tuple[Literal["box", "box10", "point", "point3"], ...] = ("box", "point")
+    kinds: tuple[Literal["box", "box10", "point", "points3"], ...] = ("box", "point")
     patience: int = Field(0, ge=0)
 
 

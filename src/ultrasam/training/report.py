@@ -7,47 +7,10 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
-from ultrasam.data.journal import write_png
-from ultrasam.images.masks import BoolMask
 from ultrasam.plots import figure, page, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_TRUTH, _FOUND, _PROMPT = (80, 220, 100), (255, 170, 40), (70, 160, 255)
-_SIDE = 320
-
-
-def draw_sample(
-    path: Path, pixels: npt.NDArray[np.uint8], box: npt.ArrayLike, truth: BoolMask, found: BoolMask
-) -> None:
-    """One picture of four: image with its box, truth, prediction, and error (missed green, added orange).
-
-    Args:
-        pixels: [H, W]; box: x0, y0, x1, y1; truth, found: [H, W].
-    """
-    scale = _SIDE / max(pixels.shape)
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    grey = cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
-    panels = [np.array(grey) for _ in range(4)]
-    x0, y0, x1, y1 = (round(float(v) * scale) for v in np.asarray(box))
-    cv2.rectangle(panels[0], (x0, y0), (x1, y1), _PROMPT, 1)
-    small = [
-        cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        for m in (truth, found)
-    ]
-    for panel, mask, colour in ((panels[1], small[0], _TRUTH), (panels[2], small[1], _FOUND)):
-        outline, _ = cv2.findContours(
-            mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
-        cv2.drawContours(panel, outline, -1, colour, 1)
-    panels[3][small[0] & ~small[1]] = _TRUTH
-    panels[3][small[1] & ~small[0]] = _FOUND
-    write_png(path, np.concatenate(panels, axis=1))
 
 
 def write_report(folder: Path) -> Path | None:

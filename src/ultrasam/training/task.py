@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultrasam.data.journal import write_png
 from ultrasam.data.loader import Batch
 from ultrasam.data.samples import Sample, grey
-from ultrasam.evaluation.protocol import evaluate, segment_target, targets_of
+from ultrasam.evaluation.protocol import PromptKind, attempt, evaluate, targets_of
 from ultrasam.images.masks import box_of
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.prompt_encoder import BOTTOM_RIGHT, PromptTensors
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.plots import draw_case
 from ultrasam.training.interaction import LoopStyle, interact
 from ultrasam.training.optimisation import configure
 from ultrasam.training.recipe import Recipe
-from ultrasam.training.report import draw_sample
 from ultrasam.training.sharding import shard
 
 _SAMPLES = 6  # pictures at each validation
@@ -96,9 +97,9 @@ class SegmentationTask(lightning.LightningModule):
         target = max(targets, key=lambda t: int(t.truth.sum()))
         pixels = grey(sample.pixels)
         predictor.set_image(pixels)
-        found = segment_target(predictor, target, "box")
+        (found,) = attempt(predictor, [target], PromptKind.parse("box"))
         path = self.samples / f"{self.global_step:07d}_{index}.png"
-        draw_sample(path, pixels, box_of(target.truth), target.truth, found)
+        write_png(path, draw_case(pixels, box_of(target.truth), target.truth, found.mask))
 
     def on_validation_end(self) -> None:
         self.model.train()

@@ -12,9 +12,10 @@ from pycocotools import mask as coco_mask
 
 from ultrasam.data.catalogue import dataset
 from ultrasam.errors import PromptError
-from ultrasam.evaluation.competitors import DiscAtClick, EllipseInBox, FilledBox, GrabCut
-from ultrasam.evaluation.metrics import bootstrap_interval, dice, iou
+from ultrasam.evaluation.baselines import DiscAtClick, EllipseInBox, FilledBox, GrabCut
+from ultrasam.evaluation.metrics import dice, iou
 from ultrasam.evaluation.protocol import evaluate, targets_of
+from ultrasam.evaluation.statistics import bootstrap_interval
 from ultrasam.images.masks import components, decode_rle, encode_rle
 from ultrasam.prompts import Prompt
 

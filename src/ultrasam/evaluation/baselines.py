@@ -1,0 +1,167 @@
+"""Naive baselines behind the Segmenter protocol: a model is worth something only above them.
+
+Each says with ``accepts`` which prompts it can use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ultrasam.errors import PromptError
+from ultrasam.images.masks import ellipse_in
+from ultrasam.inference.segmenter import ScanLike, as_scan
+from ultrasam.prompts import Prediction, Prompt
+
+BoolMask = npt.NDArray[np.bool_]
+
+
+class _Baseline:
+    """Holds the frame, and packs one mask per prompt."""
+
+    accepts: frozenset[str] = frozenset({"box"})
+
+    def __init__(self) -> None:
+        self.pixels: npt.NDArray[np.uint8] = np.zeros((1, 1), np.uint8)
+
+    def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
+        self.pixels = as_scan(scan).frame(frame)
+
+    def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
+        asked = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+        masks = np.stack([self.segment(prompt) for prompt in asked])[:, None]
+        ones = np.ones(masks.shape[:2], dtype=np.float32)
+        return Prediction(masks, ones, ones, np.zeros((*masks.shape[:2], 0, 0), np.float32))
+
+    def segment(self, prompt: Prompt) -> BoolMask:
+        raise PromptError("This baseline segments nothing.")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+class EllipseInBox(_Baseline):
+    """The largest ellipse in the box."""
+
+    def segment(self, prompt: Prompt) -> BoolMask:
+        return ellipse_in(_box(prompt), self.shape)
+
+
+class FilledBox(_Baseline):
+    """The box itself."""
+
+    def segment(self, prompt: Prompt) -> BoolMask:
+        return _filled(_box(prompt), self.shape)
+
+
+class GrabCut(_Baseline):
+    """GrabCut (Rother et al. 2004), five rounds over the box and half its size around it.
+
+    Started from the box alone it finds nothing in most ultrasound pictures; so the box's largest
+    ellipse starts as probable foreground, and the middle of it, 40 % of its width, is held.
+    """
+
+    def segment(self, prompt: Prompt) -> BoolMask:
+        box = _box(prompt)
+        reach = (box[2:] - box[:2]) / 2
+        x0, y0 = np.floor(np.maximum(box[:2] - reach, 0)).astype(int)
+        x1, y1 = np.ceil(box[2:] + reach).astype(int)
+        view = self.pixels[y0:y1, x0:x1]
+        inside = _filled(box, self.shape)[y0:y1, x0:x1]
+        centre = np.tile((box[:2] + box[2:]) / 2, 2)
+        labels = np.full(view.shape[:2], cv2.GC_BGD, np.uint8)
+        labels[inside] = cv2.GC_PR_BGD
+        labels[ellipse_in(box, self.shape)[y0:y1, x0:x1]] = cv2.GC_PR_FGD
+        labels[ellipse_in(centre + 0.4 * (box - centre), self.shape)[y0:y1, x0:x1]] = cv2.GC_FGD
+        mask = np.zeros(self.shape, dtype=bool)
+        if {cv2.GC_BGD, cv2.GC_FGD} <= set(labels.ravel().tolist()):
+            rgb = view if view.ndim == 3 else np.repeat(view[..., None], 3, 2)
+            cv2.setRNGSeed(0)
+            models = np.zeros((1, 65)), np.zeros((1, 65))
+            unused = (0, 0, 1, 1)
+            rgb = np.ascontiguousarray(rgb)
+            cv2.grabCut(rgb, labels, unused, *models, 5, cv2.GC_INIT_WITH_MASK)
+        mask[y0:y1, x0:x1] = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+        return mask
+
+
+class DiscAtClick(_Baseline):
+    """A disc around the first click, its radius 12 % of the image's longer side."""
+
+    accepts = frozenset({"point"})
+
+    def segment(self, prompt: Prompt) -> BoolMask:
+        points = np.asarray(prompt.points)
+        if not len(points):
+            raise PromptError("The disc needs a click; give a point.")
+        radius = 0.12 * max(self.shape)
+        x, y = points[0]
+        return ellipse_in((x - radius, y - radius, x + radius, y + radius), self.shape)
+
+
+class RandomWalker(_Baseline):
+    """Random walks from seeds (Grady 2006) over the box and a quarter of its size around it.
+
+    Inside is the middle of the box, 40 % of its width; outside is all beyond it. Of a click, inside is a
+    small disc around it, outside the disc of four times the size of `DiscAtClick` and all clicks beside the
+    object. Views of more than 200 pixels are walked at that size.
+    """
+
+    accepts = frozenset({"box", "point"})
+
+    def segment(self, prompt: Prompt) -> BoolMask:
+        from skimage.segmentation import random_walker
+
+        height, width = self.shape
+        points, labels = np.asarray(prompt.points), np.asarray(prompt.labels)
+        seeds = np.zeros(self.shape, np.int8)
+        if prompt.box is not None:
+            box = _box(prompt)
+            centre = np.tile((box[:2] + box[2:]) / 2, 2)
+            reach = (box[2:] - box[:2]) / 4
+            seeds[~_filled(box, self.shape)] = 2
+            seeds[ellipse_in(centre + 0.4 * (box - centre), self.shape)] = 1
+        else:
+            radius = 0.12 * max(self.shape)
+            box = np.concatenate([points[0] - 2 * radius, points[0] + 2 * radius])
+            reach = np.full(2, radius)
+            seeds[~ellipse_in(box, self.shape)] = 2
+        dot = 0.02 * max(self.shape)
+        for (x, y), label in zip(points, labels, strict=True):
+            seeds[ellipse_in((x - dot, y - dot, x + dot, y + dot), self.shape)] = 1 if label else 2
+        x0, y0 = np.floor(np.maximum(box[:2] - reach, 0)).astype(int)
+        x1, y1 = np.ceil(np.minimum(box[2:] + reach, (width, height))).astype(int)
+        view = (
+            cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY) if self.pixels.ndim == 3 else self.pixels
+        )
+        view, seeds = view[y0:y1, x0:x1], seeds[y0:y1, x0:x1]
+        full = view.shape[:2]
+        scale = min(1.0, 200 / max(full))
+        small = (max(2, round(full[1] * scale)), max(2, round(full[0] * scale)))
+        view = cv2.resize(view, small, interpolation=cv2.INTER_AREA)
+        seeds = np.asarray(cv2.resize(seeds, small, interpolation=cv2.INTER_NEAREST), np.int8)
+        mask = np.zeros(self.shape, dtype=bool)
+        inside = (seeds == 1).astype(np.uint8)
+        if {1, 2} <= set(seeds.ravel().tolist()):
+            walked = random_walker(view / 255, seeds, beta=130, mode="cg_j", tol=1e-3)
+            inside = (walked == 1).astype(np.uint8)
+        back = cv2.resize(inside, full[::-1], interpolation=cv2.INTER_NEAREST)
+        mask[y0:y1, x0:x1] = back > 0
+        return mask
+
+
+def _filled(box: npt.NDArray[np.float64], shape: tuple[int, int]) -> BoolMask:
+    x0, y0, x1, y1 = np.round(np.clip(box, 0, None)).astype(int)
+    mask = np.zeros(shape, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def _box(prompt: Prompt) -> npt.NDArray[np.float64]:
+    if prompt.box is None:
+        raise PromptError("This baseline needs a box; give one.")
+    return np.asarray(prompt.box, dtype=np.float64)

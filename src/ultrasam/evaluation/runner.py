@@ -1,0 +1,239 @@
+"""One competitor over all images, each image a line of JSON: what was cut off goes on.
+
+OUT/<competitor>.jsonl    first a line that says what was run, then one an image
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ultrasam import __version__
+from ultrasam.data.raw import Skip
+from ultrasam.data.samples import Sample, grey
+from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.evaluation.competitors import Competitor
+from ultrasam.evaluation.metrics import compare
+from ultrasam.evaluation.protocol import (
+    Attempt,
+    PromptKind,
+    Target,
+    attempt,
+    click_misses,
+    targets_of,
+)
+from ultrasam.evaluation.sources import Collection, Unit
+from ultrasam.images.masks import encode_rle
+from ultrasam.images.scan import Frame
+from ultrasam.inference.segmenter import ScanLike, Segmenter
+from ultrasam.prompts import Prediction, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What makes two evaluations comparable.
+
+    Attributes:
+        prompts: kinds, as in `ultrasam.evaluation.protocol.PromptKind`.
+        seed: of all randomness.
+        tolerance_mm, tolerance_px: of the surface Dice, where the spacing is known and where it isn't.
+    """
+
+    prompts: tuple[str, ...] = ("box", "point")
+    seed: int = 0
+    tolerance_mm: float = 1.0
+    tolerance_px: float = 2.0
+
+
+class _Timed:
+    """Adds up the time that a segmenter takes, so that the evaluation's own is known."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter, self.seconds = segmenter, 0.0
+
+    def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
+        start = time.perf_counter()
+        self.segmenter.set_image(scan, frame=frame)
+        self.seconds += time.perf_counter() - start
+
+    def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
+        start = time.perf_counter()
+        prediction = self.segmenter.predict(prompts)
+        self.seconds += time.perf_counter() - start
+        return prediction
+
+
+def results_file(folder: Path, name: str) -> Path:
+    """Where a competitor's results lie."""
+    return folder / (re.sub(r"[^\w.+-]+", "_", name).strip("_") + ".jsonl")
+
+
+def run(
+    competitor: Competitor,
+    collections: Sequence[Collection],
+    file: Path,
+    *,
+    settings: Settings,
+    advance: Callable[[], object] = lambda: None,
+) -> None:
+    """Evaluate, or go on with what a cut-off evaluation left.
+
+    An image that can't be read, or that the competitor fails on, becomes a line that says so. Kinds of
+    prompts that the competitor can't use are left out.
+
+    Raises:
+        EvaluationError: the file holds results of other settings; none of the prompts can be used.
+    """
+    kinds = [PromptKind.parse(name) for name in settings.prompts]
+    kinds = [k for k in kinds if ("box" if k.start == "box" else "point") in competitor.accepts]
+    if not kinds:
+        raise EvaluationError(
+            f"{competitor.name} takes {' and '.join(sorted(competitor.accepts))} prompts alone, and none of "
+            f"them is among {', '.join(settings.prompts)}."
+        )
+    head = {
+        "competitor": competitor.name,
+        "version": __version__,
+        "settings": asdict(settings) | {"prompts": [kind.name for kind in kinds]},
+    }
+    done = _resume(file, head)
+    timed = _Timed(competitor.segmenter)
+    with file.open("a", encoding="utf-8") as out:
+
+        def write(line: dict[str, Any]) -> None:
+            out.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+            out.flush()
+
+        for collection in collections:
+            for skip in collection.skips:
+                if (collection.name, skip.where) not in done:
+                    write(_failed(collection.name, skip.where, skip.reason))
+            for unit in collection.units:
+                # A still's name is its key; a clip or volume is read again for what it lacks.
+                if (unit.dataset, unit.key) not in done:
+                    for line in _lines(unit, timed, kinds, settings, done):
+                        write(line)
+                advance()
+
+
+def _lines(
+    unit: Unit,
+    timed: _Timed,
+    kinds: Sequence[PromptKind],
+    settings: Settings,
+    done: set[tuple[str, str]],
+) -> Iterator[dict[str, Any]]:
+    """One line an image of a unit that isn't done, with the time for reading, the model, and the rest."""
+    start = time.perf_counter()
+    for found in unit.read():
+        if isinstance(found, Skip):
+            if found.damage and (unit.dataset, found.where) not in done:
+                yield _failed(unit.dataset, found.where, found.reason)
+            continue
+        if (unit.dataset, found.name) in done:
+            continue
+        pixels = grey(found.pixels)
+        read = time.perf_counter()
+        timed.seconds = 0.0
+        try:
+            line = _evaluated(unit.dataset, found, pixels, timed, kinds, settings)
+        except UltraSamError as error:
+            line = _failed(unit.dataset, found.name, str(error))
+        except Exception as error:
+            # Other people's code fails in its own ways; the other images must not pay for it.
+            line = _failed(unit.dataset, found.name, f"{type(error).__name__}: {error}")
+        now = time.perf_counter()
+        line["seconds"] = {
+            "reading": round(read - start, 5),
+            "model": round(timed.seconds, 5),
+            "evaluation": round(now - read - timed.seconds, 5),
+        }
+        yield line
+        start = time.perf_counter()
+
+
+def _failed(dataset: str, where: str, reason: str) -> dict[str, Any]:
+    return {"dataset": dataset, "image": where, "error": " ".join(reason.split())}
+
+
+def _evaluated(
+    dataset: str,
+    sample: Sample,
+    pixels: Frame,
+    timed: _Timed,
+    kinds: Sequence[PromptKind],
+    settings: Settings,
+) -> dict[str, Any]:
+    targets = targets_of(sample, seed=settings.seed)
+    if targets:
+        timed.set_image(pixels)
+    tries = {kind.name: attempt(timed, targets, kind) for kind in kinds}
+    objects = [
+        {
+            "structure": target.structure,
+            "area": int(np.count_nonzero(target.truth)),
+            "truth": encode_rle(target.truth)["counts"],
+            "misses": click_misses(target),
+            "tries": {
+                kind: _tried(attempts[number], target, sample, settings)
+                for kind, attempts in tries.items()
+            },
+        }
+        for number, target in enumerate(targets)
+    ]
+    return {
+        "dataset": dataset,
+        "image": sample.name,
+        "subject": sample.subject,
+        "size": list(sample.pixels.shape[:2]),
+        "spacing": list(sample.spacing) if sample.spacing else None,
+        "objects": objects,
+    }
+
+
+def _tried(tried: Attempt, target: Target, sample: Sample, settings: Settings) -> dict[str, Any]:
+    found = compare(
+        tried.mask,
+        target.truth,
+        spacing=sample.spacing or (1.0, 1.0),
+        tolerance=settings.tolerance_mm if sample.spacing else settings.tolerance_px,
+    )
+    return {
+        # JSON has no NaN: null where a distance doesn't exist.
+        **{k: None if math.isnan(v) else round(v, 5) for k, v in found.as_dict().items()},
+        "predicted_iou": round(tried.predicted_iou, 5),
+        "ious": [round(value, 5) for value in tried.ious],
+        "mask": encode_rle(tried.mask)["counts"],
+    }
+
+
+def _resume(file: Path, head: dict[str, Any]) -> set[tuple[str, str]]:
+    """What a file holds already; a line that was cut off is removed, a new file begun with its head."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        return set()
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if not whole:
+        file.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        return set()
+    lines = whole.splitlines()
+    if json.loads(lines[0]) != head:
+        raise EvaluationError(
+            f"{file} holds an evaluation of other settings or another version; choose another --out, or "
+            "delete it."
+        )
+    if len(whole) < len(text):
+        part = file.with_name(f".{file.name}.part")
+        part.write_text(whole, encoding="utf-8")
+        part.replace(file)
+    return {(line["dataset"], line["image"]) for line in map(json.loads, lines[1:])}

@@ -1,0 +1,321 @@
+"""`ultrasam evaluate` from folders to reports: cut off, damaged, extended and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.layouts.truth import grey, save
+from ultrasam.cli import main
+from ultrasam.data.phantom import simulate
+from ultrasam.errors import EvaluationError
+from ultrasam.evaluation.baselines import EllipseInBox, RandomWalker
+from ultrasam.evaluation.competitors import open_competitor
+from ultrasam.evaluation.protocol import PromptKind, attempt, targets_of
+from ultrasam.evaluation.results import read_results
+from ultrasam.evaluation.runner import Settings, run
+from ultrasam.evaluation.sources import open_collections
+from ultrasam.evaluation.statistics import paired_difference
+from ultrasam.evaluation.suite import load_suite
+from ultrasam.images.masks import ellipse_in
+from ultrasam.prompts import Prompt
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def folder_of(path: Path, count: int, *, start: int = 100) -> Path:
+    for i in range(count):
+        phantom = simulate(start + i, size=(120, 160))
+        save(path / "images" / f"p{i:02}.png", phantom.pixels)
+        mask = phantom.masks[0] if len(phantom.masks) else np.zeros((120, 160), bool)
+        save(path / "masks" / f"p{i:02}.png", grey(mask))
+    return path
+
+
+def ultrasam(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    return int(stop.value.code or 0)
+
+
+def without_times(report: str) -> str:
+    return re.sub(r"### Cost\n.*?(?=\n### |\Z)", "", report, flags=re.DOTALL)
+
+
+def test_a_report_tells_all_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = folder_of(tmp_path / "mine", 6)
+    out = tmp_path / "out"
+    asked = [
+        "ellipse",
+        "disc",
+        "random-walker",
+        "--data",
+        mine,
+        "--prompts",
+        "box,point,points3",
+        "-o",
+        out,
+    ]
+    assert ultrasam(monkeypatch, *asked) == 0
+    text = (out / "report.md").read_text()
+    for heading in ("Dice, box", "All measures, point", "Dice per structure", "Differences",
+                    "Number of clicks", "Predicted IoU", "Cost", "Published figures"):  # fmt: skip
+        assert f"### {heading}" in text
+    page = (out / "report.html").read_text()
+    assert page.count("<img") >= 8
+    assert "http" not in re.sub(r"<td>.*?</td>", "", page).replace("https://", "http")[:2000]
+    lines = [json.loads(line) for line in (out / "ellipse.jsonl").read_text().splitlines()]
+    assert lines[0]["settings"]["prompts"] == ["box"]
+    assert {"dice", "hd95", "nsd", "predicted_iou", "mask"} <= set(
+        lines[1]["objects"][0]["tries"]["box"]
+    )
+
+
+def test_damage_and_images_without_an_object_are_named_and_count_in_no_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = folder_of(tmp_path / "mine", 5)
+    clean = tmp_path / "clean"
+    assert ultrasam(monkeypatch, "ellipse", "--data", mine, "--prompts", "box", "-o", clean) == 0
+    whole = (mine / "images" / "p00.png").read_bytes()
+    (mine / "images" / "broken.png").write_bytes(whole[: len(whole) // 3])
+    save(mine / "masks" / "broken.png", np.zeros((120, 160), np.uint8))
+    save(mine / "images" / "nothing.png", np.zeros((120, 160), np.uint8))
+    save(mine / "masks" / "nothing.png", np.zeros((120, 160), np.uint8))
+    out = tmp_path / "out"
+    capsys.readouterr()
+    assert ultrasam(monkeypatch, "ellipse", "--data", mine, "--prompts", "box", "-o", out) == 0
+    assert "1 images could not be read" in capsys.readouterr().err
+    text = (out / "report.md").read_text()
+    assert re.search(r"\| ellipse \| mine \| [^|]*broken[^|]* \| .*\|", text)
+    assert re.search(
+        r"\| – \| mine \| [^|]*nothing[^|]* \| no object of at least 64 pixels \|", text
+    )
+    rows = [re.findall(r"\| mine \|.*", t)[0] for t in ((clean / "report.md").read_text(), text)]
+    assert rows[0] == rows[1]
+
+
+def test_a_segmenter_that_fails_on_an_image_costs_that_image_alone(tmp_path: Path) -> None:
+    class Fragile(EllipseInBox):
+        def segment(self, prompt: Prompt) -> np.ndarray:  # type: ignore[override,type-arg]
+            if self.pixels.sum() % 2:
+                raise ZeroDivisionError("odd")
+            return super().segment(prompt)
+
+    collections = open_collections([str(folder_of(tmp_path / "mine", 8))])
+    competitor = open_competitor("ellipse")
+    file = tmp_path / "fragile.jsonl"
+    fragile = type(competitor)("fragile", Fragile(), competitor.accepts)
+    run(fragile, collections, file, settings=Settings(("box",)))
+    results = read_results(file)
+    assert 0 < len(results.errors) < 8
+    assert all(line["error"] == "ZeroDivisionError: odd" for line in results.errors)
+    assert len(results.images) == 8
+
+
+def test_an_empty_prediction_is_nought_and_its_distance_counted(tmp_path: Path) -> None:
+    class Blind(EllipseInBox):
+        def segment(self, prompt: Prompt) -> np.ndarray:  # type: ignore[override,type-arg]
+            return np.zeros(self.shape, bool)
+
+    from ultrasam.evaluation.tables import by_measure
+
+    collections = open_collections([str(folder_of(tmp_path / "mine", 4))])
+    competitor = open_competitor("ellipse")
+    file = tmp_path / "blind.jsonl"
+    run(type(competitor)("blind", Blind(), competitor.accepts), collections, file,
+        settings=Settings(("box",)))  # fmt: skip
+    results = read_results(file)
+    (row,) = by_measure([results], "box").rows
+    assert row[1] == "0.000"
+    assert row[9] == str(len(results.table))
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_gives_the_same_report(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", 24)
+    reports = []
+    for name in ("whole", "killed"):
+        out = tmp_path / name
+        command = [sys.executable, "-m", "ultrasam", "evaluate", "nano", "ellipse", "--data", str(mine),
+                   "--prompts", "box10,points3,human3", "-o", "out"]  # fmt: skip
+        out.mkdir()
+        if name == "killed":
+            for lines in (3, 9, 15):
+                process = subprocess.Popen(command, cwd=out, stderr=subprocess.DEVNULL)
+                file = out / "out" / "nano.jsonl"
+                while process.poll() is None and (
+                    not file.exists() or file.read_text().count("\n") < lines
+                ):
+                    time.sleep(0.01)
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+            with file.open("a") as torn:
+                torn.write('{"dataset":"mine","ima')
+        subprocess.run(command, cwd=out, check=True, capture_output=True)
+        reports.append(without_times((out / "out" / "report.md").read_text()))
+    assert reports[0] == reports[1]
+    assert "| mine | 2" in reports[0]
+
+
+def test_other_settings_are_not_mixed_into_old_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = folder_of(tmp_path / "mine", 2)
+    asked = ["ellipse", "--data", mine, "--prompts", "box", "-o", tmp_path / "out"]
+    assert ultrasam(monkeypatch, *asked) == 0
+    assert ultrasam(monkeypatch, *asked, "--seed", 3) == 1
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_two_results_are_compared_pair_by_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, out = folder_of(tmp_path / "mine", 8), tmp_path / "out"
+    ultrasam(monkeypatch, "ellipse", "filled-box", "--data", mine, "--prompts", "box", "-o", out)
+    capsys.readouterr()
+    assert ultrasam(monkeypatch, "--compare", out / "ellipse.jsonl", out / "filled-box.jsonl") == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"ellipse – filled-box \| box \| \d+ \| \d+ \| \+0\.\d+ \| \[\+", shown)
+    assert ultrasam(monkeypatch, "--compare", out / "ellipse.jsonl") == 1
+
+
+def test_a_paired_difference_is_by_subject() -> None:
+    first = np.linspace(0.5, 0.9, 40)
+    second = first - 0.1
+    many = paired_difference(first, second, [str(i) for i in range(40)])
+    few = paired_difference(first, second, [str(i % 3) for i in range(40)])
+    assert many.mean == pytest.approx(0.1)
+    assert many.p < 1e-6 < 0.05 < few.p
+    assert paired_difference(first, first, ["a"] * 40).p == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nano"], "Say with --data"),
+        (["nano", "--data", "nowhere"], "There is no nowhere"),
+        (["ellipse", "--data", "mine", "--prompts", "lasso"], "no kind of prompt 'lasso'"),
+        (["ellipse", "--data", "mine", "--prompts", "point"], "takes box prompts alone"),
+        (["untrained:giant", "--data", "mine"], "no model of that size"),
+        (["nano+fast", "--data", "mine"], "no option '+fast'"),
+        (["nano.pth", "--data", "mine"], "nano.pth"),
+        (["--compare", "a.jsonl", "b.jsonl"], "no results in a.jsonl"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    folder_of(tmp_path / "mine", 2)
+    monkeypatch.chdir(tmp_path)
+    assert ultrasam(monkeypatch, *arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_third_party_adds_a_segmenter_by_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "from ultrasam.evaluation.baselines import FilledBox\n"
+        "def make(argument):\n"
+        "    if argument == 'bad': raise RuntimeError('no such weights')\n"
+        "    return FilledBox()\n"
+    )
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ultrasam.segmenters]\ntheirs = theirs:make\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    competitor = open_competitor("theirs:weights.pt")
+    assert competitor.accepts == {"box"}
+    with pytest.raises(EvaluationError, match="no such weights"):
+        open_competitor("theirs:bad")
+
+
+def test_the_papers_suite_names_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = load_suite(RECIPES / "evaluation" / "paper.yaml")
+    assert {name for e in suite.entries for name in e.datasets} == {
+        "mmotu-2d", "bus-bra", "gist514-db",
+    }  # fmt: skip
+    for entry in suite.entries:
+        run_of = re.fullmatch(r"runs/([\w-]+)/model(\+refine)?", entry.model)
+        assert run_of is None or (RECIPES / f"{run_of[1]}.yaml").exists()
+    own = tmp_path / "suite.yaml"
+    own.write_text(
+        "title: Mine\nprompts: [box]\nentries:\n"
+        "  - {title: Ellipse, model: ellipse}\n"
+        "  - {title: Lost, model: lost.pth}\n"
+        "  - {title: Elsewhere, model: ellipse, datasets: [busi]}\n"
+    )
+    mine = folder_of(tmp_path / "mine", 2)
+    assert ultrasam(monkeypatch, own, "--data", mine, "-o", tmp_path / "out") == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert text.startswith("# Mine")
+    assert re.search(r"- Lost: .*lost\.pth", text)
+    assert "- Elsewhere: the data hold no busi." in text
+    own.write_text("title: Mine\nprompts: [box]\nentries: []\n")
+    with pytest.raises(EvaluationError, match="a title of its own"):
+        load_suite(own)
+
+
+@pytest.mark.parametrize(
+    "name", ["box", "box15", "point", "random", "offcentre", "human", "points4", "human2"]
+)
+def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
+    class Watching(EllipseInBox):
+        accepts = frozenset({"box", "point"})
+
+        def segment(self, prompt: Prompt) -> np.ndarray:  # type: ignore[override,type-arg]
+            seen.append(prompt)
+            return np.zeros(self.shape, bool)
+
+    from ultrasam.data.samples import Instance, Sample
+
+    truth = ellipse_in((30, 20, 90, 70), (100, 120))
+    pixels = np.zeros((100, 120), np.uint8)
+    sample = Sample("d", "n", "s", "p", pixels, (Instance("cyst", truth),))
+    hits, kind = [], PromptKind.parse(name)
+    for seed in range(40):
+        seen: list[Prompt] = []
+        segmenter = Watching()
+        segmenter.set_image(pixels)
+        (found,) = attempt(segmenter, targets_of(sample, seed=seed), kind)
+        assert len(seen) == len(found.ious) == kind.clicks
+        if kind.start != "box":
+            points = np.asarray(seen[-1].points)
+            assert points.shape == (kind.clicks, 2)
+            x, y = np.floor(points[0]).astype(int)
+            hits.append(bool(truth[y, x]))
+    assert np.mean(hits) >= (0.8 if kind.start == "human" else 1) if hits else kind.start == "box"
+
+
+def test_the_random_walker_finds_a_bright_disc() -> None:
+    truth = ellipse_in((45, 32, 75, 58), (100, 120))
+    rng = np.random.default_rng(0)
+    walker = RandomWalker()
+    walker.set_image(
+        np.where(truth, 190, 60).astype(np.uint8) + rng.integers(0, 20, (100, 120), np.uint8)
+    )
+    for prompt in (Prompt(box=(40, 27, 80, 63)), Prompt(points=[(60, 45)])):
+        mask = walker.predict(prompt).masks[0, 0]
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9

@@ -1,0 +1,145 @@
+"""Our measures against MONAI's, SciPy's and NumPy's on thousands of mask pairs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_dice,
+    compute_hausdorff_distance,
+    compute_iou,
+    compute_surface_dice,
+)
+from scipy import ndimage
+
+from ultrasam.evaluation.metrics import boundary_iou, boundary_width, compare
+from ultrasam.evaluation.precision import average_precision
+from ultrasam.evaluation.statistics import calibration, clicks_to_reach, holm
+from ultrasam.images.masks import encode_rle
+
+Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
+SPACINGS = ((1.0, 1.0), (0.3, 0.7), (2.0, 0.5))
+
+
+def blob(rng: np.random.Generator, shape: tuple[int, int]) -> Mask:
+    """A smooth random shape, a few pixels, one pixel, all, or nothing."""
+    kind = rng.integers(10)
+    if kind == 0:
+        return np.zeros(shape, bool)
+    if kind == 1:
+        return np.ones(shape, bool)
+    if kind == 2:
+        mask = np.zeros(shape, bool)
+        mask[rng.integers(shape[0]), rng.integers(shape[1])] = True
+        return mask
+    if kind == 3:
+        return np.asarray(rng.random(shape) < 0.1)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(1, 4))
+    return np.asarray(field > np.quantile(field, rng.uniform(0.3, 0.95)))
+
+
+def one_hot(mask: Mask) -> torch.Tensor:
+    return torch.from_numpy(mask)[None, None].float()
+
+
+@settings(max_examples=1500, deadline=None)
+@given(seed=st.integers(0, 2**32), spacing=st.sampled_from(SPACINGS))
+def test_measures_equal_monais(seed: int, spacing: tuple[float, float]) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+    mask, truth = blob(rng, shape), blob(rng, shape)
+    tolerance = float(rng.uniform(0, 4))
+    found = compare(mask, truth, spacing=spacing, tolerance=tolerance)
+    if not mask.any() or not truth.any():
+        both = not mask.any() and not truth.any()
+        assert (found.dice, found.iou, found.boundary_iou, found.nsd) == (both,) * 4
+        assert (found.hd95, found.assd) == (0, 0) if both else math.isnan(found.hd95 + found.assd)
+        return
+    a, b = one_hot(mask), one_hot(truth)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = {
+            "dice": compute_dice(a, b, ignore_empty=False),
+            "iou": compute_iou(a, b, ignore_empty=False),
+            "hd95": compute_hausdorff_distance(
+                a, b, include_background=True, percentile=95, spacing=spacing
+            ),
+            "assd": compute_average_surface_distance(
+                a, b, include_background=True, symmetric=True, spacing=spacing
+            ),
+            "nsd": compute_surface_dice(
+                a, b, [tolerance], include_background=True, spacing=spacing
+            ),
+        }
+    for name, value in expected.items():
+        assert getattr(found, name) == pytest.approx(float(value), rel=1e-5, abs=1e-5), name
+
+
+@settings(max_examples=500, deadline=None)
+@given(seed=st.integers(0, 2**32), width=st.integers(1, 6))
+def test_boundary_iou_is_its_definition(seed: int, width: int) -> None:
+    """Pixels of each mask within ``width`` of its outside, by SciPy's erosion (Cheng et al. 2021)."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+    masks = blob(rng, shape), blob(rng, shape)
+    edges = [
+        m & ~ndimage.binary_erosion(m, np.ones((3, 3)), iterations=width, border_value=0)
+        for m in masks
+    ]
+    union = (edges[0] | edges[1]).sum()
+    expected = (edges[0] & edges[1]).sum() / union if union else 1.0
+    assert boundary_iou(*masks, width=width) == pytest.approx(expected)
+
+
+def test_the_boundarys_width_is_two_per_cent_of_the_diagonal() -> None:
+    assert boundary_width((300, 400)) == 10
+    assert boundary_width((3, 4)) == 1
+
+
+def test_measures_do_not_hang_on_where_in_the_image_the_object_lies() -> None:
+    rng = np.random.default_rng(0)
+    mask, truth = np.zeros((2, 60, 80), bool)
+    mask[:30, :30], truth[:30, :30] = rng.random((2, 30, 30)) < 0.5
+    moved = [np.roll(m, (20, 40), (0, 1)) for m in (mask, truth)]
+    assert compare(mask, truth) == compare(moved[0], moved[1])
+
+
+def test_average_precision_is_that_of_hand_made_cases() -> None:
+    def square(x: int, side: int = 10) -> Mask:
+        mask = np.zeros((40, 60), bool)
+        mask[5 : 5 + side, x : x + side] = True
+        return mask
+
+    def rles(*masks: Mask) -> list[object]:
+        return [encode_rle(mask) for mask in masks]
+
+    objects = rles(square(0), square(20))
+    assert average_precision([(objects, objects, [0.9, 0.8])]).ap == pytest.approx(1)  # type: ignore[list-item]
+    # IoU 0.6 with the second: counted at 0.50, 0.55 and 0.60 alone; half the recall above.
+    shifted = square(20)
+    shifted[5:15, 20:24] = False
+    found = average_precision([(objects, rles(square(0), shifted), [0.9, 0.8])])  # type: ignore[list-item]
+    half = 51 / 101
+    assert found.ap50 == pytest.approx(1)
+    assert found.ap75 == pytest.approx(half)
+    assert found.ap == pytest.approx((3 + 7 * half) / 10)
+    nothing = average_precision([(objects, [], [])])  # type: ignore[list-item]
+    assert (nothing.ap, nothing.ap50) == (0, 0)
+    assert math.isnan(average_precision([]).ap)
+
+
+def test_calibration_clicks_and_adjusted_p_values_by_hand() -> None:
+    found = calibration([0.95, 0.95, 0.15, 0.05], [0.75, 0.95, 0.25, 0.05])
+    assert found.error == pytest.approx((2 * 0.1 + 0.1 + 0) / 4)
+    assert found.bias == pytest.approx((0.2 + 0 - 0.1 + 0) / 4)
+    assert calibration([1.0], [1.0]).error == 0
+    noc = clicks_to_reach([[0.5, 0.9], [0.95], [0.1, 0.2]], 0.9, 5)
+    assert (noc.mean, noc.failures) == (pytest.approx((2 + 1 + 5) / 3), 1)
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
