@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ultrasam import __version__
-from ultrasam.cli import data, evaluate, predict, train
+from ultrasam.cli import data, embed, evaluate, finetune, predict, train
 from ultrasam.errors import UltraSamError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("embed")(embed.embed)
+app.add_typer(finetune.app, name="finetune")
 app.add_typer(data.app, name="data")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ultrasam import __version__
-from ultrasam.errors import PromptError
+from ultrasam.errors import PromptError, UltraSamError
 from ultrasam.prompts import Prompt
 
 
@@ -62,15 +62,22 @@ def predict(
     """Segment what boxes and clicks point at.
 
     Writes, per input, each mask as PNG and an overlay picture, and one COCO results file for all,
-    predictions.json. Coordinates are pixels of the image, from its top-left corner.
+    predictions.json. Coordinates are pixels of the image, from its top-left corner. With a classifier as
+    --model (ultrasam finetune classify), classes.csv with each image's class and probabilities instead.
     """
     from rich.console import Console
     from rich.progress import Progress
 
+    from ultrasam.downstream.saved import is_classifier
     from ultrasam.inference.batch import find_inputs, predict_files, read_prompts, write_results
     from ultrasam.inference.loading import load
     from ultrasam.inference.predictor import Predictor
 
+    if is_classifier(Path(model)):
+        if prompts is not None or box or point:
+            raise PromptError(f"{model} is a classifier of whole images; it takes no prompts.")
+        _classify(model, find_inputs(inputs), out, frame=frame, device=device)
+        return
     if prompts is not None and (box or point):
         raise PromptError("Give --prompts, or --box and --point, not both.")
     wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
@@ -112,6 +119,34 @@ def predict(
     if len(done) < len(results):
         failed = len(results) - len(done)
         print(f"ultrasam: {failed} of {len(results)} files failed.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: str | None) -> None:
+    import csv
+
+    from ultrasam.data.samples import grey
+    from ultrasam.downstream.classifier import load_classifier
+    from ultrasam.images.scan import read_scan
+
+    classifier = load_classifier(Path(model), device=device or "cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with (out / "classes.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "class", *classifier.head.classes])
+        for path in paths:
+            try:
+                found = classifier.predict([grey(read_scan(path).frame(frame))])[0]
+            except UltraSamError as error:
+                failed += 1
+                print(f"ultrasam: {error}", file=sys.stderr)
+                continue
+            label = classifier.head.classes[int(found.argmax())]
+            table.writerow([path, label, *(f"{p:.4f}" for p in found.tolist())])
+            print(f"{path}: {label} ({float(found.max()):.2f})")
+    print(out / "classes.csv")
+    if failed:
         raise typer.Exit(1)
 
 

@@ -5,7 +5,9 @@ Tokens stay channels-last, [B, H, W, C], from the patch embedding to the neck.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -49,12 +51,37 @@ class ImageEncoder(nn.Module):
         x, fine = self.patch_embed(pixels)
         x = x + self.pos_embed  # [B, H, W, C]
         for block in self.blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = self._through(block, x)
         embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))  # [B, decoder_width, H, W]
         return embedding, fine if self.fine_features else ()
+
+    def features(self, pixels: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
+        """Tokens before the neck, [B, H, W, C] after each of ``blocks`` (the last where None).
+
+        Pixels [B, 3, h, w] may have any size in whole patches: learned positions are interpolated
+        (arXiv 2411.16222 fine-tunes at 1024 px; Dosovitskiy et al. 2021, 3.2, for the interpolation).
+        """
+        x, _ = self.patch_embed(pixels)
+        x = x + self._positions(x.shape[1], x.shape[2])
+        wanted = [len(self.blocks) - 1] if blocks is None else list(blocks)
+        found = {}
+        for index, block in enumerate(self.blocks):
+            x = self._through(block, x)
+            if index in wanted:
+                found[index] = x
+        return [found[index] for index in wanted]
+
+    def _through(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(block, x, use_reentrant=False))
+        return cast(Tensor, block(x))
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        if self.pos_embed.shape[1:3] == (height, width):
+            return self.pos_embed
+        grid = self.pos_embed.permute(0, 3, 1, 2)
+        resized = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
+        return resized.permute(0, 2, 3, 1)
 
 
 class PatchEmbed(nn.Module):
@@ -147,9 +174,16 @@ class Attention(nn.Module):
         qkv = qkv.view(batch, height * width, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, N, C / heads]
         if self.relative_positions:
-            out = attend_with_positions(
-                q, k, v, self.rel_pos_h, self.rel_pos_w, grid=(height, width)
-            )
+            rows, columns = _for_side(self.rel_pos_h, height), _for_side(self.rel_pos_w, width)
+            out = attend_with_positions(q, k, v, rows, columns, grid=(height, width))
         else:
             out = F.scaled_dot_product_attention(q, k, v)
         return out.transpose(1, 2).reshape(batch, height, width, channels // 3)
+
+
+def _for_side(table: Tensor, side: int) -> Tensor:
+    """Relative positions [2 S - 1, C] of another side, interpolated linearly as in SAM's code."""
+    length = 2 * side - 1
+    if len(table) == length:
+        return table
+    return F.interpolate(table.t()[None], length, mode="linear")[0].t()

@@ -260,6 +260,18 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """``key.sub=value`` texts as nested keys.
+
+    Raises:
+        RecipeError: one is not of that form.
+    """
+    content: dict[str, Any] = {}
+    for text in texts:
+        _override(content, text)
+    return content
+
+
 def _override(content: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key:

@@ -1,0 +1,152 @@
+"""An image classifier over the image encoder: its parts, and how it is saved and loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ultrasam.downstream.features import canvas, pooled
+from ultrasam.downstream.saved import CARD
+from ultrasam.errors import CheckpointError
+from ultrasam.model.adapters import Adaptation, adapt
+from ultrasam.model.config import ModelConfig
+from ultrasam.model.ultrasam import UltraSam
+
+Mode = Literal["linear", "attention", "full", "lora", "adapter"]
+_FILE = "classifier.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is put over the encoder.
+
+    Attributes:
+        mode: ``linear`` and ``attention`` train a head over a frozen encoder, pooling patches by their mean
+            or by a learned query; ``full`` trains all (arXiv 2411.16222, downstream), ``lora`` and
+            ``adapter`` a few of the encoder's parameters (see `ultrasam.model.adapters.Adaptation`).
+        classes: names, in the order of the logits.
+        size: side of the canvas in pixels.
+    """
+
+    mode: Mode
+    classes: tuple[str, ...]
+    size: int
+
+    @property
+    def frozen(self) -> bool:
+        """The encoder does not change."""
+        return self.mode in ("linear", "attention")
+
+
+class Classifier(nn.Module):
+    """Canvas pixels [B, 3, S, S] and the share of each patch that shows the image [B, h, w] to logits.
+
+    The encoder without its neck, patches pooled to one vector, one linear layer (arXiv 2411.16222,
+    downstream).
+    """
+
+    def __init__(self, model: UltraSam, head: Head) -> None:
+        super().__init__()
+        if head.mode in ("lora", "adapter"):
+            adapt(model, Adaptation(kind=head.mode, decoder=False))
+        self.config: ModelConfig = model.config
+        self.head = head
+        self.encoder = model.image_encoder
+        # The neck and the decoder take no part.
+        self.encoder.neck = nn.Sequential()
+        self.encoder.requires_grad_(head.mode == "full")
+        if head.mode in ("lora", "adapter"):
+            for name, parameter in self.encoder.named_parameters():
+                parameter.requires_grad_("lora_" in name or "_adapter" in name)
+        width = model.config.width
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, 1, bias=False) if head.mode == "attention" else None
+        self.classify = nn.Linear(width, len(head.classes))
+
+    def forward(self, pixels: Tensor, shown: Tensor) -> Tensor:
+        """Logits [B, classes]."""
+        return self.from_tokens(self.encoder.features(pixels)[-1], shown)
+
+    def from_tokens(self, tokens: Tensor, shown: Tensor) -> Tensor:
+        """Logits [B, classes] of patches [B, h, w, C]."""
+        tokens = self.norm(tokens)
+        if self.query is not None:
+            scores = self.query(tokens)[..., 0].masked_fill(shown <= 0, -torch.inf)  # [B, h, w]
+            shown = scores.flatten(1).softmax(dim=1).view_as(scores)
+        out: Tensor = self.classify(pooled(tokens, shown))
+        return out
+
+    @torch.no_grad()
+    def evidence(self, pixels: Tensor, shown: Tensor, label: int) -> Tensor:
+        """[B, h, w]: what each patch adds to a class's logit before pooling (class activation maps, Zhou et
+        al. 2016)."""
+        tokens = self.norm(self.encoder.features(pixels)[-1])
+        weight = self.classify.weight[label] - self.classify.weight.mean(dim=0)
+        out: Tensor = (tokens @ weight) * (shown > 0)
+        return out
+
+    @torch.no_grad()
+    def predict(self, frames: Any) -> Tensor:
+        """Probabilities [N, classes] of frames [H, W] or [H, W, 3] uint8."""
+        self.eval()
+        device = self.classify.weight.device
+        rows = []
+        for frame in frames:
+            pixels, shown = canvas(self.config, frame, self.head.size)
+            rows.append(
+                self(pixels[None].to(device), shown[None].to(device))[0].softmax(dim=0).cpu()
+            )
+        return torch.stack(rows) if rows else torch.zeros(0, len(self.head.classes))
+
+
+def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, smoothing: float = 0.0) -> Tensor:
+    """Multi-class focal loss (Lin et al. 2017): the mean of (1 - p)^gamma × cross-entropy."""
+    cost = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    p = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+    return ((1 - p) ** gamma * cost).mean()
+
+
+def save_classifier(model: Classifier, folder: Path, note: dict[str, Any]) -> None:
+    """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    save_file(state, folder / _FILE, metadata={"format": "pt"})
+    about = {
+        "head": asdict(model.head),
+        "config": json.loads(model.config.to_json()),
+        "preprocessing": "grey or RGB, longest side to size, normalised by pixel_mean and pixel_std, padded",
+        **note,
+    }
+    (folder / CARD).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
+    """A saved classifier, ready to predict.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    try:
+        about = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        about["head"]["classes"] = tuple(about["head"]["classes"])
+        head, config = Head(**about["head"]), ModelConfig.from_json(json.dumps(about["config"]))
+        model = Classifier(UltraSam(config), head)
+        model.load_state_dict(load_file(folder / _FILE))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise CheckpointError(f"{folder} holds no readable classifier: {error}.") from error
+    return model.eval().to(device)

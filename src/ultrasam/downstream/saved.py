@@ -1,0 +1,12 @@
+"""What a folder of a fine-tuned model holds, told without loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CARD = "classifier.json"
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether `ultrasam.downstream.classifier.save_classifier` wrote here."""
+    return (folder / CARD).is_file()

@@ -1,0 +1,283 @@
+"""Classification: learns, is judged by subject, is saved, and refuses bad data in a sentence."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from tests.data.layouts.truth import save
+from ultrasam.cli import main
+from ultrasam.downstream.classifier import (
+    Classifier,
+    Head,
+    Mode,
+    focal,
+    load_classifier,
+    save_classifier,
+)
+from ultrasam.downstream.fitting import Settings, cross_validate, fit
+from ultrasam.downstream.initial import from_imagenet, initial_model
+from ultrasam.downstream.labelled import Labelled, check_apart, folds_of, open_labelled
+from ultrasam.downstream.scores import NAMES, figures, gain, score
+from ultrasam.errors import CheckpointError, DataError
+from ultrasam.images.masks import ellipse_in
+
+
+def picture(seed: int, label: str) -> np.ndarray:  # type: ignore[type-arg]
+    """Speckle with a bright or a dark spot."""
+    rng = np.random.default_rng(seed)
+    frame = rng.rayleigh(50, (96, 128))
+    x, y = rng.uniform(35, 90), rng.uniform(35, 60)
+    frame[ellipse_in((x - 22, y - 18, x + 22, y + 18), frame.shape)] *= (
+        2.2 if label == "bright" else 0.3
+    )
+    return np.clip(frame, 0, 255).astype(np.uint8)
+
+
+def items_of(count: int, *, per_subject: int = 1) -> list[Labelled]:
+    found = []
+    for i in range(count):
+        label = ("bright", "dark")[i // per_subject % 2]
+        found.append(Labelled(f"i{i}", label, f"s{i // per_subject}", partial(picture, i, label)))
+    return found
+
+
+def ultrasam(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["linear", "attention", "full", "lora", "adapter"])
+def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
+    items = items_of(24)
+    settings = Settings(mode=mode, size=96, steps=25 if mode == "full" else 60, batch=8,
+                        lr=3e-3, encoder_lr=0.3)  # fmt: skip
+    model = initial_model("nano")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    classifier = fit(model, items, ("bright", "dark"), settings)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    fresh = items_of(40)[24:]
+    said = classifier.predict(item.read() for item in fresh)
+    right = [
+        ("bright", "dark")[int(i)] == item.label
+        for i, item in zip(said.argmax(1), fresh, strict=True)
+    ]
+    assert np.mean(right) >= 0.85
+    changed = [
+        k for k, v in classifier.encoder.state_dict().items()
+        if f"image_encoder.{k}" in before and not torch.equal(v, before[f"image_encoder.{k}"])
+    ]  # fmt: skip
+    assert bool(changed) == (mode == "full")
+    save_classifier(classifier, tmp_path / "saved", {"init": "nano"})
+    again = load_classifier(tmp_path / "saved").predict(item.read() for item in fresh)
+    assert torch.allclose(said, again, atol=1e-6)
+
+
+def test_folds_keep_subjects_and_proportions_apart() -> None:
+    items = items_of(60, per_subject=3)
+    folds = folds_of(items, 4)
+    tested = sorted(i for _, test in folds for i in test)
+    assert tested == list(range(60))
+    for train, test in folds:
+        assert not {items[i].subject for i in train} & {items[i].subject for i in test}
+        assert 0.25 <= np.mean([items[i].label == "dark" for i in test]) <= 0.75
+    few = [*items, Labelled("x", "rare", "s-rare", items[0].read)]
+    with pytest.raises(
+        DataError, match="Class 'rare' has images of 1 subjects, too few for 4 folds"
+    ):
+        folds_of(few, 4)
+
+
+def test_cross_validation_never_tests_what_it_saw() -> None:
+    """Labels that mean nothing can't be told on subjects that were left out."""
+    items = [
+        Labelled(i.name, ("a", "b")[n // 2 % 2], f"s{n // 2}", i.read)
+        for n, i in enumerate(items_of(32))
+    ]
+    folds = folds_of(items, 4)
+    settings = Settings(size=64, steps=40, batch=8, lr=1e-2)
+    found = cross_validate(initial_model("scratch:nano"), items, ("a", "b"), folds, settings)
+    assert np.isfinite(found).all()
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    truth = np.array([("a", "b").index(i.label) for i in items])
+    assert (found.argmax(1) == truth).mean() < 0.8
+
+
+def test_figures_equal_scikit_learns_and_gains_are_paired() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 90)
+    p = rng.dirichlet(np.ones(3), 90) + 0.6 * np.eye(3)[truth] * rng.random((90, 1))
+    p /= p.sum(axis=1, keepdims=True)
+    found = dict(zip(NAMES, figures(truth, p), strict=True))
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, p.argmax(1)))
+    assert found["balanced accuracy"] == pytest.approx(
+        metrics.balanced_accuracy_score(truth, p.argmax(1))
+    )
+    assert found["F1"] == pytest.approx(metrics.f1_score(truth, p.argmax(1), average="macro"))
+    assert found["AUROC"] == pytest.approx(metrics.roc_auc_score(truth, p, multi_class="ovr"))
+    subjects = [str(i // 3) for i in range(90)]
+    scored = score(truth, p, subjects)
+    assert all(s.low <= s.value <= s.high for n, s in scored.items() if n != "calibration error")
+    same = gain(truth, p, p, subjects)
+    assert all(g.value == g.low == g.high == 0 for g in same.values())
+
+
+def test_the_focal_loss_without_gamma_is_cross_entropy() -> None:
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    assert focal(logits, labels, gamma=0) == pytest.approx(float(expected))
+    assert focal(logits, labels, gamma=2) < expected
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_model_that_predict_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for item in items_of(24):
+        save(tmp_path / "in" / item.label / f"{item.name}.png", item.read())
+    (tmp_path / "in" / "dark" / "broken.png").write_bytes(b"nothing")
+    out = tmp_path / "out"
+    asked = ["finetune", "classify", "--data", tmp_path / "in", "--folds", 3, "-o", out]
+    assert (
+        ultrasam(
+            monkeypatch, *asked, "--init", "nano", "--init", "scratch:nano", "steps=40", "size=64"
+        )
+        == 0
+    )
+    told = capsys.readouterr()
+    assert "left out 1" in told.err
+    assert "broken.png" in told.err
+    report = (out / "report.md").read_text()
+    assert "*nano – scratch:nano*" in report
+    assert "24 images of 24 subjects (bright 12, dark 12)" in report
+    assert (out / "report.html").read_text().count("<img") >= 3
+    assert (
+        ultrasam(
+            monkeypatch, "predict", tmp_path / "in" / "bright", "--model", out, "-o", tmp_path / "p"
+        )
+        == 0
+    )
+    with (tmp_path / "p" / "classes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert all(float(r["bright"]) + float(r["dark"]) == pytest.approx(1, abs=1e-3) for r in rows)
+    assert (
+        ultrasam(monkeypatch, "predict", tmp_path / "in", "--model", out, "--box", "1,2,3,4") == 1
+    )
+    assert "takes no prompts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "There is no nowhere"),
+        (["--data", "one"], "two classes are needed"),
+        (["--data", "in", "--classes", "bright,grey"], "no image of class 'grey'"),
+        (["--data", "in", "--folds", "9"], "too few for 9 folds"),
+        (["--data", "in", "stepz=3"], "stepz"),
+        (["--data", "in", "--mode", "magic"], "mode"),
+        (["--data", "in", "--init", "scratch:giant"], "no model of that size"),
+        (["--data", "bad.csv"], "'path' and 'label' are needed"),
+        (["--data", "in", "--test", "in"], "stand on both sides"),
+        (
+            ["--data", "in", "--test", "other"],
+            "the class 'strange', of which training has no image",
+        ),
+    ],
+)
+def test_bad_data_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    for item in items_of(8):
+        save(tmp_path / "in" / item.label / f"{item.name}.png", item.read())
+        other = "strange" if item.label == "dark" else "bright"
+        save(tmp_path / "other" / other / f"o{item.name}.png", item.read())
+    save(tmp_path / "one" / "dark" / "a.png", picture(0, "dark"))
+    save(tmp_path / "one" / "empty" / "sub" / "a.png", picture(0, "dark"))
+    (tmp_path / "one" / "light").mkdir()
+    (tmp_path / "one" / "light" / "b.png").write_bytes(b"nothing")
+    (tmp_path / "bad.csv").write_text("file,class\n")
+    monkeypatch.chdir(tmp_path)
+    assert ultrasam(monkeypatch, "finetune", "classify", *arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.strip().count("\n") == 0
+
+
+def test_a_table_gives_subjects_and_a_subject_on_two_sides_is_refused(tmp_path: Path) -> None:
+    rows = ["path,label,subject"]
+    for i, item in enumerate(items_of(6)):
+        save(tmp_path / f"{item.name}.png", item.read())
+        rows.append(f"{item.name}.png,{item.label},p{i // 2}")
+    (tmp_path / "all.csv").write_text("\n".join(rows))
+    found = open_labelled(tmp_path / "all.csv")
+    assert [item.subject for item in found.items] == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    with pytest.raises(DataError, match="Subject 'p1'"):
+        check_apart(found.items[:3], found.items[3:])
+
+
+def test_evidence_points_at_what_is_bright() -> None:
+    items = items_of(16)
+    settings = Settings(mode="linear", size=128, steps=80, batch=8, lr=1e-2)
+    classifier = fit(initial_model("nano"), items, ("bright", "dark"), settings)
+    from ultrasam.downstream.report import saliency
+
+    shown = saliency(classifier, picture(99, "bright"), 0)
+    assert shown.shape == (240, 640, 3)
+    assert (
+        shown[:, 320:].astype(int).ptp(axis=2)
+        if hasattr(shown, "ptp")
+        else np.ptp(shown[:, 320:].astype(int), axis=2)
+    ).max() > 40
+
+
+@pytest.mark.slow
+def test_imagenet_weights_become_our_encoder(tmp_path: Path) -> None:
+    """With one window, no relative positions and no class token, both are the same transformer."""
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(0)
+    vit = ViTModel(ViTConfig(), add_pooling_layer=False).eval()
+    vit.save_pretrained(tmp_path / "vit")
+    encoder = from_imagenet(str(tmp_path / "vit")).image_encoder.eval()
+    tokens = torch.randn(1, 8, 8, 768)
+    flat = tokens.flatten(1, 2)
+    for block, theirs in zip(encoder.blocks, vit.layers, strict=True):
+        with torch.inference_mode():
+            out = theirs(flat)
+            expected = out if isinstance(out, torch.Tensor) else out[0]
+            window, block.window = block.window, 0
+            small = [t.clone() for t in (block.attn.rel_pos_h, block.attn.rel_pos_w)]
+            assert all(not bool(t.any()) for t in small)
+            block.attn.relative_positions = False
+            # transformers' LayerNorm has an eps of 1e-12, ours 1e-6.
+            assert torch.allclose(block(tokens).flatten(1, 2), expected, atol=1e-3)
+            block.window, block.attn.relative_positions = window, True
+    ViTModel(ViTConfig(num_hidden_layers=2)).save_pretrained(tmp_path / "small")
+    with pytest.raises(CheckpointError, match="not a ViT-B/16"):
+        from_imagenet(str(tmp_path / "small"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "trained"), [("linear", 3_074), ("full", 89_670_912 - 787_456 + 3_074)]
+)
+def test_parameter_counts_of_a_vit_b(mode: Mode, trained: int) -> None:
+    from ultrasam.model.adapters import count_parameters
+
+    classifier = Classifier(initial_model("scratch:base"), Head(mode, ("a", "b"), 1024))
+    assert count_parameters(classifier)[0] == trained
