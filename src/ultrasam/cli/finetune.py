@@ -89,6 +89,8 @@ def classify(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecipeError(f"{where}: {first['msg']}.") from error
+    inits = init or ["nano"]
+    models = {name: initial_model(name, seed=settings.seed) for name in inits}
     found = open_labelled(data)
     if classes:
         found = keep_classes(found, [name.strip() for name in classes.split(",")])
@@ -107,8 +109,6 @@ def classify(
         tested = items + held_items
         split = [(list(range(count)), list(range(count, len(tested))))]
         how = f"Trained on {count} images of {data}, tested on {test}."
-    inits = init or ["nano"]
-    models = {name: initial_model(name, seed=settings.seed) for name in inits}
     by_init = {}
     rows = sorted(i for _, part in split for i in part)
     console = Console(stderr=True)
