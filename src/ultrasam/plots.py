@@ -22,6 +22,7 @@ _STYLE = (
     "table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}"
     "td,th{border-bottom:1px solid #ddd;padding:.25rem .6rem;text-align:left}"
     "figure{display:inline-block;margin:1rem;vertical-align:top}img{max-width:100%}"
+    "figure.plot{width:44%;min-width:20rem}"
     "pre{background:#f5f5f5;padding:1rem;overflow-x:auto}"
 )
 
@@ -44,7 +45,7 @@ def figure(title: str, draw: Callable[[Axes], None]) -> str:
     draw(drawn.subplots())
     out = io.BytesIO()
     drawn.savefig(out, format="png", dpi=110, metadata={"Software": ""})
-    return picture(title, out.getvalue())
+    return picture(title, out.getvalue()).replace("<figure>", '<figure class="plot">', 1)
 
 
 def picture(title: str, data: bytes) -> str:

@@ -238,11 +238,7 @@ def test_evidence_points_at_what_is_bright() -> None:
 
     shown = saliency(classifier, picture(99, "bright"), 0)
     assert shown.shape == (240, 640, 3)
-    assert (
-        shown[:, 320:].astype(int).ptp(axis=2)
-        if hasattr(shown, "ptp")
-        else np.ptp(shown[:, 320:].astype(int), axis=2)
-    ).max() > 40
+    assert np.ptp(shown[:, 320:].astype(int), axis=2).max() > 40
 
 
 @pytest.mark.slow

@@ -142,6 +142,7 @@ def _run(
     from ultrasam.evaluation.competitors import open_competitor
     from ultrasam.evaluation.results import read_results
     from ultrasam.evaluation.runner import results_file, run
+    from ultrasam.evaluation.sources import limited
 
     found, missing = [], []
     console = Console(stderr=True)
@@ -150,7 +151,9 @@ def _run(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for entry, competitor in zip(suite.entries, opened, strict=True):
             wanted = {described(name).info.id for name in entry.datasets}
-            chosen = [c for c in collections if not wanted or c.name in wanted]
+            chosen = [
+                limited(c, entry.limit) for c in collections if not wanted or c.name in wanted
+            ]
             absent = sorted(wanted - {c.name for c in chosen})
             if absent:
                 missing.append(f"{entry.title}: the data hold no {', '.join(absent)}.")

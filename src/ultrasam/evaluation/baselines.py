@@ -108,7 +108,7 @@ class RandomWalker(_Baseline):
 
     Inside is the middle of the box, 40 % of its width; outside is all beyond it. Of a click, inside is a
     small disc around it, outside the disc of four times the size of `DiscAtClick` and all clicks beside the
-    object. Views of more than 200 pixels are walked at that size.
+    object. Views of more than 100 pixels are walked at that size.
     """
 
     accepts = frozenset({"box", "point"})
@@ -140,7 +140,7 @@ class RandomWalker(_Baseline):
         )
         view, seeds = view[y0:y1, x0:x1], seeds[y0:y1, x0:x1]
         full = view.shape[:2]
-        scale = min(1.0, 200 / max(full))
+        scale = min(1.0, 100 / max(full))
         small = (max(2, round(full[1] * scale)), max(2, round(full[0] * scale)))
         view = cv2.resize(view, small, interpolation=cv2.INTER_AREA)
         seeds = np.asarray(cv2.resize(seeds, small, interpolation=cv2.INTER_NEAREST), np.int8)

@@ -65,7 +65,7 @@ def open_collections(
                 raise DataError(
                     f"{collection.name} is in two of the places that --data names; give it once."
                 )
-            found[collection.name] = _limited(collection, limit)
+            found[collection.name] = limited(collection, limit)
     absent = {dataset(name).info.id for name in only} - set(found)
     if absent and found:
         raise DataError(f"{', '.join(paths)} hold no {', '.join(sorted(absent))}.")
@@ -74,7 +74,8 @@ def open_collections(
     return [found[name] for name in sorted(found)]
 
 
-def _limited(collection: Collection, limit: int | None) -> Collection:
+def limited(collection: Collection, limit: int | None) -> Collection:
+    """At most ``limit`` units of a collection, spread evenly over it."""
     if limit is None:
         return collection
     rows = spread(np.arange(len(collection.units)), limit)

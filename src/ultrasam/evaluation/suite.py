@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.protocol import PromptKind
@@ -16,12 +16,19 @@ class _Section(BaseModel):
 
 
 class Entry(_Section):
-    """One row: what it is called, the competitor (`ultrasam.evaluation.competitors`), its data sets (all
-    where there are none)."""
+    """One row of a table.
+
+    Attributes:
+        title: what it is called.
+        model: the competitor (see `ultrasam.evaluation.competitors`).
+        datasets: its data sets; all where there are none.
+        limit: most images of a data set, spread evenly over it, for one that is slow.
+    """
 
     title: str
     model: str
     datasets: tuple[str, ...] = ()
+    limit: int | None = Field(None, ge=1)
 
 
 class Suite(_Section):

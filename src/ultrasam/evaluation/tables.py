@@ -55,30 +55,37 @@ def by_dataset(all_results: Sequence[Results], kind: str, measure: str, title: s
     """Means with 95 % intervals of one measure, data sets down, competitors across."""
     able = [r for r in all_results if kind in r.kinds]
     counts = datasets_of(able)
-    columns = [_column(results, kind, measure, list(counts)) for results in able]
+    columns = [_column(results, kind, measure, counts) for results in able]
     total = str(sum(counts.values()))
     heads = [(d, str(n)) for d, n in counts.items()] + [(_MACRO, total), (_MICRO, total)]
     rows = [(*head, *cells) for head, cells in zip(heads, zip(*columns, strict=True), strict=True)]
-    return Table(title, ("data set", "objects", *(r.name for r in able)), tuple(rows))
+    note = "In round brackets: objects, where a competitor had fewer."
+    partial = any("(" in cell for column in columns for cell in column)
+    head = ("data set", "objects", *(r.name for r in able))
+    return Table(title, head, tuple(rows), note if partial else "")
 
 
-def _column(results: Results, kind: str, measure: str, datasets: Sequence[str]) -> list[str]:
+def _column(results: Results, kind: str, measure: str, counts: dict[str, int]) -> list[str]:
     cells, draws, means = [], [], []
-    for dataset in datasets:
+    for dataset, count in counts.items():
         values, subjects = _values(results.of(kind, dataset), measure)
         if not len(values):
             cells.append(NONE)
             continue
         draws.append(bootstrap_means(values, subjects))
         means.append(float(values.mean()))
-        cells.append(_with_interval(means[-1], draws[-1], measure))
-    values, subjects = _values(results.of(kind), measure)
+        cells.append(_with_interval(means[-1], draws[-1], measure) + _fewer(len(values), count))
     if not means:
         return [*cells, NONE, NONE]
+    values, subjects = _values(results.of(kind), measure)
     macro = _with_interval(float(np.mean(means)), np.mean(draws, axis=0), measure)
-    return [
-        *cells, macro, _with_interval(float(values.mean()), bootstrap_means(values, subjects), measure)
-    ]  # fmt: skip
+    micro = _with_interval(float(values.mean()), bootstrap_means(values, subjects), measure)
+    fewer = _fewer(len(values), sum(counts.values()))
+    return [*cells, macro + fewer, micro + fewer]
+
+
+def _fewer(count: int, whole: int) -> str:
+    return "" if count == whole else f" ({count})"
 
 
 def _values(rows: pl.DataFrame, measure: str) -> tuple[npt.NDArray[np.float64], list[str]]:
