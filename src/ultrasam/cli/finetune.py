@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from ultrasam.errors import RecipeError, UltraSamError
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+S = TypeVar("S", bound="BaseModel")
+
 app = typer.Typer(
-    help="Fine-tune for other tasks: classify.",
+    help="Fine-tune for other tasks: classes of images, and of what prompts point at.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -72,7 +77,6 @@ def classify(
     In --folds folds by subject, or on --test, for every --init; then the first is trained on all of --data
     and saved to DIR: use it with ultrasam predict INPUT --model DIR.
     """
-    from pydantic import ValidationError
     from rich.console import Console
     from rich.progress import Progress
 
@@ -81,14 +85,8 @@ def classify(
     from ultrasam.downstream.initial import initial_model
     from ultrasam.downstream.labelled import check_apart, folds_of, keep_classes, open_labelled
     from ultrasam.downstream.report import Outcome, left_out_of, write
-    from ultrasam.training.recipe import parse_overrides
 
-    try:
-        settings = Settings.model_validate({"mode": mode, **parse_overrides(overrides or [])})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{where}: {first['msg']}.") from error
+    settings = _settings(Settings, {"mode": mode}, overrides)
     inits = init or ["nano"]
     models = {name: initial_model(name, seed=settings.seed) for name in inits}
     found = open_labelled(data)
@@ -134,3 +132,83 @@ def classify(
     )
     print(write(outcome, classifier, out))
     print(outcome.markdown())
+
+
+@app.command()
+def prompted(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Settings: steps, lr, …; see the docs."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A store, data sets, your own folder or a COCO file, whose structures' names are the "
+            "classes; repeat.",
+        ),
+    ] = None,
+    init: Annotated[str, typer.Option(help="As of classify.")] = "nano",
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only objects of these classes.")
+    ] = None,
+    held_out: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of the subjects that are tested, not trained on."
+        ),
+    ] = 0.2,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the model.")
+    ] = Path("prompted"),
+) -> None:
+    """Train a model that tells the class of what a prompt points at, besides its mask.
+
+    Use it with ultrasam predict INPUT --box … --model DIR: predictions.json then says the class.
+    """
+    from ultrasam.data.splits import position
+    from ultrasam.downstream.initial import initial_model
+    from ultrasam.downstream.prompted import Settings, accuracy, annotated_of, fit, save_prompted
+    from ultrasam.errors import DataError
+    from ultrasam.evaluation.sources import open_collections, read_all
+
+    settings = _settings(Settings, {}, overrides)
+    model = initial_model(init, seed=settings.seed)
+    if not data:
+        raise DataError("Say with --data what to train on.")
+    wanted = [name.strip() for name in classes.split(",")] if classes else None
+    samples, skips = read_all(open_collections(data))
+    for skip in skips:
+        print(f"ultrasam: left out {skip.where}: {skip.reason}", file=sys.stderr)
+    sides = [position(sample.dataset, sample.subject) < held_out for sample in samples]
+    test, train = (
+        annotated_of([s for s, side in zip(samples, sides, strict=True) if side == wish], wanted)
+        for wish in (True, False)
+    )
+    if not train or not test:
+        raise DataError(
+            f"{len(train)} images to train on and {len(test)} to test on are too few; change --held-out."
+        )
+    classifier = fit(model, train, settings)
+    found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}
+    save_prompted(
+        classifier,
+        out,
+        {"init": init, "recipe": settings.model_dump(mode="json"), "held_out_accuracy": found},
+    )
+    for kind, value in found.items():
+        print(f"{kind}: {value:.3f} of the classes right, on {len(test)} images of other subjects")
+    print(out)
+
+
+def _settings(kind: type[S], given: dict[str, object], overrides: list[str] | None) -> S:
+    from pydantic import ValidationError
+
+    from ultrasam.training.recipe import parse_overrides
+
+    try:
+        return kind.model_validate({**given, **parse_overrides(overrides or [])})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{where}: {first['msg']}.") from error

@@ -63,15 +63,17 @@ def predict(
 
     Writes, per input, each mask as PNG and an overlay picture, and one COCO results file for all,
     predictions.json. Coordinates are pixels of the image, from its top-left corner. With a classifier as
-    --model (ultrasam finetune classify), classes.csv with each image's class and probabilities instead.
+    --model (ultrasam finetune classify), classes.csv with each image's class and probabilities instead; with
+    a prompted one (ultrasam finetune prompted), predictions.json says each object's class too.
     """
     from rich.console import Console
     from rich.progress import Progress
 
-    from ultrasam.downstream.saved import is_classifier
+    from ultrasam.downstream.saved import is_classifier, is_prompted
     from ultrasam.inference.batch import find_inputs, predict_files, read_prompts, write_results
     from ultrasam.inference.loading import load
     from ultrasam.inference.predictor import Predictor
+    from ultrasam.inference.segmenter import Segmenter
 
     if is_classifier(Path(model)):
         if prompts is not None or box or point:
@@ -85,11 +87,18 @@ def predict(
         raise PromptError(f"--precision is float32 or bfloat16, not '{precision}'.")
     paths = find_inputs(inputs)
     console = Console(stderr=True)
+    segmenter: Segmenter
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
-        loaded = load(
-            model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
-        )
+        if is_prompted(Path(model)):
+            from ultrasam.downstream.prompted import PromptedPredictor, load_prompted
+
+            segmenter = PromptedPredictor(load_prompted(Path(model)))
+        else:
+            loaded = load(
+                model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
+            )
+            segmenter = Predictor(loaded, refine=refine)
     for warning in warned:
         console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
     provenance = {
@@ -98,9 +107,7 @@ def predict(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     results = []
-    files = predict_files(
-        Predictor(loaded, refine=refine), paths, wanted, out, frame=frame, provenance=provenance
-    )
+    files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=provenance)
     try:
         with Progress(console=console, transient=True, disable=len(paths) < 2) as progress:
             for result in progress.track(files, total=len(paths), description="Segmenting"):

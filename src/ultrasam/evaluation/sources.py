@@ -74,6 +74,19 @@ def open_collections(
     return [found[name] for name in sorted(found)]
 
 
+def read_all(collections: Sequence[Collection]) -> tuple[list[Sample], list[Skip]]:
+    """All samples of some collections at once, and what is damaged."""
+    samples, skips = [], [skip for collection in collections for skip in collection.skips]
+    for collection in collections:
+        for unit in collection.units:
+            for found in unit.read():
+                if isinstance(found, Sample):
+                    samples.append(found)
+                elif found.damage:
+                    skips.append(found)
+    return samples, skips
+
+
 def limited(collection: Collection, limit: int | None) -> Collection:
     """At most ``limit`` units of a collection, spread evenly over it."""
     if limit is None:

@@ -14,7 +14,7 @@ import numpy as np
 from ultrasam.errors import PromptError, ScanError, UltraSamError
 from ultrasam.images.scan import read_scan, scan_suffixes
 from ultrasam.images.writers import coco_result, write_json, write_mask, write_overlay
-from ultrasam.inference.segmenter import Segmenter
+from ultrasam.inference.segmenter import Classifying, Segmenter
 from ultrasam.prompts import Prompt
 
 
@@ -162,6 +162,7 @@ def _predict_file(
         prediction = segmenter.predict(prompts)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from error
+    told = segmenter.classes_of(prompts) if isinstance(segmenter, Classifying) else None
     entries = []
     for index, prompt in enumerate(prompts):
         mask = prediction.masks[index, 0]
@@ -171,6 +172,11 @@ def _predict_file(
             "predicted_iou": round(float(prediction.iou[index, 0]), 4),
             "stability": round(float(prediction.stability[index, 0]), 4), **provenance,
         }  # fmt: skip
+        if told is not None and isinstance(segmenter, Classifying):
+            chances = dict(
+                zip(segmenter.classes, (round(float(p), 4) for p in told[index]), strict=True)
+            )
+            said |= {"class": max(chances, key=chances.__getitem__), "class_probabilities": chances}
         score = float(prediction.iou[index, 0])
         entries.append(coco_result(mask, image_id=image_id, score=score, extra=said))
     overlay = out / f"{name}_overlay.png"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from ultrasam.images.scan import Scan, read_scan
@@ -33,3 +34,13 @@ class Segmenter(Protocol):
 
     def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
         """One mask per prompt."""
+
+
+@runtime_checkable
+class Classifying(Protocol):
+    """A segmenter that also tells the class of what a prompt points at."""
+
+    classes: tuple[str, ...]
+
+    def classes_of(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
+        """Probabilities [N, classes], of the image that is set."""

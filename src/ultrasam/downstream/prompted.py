@@ -1,0 +1,310 @@
+"""Prompted classification: what is the object that a prompt points at (arXiv 2411.16222, downstream).
+
+The mask decoder also gives a class: from its first mask token after decoding, the mean of the decoded image,
+and the mean of the encoder's features, joined, through one linear layer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ultrasam.data.samples import Sample, grey
+from ultrasam.downstream.classifier import focal
+from ultrasam.downstream.features import canvas
+from ultrasam.downstream.saved import PROMPTED_CARD
+from ultrasam.errors import CheckpointError, DataError
+from ultrasam.geometry import Letterbox
+from ultrasam.images.masks import box_of, centre_of_mass, components
+from ultrasam.inference.predictor import Predictor
+from ultrasam.inference.segmenter import ScanLike
+from ultrasam.model.config import ModelConfig
+from ultrasam.model.prompt_encoder import (
+    BOTTOM_RIGHT,
+    FOREGROUND,
+    PADDING,
+    TOP_LEFT,
+    PromptTensors,
+)
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.prompts import ClickStyle, Prediction, Prompt, jitter_box, simulate_click
+from ultrasam.training.interaction import LoopStyle, interact
+
+_FILE = "prompted.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotated:
+    """One grey image [H, W], its objects' masks [N, H, W] and the class of each."""
+
+    pixels: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.bool_]
+    labels: tuple[str, ...]
+
+
+class Settings(BaseModel):
+    """How a prompted classifier is trained; prompts, losses and rounds are those of segmentation (arXiv
+    2411.16222, 3.2), whose mask losses are trained along.
+
+    Attributes:
+        box: share of box prompts, the corners moved by up to ``jitter`` of the side; the rest are clicks.
+        weight: of the class's focal loss, ``gamma`` its exponent.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    steps: int = Field(300, ge=1)
+    batch: int = Field(8, ge=1)
+    lr: float = Field(3e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: int = Field(20, ge=0)
+    milestones: tuple[float, ...] = (0.8,)
+    clip: float = Field(1.0, gt=0)
+    box: float = Field(0.5, ge=0, le=1)
+    jitter: float = Field(0.05, ge=0, lt=1)
+    rounds: int = Field(2, ge=1)
+    weight: float = Field(1.0, ge=0)
+    gamma: float = Field(2.0, ge=0)
+    flip: float = Field(0.5, ge=0, le=1)
+    seed: int = Field(0, ge=0)
+
+
+class PromptedClassifier(nn.Module):
+    """A model that gives a class with its masks; ``model`` is used as it is, and trained."""
+
+    def __init__(self, model: UltraSam, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.classes = model, tuple(classes)
+        width = 2 * model.config.decoder_width + model.config.width
+        self.classify = nn.Linear(width, len(self.classes))
+        self._decoded: tuple[Tensor, Tensor] | None = None
+        self._seen: Tensor | None = None
+        # What is needed lies inside of two forward passes that are otherwise used as they are.
+        model.mask_decoder.transformer.register_forward_hook(self._keep_decoded)
+        model.image_encoder.neck.register_forward_pre_hook(self._keep_seen)
+
+    def _keep_decoded(self, _module: nn.Module, _given: Any, out: tuple[Tensor, Tensor]) -> None:
+        tokens, image = out
+        self._decoded = tokens[:, 1], image.mean(dim=1)
+
+    def _keep_seen(self, _module: nn.Module, given: tuple[Tensor]) -> None:
+        self._seen = given[0].mean(dim=(2, 3))
+
+    def last_classes(self, image_index: Tensor) -> Tensor:
+        """Logits [N, classes] of the prompts that were decoded last, each of one of the images that were
+        encoded last."""
+        assert self._decoded is not None
+        assert self._seen is not None
+        token, image = self._decoded
+        seen = self._seen.to(token.dtype).index_select(0, image_index)
+        out: Tensor = self.classify(torch.cat([token, image.expand(len(token), -1), seen], dim=1))
+        return out
+
+
+def annotated_of(
+    samples: Sequence[Sample], classes: Sequence[str] | None = None
+) -> list[Annotated]:
+    """Samples whose structures' names are the classes; components under 64 pixels are left out."""
+    found = []
+    for sample in samples:
+        parts = [
+            (part, instance.name)
+            for instance in sample.instances
+            if classes is None or instance.name in classes
+            for part in components(instance.mask, least=64)
+        ]
+        if parts:
+            masks = np.stack([part for part, _ in parts])
+            found.append(Annotated(grey(sample.pixels), masks, tuple(name for _, name in parts)))
+    return found
+
+
+def fit(
+    model: UltraSam,
+    images: Sequence[Annotated],
+    settings: Settings,
+    *,
+    say: Callable[[int, float], object] = lambda _step, _loss: None,
+) -> PromptedClassifier:
+    """Train masks and classes together, all parameters; ``model`` is changed.
+
+    Raises:
+        DataError: fewer than two classes.
+    """
+    classes = sorted({label for image in images for label in image.labels})
+    if len(classes) < 2:
+        raise DataError(
+            f"The objects have {len(classes)} class ({', '.join(classes) or 'none'}); two are needed."
+        )
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    classifier = PromptedClassifier(model, classes).train()
+    optimiser = torch.optim.AdamW(
+        classifier.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
+    style = LoopStyle(rounds=settings.rounds, masks="last", feedback_gradient=False)
+    for step in range(settings.steps):
+        rate = min(1.0, (step + 1) / max(1, settings.warmup))
+        rate *= 0.1 ** sum(step >= share * settings.steps for share in settings.milestones)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.lr * rate
+        chosen = rng.choice(len(images), settings.batch)
+        pixels, prompts, targets, index, labels = _batch(
+            rng, [images[i] for i in chosen], model.config, classes, settings
+        )
+        image = model.encode(pixels)
+        rounds = interact(
+            model, image, prompts, targets, image_index=index, style=style,
+            seeds=torch.from_numpy(rng.integers(0, 2**31, len(index))),
+        )  # fmt: skip
+        loss = torch.stack([r.loss for r in rounds]).sum(dim=0).mean()
+        loss = loss + settings.weight * focal(
+            classifier.last_classes(index), labels, gamma=settings.gamma
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
+        optimiser.step()
+        say(step, float(loss.detach()))
+    return classifier.eval()
+
+
+def _batch(
+    rng: np.random.Generator,
+    images: Sequence[Annotated],
+    config: ModelConfig,
+    classes: Sequence[str],
+    settings: Settings,
+) -> tuple[Tensor, PromptTensors, Tensor, Tensor, Tensor]:
+    """Pixels [B, 3, S, S], N prompts, targets [N, 1, M, M], image index [N] and labels [N]."""
+    size, side = config.image_size, config.mask_size
+    pixels, coords, kinds, targets, index, labels = [], [], [], [], [], []
+    for number, image in enumerate(images):
+        frame, masks = image.pixels, image.masks
+        if rng.random() < settings.flip:
+            frame, masks = np.ascontiguousarray(frame[:, ::-1]), masks[:, :, ::-1]
+        view = Letterbox.whole(*frame.shape, size=size)
+        pixels.append(canvas(config, frame, size)[0])
+        for mask, label in zip(masks, image.labels, strict=True):
+            if rng.random() < settings.box:
+                corners = view.boxes_to_model(jitter_box(rng, box_of(mask), settings.jitter))
+                coords.append(np.clip(corners.reshape(2, 2), 0, size))
+                kinds.append([TOP_LEFT, BOTTOM_RIGHT])
+            else:
+                click = view.points_to_model(simulate_click(rng, mask, ClickStyle()))
+                coords.append(np.stack([click, np.zeros(2)]))
+                kinds.append([FOREGROUND, PADDING])
+            height, width = (round(v * side / size) for v in view.inner)
+            target = np.zeros((side, side), np.float32)
+            target[:height, :width] = cv2.resize(
+                np.ascontiguousarray(mask, dtype=np.float32),
+                (width, height),
+                interpolation=cv2.INTER_AREA,
+            )
+            targets.append(target)
+            index.append(number)
+            labels.append(classes.index(label))
+    return (
+        torch.stack(pixels),
+        PromptTensors(torch.from_numpy(np.stack(coords)).float(), torch.tensor(kinds)),
+        torch.from_numpy(np.stack(targets))[:, None],
+        torch.tensor(index),
+        torch.tensor(labels),
+    )
+
+
+class PromptedPredictor:
+    """Masks and classes of what prompts point at; a `Segmenter` that also tells classes."""
+
+    def __init__(self, classifier: PromptedClassifier) -> None:
+        self.classifier = classifier.eval()
+        self.classes = classifier.classes
+        # A second, zoomed view would be classified without the rest of the image.
+        self.predictor = Predictor(classifier.model, zoom=False)
+
+    def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
+        """Encode one frame."""
+        self.predictor.set_image(scan, frame=frame)
+
+    def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
+        """One mask per prompt, as `Predictor`."""
+        return self.predictor.predict(prompts)
+
+    def classes_of(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
+        """Probabilities [N, classes]."""
+        rows = []
+        for prompt in prompts:
+            self.predictor.predict(prompt)
+            with torch.inference_mode():
+                logits = self.classifier.last_classes(torch.zeros(1, dtype=torch.long))
+            rows.append(logits[0].softmax(dim=0).double().numpy())
+        return np.stack(rows) if rows else np.zeros((0, len(self.classifier.classes)))
+
+
+def accuracy(classifier: PromptedClassifier, images: Sequence[Annotated], kind: str) -> float:
+    """Share of objects whose class is told right from their tight ``box`` or a click at their centre of mass
+    (``point``)."""
+    predictor = PromptedPredictor(classifier)
+    right = []
+    for image in images:
+        predictor.set_image(image.pixels)
+        prompts = [
+            Prompt(box=tuple(box_of(mask)))
+            if kind == "box"
+            else Prompt(points=centre_of_mass(mask)[None])
+            for mask in image.masks
+        ]
+        said = predictor.classes_of(prompts).argmax(axis=1)
+        right += [
+            classifier.classes[i] == label for i, label in zip(said, image.labels, strict=True)
+        ]
+    return float(np.mean(right))
+
+
+def save_prompted(classifier: PromptedClassifier, folder: Path, note: dict[str, Any]) -> None:
+    """Weights, and a JSON file with classes, sizes and ``note``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
+    save_file(state, folder / _FILE, metadata={"format": "pt"})
+    about = {
+        "classes": list(classifier.classes),
+        "config": json.loads(classifier.model.config.to_json()),
+        **note,
+    }
+    (folder / PROMPTED_CARD).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def load_prompted(folder: Path) -> PromptedClassifier:
+    """A saved prompted classifier.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    try:
+        about = json.loads((folder / PROMPTED_CARD).read_text(encoding="utf-8"))
+        config = ModelConfig.from_json(json.dumps(about["config"]))
+        classifier = PromptedClassifier(UltraSam(config), about["classes"])
+        classifier.load_state_dict(load_file(folder / _FILE))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise CheckpointError(
+            f"{folder} holds no readable prompted classifier: {error}."
+        ) from error
+    return classifier.eval()

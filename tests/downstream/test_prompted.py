@@ -1,0 +1,122 @@
+"""Prompted classification: two classes in every image, told apart by the prompt alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.layouts.truth import grey, save
+from ultrasam.cli import main
+from ultrasam.data.phantom import simulate
+from ultrasam.downstream.initial import initial_model
+from ultrasam.downstream.prompted import (
+    Annotated,
+    PromptedClassifier,
+    PromptedPredictor,
+    Settings,
+    accuracy,
+    fit,
+    load_prompted,
+    save_prompted,
+)
+from ultrasam.errors import DataError
+from ultrasam.images.masks import ellipse_in
+from ultrasam.prompts import Prompt
+
+
+def pair(seed: int) -> Annotated:
+    """Speckle with a bright and a dark spot, at random sides."""
+    rng = np.random.default_rng(seed)
+    frame = rng.rayleigh(50, (96, 128))
+    sides = rng.permutation([34, 94])
+    masks = []
+    for centre, gain in zip(sides, (2.2, 0.3), strict=True):
+        x, y = centre + rng.uniform(-6, 6), rng.uniform(35, 60)
+        mask = ellipse_in((x - 20, y - 17, x + 20, y + 17), frame.shape)
+        frame[mask] *= gain
+        masks.append(mask)
+    pixels = np.clip(frame, 0, 255).astype(np.uint8)
+    return Annotated(pixels, np.stack(masks), ("bright", "dark"))
+
+
+@pytest.mark.slow
+def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
+    classifier = fit(
+        initial_model("nano"), [pair(i) for i in range(40)], Settings(steps=60, batch=4, lr=5e-4)
+    )
+    fresh = [pair(i) for i in range(100, 115)]
+    # Each image holds both classes: without the prompt, one half is right.
+    assert accuracy(classifier, fresh, "box") >= 0.9
+    assert accuracy(classifier, fresh, "point") >= 0.8
+    predictor = PromptedPredictor(classifier)
+    predictor.set_image(fresh[0].pixels)
+    prompts = [Prompt(box=(20, 20, 60, 60)), Prompt(points=[(90, 48)])]
+    expected = predictor.classes_of(prompts)
+    assert np.allclose(expected.sum(axis=1), 1)
+    assert predictor.predict(prompts).masks.shape == (2, 1, 96, 128)
+    save_prompted(classifier, tmp_path / "saved", {})
+    again = PromptedPredictor(load_prompted(tmp_path / "saved"))
+    again.set_image(fresh[0].pixels)
+    assert np.allclose(again.classes_of(prompts), expected, atol=1e-6)
+
+
+def test_one_class_is_refused() -> None:
+    image = pair(0)
+    alone = Annotated(image.pixels, image.masks[:1], ("bright",))
+    with pytest.raises(DataError, match=r"have 1 class \(bright\); two are needed"):
+        fit(initial_model("nano"), [alone], Settings(steps=1))
+
+
+@pytest.mark.slow
+def test_the_command_and_what_predict_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(10):
+        image = pair(i)
+        save(tmp_path / "in" / "images" / f"{i}.png", image.pixels)
+        for mask, label in zip(image.masks, image.labels, strict=True):
+            save(tmp_path / "in" / "masks" / label / f"{i}.png", grey(mask))
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main.run()
+        return int(stop.value.code or 0)
+
+    out = tmp_path / "model"
+    asked = ["finetune", "prompted", "--data", tmp_path / "in", "--held-out", 0.3, "-o", out]
+    assert run(*asked, "steps=3", "batch=2") == 0
+    assert "of the classes right" in capsys.readouterr().out
+    image = tmp_path / "in" / "images" / "0.png"
+    assert run("predict", image, "--box", "15,20,55,70", "--model", out, "-o", tmp_path / "p") == 0
+    (entry,) = json.loads((tmp_path / "p" / "predictions.json").read_text())
+    assert entry["class"] in ("bright", "dark")
+    assert sum(entry["class_probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert run("finetune", "prompted", "--data", tmp_path / "in", "--classes", "bright") == 1
+    assert "two are needed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_vit_b_takes_two_steps_at_paper_size() -> None:
+    """All parameters train, the head's besides (arXiv 2411.16222, downstream)."""
+    model = initial_model("scratch:base")
+    before = sum(p.numel() for p in model.parameters())
+    classifier = PromptedClassifier(model, ("a", "b"))
+    after = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
+    assert after - before == (256 + 256 + 768) * 2 + 2
+    phantom = simulate(4, size=(96, 128))
+    image = Annotated(
+        phantom.pixels, phantom.masks, tuple("ab"[i % 2] for i in range(len(phantom.masks)))
+    )
+    if len(set(image.labels)) < 2:
+        image = pair(0)
+    losses: list[float] = []
+    fit(model, [image], Settings(steps=2, batch=1), say=lambda _, loss: losses.append(loss))
+    assert len(losses) == 2
+    assert all(map(np.isfinite, losses))
+    assert not any(bool(torch.isnan(p).any()) for p in model.parameters())
