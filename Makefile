@@ -36,6 +36,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/prompted.py
 
 clean:
 	rm -rf $(VENV) demo-out
