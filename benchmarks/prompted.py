@@ -1,6 +1,7 @@
 """Claim: where one image shows objects of two classes, a prompt tells which one is meant.
 
-Phantoms that show both vessels and nerves; nano trained on some by `ultrasam.downstream.prompted`, tested on others.
+Phantoms that show both vessels and nerves; nano trained on some by `ultrasam.downstream.prompted`, tested on
+others.
 Peer: the best that any classifier of whole images could do, which says one class for all objects of an image:
 the larger class's share, image by image. Target: 10 points above it.
 

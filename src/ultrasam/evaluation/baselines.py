@@ -62,7 +62,8 @@ class GrabCut(_Baseline):
     """GrabCut (Rother et al. 2004), five rounds over the box and half its size around it.
 
     Started from the box alone it finds nothing in most ultrasound pictures; so the box's largest
-    ellipse starts as probable foreground, and the middle of it, 40 % of its width, is held.
+    ellipse starts as probable foreground, and the middle of it, 40 % of its width, is held. Views of
+    more than 200 pixels are cut at that size; it takes many seconds otherwise.
     """
 
     def segment(self, prompt: Prompt) -> BoolMask:
@@ -83,8 +84,12 @@ class GrabCut(_Baseline):
             cv2.setRNGSeed(0)
             models = np.zeros((1, 65)), np.zeros((1, 65))
             unused = (0, 0, 1, 1)
-            rgb = np.ascontiguousarray(rgb)
-            cv2.grabCut(rgb, labels, unused, *models, 5, cv2.GC_INIT_WITH_MASK)
+            small = _size_within(labels.shape, 200)
+            rgb = cv2.resize(np.ascontiguousarray(rgb), small, interpolation=cv2.INTER_AREA)
+            cut = cv2.resize(labels, small, interpolation=cv2.INTER_NEAREST)
+            cv2.grabCut(rgb, cut, unused, *models, 5, cv2.GC_INIT_WITH_MASK)
+            whole = cv2.resize(cut, labels.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            labels = np.asarray(whole, np.uint8)
         mask[y0:y1, x0:x1] = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
         return mask
 
@@ -140,8 +145,7 @@ class RandomWalker(_Baseline):
         )
         view, seeds = view[y0:y1, x0:x1], seeds[y0:y1, x0:x1]
         full = view.shape[:2]
-        scale = min(1.0, 100 / max(full))
-        small = (max(2, round(full[1] * scale)), max(2, round(full[0] * scale)))
+        small = _size_within(full, 100)
         view = cv2.resize(view, small, interpolation=cv2.INTER_AREA)
         seeds = np.asarray(cv2.resize(seeds, small, interpolation=cv2.INTER_NEAREST), np.int8)
         mask = np.zeros(self.shape, dtype=bool)
@@ -152,6 +156,12 @@ class RandomWalker(_Baseline):
         back = cv2.resize(inside, full[::-1], interpolation=cv2.INTER_NEAREST)
         mask[y0:y1, x0:x1] = back > 0
         return mask
+
+
+def _size_within(shape: tuple[int, ...], most: int) -> tuple[int, int]:
+    """(width, height) of an image of ``shape``, shrunk until no side is longer than ``most``."""
+    scale = min(1.0, most / max(shape[:2]))
+    return max(2, round(shape[1] * scale)), max(2, round(shape[0] * scale))
 
 
 def _filled(box: npt.NDArray[np.float64], shape: tuple[int, int]) -> BoolMask:
