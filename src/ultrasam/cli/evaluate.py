@@ -61,6 +61,12 @@ def evaluate(
     ] = 1.0,
     tolerance_px: Annotated[float, typer.Option(min=0, help="The same where it isn't.")] = 2.0,
     title: Annotated[str, typer.Option(help="The report's heading.")] = "Evaluation",
+    cases: Annotated[
+        bool,
+        typer.Option(
+            help="Draw the worst cases into the HTML page; not where the images may not be passed on."
+        ),
+    ] = True,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
     ] = None,
@@ -115,7 +121,7 @@ def evaluate(
     command = shlex.join(["ultrasam", *sys.argv[1:]])
     heading = suite.title if is_suite else title
     report = Report(heading, command, tuple(found), tuple(missing))
-    for path in write_report(report, out, collections):
+    for path in write_report(report, out, collections, cases=cases):
         print(path)
     failed = sum(len(results.errors) for results in found)
     if failed:

@@ -5,6 +5,7 @@ Each says with ``accepts`` which prompts it can use.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import cv2
@@ -151,7 +152,10 @@ class RandomWalker(_Baseline):
         mask = np.zeros(self.shape, dtype=bool)
         inside = (seeds == 1).astype(np.uint8)
         if {1, 2} <= set(seeds.ravel().tolist()):
-            walked = random_walker(view / 255, seeds, beta=130, mode="cg_j", tol=1e-3)
+            with warnings.catch_warnings():
+                # Probabilities a hair beyond 0 and 1 change no label.
+                warnings.filterwarnings("ignore", message="The probability range is outside")
+                walked = random_walker(view / 255, seeds, beta=130, mode="cg_j", tol=1e-3)
             inside = (walked == 1).astype(np.uint8)
         back = cv2.resize(inside, full[::-1], interpolation=cv2.INTER_NEAREST)
         mask[y0:y1, x0:x1] = back > 0

@@ -73,8 +73,9 @@ class Report:
         parts += [table.markdown() for table in across if table is not None]
         return "\n".join(parts)
 
-    def html(self, collections: Sequence[Collection]) -> str:
-        """The tables, with plots and the first competitor's worst cases; images are read again for these."""
+    def html(self, collections: Sequence[Collection], *, cases: bool = True) -> str:
+        """The tables, with plots and, where ``cases`` are wanted, the first competitor's worst ones, whose
+        images are read again."""
         from markdown_it import MarkdownIt
 
         body = MarkdownIt("commonmark").enable("table").render(self.markdown())
@@ -88,22 +89,23 @@ class Report:
         drawn += [figures.reliability(r) for r in self.results if len(r.table)]
         body += f"<h2>Plots</h2>\n{''.join(drawn)}\n"
         first = self.results[0]
-        for kind in first.kinds[:1]:
-            cases = figures.worst(first, kind, collections)
-            if cases:
-                body += (
-                    f"<h2>The worst 20 of {first.name}, {kind}</h2>\n<p>Image with the object's box, truth, "
-                    f"prediction, error (missed green, added orange).</p>\n{cases}\n"
-                )
+        if cases and first.kinds:
+            kind = first.kinds[0]
+            body += (
+                f"<h2>The worst 20 of {first.name}, {kind}</h2>\n<p>Image with the object's box, truth, "
+                "prediction, error (missed green, added orange).</p>\n"
+                f"{figures.worst(first, kind, collections)}\n"
+            )
         return page(self.title, body)
 
 
 def write_report(
-    report: Report, folder: Path, collections: Sequence[Collection]
+    report: Report, folder: Path, collections: Sequence[Collection], *, cases: bool = True
 ) -> tuple[Path, Path]:
     """``report.md`` and ``report.html`` in a folder."""
     paths = folder / "report.md", folder / "report.html"
-    for path, text in zip(paths, (report.markdown(), report.html(collections)), strict=True):
+    texts = report.markdown(), report.html(collections, cases=cases)
+    for path, text in zip(paths, texts, strict=True):
         path.write_text(text, encoding="utf-8")
     return paths
 
