@@ -35,8 +35,10 @@ def embed(
         str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
     ] = None,
 ) -> None:
-    """Write features of images, or of regions, to a Parquet file: path, prompt (its number, or null),
-    features."""
+    """Write features of images, or of regions, to a Parquet file.
+
+    Its columns: path; prompt, its number, or null; features, the mean of the encoder's last patches.
+    """
     try:
         import polars as pl
     except ImportError as error:

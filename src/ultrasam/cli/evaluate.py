@@ -114,7 +114,13 @@ def evaluate(
     settings = Settings(
         suite.prompts, seed=seed, tolerance_mm=tolerance_mm, tolerance_px=tolerance_px
     )
-    collections = open_collections(data, split=split, only=dataset or (), limit=limit)
+    collections = open_collections(
+        data,
+        split=split,
+        only=dataset or (),
+        limit=limit,
+        say=lambda text: print(f"ultrasam: {text}", file=sys.stderr),
+    )
     found, missing = _run(suite, collections, settings, out, device, strict=not is_suite)
     if not found:
         raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +44,7 @@ def open_collections(
     split: str | None = None,
     only: Sequence[str] = (),
     limit: int | None = None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Collection]:
     """The data sets in stores, folders and COCO files.
 
@@ -54,13 +54,14 @@ def open_collections(
         split: of a store, train, val or test; where None, test, or all where there is no test side.
         only: names of data sets; all where empty.
         limit: most units of a data set, spread evenly over it.
+        say: told of folders, beside recognised ones, that are not.
 
     Raises:
         DataError: a path is missing or nothing is recognised in it.
     """
     found: dict[str, Collection] = {}
     for path in paths:
-        for collection in _open(path, split, only):
+        for collection in _open(path, split, only, say):
             if collection.name in found:
                 raise DataError(
                     f"{collection.name} is in two of the places that --data names; give it once."
@@ -97,7 +98,9 @@ def limited(collection: Collection, limit: int | None) -> Collection:
     )
 
 
-def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Collection]:
+def _open(
+    text: str, split: str | None, only: Sequence[str], say: Callable[[str], object]
+) -> Iterator[Collection]:
     path = Path(text).expanduser()
     if (path / "manifest.json").exists():
         yield from _of_store(Store.open(path), split, only)
@@ -105,12 +108,14 @@ def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Collect
     if path.suffix == ".json" and path.is_file():
         yield _of_raw(path.stem, coco_file(path.stem, path.name).list_cases(path.parent))
         return
-    for name, data, folder in _raw(text, path):
+    for name, data, folder in _raw(text, path, say):
         if not only or data.info.id in {dataset(o).info.id for o in only}:
             yield _of_raw(name, data.list_cases(folder))
 
 
-def _raw(text: str, path: Path) -> Iterator[tuple[str, RawDataset, Path]]:
+def _raw(
+    text: str, path: Path, say: Callable[[str], object]
+) -> Iterator[tuple[str, RawDataset, Path]]:
     """Data sets by their folders' names; folders of one's own by what is in them."""
     try:
         known = find_datasets([text])
@@ -124,12 +129,16 @@ def _raw(text: str, path: Path) -> Iterator[tuple[str, RawDataset, Path]]:
     taken = {folder.resolve() for _, folder in known}
     if path.resolve() in taken:
         return
-    others = []
+    others, strange = [], []
     for child in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if not any(folder.is_relative_to(child.resolve()) for folder in taken):
-            with contextlib.suppress(DataError):
+            try:
                 others.append((child.name, _told_by_name_or_layout(child), child))
+            except DataError:
+                strange.append(child)
     if known or others:
+        for child in strange:
+            say(f"{child} is not recognised as a data set and is left out; say NAME={child}.")
         yield from others
     else:
         yield path.resolve().name, dataset(layout_of(path)), path
