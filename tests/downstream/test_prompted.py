@@ -24,7 +24,7 @@ from ultrasam.downstream.prompted import (
     load_prompted,
     save_prompted,
 )
-from ultrasam.errors import DataError
+from ultrasam.errors import CheckpointError, DataError
 from ultrasam.images.masks import ellipse_in
 from ultrasam.prompts import Prompt
 
@@ -63,6 +63,15 @@ def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
     again = PromptedPredictor(load_prompted(tmp_path / "saved"))
     again.set_image(fresh[0].pixels)
     assert np.allclose(again.classes_of(prompts), expected, atol=1e-6)
+
+
+def test_a_damaged_model_is_told(tmp_path: Path) -> None:
+    save_prompted(PromptedClassifier(initial_model("nano"), ("a", "b")), tmp_path, {})
+    weights = tmp_path / "prompted.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(CheckpointError, match=folder.name):
+            load_prompted(folder)
 
 
 def test_one_class_is_refused() -> None:

@@ -7,21 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ultrasam.downstream.features import canvas, pooled
-from ultrasam.downstream.saved import CARD
-from ultrasam.errors import CheckpointError
+from ultrasam.downstream.saved import CLASSIFIER, read_model, write_model
 from ultrasam.model.adapters import Adaptation, adapt
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.ultrasam import UltraSam
 
 Mode = Literal["linear", "attention", "full", "lora", "adapter"]
-_FILE = "classifier.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +112,13 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, smoothing: floa
 
 def save_classifier(model: Classifier, folder: Path, note: dict[str, Any]) -> None:
     """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / _FILE, metadata={"format": "pt"})
     about = {
         "head": asdict(model.head),
         "config": json.loads(model.config.to_json()),
         "preprocessing": "grey or RGB, longest side to size, normalised by pixel_mean and pixel_std, padded",
         **note,
     }
-    (folder / CARD).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_model(model, folder, CLASSIFIER, about)
 
 
 def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
@@ -134,19 +127,9 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    try:
-        about = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        about["head"]["classes"] = tuple(about["head"]["classes"])
-        head, config = Head(**about["head"]), ModelConfig.from_json(json.dumps(about["config"]))
-        model = Classifier(UltraSam(config), head)
-        model.load_state_dict(load_file(folder / _FILE))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as error:
-        raise CheckpointError(f"{folder} holds no readable classifier: {error}.") from error
-    return model.eval().to(device)
+
+    def build(about: dict[str, Any]) -> Classifier:
+        head = Head(**{**about["head"], "classes": tuple(about["head"]["classes"])})
+        return Classifier(UltraSam(ModelConfig.from_json(json.dumps(about["config"]))), head)
+
+    return read_model(folder, CLASSIFIER, build).to(device)

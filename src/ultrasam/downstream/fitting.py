@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -50,6 +51,23 @@ class Settings(BaseModel):
     seed: int = Field(0, ge=0)
 
 
+class Scheduled(Protocol):
+    """Settings with a warm-up and milestones, as shares of the steps."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def milestones(self) -> tuple[float, ...]: ...
+
+
+def rate_at(step: int, settings: Scheduled) -> float:
+    """The learning rate over its full value: a linear warm-up, then × 0.1 at each milestone."""
+    passed = sum(step >= share * settings.steps for share in settings.milestones)
+    return float(min(1.0, (step + 1) / max(1, settings.warmup)) * 0.1**passed)
+
+
 def fit(
     model: UltraSam,
     items: Sequence[Labelled],
@@ -78,10 +96,8 @@ def fit(
     known = _tokens(classifier, frames, device) if head.frozen else None
     optimiser = _optimiser(classifier, settings)
     for step in range(settings.steps):
-        rate = min(1.0, (step + 1) / max(1, settings.warmup))
-        rate *= 0.1 ** sum(step >= share * settings.steps for share in settings.milestones)
         for group in optimiser.param_groups:
-            group["lr"] = group["full_lr"] * rate
+            group["lr"] = group["full_lr"] * rate_at(step, settings)
         chosen = rng.choice(len(items), settings.batch, p=draw)
         classifier.train(not head.frozen)
         if known is None:

@@ -15,17 +15,16 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ultrasam.data.samples import Sample, grey
 from ultrasam.downstream.classifier import focal
 from ultrasam.downstream.features import canvas
-from ultrasam.downstream.saved import PROMPTED_CARD
-from ultrasam.errors import CheckpointError, DataError
+from ultrasam.downstream.fitting import rate_at
+from ultrasam.downstream.saved import PROMPTED, read_model, write_model
+from ultrasam.errors import DataError
 from ultrasam.geometry import Letterbox
 from ultrasam.images.masks import box_of, centre_of_mass, components
 from ultrasam.inference.predictor import Predictor
@@ -41,8 +40,6 @@ from ultrasam.model.prompt_encoder import (
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import ClickStyle, Prediction, Prompt, jitter_box, simulate_click
 from ultrasam.training.interaction import LoopStyle, interact
-
-_FILE = "prompted.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,10 +152,8 @@ def fit(
     )
     style = LoopStyle(rounds=settings.rounds, masks="last", feedback_gradient=False)
     for step in range(settings.steps):
-        rate = min(1.0, (step + 1) / max(1, settings.warmup))
-        rate *= 0.1 ** sum(step >= share * settings.steps for share in settings.milestones)
         for group in optimiser.param_groups:
-            group["lr"] = settings.lr * rate
+            group["lr"] = settings.lr * rate_at(step, settings)
         chosen = rng.choice(len(images), settings.batch)
         pixels, prompts, targets, index, labels = _batch(
             rng, [images[i] for i in chosen], model.config, classes, settings
@@ -274,15 +269,13 @@ def accuracy(classifier: PromptedClassifier, images: Sequence[Annotated], kind: 
 
 def save_prompted(classifier: PromptedClassifier, folder: Path, note: dict[str, Any]) -> None:
     """Weights, and a JSON file with classes, sizes and ``note``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
-    save_file(state, folder / _FILE, metadata={"format": "pt"})
-    about = {
-        "classes": list(classifier.classes),
-        "config": json.loads(classifier.model.config.to_json()),
-        **note,
-    }
-    (folder / PROMPTED_CARD).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    config = json.loads(classifier.model.config.to_json())
+    write_model(
+        classifier,
+        folder,
+        PROMPTED,
+        {"classes": list(classifier.classes), "config": config, **note},
+    )
 
 
 def load_prompted(folder: Path) -> PromptedClassifier:
@@ -291,20 +284,9 @@ def load_prompted(folder: Path) -> PromptedClassifier:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    try:
-        about = json.loads((folder / PROMPTED_CARD).read_text(encoding="utf-8"))
+
+    def build(about: dict[str, Any]) -> PromptedClassifier:
         config = ModelConfig.from_json(json.dumps(about["config"]))
-        classifier = PromptedClassifier(UltraSam(config), about["classes"])
-        classifier.load_state_dict(load_file(folder / _FILE))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as error:
-        raise CheckpointError(
-            f"{folder} holds no readable prompted classifier: {error}."
-        ) from error
-    return classifier.eval()
+        return PromptedClassifier(UltraSam(config), about["classes"])
+
+    return read_model(folder, PROMPTED, build)

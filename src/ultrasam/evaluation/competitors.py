@@ -79,6 +79,7 @@ def _ours(spec: str, device: str | None) -> Segmenter:
 def _untrained(argument: str, device: str | None) -> Segmenter:
     import torch
 
+    from ultrasam.inference.loading import device_or_default
     from ultrasam.inference.predictor import Predictor
     from ultrasam.model.config import CONFIGS
     from ultrasam.model.ultrasam import UltraSam
@@ -93,13 +94,14 @@ def _untrained(argument: str, device: str | None) -> Segmenter:
         model = UltraSam(CONFIGS[name]).eval()
     if option:
         model.image_encoder.to(torch.bfloat16)
-    return Predictor(model.to(device) if device else model)
+    return Predictor(model.to(device_or_default(device)))
 
 
 def _transformers(argument: str, device: str | None) -> Segmenter:
     from ultrasam.evaluation.peers import open_transformers
+    from ultrasam.inference.loading import device_or_default
 
-    return open_transformers(argument, device=device or "cpu")
+    return open_transformers(argument, device=device_or_default(device))
 
 
 def _plain(make: Callable[[], Any]) -> Callable[[str, str | None], Segmenter]:

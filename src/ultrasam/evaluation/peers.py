@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -46,7 +47,7 @@ def open_transformers(repository: str, *, device: str) -> _Peer:
     raise EvaluationError(f"'{repository}' is a model of type '{kind}', not sam or sam2.")
 
 
-class _Peer:
+class _Peer(ABC):
     """One image embedding; prompts one by one, a lone click choosing among three masks, as ours."""
 
     def __init__(self, model: Any, normalisation: tuple[list[float], list[float]]) -> None:
@@ -107,16 +108,17 @@ class _Peer:
         logits = out.pred_masks.float().reshape(len(scores), *out.pred_masks.shape[-2:])[best]
         return logits.cpu().numpy(), float(scores[best])
 
+    @abstractmethod
     def _canvas(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
         """[3, S, S], normalised."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _place(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """[K, 2] in the scan's pixels, from corners, to the model's, less the half that it adds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _to_scan(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        raise NotImplementedError
+        """Low-res logits [S, S] to the scan's pixels [H, W]."""
 
 
 class TransformersSam(_Peer):

@@ -109,7 +109,7 @@ def run(
     with file.open("a", encoding="utf-8") as out:
 
         def write(line: dict[str, Any]) -> None:
-            out.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+            out.write(json.dumps(line, separators=(",", ":")) + "\n")
             out.flush()
 
         for collection in collections:

@@ -33,8 +33,13 @@ def load(
     model = UltraSam.from_pretrained(os.fspath(name))
     if precision == "bfloat16":
         model.image_encoder.to(torch.bfloat16)
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = device_or_default(device)
     try:
         return model.to(chosen)
     except (RuntimeError, AssertionError) as error:
         raise CheckpointError(f"The device '{chosen}' is not to be had here; try 'cpu'.") from error
+
+
+def device_or_default(device: str | None) -> str:
+    """The device that is named; where None, the GPU if there is one."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
