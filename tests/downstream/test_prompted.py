@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.layouts.truth import grey, save
+from tests.downstream.spots import pair, save_pairs
 from ultrasam.cli import main
 from ultrasam.data.phantom import simulate
+from ultrasam.downstream.annotated import Annotated
 from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.prompted import (
-    Annotated,
     PromptedClassifier,
     PromptedPredictor,
     Settings,
@@ -25,23 +25,7 @@ from ultrasam.downstream.prompted import (
     save_prompted,
 )
 from ultrasam.errors import CheckpointError, DataError
-from ultrasam.images.masks import ellipse_in
 from ultrasam.prompts import Prompt
-
-
-def pair(seed: int) -> Annotated:
-    """Speckle with a bright and a dark spot, at random sides."""
-    rng = np.random.default_rng(seed)
-    frame = rng.rayleigh(50, (96, 128))
-    sides = rng.permutation([34, 94])
-    masks = []
-    for centre, gain in zip(sides, (2.2, 0.3), strict=True):
-        x, y = centre + rng.uniform(-6, 6), rng.uniform(35, 60)
-        mask = ellipse_in((x - 20, y - 17, x + 20, y + 17), frame.shape)
-        frame[mask] *= gain
-        masks.append(mask)
-    pixels = np.clip(frame, 0, 255).astype(np.uint8)
-    return Annotated(pixels, np.stack(masks), ("bright", "dark"))
 
 
 @pytest.mark.slow
@@ -85,11 +69,7 @@ def test_one_class_is_refused() -> None:
 def test_the_command_and_what_predict_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for i in range(10):
-        image = pair(i)
-        save(tmp_path / "in" / "images" / f"{i}.png", image.pixels)
-        for mask, label in zip(image.masks, image.labels, strict=True):
-            save(tmp_path / "in" / "masks" / label / f"{i}.png", grey(mask))
+    save_pairs(tmp_path / "in", 10)
 
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])

@@ -20,9 +20,9 @@ from monai.metrics import (
 from scipy import ndimage
 
 from ultrasam.evaluation.metrics import boundary_iou, boundary_width, compare
-from ultrasam.evaluation.precision import average_precision
+from ultrasam.evaluation.precision import InImage, average_precision
 from ultrasam.evaluation.statistics import calibration, clicks_to_reach, holm
-from ultrasam.images.masks import encode_rle
+from ultrasam.images.masks import RLE, encode_rle
 
 Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 SPACINGS = ((1.0, 1.0), (0.3, 0.7), (2.0, 0.5))
@@ -117,20 +117,23 @@ def test_average_precision_is_that_of_hand_made_cases() -> None:
         mask[5 : 5 + side, x : x + side] = True
         return mask
 
-    def rles(*masks: Mask) -> list[object]:
+    def rles(*masks: Mask) -> list[RLE]:
         return [encode_rle(mask) for mask in masks]
 
     objects = rles(square(0), square(20))
-    assert average_precision([(objects, objects, [0.9, 0.8])]).ap == pytest.approx(1)  # type: ignore[list-item]
+    assert average_precision([InImage(objects, objects, [0.9, 0.8])]).ap == pytest.approx(1)
     # IoU 0.6 with the second: counted at 0.50, 0.55 and 0.60 alone; half the recall above.
     shifted = square(20)
     shifted[5:15, 20:24] = False
-    found = average_precision([(objects, rles(square(0), shifted), [0.9, 0.8])])  # type: ignore[list-item]
+    found = average_precision([InImage(objects, rles(square(0), shifted), [0.9, 0.8])])
     half = 51 / 101
     assert found.ap50 == pytest.approx(1)
     assert found.ap75 == pytest.approx(half)
     assert found.ap == pytest.approx((3 + 7 * half) / 10)
-    nothing = average_precision([(objects, [], [])])  # type: ignore[list-item]
+    # Of two classes, one right and one said to be the other: half the mean.
+    mixed = average_precision([InImage(objects, objects, [0.9, 0.8], [0, 1], [0, 0])])
+    assert mixed.ap == pytest.approx(0.5)
+    nothing = average_precision([InImage(objects, [], [])])
     assert (nothing.ap, nothing.ap50) == (0, 0)
     assert math.isnan(average_precision([]).ap)
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ultrasam.errors import RecipeError, UltraSamError
+from ultrasam.errors import DataError, RecipeError, UltraSamError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.progress import Progress, TaskID
+
+    from ultrasam.downstream.annotated import Annotated as Annotated_
 
 S = TypeVar("S", bound="BaseModel")
 
 app = typer.Typer(
-    help="Fine-tune for other tasks: classes of images, and of what prompts point at.",
+    help="Fine-tune for other tasks: classes of images or of what is pointed at; objects without prompts.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -55,8 +59,8 @@ def classify(
     init: Annotated[
         list[str] | None,
         typer.Option(
-            help="nano, ultrasam, sam, medsam, imagenet, scratch:nano, a path; repeat to compare: the first "
-            "is saved and judged by the others."
+            help="nano, ultrasam, sam, medsam, imagenet, resnet50, scratch:nano, a path; repeat to compare: "
+            "the first is saved and judged by the others."
         ),
     ] = None,
     mode: Annotated[str, typer.Option(help="linear, attention, full, lora or adapter.")] = "linear",
@@ -114,9 +118,14 @@ def classify(
         for name, model in models.items():
             task = progress.add_task(name, total=settings.steps * len(split))
             whole = cross_validate(
-                model, tested, names, split, settings, device=device,
-                say=lambda _f, _s, _l, task=task: progress.advance(task),  # type: ignore[misc]
-            )  # fmt: skip
+                model,
+                tested,
+                names,
+                split,
+                settings,
+                device=device,
+                say=partial(_advance, progress, task),
+            )
             by_init[name] = whole[rows]
         classifier = fit(models[inits[0]], items, names, settings, device=device)
     outcome = Outcome(tuple(names), tuple(tested[i] for i in rows), by_init, how, found.left_out)
@@ -166,29 +175,12 @@ def prompted(
 
     Use it with ultrasam predict INPUT --box … --model DIR: predictions.json then says the class.
     """
-    from ultrasam.data.splits import position
-    from ultrasam.downstream.initial import initial_model
-    from ultrasam.downstream.prompted import Settings, accuracy, annotated_of, fit, save_prompted
-    from ultrasam.errors import DataError
-    from ultrasam.evaluation.sources import open_collections, read_all
+    from ultrasam.downstream.initial import prompted_model
+    from ultrasam.downstream.prompted import Settings, accuracy, fit, save_prompted
 
     settings = _settings(Settings, {}, overrides)
-    model = initial_model(init, seed=settings.seed)
-    if not data:
-        raise DataError("Say with --data what to train on.")
-    wanted = [name.strip() for name in classes.split(",")] if classes else None
-    samples, skips = read_all(open_collections(data))
-    for skip in skips:
-        print(f"ultrasam: left out {skip.where}: {skip.reason}", file=sys.stderr)
-    sides = [position(sample.dataset, sample.subject) < held_out for sample in samples]
-    test, train = (
-        annotated_of([s for s, side in zip(samples, sides, strict=True) if side == wish], wanted)
-        for wish in (True, False)
-    )
-    if not train or not test:
-        raise DataError(
-            f"{len(train)} images to train on and {len(test)} to test on are too few; change --held-out."
-        )
+    model = prompted_model(init, seed=settings.seed)
+    train, test, _ = _sides(data, classes, held_out)
     classifier = fit(model, train, settings)
     found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}
     save_prompted(
@@ -199,6 +191,132 @@ def prompted(
     for kind, value in found.items():
         print(f"{kind}: {value:.3f} of the classes right, on {len(test)} images of other subjects")
     print(out)
+
+
+@app.command()
+def segment(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Settings: steps, lr, size, …; see the docs."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A store, data sets, your own folder or a COCO file; repeat. Of a store with a test side, "
+            "that is tested.",
+        ),
+    ] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(help="As of classify; repeat to compare: the first is saved."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only objects of these classes.")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="Where an object's class stands: in its structure or its image.")
+    ] = "structure",
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Test on these instead of on held-out subjects; repeat."),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the subjects that are tested.")
+    ] = 0.2,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the model and the report."),
+    ] = Path("segmenter"),
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+) -> None:
+    """Train a model that finds and names all objects without prompts (Mask2Former over our encoder).
+
+    Use it with ultrasam predict INPUT --model DIR.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ultrasam.downstream.initial import initial_model
+    from ultrasam.downstream.instance_report import Outcome, judge, write
+    from ultrasam.downstream.instance_training import Settings, fit
+    from ultrasam.downstream.instances import save_instances
+
+    settings = _settings(Settings, {}, overrides)
+    inits = init or ["nano"]
+    models = {name: initial_model(name, seed=settings.seed) for name in inits}
+    if labels not in ("structure", "image"):
+        raise RecipeError(f"--labels is structure or image, not '{labels}'.")
+    train, tested, left_out = _sides(data, classes, held_out, test=test, labels=labels, empty=True)
+    names = sorted({label for image in train for label in image.labels})
+    unknown = sorted({label for image in tested for label in image.labels} - set(names))
+    if unknown:
+        raise DataError(
+            f"The test data have the class '{unknown[0]}', of which training has no object."
+        )
+    console = Console(stderr=True)
+    judged, fitted = {}, {}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for name, model in models.items():
+            task = progress.add_task(name, total=settings.steps + len(tested))
+            advance = partial(_advance, progress, task)
+            fitted[name] = fit(model, train, names, settings, device=device, say=advance)
+            judged[name] = judge(fitted[name], tested, say=advance)
+    saved = fitted[inits[0]]
+    how = f"Trained on {len(train)} other images, {settings.steps} steps of {settings.batch}."
+    outcome = Outcome(tuple(names), tuple(tested), judged, how, left_out)
+    note = {"init": inits[0], "recipe": settings.model_dump(mode="json"), "data": data, "how": how}
+    save_instances(saved, out, note)
+    print(write(outcome, saved, out))
+    print(outcome.markdown())
+
+
+def _advance(progress: Progress, task: TaskID, *_: object) -> None:
+    progress.advance(task)
+
+
+def _sides(
+    data: list[str] | None,
+    classes: str | None,
+    held_out: float,
+    *,
+    test: list[str] | None = None,
+    labels: str = "structure",
+    empty: bool = False,
+) -> tuple[list[Annotated_], list[Annotated_], tuple[str, ...]]:
+    """Annotated images to train on and to test on, of different subjects; and what was left out."""
+    from ultrasam.downstream.annotated import annotated_of, two_sides
+    from ultrasam.evaluation.sources import open_collections, read_all
+
+    if not data:
+        raise DataError("Say with --data what to train on.")
+    wanted = [name.strip() for name in classes.split(",")] if classes else None
+    samples, skips = read_all(open_collections(data, split="all"))
+    if test:
+        held, more = read_all(open_collections(test))
+        skips += more
+        chosen, subjects = samples, {(s.dataset, s.subject) for s in samples}
+        both = sorted({(s.dataset, s.subject) for s in held} & subjects)
+        if both:
+            raise DataError(
+                f"Subject '{both[0][1]}' of {both[0][0]} and {len(both) - 1} more stand on both sides, in "
+                "training and in test; images of one subject belong on one side."
+            )
+    else:
+        chosen, held = two_sides(samples, held_out)
+    left_out = tuple(f"{skip.where}: {skip.reason}" for skip in skips)
+    for text in left_out:
+        print(f"ultrasam: left out {text}", file=sys.stderr)
+    trained, tested = (
+        annotated_of(side, wanted, labels=labels, empty=empty)  # type: ignore[arg-type]
+        for side in (chosen, held)
+    )
+    if not any(image.labels for image in trained) or not any(image.labels for image in tested):
+        raise DataError(
+            f"{len(trained)} images to train on and {len(tested)} to test on are too few; change --held-out "
+            "or --classes."
+        )
+    return trained, tested, left_out
 
 
 def _settings(kind: type[S], given: dict[str, object], overrides: list[str] | None) -> S:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ultrasam import __version__
 from ultrasam.errors import PromptError, UltraSamError
 from ultrasam.prompts import Prompt
+
+if TYPE_CHECKING:
+    from ultrasam.inference.batch import FileResult
 
 
 def predict(
@@ -44,6 +48,10 @@ def predict(
             help="nano, base, sam-base, sam-large, sam-huge, medsam, or a checkpoint's path."
         ),
     ] = "nano",
+    score: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Least score of what an instance segmenter finds."),
+    ] = 0.5,
     frame: Annotated[int, typer.Option(help="Frame of a cine or slice of a volume, from 0.")] = 0,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")
@@ -64,13 +72,13 @@ def predict(
     Writes, per input, each mask as PNG and an overlay picture, and one COCO results file for all,
     predictions.json. Coordinates are pixels of the image, from its top-left corner. With a classifier as
     --model (ultrasam finetune classify), classes.csv with each image's class and probabilities instead; with
-    a prompted one (ultrasam finetune prompted), predictions.json says each object's class too.
+    a prompted one (ultrasam finetune prompted), predictions.json says each object's class too; with an
+    instance segmenter (ultrasam finetune segment), no prompts are needed, and a map of classes is written.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
-    from ultrasam.downstream.saved import is_classifier, is_prompted
-    from ultrasam.inference.batch import find_inputs, predict_files, read_prompts, write_results
+    from ultrasam.downstream.saved import is_classifier, is_instances, is_prompted
+    from ultrasam.inference.batch import find_inputs, predict_files, read_prompts
     from ultrasam.inference.loading import load
     from ultrasam.inference.predictor import Predictor
     from ultrasam.inference.segmenter import Segmenter
@@ -79,6 +87,19 @@ def predict(
         if prompts is not None or box or point:
             raise PromptError(f"{model} is a classifier of whole images; it takes no prompts.")
         _classify(model, find_inputs(inputs), out, frame=frame, device=device)
+        return
+    if is_instances(Path(model)):
+        if prompts is not None or box or point:
+            raise PromptError(f"{model} finds objects by itself; it takes no prompts.")
+        from ultrasam.downstream.finding import find_files
+        from ultrasam.downstream.instances import load_instances
+
+        finder = load_instances(Path(model), device=device or "cpu")
+        paths = find_inputs(inputs)
+        _write(
+            find_files(finder, paths, out, frame=frame, score=score, provenance=_provenance(model)),
+            len(paths), out,
+        )  # fmt: skip
         return
     if prompts is not None and (box or point):
         raise PromptError("Give --prompts, or --box and --point, not both.")
@@ -101,22 +122,33 @@ def predict(
             segmenter = Predictor(loaded, refine=refine)
     for warning in warned:
         console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
-    provenance = {
-        "model": model,
-        "ultrasam": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))
+    _write(files, len(paths), out)
+
+
+def _provenance(model: str) -> dict[str, str]:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"model": model, "ultrasam": __version__, "created": created}
+
+
+def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
+    """See files through, tell of each, and write predictions.json, whatever happens."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ultrasam.inference.batch import write_results
+
+    console = Console(stderr=True)
     results = []
-    files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=provenance)
     try:
-        with Progress(console=console, transient=True, disable=len(paths) < 2) as progress:
-            for result in progress.track(files, total=len(paths), description="Segmenting"):
+        with Progress(console=console, transient=True, disable=count < 2) as progress:
+            for result in progress.track(files, total=count, description="Segmenting"):
                 results.append(result)
                 if result.error:
                     text = f"ultrasam: {result.error}"
                     console.print(text, highlight=False, markup=False, soft_wrap=True)
     finally:
-        if any(result.results for result in results):
+        if any(not result.error for result in results):
             index = write_results(results, out)
     done = [result for result in results if not result.error]
     for result in done:

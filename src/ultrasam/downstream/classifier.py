@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.downstream.features import canvas, pooled
+from ultrasam.downstream.initial import Initial, model_of
 from ultrasam.downstream.saved import CLASSIFIER, read_model, write_model
+from ultrasam.errors import CheckpointError
 from ultrasam.model.adapters import Adaptation, adapt
-from ultrasam.model.config import ModelConfig
+from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.model.ultrasam import UltraSam
 
 Mode = Literal["linear", "attention", "full", "lora", "adapter"]
@@ -49,15 +51,21 @@ class Classifier(nn.Module):
     downstream).
     """
 
-    def __init__(self, model: UltraSam, head: Head) -> None:
+    def __init__(self, model: Initial, head: Head) -> None:
         super().__init__()
         if head.mode in ("lora", "adapter"):
+            if not isinstance(model, UltraSam):
+                raise CheckpointError(
+                    f"'{model.config.name}' has no transformer blocks to adapt; use --mode full, linear or "
+                    "attention."
+                )
             adapt(model, Adaptation(kind=head.mode, decoder=False))
-        self.config: ModelConfig = model.config
+        self.config = model.config
         self.head = head
         self.encoder = model.image_encoder
         # The neck and the decoder take no part.
-        self.encoder.neck = nn.Sequential()
+        if isinstance(self.encoder, ImageEncoder):
+            self.encoder.neck = nn.Sequential()
         self.encoder.requires_grad_(head.mode == "full")
         if head.mode in ("lora", "adapter"):
             for name, parameter in self.encoder.named_parameters():
@@ -130,6 +138,6 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
 
     def build(about: dict[str, Any]) -> Classifier:
         head = Head(**{**about["head"], "classes": tuple(about["head"]["classes"])})
-        return Classifier(UltraSam(ModelConfig.from_json(json.dumps(about["config"]))), head)
+        return Classifier(model_of(about["config"]), head)
 
     return read_model(folder, CLASSIFIER, build).to(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,14 +16,24 @@ from ultrasam.errors import PromptError
 from ultrasam.geometry import Letterbox
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike, as_scan
-from ultrasam.model.config import ModelConfig
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
 
 Features = npt.NDArray[np.float32]
 
 
-def canvas(config: ModelConfig, pixels: npt.NDArray[np.uint8], size: int) -> tuple[Tensor, Tensor]:
+class CanvasConfig(Protocol):
+    """What a canvas must know of a model."""
+
+    @property
+    def patch_size(self) -> int: ...
+    @property
+    def pixel_mean(self) -> tuple[float, float, float]: ...
+    @property
+    def pixel_std(self) -> tuple[float, float, float]: ...
+
+
+def canvas(config: CanvasConfig, pixels: npt.NDArray[np.uint8], size: int) -> tuple[Tensor, Tensor]:
     """A frame [H, W] or [H, W, 3] on a square canvas.
 
     Returns:

@@ -7,8 +7,7 @@ and the mean of the encoder's features, joined, through one linear layer.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from ultrasam.data.samples import Sample, grey
+from ultrasam.downstream.annotated import Annotated
 from ultrasam.downstream.classifier import focal
 from ultrasam.downstream.features import canvas
-from ultrasam.downstream.fitting import rate_at
 from ultrasam.downstream.saved import PROMPTED, read_model, write_model
+from ultrasam.downstream.training import Schedule, changed, parts, train
 from ultrasam.errors import DataError
 from ultrasam.geometry import Letterbox
-from ultrasam.images.masks import box_of, centre_of_mass, components
+from ultrasam.images.masks import box_of, centre_of_mass
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike
 from ultrasam.model.config import ModelConfig
@@ -42,16 +41,7 @@ from ultrasam.prompts import ClickStyle, Prediction, Prompt, jitter_box, simulat
 from ultrasam.training.interaction import LoopStyle, interact
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Annotated:
-    """One grey image [H, W], its objects' masks [N, H, W] and the class of each."""
-
-    pixels: npt.NDArray[np.uint8]
-    masks: npt.NDArray[np.bool_]
-    labels: tuple[str, ...]
-
-
-class Settings(BaseModel):
+class Settings(Schedule):
     """How a prompted classifier is trained; prompts, losses and rounds are those of segmentation (arXiv
     2411.16222, 3.2), whose mask losses are trained along.
 
@@ -60,21 +50,15 @@ class Settings(BaseModel):
         weight: of the class's focal loss, ``gamma`` its exponent.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    steps: int = Field(300, ge=1)
     batch: int = Field(8, ge=1)
     lr: float = Field(3e-4, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    warmup: int = Field(20, ge=0)
-    milestones: tuple[float, ...] = (0.8,)
-    clip: float = Field(1.0, gt=0)
+    encoder_lr: float = Field(1.0, gt=0)
+    shift: float = Field(0.0, ge=0)
     box: float = Field(0.5, ge=0, le=1)
     jitter: float = Field(0.05, ge=0, lt=1)
     rounds: int = Field(2, ge=1)
     weight: float = Field(1.0, ge=0)
     gamma: float = Field(2.0, ge=0)
-    flip: float = Field(0.5, ge=0, le=1)
-    seed: int = Field(0, ge=0)
 
 
 class PromptedClassifier(nn.Module):
@@ -109,24 +93,6 @@ class PromptedClassifier(nn.Module):
         return out
 
 
-def annotated_of(
-    samples: Sequence[Sample], classes: Sequence[str] | None = None
-) -> list[Annotated]:
-    """Samples whose structures' names are the classes; components under 64 pixels are left out."""
-    found = []
-    for sample in samples:
-        parts = [
-            (part, instance.name)
-            for instance in sample.instances
-            if classes is None or instance.name in classes
-            for part in components(instance.mask, least=64)
-        ]
-        if parts:
-            masks = np.stack([part for part, _ in parts])
-            found.append(Annotated(grey(sample.pixels), masks, tuple(name for _, name in parts)))
-    return found
-
-
 def fit(
     model: UltraSam,
     images: Sequence[Annotated],
@@ -147,31 +113,26 @@ def fit(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     classifier = PromptedClassifier(model, classes).train()
-    optimiser = torch.optim.AdamW(
-        classifier.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
-    )
+    model.image_encoder.checkpointing = settings.checkpointing
     style = LoopStyle(rounds=settings.rounds, masks="last", feedback_gradient=False)
-    for step in range(settings.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.lr * rate_at(step, settings)
+
+    def losses(_step: int) -> Iterator[Tensor]:
         chosen = rng.choice(len(images), settings.batch)
-        pixels, prompts, targets, index, labels = _batch(
-            rng, [images[i] for i in chosen], model.config, classes, settings
-        )
-        image = model.encode(pixels)
-        rounds = interact(
-            model, image, prompts, targets, image_index=index, style=style,
-            seeds=torch.from_numpy(rng.integers(0, 2**31, len(index))),
-        )  # fmt: skip
-        loss = torch.stack([r.loss for r in rounds]).sum(dim=0).mean()
-        loss = loss + settings.weight * focal(
-            classifier.last_classes(index), labels, gamma=settings.gamma
-        )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
-        optimiser.step()
-        say(step, float(loss.detach()))
+        objects = sum(len(images[i].labels) for i in chosen)
+        for part in parts(settings.batch, settings.at_once):
+            pixels, prompts, targets, index, labels = _batch(
+                rng, [images[i] for i in chosen[part]], model.config, classes, settings
+            )
+            rounds = interact(
+                model, model.encode(pixels), prompts, targets, image_index=index, style=style,
+                seeds=torch.from_numpy(rng.integers(0, 2**31, len(index))),
+            )  # fmt: skip
+            loss = torch.stack([r.loss for r in rounds]).sum(dim=0).mean()
+            said = classifier.last_classes(index)
+            loss = loss + settings.weight * focal(said, labels, gamma=settings.gamma)
+            yield loss * (len(index) / objects)
+
+    train(classifier, settings, losses, encoder="model.image_encoder.", say=say)
     return classifier.eval()
 
 
@@ -186,12 +147,13 @@ def _batch(
     size, side = config.image_size, config.mask_size
     pixels, coords, kinds, targets, index, labels = [], [], [], [], [], []
     for number, image in enumerate(images):
-        frame, masks = image.pixels, image.masks
-        if rng.random() < settings.flip:
-            frame, masks = np.ascontiguousarray(frame[:, ::-1]), masks[:, :, ::-1]
+        frame, masks = changed(rng, image.pixels, image.masks, settings)
+        assert masks is not None
         view = Letterbox.whole(*frame.shape, size=size)
         pixels.append(canvas(config, frame, size)[0])
         for mask, label in zip(masks, image.labels, strict=True):
+            if not mask.any():
+                continue  # turned out of the picture
             if rng.random() < settings.box:
                 corners = view.boxes_to_model(jitter_box(rng, box_of(mask), settings.jitter))
                 coords.append(np.clip(corners.reshape(2, 2), 0, size))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 M = TypeVar("M", bound="nn.Module")
-CLASSIFIER, PROMPTED = "classifier", "prompted"
+CLASSIFIER, PROMPTED, INSTANCES = "classifier", "prompted", "instances"
 
 
 def is_classifier(folder: Path) -> bool:
@@ -24,6 +24,11 @@ def is_classifier(folder: Path) -> bool:
 def is_prompted(folder: Path) -> bool:
     """Whether `ultrasam.downstream.prompted.save_prompted` wrote here."""
     return (folder / f"{PROMPTED}.json").is_file()
+
+
+def is_instances(folder: Path) -> bool:
+    """Whether `ultrasam.downstream.instances.save_instances` wrote here."""
+    return (folder / f"{INSTANCES}.json").is_file()
 
 
 def write_model(model: nn.Module, folder: Path, name: str, about: dict[str, Any]) -> None:

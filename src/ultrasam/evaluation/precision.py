@@ -20,37 +20,53 @@ class Precision:
     ap75: float
 
 
-def average_precision(
-    images: Iterable[tuple[Sequence[RLE], Sequence[RLE], Sequence[float]]],
-) -> Precision:
-    """AP of class-agnostic instances (arXiv 2411.16222, 4; Lin et al. 2014), by pycocotools.
+@dataclass(frozen=True, slots=True)
+class InImage:
+    """Masks in one image: of its objects, and as predicted, with scores.
 
-    Args:
-        images: of each image its objects' masks, the predicted masks, and their scores. At most 100
-            predictions an image count, as COCO has it.
+    Attributes:
+        object_classes, found_classes: numbers of classes, from 0; None where there is one class alone.
+    """
+
+    objects: Sequence[RLE]
+    found: Sequence[RLE]
+    scores: Sequence[float]
+    object_classes: Sequence[int] | None = None
+    found_classes: Sequence[int] | None = None
+
+
+def average_precision(images: Iterable[InImage]) -> Precision:
+    """Mean over the classes of COCO's AP (arXiv 2411.16222, 4; Lin et al. 2014), by pycocotools.
+
+    At most 100 predictions an image count, as COCO has it; classes without objects count nothing.
     """
     from pycocotools import mask as coco_mask
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth: dict[str, list[dict[str, Any]]] = {
-        "images": [], "annotations": [], "categories": [{"id": 1, "name": "object"}],
-    }  # fmt: skip
+    truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
     found: list[dict[str, Any]] = []
-    for number, (objects, predictions, scores) in enumerate(images, 1):
-        height, width = next((rle["size"] for rle in (*objects, *predictions)), (0, 0))
+    for number, image in enumerate(images, 1):
+        height, width = next((rle["size"] for rle in (*image.objects, *image.found)), (0, 0))
         truth["images"].append({"id": number, "height": height, "width": width})
-        for rle in objects:
+        kinds = image.object_classes or [0] * len(image.objects)
+        for rle, kind in zip(image.objects, kinds, strict=True):
             truth["annotations"].append(
                 {
-                    "id": len(truth["annotations"]) + 1, "image_id": number, "category_id": 1,
+                    "id": len(truth["annotations"]) + 1, "image_id": number, "category_id": kind + 1,
                     "iscrowd": 0, "segmentation": rle, "area": float(coco_mask.area(_binary(rle))),
                 }
             )  # fmt: skip
-        for rle, score in zip(predictions, scores, strict=True):
+        kinds = image.found_classes or [0] * len(image.found)
+        for rle, kind, score in zip(image.found, kinds, image.scores, strict=True):
             found.append(
-                {"image_id": number, "category_id": 1, "segmentation": rle, "score": float(score)}
-            )
+                {
+                    "image_id": number, "category_id": kind + 1, "segmentation": rle,
+                    "score": float(score),
+                }
+            )  # fmt: skip
+    names = {entry["category_id"] for entry in (*truth["annotations"], *found)}
+    truth["categories"] = [{"id": name, "name": str(name)} for name in sorted(names)]
     if not truth["annotations"]:
         return Precision(float("nan"), float("nan"), float("nan"))
     if not found:

@@ -16,7 +16,7 @@ import polars as pl
 
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics import MEASURES
-from ultrasam.evaluation.precision import Precision, average_precision
+from ultrasam.evaluation.precision import InImage, Precision, average_precision
 
 DISTANCES = ("hd95", "assd")
 
@@ -96,11 +96,11 @@ class Results:
             key=lambda line: (line["dataset"], line["image"]),
         )
 
-        def images() -> Iterator[tuple[list[Any], list[Any], list[float]]]:
+        def images() -> Iterator[InImage]:
             for line in lines:
                 entries = [e for e in line["objects"] if kind in e["tries"]]
                 size = line["size"]
-                yield (
+                yield InImage(
                     [{"size": size, "counts": e["truth"]} for e in entries],
                     [{"size": size, "counts": e["tries"][kind]["mask"]} for e in entries],
                     [e["tries"][kind]["predicted_iou"] for e in entries],

@@ -14,7 +14,7 @@ from ultrasam.data.description import RawDataset
 from ultrasam.data.finding import find_datasets
 from ultrasam.data.own import coco_file, layout_of
 from ultrasam.data.raw import Skip
-from ultrasam.data.samples import Case, Sample, samples_of
+from ultrasam.data.samples import SPLITS, Case, Sample, samples_of
 from ultrasam.data.sheet import spread
 from ultrasam.data.store import Store
 from ultrasam.errors import DataError
@@ -51,7 +51,8 @@ def open_collections(
     Args:
         paths: each a store, a folder of data sets by their names, NAME=FOLDER, a folder of one's own images
             and masks, or a COCO file beside its images.
-        split: of a store, train, val or test; where None, test, or all where there is no test side.
+        split: of a store, train, val, test, or ``all`` three; where None, test, or all where there is no test
+            side.
         only: names of data sets; all where empty.
         limit: most units of a data set, spread evenly over it.
         say: told of folders, beside recognised ones, that are not.
@@ -161,11 +162,13 @@ def _of_raw(name: str, listed: tuple[list[Case], object]) -> Collection:
 def _of_store(store: Store, split: str | None, only: Sequence[str]) -> Iterator[Collection]:
     names = sorted(store.images["dataset"].cast("string").unique().to_pylist())
     wanted = {dataset(name).info.id for name in only}
-    chosen = split or ("test" if len(store.select(splits=["test"])) else None)
+    chosen = [split] if split else ["test"]
+    if split == "all" or (split is None and not len(store.select(splits=["test"]))):
+        chosen = list(SPLITS)
     for name in names:
         if wanted and name not in wanted:
             continue
-        rows = store.select(datasets=[name], splits=[chosen] if chosen else None)
+        rows = store.select(datasets=[name], splits=chosen)
         if len(rows):
             keys = [str(store.images["name"][int(row)].as_py()) for row in rows]
             yield Collection(

@@ -53,6 +53,11 @@ def write_mask(path: Path, mask: BoolMask) -> None:
     write_bytes(path, _png(mask.astype(np.uint8) * np.uint8(255)))
 
 
+def write_labels(path: Path, labels: npt.NDArray[np.uint8]) -> None:
+    """A map of classes [H, W] as an 8-bit PNG, 0 for background."""
+    write_bytes(path, _png(labels))
+
+
 def write_overlay(
     path: Path,
     frame: Frame,
@@ -60,14 +65,19 @@ def write_overlay(
     *,
     boxes: Sequence[npt.ArrayLike] = (),
     points: Sequence[tuple[float, float, int]] = (),
+    colours: Sequence[int] | None = None,
 ) -> None:
     """The frame with masks as tinted areas and outlines, boxes as frames, and clicks as dots.
 
     Args:
         boxes: x0, y0, x1, y1 in the frame's pixels.
         points: (x, y, label); a filled dot is on the object, a ring beside it.
+        colours: a number of each mask, of which equal ones get one colour; each its own where None.
     """
-    write_bytes(path, _png(draw_overlay(frame, masks, boxes=boxes, points=points)[..., ::-1]))
+    write_bytes(
+        path,
+        _png(draw_overlay(frame, masks, boxes=boxes, points=points, colours=colours)[..., ::-1]),
+    )
 
 
 def draw_overlay(
@@ -76,11 +86,12 @@ def draw_overlay(
     *,
     boxes: Sequence[npt.ArrayLike] = (),
     points: Sequence[tuple[float, float, int]] = (),
+    colours: Sequence[int] | None = None,
 ) -> Frame:
     """What `write_overlay` writes, as [H, W, 3] uint8 RGB."""
     rgb = np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame.copy()
     stroke = max(1, round(max(rgb.shape[:2]) / 400))
-    for index, mask in enumerate(masks):
+    for index, mask in zip(colours or range(len(masks)), masks, strict=True):
         colour = np.array(_COLOURS[index % len(_COLOURS)], dtype=np.float32)
         rgb[mask] = (0.72 * rgb[mask] + 0.28 * colour).astype(np.uint8)
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -97,13 +108,13 @@ def draw_overlay(
 
 
 def coco_result(
-    mask: BoolMask, *, image_id: int, score: float, extra: dict[str, Any]
+    mask: BoolMask, *, image_id: int, score: float, extra: dict[str, Any], category_id: int = 1
 ) -> dict[str, Any]:
     """One entry of a COCO results file; ``extra`` are keys of ours, which COCO's readers pass over."""
     x0, y0, x1, y1 = box_of(mask).tolist()
     return {
         "image_id": image_id,
-        "category_id": 1,
+        "category_id": category_id,
         "segmentation": encode_rle(mask),
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "score": round(score, 4),

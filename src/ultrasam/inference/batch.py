@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,15 +124,25 @@ def predict_files(
     ``<stem>_mask_<n>.png`` and ``<stem>_overlay.png`` in ``out``; where two inputs share a stem, their
     number is added. Call `write_results` with what comes back.
     """
+    yield from each_file(
+        paths,
+        lambda path, image_id, name: _predict_file(
+            segmenter, path, image_id, name, prompts_for(path, prompts), out, frame, provenance
+        ),
+    )
+
+
+def each_file(
+    paths: Sequence[Path], do: Callable[[Path, int, str], FileResult]
+) -> Iterator[FileResult]:
+    """What ``do(path, image id from 1, stem that no other has)`` gives of each file, or why it failed."""
     stems: dict[str, int] = {}
     for image_id, path in enumerate(paths, start=1):
         stem = path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
         stems[stem.lower()] = stems.get(stem.lower(), 0) + 1
         name = stem if stems[stem.lower()] == 1 else f"{stem}_{stems[stem.lower()]}"
         try:
-            yield _predict_file(
-                segmenter, path, image_id, name, prompts_for(path, prompts), out, frame, provenance
-            )
+            yield do(path, image_id, name)
         except UltraSamError as error:
             yield FileResult(path, error=str(error))
         except Exception as error:  # a fault of ours must not cost the other files

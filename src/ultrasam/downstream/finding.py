@@ -1,0 +1,47 @@
+"""Files through a model that needs no prompts: instances and a map of classes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ultrasam.downstream.instances import InstanceSegmenter
+from ultrasam.images.scan import read_scan
+from ultrasam.images.writers import coco_result, write_labels, write_mask, write_overlay
+from ultrasam.inference.batch import FileResult, each_file
+
+
+def find_files(
+    segmenter: InstanceSegmenter,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    frame: int = 0,
+    score: float = 0.5,
+    provenance: Mapping[str, Any],
+) -> Iterator[FileResult]:
+    """Find the objects of each file, those of at least ``score``.
+
+    ``<stem>_mask_<n>.png`` (surest first), ``<stem>_labels.png`` (0 background, k the k-th class) and
+    ``<stem>_overlay.png`` in ``out``. Call `ultrasam.inference.batch.write_results` with what comes back.
+    """
+    classes = segmenter.plan.classes
+
+    def find(path: Path, image_id: int, name: str) -> FileResult:
+        pixels = read_scan(path).frame(frame)
+        found = segmenter.find(pixels).above(score)
+        write_labels(out / f"{name}_labels.png", segmenter.label_map(pixels))
+        entries = []
+        told = zip(found.masks, found.labels.tolist(), found.scores.tolist(), strict=True)
+        for index, (mask, label, sure) in enumerate(told):
+            write_mask(out / f"{name}_mask_{index}.png", mask)
+            said = {"file_name": str(path), "frame": frame, "class": classes[label], **provenance}
+            entries.append(
+                coco_result(mask, image_id=image_id, score=sure, extra=said, category_id=label + 1)
+            )
+        overlay = out / f"{name}_overlay.png"
+        write_overlay(overlay, pixels, list(found.masks), colours=found.labels.tolist())
+        return FileResult(path, overlay, entries)
+
+    yield from each_file(paths, find)

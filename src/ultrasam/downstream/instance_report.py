@@ -1,0 +1,175 @@
+"""How good instance and semantic segmentation is: COCO AP and Dice, with intervals, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ultrasam.downstream.annotated import Annotated
+from ultrasam.downstream.instances import Found, InstanceSegmenter
+from ultrasam.evaluation.precision import InImage, Precision, average_precision
+from ultrasam.evaluation.statistics import bootstrap_interval, paired_difference
+from ultrasam.images.masks import encode_rle
+from ultrasam.images.writers import draw_overlay
+from ultrasam.plots import jpeg, page, picture
+
+Floats = npt.NDArray[np.float64]
+_SURE = 0.5
+_PICTURES = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """One model's figures on some images.
+
+    Attributes:
+        dice: [images, classes] of the union of a class's objects; NaN where neither truth nor prediction has
+            one, 0 where only one of them has.
+        precision: COCO's mask AP, mean over classes.
+    """
+
+    dice: Floats
+    precision: Precision
+
+    def per_image(self) -> Floats:
+        """[images] means over what an image shows; NaN where there is nothing, and nothing was found."""
+        seen = np.isfinite(self.dice)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(seen, self.dice, 0).sum(axis=1) / seen.sum(axis=1))
+
+
+def dice_of_maps(said: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_]) -> Floats:
+    """Dice [K] of a label map [H, W] (0 is background) against masks [K, H, W]; NaN where both are empty."""
+    out = np.full(len(truth), np.nan)
+    for index, mask in enumerate(truth):
+        found = said == index + 1
+        total = int(found.sum()) + int(mask.sum())
+        if total:
+            out[index] = 2 * int((found & mask).sum()) / total
+    return out
+
+
+def unions(image: Annotated, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """[K, H, W]: the union of each class's objects."""
+    out = np.zeros((len(classes), *image.pixels.shape), bool)
+    for mask, label in zip(image.masks, image.labels, strict=True):
+        out[classes.index(label)] |= mask
+    return out
+
+
+def judge(
+    segmenter: InstanceSegmenter,
+    images: Sequence[Annotated],
+    *,
+    say: Callable[[], object] = lambda: None,
+) -> Judged:
+    """Figures of a segmenter on images whose classes it knows."""
+    classes = segmenter.plan.classes
+    dice, entries = [], []
+    for image in images:
+        dice.append(dice_of_maps(segmenter.label_map(image.pixels), unions(image, classes)))
+        found = segmenter.find(image.pixels)
+        entries.append(
+            InImage(
+                [encode_rle(m) for m in image.masks], [encode_rle(m) for m in found.masks],
+                found.scores.tolist(), [classes.index(label) for label in image.labels],
+                found.labels.tolist(),
+            )
+        )  # fmt: skip
+        say()
+    return Judged(np.stack(dice), average_precision(entries))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """The same test images judged by each initialisation, the first one the one that is saved."""
+
+    classes: tuple[str, ...]
+    images: tuple[Annotated, ...]
+    by_init: dict[str, Judged]
+    how: str
+    left_out: tuple[str, ...] = field(default=())
+
+    def markdown(self) -> str:
+        """All tables."""
+        subjects = [image.subject for image in self.images]
+        objects = sum(len(image.labels) for image in self.images)
+        lines = [
+            f"# Segmentation: {', '.join(self.classes)}\n",
+            f"{objects} objects in {len(self.images)} images of {len(set(subjects))} subjects. {self.how} "
+            "Dice is of the union of a class's objects, mean over the images of the mean over what they show "
+            "(an object that is missed or made up counts as 0), with its 95 % interval by bootstrap over "
+            "subjects; AP is COCO's of masks.\n",
+            "| initialisation | Dice | mAP | AP50 | AP75 |", "|---|---|---|---|---|",
+        ]  # fmt: skip
+        for init, judged in self.by_init.items():
+            p = judged.precision
+            lines.append(
+                f"| {init} | {_with_interval(judged.per_image(), subjects)} | {p.ap:.3f} | {p.ap50:.3f} | "
+                f"{p.ap75:.3f} |"
+            )
+        first, *others = self.by_init
+        for other in others:
+            ours, theirs = self.by_init[first].per_image(), self.by_init[other].per_image()
+            both = np.isfinite(ours) & np.isfinite(theirs)
+            gap = paired_difference(
+                ours[both], theirs[both], [s for s, b in zip(subjects, both, strict=True) if b]
+            )
+            lines.append(
+                f"| *{first} – {other}* | {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] |  |  |  |"
+            )
+        lines += ["", "## Dice per class\n", "| class | " + " | ".join(self.by_init) + " |",
+                  "|" + "---|" * (len(self.by_init) + 1)]  # fmt: skip
+        for index, name in enumerate(self.classes):
+            cells = [_with_interval(j.dice[:, index], subjects) for j in self.by_init.values()]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        if self.left_out:
+            told = (f"- {text}" for text in self.left_out)
+            lines += ["", f"## Left out: {len(self.left_out)}\n", *told]
+        return "\n".join(lines) + "\n"
+
+
+def write(outcome: Outcome, segmenter: InstanceSegmenter, folder: Path) -> Path:
+    """``report.md`` and ``report.html``, with the images on which the first initialisation did worst."""
+    from markdown_it import MarkdownIt
+
+    text = outcome.markdown()
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    body = MarkdownIt("commonmark").enable("table").render(text)
+    body += f"<h2>Worst</h2><p>Truth beside what was found with a score of {_SURE} or more.</p>"
+    found = next(iter(outcome.by_init.values())).per_image()
+    order = np.argsort(np.where(np.isfinite(found), found, 2), kind="stable")
+    for row in order[:_PICTURES]:
+        image = outcome.images[row]
+        pair = beside(image, segmenter.find(image.pixels).above(_SURE), segmenter.plan.classes)
+        body += picture(f"{image.name}: Dice {found[row]:.2f}", jpeg(pair))
+    path = folder / "report.html"
+    path.write_text(page("Segmentation", body), encoding="utf-8")
+    return path
+
+
+def beside(image: Annotated, found: Found, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """An RGB picture of the truth beside what was found, one colour a class."""
+    told = [classes.index(label) for label in image.labels]
+    panels = [
+        draw_overlay(image.pixels, list(masks), colours=[int(label) for label in labels])
+        for masks, labels in ((image.masks, told), (found.masks, found.labels))
+    ]
+    scale = 320 / max(image.pixels.shape)
+    size = tuple(max(1, round(side * scale)) for side in image.pixels.shape[::-1])
+    small = [cv2.resize(panel, size, interpolation=cv2.INTER_AREA) for panel in panels]
+    return np.concatenate(small, axis=1)
+
+
+def _with_interval(values: Floats, subjects: Sequence[str]) -> str:
+    seen = np.isfinite(values)
+    if not seen.any():
+        return "–"
+    groups = [s for s, known in zip(subjects, seen, strict=True) if known]
+    low, high = bootstrap_interval(values[seen], groups)
+    return f"{values[seen].mean():.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,66 @@
+"""Feature maps at several scales, from the blocks of an image encoder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ultrasam.downstream.initial import Initial
+from ultrasam.downstream.resnet import ResNetEncoder
+from ultrasam.model.layers import LayerNorm2d
+from ultrasam.model.ultrasam import UltraSam
+
+Kind = Literal["simple", "flat"]
+
+
+class Pyramid(nn.Module):
+    """Canvas pixels [B, 3, S, S] to four maps [B, C, S / stride, S / stride], finest first.
+
+    Of a ViT, the outputs of the blocks that end its quarters (2, 5, 8, 11 of a ViT-B). ``flat`` takes them as
+    they are, all at one scale (arXiv 2411.16222, downstream); ``simple`` brings them to strides 4, 8, 16 and
+    32 by transposed convolutions and pooling, as the simple feature pyramid does with the last block's output
+    (Li et al. 2022, "Exploring plain vision transformer backbones for object detection"). A ResNet's stages
+    have these strides by themselves.
+
+    Attributes:
+        channels, strides: of the four maps.
+    """
+
+    def __init__(self, model: Initial, kind: Kind) -> None:
+        super().__init__()
+        self.encoder = model.image_encoder
+        if isinstance(model, UltraSam):
+            width, patch, depth = model.config.width, model.config.patch_size, model.config.depth
+            model.image_encoder.neck = nn.Sequential()  # takes no part
+            self.blocks = [depth * (i + 1) // 4 - 1 for i in range(4)]
+        else:
+            self.blocks = [0, 1, 2, 3]
+        if isinstance(self.encoder, ResNetEncoder):
+            self.channels, self.strides = ResNetEncoder.widths, ResNetEncoder.strides
+            self.scales = nn.ModuleList(nn.Identity() for _ in range(4))
+        elif kind == "flat":
+            self.channels, self.strides = (width,) * 4, (patch,) * 4
+            self.scales = nn.ModuleList(nn.Identity() for _ in range(4))
+        else:
+            self.channels = (width // 4, width // 2, width, width)
+            self.strides = (patch // 4, patch // 2, patch, patch * 2)
+            self.scales = nn.ModuleList(
+                [
+                    nn.Sequential(
+                        nn.ConvTranspose2d(width, width // 2, 2, 2),
+                        LayerNorm2d(width // 2),
+                        nn.GELU(),
+                        nn.ConvTranspose2d(width // 2, width // 4, 2, 2),
+                    ),
+                    nn.ConvTranspose2d(width, width // 2, 2, 2),
+                    nn.Identity(),
+                    nn.MaxPool2d(2),
+                ]
+            )
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        tokens = self.encoder.features(pixels, self.blocks)
+        return tuple(
+            scale(map_.permute(0, 3, 1, 2)) for scale, map_ in zip(self.scales, tokens, strict=True)
+        )

@@ -1,0 +1,84 @@
+"""ResNet-50 as an initialisation: it stands where a model of ours stands, its image encoder alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from torch import Tensor, nn
+
+from ultrasam.errors import CheckpointError
+
+RESNET = "resnet50"
+
+
+@dataclass(frozen=True, slots=True)
+class ResNetConfig:
+    """What a canvas and a head must know of a ResNet-50 (He et al. 2016); as of `ModelConfig`."""
+
+    name: str = RESNET
+    image_size: int = 1024
+    patch_size: int = 32
+    width: int = 2048
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    # Statistics of weights that were trained on large batches are kept; those of fresh ones are learnt.
+    fixed_statistics: bool = True
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class ResNetEncoder(nn.Module):
+    """The four stages; pixels [B, 3, h, w] to channels-last features, as `ImageEncoder.features`."""
+
+    widths = (256, 512, 1024, 2048)
+    strides = (4, 8, 16, 32)
+
+    def __init__(self, net: nn.Module, *, fixed_statistics: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.fixed_statistics = fixed_statistics
+
+    def features(self, pixels: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
+        """[B, h, w, C] after each stage of ``blocks`` (0 to 3; the last where None)."""
+        maps = self.net(pixels).feature_maps
+        wanted = [3] if blocks is None else blocks
+        return [maps[index].permute(0, 2, 3, 1) for index in wanted]
+
+    def train(self, mode: bool = True) -> ResNetEncoder:
+        super().train(mode)
+        if self.fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+class ResNet(nn.Module):
+    """A ResNet-50 with what fine-tuning asks of a model: a ``config`` and an ``image_encoder``."""
+
+    def __init__(self, config: ResNetConfig, *, repository: str | None = None) -> None:
+        super().__init__()
+        from transformers import ResNetBackbone
+        from transformers import ResNetConfig as TheirConfig
+
+        stages = ["stage1", "stage2", "stage3", "stage4"]
+        if repository is None:
+            net = ResNetBackbone(TheirConfig(out_features=stages))  # type: ignore[call-arg]
+        else:
+            try:
+                net = ResNetBackbone.from_pretrained(repository, out_features=stages)
+            except (OSError, ValueError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise CheckpointError(
+                    f"transformers can't load '{repository}': {reason}"
+                ) from error
+            if tuple(net.channels) != ResNetEncoder.widths:
+                raise CheckpointError(
+                    f"'{repository}' has the widths {tuple(net.channels)}, not a ResNet-50's "
+                    f"{ResNetEncoder.widths}."
+                )
+        self.config = config
+        self.image_encoder = ResNetEncoder(net, fixed_statistics=config.fixed_statistics)
