@@ -161,7 +161,7 @@ def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_pat
     name = "model.transformer_module.queries_features.weight"
     assert torch.equal(ours.net.state_dict()[name], theirs.state_dict()[name])
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(CheckpointError, match="can't load '.*nothing'"):
+    with pytest.raises(CheckpointError, match="can't load '"):
         start_head(ours, str(tmp_path / "nothing"))
 
 

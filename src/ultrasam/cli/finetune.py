@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -269,6 +270,47 @@ def segment(
     save_instances(saved, out, note)
     print(write(outcome, saved, out))
     print(outcome.markdown())
+
+
+@app.command()
+def suite(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="SUITE", help="A YAML file, as in recipes/downstream/.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Such as classify.steps=100."),
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="A store or data sets; repeat.")
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the results and the table."),
+    ] = Path("suite"),
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+) -> None:
+    """Fine-tune on every data set, for every task, from every initialisation, and print the table.
+
+    What data or weights are missing for is named; what was run before is not run again.
+    """
+    from ultrasam.downstream.suite import load_suite, markdown, run
+    from ultrasam.evaluation.sources import open_collections, read_all
+    from ultrasam.training.recipe import parse_overrides
+
+    wanted = load_suite(recipe, parse_overrides(overrides or []))
+    if not data:
+        raise DataError("Say with --data what to train on.")
+    samples, skips = read_all(open_collections(data, split="all"))
+    for skip in skips:
+        print(f"ultrasam: left out {skip.where}: {skip.reason}", file=sys.stderr)
+    tell = partial(print, file=sys.stderr, flush=True)
+    cells = run(wanted, samples, out, device=device, say=tell)
+    text = markdown(wanted, cells, shlex.join(["ultrasam", *sys.argv[1:]]))
+    (out / "report.md").write_text(text, encoding="utf-8")
+    print(text)
+    if all(cell.missing for cell in cells):
+        raise DataError("Nothing of the suite could be run; the reasons are above.")
 
 
 def _advance(progress: Progress, task: TaskID, *_: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.data.raw import Skip
-from ultrasam.data.samples import grey
+from ultrasam.data.samples import Sample, grey
 from ultrasam.data.store import Store
 from ultrasam.errors import DataError, ScanError
 from ultrasam.images.scan import read_scan, scan_suffixes
@@ -200,16 +200,22 @@ def _of_folder(path: Path) -> tuple[list[Labelled], list[str]]:
 def _of_raw(path: Path) -> tuple[list[Labelled], list[str]]:
     from ultrasam.data.finding import find_datasets
 
-    items, damaged = [], list[Skip]()
+    items, damaged = list[Labelled](), list[Skip]()
     for data, folder in find_datasets([str(path)]):
-        for sample in data.samples(folder, skipped=damaged.append):
-            if sample.class_label is not None:
-                name, subject = (
-                    f"{sample.dataset}/{part}" for part in (sample.name, sample.subject)
-                )
-                read = partial(_held, grey(sample.pixels))
-                items.append(Labelled(name, sample.class_label, subject, read, sample.split))
+        items += labelled_of(data.samples(folder, skipped=damaged.append))
     return items, [f"{skip.where}: {skip.reason}" for skip in damaged if skip.damage]
+
+
+def labelled_of(samples: Iterable[Sample]) -> list[Labelled]:
+    """Samples whose images have a class, held in memory."""
+    return [
+        Labelled(
+            f"{sample.dataset}/{sample.name}", sample.class_label, f"{sample.dataset}/{sample.subject}",
+            partial(_held, grey(sample.pixels)), sample.split,
+        )
+        for sample in samples
+        if sample.class_label is not None
+    ]  # fmt: skip
 
 
 def _read(file: Path) -> Pixels:

@@ -209,11 +209,13 @@ class PromptedPredictor:
         return np.stack(rows) if rows else np.zeros((0, len(self.classifier.classes)))
 
 
-def accuracy(classifier: PromptedClassifier, images: Sequence[Annotated], kind: str) -> float:
-    """Share of objects whose class is told right from their tight ``box`` or a click at their centre of mass
-    (``point``)."""
+def right(
+    classifier: PromptedClassifier, images: Sequence[Annotated], kind: str
+) -> tuple[npt.NDArray[np.float64], list[str]]:
+    """Of each object whether its class is told right (1 or 0) from its tight ``box`` or a click at its centre
+    of mass (``point``); and its subject."""
     predictor = PromptedPredictor(classifier)
-    right = []
+    found, subjects = list[float](), list[str]()
     for image in images:
         predictor.set_image(image.pixels)
         prompts = [
@@ -223,10 +225,17 @@ def accuracy(classifier: PromptedClassifier, images: Sequence[Annotated], kind: 
             for mask in image.masks
         ]
         said = predictor.classes_of(prompts).argmax(axis=1)
-        right += [
-            classifier.classes[i] == label for i, label in zip(said, image.labels, strict=True)
+        found += [
+            float(classifier.classes[i] == label)
+            for i, label in zip(said, image.labels, strict=True)
         ]
-    return float(np.mean(right))
+        subjects += [image.subject] * len(image.labels)
+    return np.asarray(found), subjects
+
+
+def accuracy(classifier: PromptedClassifier, images: Sequence[Annotated], kind: str) -> float:
+    """The share of what `right` counts."""
+    return float(right(classifier, images, kind)[0].mean())
 
 
 def save_prompted(classifier: PromptedClassifier, folder: Path, note: dict[str, Any]) -> None:
