@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ultrasam.downstream.loading import load
     from ultrasam.errors import UltraSamError
     from ultrasam.images.scan import Scan, read_scan
-    from ultrasam.inference.loading import load
     from ultrasam.inference.predictor import Predictor
     from ultrasam.model.ultrasam import UltraSam
     from ultrasam.prompts import Prediction, Prompt
@@ -25,7 +25,7 @@ _HOMES = {
     "Scan": "ultrasam.images.scan",
     "UltraSam": "ultrasam.model.ultrasam",
     "UltraSamError": "ultrasam.errors",
-    "load": "ultrasam.inference.loading",
+    "load": "ultrasam.downstream.loading",
     "read_scan": "ultrasam.images.scan",
 }
 

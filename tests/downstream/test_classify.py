@@ -13,13 +13,13 @@ import torch
 from sklearn import metrics
 
 from tests.data.layouts.truth import save
+from ultrasam import load
 from ultrasam.cli import main
 from ultrasam.downstream.classifier import (
     Classifier,
     Head,
     Mode,
     focal,
-    load_classifier,
     save_classifier,
 )
 from ultrasam.downstream.fitting import Settings, cross_validate, fit
@@ -79,7 +79,8 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert bool(changed) == (mode == "full")
     save_classifier(classifier, tmp_path / "saved", {"init": "nano"})
-    again = load_classifier(tmp_path / "saved").predict(item.read() for item in fresh)
+    assert "Classes: bright, dark." in (tmp_path / "saved" / "README.md").read_text()
+    again = load(tmp_path / "saved").predict(item.read() for item in fresh)
     assert torch.allclose(said, again, atol=1e-6)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.downstream.spots import pair, save_pairs
+from ultrasam import load
 from ultrasam.cli import main
 from ultrasam.data.phantom import simulate
 from ultrasam.downstream.annotated import Annotated
@@ -44,7 +45,8 @@ def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
     assert np.allclose(expected.sum(axis=1), 1)
     assert predictor.predict(prompts).masks.shape == (2, 1, 96, 128)
     save_prompted(classifier, tmp_path / "saved", {})
-    again = PromptedPredictor(load_prompted(tmp_path / "saved"))
+    again = load(tmp_path / "saved")
+    assert isinstance(again, PromptedPredictor)
     again.set_image(fresh[0].pixels)
     assert np.allclose(again.classes_of(prompts), expected, atol=1e-6)
 

@@ -13,6 +13,7 @@ import torch
 
 from tests.data.layouts.truth import save
 from tests.downstream.spots import pair, save_pairs
+from ultrasam import load
 from ultrasam.cli import main
 from ultrasam.downstream.annotated import Annotated, annotated_of, two_sides
 from ultrasam.downstream.initial import Initial, initial_model
@@ -233,6 +234,13 @@ def test_the_command_and_predict(
     about = json.loads((out / "instances.json").read_text())
     assert about["plan"]["classes"] == ["bright", "dark"]
     assert about["recipe"]["steps"] == 4
+    text = (out / "README.md").read_text()
+    assert "Classes: bright, dark." in text
+    assert "from `nano`" in text
+    assert f"| Dice | {report.split('| nano | ')[1].split(' | ')[0]} |" in text
+    loaded = load(out)
+    assert isinstance(loaded, InstanceSegmenter)
+    assert loaded.find(pair(0).pixels).masks.shape[1:] == (96, 128)
     image = data / "images" / "0.png"
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")

@@ -138,6 +138,7 @@ def classify(
             "recipe": settings.model_dump(mode="json"),
             "data": str(data),
             "how": how,
+            "figures": {n: str(s) for n, s in outcome.scores(inits[0]).items()},
         },
     )
     print(write(outcome, classifier, out))
@@ -187,7 +188,13 @@ def prompted(
     save_prompted(
         classifier,
         out,
-        {"init": init, "recipe": settings.model_dump(mode="json"), "held_out_accuracy": found},
+        {
+            "init": init,
+            "recipe": settings.model_dump(mode="json"),
+            "data": data,
+            "how": f"on {len(test)} images of other subjects",
+            "figures": {f"accuracy, {kind}": round(value, 3) for kind, value in found.items()},
+        },
     )
     for kind, value in found.items():
         print(f"{kind}: {value:.3f} of the classes right, on {len(test)} images of other subjects")
@@ -266,7 +273,13 @@ def segment(
     saved = fitted[inits[0]]
     how = f"Trained on {len(train)} other images, {settings.steps} steps of {settings.batch}."
     outcome = Outcome(tuple(names), tuple(tested), judged, how, left_out)
-    note = {"init": inits[0], "recipe": settings.model_dump(mode="json"), "data": data, "how": how}
+    note = {
+        "init": inits[0],
+        "recipe": settings.model_dump(mode="json"),
+        "data": data,
+        "how": how,
+        "figures": outcome.figures(inits[0]),
+    }
     save_instances(saved, out, note)
     print(write(outcome, saved, out))
     print(outcome.markdown())

@@ -37,10 +37,16 @@ class Judged:
     precision: Precision
 
     def per_image(self) -> Floats:
-        """[images] means over what an image shows; NaN where there is nothing, and nothing was found."""
-        seen = np.isfinite(self.dice)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.where(seen, self.dice, 0).sum(axis=1) / seen.sum(axis=1))
+        """[images], see `mean_of_shown`."""
+        return mean_of_shown(self.dice)
+
+
+def mean_of_shown(dice: Floats) -> Floats:
+    """[images] means of [images, classes] over what an image shows; NaN where there is nothing, and nothing
+    was found."""
+    seen = np.isfinite(dice)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(seen, dice, 0).sum(axis=1) / seen.sum(axis=1))
 
 
 def dice_of_maps(said: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_]) -> Floats:
@@ -107,12 +113,7 @@ class Outcome:
             "subjects; AP is COCO's of masks.\n",
             "| initialisation | Dice | mAP | AP50 | AP75 |", "|---|---|---|---|---|",
         ]  # fmt: skip
-        for init, judged in self.by_init.items():
-            p = judged.precision
-            lines.append(
-                f"| {init} | {_with_interval(judged.per_image(), subjects)} | {p.ap:.3f} | {p.ap50:.3f} | "
-                f"{p.ap75:.3f} |"
-            )
+        lines += [f"| {i} | {' | '.join(self.figures(i).values())} |" for i in self.by_init]
         first, *others = self.by_init
         for other in others:
             ours, theirs = self.by_init[first].per_image(), self.by_init[other].per_image()
@@ -132,6 +133,18 @@ class Outcome:
             told = (f"- {text}" for text in self.left_out)
             lines += ["", f"## Left out: {len(self.left_out)}\n", *told]
         return "\n".join(lines) + "\n"
+
+    def figures(self, init: str) -> dict[str, str]:
+        """Dice with its interval, and the average precisions, of an initialisation."""
+        judged = self.by_init[init]
+        dice = _with_interval(judged.per_image(), [image.subject for image in self.images])
+        p = judged.precision
+        return {
+            "Dice": dice,
+            "mAP": f"{p.ap:.3f}",
+            "AP50": f"{p.ap50:.3f}",
+            "AP75": f"{p.ap75:.3f}",
+        }
 
 
 def write(outcome: Outcome, segmenter: InstanceSegmenter, folder: Path) -> Path:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ultrasam.downstream.classifier import Classifier
 from ultrasam.downstream.features import canvas
 from ultrasam.downstream.labelled import Labelled
-from ultrasam.downstream.scores import NAMES, gain, score
+from ultrasam.downstream.scores import NAMES, Scored, gain, score
 from ultrasam.plots import figure, jpeg, page, picture
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Outcome:
             "| initialisation | " + " | ".join(NAMES) + " |",
             "|" + "---|" * (len(NAMES) + 1),
         ]
-        for init, found in self.by_init.items():
-            scored = score(self.truth, found, subjects)
+        for init in self.by_init:
+            scored = self.scores(init)
             lines.append(f"| {init} | " + " | ".join(str(scored[name]) for name in NAMES) + " |")
         first, *others = self.by_init
         for other in others:
@@ -73,6 +73,10 @@ class Outcome:
                 *(f"- {t}" for t in self.left_out),
             ]
         return "\n".join(lines) + "\n"
+
+    def scores(self, init: str) -> dict[str, Scored]:
+        """All figures of an initialisation."""
+        return score(self.truth, self.by_init[init], [item.subject for item in self.items])
 
     def confusion(self, init: str) -> npt.NDArray[np.int64]:
         """[classes, classes] counts, the truth down."""

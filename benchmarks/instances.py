@@ -1,0 +1,167 @@
+"""Claim: objects are found and named without prompts about as well as by a plain U-Net trained as long.
+
+Mask2Former over nano's encoder, by `ultrasam.downstream.instance_training`, on phantoms and on nerves and
+vessels of real images (USGRA-seg, its train and test sides).
+Peer: MONAI's U-Net with its Dice and cross-entropy loss, the same images, size, batch and augmentation,
+trained for the same time. It gives maps of classes, no instances, so that Dice of maps is what both have.
+Between them: Mask2Former over the same encoder from random weights.
+
+    python benchmarks/instances.py [--data ../shared/data] [--steps 300] [--phantoms 300]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.losses import DiceCELoss
+from monai.networks.nets import UNet
+
+from ultrasam.data.phantom import simulate
+from ultrasam.downstream.annotated import Annotated, annotated_of
+from ultrasam.downstream.features import canvas
+from ultrasam.downstream.initial import initial_model
+from ultrasam.downstream.instance_report import dice_of_maps, judge, mean_of_shown, unions
+from ultrasam.downstream.instance_training import Settings, fit
+from ultrasam.downstream.training import changed
+from ultrasam.evaluation.sources import open_collections, read_all
+from ultrasam.evaluation.statistics import bootstrap_interval
+from ultrasam.geometry import Letterbox
+from ultrasam.model.config import CONFIGS
+
+CONFIG = CONFIGS["nano"]
+SIZE = CONFIG.image_size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--phantoms", type=int, default=300)
+    arguments = parser.parse_args()
+    settings = Settings(steps=arguments.steps)
+    train = phantoms(10**6, arguments.phantoms)
+    compare("phantoms", train, phantoms(2 * 10**6, 60), settings)
+    if arguments.data.is_dir():
+        sides = [
+            annotated_of(
+                read_all(open_collections([str(arguments.data / side / "USGRA-seg")]))[0],
+                empty=True,
+            )
+            for side in ("train", "dev")
+        ]
+        compare("USGRA-seg", sides[0], sides[1], settings)
+    else:
+        print(f"{arguments.data} is not here: real images are left out")
+
+
+def phantoms(seed: int, count: int) -> list[Annotated]:
+    found = []
+    for number in range(seed, seed + count):
+        phantom = simulate(number, size=(192, 224))
+        masks = [(m, n) for m, n in zip(phantom.masks, phantom.names, strict=True) if m.sum() >= 64]
+        stacked = np.stack([m for m, _ in masks]) if masks else phantom.masks[:0]
+        names = tuple(n for _, n in masks)
+        found.append(Annotated(phantom.pixels, stacked, names, str(number), str(number)))
+    return found
+
+
+def compare(
+    title: str, train: Sequence[Annotated], test: Sequence[Annotated], settings: Settings
+) -> None:
+    counts = Counter(label for image in train for label in image.labels)
+    classes = sorted(counts)
+    print(
+        f"{title}: {len(train)} images to train on, {len(test)} to test on, classes {dict(counts)}"
+    )
+    subjects = [image.subject for image in test]
+    seconds = 0.0
+    for init in ("nano", "scratch:nano"):
+        start = time.perf_counter()
+        segmenter = fit(initial_model(init), train, classes, settings)
+        spent = time.perf_counter() - start
+        seconds = seconds or spent
+        judged = judge(segmenter, test)
+        p = judged.precision
+        report(f"Mask2Former over {init}", judged.per_image(), subjects, spent,
+               f"mAP {p.ap:.3f}, AP50 {p.ap50:.3f}, AP75 {p.ap75:.3f}")  # fmt: skip
+    net, steps = train_unet(train, classes, settings, seconds)
+    dice = [dice_of_maps(unet_map(net, image), unions(image, classes)) for image in test]
+    report("U-Net (MONAI)", mean_of_shown(np.stack(dice)), subjects, seconds, f"{steps} steps")
+
+
+def report(
+    name: str, values: npt.NDArray[np.float64], subjects: Sequence[str], seconds: float, more: str
+) -> None:
+    seen = np.isfinite(values)
+    groups = [s for s, known in zip(subjects, seen, strict=True) if known]
+    low, high = bootstrap_interval(values[seen], groups)
+    print(
+        f"  {name:<32} Dice {values[seen].mean():.3f} [{low:.3f}, {high:.3f}]  {seconds:.0f} s  {more}",
+        flush=True,
+    )
+
+
+def train_unet(
+    images: Sequence[Annotated], classes: Sequence[str], settings: Settings, seconds: float
+) -> tuple[torch.nn.Module, int]:
+    torch.manual_seed(settings.seed)
+    net = UNet(
+        spatial_dims=2, in_channels=1, out_channels=len(classes) + 1,
+        channels=(32, 64, 128, 256, 512), strides=(2, 2, 2, 2), num_res_units=2,
+    )  # fmt: skip
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-4)
+    loss_of = DiceCELoss(softmax=True, to_onehot_y=True)
+    rng = np.random.default_rng(settings.seed)
+    start, steps = time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < seconds:
+        for group in optimiser.param_groups:  # as rate_at: lower for the last fifth
+            group["lr"] = 1e-3 if spent < 0.8 * seconds else 1e-4
+        pixels, targets = [], []
+        for row in rng.choice(len(images), settings.batch):
+            image = images[row]
+            frame, masks = changed(rng, image.pixels, image.masks, settings)
+            assert masks is not None
+            moved = Annotated(frame, masks, image.labels)
+            pixels.append(canvas(CONFIG, frame, SIZE)[0][:1])
+            targets.append(on_canvas(label_map(moved, classes)))
+        loss = loss_of(net(torch.stack(pixels)), torch.stack(targets)[:, None])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        steps += 1
+    return net.eval(), steps
+
+
+def label_map(image: Annotated, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """[H, W], the smaller of two objects on top."""
+    out = np.zeros(image.pixels.shape, np.uint8)
+    for row in np.argsort([-int(m.sum()) for m in image.masks]):
+        out[image.masks[row]] = classes.index(image.labels[row]) + 1
+    return out
+
+
+def on_canvas(labels: npt.NDArray[np.uint8]) -> torch.Tensor:
+    height, width = Letterbox.whole(*labels.shape, size=SIZE).inner
+    out = torch.zeros(SIZE, SIZE, dtype=torch.long)
+    grown = torch.from_numpy(labels)[None, None].float()
+    out[:height, :width] = torch.nn.functional.interpolate(grown, (height, width))[0, 0].long()
+    return out
+
+
+@torch.inference_mode()
+def unet_map(net: torch.nn.Module, image: Annotated) -> npt.NDArray[np.uint8]:
+    logits = net(canvas(CONFIG, image.pixels, SIZE)[0][None, :1])[0]
+    view = Letterbox.whole(*image.pixels.shape, size=SIZE)
+    at_scan = np.stack([view.logits_to_scan(plane.numpy()) for plane in logits])
+    return np.asarray(at_scan.argmax(axis=0), np.uint8)
+
+
+if __name__ == "__main__":
+    main()
