@@ -37,6 +37,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/prompted.py
+	$(BIN)/python benchmarks/instances.py
+	$(BIN)/python benchmarks/initialisation.py
 
 clean:
 	rm -rf $(VENV) demo-out
