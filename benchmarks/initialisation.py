@@ -1,7 +1,7 @@
 """Question: what is nano worth as an initialisation, against the same network with random weights?
 
 Classification in five folds by subject, of phantoms by what they show (lesion, cyst, vessel, nerve; one of
-them alone in a picture) and of BUSI (benign, malignant), with intervals of the gain by bootstrap over subjects.
+them alone in a picture) and of BUSI (benign, malignant), with the gain's interval by bootstrap over subjects.
 BUSI names no subjects: there, images are drawn.
 
     python benchmarks/initialisation.py [--data ../shared/data/train/BUSI] [--modes linear,full] [--steps 120]
