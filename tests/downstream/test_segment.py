@@ -149,7 +149,7 @@ def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_pat
             "out_features": ["stage1", "stage2", "stage3", "stage4"]}  # fmt: skip
     config = Mask2FormerConfig(
         backbone_config=swin, num_queries=10, feature_size=64, mask_feature_size=64, hidden_dim=64,
-        encoder_layers=1, decoder_layers=3,
+        encoder_layers=1, decoder_layers=3, encoder_feedforward_dim=256, dim_feedforward=512,
     )  # fmt: skip
     theirs = Mask2FormerForUniversalSegmentation(config)
     theirs.save_pretrained(tmp_path / "theirs")

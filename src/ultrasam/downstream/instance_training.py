@@ -31,15 +31,15 @@ class Settings(Schedule):
         head: a Mask2Former on the Hugging Face hub that all but the encoder starts from.
     """
 
-    batch: int = Field(8, ge=1)
-    lr: float = Field(3e-4, gt=0)
-    encoder_lr: float = Field(0.3, gt=0)
+    batch: int = Field(4, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    encoder_lr: float = Field(0.2, gt=0)
     decay_all: bool = False
     size: int | None = Field(None, ge=32)
     pyramid: Kind = "simple"
     queries: int = Field(30, ge=1)
     width: int = Field(128, ge=32, multiple_of=32)
-    pixel_layers: int = Field(3, ge=1)
+    pixel_layers: int = Field(1, ge=1)
     layers: int = Field(3, ge=1)
     points: int = Field(4096, ge=16)
     head: str | None = None

@@ -96,6 +96,7 @@ class InstanceSegmenter(nn.Module):
             },
             num_queries=plan.queries,
             feature_size=plan.width, mask_feature_size=plan.width, hidden_dim=plan.width,
+            encoder_feedforward_dim=4 * plan.width, dim_feedforward=8 * plan.width,
             encoder_layers=plan.pixel_layers, decoder_layers=plan.layers + 1,
             train_num_points=plan.points, feature_strides=list(pyramid.strides),
             # One step of the pixel decoder's upward path, of the finest map (of which there are none finer
