@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ultrasam.cli import main
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.ultrasam import UltraSam
 
@@ -47,6 +50,19 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real images for tests are not beside this checkout")
     return SHARED
+
+
+@pytest.fixture
+def ultrasam(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command with these arguments, in this process; its exit status."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main.run()
+        return int(stop.value.code or 0)
+
+    return run
 
 
 @pytest.fixture

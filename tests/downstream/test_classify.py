@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from sklearn import metrics
 
 from tests.data.layouts.truth import save
 from ultrasam import load
-from ultrasam.cli import main
 from ultrasam.downstream.classifier import (
     Classifier,
     Head,
@@ -47,13 +46,6 @@ def items_of(count: int, *, per_subject: int = 1) -> list[Labelled]:
         label = ("bright", "dark")[i // per_subject % 2]
         found.append(Labelled(f"i{i}", label, f"s{i // per_subject}", partial(picture, i, label)))
     return found
-
-
-def ultrasam(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main.run()
-    return int(stop.value.code or 0)
 
 
 @pytest.mark.slow
@@ -142,19 +134,14 @@ def test_the_focal_loss_without_gamma_is_cross_entropy() -> None:
 
 @pytest.mark.slow
 def test_the_command_writes_a_model_that_predict_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for item in items_of(24):
         save(tmp_path / "in" / item.label / f"{item.name}.png", item.read())
     (tmp_path / "in" / "dark" / "broken.png").write_bytes(b"nothing")
     out = tmp_path / "out"
     asked = ["finetune", "classify", "--data", tmp_path / "in", "--folds", 3, "-o", out]
-    assert (
-        ultrasam(
-            monkeypatch, *asked, "--init", "nano", "--init", "scratch:nano", "steps=40", "size=64"
-        )
-        == 0
-    )
+    assert ultrasam(*asked, "--init", "nano", "--init", "scratch:nano", "steps=40", "size=64") == 0
     told = capsys.readouterr()
     assert "left out 1" in told.err
     assert "broken.png" in told.err
@@ -163,18 +150,13 @@ def test_the_command_writes_a_model_that_predict_takes(
     assert "24 images of 24 subjects (bright 12, dark 12)" in report
     assert (out / "report.html").read_text().count("<img") >= 3
     assert (
-        ultrasam(
-            monkeypatch, "predict", tmp_path / "in" / "bright", "--model", out, "-o", tmp_path / "p"
-        )
-        == 0
+        ultrasam("predict", tmp_path / "in" / "bright", "--model", out, "-o", tmp_path / "p") == 0
     )
     with (tmp_path / "p" / "classes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     assert all(float(r["bright"]) + float(r["dark"]) == pytest.approx(1, abs=1e-3) for r in rows)
-    assert (
-        ultrasam(monkeypatch, "predict", tmp_path / "in", "--model", out, "--box", "1,2,3,4") == 1
-    )
+    assert ultrasam("predict", tmp_path / "in", "--model", out, "--box", "1,2,3,4") == 1
     assert "takes no prompts" in capsys.readouterr().err
 
 
@@ -199,6 +181,7 @@ def test_the_command_writes_a_model_that_predict_takes(
 def test_bad_data_is_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    ultrasam: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
@@ -213,7 +196,7 @@ def test_bad_data_is_one_sentence(
     (tmp_path / "one" / "light" / "b.png").write_bytes(b"nothing")
     (tmp_path / "bad.csv").write_text("file,class\n")
     monkeypatch.chdir(tmp_path)
-    assert ultrasam(monkeypatch, "finetune", "classify", *arguments) == 1
+    assert ultrasam("finetune", "classify", *arguments) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.strip().count("\n") == 0

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
-from ultrasam.cli import main
-from ultrasam.data.phantom import simulate
 from ultrasam.downstream.annotated import Annotated
 from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.prompted import (
@@ -69,45 +66,21 @@ def test_one_class_is_refused() -> None:
 
 @pytest.mark.slow
 def test_the_command_and_what_predict_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_pairs(tmp_path / "in", 10)
 
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main.run()
-        return int(stop.value.code or 0)
-
     out = tmp_path / "model"
     asked = ["finetune", "prompted", "--data", tmp_path / "in", "--held-out", 0.3, "-o", out]
-    assert run(*asked, "steps=3", "batch=2") == 0
+    assert ultrasam(*asked, "steps=3", "batch=2") == 0
     assert "of the classes right" in capsys.readouterr().out
     image = tmp_path / "in" / "images" / "0.png"
-    assert run("predict", image, "--box", "15,20,55,70", "--model", out, "-o", tmp_path / "p") == 0
+    assert (
+        ultrasam("predict", image, "--box", "15,20,55,70", "--model", out, "-o", tmp_path / "p")
+        == 0
+    )
     (entry,) = json.loads((tmp_path / "p" / "predictions.json").read_text())
     assert entry["class"] in ("bright", "dark")
     assert sum(entry["class_probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    assert run("finetune", "prompted", "--data", tmp_path / "in", "--classes", "bright") == 1
+    assert ultrasam("finetune", "prompted", "--data", tmp_path / "in", "--classes", "bright") == 1
     assert "two are needed" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_vit_b_takes_two_steps_at_paper_size() -> None:
-    """All parameters train, the head's besides (arXiv 2411.16222, downstream)."""
-    model = initial_model("scratch:base")
-    before = sum(p.numel() for p in model.parameters())
-    classifier = PromptedClassifier(model, ("a", "b"))
-    after = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
-    assert after - before == (256 + 256 + 768) * 2 + 2
-    phantom = simulate(4, size=(96, 128))
-    image = Annotated(
-        phantom.pixels, phantom.masks, tuple("ab"[i % 2] for i in range(len(phantom.masks)))
-    )
-    if len(set(image.labels)) < 2:
-        image = pair(0)
-    losses: list[float] = []
-    fit(model, [image], Settings(steps=2, batch=1), say=lambda _, loss: losses.append(loss))
-    assert len(losses) == 2
-    assert all(map(np.isfinite, losses))
-    assert not any(bool(torch.isnan(p).any()) for p in model.parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,6 @@ import torch
 from tests.data.layouts.truth import save
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
-from ultrasam.cli import main
 from ultrasam.downstream.annotated import Annotated, annotated_of, two_sides
 from ultrasam.downstream.initial import Initial, initial_model
 from ultrasam.downstream.instance_report import dice_of_maps, judge, unions
@@ -33,13 +32,6 @@ SMALL = Settings(
     size=64, steps=90, batch=4, width=64, queries=10, layers=2, pixel_layers=1, points=512,
     lr=1e-3, warmup=10,
 )  # fmt: skip
-
-
-def ultrasam(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main.run()
-    return int(stop.value.code or 0)
 
 
 @pytest.mark.slow
@@ -217,7 +209,7 @@ def test_sides_by_split_or_subject_and_classes_by_image(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_and_predict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = tmp_path / "in", tmp_path / "model"
     save_pairs(data, 12)
@@ -226,7 +218,7 @@ def test_the_command_and_predict(
         "points=64", "at_once=1",
     ]  # fmt: skip
     asked = ["finetune", "segment", "--data", data, "--held-out", "0.4", "-o", out]
-    assert ultrasam(monkeypatch, *asked, "--init", "nano", "--init", "scratch:nano", *small) == 0
+    assert ultrasam(*asked, "--init", "nano", "--init", "scratch:nano", *small) == 0
     report = (out / "report.md").read_text()
     assert "*nano – scratch:nano*" in report
     assert "| bright |" in report
@@ -245,7 +237,7 @@ def test_the_command_and_predict(
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
     told = ["predict", image, bad, "--model", out, "-o", tmp_path / "p", "--score", 0]
-    assert ultrasam(monkeypatch, *told) == 1  # one of two files is bad
+    assert ultrasam(*told) == 1  # one of two files is bad
     entries = json.loads((tmp_path / "p" / "predictions.json").read_text())
     assert {e["class"] for e in entries} <= {"bright", "dark"}
     assert {e["category_id"] for e in entries} <= {1, 2}
@@ -254,7 +246,7 @@ def test_the_command_and_predict(
     assert set(np.unique(labels)) <= {0, 1, 2}
     assert (tmp_path / "p" / "0_overlay.png").is_file()
     capsys.readouterr()
-    assert ultrasam(monkeypatch, "predict", image, "--model", out, "--box", "1,2,30,40") == 1
+    assert ultrasam("predict", image, "--model", out, "--box", "1,2,30,40") == 1
     assert "takes no prompts" in capsys.readouterr().err
 
 
@@ -275,6 +267,7 @@ def test_the_command_and_predict(
 def test_bad_data_is_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    ultrasam: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
@@ -284,7 +277,7 @@ def test_bad_data_is_one_sentence(
     save(tmp_path / "other" / "images" / "a.png", image.pixels)
     save(tmp_path / "other" / "masks" / "grey" / "a.png", image.masks[0].astype(np.uint8) * 255)
     monkeypatch.chdir(tmp_path)
-    assert ultrasam(monkeypatch, "finetune", "segment", *arguments) == 1
+    assert ultrasam("finetune", "segment", *arguments) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.strip().count("\n") == 0

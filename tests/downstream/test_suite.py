@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ import yaml
 
 from tests.data.layouts.truth import grey, save
 from tests.downstream.spots import pair
-from ultrasam.cli import main
 from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.instance_training import new_segmenter
 from ultrasam.downstream.suite import Suite, load_suite
@@ -28,13 +27,6 @@ SMALL = {
         "pixel_layers": 1, "points": 64,
     },
 }  # fmt: skip
-
-
-def ultrasam(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["ultrasam", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main.run()
-    return int(stop.value.code or 0)
 
 
 def spot(number: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -70,7 +62,7 @@ def mmotu(root: Path, count: int) -> None:
 
 @pytest.mark.slow
 def test_what_can_be_run_is_run_once_and_the_rest_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bus_bra(tmp_path / "raw", 8)
     mmotu(tmp_path / "raw", 8)
@@ -86,7 +78,7 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
     out = tmp_path / "out"
     asked = ["finetune", "suite", tmp_path / "suite.yaml", "--data", tmp_path / "raw", "-o", out]
-    assert ultrasam(monkeypatch, *asked) == 0
+    assert ultrasam(*asked) == 0
     told = capsys.readouterr()
     assert "bus_bra, segment, fresh nano" in told.err
     report = (out / "report.md").read_text()
@@ -105,14 +97,14 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     log = out / "results.jsonl"
     kept = log.read_text().splitlines(keepends=True)
     log.write_text("".join(kept[:-1]) + kept[-1][:30] + "\n")
-    assert ultrasam(monkeypatch, *asked) == 0
+    assert ultrasam(*asked) == 0
     again = [line for line in capsys.readouterr().err.splitlines() if "fresh" in line]
     assert again == [f"{lines[-1]['dataset']}, {lines[-1]['task']}, {lines[-1]['title']}"] + [
         line for line in again if line.startswith("gist514")
     ]
     assert (out / "report.md").read_text() == report
     # Other settings are another run.
-    assert ultrasam(monkeypatch, *asked, "classify.steps=1", "datasets=[bus-bra]") == 0
+    assert ultrasam(*asked, "classify.steps=1", "datasets=[bus-bra]") == 0
     assert "bus_bra, classify, fresh nano" in capsys.readouterr().err
 
 
@@ -161,7 +153,7 @@ def test_the_papers_suite_has_the_papers_settings() -> None:
 
 @pytest.mark.slow
 def test_a_vit_b_takes_two_steps_of_every_recipe_at_paper_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ultrasam: Callable[..., int]
 ) -> None:
     """As the recipe has it, but for the batch, the steps and the weights, of which there are none here."""
     bus_bra(tmp_path / "raw", 5)
@@ -169,8 +161,7 @@ def test_a_vit_b_takes_two_steps_of_every_recipe_at_paper_settings(
     short = [f"{task}.{key}" for task in ("classify", "prompted", "segment")
              for key in ("steps=2", "batch=1")]  # fmt: skip
     assert (
-        ultrasam(
-            monkeypatch, "finetune", "suite", PAPER, "--data", tmp_path / "raw", "-o",
+        ultrasam("finetune", "suite", PAPER, "--data", tmp_path / "raw", "-o",
             tmp_path / "out", *short, "segment.head=null", "datasets=[bus-bra]",
             f"initialisations=[{', '.join(one)}]",
         )
