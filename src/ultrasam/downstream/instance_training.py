@@ -32,8 +32,8 @@ class Settings(Schedule):
     """
 
     batch: int = Field(4, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    encoder_lr: float = Field(0.2, gt=0)
+    lr: float = Field(5e-4, gt=0)
+    encoder_lr: float = Field(0.3, gt=0)
     decay_all: bool = False
     size: int | None = Field(None, ge=32)
     pyramid: Kind = "simple"
