@@ -255,8 +255,8 @@ def test_the_command_and_predict(
     [
         ([], "Say with --data"),
         (["--data", "in", "--labels", "colour"], "--labels is structure or image"),
-        (["--data", "in", "--classes", "grey"], "are too few"),
-        (["--data", "in", "--labels", "image"], "are too few"),
+        (["--data", "in", "--classes", "grey"], "hold too few objects"),
+        (["--data", "in", "--labels", "image"], "hold too few objects"),
         (["--data", "in", "size=72"], "not a multiple of 32"),
         (["--data", "in", "width=100"], "width"),
         (["--data", "in", "--test", "in"], "stand on both sides"),

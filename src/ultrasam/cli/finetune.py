@@ -182,7 +182,7 @@ def prompted(
 
     settings = _settings(Settings, {}, overrides)
     model = prompted_model(init, seed=settings.seed)
-    train, test, _ = _sides(data, classes, held_out)
+    train, test, _, _ = _sides(data, classes, held_out)
     classifier = fit(model, train, settings)
     found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}
     save_prompted(
@@ -255,13 +255,9 @@ def segment(
     models = {name: initial_model(name, seed=settings.seed) for name in inits}
     if labels not in ("structure", "image"):
         raise RecipeError(f"--labels is structure or image, not '{labels}'.")
-    train, tested, left_out = _sides(data, classes, held_out, test=test, labels=labels, empty=True)
-    names = sorted({label for image in train for label in image.labels})
-    unknown = sorted({label for image in tested for label in image.labels} - set(names))
-    if unknown:
-        raise DataError(
-            f"The test data have the class '{unknown[0]}', of which training has no object."
-        )
+    train, tested, names, left_out = _sides(
+        data, classes, held_out, test=test, labels=labels, empty=True
+    )
     console = Console(stderr=True)
     judged, fitted = {}, {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -338,9 +334,9 @@ def _sides(
     test: list[str] | None = None,
     labels: str = "structure",
     empty: bool = False,
-) -> tuple[list[Annotated_], list[Annotated_], tuple[str, ...]]:
-    """Annotated images to train on and to test on, of different subjects; and what was left out."""
-    from ultrasam.downstream.annotated import annotated_of, two_sides
+) -> tuple[list[Annotated_], list[Annotated_], list[str], tuple[str, ...]]:
+    """Images to train on and to test on, of different subjects; their classes; what was left out."""
+    from ultrasam.downstream.annotated import annotated_of, classes_of, two_sides
     from ultrasam.evaluation.sources import open_collections, read_all
 
     if not data:
@@ -366,12 +362,7 @@ def _sides(
         annotated_of(side, wanted, labels=labels, empty=empty)  # type: ignore[arg-type]
         for side in (chosen, held)
     )
-    if not any(image.labels for image in trained) or not any(image.labels for image in tested):
-        raise DataError(
-            f"{len(trained)} images to train on and {len(tested)} to test on are too few; change --held-out "
-            "or --classes."
-        )
-    return trained, tested, left_out
+    return trained, tested, classes_of(trained, tested), left_out
 
 
 def _settings(kind: type[S], given: dict[str, object], overrides: list[str] | None) -> S:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ultrasam.data.samples import Sample, grey
 from ultrasam.data.splits import position
+from ultrasam.errors import DataError
 from ultrasam.images.masks import components
 
 Labels = Literal["structure", "image"]
@@ -79,3 +80,24 @@ def two_sides(samples: Sequence[Sample], held_out: float) -> tuple[list[Sample],
         tested = [position(s.dataset, s.subject) < held_out for s in samples]
     sides = list(zip(samples, tested, strict=True))
     return [s for s, t in sides if not t], [s for s, t in sides if t]
+
+
+def classes_of(train: Sequence[Annotated], test: Sequence[Annotated]) -> list[str]:
+    """The classes to train on.
+
+    Raises:
+        DataError: a side shows no object, or the test side a class of which training has none.
+    """
+    known, tested = ({n for image in side for n in image.labels} for side in (train, test))
+    if not known or not tested:
+        raise DataError(
+            f"{len(train)} images to train on and {len(test)} to test on hold too few objects; change "
+            "--held-out or --classes."
+        )
+    strange = sorted(tested - known)
+    if strange:
+        raise DataError(
+            f"The test data have the class '{strange[0]}', of which training has no object; leave it out "
+            "with --classes, or change --held-out."
+        )
+    return sorted(known)

@@ -19,7 +19,7 @@ from ultrasam.data.catalogue import dataset
 from ultrasam.data.samples import Sample
 from ultrasam.downstream import fitting, instance_training
 from ultrasam.downstream import prompted as prompting
-from ultrasam.downstream.annotated import Labels, annotated_of, two_sides
+from ultrasam.downstream.annotated import Labels, annotated_of, classes_of, two_sides
 from ultrasam.downstream.initial import initial_model, prompted_model
 from ultrasam.downstream.instance_report import judge
 from ultrasam.downstream.labelled import check_apart, labelled_of
@@ -231,11 +231,7 @@ def _segment(
         annotated_of(side, labels=suite.labels, empty=True)
         for side in two_sides(samples, suite.held_out)
     )
-    classes = sorted({label for image in train for label in image.labels})
-    if not classes or not any(image.labels for image in test):
-        raise DataError(
-            f"{len(train)} images to train on and {len(test)} to test on hold too few objects."
-        )
+    classes = classes_of(train, test)
     segmenter = instance_training.fit(model, train, classes, suite.segment, device=device)
     judged = judge(segmenter, test)
     dice = judged.per_image()
@@ -258,8 +254,7 @@ def _prompted(
     train, test = (
         annotated_of(side, labels=suite.labels) for side in two_sides(samples, suite.held_out)
     )
-    if not train or not test:
-        raise DataError(f"{len(train)} images to train on and {len(test)} to test on are too few.")
+    classes_of(train, test)
     classifier = prompting.fit(model, train, suite.prompted)
     figures: Figures = {}
     for kind in ("box", "point"):
