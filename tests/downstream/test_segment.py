@@ -261,6 +261,7 @@ def test_the_command_and_predict(
         (["--data", "in", "width=100"], "width"),
         (["--data", "in", "--test", "in"], "stand on both sides"),
         (["--data", "in", "--test", "other"], "the class 'grey', of which training has no object"),
+        (["--data", "in", "--device", "cuda:7"], "The device 'cuda:7' is not to be had here"),
         (["--data", "in", "--init", "resnet50:in"], "can't load 'in'"),
     ],
 )

@@ -47,7 +47,7 @@ def evaluate(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results and report.")
     ] = Path("evaluation"),
     split: Annotated[
-        str | None, typer.Option(help="Of a store: train, val or test; test where it has one.")
+        str | None, typer.Option(help="Of a store: train, val, test or all; test where it has one.")
     ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this data set; repeat.")

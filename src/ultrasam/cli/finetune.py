@@ -172,6 +172,7 @@ def prompted(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the model.")
     ] = Path("prompted"),
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
 ) -> None:
     """Train a model that tells the class of what a prompt points at, besides its mask.
 
@@ -183,7 +184,7 @@ def prompted(
     settings = _settings(Settings, {}, overrides)
     model = prompted_model(init, seed=settings.seed)
     train, test, _, _ = _sides(data, classes, held_out)
-    classifier = fit(model, train, settings)
+    classifier = fit(model, train, settings, device=device)
     found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}
     save_prompted(
         classifier,

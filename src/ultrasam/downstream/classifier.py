@@ -15,6 +15,7 @@ from ultrasam.downstream.features import canvas, pooled
 from ultrasam.downstream.initial import Initial, model_of
 from ultrasam.downstream.saved import CLASSIFIER, read_model, write_model
 from ultrasam.errors import CheckpointError
+from ultrasam.inference.loading import placed
 from ultrasam.model.adapters import Adaptation, adapt
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.model.ultrasam import UltraSam
@@ -140,4 +141,4 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
         head = Head(**{**about["head"], "classes": tuple(about["head"]["classes"])})
         return Classifier(model_of(about["config"]), head)
 
-    return read_model(folder, CLASSIFIER, build).to(device)
+    return placed(read_model(folder, CLASSIFIER, build), device)

@@ -17,6 +17,7 @@ from ultrasam.downstream.features import canvas
 from ultrasam.downstream.initial import Initial
 from ultrasam.downstream.labelled import Labelled, check_apart
 from ultrasam.downstream.training import Schedule, changed, parts, train
+from ultrasam.inference.loading import placed
 
 
 class Settings(Schedule):
@@ -51,7 +52,7 @@ def fit(
     """
     head = Head(settings.mode, tuple(classes), settings.size or model.config.image_size)
     torch.manual_seed(settings.seed)
-    classifier = Classifier(copy.deepcopy(model), head).to(device)
+    classifier = placed(Classifier(copy.deepcopy(model), head), device)
     rng = np.random.default_rng(settings.seed)
     labels = torch.tensor([head.classes.index(item.label) for item in items])
     frames = [item.read() for item in items]

@@ -19,6 +19,7 @@ from ultrasam.downstream.pyramid import Kind
 from ultrasam.downstream.training import Masks, Schedule, changed, parts, train
 from ultrasam.errors import DataError
 from ultrasam.geometry import Letterbox
+from ultrasam.inference.loading import placed
 
 
 class Settings(Schedule):
@@ -84,7 +85,7 @@ def fit(
         DataError: the canvas is not in whole patches of the coarsest map.
         CheckpointError: the head's weights can't be had.
     """
-    segmenter = new_segmenter(model, classes, settings).to(device)
+    segmenter = placed(new_segmenter(model, classes, settings), device)
     segmenter.pyramid.encoder.checkpointing = settings.checkpointing
     rng = np.random.default_rng(settings.seed)
     places = {name: index for index, name in enumerate(classes)}

@@ -24,6 +24,7 @@ from ultrasam.downstream.pyramid import Kind, Pyramid
 from ultrasam.downstream.saved import INSTANCES, read_model, write_model
 from ultrasam.errors import CheckpointError
 from ultrasam.geometry import Letterbox
+from ultrasam.inference.loading import placed
 
 _MOST = 100  # detections an image, as COCO counts
 
@@ -227,4 +228,4 @@ def load_instances(folder: Path, *, device: str = "cpu") -> InstanceSegmenter:
         plan = Plan(**{**about["plan"], "classes": tuple(about["plan"]["classes"])})
         return InstanceSegmenter(model_of(about["config"]), plan)
 
-    return read_model(folder, INSTANCES, build).to(device)
+    return placed(read_model(folder, INSTANCES, build), device)

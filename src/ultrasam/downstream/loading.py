@@ -55,7 +55,7 @@ def load(
     if is_prompted(folder):
         from ultrasam.downstream.prompted import PromptedPredictor, load_prompted
 
-        return PromptedPredictor(load_prompted(folder).to(chosen))
+        return PromptedPredictor(loading.placed(load_prompted(folder), chosen))
     if is_instances(folder):
         from ultrasam.downstream.instances import load_instances
 

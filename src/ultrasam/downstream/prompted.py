@@ -26,6 +26,7 @@ from ultrasam.downstream.training import Schedule, changed, parts, train
 from ultrasam.errors import DataError
 from ultrasam.geometry import Letterbox
 from ultrasam.images.masks import box_of, centre_of_mass
+from ultrasam.inference.loading import placed
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike
 from ultrasam.model.config import ModelConfig
@@ -98,6 +99,7 @@ def fit(
     images: Sequence[Annotated],
     settings: Settings,
     *,
+    device: str = "cpu",
     say: Callable[[int, float], object] = lambda _step, _loss: None,
 ) -> PromptedClassifier:
     """Train masks and classes together, all parameters; ``model`` is changed.
@@ -112,7 +114,7 @@ def fit(
         )
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    classifier = PromptedClassifier(model, classes).train()
+    classifier = placed(PromptedClassifier(model, classes), device).train()
     model.image_encoder.checkpointing = settings.checkpointing
     style = LoopStyle(rounds=settings.rounds, masks="last", feedback_gradient=False)
 
@@ -123,8 +125,10 @@ def fit(
             pixels, prompts, targets, index, labels = _batch(
                 rng, [images[i] for i in chosen[part]], model.config, classes, settings
             )
+            prompts = PromptTensors(prompts.coords.to(device), prompts.labels.to(device))
+            targets, index, labels = targets.to(device), index.to(device), labels.to(device)
             rounds = interact(
-                model, model.encode(pixels), prompts, targets, image_index=index, style=style,
+                model, model.encode(pixels.to(device)), prompts, targets, image_index=index, style=style,
                 seeds=torch.from_numpy(rng.integers(0, 2**31, len(index))),
             )  # fmt: skip
             loss = torch.stack([r.loss for r in rounds]).sum(dim=0).mean()
@@ -204,8 +208,11 @@ class PromptedPredictor:
         for prompt in prompts:
             self.predictor.predict(prompt)
             with torch.inference_mode():
-                logits = self.classifier.last_classes(torch.zeros(1, dtype=torch.long))
-            rows.append(logits[0].softmax(dim=0).double().numpy())
+                alone = torch.zeros(
+                    1, dtype=torch.long, device=self.classifier.classify.weight.device
+                )
+                logits = self.classifier.last_classes(alone)
+            rows.append(logits[0].softmax(dim=0).double().cpu().numpy())
         return np.stack(rows) if rows else np.zeros((0, len(self.classifier.classes)))
 
 

@@ -247,7 +247,7 @@ def _segment(
 
 
 def _prompted(
-    suite: Suite, samples: Sequence[Sample], init: str, _device: str
+    suite: Suite, samples: Sequence[Sample], init: str, device: str
 ) -> tuple[Figures, dict[str, int]]:
     assert suite.prompted is not None
     model = prompted_model(init, seed=suite.prompted.seed)
@@ -255,7 +255,7 @@ def _prompted(
         annotated_of(side, labels=suite.labels) for side in two_sides(samples, suite.held_out)
     )
     classes_of(train, test)
-    classifier = prompting.fit(model, train, suite.prompted)
+    classifier = prompting.fit(model, train, suite.prompted, device=device)
     figures: Figures = {}
     for kind in ("box", "point"):
         right, subjects = prompting.right(classifier, test, kind)

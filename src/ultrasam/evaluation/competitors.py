@@ -79,7 +79,7 @@ def _ours(spec: str, device: str | None) -> Segmenter:
 def _untrained(argument: str, device: str | None) -> Segmenter:
     import torch
 
-    from ultrasam.inference.loading import device_or_default
+    from ultrasam.inference.loading import device_or_default, placed
     from ultrasam.inference.predictor import Predictor
     from ultrasam.model.config import CONFIGS
     from ultrasam.model.ultrasam import UltraSam
@@ -94,7 +94,7 @@ def _untrained(argument: str, device: str | None) -> Segmenter:
         model = UltraSam(CONFIGS[name]).eval()
     if option:
         model.image_encoder.to(torch.bfloat16)
-    return Predictor(model.to(device_or_default(device)))
+    return Predictor(placed(model, device_or_default(device)))
 
 
 def _transformers(argument: str, device: str | None) -> Segmenter:

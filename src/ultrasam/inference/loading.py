@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
 from ultrasam.errors import CheckpointError
 from ultrasam.model.ultrasam import UltraSam
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def load(
@@ -33,11 +36,19 @@ def load(
     model = UltraSam.from_pretrained(os.fspath(name))
     if precision == "bfloat16":
         model.image_encoder.to(torch.bfloat16)
-    chosen = device_or_default(device)
+    return placed(model, device_or_default(device))
+
+
+def placed(module: M, device: str) -> M:
+    """A module on a device.
+
+    Raises:
+        CheckpointError: the device is not to be had.
+    """
     try:
-        return model.to(chosen)
+        return module.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise CheckpointError(f"The device '{chosen}' is not to be had here; try 'cpu'.") from error
+        raise CheckpointError(f"The device '{device}' is not to be had here; try 'cpu'.") from error
 
 
 def device_or_default(device: str | None) -> str:
