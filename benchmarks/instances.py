@@ -6,7 +6,7 @@ Peer: MONAI's U-Net with its Dice and cross-entropy loss, the same images, size,
 trained for the same time. It gives maps of classes, no instances, so that Dice of maps is what both have.
 Between them: Mask2Former over the same encoder from random weights.
 
-    python benchmarks/instances.py [--data ../shared/data] [--steps 1200] [--phantoms 300]
+    python benchmarks/instances.py [--data ../shared/data] [--steps 800] [--phantoms 1500]
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ SIZE = 128  # a fourth of the time of 256, for both; what is wanted is many step
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--phantoms", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--phantoms", type=int, default=1500)
     arguments = parser.parse_args()
     settings = Settings(steps=arguments.steps, size=SIZE)
     train = phantoms(10**6, arguments.phantoms)
