@@ -120,15 +120,12 @@ def test_perfect_masks_get_the_best_figures(monkeypatch: pytest.MonkeyPatch) -> 
     segmenter = new_segmenter(initial_model("scratch:nano"), ("bright", "dark"), SMALL)
     known = {image.pixels.tobytes(): image for image in images}
 
-    def find(_self: InstanceSegmenter, frame: np.ndarray) -> Found:  # type: ignore[type-arg]
-        return Found(known[frame.tobytes()].masks, np.array([0, 1]), np.array([0.9, 0.8]))
-
-    def label_map(_self: InstanceSegmenter, frame: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def look(_self: InstanceSegmenter, frame: np.ndarray) -> tuple[Found, np.ndarray]:  # type: ignore[type-arg]
         masks = known[frame.tobytes()].masks
-        return (masks[0] + 2 * masks[1]).astype(np.uint8)
+        found = Found(masks, np.array([0, 1]), np.array([0.9, 0.8]))
+        return found, (masks[0] + 2 * masks[1]).astype(np.uint8)
 
-    monkeypatch.setattr(InstanceSegmenter, "find", find)
-    monkeypatch.setattr(InstanceSegmenter, "label_map", label_map)
+    monkeypatch.setattr(InstanceSegmenter, "look", look)
     judged = judge(segmenter, images)
     assert judged.precision.ap == pytest.approx(1)
     assert (judged.dice == 1).all()

@@ -35,7 +35,7 @@ def spot(number: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg
     return image.pixels, image.masks[number % 2]
 
 
-def bus_bra(root: Path, count: int) -> None:
+def bus_bra(root: Path, count: int, *, tested: int = 2) -> None:
     """BUS-BRA as published: tables of pathology, folds (the first is tested) and cases."""
     folds, cases = ["ID,Pathology,kFold"], ["ID,Case,Pathology"]
     for i in range(count):
@@ -43,7 +43,7 @@ def bus_bra(root: Path, count: int) -> None:
         kind = ("benign", "malignant")[i % 2]
         save(root / "BUSBRA" / "Images" / f"bus_{i:04}-l.png", pixels)
         save(root / "BUSBRA" / "Masks" / f"mask_{i:04}-l.png", grey(mask))
-        folds.append(f"bus_{i:04}-l,{kind},{1 if i < 2 else 2}")
+        folds.append(f"bus_{i:04}-l,{kind},{1 if i < tested else 2}")
         cases.append(f"bus_{i:04}-l,{i},{kind}")
     (root / "BUSBRA" / "5-fold-cv.csv").write_text("\n".join(folds) + "\n")
     (root / "BUSBRA" / "bus_data.csv").write_text("\n".join(cases) + "\n")
@@ -156,7 +156,7 @@ def test_a_vit_b_takes_two_steps_of_every_recipe_at_paper_settings(
     tmp_path: Path, ultrasam: Callable[..., int]
 ) -> None:
     """As the recipe has it, but for the batch, the steps and the weights, of which there are none here."""
-    bus_bra(tmp_path / "raw", 5)
+    bus_bra(tmp_path / "raw", 3, tested=1)
     one = ["{title: ViT-B, init: scratch:base}"]
     short = [f"{task}.{key}" for task in ("classify", "prompted", "segment")
              for key in ("steps=2", "batch=1")]  # fmt: skip

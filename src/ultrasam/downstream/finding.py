@@ -30,8 +30,9 @@ def find_files(
 
     def find(path: Path, image_id: int, name: str) -> FileResult:
         pixels = read_scan(path).frame(frame)
-        found = segmenter.find(pixels).above(score)
-        write_labels(out / f"{name}_labels.png", segmenter.label_map(pixels))
+        everything, labels = segmenter.look(pixels)
+        found = everything.above(score)
+        write_labels(out / f"{name}_labels.png", labels)
         entries = []
         told = zip(found.masks, found.labels.tolist(), found.scores.tolist(), strict=True)
         for index, (mask, label, sure) in enumerate(told):

@@ -78,8 +78,8 @@ def judge(
     classes = segmenter.plan.classes
     dice, entries = [], []
     for image in images:
-        dice.append(dice_of_maps(segmenter.label_map(image.pixels), unions(image, classes)))
-        found = segmenter.find(image.pixels)
+        found, labels = segmenter.look(image.pixels)
+        dice.append(dice_of_maps(labels, unions(image, classes)))
         entries.append(
             InImage(
                 [encode_rle(m) for m in image.masks], [encode_rle(m) for m in found.masks],

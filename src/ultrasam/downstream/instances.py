@@ -120,11 +120,33 @@ class InstanceSegmenter(nn.Module):
         out = self.net(pixel_values=pixels, mask_labels=list(masks), class_labels=list(labels))
         return cast(Tensor, out.loss)
 
-    @torch.inference_mode()
     def find(self, frame: npt.NDArray[np.uint8]) -> Found:
         """Objects of a frame [H, W] or [H, W, 3], as Mask2Former finds instances: the surest pairs of query
         and class, at most 100."""
-        chances, logits, view = self._see(frame)
+        return self._found(*self._see(frame))
+
+    def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Semantic segmentation of a frame: [H, W], 0 is background, k the k-th class; as Mask2Former's
+        (queries' masks weighted by their classes), where it is over one half."""
+        return self._label_map(*self._see(frame))
+
+    def look(self, frame: npt.NDArray[np.uint8]) -> tuple[Found, npt.NDArray[np.uint8]]:
+        """Both of `find` and `label_map`, for the price of one."""
+        seen = self._see(frame)
+        return self._found(*seen), self._label_map(*seen)
+
+    @torch.inference_mode()
+    def _see(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, Letterbox]:
+        """Class probabilities [Q, K], mask logits [Q, h, w] of the canvas, and the view."""
+        self.eval()
+        pixels, _ = canvas(self.config, frame, self.plan.size)
+        device = self.net.class_predictor.weight.device
+        out = self.net(pixel_values=pixels[None].to(device))
+        chances = out.class_queries_logits[0].softmax(dim=-1)[:, :-1].float().cpu()
+        view = Letterbox.whole(*frame.shape[:2], size=self.plan.size)
+        return chances, out.masks_queries_logits[0].float().cpu(), view
+
+    def _found(self, chances: Tensor, logits: Tensor, view: Letterbox) -> Found:
         best = chances.flatten().topk(min(_MOST, chances.numel()))
         masks, scores, labels = [], [], []
         for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
@@ -140,25 +162,11 @@ class InstanceSegmenter(nn.Module):
         stacked = np.stack(masks)[order] if masks else np.zeros((0, *shape), bool)
         return Found(stacked, np.asarray(labels, int)[order], np.asarray(scores, float)[order])
 
-    @torch.inference_mode()
-    def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Semantic segmentation of a frame: [H, W], 0 is background, k the k-th class; as Mask2Former's
-        (queries' masks weighted by their classes), where it is over one half."""
-        chances, logits, view = self._see(frame)
+    def _label_map(self, chances: Tensor, logits: Tensor, view: Letterbox) -> npt.NDArray[np.uint8]:
         by_class = torch.einsum("qk,qhw->khw", chances, logits.sigmoid()).numpy()
         maps = np.stack([view.logits_to_scan(m, outside=0.0) for m in by_class])
         out = np.where(maps.max(axis=0) > 0.5, maps.argmax(axis=0) + 1, 0)
         return np.asarray(out, np.uint8)
-
-    def _see(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, Letterbox]:
-        """Class probabilities [Q, K], mask logits [Q, h, w] of the canvas, and the view."""
-        self.eval()
-        pixels, _ = canvas(self.config, frame, self.plan.size)
-        device = self.net.class_predictor.weight.device
-        out = self.net(pixel_values=pixels[None].to(device))
-        chances = out.class_queries_logits[0].softmax(dim=-1)[:, :-1].float().cpu()
-        view = Letterbox.whole(*frame.shape[:2], size=self.plan.size)
-        return chances, out.masks_queries_logits[0].float().cpu(), view
 
 
 class _Backbone(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -92,5 +93,8 @@ def _with_intervals(
         ]
     )
     whole = of(np.arange(len(index)))
-    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    with warnings.catch_warnings():
+        # A figure that no draw has (AUROC where one class alone is tested) is NaN, as it should be.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
     return {n: Scored(float(whole[i]), float(low[i]), float(high[i])) for i, n in enumerate(NAMES)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,4 +291,6 @@ def _read(log: Path) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, int]
 
 
 def _text(value: float, low: float | None, high: float | None) -> str:
+    if not math.isfinite(value):
+        return "–"
     return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
