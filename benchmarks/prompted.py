@@ -5,7 +5,7 @@ others.
 Peer: the best that any classifier of whole images could do, which says one class for all objects of an image:
 the larger class's share, image by image. Target: 10 points above it.
 
-    python benchmarks/prompted.py [--steps 160] [--phantoms 2600]
+    python benchmarks/prompted.py [--steps 320] [--phantoms 2600]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CLASSES = ("nerve", "vessel")
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--phantoms", type=int, default=2600)
     arguments = parser.parse_args()
     train = phantoms(10**6, arguments.phantoms)
