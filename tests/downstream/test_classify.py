@@ -254,7 +254,14 @@ def test_imagenet_weights_become_our_encoder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "trained"), [("linear", 3_074), ("full", 89_670_912 - 787_456 + 3_074)]
+    ("mode", "trained"),
+    [
+        ("linear", 3_074),
+        ("full", 89_670_912 - 787_456 + 3_074),
+        # Rank 16 on every qkv; bottlenecks of a quarter's width, two a block.
+        ("lora", 12 * 16 * (768 + 3 * 768) + 3_074),
+        ("adapter", 12 * 2 * (2 * 768 * 192 + 192 + 768) + 3_074),
+    ],
 )
 def test_parameter_counts_of_a_vit_b(mode: Mode, trained: int) -> None:
     from ultrasam.model.adapters import count_parameters

@@ -82,5 +82,7 @@ def test_the_command_and_what_predict_says(
     (entry,) = json.loads((tmp_path / "p" / "predictions.json").read_text())
     assert entry["class"] in ("bright", "dark")
     assert sum(entry["class_probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert ultrasam("predict", image, "--box", "15,20,55,70", "--classify") == 1
+    assert "'nano' tells no classes" in capsys.readouterr().err
     assert ultrasam("finetune", "prompted", "--data", tmp_path / "in", "--classes", "bright") == 1
     assert "two are needed" in capsys.readouterr().err

@@ -48,6 +48,10 @@ def predict(
             help="nano, base, sam-base, sam-large, sam-huge, medsam, or a checkpoint's path."
         ),
     ] = "nano",
+    classify: Annotated[
+        bool,
+        typer.Option("--classify", help="Insist on classes: stop if --model does not tell any."),
+    ] = False,
     score: Annotated[
         float,
         typer.Option(min=0, max=1, help="Least score of what an instance segmenter finds."),
@@ -83,18 +87,24 @@ def predict(
     from ultrasam.inference.predictor import Predictor
     from ultrasam.inference.segmenter import Segmenter
 
-    if is_classifier(Path(model)):
+    folder = Path(model)
+    if classify and not (is_classifier(folder) or is_prompted(folder) or is_instances(folder)):
+        raise PromptError(
+            f"'{model}' tells no classes; give --model a folder that ultrasam finetune classify, prompted or "
+            "segment has written."
+        )
+    if is_classifier(folder):
         if prompts is not None or box or point:
             raise PromptError(f"{model} is a classifier of whole images; it takes no prompts.")
         _classify(model, find_inputs(inputs), out, frame=frame, device=device)
         return
-    if is_instances(Path(model)):
+    if is_instances(folder):
         if prompts is not None or box or point:
             raise PromptError(f"{model} finds objects by itself; it takes no prompts.")
         from ultrasam.downstream.finding import find_files
         from ultrasam.downstream.instances import load_instances
 
-        finder = load_instances(Path(model), device=device or "cpu")
+        finder = load_instances(folder, device=device or "cpu")
         paths = find_inputs(inputs)
         _write(
             find_files(finder, paths, out, frame=frame, score=score, provenance=_provenance(model)),
@@ -111,10 +121,10 @@ def predict(
     segmenter: Segmenter
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
-        if is_prompted(Path(model)):
+        if is_prompted(folder):
             from ultrasam.downstream.prompted import PromptedPredictor, load_prompted
 
-            segmenter = PromptedPredictor(load_prompted(Path(model)))
+            segmenter = PromptedPredictor(load_prompted(folder))
         else:
             loaded = load(
                 model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
