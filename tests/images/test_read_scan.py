@@ -281,6 +281,30 @@ def test_damaged_files_give_a_clear_error_or_pixels_but_nothing_else(
         assert "\n" not in str(error)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_no_damaged_bit_of_a_tiffs_directory_is_a_fault_of_ours(
+    good_files: dict[str, Path],
+) -> None:
+    """A pointer to a next page that is none is met when pages are counted, not when the first is opened."""
+    whole = good_files["tif"].read_bytes()
+    (start,) = struct.unpack("<I", whole[4:8])
+    (entries,) = struct.unpack("<H", whole[start : start + 2])
+    end = start + 2 + 12 * entries + 4
+    target = good_files["tif"].with_name("bit.tif")
+    refused = 0
+    for place in (*range(8), *range(start, end)):
+        for bit in range(8):
+            bad = bytearray(whole)
+            bad[place] ^= 1 << bit
+            target.write_bytes(bytes(bad))
+            try:
+                scan = read_scan(target)
+                scan.frame(scan.frames - 1)
+            except ScanError:
+                refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 5), (0, 4), (2, 2, 2, 2)])
 def test_an_array_that_is_no_frame_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ScanError):

@@ -26,7 +26,7 @@ def read_raster(file: Path) -> Scan:
         ScanError: damaged, truncated or too large.
     """
     with _opened(file, str(file)) as image:
-        frames = int(getattr(image, "n_frames", 1))
+        frames = _count(image, str(file))
         check_size(file, image.height, image.width, frames)
         delay = image.info.get("duration")
     first = _read(file, 0)
@@ -81,6 +81,18 @@ def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
         raise ScanError(
             f"{name} claims more pixels than any scan has; it is damaged or not meant to be opened."
         ) from error
+    except Exception as error:
+        raise ScanError(
+            f"{name} is damaged: {_reason(error)}; copy or download it again."
+        ) from error
+
+
+def _count(image: Image.Image, name: str) -> int:
+    """Pages or frames; a TIFF's are counted by following pointers, any of which may be damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return int(getattr(image, "n_frames", 1))
     except Exception as error:
         raise ScanError(
             f"{name} is damaged: {_reason(error)}; copy or download it again."
