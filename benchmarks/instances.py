@@ -130,13 +130,12 @@ def train_unet(
     rng = np.random.default_rng(settings.seed)
     start, steps = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < seconds:
-        for group in optimiser.param_groups:  # as rate_at: lower for the last fifth
+        for group in optimiser.param_groups:  # lower for the last fifth, as Mask2Former's
             group["lr"] = 1e-3 if spent < 0.8 * seconds else 1e-4
         pixels, targets = [], []
         for row in rng.choice(len(images), settings.batch):
             image = images[row]
             frame, masks = changed(rng, image.pixels, image.masks, settings)
-            assert masks is not None
             moved = Annotated(frame, masks, image.labels)
             pixels.append(canvas(CONFIG, frame, SIZE)[0][:1])
             targets.append(on_canvas(label_map(moved, classes)))

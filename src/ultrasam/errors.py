@@ -4,9 +4,20 @@ Each message is one sentence that says what is wrong, where, and what to do. The
 it as it is; a programmer gets the chain of causes behind it.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class UltraSamError(Exception):
     """Base of all errors that a user can put right."""
+
+
+def first_of(error: Any) -> str:
+    """The first fault that a pydantic ValidationError names: where, and what; without a full stop."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"{where or 'the file'}: {fault['msg']}"
 
 
 class ScanError(UltraSamError):

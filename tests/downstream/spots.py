@@ -1,4 +1,4 @@
-"""Made images for fine-tuning: speckle with a bright and a dark spot."""
+"""Made images for fine-tuning: speckle with a bright and a dark spot; loose, or as published sets."""
 
 from __future__ import annotations
 
@@ -33,3 +33,34 @@ def save_pairs(folder: Path, count: int) -> None:
         save(folder / "images" / f"{i}.png", image.pixels)
         for mask, label in zip(image.masks, image.labels, strict=True):
             save(folder / "masks" / label / f"{i}.png", grey(mask))
+
+
+def spot(number: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """A picture and the mask of its bright (even) or dark spot."""
+    image = pair(number)
+    return image.pixels, image.masks[number % 2]
+
+
+def bus_bra(root: Path, count: int, *, tested: int = 2) -> None:
+    """BUS-BRA as published: tables of pathology, folds (the first is tested) and cases."""
+    folds, cases = ["ID,Pathology,kFold"], ["ID,Case,Pathology"]
+    for i in range(count):
+        pixels, mask = spot(i)
+        kind = ("benign", "malignant")[i % 2]
+        save(root / "BUSBRA" / "Images" / f"bus_{i:04}-l.png", pixels)
+        save(root / "BUSBRA" / "Masks" / f"mask_{i:04}-l.png", grey(mask))
+        folds.append(f"bus_{i:04}-l,{kind},{1 if i < tested else 2}")
+        cases.append(f"bus_{i:04}-l,{i},{kind}")
+    (root / "BUSBRA" / "5-fold-cv.csv").write_text("\n".join(folds) + "\n")
+    (root / "BUSBRA" / "bus_data.csv").write_text("\n".join(cases) + "\n")
+
+
+def mmotu(root: Path, count: int) -> None:
+    """MMOTU-2D as published: two lists of classes, which are the split."""
+    for i in range(count):
+        pixels, mask = spot(i)
+        save(root / "OTU_2d" / "images" / f"{i}.JPG", pixels)
+        save(root / "OTU_2d" / "annotations" / f"{i}.PNG", grey(mask))
+        part = "val" if i < 2 else "train"
+        with (root / "OTU_2d" / f"{part}_cls.txt").open("a") as file:
+            file.write(f"{i}.JPG  {(2, 7)[i % 2]}\n")

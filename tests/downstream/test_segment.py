@@ -221,7 +221,7 @@ def test_the_command_and_predict(
     assert "| bright |" in report
     assert (out / "report.html").read_text().count("<img") >= 2
     about = json.loads((out / "instances.json").read_text())
-    assert about["plan"]["classes"] == ["bright", "dark"]
+    assert about["classes"] == ["bright", "dark"]
     assert about["recipe"]["steps"] == 4
     text = (out / "README.md").read_text()
     assert "Classes: bright, dark." in text
@@ -258,7 +258,7 @@ def test_the_command_and_predict(
         (["--data", "in", "width=100"], "width"),
         (["--data", "in", "--test", "in"], "stand on both sides"),
         (["--data", "in", "--test", "other"], "the class 'grey', of which training has no object"),
-        (["--data", "in", "--device", "cuda:7"], "The device 'cuda:7' is not to be had here"),
+        (["--data", "in", "--device", "nowhere"], "The device 'nowhere' is not to be had here"),
         (["--data", "in", "--init", "resnet50:in"], "can't load 'in'"),
     ],
 )

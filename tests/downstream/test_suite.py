@@ -6,15 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
-from tests.data.layouts.truth import grey, save
-from tests.downstream.spots import pair
+from tests.downstream.spots import bus_bra, mmotu
 from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.instance_training import new_segmenter
-from ultrasam.downstream.suite import Suite, load_suite
+from ultrasam.downstream.suite import Suite, _changes, load_suite
 from ultrasam.errors import RecipeError
 from ultrasam.model.adapters import count_parameters
 
@@ -27,37 +25,6 @@ SMALL = {
         "pixel_layers": 1, "points": 64,
     },
 }  # fmt: skip
-
-
-def spot(number: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    """A picture and the mask of its bright (even) or dark spot."""
-    image = pair(number)
-    return image.pixels, image.masks[number % 2]
-
-
-def bus_bra(root: Path, count: int, *, tested: int = 2) -> None:
-    """BUS-BRA as published: tables of pathology, folds (the first is tested) and cases."""
-    folds, cases = ["ID,Pathology,kFold"], ["ID,Case,Pathology"]
-    for i in range(count):
-        pixels, mask = spot(i)
-        kind = ("benign", "malignant")[i % 2]
-        save(root / "BUSBRA" / "Images" / f"bus_{i:04}-l.png", pixels)
-        save(root / "BUSBRA" / "Masks" / f"mask_{i:04}-l.png", grey(mask))
-        folds.append(f"bus_{i:04}-l,{kind},{1 if i < tested else 2}")
-        cases.append(f"bus_{i:04}-l,{i},{kind}")
-    (root / "BUSBRA" / "5-fold-cv.csv").write_text("\n".join(folds) + "\n")
-    (root / "BUSBRA" / "bus_data.csv").write_text("\n".join(cases) + "\n")
-
-
-def mmotu(root: Path, count: int) -> None:
-    """MMOTU-2D as published: two lists of classes, which are the split."""
-    for i in range(count):
-        pixels, mask = spot(i)
-        save(root / "OTU_2d" / "images" / f"{i}.JPG", pixels)
-        save(root / "OTU_2d" / "annotations" / f"{i}.PNG", grey(mask))
-        part = "val" if i < 2 else "train"
-        with (root / "OTU_2d" / f"{part}_cls.txt").open("a") as file:
-            file.write(f"{i}.JPG  {(2, 7)[i % 2]}\n")
 
 
 @pytest.mark.slow
@@ -98,14 +65,34 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     kept = log.read_text().splitlines(keepends=True)
     log.write_text("".join(kept[:-1]) + kept[-1][:30] + "\n")
     assert ultrasam(*asked) == 0
-    again = [line for line in capsys.readouterr().err.splitlines() if "fresh" in line]
-    assert again == [f"{lines[-1]['dataset']}, {lines[-1]['task']}, {lines[-1]['title']}"] + [
-        line for line in again if line.startswith("gist514")
-    ]
+    last = f"{lines[-1]['dataset']}, {lines[-1]['task']}, {lines[-1]['title']}"
+    assert run_again(capsys) == [last]
     assert (out / "report.md").read_text() == report
-    # Other settings are another run.
+    assert ultrasam(*asked) == 0
+    assert run_again(capsys) == []
+    # Other settings are another run, and so are other data.
     assert ultrasam(*asked, "classify.steps=1", "datasets=[bus-bra]") == 0
-    assert "bus_bra, classify, fresh nano" in capsys.readouterr().err
+    assert run_again(capsys) == ["bus_bra, classify, fresh nano", "bus_bra, classify, fresh ResNet"]
+    bus_bra(tmp_path / "raw", 8, tested=3)
+    assert ultrasam(*asked, "datasets=[bus-bra]", "segment=null", "prompted=null") == 0
+    assert run_again(capsys) == ["bus_bra, classify, fresh nano", "bus_bra, classify, fresh ResNet"]
+
+
+def run_again(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What was told to be run, but for what is missing."""
+    told = capsys.readouterr().err.splitlines()
+    return [line for line in told if "fresh" in line and not line.startswith("gist514")]
+
+
+def test_weights_on_disk_that_were_trained_anew_are_others(tmp_path: Path) -> None:
+    assert _changes("nano") == []
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "w.safetensors").write_bytes(b"one")
+    before = _changes(str(tmp_path / "model"))
+    assert before == _changes(str(tmp_path / "model"))
+    assert before == _changes(f"imagenet:{tmp_path / 'model'}")
+    (tmp_path / "model" / "w.safetensors").write_bytes(b"three")
+    assert _changes(str(tmp_path / "model")) != before
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,9 @@ def test_average_precision_is_that_of_hand_made_cases() -> None:
     # Of two classes, one right and one said to be the other: half the mean.
     mixed = average_precision([InImage(objects, objects, [0.9, 0.8], [0, 1], [0, 0])])
     assert mixed.ap == pytest.approx(0.5)
+    # A class that has no object here counts nothing, though something was said to be of it.
+    spare = average_precision([InImage(objects, objects, [0.9, 0.8], [0, 0], [0, 5])])
+    assert spare.ap == pytest.approx(average_precision([InImage(objects, objects[:1], [0.9])]).ap)
     nothing = average_precision([InImage(objects, [], [])])
     assert (nothing.ap, nothing.ap50) == (0, 0)
     assert math.isnan(average_precision([]).ap)

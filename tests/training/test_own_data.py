@@ -34,8 +34,6 @@ from ultrasam.training.own import recipe_for
 from ultrasam.training.plan import encoder_flops
 from ultrasam.training.recipe import Optimiser, Recipe, change, load_recipe
 
-STU = Path(__file__).parents[3] / "shared" / "data" / "dev" / "STU-Hospital"
-
 
 def folder_of(path: Path, count: int) -> Path:
     for i in range(count):
@@ -240,12 +238,13 @@ def test_wandb_that_is_not_installed_is_told(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not STU.is_dir(), reason=f"{STU} is not here")
-def test_nano_from_nothing_learns_eight_real_images_by_heart(tmp_path: Path) -> None:
+def test_nano_from_nothing_learns_eight_real_images_by_heart(
+    shared_data: Path, tmp_path: Path
+) -> None:
     """Boxes of a tight fit; the recipe's augmentation and refinement are off."""
     folder = tmp_path / "eight" / "Hospital"
     folder.mkdir(parents=True)
-    for path in (STU / "Hospital").iterdir():
+    for path in (shared_data / "dev" / "STU-Hospital" / "Hospital").iterdir():
         if re.search(r"_0*[1-8]\.", path.name):
             shutil.copy(path, folder)
     recipe = Recipe.model_validate(

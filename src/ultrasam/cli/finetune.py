@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ultrasam.errors import DataError, RecipeError, UltraSamError
+from ultrasam.errors import DataError, RecipeError, UltraSamError, first_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from ultrasam.downstream.annotated import Annotated as Annotated_
 
 S = TypeVar("S", bound="BaseModel")
+
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE...",
+        help="Settings: steps, lr, batch, size, … (of a suite, classify.steps, …); see the docs.",
+    ),
+]
+_Classes = Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")]
+_HeldOut = Annotated[
+    float,
+    typer.Option(min=0.01, max=0.9, help="Share of the subjects that are tested, not trained on."),
+]
+_Device = Annotated[str, typer.Option(help="cpu, cuda, …")]
 
 app = typer.Typer(
     help="Fine-tune for other tasks: classes of images or of what is pointed at; objects without prompts.",
@@ -43,12 +57,7 @@ def _needs_packages() -> None:
 
 @app.command()
 def classify(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE...", help="Settings: steps, lr, batch, size, …; see the docs."
-        ),
-    ] = None,
+    overrides: _Overrides = None,
     data: Annotated[
         Path,
         typer.Option(
@@ -70,12 +79,12 @@ def classify(
         Path | None,
         typer.Option(metavar="PATH", help="Test on these instead of in folds."),
     ] = None,
-    classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
+    classes: _Classes = None,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the model and the report."),
     ] = Path("classifier"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    device: _Device = "cpu",
 ) -> None:
     """Train an image classifier and say how good it is.
 
@@ -147,10 +156,7 @@ def classify(
 
 @app.command()
 def prompted(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Settings: steps, lr, …; see the docs."),
-    ] = None,
+    overrides: _Overrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,19 +166,12 @@ def prompted(
         ),
     ] = None,
     init: Annotated[str, typer.Option(help="As of classify.")] = "nano",
-    classes: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only objects of these classes.")
-    ] = None,
-    held_out: Annotated[
-        float,
-        typer.Option(
-            min=0.01, max=0.9, help="Share of the subjects that are tested, not trained on."
-        ),
-    ] = 0.2,
+    classes: _Classes = None,
+    held_out: _HeldOut = 0.2,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the model.")
     ] = Path("prompted"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    device: _Device = "cpu",
 ) -> None:
     """Train a model that tells the class of what a prompt points at, besides its mask.
 
@@ -204,10 +203,7 @@ def prompted(
 
 @app.command()
 def segment(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Settings: steps, lr, size, …; see the docs."),
-    ] = None,
+    overrides: _Overrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -220,9 +216,7 @@ def segment(
         list[str] | None,
         typer.Option(help="As of classify; repeat to compare: the first is saved."),
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only objects of these classes.")
-    ] = None,
+    classes: _Classes = None,
     labels: Annotated[
         str, typer.Option(help="Where an object's class stands: in its structure or its image.")
     ] = "structure",
@@ -230,14 +224,12 @@ def segment(
         list[str] | None,
         typer.Option(metavar="PATH", help="Test on these instead of on held-out subjects; repeat."),
     ] = None,
-    held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of the subjects that are tested.")
-    ] = 0.2,
+    held_out: _HeldOut = 0.2,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the model and the report."),
     ] = Path("segmenter"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    device: _Device = "cpu",
 ) -> None:
     """Train a model that finds and names all objects without prompts (Mask2Former over our encoder).
 
@@ -287,10 +279,7 @@ def suite(
     recipe: Annotated[
         Path, typer.Argument(metavar="SUITE", help="A YAML file, as in recipes/downstream/.")
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Such as classify.steps=100."),
-    ] = None,
+    overrides: _Overrides = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="PATH", help="A store or data sets; repeat.")
     ] = None,
@@ -298,7 +287,7 @@ def suite(
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the results and the table."),
     ] = Path("suite"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    device: _Device = "cpu",
 ) -> None:
     """Fine-tune on every data set, for every task, from every initialisation, and print the table.
 
@@ -347,13 +336,7 @@ def _sides(
     if test:
         held, more = read_all(open_collections(test))
         skips += more
-        chosen, subjects = samples, {(s.dataset, s.subject) for s in samples}
-        both = sorted({(s.dataset, s.subject) for s in held} & subjects)
-        if both:
-            raise DataError(
-                f"Subject '{both[0][1]}' of {both[0][0]} and {len(both) - 1} more stand on both sides, in "
-                "training and in test; images of one subject belong on one side."
-            )
+        chosen = samples
     else:
         chosen, held = two_sides(samples, held_out)
     left_out = tuple(f"{skip.where}: {skip.reason}" for skip in skips)
@@ -374,6 +357,4 @@ def _settings(kind: type[S], given: dict[str, object], overrides: list[str] | No
     try:
         return kind.model_validate({**given, **parse_overrides(overrides or [])})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{where}: {first['msg']}.") from error
+        raise RecipeError(f"{first_of(error)}.") from error

@@ -81,35 +81,30 @@ def predict(
     """
     from rich.console import Console
 
-    from ultrasam.downstream.saved import is_classifier, is_instances, is_prompted
+    from ultrasam.downstream.loading import load
+    from ultrasam.downstream.saved import CLASSIFIER, INSTANCES, PROMPTED, task_of
     from ultrasam.inference.batch import find_inputs, predict_files, read_prompts
-    from ultrasam.inference.loading import load
     from ultrasam.inference.predictor import Predictor
-    from ultrasam.inference.segmenter import Segmenter
 
-    folder = Path(model)
-    if classify and not (is_classifier(folder) or is_prompted(folder) or is_instances(folder)):
+    task = task_of(Path(model))
+    if classify and task is None:
         raise PromptError(
             f"'{model}' tells no classes; give --model a folder that ultrasam finetune classify, prompted or "
             "segment has written."
         )
-    if is_classifier(folder):
-        if prompts is not None or box or point:
-            raise PromptError(f"{model} is a classifier of whole images; it takes no prompts.")
+    if task in (CLASSIFIER, INSTANCES) and (prompts is not None or box or point):
+        raise PromptError(f"{model} looks at whole images; it takes no prompts.")
+    if task == CLASSIFIER:
         _classify(model, find_inputs(inputs), out, frame=frame, device=device)
         return
-    if is_instances(folder):
-        if prompts is not None or box or point:
-            raise PromptError(f"{model} finds objects by itself; it takes no prompts.")
+    if task == INSTANCES:
         from ultrasam.downstream.finding import find_files
-        from ultrasam.downstream.instances import load_instances
 
-        finder = load_instances(folder, device=device or "cpu")
-        paths = find_inputs(inputs)
-        _write(
-            find_files(finder, paths, out, frame=frame, score=score, provenance=_provenance(model)),
-            len(paths), out,
-        )  # fmt: skip
+        paths, finder = find_inputs(inputs), load(model, device=device)
+        found = find_files(
+            finder, paths, out, frame=frame, score=score, provenance=_provenance(model)
+        )
+        _write(found, len(paths), out)
         return
     if prompts is not None and (box or point):
         raise PromptError("Give --prompts, or --box and --point, not both.")
@@ -118,18 +113,12 @@ def predict(
         raise PromptError(f"--precision is float32 or bfloat16, not '{precision}'.")
     paths = find_inputs(inputs)
     console = Console(stderr=True)
-    segmenter: Segmenter
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
-        if is_prompted(folder):
-            from ultrasam.downstream.prompted import PromptedPredictor, load_prompted
-
-            segmenter = PromptedPredictor(load_prompted(folder))
-        else:
-            loaded = load(
-                model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
-            )
-            segmenter = Predictor(loaded, refine=refine)
+        loaded = load(
+            model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
+        )
+    segmenter = loaded if task == PROMPTED else Predictor(loaded, refine=refine)
     for warning in warned:
         console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
     files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))
@@ -175,10 +164,10 @@ def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: s
     import csv
 
     from ultrasam.data.samples import grey
-    from ultrasam.downstream.classifier import load_classifier
+    from ultrasam.downstream.loading import load
     from ultrasam.images.scan import read_scan
 
-    classifier = load_classifier(Path(model), device=device or "cpu")
+    classifier = load(model, device=device)
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with (out / "classes.csv").open("w", newline="", encoding="utf-8") as file:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ultrasam.data.samples import Sample, grey
 from ultrasam.data.splits import position
+from ultrasam.downstream.labelled import check_subjects
 from ultrasam.errors import DataError
 from ultrasam.images.masks import components
 
@@ -86,8 +87,10 @@ def classes_of(train: Sequence[Annotated], test: Sequence[Annotated]) -> list[st
     """The classes to train on.
 
     Raises:
-        DataError: a side shows no object, or the test side a class of which training has none.
+        DataError: a subject stands on both sides, one of them shows no object, or the test side has a class
+            of which training has none.
     """
+    check_subjects(train, test)
     known, tested = ({n for image in side for n in image.labels} for side in (train, test))
     if not known or not tested:
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,6 @@ from ultrasam.downstream.features import canvas, pooled
 from ultrasam.downstream.initial import Initial, model_of
 from ultrasam.downstream.saved import CLASSIFIER, read_model, write_model
 from ultrasam.errors import CheckpointError
-from ultrasam.inference.loading import placed
 from ultrasam.model.adapters import Adaptation, adapt
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.model.ultrasam import UltraSam
@@ -121,16 +119,14 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, smoothing: floa
 
 def save_classifier(model: Classifier, folder: Path, note: dict[str, Any]) -> None:
     """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
-    about = {
-        "head": asdict(model.head),
-        "config": json.loads(model.config.to_json()),
-        "preprocessing": "grey or RGB, longest side to size, normalised by pixel_mean and pixel_std, padded",
-        **note,
-    }
-    write_model(model, folder, CLASSIFIER, about)
+    head = asdict(model.head)
+    classes = head.pop("classes")
+    config = model.config.to_json()
+    about = {"head": head, **note}
+    write_model(model, folder, CLASSIFIER, classes=classes, config=config, about=about)
 
 
-def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
+def load_classifier(folder: Path) -> Classifier:
     """A saved classifier, ready to predict.
 
     Raises:
@@ -138,7 +134,7 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
     """
 
     def build(about: dict[str, Any]) -> Classifier:
-        head = Head(**{**about["head"], "classes": tuple(about["head"]["classes"])})
+        head = Head(classes=tuple(about["classes"]), **about["head"])
         return Classifier(model_of(about["config"]), head)
 
-    return placed(read_model(folder, CLASSIFIER, build), device)
+    return read_model(folder, CLASSIFIER, build)

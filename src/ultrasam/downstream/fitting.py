@@ -19,6 +19,8 @@ from ultrasam.downstream.labelled import Labelled, check_apart
 from ultrasam.downstream.training import Schedule, changed, parts, train
 from ultrasam.inference.loading import placed
 
+_NO_MASKS = np.zeros((0, 1, 1), bool)
+
 
 class Settings(Schedule):
     """How a classifier is trained; an encoder that is frozen sees no augmentation.
@@ -72,7 +74,7 @@ def fit(
             rows = chosen[part]
             if known is None:
                 views = [
-                    canvas(model.config, changed(rng, frames[i], None, settings)[0], head.size)
+                    canvas(model.config, changed(rng, frames[i], _NO_MASKS, settings)[0], head.size)
                     for i in rows
                 ]
                 pixels, shown = (torch.stack(each).to(device) for each in zip(*views, strict=True))

@@ -98,7 +98,6 @@ def fit(
             for row in rows:
                 image = images[row]
                 frame, drawn = changed(rng, image.pixels, image.masks, settings)
-                assert drawn is not None
                 kept = np.array([bool(mask.any()) for mask in drawn], bool)
                 pixels.append(canvas(model.config, frame, segmenter.plan.size)[0])
                 masks.append(_on_canvas(drawn[kept], segmenter.plan.size).to(device))

@@ -6,7 +6,6 @@ over our encoder in place of its backbone (arXiv 2411.16222, downstream).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from ultrasam.downstream.pyramid import Kind, Pyramid
 from ultrasam.downstream.saved import INSTANCES, read_model, write_model
 from ultrasam.errors import CheckpointError
 from ultrasam.geometry import Letterbox
-from ultrasam.inference.loading import placed
 
 _MOST = 100  # detections an image, as COCO counts
 
@@ -100,8 +98,8 @@ class InstanceSegmenter(nn.Module):
             encoder_feedforward_dim=4 * plan.width, dim_feedforward=8 * plan.width,
             encoder_layers=plan.pixel_layers, decoder_layers=plan.layers + 1,
             train_num_points=plan.points, feature_strides=list(pyramid.strides),
-            # One step of the pixel decoder's upward path, of the finest map (of which there are none finer
-            # where all are at one scale).
+            # Half of what is finest among the three coarser maps: the pixel decoder then takes one step
+            # upwards, and the finest map goes in there.
             common_stride=pyramid.strides[1] // 2,
         )  # fmt: skip
         config.num_labels = len(plan.classes)
@@ -216,16 +214,14 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
 
 def save_instances(segmenter: InstanceSegmenter, folder: Path, note: dict[str, Any]) -> None:
     """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
-    about = {
-        "plan": asdict(segmenter.plan),
-        "config": json.loads(segmenter.config.to_json()),
-        "preprocessing": "grey or RGB, longest side to size, normalised by pixel_mean and pixel_std, padded",
-        **note,
-    }
-    write_model(segmenter, folder, INSTANCES, about)
+    plan = asdict(segmenter.plan)
+    classes = plan.pop("classes")
+    config = segmenter.config.to_json()
+    about = {"plan": plan, **note}
+    write_model(segmenter, folder, INSTANCES, classes=classes, config=config, about=about)
 
 
-def load_instances(folder: Path, *, device: str = "cpu") -> InstanceSegmenter:
+def load_instances(folder: Path) -> InstanceSegmenter:
     """A saved instance segmenter, ready to find.
 
     Raises:
@@ -233,7 +229,7 @@ def load_instances(folder: Path, *, device: str = "cpu") -> InstanceSegmenter:
     """
 
     def build(about: dict[str, Any]) -> InstanceSegmenter:
-        plan = Plan(**{**about["plan"], "classes": tuple(about["plan"]["classes"])})
+        plan = Plan(classes=tuple(about["classes"]), **about["plan"])
         return InstanceSegmenter(model_of(about["config"]), plan)
 
-    return placed(read_model(folder, INSTANCES, build), device)
+    return read_model(folder, INSTANCES, build)

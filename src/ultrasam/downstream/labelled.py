@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -127,11 +128,18 @@ def folds_of(
     return [(a.tolist(), b.tolist()) for a, b in splitter.split(labels, labels, groups)]
 
 
-def check_apart(train: Sequence[Labelled], test: Sequence[Labelled]) -> None:
-    """Refuse a subject on two sides, and classes in the test set that training never saw.
+class OfSubject(Protocol):
+    """Anything that is of a subject."""
+
+    @property
+    def subject(self) -> str: ...
+
+
+def check_subjects(train: Iterable[OfSubject], test: Iterable[OfSubject]) -> None:
+    """Refuse a subject on two sides.
 
     Raises:
-        DataError: either.
+        DataError: there is one.
     """
     both = {i.subject for i in train} & {i.subject for i in test}
     if both:
@@ -139,6 +147,15 @@ def check_apart(train: Sequence[Labelled], test: Sequence[Labelled]) -> None:
             f"Subject '{min(both)}' and {len(both) - 1} more stand on both sides, in training and in test; "
             "images of one subject belong on one side."
         )
+
+
+def check_apart(train: Sequence[Labelled], test: Sequence[Labelled]) -> None:
+    """Refuse a subject on two sides, and classes in the test set that training never saw.
+
+    Raises:
+        DataError: either.
+    """
+    check_subjects(train, test)
     unknown = sorted({i.label for i in test} - {i.label for i in train})
     if unknown:
         raise DataError(

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from ultrasam.downstream.saved import is_classifier, is_instances, is_prompted
+from ultrasam.downstream.saved import CLASSIFIER, INSTANCES, PROMPTED, task_of
 from ultrasam.inference import loading
 from ultrasam.model.ultrasam import UltraSam
 
@@ -47,17 +47,18 @@ def load(
         CheckpointError: the weights or the device are not to be had.
     """
     folder = Path(name)
+    task = task_of(folder)
     chosen = loading.device_or_default(device)
-    if is_classifier(folder):
+    if task == CLASSIFIER:
         from ultrasam.downstream.classifier import load_classifier
 
-        return load_classifier(folder, device=chosen)
-    if is_prompted(folder):
+        return loading.placed(load_classifier(folder), chosen)
+    if task == PROMPTED:
         from ultrasam.downstream.prompted import PromptedPredictor, load_prompted
 
         return PromptedPredictor(loading.placed(load_prompted(folder), chosen))
-    if is_instances(folder):
+    if task == INSTANCES:
         from ultrasam.downstream.instances import load_instances
 
-        return load_instances(folder, device=chosen)
+        return loading.placed(load_instances(folder), chosen)
     return loading.load(name, device=device, precision=precision)

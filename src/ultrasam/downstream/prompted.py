@@ -152,12 +152,13 @@ def _batch(
     pixels, coords, kinds, targets, index, labels = [], [], [], [], [], []
     for number, image in enumerate(images):
         frame, masks = changed(rng, image.pixels, image.masks, settings)
-        assert masks is not None
+        if not masks.any():  # all turned out of sight
+            frame, masks = image.pixels, image.masks
         view = Letterbox.whole(*frame.shape, size=size)
         pixels.append(canvas(config, frame, size)[0])
         for mask, label in zip(masks, image.labels, strict=True):
             if not mask.any():
-                continue  # turned out of the picture
+                continue  # turned out of sight
             if rng.random() < settings.box:
                 corners = view.boxes_to_model(jitter_box(rng, box_of(mask), settings.jitter))
                 coords.append(np.clip(corners.reshape(2, 2), 0, size))
@@ -247,13 +248,8 @@ def accuracy(classifier: PromptedClassifier, images: Sequence[Annotated], kind: 
 
 def save_prompted(classifier: PromptedClassifier, folder: Path, note: dict[str, Any]) -> None:
     """Weights, and a JSON file with classes, sizes and ``note``."""
-    config = json.loads(classifier.model.config.to_json())
-    write_model(
-        classifier,
-        folder,
-        PROMPTED,
-        {"classes": list(classifier.classes), "config": config, **note},
-    )
+    config = classifier.model.config.to_json()
+    write_model(classifier, folder, PROMPTED, classes=classifier.classes, config=config, about=note)
 
 
 def load_prompted(folder: Path) -> PromptedClassifier:

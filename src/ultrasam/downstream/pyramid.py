@@ -7,9 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ultrasam.downstream.initial import Initial
-from ultrasam.downstream.resnet import ResNetEncoder
+from ultrasam.downstream.resnet import ResNet, ResNetEncoder
 from ultrasam.model.layers import LayerNorm2d
-from ultrasam.model.ultrasam import UltraSam
 
 Kind = Literal["simple", "flat"]
 
@@ -30,34 +29,26 @@ class Pyramid(nn.Module):
     def __init__(self, model: Initial, kind: Kind) -> None:
         super().__init__()
         self.encoder = model.image_encoder
-        if isinstance(model, UltraSam):
-            width, patch, depth = model.config.width, model.config.patch_size, model.config.depth
-            model.image_encoder.neck = nn.Sequential()  # takes no part
-            self.blocks = [depth * (i + 1) // 4 - 1 for i in range(4)]
-        else:
+        self.scales = nn.ModuleList(nn.Identity() for _ in range(4))
+        if isinstance(model, ResNet):
             self.blocks = [0, 1, 2, 3]
-        if isinstance(self.encoder, ResNetEncoder):
             self.channels, self.strides = ResNetEncoder.widths, ResNetEncoder.strides
-            self.scales = nn.ModuleList(nn.Identity() for _ in range(4))
-        elif kind == "flat":
-            self.channels, self.strides = (width,) * 4, (patch,) * 4
-            self.scales = nn.ModuleList(nn.Identity() for _ in range(4))
-        else:
+            return
+        model.image_encoder.neck = nn.Sequential()  # takes no part
+        width, patch, depth = model.config.width, model.config.patch_size, model.config.depth
+        self.blocks = [depth * (i + 1) // 4 - 1 for i in range(4)]
+        self.channels, self.strides = (width,) * 4, (patch,) * 4
+        if kind == "simple":
             self.channels = (width // 4, width // 2, width, width)
             self.strides = (patch // 4, patch // 2, patch, patch * 2)
-            self.scales = nn.ModuleList(
-                [
-                    nn.Sequential(
-                        nn.ConvTranspose2d(width, width // 2, 2, 2),
-                        LayerNorm2d(width // 2),
-                        nn.GELU(),
-                        nn.ConvTranspose2d(width // 2, width // 4, 2, 2),
-                    ),
-                    nn.ConvTranspose2d(width, width // 2, 2, 2),
-                    nn.Identity(),
-                    nn.MaxPool2d(2),
-                ]
+            self.scales[0] = nn.Sequential(
+                nn.ConvTranspose2d(width, width // 2, 2, 2),
+                LayerNorm2d(width // 2),
+                nn.GELU(),
+                nn.ConvTranspose2d(width // 2, width // 4, 2, 2),
             )
+            self.scales[1] = nn.ConvTranspose2d(width, width // 2, 2, 2)
+            self.scales[3] = nn.MaxPool2d(2)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         tokens = self.encoder.features(pixels, self.blocks)

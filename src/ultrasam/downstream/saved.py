@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,33 +18,48 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="nn.Module")
 CLASSIFIER, PROMPTED, INSTANCES = "classifier", "prompted", "instances"
+_PREPROCESSING = (
+    "grey or RGB, longest side to size, normalised by pixel_mean and pixel_std, zero-padded"
+)
 
 
-def is_classifier(folder: Path) -> bool:
-    """Whether `ultrasam.downstream.classifier.save_classifier` wrote here."""
-    return (folder / f"{CLASSIFIER}.json").is_file()
+def task_of(folder: Path) -> str | None:
+    """Which of the three `write_model` wrote here, if any."""
+    names = (CLASSIFIER, PROMPTED, INSTANCES)
+    return next((name for name in names if (folder / f"{name}.json").is_file()), None)
 
 
-def is_prompted(folder: Path) -> bool:
-    """Whether `ultrasam.downstream.prompted.save_prompted` wrote here."""
-    return (folder / f"{PROMPTED}.json").is_file()
+def write_model(
+    model: nn.Module,
+    folder: Path,
+    name: str,
+    *,
+    classes: Sequence[str],
+    config: str,
+    about: dict[str, Any],
+) -> None:
+    """Weights, what it takes to use them beside them, and a card that says the same to people.
 
-
-def is_instances(folder: Path) -> bool:
-    """Whether `ultrasam.downstream.instances.save_instances` wrote here."""
-    return (folder / f"{INSTANCES}.json").is_file()
-
-
-def write_model(model: nn.Module, folder: Path, name: str, about: dict[str, Any]) -> None:
-    """Weights, ``about`` beside them, and a card that says the same to people."""
+    Args:
+        classes: names, in the order of the logits.
+        config: of the model that it was made from, as JSON.
+        about: what else the task needs to build it, and ``init``, ``data``, ``how``, ``recipe`` and
+            ``figures`` as far as they are known.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     save_file(state, folder / f"{name}.safetensors", metadata={"format": "pt"})
-    text = json.dumps(about, indent=1) + "\n"
+    said = {
+        "classes": list(classes),
+        "config": json.loads(config),
+        "preprocessing": _PREPROCESSING,
+        **about,
+    }
+    text = json.dumps(said, indent=1) + "\n"
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(card(name, about), encoding="utf-8")
+    (folder / "README.md").write_text(card(name, said), encoding="utf-8")
 
 
 _TASKS = {
@@ -60,10 +75,9 @@ _TASKS = {
 def card(name: str, about: dict[str, Any]) -> str:
     """What a saved model is, what it was made from, and how it is used; in Markdown."""
     what, use = _TASKS[name]
-    classes = (about.get("head") or about.get("plan") or about)["classes"]
     lines = [
         f"# {what}\n",
-        f"Classes: {', '.join(classes)}. Made with UltraSam {__version__} from "
+        f"Classes: {', '.join(about['classes'])}. Made with UltraSam {__version__} from "
         f"`{about.get('init', 'unknown')}` (`{about['config']['name']}`), whose licence "
         "goes on to it, as do the terms of the data.\n",
         "```python", "import ultrasam", "", 'model = ultrasam.load("this folder")',
@@ -73,8 +87,7 @@ def card(name: str, about: dict[str, Any]) -> str:
         if about.get(key):
             text = about[key] if isinstance(about[key], str) else ", ".join(about[key])
             lines.append(f"{title}: {text}\n")
-    if "preprocessing" in about:
-        lines.append(f"Preprocessing: {about['preprocessing']}.\n")
+    lines.append(f"Preprocessing: {about['preprocessing']}.\n")
     for title, key in (("Figures", "figures"), ("Settings", "recipe")):
         if about.get(key):
             lines += [f"## {title}\n", "| | |", "|---|---|"]

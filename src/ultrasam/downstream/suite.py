@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from ultrasam import __version__
@@ -27,7 +26,9 @@ from ultrasam.downstream.labelled import check_apart, labelled_of
 from ultrasam.downstream.scores import NAMES, score
 from ultrasam.errors import DataError, RecipeError, UltraSamError
 from ultrasam.evaluation.statistics import bootstrap_interval
+from ultrasam.evaluation.suite import read_checked
 from ultrasam.model.adapters import count_parameters
+from ultrasam.training.recipe import over
 
 TASKS = ("classify", "prompted", "segment")
 # Names to value, low and high of the 95 % interval, None where there is none.
@@ -70,6 +71,14 @@ class Suite(_Section):
     prompted: prompting.Settings | None = None
     segment: instance_training.Settings | None = None
 
+    def plan(self) -> Iterator[tuple[str, Start]]:
+        """The tasks that there are settings for, each with the initialisations that take it."""
+        for task in TASKS:
+            if getattr(self, task) is not None:
+                for start in self.initialisations:
+                    if not start.tasks or task in start.tasks:
+                        yield task, start
+
 
 def load_suite(path: Path, overrides: dict[str, Any]) -> Suite:
     """Read and check a suite; ``overrides`` are merged into it.
@@ -77,19 +86,9 @@ def load_suite(path: Path, overrides: dict[str, Any]) -> Suite:
     Raises:
         RecipeError: missing, not YAML, an unknown key or task, or two rows of one title.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key, value in overrides.items():
-            inner = isinstance(value, dict) and isinstance(content.get(key), dict)
-            content[key] = {**content[key], **value} if inner else value
-        suite = Suite.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
-        text = " ".join(str(error).split())
-        raise RecipeError(f"{path} can't be read as a suite: {text}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{path}: {where or 'the file'}: {first['msg']}.") from error
+    suite = read_checked(
+        Suite, path, wrong=RecipeError, change=lambda content: over(content, overrides)
+    )
     titles = [start.title for start in suite.initialisations]
     if len(set(titles)) < len(titles) or not titles:
         raise RecipeError(f"{path}: every initialisation needs a title of its own.")
@@ -139,33 +138,44 @@ def run(
     known = dict(_read(log)) if log.exists() else {}
     cells = []
     for name in names:
-        for task in TASKS:
+        held = by_set.get(name, [])
+        sides = two_sides(held, suite.held_out)
+        for task, start in suite.plan():
             settings = getattr(suite, task)
-            if settings is None:
+            said = [name, task, start.init, _changes(start.init), settings.model_dump(mode="json"),
+                    suite.held_out, suite.labels, _what(held), __version__]  # fmt: skip
+            key = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+            if key in known:
+                cells.append(Cell(name, task, start.title, *known[key]))
                 continue
-            for start in suite.initialisations:
-                if start.tasks and task not in start.tasks:
-                    continue
-                said = [name, task, start.init, settings.model_dump(mode="json"), suite.held_out,
-                        suite.labels, len(by_set.get(name, [])), __version__]  # fmt: skip
-                key = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
-                if key in known:
-                    cells.append(Cell(name, task, start.title, *known[key]))
-                    continue
-                say(f"{name}, {task}, {start.title}")
-                try:
-                    if name not in by_set:
-                        raise DataError(f"{name} is not among the data.")
-                    figures, counts = _ONE[task](suite, by_set[name], start.init, device)
-                except UltraSamError as error:
-                    cells.append(Cell(name, task, start.title, {}, {}, str(error)))
-                    continue
-                line = {"key": key, "dataset": name, "task": task, "title": start.title,
-                        "init": start.init, "figures": figures, "counts": counts}  # fmt: skip
-                with log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-                cells.append(Cell(name, task, start.title, figures, counts))
+            say(f"{name}, {task}, {start.title}")
+            try:
+                if not held:
+                    raise DataError(f"{name} is not among the data.")
+                figures, counts = _ONE[task](settings, suite.labels, *sides, start.init, device)
+            except UltraSamError as error:
+                cells.append(Cell(name, task, start.title, {}, {}, str(error)))
+                continue
+            line = {"key": key, "dataset": name, "task": task, "title": start.title,
+                    "init": start.init, "figures": figures, "counts": counts}  # fmt: skip
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            cells.append(Cell(name, task, start.title, figures, counts))
     return cells
+
+
+def _changes(init: str) -> list[tuple[str, int, int]]:
+    """What tells whether weights on disk are still those that were used: their files' sizes and times."""
+    path = Path(init.partition(":")[2] or init)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = [(f.name, f.stat()) for f in files if f.is_file()]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
+
+
+def _what(samples: Sequence[Sample]) -> str:
+    """What tells whether data are still the same: names, subjects, sides and classes."""
+    known = sorted(str((s.name, s.subject, s.split, s.class_label)) for s in samples)
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 
 def markdown(suite: Suite, cells: Sequence[Cell], command: str) -> str:
@@ -203,11 +213,15 @@ def markdown(suite: Suite, cells: Sequence[Cell], command: str) -> str:
 
 
 def _classify(
-    suite: Suite, samples: Sequence[Sample], init: str, device: str
+    settings: fitting.Settings,
+    _labels: Labels,
+    train_side: Sequence[Sample],
+    test_side: Sequence[Sample],
+    init: str,
+    device: str,
 ) -> tuple[Figures, dict[str, int]]:
-    assert suite.classify is not None
-    model = initial_model(init, seed=suite.classify.seed)
-    train, test = (labelled_of(side) for side in two_sides(samples, suite.held_out))
+    model = initial_model(init, seed=settings.seed)
+    train, test = labelled_of(train_side), labelled_of(test_side)
     classes = sorted({item.label for item in train})
     if len(classes) < 2 or not test:
         raise DataError(
@@ -215,7 +229,7 @@ def _classify(
             "are too few."
         )
     check_apart(train, test)
-    classifier = fitting.fit(model, train, classes, suite.classify, device=device)
+    classifier = fitting.fit(model, train, classes, settings, device=device)
     truth = np.array([classes.index(item.label) for item in test])
     found = classifier.predict(item.read() for item in test).double().numpy()
     scored = score(truth, found, [item.subject for item in test])
@@ -224,16 +238,18 @@ def _classify(
 
 
 def _segment(
-    suite: Suite, samples: Sequence[Sample], init: str, device: str
+    settings: instance_training.Settings,
+    labels: Labels,
+    train_side: Sequence[Sample],
+    test_side: Sequence[Sample],
+    init: str,
+    device: str,
 ) -> tuple[Figures, dict[str, int]]:
-    assert suite.segment is not None
-    model = initial_model(init, seed=suite.segment.seed)
-    train, test = (
-        annotated_of(side, labels=suite.labels, empty=True)
-        for side in two_sides(samples, suite.held_out)
-    )
+    model = initial_model(init, seed=settings.seed)
+    train = annotated_of(train_side, labels=labels, empty=True)
+    test = annotated_of(test_side, labels=labels, empty=True)
     classes = classes_of(train, test)
-    segmenter = instance_training.fit(model, train, classes, suite.segment, device=device)
+    segmenter = instance_training.fit(model, train, classes, settings, device=device)
     judged = judge(segmenter, test)
     dice = judged.per_image()
     seen = np.isfinite(dice)
@@ -248,24 +264,29 @@ def _segment(
 
 
 def _prompted(
-    suite: Suite, samples: Sequence[Sample], init: str, device: str
+    settings: prompting.Settings,
+    labels: Labels,
+    train_side: Sequence[Sample],
+    test_side: Sequence[Sample],
+    init: str,
+    device: str,
 ) -> tuple[Figures, dict[str, int]]:
-    assert suite.prompted is not None
-    model = prompted_model(init, seed=suite.prompted.seed)
-    train, test = (
-        annotated_of(side, labels=suite.labels) for side in two_sides(samples, suite.held_out)
-    )
+    model = prompted_model(init, seed=settings.seed)
+    train, test = annotated_of(train_side, labels=labels), annotated_of(test_side, labels=labels)
     classes_of(train, test)
-    classifier = prompting.fit(model, train, suite.prompted, device=device)
+    classifier = prompting.fit(model, train, settings, device=device)
     figures: Figures = {}
     for kind in ("box", "point"):
         right, subjects = prompting.right(classifier, test, kind)
-        low, high = bootstrap_interval(right, subjects)
-        figures[f"accuracy, {kind}"] = (float(right.mean()), low, high)
+        figures[f"accuracy, {kind}"] = (float(right.mean()), *bootstrap_interval(right, subjects))
     return figures, {"train": len(train), "test": len(test), **_parameters(classifier)}
 
 
-_ONE = {"classify": _classify, "prompted": _prompted, "segment": _segment}
+_ONE: dict[str, Callable[..., tuple[Figures, dict[str, int]]]] = {
+    "classify": _classify,
+    "prompted": _prompted,
+    "segment": _segment,
+}
 
 
 def _parameters(module: nn.Module) -> dict[str, int]:

@@ -11,6 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from ultrasam.training.optimisation import rate_factor
+from ultrasam.training.recipe import Optimiser
+
 Pixels = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
 
@@ -21,11 +24,11 @@ class Schedule(BaseModel):
     Attributes:
         steps, batch: how often is learnt, from how many images each time.
         at_once: images in memory at once, whose gradients add up to the batch's; all where None.
-        checkpointing: compute the encoder's blocks twice instead of keeping them in memory.
+        checkpointing: compute a ViT's blocks twice instead of keeping them in memory.
         lr: learning rate; that of what is trained of the encoder is ``encoder_lr`` times as large.
         decay_all: weight decay of norms, biases and embeddings, too.
         warmup: steps of the linear warm-up.
-        milestones: shares of the steps after each of which the learning rate is × 0.1.
+        milestones: shares of the steps at each of which the learning rate is × 0.1.
         clip: largest norm of the gradient.
         flip, shift: augmentations: chance of a horizontal flip; rotation by up to 10 degrees, scale by up to
             10 % and brightness by up to 20 %, times ``shift``.
@@ -48,12 +51,6 @@ class Schedule(BaseModel):
     seed: int = Field(0, ge=0)
 
 
-def rate_at(step: int, settings: Schedule) -> float:
-    """The learning rate over its full value: a linear warm-up, then × 0.1 at each milestone."""
-    passed = sum(step >= share * settings.steps for share in settings.milestones)
-    return float(min(1.0, (step + 1) / max(1, settings.warmup)) * 0.1**passed)
-
-
 def train(
     module: nn.Module,
     settings: Schedule,
@@ -71,10 +68,13 @@ def train(
         say: told the step and its loss.
     """
     optimiser = torch.optim.AdamW(parameter_groups(module, settings, encoder=encoder))
+    course = Optimiser(
+        schedule="steps", warmup_steps=settings.warmup, milestones=settings.milestones
+    )
     trained = [p for p in module.parameters() if p.requires_grad]
     for step in range(settings.steps):
         for group in optimiser.param_groups:
-            group["lr"] = group["full_lr"] * rate_at(step, settings)
+            group["lr"] = group["full_lr"] * rate_factor(step, settings.steps, course)
         optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for loss in losses(step):
@@ -112,13 +112,14 @@ def parts(count: int, at_once: int | None) -> Iterator[slice]:
 
 
 def changed(
-    rng: np.random.Generator, frame: Pixels, masks: Masks | None, settings: Schedule
-) -> tuple[Pixels, Masks | None]:
-    """A frame [H, W] and its masks [N, H, W] as another scan could have shown them."""
+    rng: np.random.Generator, frame: Pixels, masks: Masks, settings: Schedule
+) -> tuple[Pixels, Masks]:
+    """A frame [H, W] and its masks [N, H, W] as another scan could have shown them; an object at the border
+    may be turned out of sight."""
     height, width = frame.shape[:2]
     if rng.random() < settings.flip:
         frame = np.ascontiguousarray(frame[:, ::-1])
-        masks = None if masks is None else np.ascontiguousarray(masks[:, :, ::-1])
+        masks = np.ascontiguousarray(masks[:, :, ::-1])
     if settings.shift:
         angle = rng.uniform(-10, 10) * settings.shift
         scale = 1 + rng.uniform(-0.1, 0.1) * settings.shift
@@ -126,10 +127,9 @@ def changed(
         gain = 1 + rng.uniform(-0.2, 0.2) * settings.shift
         turned = cv2.warpAffine(frame, turn, (width, height))
         frame = np.asarray(cv2.convertScaleAbs(turned, alpha=gain), np.uint8)
-        if masks is not None:
-            found = [
-                cv2.warpAffine(m.astype(np.uint8), turn, (width, height), flags=cv2.INTER_NEAREST)
-                for m in masks
-            ]
-            masks = np.asarray(found, bool).reshape(masks.shape)
+        found = [
+            cv2.warpAffine(m.astype(np.uint8), turn, (width, height), flags=cv2.INTER_NEAREST)
+            for m in masks
+        ]
+        masks = np.asarray(found, bool).reshape(masks.shape)
     return np.asarray(frame, np.uint8), masks

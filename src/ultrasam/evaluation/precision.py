@@ -49,15 +49,16 @@ def average_precision(images: Iterable[InImage]) -> Precision:
     for number, image in enumerate(images, 1):
         height, width = next((rle["size"] for rle in (*image.objects, *image.found)), (0, 0))
         truth["images"].append({"id": number, "height": height, "width": width})
-        kinds = image.object_classes or [0] * len(image.objects)
-        for rle, kind in zip(image.objects, kinds, strict=True):
+        for rle, kind in zip(
+            image.objects, _kinds(image.object_classes, image.objects), strict=True
+        ):
             truth["annotations"].append(
                 {
                     "id": len(truth["annotations"]) + 1, "image_id": number, "category_id": kind + 1,
                     "iscrowd": 0, "segmentation": rle, "area": float(coco_mask.area(_binary(rle))),
                 }
             )  # fmt: skip
-        kinds = image.found_classes or [0] * len(image.found)
+        kinds = _kinds(image.found_classes, image.found)
         for rle, kind, score in zip(image.found, kinds, image.scores, strict=True):
             found.append(
                 {
@@ -80,6 +81,10 @@ def average_precision(images: Iterable[InImage]) -> Precision:
         run.accumulate()
         run.summarize()
     return Precision(float(run.stats[0]), float(run.stats[1]), float(run.stats[2]))
+
+
+def _kinds(classes: Sequence[int] | None, masks: Sequence[RLE]) -> Sequence[int]:
+    return [0] * len(masks) if classes is None else classes
 
 
 def _binary(rle: RLE) -> dict[str, Any]:

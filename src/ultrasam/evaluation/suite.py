@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ultrasam.errors import EvaluationError
+from ultrasam.errors import EvaluationError, UltraSamError, first_of
 from ultrasam.evaluation.protocol import PromptKind
+
+S = TypeVar("S", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -39,21 +43,38 @@ class Suite(_Section):
     entries: tuple[Entry, ...]
 
 
+def read_checked(
+    kind: type[S],
+    path: Path,
+    *,
+    wrong: type[UltraSamError],
+    change: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content,
+) -> S:
+    """A YAML file of keys, changed, as a ``kind``.
+
+    Raises:
+        wrong: missing, not such a file, or a key or value that can't be.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise wrong(f"{path} can't be read as a suite: {text}.") from error
+    if not isinstance(content, dict):
+        raise wrong(f"{path} can't be read as a suite: it is no YAML file of keys and values.")
+    try:
+        return kind.model_validate(change(content))
+    except ValidationError as error:
+        raise wrong(f"{path}: {first_of(error)}.") from error
+
+
 def load_suite(path: Path) -> Suite:
     """Read and check a suite.
 
     Raises:
         EvaluationError: missing, not YAML, an unknown key, or two entries of one title.
     """
-    try:
-        suite = Suite.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        text = " ".join(str(error).split())
-        raise EvaluationError(f"{path} can't be read as a suite: {text}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise EvaluationError(f"{path}: {where or 'the file'}: {first['msg']}.") from error
+    suite = read_checked(Suite, path, wrong=EvaluationError)
     for kind in suite.prompts:
         PromptKind.parse(kind)
     titles = [entry.title for entry in suite.entries]

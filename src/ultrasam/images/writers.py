@@ -91,7 +91,8 @@ def draw_overlay(
     """What `write_overlay` writes, as [H, W, 3] uint8 RGB."""
     rgb = np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame.copy()
     stroke = max(1, round(max(rgb.shape[:2]) / 400))
-    for index, mask in zip(colours or range(len(masks)), masks, strict=True):
+    numbers = range(len(masks)) if colours is None else colours
+    for index, mask in zip(numbers, masks, strict=True):
         colour = np.array(_COLOURS[index % len(_COLOURS)], dtype=np.float32)
         rgb[mask] = (0.72 * rgb[mask] + 0.28 * colour).astype(np.uint8)
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -243,15 +243,15 @@ def _read(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         return content
     if not isinstance(parent, str) or path in above:
         raise RecipeError(f"{path}: 'extends' is not the name of another recipe beside it.")
-    return _over(_read(path.parent / parent, above=(*above, path)), content)
+    return over(_read(path.parent / parent, above=(*above, path)), content)
 
 
-def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Keys of ``changes`` over those of ``base``, section by section."""
     out = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = _over(out[key], value) if both else value
+        out[key] = over(out[key], value) if both else value
     return out
 
 
