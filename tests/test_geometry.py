@@ -46,6 +46,47 @@ def test_a_zoomed_view_is_square_and_holds_the_middle_of_its_box(
     assert (middle <= 64 + 1e-6).all()
 
 
+@given(
+    height=st.integers(4, 300),
+    width=st.integers(4, 300),
+    corners=st.tuples(*[st.floats(0, 1)] * 4),
+    zoomed=st.booleans(),
+)
+def test_a_mirrored_view_is_the_view_of_the_mirrored_frame(
+    height: int, width: int, corners: tuple[float, float, float, float], zoomed: bool
+) -> None:
+    xs, ys = sorted((corners[0] * width, corners[2] * width)), sorted((corners[1], corners[3]))
+    box = np.array([xs[0], ys[0] * height, xs[1], ys[1] * height])
+    view = Letterbox.whole(height, width, size=64)
+    if zoomed:
+        view = Letterbox.around(box, height, width, size=64, margin=1.5)
+    mirrored = view.mirror()
+    assert mirrored.mirror() == view
+
+    frame = np.random.default_rng(0).integers(0, 255, (height, width), np.uint8)
+    plain, turned = view.image_to_model(frame), mirrored.image_to_model(frame)
+    assert np.abs(plain[:, ::-1].astype(int) - turned).max() <= 1
+
+    there = mirrored.points_to_model(box.reshape(2, 2))
+    assert np.allclose(mirrored.points_to_scan(there), box.reshape(2, 2))
+    assert np.allclose(view.points_to_model(box.reshape(2, 2))[:, 0], view.inner[1] - there[:, 0])
+    x0, y0, x1, y1 = mirrored.boxes_to_model(box)
+    assert x0 <= x1
+    assert y0 <= y1
+    assert np.allclose(sorted([x0, x1]), sorted(there[:, 0]))
+
+
+def test_what_lies_on_the_left_of_a_mirrored_canvas_is_on_the_right_of_the_scan() -> None:
+    view = Letterbox.whole(100, 200, size=64).mirror()
+    canvas = np.full((16, 16), -5.0, np.float32)
+    canvas[:8, :4] = 5.0
+    full = view.logits_to_scan(canvas)
+    assert full[50, 160:].min() > 0
+    assert full[50, :140].max() < 0
+    back = view.logits_to_model(full, size=16)
+    assert np.allclose(back[:8] > 0, canvas[:8] > 0)
+
+
 def test_logits_of_a_zoomed_view_land_where_the_view_is() -> None:
     view = Letterbox.around(np.array([60, 40, 100, 80]), 200, 300, size=64, margin=1.0)
     full = view.logits_to_scan(np.full((16, 16), 3.0, np.float32))

@@ -7,7 +7,7 @@ al. 2023, "Segment Anything", section 3 and its published code).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import cv2
@@ -31,6 +31,7 @@ class Letterbox:
         size: the canvas's side in model pixels.
         left, top, right, bottom: the view in scan pixels (integers; may reach beyond the scan, where
             the canvas is then black).
+        mirrored: the view lies on the canvas with left and right exchanged.
     """
 
     height: int
@@ -40,6 +41,7 @@ class Letterbox:
     top: int
     right: int
     bottom: int
+    mirrored: bool = False
 
     @classmethod
     def whole(cls, height: int, width: int, *, size: int) -> Letterbox:
@@ -62,6 +64,10 @@ class Letterbox:
         top = _placed((y0 + y1) / 2 - side / 2, side, height)
         return cls(height, width, size, left, top, left + side, top + side)
 
+    def mirror(self) -> Letterbox:
+        """The same view with left and right exchanged on the canvas."""
+        return replace(self, mirrored=not self.mirrored)
+
     @property
     def scale(self) -> float:
         """Model pixels per scan pixel."""
@@ -77,20 +83,21 @@ class Letterbox:
 
     def points_to_model(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Scan coordinates [..., 2] to canvas coordinates."""
-        xy = np.asarray(points, dtype=np.float64)
-        return (xy - (self.left, self.top)) * self._factors
+        xy = np.asarray(points, dtype=np.float64) - (self.left, self.top)
+        return self._turned(xy) * self._factors
 
     def points_to_scan(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Canvas coordinates [..., 2] to scan coordinates."""
-        xy = np.asarray(points, dtype=np.float64)
-        return xy / self._factors + (self.left, self.top)
+        xy = np.asarray(points, dtype=np.float64) / self._factors
+        return np.add(self._turned(xy), (self.left, self.top))
 
     def boxes_to_model(self, boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Boxes [..., 4] as x0, y0, x1, y1 from the scan to the canvas."""
         corners = np.asarray(boxes, dtype=np.float64)
-        return self.points_to_model(corners.reshape(*corners.shape[:-1], 2, 2)).reshape(
-            corners.shape
-        )
+        moved = self.points_to_model(corners.reshape(*corners.shape[:-1], 2, 2))
+        if self.mirrored:  # what was the left side is the right one
+            moved = np.stack([moved[..., ::-1, 0], moved[..., 1]], axis=-1)
+        return moved.reshape(corners.shape)
 
     def image_to_model(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """A frame [H, W] or [H, W, 3] to the view on the canvas [h, w] or [h, w, 3], unpadded.
@@ -103,6 +110,8 @@ class Letterbox:
                 f"{self.height} × {self.width}; call set_image again."
             )
         view = self._cut(pixels)
+        if self.mirrored:
+            view = np.ascontiguousarray(view[:, ::-1])
         height, width = self.inner
         shrinking = height < view.shape[0] or width < view.shape[1]
         flag = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
@@ -120,6 +129,8 @@ class Letterbox:
         height, width = self.inner
         shape = (self.right - self.left, self.bottom - self.top)
         view = cv2.resize(canvas[:height, :width], shape, interpolation=cv2.INTER_LINEAR)
+        if self.mirrored:
+            view = np.ascontiguousarray(view[:, ::-1])
         if (self.left, self.top, *shape) == (0, 0, self.width, self.height):
             return np.asarray(view, dtype=np.float32)
         full = np.full((self.height, self.width), outside, dtype=np.float32)
@@ -133,6 +144,8 @@ class Letterbox:
     ) -> npt.NDArray[np.float32]:
         """Logits in the scan's pixels [H, W] to a mask prompt [size, size] of the canvas."""
         view = self._cut(logits, fill=outside)
+        if self.mirrored:
+            view = np.ascontiguousarray(view[:, ::-1])
         height = max(1, round(self.inner[0] * size / self.size))
         width = max(1, round(self.inner[1] * size / self.size))
         shrinking = height < view.shape[0]
@@ -140,6 +153,12 @@ class Letterbox:
         canvas = np.full((size, size), outside, dtype=np.float32)
         canvas[:height, :width] = cv2.resize(view, (width, height), interpolation=flag)
         return canvas
+
+    def _turned(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Coordinates within the view, in scan pixels, from its other side where it is mirrored."""
+        if not self.mirrored:
+            return xy
+        return np.stack([self.right - self.left - xy[..., 0], xy[..., 1]], axis=-1)
 
     @property
     def _factors(self) -> npt.NDArray[np.float64]:

@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tests.images.files import sample_files
+from ultrasam import Predictor, Prompt, load
 from ultrasam.cli import main
 from ultrasam.data.phantom import simulate
 
@@ -70,6 +71,16 @@ def test_a_picture_gives_masks_an_overlay_and_coco_results(
         assert entry["bbox"] == coco_mask.toBbox(entry["segmentation"]).tolist()
         assert {"image_id", "category_id", "score", "model", "ultrasam", "created"} <= set(entry)
     assert Image.open(out / "a_overlay.png").size == (120, 90)
+
+
+def test_once_looks_at_the_whole_image_alone(ultrasam, picture: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    box = (40.0, 30.0, 70.0, 60.0)
+    done = ultrasam("predict", picture, "--box", "40,30,70,60", "--once", "-o", tmp_path / "out")
+    assert done.status == 0, done.err
+    predictor = Predictor(load("nano", device="cpu"), zoom=False, mirror=False)
+    predictor.set_image(picture)
+    expected = predictor.predict(Prompt(box=box)).masks[0, 0]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a_mask_0.png")) > 0, expected)
 
 
 def test_one_bad_file_is_reported_and_the_rest_go_on(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from ultrasam.evaluation.sources import open_collections
 from ultrasam.evaluation.statistics import paired_difference
 from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import ellipse_in
+from ultrasam.inference.predictor import Predictor
 from ultrasam.prompts import Prompt
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -203,6 +205,13 @@ def test_a_paired_difference_is_by_subject() -> None:
     assert many.mean == pytest.approx(0.1)
     assert many.p < 1e-6 < 0.05 < few.p
     assert paired_difference(first, first, ["a"] * 40).p == 1
+
+
+def test_options_of_a_model_reach_its_predictor() -> None:
+    plain = cast(Predictor, open_competitor("nano", device="cpu").segmenter)
+    once = cast(Predictor, open_competitor("nano+once+refine", device="cpu").segmenter)
+    assert (plain.mirror, plain.margin > 0, plain.refine) == (True, True, False)
+    assert (once.mirror, once.margin, once.refine) == (False, 0, True)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ from PIL import Image
 
 import ultrasam
 from ultrasam import Prediction, Predictor, Prompt, UltraSam
+from ultrasam.compat import SamPredictor
 from ultrasam.data.phantom import simulate
 from ultrasam.errors import PromptError, ScanError
 from ultrasam.evaluation.metrics import dice
+from ultrasam.geometry import Letterbox
 from ultrasam.images.masks import box_of, centre_of_mass
+from ultrasam.inference.looks import Candidate, Look
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +48,12 @@ def test_nano_segments_phantoms_it_has_not_seen(
     assert np.mean(clicks) > 0.55
 
 
-@pytest.mark.parametrize("zoom", [False, True])
+@pytest.mark.parametrize("looks", [{"zoom": False, "mirror": False}, {}, {"refine": True}])
 def test_many_prompts_in_one_call_equal_each_alone(
-    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]], zoom: bool
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]], looks: dict[str, bool]
 ) -> None:
     pixels, truth = phantoms[0]
-    predictor = Predictor(nano, zoom=zoom)
+    predictor = Predictor(nano, **looks)
     predictor.set_image(pixels)
     x, y = centre_of_mass(truth)
     first = predictor.predict(Prompt(points=[(x, y)]))
@@ -68,6 +71,58 @@ def test_many_prompts_in_one_call_equal_each_alone(
         alone = predictor.predict(prompt)
         assert (together.masks[i] != alone.masks[0]).mean() < 1e-3
         assert np.allclose(together.iou[i], alone.iou[0], atol=1e-3)
+
+
+def test_a_mirrored_frame_gives_mirrored_masks_where_every_view_is_mirrored_too(
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    for pixels, truth in phantoms[:3]:
+        predictor = Predictor(nano, zoom=False, mirror=True)
+        predictor.set_image(pixels)
+        x, y = centre_of_mass(truth)
+        found = predictor.predict([Prompt(box=tuple(box_of(truth))), Prompt(points=[(x, y)])])
+        predictor.set_image(np.ascontiguousarray(pixels[:, ::-1]))
+        width = truth.shape[1]
+        prompts = [
+            Prompt(box=tuple(box_of(truth[:, ::-1]))),
+            Prompt(points=[(width - x, y)]),
+        ]
+        turned = predictor.predict(prompts)
+        assert (found.masks[..., ::-1] != turned.masks).mean() < 1e-3
+        assert np.allclose(found.iou, turned.iou, atol=1e-3)
+
+
+def test_a_model_without_further_views_looks_once_and_gives_its_logits_as_they_are(
+    tiny: UltraSam,
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (128, 128), np.uint8)
+    box = (40.0, 40.0, 80.0, 88.0)
+    predictor = Predictor(tiny)
+    predictor.set_image(pixels)
+    once = predictor.predict(Prompt(box=box))
+    meta = SamPredictor(tiny)
+    meta.set_image(np.repeat(pixels[..., None], 3, -1))
+    # Meta's convention counts pixels, whose centres lie half a pixel further on.
+    _, _, logits = meta.predict(box=np.array(box) - 0.5, multimask_output=False)
+    assert np.allclose(once.low_res_logits[0], logits, atol=1e-5)
+    more = Predictor(tiny, zoom=True, mirror=True)
+    more.set_image(pixels)
+    several = more.predict(Prompt(box=box))
+    assert not np.allclose(several.low_res_logits, once.low_res_logits)
+
+
+def test_looks_are_averaged_and_a_loud_one_does_not_outvote_the_others() -> None:
+    whole = Letterbox.whole(16, 16, size=64)
+    yes, no = np.full((1, 16, 16), 80.0, np.float32), np.full((1, 16, 16), -8.0, np.float32)
+    sure, unsure = np.array([0.9], np.float32), np.array([0.5], np.float32)
+    alone = Candidate((Look(whole, yes, sure),))
+    assert np.allclose(alone.in_scan(0), 80)
+    assert np.allclose(alone.low_res(0, whole, alone.in_scan(0)), 80)
+    mixed = Candidate(
+        (Look(whole, yes, sure), Look(whole.mirror(), no, unsure), Look(whole, no, unsure))
+    )
+    assert np.allclose(mixed.in_scan(0), -2)
+    assert np.allclose(mixed.iou, 1.9 / 3)
 
 
 def test_three_candidates_come_best_first(nano: UltraSam) -> None:

@@ -64,6 +64,14 @@ def predict(
         bool,
         typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement)."),
     ] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once",
+            help="Look at each prompt in the whole image alone: faster with nano, which also looks at zoomed "
+            "and mirrored views; other models look once anyway.",
+        ),
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
     ] = None,
@@ -118,7 +126,12 @@ def predict(
         loaded = load(
             model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
         )
-    segmenter = loaded if task == PROMPTED else Predictor(loaded, refine=refine)
+    several = False if once else None
+    segmenter = (
+        loaded
+        if task == PROMPTED
+        else Predictor(loaded, refine=refine, zoom=several, mirror=several)
+    )
     for warning in warned:
         console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
     files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))

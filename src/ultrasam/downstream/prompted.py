@@ -192,8 +192,8 @@ class PromptedPredictor:
     def __init__(self, classifier: PromptedClassifier) -> None:
         self.classifier = classifier.eval()
         self.classes = classifier.classes
-        # A second, zoomed view would be classified without the rest of the image.
-        self.predictor = Predictor(classifier.model, zoom=False)
+        # Classes are told from one look at the whole image, as in training.
+        self.predictor = Predictor(classifier.model, zoom=False, mirror=False)
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
         """Encode one frame."""

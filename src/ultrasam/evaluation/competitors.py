@@ -37,7 +37,8 @@ def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
             model of that size with random weights); ``transformers:REPO`` (SAM, MedSAM or SAM 2 in Hugging
             Face's implementation, by repository or folder); a third party's ``NAME`` or ``NAME:ARGUMENT``;
             or else one of our models, by name or path, as `ultrasam.load` has it. ``+bf16`` at the end of
-            ours runs the encoder in bfloat16, ``+refine`` decodes twice (arXiv 2411.16222, 3.2).
+            ours runs the encoder in bfloat16, ``+refine`` decodes twice (arXiv 2411.16222, 3.2),
+            ``+once`` looks at each prompt in the whole image alone, where nano looks at further views.
 
     Raises:
         EvaluationError: there is nothing of this name, or a third party's fails.
@@ -67,13 +68,14 @@ def _ours(spec: str, device: str | None) -> Segmenter:
     from ultrasam.inference.predictor import Predictor
 
     name, *options = spec.split("+")
-    unknown = set(options) - {"bf16", "refine"}
+    unknown = set(options) - {"bf16", "once", "refine"}
     if unknown:
         raise EvaluationError(
-            f"'{spec}': there is no option '+{min(unknown)}'; there are +bf16 and +refine."
+            f"'{spec}': there is no option '+{min(unknown)}'; there are +bf16, +once and +refine."
         )
     model = load(name, device=device, precision="bfloat16" if "bf16" in options else "float32")
-    return Predictor(model, refine="refine" in options)
+    several = False if "once" in options else None
+    return Predictor(model, refine="refine" in options, zoom=several, mirror=several)
 
 
 def _untrained(argument: str, device: str | None) -> Segmenter:

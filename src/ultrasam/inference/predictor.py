@@ -1,13 +1,14 @@
 """Predictor: one frame, any number of prompts, masks in the scan's own pixels.
 
-The image is encoded once. A small model (``ModelConfig.zoom``) takes a second, zoomed view of what a
-lone click found, which costs it one more run of its encoder per click.
+The image is encoded once. A small model looks more than once (``ModelConfig.zoom`` and ``mirror``): at a
+zoomed view of what a lone click found or a box holds, and at mirrored views. Each look costs it one more
+run of its encoder; several looks at the same prompt are averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import torch
 from ultrasam.errors import PromptError
 from ultrasam.geometry import Letterbox
 from ultrasam.images.masks import box_of
+from ultrasam.inference.looks import Candidate, FloatMap, Look
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.model.prompt_encoder import (
     ABSENT,
@@ -28,20 +30,25 @@ from ultrasam.model.prompt_encoder import (
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 from ultrasam.prompts import Prediction, Prompt
 
-FloatMap = npt.NDArray[np.float32]
-
 _CHUNK = 16  # prompts decoded at once: past this, memory grows and speed does not
 _MARGIN = 1.6  # side of a zoomed view over the object's longer side, where the model names none
+_BOX_ROOM = 1.5  # a box's view over a click's: it knows the size already, surroundings say more
 _LEAST_GAIN = 1.15  # a second view must enlarge the object by this to be worth its cost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    """Masks of one prompt in one view: logits [M, S, S] and predicted IoU [M]."""
+class _Job:
+    """One prompt to be decoded in some views.
 
-    view: Letterbox
-    logits: FloatMap
-    iou: FloatMap
+    Attributes:
+        three: give the three masks of an ambiguous prompt, not the single one.
+        fed_back: logits in the scan's pixels in place of the prompt's own mask.
+    """
+
+    prompt: Prompt
+    views: tuple[Letterbox, ...]
+    three: bool
+    fed_back: FloatMap | None
 
 
 class Predictor:
@@ -52,8 +59,9 @@ class Predictor:
         refine: the published test-time refinement (arXiv 2411.16222, 3.2): each prompt is decoded a
             second time with its mask fed back and its click replaced by the mask's box, and of three
             masks the one with the highest predicted IoU is taken.
-        zoom: take a second, zoomed view of what a lone click found, where a click says least of an
-            object's size; None follows the model's configuration.
+        zoom: take a second, zoomed view of what a lone click found, which then replaces the first, and
+            of what a box holds, which is averaged with it; None follows the model's configuration.
+        mirror: average every view with its mirror image; None follows the model's configuration.
 
     Example:
         >>> import numpy as np
@@ -64,15 +72,23 @@ class Predictor:
         (1, 1, 120, 160)
     """
 
-    def __init__(self, model: UltraSam, *, refine: bool = False, zoom: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: UltraSam,
+        *,
+        refine: bool = False,
+        zoom: bool | None = None,
+        mirror: bool | None = None,
+    ) -> None:
         self.model = model
         self.refine = refine
         self.margin = model.config.zoom if zoom is not False else 0.0
         if zoom and not self.margin:
             self.margin = _MARGIN
+        self.mirror = model.config.mirror if mirror is None else mirror
         self._frame: npt.NDArray[np.uint8] | None = None
         self._whole: Letterbox | None = None
-        self._embedding: ImageEmbedding | None = None
+        self._kept: dict[Letterbox, ImageEmbedding] = {}
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
         """Encode one frame of a scan, a file or an array [H, W] or [H, W, 3].
@@ -82,13 +98,14 @@ class Predictor:
         """
         pixels = as_scan(scan).frame(frame)
         whole = Letterbox.whole(*pixels.shape[:2], size=self.model.config.image_size)
-        self._embedding = self._encode(pixels, [whole])
+        self._kept = {view: self._encode(pixels, [view]) for view in self._sides(whole)}
         self._frame, self._whole = pixels, whole
 
     @property
     def embedding(self) -> ImageEmbedding:
         """The image embedding of the whole frame."""
-        return self._ready()[2]
+        _, whole = self._ready()
+        return self._kept[whole]
 
     def predict(
         self, prompts: Prompt | Sequence[Prompt], *, multimask: bool | None = None
@@ -107,31 +124,71 @@ class Predictor:
         Raises:
             PromptError: no image is set, a prompt lies outside it, or its mask has another size.
         """
-        frame, whole, embedding = self._ready()
+        _, whole = self._ready()
         asked = [prompts] if isinstance(prompts, Prompt) else list(prompts)
         for prompt in asked:
             prompt.check_inside(whole.height, whole.width)
-        if not asked:
-            return self._prediction([], 3 if multimask else 1)
-
-        wants_three = [_lone_click(p) if multimask is None else multimask for p in asked]
-        found: list[_Candidate] = []
-        for start in range(0, len(asked), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            views = [whole] * len(asked[chunk])
-            found += self._decode_chunk(asked[chunk], views, wants_three[chunk], frame, embedding)
-        for start in range(0, len(asked), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            found[chunk] = self._second_looks(
-                asked[chunk], found[chunk], frame, embedding, three=bool(multimask)
-            )
         keep = 3 if multimask else 1
-        return self._prediction([_best(candidate, keep) for candidate in found], keep)
+        first = [
+            _Job(
+                prompt,
+                self._views(prompt),
+                _lone_click(prompt) if multimask is None else multimask,
+                None if prompt.mask is None else self._mask_in_scan(prompt),
+            )
+            for prompt in asked
+        ]
+        found = self._decode(first)
+        again = {}
+        for i, (job, candidate) in enumerate(zip(first, found, strict=True)):
+            second = self._second_look(job, candidate, three=bool(multimask))
+            if second is not None:
+                again[i] = second
+        for i, candidate in zip(again, self._decode(list(again.values())), strict=True):
+            found[i] = candidate
+        return self._prediction([candidate.best(keep) for candidate in found], keep)
 
-    def _ready(self) -> tuple[npt.NDArray[np.uint8], Letterbox, ImageEmbedding]:
-        if self._frame is None or self._whole is None or self._embedding is None:
+    def _ready(self) -> tuple[npt.NDArray[np.uint8], Letterbox]:
+        if self._frame is None or self._whole is None:
             raise PromptError("No image is set; call set_image before predict.")
-        return self._frame, self._whole, self._embedding
+        return self._frame, self._whole
+
+    def _sides(self, view: Letterbox) -> tuple[Letterbox, ...]:
+        return (view, view.mirror()) if self.mirror else (view,)
+
+    def _views(self, prompt: Prompt) -> tuple[Letterbox, ...]:
+        """What a prompt is first looked at in: the whole frame, and around its box if it has one."""
+        _, whole = self._ready()
+        zoomed = None
+        if self.margin and prompt.box is not None:
+            box = np.asarray(prompt.box, dtype=np.float64)
+            zoomed = self._zoomed(box, self.margin * _BOX_ROOM)
+        return self._sides(whole) + (() if zoomed is None else self._sides(zoomed))
+
+    def _zoomed(self, box: npt.NDArray[np.float64], margin: float) -> Letterbox | None:
+        """A view around a box; None where the whole frame shows it about as large."""
+        _, whole = self._ready()
+        view = Letterbox.around(box, whole.height, whole.width, size=whole.size, margin=margin)
+        return view if view.scale >= _LEAST_GAIN * whole.scale else None
+
+    def _second_look(self, job: _Job, found: Candidate, *, three: bool) -> _Job | None:
+        """Zoom in on what a lone click found, and refine where that is asked for."""
+        logits = found.best(1).in_scan(0)
+        if not (logits > 0).any():
+            return None
+        prompt, views = job.prompt, job.views
+        zoomed = None
+        if self.margin and _lone_click(prompt):
+            box, point = box_of(logits > 0), np.asarray(prompt.points)[0]
+            corners = [np.minimum(box[:2], point), np.maximum(box[2:], point)]
+            zoomed = self._zoomed(np.concatenate(corners), self.margin)
+        if zoomed is not None:
+            views = self._sides(zoomed)
+        elif not self.refine:
+            return None
+        if self.refine and prompt.box is None:
+            prompt = Prompt(box=tuple(box_of(logits > 0)))
+        return _Job(prompt, views, self.refine or three, logits)
 
     def _encode(self, pixels: npt.NDArray[np.uint8], views: Sequence[Letterbox]) -> ImageEmbedding:
         model = self.model
@@ -144,97 +201,41 @@ class Predictor:
         with torch.inference_mode():
             return model.encode(torch.stack(canvas))
 
-    def _zoomed(self, whole: Letterbox, prompt: Prompt, logits: FloatMap) -> Letterbox:
-        """A view around what a click found; the whole frame where that shows it as large."""
-        box, point = box_of(logits > 0), np.asarray(prompt.points)[0]
-        low, high = np.minimum(box[:2], point), np.maximum(box[2:], point)
-        view = Letterbox.around(
-            np.concatenate([low, high]),
-            whole.height,
-            whole.width,
-            size=whole.size,
-            margin=self.margin,
-        )
-        return view if view.scale >= _LEAST_GAIN * whole.scale else whole
+    def _decode(self, jobs: Sequence[_Job]) -> list[Candidate]:
+        """Decode prompts, each in its views, some at a time."""
+        flat = [(job, view) for job in jobs for view in job.views]
+        looks: list[Look] = []
+        for start in range(0, len(flat), _CHUNK):
+            looks += self._decode_chunk(flat[start : start + _CHUNK])
+        out, end = [], 0
+        for job in jobs:
+            start, end = end, end + len(job.views)
+            out.append(Candidate(tuple(looks[start:end])))
+        return out
 
-    def _decode_chunk(
-        self,
-        prompts: Sequence[Prompt],
-        views: Sequence[Letterbox],
-        wants_three: Sequence[bool],
-        frame: npt.NDArray[np.uint8],
-        embedding: ImageEmbedding,
-        fed_back: Sequence[FloatMap | None] | None = None,
-    ) -> list[_Candidate]:
-        """Decode prompts, each in its view; ``fed_back`` are logits in the scan's pixels."""
-        _, whole, _ = self._ready()
-        distinct = list(dict.fromkeys(views))
-        zoomed = [view for view in distinct if view != whole]
-        images = embedding
+    def _decode_chunk(self, flat: Sequence[tuple[_Job, Letterbox]]) -> list[Look]:
+        frame, _ = self._ready()
+        distinct = list(dict.fromkeys(view for _, view in flat))
+        order = [view for view in distinct if view in self._kept]
+        images = [self._kept[view] for view in order]
+        zoomed = [view for view in distinct if view not in self._kept]
         if zoomed:
-            images = self._encode(frame, zoomed)
-            if len(zoomed) < len(distinct):
-                images = _joined(embedding, images)
-        order = [whole, *zoomed] if len(zoomed) < len(distinct) else zoomed
-        index = torch.tensor([order.index(view) for view in views], device=self.model.device)
-        masks = fed_back or [None if p.mask is None else self._mask_in_scan(p) for p in prompts]
-        tensors = pad_prompts(
-            [
-                self._tensors(p, view, mask)
-                for p, view, mask in zip(prompts, views, masks, strict=True)
-            ]
-        ).to(self.model.device)
+            images.append(self._encode(frame, zoomed))
+            order += zoomed
+        index = torch.tensor([order.index(view) for _, view in flat], device=self.model.device)
+        tensors = pad_prompts([self._tensors(job.prompt, view, job.fed_back) for job, view in flat])
         with torch.inference_mode():
             logits, iou = self.model.decode(
-                images,
-                tensors,
+                images[0] if len(images) == 1 else _joined(images),
+                tensors.to(self.model.device),
                 image_index=index,
-                masks=slice(None) if any(wants_three) else slice(0, 1),
+                masks=slice(None) if any(job.three for job, _ in flat) else slice(0, 1),
             )
         all_logits, all_iou = logits.float().cpu().numpy(), iou.float().cpu().numpy()
         out = []
-        for i, view in enumerate(views):
-            part = slice(1, 4) if wants_three[i] else slice(0, 1)
-            out.append(_Candidate(view, all_logits[i, part], all_iou[i, part]))
-        return out
-
-    def _second_looks(
-        self,
-        prompts: Sequence[Prompt],
-        found: Sequence[_Candidate],
-        frame: npt.NDArray[np.uint8],
-        embedding: ImageEmbedding,
-        *,
-        three: bool,
-    ) -> list[_Candidate]:
-        """Zoom in on what lone clicks found, and refine where that is asked for."""
-        _, whole, _ = self._ready()
-        out = list(found)
-        again: list[int] = []
-        views: list[Letterbox] = []
-        fed: list[FloatMap | None] = []
-        asked: list[Prompt] = []
-        for i, (prompt, candidate) in enumerate(zip(prompts, found, strict=True)):
-            best = _best(candidate, 1)
-            logits = best.view.logits_to_scan(best.logits[0])
-            if not (logits > 0).any():
-                continue
-            view = whole
-            if self.margin and _lone_click(prompt):
-                view = self._zoomed(whole, prompt, logits)
-            if view == whole and not self.refine:
-                continue
-            if self.refine and prompt.box is None:
-                prompt = Prompt(box=tuple(box_of(logits > 0)))
-            again.append(i)
-            views.append(view)
-            fed.append(logits)
-            asked.append(prompt)
-        if again:
-            wants = [self.refine or three] * len(again)
-            second = self._decode_chunk(asked, views, wants, frame, embedding, fed)
-            for i, candidate in zip(again, second, strict=True):
-                out[i] = candidate
+        for i, (job, view) in enumerate(flat):
+            part = slice(1, 4) if job.three else slice(0, 1)
+            out.append(Look(view, all_logits[i, part], all_iou[i, part]))
         return out
 
     def _tensors(self, prompt: Prompt, view: Letterbox, mask: FloatMap | None) -> PromptTensors:
@@ -263,7 +264,7 @@ class Predictor:
 
     def _mask_in_scan(self, prompt: Prompt) -> FloatMap:
         """A prompt's mask as logits in the scan's pixels."""
-        _, whole, _ = self._ready()
+        _, whole = self._ready()
         mask = np.asarray(prompt.mask, dtype=np.float32)
         size = self.model.config.mask_size
         if mask.shape == (whole.height, whole.width):
@@ -276,8 +277,8 @@ class Predictor:
             f"({whole.width} × {whole.height})."
         )
 
-    def _prediction(self, found: Sequence[_Candidate], keep: int) -> Prediction:
-        _, whole, _ = self._ready()
+    def _prediction(self, found: Sequence[Candidate], keep: int) -> Prediction:
+        _, whole = self._ready()
         size = self.model.config.mask_size
         count = len(found)
         masks = np.zeros((count, keep, whole.height, whole.width), dtype=bool)
@@ -286,13 +287,11 @@ class Predictor:
         iou = np.zeros((count, keep), dtype=np.float32)
         for i, candidate in enumerate(found):
             iou[i] = np.clip(candidate.iou, 0, 1)
-            for j, logits in enumerate(candidate.logits):
-                full = candidate.view.logits_to_scan(logits)
+            for j in range(keep):
+                full = candidate.in_scan(j)
                 masks[i, j] = full > 0
                 stability[i, j] = (full > 1).sum() / max(1, int((full > -1).sum()))
-                low_res[i, j] = (
-                    logits if candidate.view == whole else whole.logits_to_model(full, size=size)
-                )
+                low_res[i, j] = candidate.low_res(j, whole, full)
         return Prediction(masks, iou, stability, low_res)
 
 
@@ -300,13 +299,8 @@ def _lone_click(prompt: Prompt) -> bool:
     return prompt.box is None and prompt.mask is None and len(np.asarray(prompt.points)) == 1
 
 
-def _best(candidate: _Candidate, count: int) -> _Candidate:
-    order = np.argsort(-candidate.iou, kind="stable")[:count]
-    return replace(candidate, logits=candidate.logits[order], iou=candidate.iou[order])
-
-
-def _joined(a: ImageEmbedding, b: ImageEmbedding) -> ImageEmbedding:
+def _joined(images: Sequence[ImageEmbedding]) -> ImageEmbedding:
     return ImageEmbedding(
-        torch.cat([a.embedding, b.embedding]),
-        tuple(torch.cat(pair) for pair in zip(a.fine, b.fine, strict=True)),
+        torch.cat([image.embedding for image in images]),
+        tuple(torch.cat(same) for same in zip(*(image.fine for image in images), strict=True)),
     )

@@ -37,9 +37,10 @@ class ModelConfig:
             decoder's up-scaling (as SAM 2 does with its encoder's, Ravi et al. 2024).
         drawn_prompts: draw boxes and clicks as two further channels beside the mask prompt's one, so
             that the decoder sees where a prompt is without having to learn it from tokens.
-        zoom: side of the second view that a predictor takes of what a lone click found, as a multiple
-            of the object's longer side; 0 for none. It costs one more run of the image encoder, which
-            only a small model can afford at each click.
+        zoom: side of the second view that a predictor takes of what a lone click found or a box
+            holds, as a multiple of the object's longer side (half as much again for a box); 0 for none.
+            It costs one more run of the image encoder, which only a small model can afford at each prompt.
+        mirror: a predictor looks at each view mirrored, too, and takes the mean; twice the cost again.
     """
 
     name: str = "base"
@@ -64,6 +65,7 @@ class ModelConfig:
     fine_features: bool = False
     drawn_prompts: bool = False
     zoom: float = 0.0
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -142,6 +144,7 @@ CONFIGS: dict[str, ModelConfig] = {
         fine_features=True,
         drawn_prompts=True,
         zoom=1.6,
+        mirror=True,
     ),
     "base": ModelConfig(),
     "large": ModelConfig(
