@@ -110,8 +110,6 @@ class Letterbox:
                 f"{self.height} × {self.width}; call set_image again."
             )
         view = self._cut(pixels)
-        if self.mirrored:
-            view = np.ascontiguousarray(view[:, ::-1])
         height, width = self.inner
         shrinking = height < view.shape[0] or width < view.shape[1]
         flag = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
@@ -130,7 +128,7 @@ class Letterbox:
         shape = (self.right - self.left, self.bottom - self.top)
         view = cv2.resize(canvas[:height, :width], shape, interpolation=cv2.INTER_LINEAR)
         if self.mirrored:
-            view = np.ascontiguousarray(view[:, ::-1])
+            view = view[:, ::-1]
         if (self.left, self.top, *shape) == (0, 0, self.width, self.height):
             return np.asarray(view, dtype=np.float32)
         full = np.full((self.height, self.width), outside, dtype=np.float32)
@@ -144,8 +142,6 @@ class Letterbox:
     ) -> npt.NDArray[np.float32]:
         """Logits in the scan's pixels [H, W] to a mask prompt [size, size] of the canvas."""
         view = self._cut(logits, fill=outside)
-        if self.mirrored:
-            view = np.ascontiguousarray(view[:, ::-1])
         height = max(1, round(self.inner[0] * size / self.size))
         width = max(1, round(self.inner[1] * size / self.size))
         shrinking = height < view.shape[0]
@@ -170,10 +166,10 @@ class Letterbox:
         x0, x1 = max(self.left, 0), min(self.right, self.width)
         inside = pixels[y0:y1, x0:x1]
         before_after = [(y0 - self.top, self.bottom - y1), (x0 - self.left, self.right - x1)]
-        if not any(map(any, before_after)):
-            return np.ascontiguousarray(inside)
-        before_after += [(0, 0)] * (pixels.ndim - 2)
-        return np.pad(inside, before_after, constant_values=fill)
+        if any(map(any, before_after)):
+            before_after += [(0, 0)] * (pixels.ndim - 2)
+            inside = np.pad(inside, before_after, constant_values=fill)
+        return np.ascontiguousarray(inside[:, ::-1] if self.mirrored else inside)
 
 
 def _placed(start: float, side: int, length: int) -> int:

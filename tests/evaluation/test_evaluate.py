@@ -210,8 +210,8 @@ def test_a_paired_difference_is_by_subject() -> None:
 def test_options_of_a_model_reach_its_predictor() -> None:
     plain = cast(Predictor, open_competitor("nano", device="cpu").segmenter)
     once = cast(Predictor, open_competitor("nano+once+refine", device="cpu").segmenter)
-    assert (plain.mirror, plain.margin > 0, plain.refine) == (True, True, False)
-    assert (once.mirror, once.margin, once.refine) == (False, 0, True)
+    assert (plain.mirror, plain.zoom, plain.refine) == (True, 1.6, False)
+    assert (once.mirror, once.zoom, once.refine) == (False, 0, True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_nano_segments_phantoms_it_has_not_seen(
     assert np.mean(clicks) > 0.55
 
 
-@pytest.mark.parametrize("looks", [{"zoom": False, "mirror": False}, {}, {"refine": True}])
+@pytest.mark.parametrize("looks", [{"once": True}, {}, {"refine": True}])
 def test_many_prompts_in_one_call_equal_each_alone(
     nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]], looks: dict[str, bool]
 ) -> None:
@@ -73,23 +75,85 @@ def test_many_prompts_in_one_call_equal_each_alone(
         assert np.allclose(together.iou[i], alone.iou[0], atol=1e-3)
 
 
+def looking(model: UltraSam, *, zoom: float, mirror: bool) -> UltraSam:
+    """The same weights under a configuration that looks otherwise."""
+    other = UltraSam(replace(model.config, zoom=zoom, mirror=mirror)).eval()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+@pytest.mark.parametrize("refine", [False, True])
 def test_a_mirrored_frame_gives_mirrored_masks_where_every_view_is_mirrored_too(
-    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]]
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]], refine: bool
 ) -> None:
-    for pixels, truth in phantoms[:3]:
-        predictor = Predictor(nano, zoom=False, mirror=True)
-        predictor.set_image(pixels)
-        x, y = centre_of_mass(truth)
-        found = predictor.predict([Prompt(box=tuple(box_of(truth))), Prompt(points=[(x, y)])])
-        predictor.set_image(np.ascontiguousarray(pixels[:, ::-1]))
-        width = truth.shape[1]
-        prompts = [
-            Prompt(box=tuple(box_of(truth[:, ::-1]))),
-            Prompt(points=[(width - x, y)]),
-        ]
-        turned = predictor.predict(prompts)
-        assert (found.masks[..., ::-1] != turned.masks).mean() < 1e-3
-        assert np.allclose(found.iou, turned.iou, atol=1e-3)
+    def differences(model: UltraSam) -> float:
+        """Share of the masks' pixels that change sides."""
+        predictor, wrong, all_ = Predictor(model, refine=refine), 0, 0
+        for pixels, truth in phantoms[:3]:
+            width, (x, y) = truth.shape[1], centre_of_mass(truth)
+            prompts = [
+                Prompt(box=tuple(box_of(truth))),
+                Prompt(points=[(x, y)]),
+                Prompt(mask=truth),
+            ]
+            predictor.set_image(pixels)
+            found = predictor.predict(prompts)
+            turned = [
+                Prompt(box=tuple(box_of(truth[:, ::-1]))),
+                Prompt(points=[(width - x, y)]),
+                Prompt(mask=truth[:, ::-1]),
+            ]
+            predictor.set_image(np.ascontiguousarray(pixels[:, ::-1]))
+            again = predictor.predict(turned)
+            wrong += int((found.masks[..., ::-1] != again.masks).sum())
+            all_ += int(found.masks.sum())
+        return wrong / all_
+
+    assert differences(looking(nano, zoom=0, mirror=True)) < 2e-3
+    assert differences(looking(nano, zoom=0, mirror=False)) > 1e-2
+
+
+def test_a_box_is_seen_whole_and_closer_and_both_mirrored(nano: UltraSam) -> None:
+    """Against one look each at the frame, a cut-out around the box, and the mirror images of both."""
+    phantom = simulate(905, size=(300, 400))
+    pixels, box = phantom.pixels, np.array([150.0, 120, 200, 160])
+    predictor = Predictor(nano)
+    predictor.set_image(pixels)
+    found = predictor.predict(Prompt(box=tuple(box))).masks[0, 0]
+
+    side = 120  # 2.4 × the longer side
+    left, top = 175 - side // 2, 140 - side // 2
+    once, total = Predictor(nano, once=True), np.zeros(pixels.shape[:2], np.float32)
+    for x0, y0, image in ((0, 0, pixels), (left, top, pixels[top:, left:][:side, :side])):
+        height, width = image.shape[:2]
+        inner = box - (x0, y0, x0, y0)
+        for turn in (1, -1):
+            once.set_image(np.ascontiguousarray(image[:, ::turn]))
+            shown = (
+                inner if turn == 1 else inner[[2, 1, 0, 3]] * (-1, 1, -1, 1) + (width, 0, width, 0)
+            )
+            low = once.predict(Prompt(box=tuple(shown))).low_res_logits[0, 0]
+            logits = Letterbox.whole(height, width, size=256).logits_to_scan(low)[:, ::turn]
+            seen = np.full_like(total, -10)
+            seen[y0 : y0 + height, x0 : x0 + width] = np.clip(logits, -10, 10)
+            total += seen
+    assert found.sum() > 500
+    assert (found != (total > 0)).sum() <= 0.005 * found.sum()
+
+
+def test_what_was_looked_at_is_not_encoded_again(nano: UltraSam) -> None:
+    predictor = Predictor(nano, refine=True)
+    predictor.set_image(simulate(905, size=(300, 400)).pixels)
+    with patch.object(nano, "encode", wraps=nano.encode) as encode:
+        prompts = [Prompt(box=(150, 120, 200 + i, 160)) for i in range(34)]
+        predictor.predict(prompts[0])
+        views = sum(len(call.args[0]) for call in encode.call_args_list)
+        assert views == 2  # around the box and its mirror image, though decoded twice
+        predictor.predict(Prompt(box=(150, 120, 200, 160), points=[(170, 140)]))
+        assert encode.call_count == 1
+        predictor.predict(prompts)  # more views than are kept
+    assert len(predictor._kept) <= 2 + 64
+    assert predictor.embedding.embedding.shape[0] == 1
 
 
 def test_a_model_without_further_views_looks_once_and_gives_its_logits_as_they_are(
@@ -97,18 +161,18 @@ def test_a_model_without_further_views_looks_once_and_gives_its_logits_as_they_a
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (128, 128), np.uint8)
     box = (40.0, 40.0, 80.0, 88.0)
-    predictor = Predictor(tiny)
-    predictor.set_image(pixels)
-    once = predictor.predict(Prompt(box=box))
     meta = SamPredictor(tiny)
     meta.set_image(np.repeat(pixels[..., None], 3, -1))
     # Meta's convention counts pixels, whose centres lie half a pixel further on.
     _, _, logits = meta.predict(box=np.array(box) - 0.5, multimask_output=False)
-    assert np.allclose(once.low_res_logits[0], logits, atol=1e-5)
-    more = Predictor(tiny, zoom=True, mirror=True)
-    more.set_image(pixels)
-    several = more.predict(Prompt(box=box))
-    assert not np.allclose(several.low_res_logits, once.low_res_logits)
+    several = looking(tiny, zoom=1.6, mirror=True)
+    for predictor in (Predictor(tiny), Predictor(several, once=True)):
+        predictor.set_image(pixels)
+        low = predictor.predict(Prompt(box=box)).low_res_logits
+        assert np.allclose(low[0], logits, atol=1e-5)
+    predictor = Predictor(several)
+    predictor.set_image(pixels)
+    assert not np.allclose(predictor.predict(Prompt(box=box)).low_res_logits[0], logits, atol=1e-2)
 
 
 def test_looks_are_averaged_and_a_loud_one_does_not_outvote_the_others() -> None:

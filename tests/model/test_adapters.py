@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.conftest import TINY, randomised
 from ultrasam.errors import CheckpointError
@@ -95,6 +99,28 @@ def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Pa
     (tmp_path / "b.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="is no file of an adaptation"):
         load_adaptation(randomised(TINY), tmp_path / "b.safetensors")
+
+
+def test_an_adaptation_fits_a_model_that_looks_otherwise_and_says_how_to_look(
+    tmp_path: Path,
+) -> None:
+    """Such as one that was saved before there were mirrored views."""
+    model, file = randomised(TINY), tmp_path / "a.safetensors"
+    adaptation = Adaptation("lora", rank=4)
+    adapt(model, adaptation)
+    save_adaptation(model, adaptation, file)
+    with safe_open(str(file), framework="pt") as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    (key,) = set(metadata) - {"format"}
+    note = json.loads(metadata[key])
+    config = json.loads(note["model"])
+    del config["mirror"]
+    note["model"] = json.dumps(config)
+    save_file(tensors, file, metadata={"format": "pt", key: json.dumps(note)})
+    other = randomised(replace(TINY, mirror=True))
+    assert load_adaptation(other, file) == adaptation
+    assert not other.config.mirror
 
 
 def test_low_rank_updates_merge_into_an_ordinary_model() -> None:

@@ -259,8 +259,8 @@ def test_nano_from_nothing_learns_eight_real_images_by_heart(
             "trainer": {"max_steps": 350, "batch": 8, "workers": 1},
         }
     )  # fmt: skip
-    # Training saw no mirrored views, so the predictor must not look at any.
-    model = Predictor(load(str(train(recipe))), zoom=False, mirror=False)
+    model = Predictor(load(str(train(recipe))))
+    assert not model.mirror  # which training has not shown
     samples = list(dataset("STU-Hospital").samples(folder.parent))
     assert len(samples) == 8
     assert np.mean([score.dice for score in evaluate(model, samples, ["box"])]) >= 0.97

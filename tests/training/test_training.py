@@ -44,6 +44,22 @@ def recipe_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("views", "zoom", "mirror"),
+    [
+        ("{zoomed: 0.3}", 1.6, True),
+        ("{zoomed: 0.3, flip: 0}", 1.6, False),
+        ("{zoomed: 0}", 0, True),
+    ],
+)
+def test_a_model_looks_in_no_way_that_training_has_not_shown(
+    recipe_file: Path, views: str, zoom: float, mirror: bool
+) -> None:
+    recipe = load_recipe(recipe_file, [f"views={views}"])
+    config = engine.prepare_model(recipe).config
+    assert (config.zoom, config.mirror) == (zoom, mirror)
+
+
 def test_the_focal_loss_is_its_formula() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(3, 5, 5) * 3, torch.randint(0, 2, (3, 5, 5)).float()

@@ -126,12 +126,7 @@ def predict(
         loaded = load(
             model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
         )
-    several = False if once else None
-    segmenter = (
-        loaded
-        if task == PROMPTED
-        else Predictor(loaded, refine=refine, zoom=several, mirror=several)
-    )
+    segmenter = loaded if task == PROMPTED else Predictor(loaded, refine=refine, once=once)
     for warning in warned:
         console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
     files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))

@@ -193,7 +193,7 @@ class PromptedPredictor:
         self.classifier = classifier.eval()
         self.classes = classifier.classes
         # Classes are told from one look at the whole image, as in training.
-        self.predictor = Predictor(classifier.model, zoom=False, mirror=False)
+        self.predictor = Predictor(classifier.model, once=True)
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
         """Encode one frame."""

@@ -74,8 +74,7 @@ def _ours(spec: str, device: str | None) -> Segmenter:
             f"'{spec}': there is no option '+{min(unknown)}'; there are +bf16, +once and +refine."
         )
     model = load(name, device=device, precision="bfloat16" if "bf16" in options else "float32")
-    several = False if "once" in options else None
-    return Predictor(model, refine="refine" in options, zoom=several, mirror=several)
+    return Predictor(model, refine="refine" in options, once="once" in options)
 
 
 def _untrained(argument: str, device: str | None) -> Segmenter:

@@ -1,8 +1,9 @@
 """Predictor: one frame, any number of prompts, masks in the scan's own pixels.
 
-The image is encoded once. A small model looks more than once (``ModelConfig.zoom`` and ``mirror``): at a
-zoomed view of what a lone click found or a box holds, and at mirrored views. Each look costs it one more
-run of its encoder; several looks at the same prompt are averaged.
+The image is encoded once. A small model looks more than once (``ModelConfig.zoom`` and ``mirror``): around
+a box too, which is averaged with the whole image; closer at what a lone click found, which replaces the
+whole image; and at the mirror image of each view, averaged with it. Each view costs one more run of its
+encoder.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 from ultrasam.prompts import Prediction, Prompt
 
 _CHUNK = 16  # prompts decoded at once: past this, memory grows and speed does not
-_MARGIN = 1.6  # side of a zoomed view over the object's longer side, where the model names none
 _BOX_ROOM = 1.5  # a box's view over a click's: it knows the size already, surroundings say more
 _LEAST_GAIN = 1.15  # a second view must enlarge the object by this to be worth its cost
+_KEPT = 64  # zoomed views whose embeddings are kept: corrections and refinement look at them again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,9 +60,7 @@ class Predictor:
         refine: the published test-time refinement (arXiv 2411.16222, 3.2): each prompt is decoded a
             second time with its mask fed back and its click replaced by the mask's box, and of three
             masks the one with the highest predicted IoU is taken.
-        zoom: take a second, zoomed view of what a lone click found, which then replaces the first, and
-            of what a box holds, which is averaged with it; None follows the model's configuration.
-        mirror: average every view with its mirror image; None follows the model's configuration.
+        once: look at the whole image alone, whatever further views the model's configuration has.
 
     Example:
         >>> import numpy as np
@@ -77,15 +76,12 @@ class Predictor:
         model: UltraSam,
         *,
         refine: bool = False,
-        zoom: bool | None = None,
-        mirror: bool | None = None,
+        once: bool = False,
     ) -> None:
         self.model = model
         self.refine = refine
-        self.margin = model.config.zoom if zoom is not False else 0.0
-        if zoom and not self.margin:
-            self.margin = _MARGIN
-        self.mirror = model.config.mirror if mirror is None else mirror
+        self.zoom = 0.0 if once else model.config.zoom
+        self.mirror = model.config.mirror and not once
         self._frame: npt.NDArray[np.uint8] | None = None
         self._whole: Letterbox | None = None
         self._kept: dict[Letterbox, ImageEmbedding] = {}
@@ -98,8 +94,8 @@ class Predictor:
         """
         pixels = as_scan(scan).frame(frame)
         whole = Letterbox.whole(*pixels.shape[:2], size=self.model.config.image_size)
-        self._kept = {view: self._encode(pixels, [view]) for view in self._sides(whole)}
-        self._frame, self._whole = pixels, whole
+        self._frame, self._whole, self._kept = pixels, whole, {}
+        self._embeddings(self._sides(whole))
 
     @property
     def embedding(self) -> ImageEmbedding:
@@ -160,9 +156,9 @@ class Predictor:
         """What a prompt is first looked at in: the whole frame, and around its box if it has one."""
         _, whole = self._ready()
         zoomed = None
-        if self.margin and prompt.box is not None:
+        if self.zoom and prompt.box is not None:
             box = np.asarray(prompt.box, dtype=np.float64)
-            zoomed = self._zoomed(box, self.margin * _BOX_ROOM)
+            zoomed = self._zoomed(box, self.zoom * _BOX_ROOM)
         return self._sides(whole) + (() if zoomed is None else self._sides(zoomed))
 
     def _zoomed(self, box: npt.NDArray[np.float64], margin: float) -> Letterbox | None:
@@ -173,15 +169,18 @@ class Predictor:
 
     def _second_look(self, job: _Job, found: Candidate, *, three: bool) -> _Job | None:
         """Zoom in on what a lone click found, and refine where that is asked for."""
+        closer = bool(self.zoom) and _lone_click(job.prompt)
+        if not closer and not self.refine:
+            return None
         logits = found.best(1).in_scan(0)
         if not (logits > 0).any():
             return None
         prompt, views = job.prompt, job.views
         zoomed = None
-        if self.margin and _lone_click(prompt):
+        if closer:
             box, point = box_of(logits > 0), np.asarray(prompt.points)[0]
             corners = [np.minimum(box[:2], point), np.maximum(box[2:], point)]
-            zoomed = self._zoomed(np.concatenate(corners), self.margin)
+            zoomed = self._zoomed(np.concatenate(corners), self.zoom)
         if zoomed is not None:
             views = self._sides(zoomed)
         elif not self.refine:
@@ -190,7 +189,19 @@ class Predictor:
             prompt = Prompt(box=tuple(box_of(logits > 0)))
         return _Job(prompt, views, self.refine or three, logits)
 
-    def _encode(self, pixels: npt.NDArray[np.uint8], views: Sequence[Letterbox]) -> ImageEmbedding:
+    def _embeddings(self, views: Sequence[Letterbox]) -> list[ImageEmbedding]:
+        """Of distinct views; those of the whole frame and the latest others are kept."""
+        _, whole = self._ready()
+        new = [view for view in views if view not in self._kept]
+        if new:
+            self._kept.update(zip(new, self._encode(new).split(), strict=True))
+        found = [self._kept[view] for view in views]
+        for view in list(self._kept)[len(self._sides(whole)) : -_KEPT]:
+            del self._kept[view]
+        return found
+
+    def _encode(self, views: Sequence[Letterbox]) -> ImageEmbedding:
+        pixels, _ = self._ready()
         model = self.model
         canvas = []
         for view in views:
@@ -214,19 +225,13 @@ class Predictor:
         return out
 
     def _decode_chunk(self, flat: Sequence[tuple[_Job, Letterbox]]) -> list[Look]:
-        frame, _ = self._ready()
         distinct = list(dict.fromkeys(view for _, view in flat))
-        order = [view for view in distinct if view in self._kept]
-        images = [self._kept[view] for view in order]
-        zoomed = [view for view in distinct if view not in self._kept]
-        if zoomed:
-            images.append(self._encode(frame, zoomed))
-            order += zoomed
-        index = torch.tensor([order.index(view) for _, view in flat], device=self.model.device)
+        images = self._embeddings(distinct)
+        index = torch.tensor([distinct.index(view) for _, view in flat], device=self.model.device)
         tensors = pad_prompts([self._tensors(job.prompt, view, job.fed_back) for job, view in flat])
         with torch.inference_mode():
             logits, iou = self.model.decode(
-                images[0] if len(images) == 1 else _joined(images),
+                ImageEmbedding.joined(images),
                 tensors.to(self.model.device),
                 image_index=index,
                 masks=slice(None) if any(job.three for job, _ in flat) else slice(0, 1),
@@ -297,10 +302,3 @@ class Predictor:
 
 def _lone_click(prompt: Prompt) -> bool:
     return prompt.box is None and prompt.mask is None and len(np.asarray(prompt.points)) == 1
-
-
-def _joined(images: Sequence[ImageEmbedding]) -> ImageEmbedding:
-    return ImageEmbedding(
-        torch.cat([image.embedding for image in images]),
-        tuple(torch.cat(same) for same in zip(*(image.fine for image in images), strict=True)),
-    )

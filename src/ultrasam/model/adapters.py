@@ -7,7 +7,7 @@ and low-rank updates can be merged into the weights, after which the model is an
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError
+from ultrasam.model.config import ModelConfig
 from ultrasam.model.image_encoder import Block
 
 if TYPE_CHECKING:
@@ -156,13 +157,14 @@ def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
             note = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         adaptation = Adaptation(**note["adaptation"])
+        config = ModelConfig.from_json(note["model"])
     except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is no file of an adaptation ({error}).") from error
-    if json.loads(note["model"]) != json.loads(model.config.to_json()):
+    if replace(config, zoom=0.0, mirror=False) != replace(model.config, zoom=0.0, mirror=False):
         raise CheckpointError(
-            f"{path} was made for the model '{json.loads(note['model'])['name']}', not for "
-            f"'{model.config.name}'."
+            f"{path} was made for the model '{config.name}' of other sizes than this '{model.config.name}'."
         )
+    model.config = config  # where a predictor looks is the adaptation's to say
     adapt(model, adaptation)
     state = model.state_dict()
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,6 +33,26 @@ class ImageEmbedding:
 
     def __len__(self) -> int:
         return self.embedding.shape[0]
+
+    def split(self) -> list[ImageEmbedding]:
+        """B embeddings of one image each."""
+        if len(self) == 1:
+            return [self]
+        fine = [part.split(1) for part in self.fine]
+        return [
+            ImageEmbedding(embedding, tuple(part[i] for part in fine))
+            for i, embedding in enumerate(self.embedding.split(1))
+        ]
+
+    @classmethod
+    def joined(cls, images: Sequence[ImageEmbedding]) -> ImageEmbedding:
+        """One embedding of the images of several."""
+        if len(images) == 1:
+            return images[0]
+        return cls(
+            torch.cat([image.embedding for image in images]),
+            tuple(torch.cat(same) for same in zip(*(image.fine for image in images), strict=True)),
+        )
 
 
 class UltraSam(nn.Module, HubMixin):

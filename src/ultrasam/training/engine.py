@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -107,6 +108,12 @@ def prepare_model(recipe: Recipe) -> UltraSam:
     """The recipe's model with its first weights, adapted and ready to train."""
     model = (
         UltraSam.from_pretrained(recipe.init) if recipe.init else UltraSam(CONFIGS[recipe.model])
+    )
+    # A predictor looks in no way that training has not shown.
+    model.config = replace(
+        model.config,
+        zoom=model.config.zoom if recipe.views.zoomed else 0.0,
+        mirror=model.config.mirror and recipe.views.flip > 0,
     )
     adapt(model, adaptation_of(recipe))
     model.image_encoder.checkpointing = recipe.trainer.checkpointing
