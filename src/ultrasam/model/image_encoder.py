@@ -1,22 +1,31 @@
 """The image encoder: a plain ViT with windowed and global attention, and a neck (SAM, appendix A).
 
-Tokens stay channels-last, [B, H, W, C], from the patch embedding to the neck.
+Tokens stay channels-last, [B, H, W, C], in memory too, from the patch embedding to the neck.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ultrasam.model.attention import attend_with_positions
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d, MLPBlock
+
+Ints = NDArray[np.int64]
+
+# Of 14 × 14 tokens, for which a CPU holds scores at once without gradients: 5 windows × 12 heads ×
+# 196 × 196 in bf16 are 4.6 MB. Fresh memory for all 25 costs as much as what is done with it.
+_WINDOWS_AT_ONCE = 5
 
 
 class ImageEncoder(nn.Module):
@@ -92,7 +101,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, config.width, config.patch_size, config.patch_size)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return self.proj(pixels).permute(0, 2, 3, 1), ()  # [B, H, W, C]
+        return self.proj(pixels).permute(0, 2, 3, 1).contiguous(), ()  # [B, H, W, C]
 
 
 class ConvStem(nn.Module):
@@ -113,7 +122,7 @@ class ConvStem(nn.Module):
         x = F.gelu(self.convs[0](x))
         stride4 = F.gelu(self.norms[0](self.convs[1](x)))
         stride8 = F.gelu(self.norms[1](self.convs[2](stride4)))
-        return self.convs[3](stride8).permute(0, 2, 3, 1), (stride4, stride8)
+        return self.convs[3](stride8).permute(0, 2, 3, 1).contiguous(), (stride4, stride8)
 
 
 class Block(nn.Module):
@@ -153,20 +162,20 @@ class Attention(nn.Module):
         if not window:
             out = self._attend(self.qkv(x))
             return self.proj(out)  # type: ignore[no-any-return]
-        # SAM pads the normalised tokens with zeros before the projection, so a padded token's query,
-        # key and value are the bias alone: pad after the product, spare a fifth of it, add the bias.
-        below, beside = -height % window, -width % window
-        plain = (
-            type(self.qkv) is nn.Linear
-        )  # else it carries a low-rank update, which zeros leave at zero
-        qkv = F.linear(x, self.qkv.weight) if plain else self.qkv(x) - self.qkv.bias
-        qkv = F.pad(qkv, (0, 0, 0, beside, 0, below)) + self.qkv.bias
-        rows, columns = (height + below) // window, (width + beside) // window
-        qkv = qkv.view(batch, rows, window, columns, window, 3 * channels)
-        qkv = qkv.transpose(2, 3).reshape(-1, window, window, 3 * channels)
-        out = self._attend(qkv).view(batch, rows, columns, window, window, channels)
-        out = out.transpose(2, 3).reshape(batch, height + below, width + beside, channels)
-        return self.proj(out[:, :height, :width])  # type: ignore[no-any-return]
+        # SAM pads the normalised tokens with zeros before the projection: one token of zeros stands for
+        # all of them, and is copied to its places with the others when windows are made.
+        order, back = (
+            torch.from_numpy(index).to(x.device) for index in _window_order(height, width, window)
+        )
+        tokens = F.pad(x.flatten(1, 2), (0, 0, 0, 1))  # [B, H * W + 1, C]
+        qkv = self.qkv(tokens)
+        apart = x.device.type == "cpu" and not torch.is_grad_enabled()
+        parts = []
+        for places in order.split(_WINDOWS_AT_ONCE * window**2 if apart else len(order)):
+            some = qkv.index_select(1, places).view(-1, window, window, 3 * channels)
+            parts.append(self._attend(some).view(batch, -1, channels))
+        out = torch.cat(parts, dim=1).index_select(1, back)
+        return self.proj(out).view(x.shape)  # type: ignore[no-any-return]
 
     def _attend(self, qkv: Tensor) -> Tensor:
         """[B, H, W, 3 C] to [B, H, W, C]."""
@@ -179,6 +188,18 @@ class Attention(nn.Module):
         else:
             out = F.scaled_dot_product_attention(q, k, v)
         return out.transpose(1, 2).reshape(batch, height, width, channels // 3)
+
+
+@lru_cache(maxsize=8)
+def _window_order(height: int, width: int, window: int) -> tuple[Ints, Ints]:
+    """Which token of a grid is at each place of its windows, [windows * window²], with H * W for
+    padding; and at which place each token is, [H * W]."""
+    tokens = np.arange(height * width).reshape(height, width)
+    padding = ((0, -height % window), (0, -width % window))
+    padded = np.pad(tokens, padding, constant_values=tokens.size)
+    rows, columns = padded.shape[0] // window, padded.shape[1] // window
+    order = padded.reshape(rows, window, columns, window).swapaxes(1, 2).reshape(-1)
+    return order, order.argsort()[: tokens.size]
 
 
 def _for_side(table: Tensor, side: int) -> Tensor:
