@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import TINY, randomised
 from ultrasam.errors import CheckpointError
-from ultrasam.model import attention
+from ultrasam.model import attention, mask_decoder
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.prompt_encoder import ABSENT, PromptTensors, pad_prompts
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
@@ -78,17 +81,52 @@ def test_what_is_kept_of_an_image_changes_no_mask(tiny: UltraSam) -> None:
             assert (a - b).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("masks", [slice(0, 1), slice(1, 4)])
+@pytest.mark.parametrize("fine", [False, True])
+def test_a_kept_image_is_the_written_one_in_other_sums(
+    fine: bool, masks: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In double precision, where nothing but the sums' order is left to differ."""
+    monkeypatch.setattr(mask_decoder, "_TOKENS_AT_ONCE", 240)  # of 6 prompts: parts of 40 and 24
+    stem = {"stem": "conv", "fine_features": True} if fine else {}
+    model = randomised(replace(TINY, decoder_width=128, **stem)).double()
+    with torch.inference_mode():
+        kept = model.encode(torch.randn(1, 3, 128, 128))
+        written = replace(kept, side=None)
+        assert kept.side is not None
+        for seed in range(4):
+            asked = pad_prompts([prompt(model, seed + i, count=2) for i in range(3)])
+            asked = asked.to("cpu", torch.float64)
+            tokens = F.pad(model.prompt_encoder(asked).tokens, (0, 0, 5, 0))
+            assert model.mask_decoder.transformer.takes_few(tokens)
+            a, b = model.decode(written, asked, masks=masks), model.decode(kept, asked, masks=masks)
+            assert (a[0] - b[0]).abs().max() < 1e-9 * a[0].abs().max()
+            assert (a[1] - b[1]).abs().max() < 1e-9
+
+
+def test_nothing_is_kept_in_half_precision(tiny: UltraSam) -> None:
+    """A norm's deviation as a sum of products needs more digits than bfloat16 has."""
+    image = ImageEmbedding(*_embedding(tiny, 1))
+    with torch.inference_mode():
+        assert tiny.keep(ImageEmbedding(image.embedding.bfloat16())).side is None
+        with torch.autocast("cpu", torch.bfloat16):
+            assert tiny.keep(image).side is None
+
+
 def test_many_tokens_take_the_plain_path_to_the_same_result(tiny: UltraSam) -> None:
     layer = tiny.mask_decoder.transformer.layers[0].cross_attn_token_to_image
     image = torch.randn(2, 64, TINY.decoder_width)
+    positions = torch.randn(64, TINY.decoder_width)
     tokens = torch.randn(2, 40, TINY.decoder_width)
     with torch.inference_mode():
-        plain = layer.from_image(tokens, image, image)
+        parts, places = image.split(24, dim=1), positions.split(24)
+        plain, _ = layer.from_image(tokens, parts, places)
         folded = torch.cat(
-            [layer.from_image(tokens[:, i : i + 4], image, image) for i in range(0, 40, 4)], dim=1
+            [layer.from_image(tokens[:, i : i + 4], parts, places)[0] for i in range(0, 40, 4)],
+            dim=1,
         )
-        back = layer.add_to_image(image, image, tokens, tokens, absent=None)
-        straight = image + layer(image, tokens, tokens)
+        back = torch.cat([*layer.add_to_image(parts, places, tokens, tokens, absent=None)], dim=1)
+        straight = image + layer(image + positions, tokens, tokens)
     assert (plain - folded).abs().max() < 1e-5
     assert (back - straight).abs().max() < 1e-5
 

@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.hub import HubMixin
 from ultrasam.model.image_encoder import ImageEncoder
-from ultrasam.model.mask_decoder import ImageSide, MaskDecoder
+from ultrasam.model.kept_image import ImageSide
+from ultrasam.model.mask_decoder import MaskDecoder
 from ultrasam.model.prompt_encoder import PromptEncoder, PromptTensors
+
+# Whose image tokens a CPU works on at once without gradients: more do not fit its cache.
+_PROMPTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,8 @@ class ImageEmbedding:
     Attributes:
         embedding: [B, C, H, W].
         fine: addends of the decoder's up-scaling, of a model with fine features; else empty.
-        side: of one image, what the decoder's first layer makes of it for any prompt without a mask;
-            kept so that a click costs less.
+        side: of one image, what the decoder makes of it for any prompt without a mask; kept so that a
+            click costs less.
     """
 
     embedding: Tensor
@@ -103,7 +107,9 @@ class UltraSam(nn.Module, HubMixin):
 
     def keep(self, image: ImageEmbedding) -> ImageEmbedding:
         """Add what repeated prompts on one image share, where that saves work."""
-        if torch.is_grad_enabled() or self.config.drawn_prompts or len(image) != 1:
+        exact = image.embedding.dtype in (torch.float32, torch.float64)
+        exact = exact and not torch.is_autocast_enabled(self.device.type)
+        if torch.is_grad_enabled() or self.config.drawn_prompts or len(image) != 1 or not exact:
             return image
         side = self.mask_decoder.image_side(
             image.embedding,
@@ -135,14 +141,29 @@ class UltraSam(nn.Module, HubMixin):
             if len(image) != 1:
                 raise ValueError("image_index is needed with more than one image")
             image_index = torch.zeros(len(prompts), dtype=torch.long, device=self.device)
-        encoded = self.prompt_encoder(prompts)
+        few = self.device.type == "cpu" and not torch.is_grad_enabled()
+        count = _PROMPTS_AT_ONCE if few else max(1, len(prompts))
+        parts = [
+            self._decode(image, prompts[start : start + count], index, masks)
+            for start, index in zip(
+                range(0, max(1, len(prompts)), count), image_index.split(count), strict=True
+            )
+        ]
+        logits, iou = zip(*parts, strict=True)
+        return torch.cat(logits), torch.cat(iou)
+
+    def _decode(
+        self, image: ImageEmbedding, prompts: PromptTensors, image_index: Tensor, masks: slice
+    ) -> tuple[Tensor, Tensor]:
+        side = image.side
+        positions = self.prompt_encoder.dense_positions() if side is None else side.positions
         logits, iou = self.mask_decoder(
             image.embedding,
-            self.prompt_encoder.dense_positions(),
-            encoded,
+            positions,
+            self.prompt_encoder(prompts),
             image_index=image_index,
             fine=image.fine,
-            side=image.side if prompts.masks is None else None,
+            side=side if prompts.masks is None else None,
             masks=masks,
         )
         return logits, iou
