@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tests.conftest import TINY, randomised
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
 from ultrasam.downstream.annotated import Annotated
+from ultrasam.downstream.features import canvas
 from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.prompted import (
     PromptedClassifier,
@@ -23,6 +26,8 @@ from ultrasam.downstream.prompted import (
     save_prompted,
 )
 from ultrasam.errors import CheckpointError, DataError
+from ultrasam.geometry import Letterbox
+from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.prompts import Prompt
 
 
@@ -46,6 +51,26 @@ def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
     assert isinstance(again, PromptedPredictor)
     again.set_image(fresh[0].pixels)
     assert np.allclose(again.classes_of(prompts), expected, atol=1e-6)
+
+
+def test_a_design_whose_images_are_kept_is_told_of_as_it_was_trained() -> None:
+    """What the class is told from exists only where the decoder writes the image's tokens."""
+    classifier = PromptedClassifier(randomised(TINY), ("a", "b"))
+    predictor = PromptedPredictor(classifier)
+    predictor.set_image(pair(0).pixels)
+    boxes = [(20, 20, 60, 60), (60, 10, 110, 80)]
+    said = predictor.classes_of([Prompt(box=box) for box in boxes])
+    assert np.abs(said[0] - said[1]).max() > 1e-3
+
+    pixels, _ = canvas(TINY, pair(0).pixels, TINY.image_size)
+    letterbox = Letterbox.whole(*pair(0).pixels.shape, size=TINY.image_size)
+    corners = letterbox.boxes_to_model(np.array(boxes, dtype=np.float64)).reshape(2, 2, 2)
+    prompts = PromptTensors(torch.from_numpy(corners).float(), torch.tensor([[2, 3]]).expand(2, 2))
+    index = torch.zeros(2, dtype=torch.long)
+    model = classifier.model
+    model.decode(model.encode(pixels[None]), prompts, image_index=index)
+    expected = classifier.last_classes(index).softmax(dim=1).detach().numpy()
+    assert np.allclose(said, expected, atol=1e-4)
 
 
 def test_a_damaged_model_is_told(tmp_path: Path) -> None:

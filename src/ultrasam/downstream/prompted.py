@@ -37,6 +37,7 @@ from ultrasam.model.prompt_encoder import (
     TOP_LEFT,
     PromptTensors,
 )
+from ultrasam.model.two_way import Parts
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import ClickStyle, Prediction, Prompt, jitter_box, simulate_click
 from ultrasam.training.interaction import LoopStyle, interact
@@ -72,13 +73,15 @@ class PromptedClassifier(nn.Module):
         self.classify = nn.Linear(width, len(self.classes))
         self._decoded: tuple[Tensor, Tensor] | None = None
         self._seen: Tensor | None = None
-        # What is needed lies inside of two forward passes that are otherwise used as they are.
+        # What is needed lies inside of two forward passes that are otherwise used as they are: the image's
+        # tokens must be written.
+        model.keeping = False
         model.mask_decoder.transformer.register_forward_hook(self._keep_decoded)
         model.image_encoder.neck.register_forward_pre_hook(self._keep_seen)
 
-    def _keep_decoded(self, _module: nn.Module, _given: Any, out: tuple[Tensor, Tensor]) -> None:
-        tokens, image = out
-        self._decoded = tokens[:, 1], image.mean(dim=1)
+    def _keep_decoded(self, _module: nn.Module, _given: Any, out: tuple[Tensor, Parts]) -> None:
+        tokens, parts = out
+        self._decoded = tokens[:, 1], torch.cat(parts, dim=1).mean(dim=1)
 
     def _keep_seen(self, _module: nn.Module, given: tuple[Tensor]) -> None:
         self._seen = given[0].mean(dim=(2, 3))

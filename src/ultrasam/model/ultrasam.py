@@ -73,6 +73,9 @@ class UltraSam(nn.Module, HubMixin):
     def __init__(self, config: ModelConfig = CONFIGS["base"]) -> None:
         super().__init__()
         self.config = config
+        self.keeping = (
+            True  # whether ``encode`` calls ``keep``; else prompts write an image's tokens
+        )
         self.image_encoder = ImageEncoder(config)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
@@ -109,7 +112,8 @@ class UltraSam(nn.Module, HubMixin):
         """Add what repeated prompts on one image share, where that saves work."""
         exact = image.embedding.dtype in (torch.float32, torch.float64)
         exact = exact and not torch.is_autocast_enabled(self.device.type)
-        if torch.is_grad_enabled() or self.config.drawn_prompts or len(image) != 1 or not exact:
+        apart = len(image) == 1 and not self.config.drawn_prompts
+        if torch.is_grad_enabled() or not (self.keeping and apart and exact):
             return image
         side = self.mask_decoder.image_side(
             image.embedding,
