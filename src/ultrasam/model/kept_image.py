@@ -95,13 +95,13 @@ class Normed:
 
     Attributes:
         deviation: s, [N, 1, L].
-        scale: [N or 1, 1, L or 1].
+        scale: [N, 1, L]; None for one.
         rows: [N, R, L].
         columns: [N, R, C], the norm's weight multiplied in.
     """
 
     deviation: Tensor
-    scale: Tensor
+    scale: Tensor | None
     rows: Tensor
     columns: Tensor
 
@@ -116,21 +116,26 @@ class Normed:
         plain = _shared_scores(queries, added)
         columns = by_head(self.columns @ weight.t(), queries.shape[1])  # [N, heads, R, C']
         folded = (queries @ columns.mT).flatten(1, 2)  # [N, heads * T, R]
-        own = _shared_scores(queries, base).mul_(self.scale)
+        own = _shared_scores(queries, base)
+        if self.scale is not None:
+            own.mul_(self.scale)
         return own.baddbmm_(folded, self.rows).mul_(self.deviation).add_(plain)
 
     def read(self, weights: Tensor, base: Tensor, weight: Tensor) -> Tensor:
         """What weights [N, heads * T, L] take of the tokens through a projection, [N, heads, T, C'].
 
         Args:
+            weights: overwritten.
             base: z through the projection, [heads, L, C'].
             weight: of the projection, [inner, C].
         """
         heads = base.shape[0]
-        weights = weights * self.deviation
+        weights.mul_(self.deviation)
         columns = by_head(self.columns @ weight.t(), heads)
         through = (weights @ self.rows.mT).view(len(weights), heads, -1, columns.shape[2]) @ columns
-        return _shared_read(weights * self.scale, base) + through
+        if self.scale is not None:
+            weights.mul_(self.scale)
+        return _shared_read(weights, base) + through
 
     def linear(self, base: Tensor, weight: Tensor, bias: Tensor, length: int) -> Iterator[Tensor]:
         """The tokens through a linear map, ``length`` at a time, [N, l, D].
@@ -141,7 +146,8 @@ class Normed:
             bias: of the map, and what it makes of the norm's bias, [D].
         """
         columns = self.columns @ weight.t()
-        share = (self.deviation * self.scale).mT  # [N, L, 1]
+        share = self.deviation if self.scale is None else self.deviation * self.scale
+        share = share.mT  # [N, L, 1]
         for start in range(0, len(base), length):
             places = slice(start, start + length)
             rows = self.rows[..., places] * self.deviation[..., places]
@@ -237,8 +243,7 @@ def attend_to_kept(
     added = by_head(writing.v_proj(tokens), writing.heads)
     columns = _out(added, writing)
     products = _shared_scores(added, side.first.added)
-    scale = tokens.new_ones(1, 1, 1)
-    image = _normed(side.first.square, scale, rows, columns, products, one)
+    image = _normed(side.first.square, None, rows, columns, products, one)
 
     tokens = two.among_tokens(tokens, places, absent=absent)
     reading, writing = two.cross_attn_token_to_image, two.cross_attn_image_to_token
@@ -263,7 +268,7 @@ def attend_to_kept(
     columns = torch.cat([_centred(image.columns), columns2], dim=1)
     scale = image.deviation
     own = scale * (scale * side.second.square + 2 * side.second.constant)
-    rows = torch.cat([rows * scale, rows2], dim=1)
+    rows = torch.cat([rows.mul_(scale), rows2], dim=1)
     image = _normed(own, scale, rows, columns, products, two)
 
     tokens, places = tokens[:, outputs], places[:, outputs]
@@ -295,7 +300,7 @@ def _read_normed(
 
 def _normed(
     own: Tensor,
-    scale: Tensor,
+    scale: Tensor | None,
     rows: Tensor,
     columns: Tensor,
     products: Tensor,
@@ -308,7 +313,8 @@ def _normed(
         products: columns zᵀ, less what ``own`` has of them, [N, R, L]; overwritten.
     """
     # In place: memory that is not in a CPU's cache costs more than what is done with it.
-    total = products.mul_(2 * scale).baddbmm_(columns @ columns.mT, rows).mul_(rows)
+    products.mul_(2 if scale is None else 2 * scale)
+    total = products.baddbmm_(columns @ columns.mT, rows).mul_(rows)
     total = total.sum(dim=1, keepdim=True).add_(own)
     variance = total.clamp_min_(0) / columns.shape[-1]
     norm = layer.norm4
