@@ -104,6 +104,20 @@ def test_a_kept_image_is_the_written_one_in_other_sums(
             assert (a[1] - b[1]).abs().max() < 1e-9
 
 
+def test_gradients_do_not_pass_a_kept_image_by() -> None:
+    model = randomised(TINY)
+    with torch.no_grad():
+        kept = model.encode(torch.randn(1, 3, 128, 128))
+    assert kept.side is not None
+    weight = model.mask_decoder.transformer.layers[1].norm4.weight
+    grads = [
+        torch.autograd.grad(model.decode(image, prompt(model, 0))[0].sum(), weight)[0]
+        for image in (kept, replace(kept, side=None))
+    ]
+    assert torch.equal(*grads)
+    assert grads[0].abs().max() > 0
+
+
 def test_nothing_is_kept_in_half_precision(tiny: UltraSam) -> None:
     """A norm's deviation as a sum of products needs more digits than bfloat16 has."""
     image = ImageEmbedding(*_embedding(tiny, 1))

@@ -159,7 +159,8 @@ class UltraSam(nn.Module, HubMixin):
     def _decode(
         self, image: ImageEmbedding, prompts: PromptTensors, image_index: Tensor, masks: slice
     ) -> tuple[Tensor, Tensor]:
-        side = image.side
+        # What was kept knows no gradients, and is of the weights of that time.
+        side = None if torch.is_grad_enabled() else image.side
         positions = self.prompt_encoder.dense_positions() if side is None else side.positions
         logits, iou = self.mask_decoder(
             image.embedding,
