@@ -140,13 +140,13 @@ def test_the_papers_suite_has_the_papers_settings() -> None:
 
 @pytest.mark.slow
 def test_a_vit_b_takes_a_step_of_every_recipe(tmp_path: Path, ultrasam: Callable[..., int]) -> None:
-    """As the recipe has it, but for the batch, the steps, half the size where that can be chosen, and the
-    weights, of which there are none here."""
+    """As the recipe has it, but for the batch, the steps, the rounds, the size where that can be chosen, and
+    the weights, of which there are none here."""
     bus_bra(tmp_path / "raw", 3, tested=1)
     one = ["{title: ViT-B, init: scratch:base}"]
     short = [f"{task}.{key}" for task in ("classify", "prompted", "segment")
              for key in ("steps=1", "batch=1")]  # fmt: skip
-    short += ["classify.size=512", "segment.size=512"]
+    short += ["classify.size=256", "segment.size=256", "prompted.rounds=1"]
     assert (
         ultrasam("finetune", "suite", PAPER, "--data", tmp_path / "raw", "-o",
             tmp_path / "out", *short, "segment.head=null", "datasets=[bus-bra]",

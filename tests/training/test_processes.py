@@ -85,7 +85,7 @@ def test_two_processes_are_one_with_twice_the_batch_and_shards_change_nothing(re
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on_bit_for_bit(recipe: Path, processes: int) -> None:
-    settings = ("trainer.max_steps=12", "trainer.batch=2")
+    settings = ("trainer.max_steps=8", "trainer.batch=2")
     whole = run(recipe, "whole", *settings, processes=processes)
     full = command(recipe, "name=cut", *settings, processes=processes)
     running = subprocess.Popen(
@@ -95,12 +95,12 @@ def test_a_killed_run_goes_on_bit_for_bit(recipe: Path, processes: int) -> None:
     until = time.monotonic() + 120
     while not last.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    time.sleep(0.4)
+    time.sleep(0.2)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert last.exists()
     step = torch.load(last, map_location="cpu", weights_only=False)["global_step"]
-    assert 0 < step < 12
+    assert 0 < step < 8
     done = subprocess.run([*full, "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert apart(whole, weights(recipe, "cut")) == 0
