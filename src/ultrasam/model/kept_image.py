@@ -241,7 +241,7 @@ def attend_to_kept(
     scores = _shared_scores(writing.scaled(writing.k_proj(tokens + places)), side.queries)
     rows = writing.over_tokens(scores, absent)
     added = by_head(writing.v_proj(tokens), writing.heads)
-    columns = _out(added, writing)
+    columns = writing.outgoing(added, _centred_out(writing))
     products = _shared_scores(added, side.first.added)
     image = _normed(side.first.square, None, rows, columns, products, one)
 
@@ -264,7 +264,8 @@ def attend_to_kept(
         ],
         dim=1,
     )
-    columns2 = _out(added2, writing) + _constant(transformer) / writing.heads
+    columns2 = writing.outgoing(added2, _centred_out(writing))
+    columns2 = columns2 + _constant(transformer) / writing.heads
     columns = torch.cat([_centred(image.columns), columns2], dim=1)
     scale = image.deviation
     own = scale * (scale * side.second.square + 2 * side.second.constant)
@@ -336,13 +337,6 @@ def _centred_out(attention: TokenAttention) -> Tensor:
     weight: Tensor = attention.out_proj.weight
     centred: Tensor = weight - weight.mean(dim=0, keepdim=True)
     return centred
-
-
-def _out(added: Tensor, attention: TokenAttention) -> Tensor:
-    """Values [N, heads, T, C'] as what each adds to an image token, less its mean, [N, heads * T, C]."""
-    weight = _centred_out(attention)
-    weight = weight.view(len(weight), attention.heads, -1).permute(1, 2, 0)  # [heads, C', C]
-    return (added @ weight).flatten(1, 2)
 
 
 def _shared_scores(queries: Tensor, base: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class TwoWayBlock(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """Multi-head attention with an inner width, in three forms of the same weights.
+    """Multi-head attention with an inner width, in two forms of the same weights.
 
     ``forward`` is the plain form, among tokens. ``from_image`` and ``add_to_image`` fold the projections
     of the image side into the token side. The results differ from the plain form by rounding alone.
@@ -139,7 +139,7 @@ class TokenAttention(nn.Module):
         q, k, v = (by_head(x, self.heads) for x in (q, k, v))
         mask = None if absent is None else ~absent[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.joined(out)
 
     def from_image(
         self, tokens: Tensor, image: Iterable[Tensor], positions: Parts
@@ -154,29 +154,26 @@ class TokenAttention(nn.Module):
             What the tokens found, [N, T, C], and the parts.
         """
         count, length, _ = tokens.shape
-        q = self.q_proj(tokens)
+        q, few = self.q_proj(tokens), self.are_few(tokens)
         # Few tokens: fold. (The key projection's bias adds the same to every key of a query: the softmax
         # drops it.)
-        few = self.are_few(tokens)
-        folded = self._fold(q * (self.inner // self.heads) ** -0.5, self.k_proj.weight)
+        folded = self._fold(self.scaled(q), self.k_proj.weight) if few else None
         parts, keys = [], []
         for part, places in zip(image, positions, strict=True):
             parts.append(part)
-            if few or part.shape[0] != count:
-                keys.append(_shared_matmul(folded, (part + places).mT))  # [N, heads * T, l]
+            if folded is None:
+                keys.append(self.k_proj(part + places))  # [N or 1, l, inner]
             else:
-                keys.append(self.k_proj(part + places))
-        image = tuple(parts)
-        if not few and image[0].shape[0] == count:
-            v = torch.cat([self.v_proj(part) for part in image], dim=1)
-            return self._attend(q, torch.cat(keys, dim=1), v), image
+                keys.append(_shared_matmul(folded, (part + places).mT))  # [N, heads * T, l]
+        if folded is None:
+            v = torch.cat([self.v_proj(part) for part in parts], dim=1).expand(count, -1, -1)
+            return self._attend(q, torch.cat(keys, dim=1).expand(count, -1, -1), v), tuple(parts)
         weights = torch.cat(keys, dim=-1).softmax(dim=-1)
-        sizes = [part.shape[1] for part in image]
-        found = map(_shared_matmul, weights.split(sizes, dim=-1), image)
+        sizes = [part.shape[1] for part in parts]
+        found = map(_shared_matmul, weights.split(sizes, dim=-1), parts)
         mixed = reduce(torch.add, found).view(count, self.heads, length, -1)
         w_v = self.v_proj.weight.view(self.heads, -1, self.v_proj.in_features)
-        out = torch.einsum("nhtc,hdc->nthd", mixed, w_v).flatten(2) + self.v_proj.bias
-        return self.out_proj(out), image
+        return self.joined(mixed @ w_v.mT, self.v_proj.bias), tuple(parts)
 
     def add_to_image(
         self,
@@ -197,19 +194,20 @@ class TokenAttention(nn.Module):
         Yields:
             Parts [N, l, C].
         """
-        count, length, _ = keys.shape
-        k = self.k_proj(keys)
-        if not self.are_few(keys) and image[0].shape[0] == count:
-            v = self.v_proj(values)
+        k, v = self.k_proj(keys), self.v_proj(values)
+        count = len(k)
+        if not self.are_few(keys):
             for part, places in zip(image, positions, strict=True):
-                yield part + self._attend(self.q_proj(part + places), k, v, absent)
+                q = self.q_proj(part + places).expand(count, -1, -1)
+                yield part + self._attend(q, k, v, absent)
             return
-        k = k * (self.inner // self.heads) ** -0.5
+        k = self.scaled(k)
         folded = self._fold(k, self.q_proj.weight)  # [N, heads * T, C]
-        k = k.view(count, length, self.heads, -1)
-        constant = torch.einsum("nthd,hd->nht", k, self.q_proj.bias.view(self.heads, -1))
-        constant = constant.flatten(1).unsqueeze(-1)
-        v = self._outgoing(values)
+        constant = k @ self.q_proj.bias.view(self.heads, -1, 1)
+        constant = constant.flatten(1, 2)  # [N, heads * T, 1]
+        # Weights sum to one in every head, so the bias may ride on the values.
+        v = self.outgoing(by_head(v, self.heads), self.out_proj.weight)
+        v = v + (self.out_proj.bias / self.heads).to(v.dtype)
         for part, places in zip(image, positions, strict=True):
             scores = _shared_matmul(folded, (part + places).mT) + constant
             weights = self.over_tokens(scores, absent)
@@ -219,15 +217,10 @@ class TokenAttention(nn.Module):
         """Whether tokens [N, T, C] make fewer columns than the projections that are folded into them."""
         return tokens.shape[1] * self.heads < self.inner
 
-    def _outgoing(self, values: Tensor) -> Tensor:
-        """Values [N, T, C] as what each head adds to an image token, [N, heads * T, C].
-
-        Weights sum to one in every head, so the bias may ride on the values.
-        """
-        w_out = self.out_proj.weight.view(-1, self.heads, self.inner // self.heads)
-        v = self.v_proj(values).unflatten(-1, (self.heads, -1))
-        v = torch.einsum("nthd,chd->nhtc", v, w_out).flatten(1, 2)
-        return v + (self.out_proj.bias / self.heads).to(v.dtype)
+    def outgoing(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Values [N, heads, T, C'] through an output projection's weight [C, inner], [N, heads * T, C]."""
+        by_channel = weight.view(len(weight), self.heads, -1).permute(1, 2, 0)  # [heads, C', C]
+        return (values @ by_channel).flatten(1, 2)
 
     def scaled(self, x: Tensor) -> Tensor:
         """Projected tokens [N, T, inner] by head, scaled for a softmax, [N, heads, T, C']."""
@@ -249,10 +242,8 @@ class TokenAttention(nn.Module):
         return scores.softmax(dim=2).flatten(1, 2)
 
     def _fold(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Token side [N, T, inner] through the other side's projection [inner, C]: [N, heads * T, C]."""
-        x = x.view(*x.shape[:2], self.heads, -1)
-        weight = weight.view(self.heads, -1, weight.shape[-1])
-        return torch.einsum("nthd,hdc->nhtc", x, weight).flatten(1, 2)
+        """Token side [N, heads, T, C'] through the other side's projection [inner, C], [N, heads * T, C]."""
+        return (x @ weight.view(self.heads, -1, weight.shape[-1])).flatten(1, 2)
 
 
 def by_head(x: Tensor, heads: int) -> Tensor:

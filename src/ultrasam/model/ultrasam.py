@@ -73,9 +73,8 @@ class UltraSam(nn.Module, HubMixin):
     def __init__(self, config: ModelConfig = CONFIGS["base"]) -> None:
         super().__init__()
         self.config = config
-        self.keeping = (
-            True  # whether ``encode`` calls ``keep``; else prompts write an image's tokens
-        )
+        # Whether ``encode`` keeps what prompts share; else every prompt writes the image's tokens.
+        self.keeping = True
         self.image_encoder = ImageEncoder(config)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
@@ -140,17 +139,22 @@ class UltraSam(nn.Module, HubMixin):
 
         Returns:
             Low-res logits [N, M, 4 H, 4 W] and predicted IoU [N, M].
+
+        Raises:
+            ValueError: no prompt, or more than one image without ``image_index``.
         """
+        if not len(prompts):
+            raise ValueError("there is no prompt")
         if image_index is None:
             if len(image) != 1:
                 raise ValueError("image_index is needed with more than one image")
             image_index = torch.zeros(len(prompts), dtype=torch.long, device=self.device)
         few = self.device.type == "cpu" and not torch.is_grad_enabled()
-        count = _PROMPTS_AT_ONCE if few else max(1, len(prompts))
+        count = _PROMPTS_AT_ONCE if few else len(prompts)
         parts = [
             self._decode(image, prompts[start : start + count], index, masks)
             for start, index in zip(
-                range(0, max(1, len(prompts)), count), image_index.split(count), strict=True
+                range(0, len(prompts), count), image_index.split(count), strict=True
             )
         ]
         logits, iou = zip(*parts, strict=True)
