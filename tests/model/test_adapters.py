@@ -13,15 +13,14 @@ from safetensors.torch import save_file
 
 from tests.conftest import TINY, randomised
 from ultrasam.errors import CheckpointError
+from ultrasam.model.adaptation_files import load_adaptation, save_adaptation
 from ultrasam.model.adapters import (
     Adaptation,
     Kind,
     adapt,
     count_parameters,
     layer_scales,
-    load_adaptation,
     merge,
-    save_adaptation,
 )
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
@@ -87,7 +86,7 @@ def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Pa
     adaptation = Adaptation(kind, rank=4)
     adapt(model, adaptation)
     trained_a_little(model)
-    save_adaptation(model, adaptation, tmp_path / "a.safetensors")
+    save_adaptation(model, adaptation, tmp_path / "a.safetensors", init="tiny")
     other = randomised(TINY)
     assert not torch.allclose(outcome(other), outcome(model.eval()))
     assert load_adaptation(other, tmp_path / "a.safetensors") == adaptation
@@ -101,6 +100,27 @@ def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Pa
         load_adaptation(randomised(TINY), tmp_path / "b.safetensors")
 
 
+@pytest.mark.parametrize("kind", ["lora", "adapter", "decoder"])
+def test_an_adaptation_is_refused_by_other_weights_and_known_in_half_precision(
+    kind: Kind, tmp_path: Path
+) -> None:
+    model, file = randomised(TINY), tmp_path / "a.safetensors"
+    adaptation = Adaptation(kind, rank=4)
+    adapt(model, adaptation)
+    trained_a_little(model)
+    save_adaptation(model, adaptation, file, init="tiny")
+    other = randomised(TINY)
+    with torch.no_grad():
+        other.image_encoder.pos_embed[0, 0, 0, 0] += 1
+    before = outcome(other)
+    with pytest.raises(CheckpointError, match="was made for other weights of the model 'tiny'"):
+        load_adaptation(other, file)
+    assert torch.equal(outcome(other), before)
+    halved = randomised(TINY)
+    halved.image_encoder.to(torch.bfloat16)
+    assert load_adaptation(halved, file) == adaptation
+
+
 def test_an_adaptation_fits_a_model_that_looks_otherwise_and_says_how_to_look(
     tmp_path: Path,
 ) -> None:
@@ -108,7 +128,7 @@ def test_an_adaptation_fits_a_model_that_looks_otherwise_and_says_how_to_look(
     model, file = randomised(TINY), tmp_path / "a.safetensors"
     adaptation = Adaptation("lora", rank=4)
     adapt(model, adaptation)
-    save_adaptation(model, adaptation, file)
+    save_adaptation(model, adaptation, file, init="tiny")
     with safe_open(str(file), framework="pt") as opened:
         metadata = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -123,7 +143,7 @@ def test_an_adaptation_fits_a_model_that_looks_otherwise_and_says_how_to_look(
     assert not other.config.mirror
 
 
-def test_low_rank_updates_merge_into_an_ordinary_model() -> None:
+def test_low_rank_updates_merge_into_an_ordinary_model(tmp_path: Path) -> None:
     model = randomised(TINY)
     names = set(model.state_dict())
     adapt(model, Adaptation("lora", rank=4))
@@ -136,6 +156,8 @@ def test_low_rank_updates_merge_into_an_ordinary_model() -> None:
     adapt(bottlenecks, Adaptation("adapter"))
     with pytest.raises(CheckpointError, match="cannot be merged"):
         merge(bottlenecks)
+    with pytest.raises(CheckpointError, match="is not saved whole"):
+        bottlenecks.save_pretrained(tmp_path)
 
 
 def test_learning_rates_fall_towards_the_input() -> None:

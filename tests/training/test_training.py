@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import randomised
-from ultrasam.errors import DataError, RecipeError
+from ultrasam.data.phantom import simulate
+from ultrasam.downstream.loading import load
+from ultrasam.errors import CheckpointError, DataError, RecipeError
+from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import ABSENT, PromptTensors
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.prompts import Prompt
 from ultrasam.training import engine, task
 from ultrasam.training.interaction import (
     LoopStyle,
@@ -153,6 +157,40 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     folder = cut.output / "cut"
     assert load_recipe(folder / "recipe.yaml") == cut
     assert (folder / "log" / "metrics.csv").read_text().count("\n") >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["adapter", "lora"])
+def test_an_adapted_model_is_loaded_from_where_it_was_saved(
+    kind: str, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    UltraSam.from_pretrained("nano").save_pretrained(tmp_path / "first")
+    recipe = load_recipe(recipe_file, ["init=first", f"adapt.kind={kind}"])
+    folder = engine.train(recipe)
+    monkeypatch.chdir(folder)  # the path to the first model is no longer as it was given
+    frame = simulate(3, size=(96, 128)).pixels
+    prompt = Prompt(box=(30, 20, 90, 70))
+
+    def logits(model: UltraSam) -> torch.Tensor:
+        predictor = Predictor(model, once=True)
+        predictor.set_image(frame)
+        return torch.as_tensor(predictor.predict(prompt).low_res_logits)
+
+    alone = logits(load(folder / "adaptation.safetensors"))
+    assert not torch.allclose(alone, logits(load("nano")), atol=1e-3)
+    assert torch.allclose(alone, logits(load(folder)), atol=1e-3)
+    if kind == "adapter":
+        with pytest.raises(CheckpointError, match="bottleneck adapters and no whole model"):
+            UltraSam.from_pretrained(folder)
+        (tmp_path / "first" / "model.safetensors").unlink()
+        with pytest.raises(CheckpointError, match="adapts a model that is not to be had"):
+            load(folder)
+
+
+def test_adapters_of_nothing_are_refused_before_training(recipe_file: Path) -> None:
+    with pytest.raises(RecipeError, match="say with init"):
+        engine.train(load_recipe(recipe_file, ["adapt.kind=adapter"]))
 
 
 @pytest.mark.slow

@@ -1,31 +1,25 @@
 """What of a model is trained: all of it, its decoder, low-rank updates, or bottleneck adapters.
 
-All but the first freeze the image encoder. What is trained can be saved and loaded alone, as a small file,
-and low-rank updates can be merged into the weights, after which the model is an ordinary one.
+All but the first freeze the image encoder. Low-rank updates can be merged into the weights, after which the
+model is an ordinary one. `adaptation_files` saves and loads what was trained alone.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, cast
 
-import safetensors
-import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError
-from ultrasam.model.config import ModelConfig
 from ultrasam.model.image_encoder import Block
 
 if TYPE_CHECKING:
     from ultrasam.model.ultrasam import UltraSam
 
 Kind = Literal["full", "decoder", "lora", "adapter"]
-_KEY = "ultrasam_adaptation"
 # The attention's joint projection, as in the paper's LoRA variant.
 _TARGETS = r"image_encoder\.blocks\.\d+\.attn\.qkv"
 
@@ -92,6 +86,10 @@ def adapt(model: UltraSam, adaptation: Adaptation) -> None:
     """Add what an adaptation adds, in place, and freeze what it doesn't train."""
     if adaptation.kind == "full":
         return
+    if adaptation.kind == "lora" and find_spec("peft") is None:
+        raise CheckpointError(
+            "Low-rank updates need a package more; install it with: pip install peft"
+        )
     model.image_encoder.requires_grad_(False)
     if not adaptation.decoder and adaptation.kind != "decoder":
         model.requires_grad_(False)
@@ -122,7 +120,7 @@ def merge(model: UltraSam) -> UltraSam:
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    if any(isinstance(m, AdaptedBlock) for m in model.modules()):
+    if has_bottlenecks(model):
         raise CheckpointError(
             "Bottleneck adapters cannot be merged into a model; keep them as a file of their own."
         )
@@ -134,45 +132,9 @@ def merge(model: UltraSam) -> UltraSam:
     return model
 
 
-def save_adaptation(model: UltraSam, adaptation: Adaptation, path: Path) -> None:
-    """Write what the adaptation trained, and no more, as safetensors."""
-    state = model.state_dict()
-    trained = {
-        name: state[name].detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-    note = {"model": model.config.to_json(), "adaptation": asdict(adaptation)}
-    save_file(trained, path, metadata={_KEY: json.dumps(note), "format": "pt"})
-
-
-def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
-    """Add a saved adaptation to the model that it was made from, in place.
-
-    Raises:
-        CheckpointError: no such file, or it is of another model.
-    """
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            note = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        adaptation = Adaptation(**note["adaptation"])
-        config = ModelConfig.from_json(note["model"])
-    except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is no file of an adaptation ({error}).") from error
-    if replace(config, zoom=0.0, mirror=False) != replace(model.config, zoom=0.0, mirror=False):
-        raise CheckpointError(
-            f"{path} was made for the model '{config.name}' of other sizes than this '{model.config.name}'."
-        )
-    model.config = config  # where a predictor looks is the adaptation's to say
-    adapt(model, adaptation)
-    state = model.state_dict()
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            if name not in state or state[name].shape != tensor.shape:
-                raise CheckpointError(f"{path} does not fit the model at {name}.")
-            state[name].copy_(tensor)
-    return adaptation
+def has_bottlenecks(model: nn.Module) -> bool:
+    """Whether it holds bottleneck adapters, which no configuration describes."""
+    return any(isinstance(m, AdaptedBlock) for m in model.modules())
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
 
 from ultrasam.errors import CheckpointError
+from ultrasam.model.adapters import has_bottlenecks
 from ultrasam.model.checkpoints import load_state, read_checkpoint, write_checkpoint
 from ultrasam.model.downloads import PUBLISHED, fetch, fetch_hub, known_names
 
@@ -52,6 +53,10 @@ class HubMixin(ModelHubMixin):
         return model.float().eval()  # type: ignore[attr-defined, no-any-return]
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        if has_bottlenecks(self):  # type: ignore[arg-type]
+            raise CheckpointError(
+                "A model with bottleneck adapters is not saved whole; use save_adaptation."
+            )
         # The configuration travels in the weights' own metadata.
         write_checkpoint(self, self.config, save_directory / "model.safetensors")  # type: ignore[arg-type]
 

@@ -5,11 +5,12 @@ an image token what it takes of the prompt's tokens, Pᵀ V with the weights P [
 and normalises, with weight g and bias b:
 
     x1 = s1 (z0 + P1ᵀ V1) g1 + b1               z0: the image's tokens, each less its mean
-    x2 = s2 (s1 z1 + R2ᵀ U2) g2 + b2            z1: z0 g1, each less its mean
+    x2 = s2 (z1 + R2ᵀ U2) g2 + b2               z1: z0 g1, each less its mean
 
-where R2 stacks s1 P1 and P2, U2 what they multiply (constants ride on the values, since the weights of
-a head sum to one), and s [L] is one over the deviation, from
-|s z + Rᵀ U|² = s² |z|² + Σ R (2 s U zᵀ + U Uᵀ R). So every product with x1 or x2 is one with z0 or z1,
+where R2 stacks P1 and P2 / s1, U2 what they multiply (constants ride on the values, since the weights
+of a head sum to one), and s [L] is one over the deviation, from
+|z + Rᵀ U|² = |z|² + Σ R (2 U zᵀ + U Uᵀ R). (What x2 is made of was divided by s1 as a whole; the norm
+takes that out again.) So every product with x1 or x2 is one with z0 or z1,
 which is made once per image, and one with the 56 or 112 rows that a click's 7 tokens make: nothing
 of the image's size is written, normalised or projected per prompt. Other forms differ by rounding alone.
 """
@@ -91,17 +92,15 @@ class ImageSide:
 
 @dataclass(frozen=True, slots=True)
 class Normed:
-    """The image's tokens for N prompts after a norm, less its bias: s (scale z + rowsᵀ columns).
+    """The image's tokens for N prompts after a norm, less its bias: s (z + rowsᵀ columns).
 
     Attributes:
-        deviation: s, [N, 1, L].
-        scale: [N, 1, L]; None for one.
+        inverse: s, one over the deviation, [N, 1, L].
         rows: [N, R, L].
         columns: [N, R, C], the norm's weight multiplied in.
     """
 
-    deviation: Tensor
-    scale: Tensor | None
+    inverse: Tensor
     rows: Tensor
     columns: Tensor
 
@@ -116,10 +115,8 @@ class Normed:
         plain = _shared_scores(queries, added)
         columns = by_head(self.columns @ weight.t(), queries.shape[1])  # [N, heads, R, C']
         folded = (queries @ columns.mT).flatten(1, 2)  # [N, heads * T, R]
-        own = _shared_scores(queries, base)
-        if self.scale is not None:
-            own.mul_(self.scale)
-        return own.baddbmm_(folded, self.rows).mul_(self.deviation).add_(plain)
+        own = _shared_scores(queries, base).baddbmm_(folded, self.rows)
+        return plain.addcmul_(own, self.inverse)
 
     def read(self, weights: Tensor, base: Tensor, weight: Tensor) -> Tensor:
         """What weights [N, heads * T, L] take of the tokens through a projection, [N, heads, T, C'].
@@ -130,11 +127,9 @@ class Normed:
             weight: of the projection, [inner, C].
         """
         heads = base.shape[0]
-        weights.mul_(self.deviation)
+        weights.mul_(self.inverse)
         columns = by_head(self.columns @ weight.t(), heads)
         through = (weights @ self.rows.mT).view(len(weights), heads, -1, columns.shape[2]) @ columns
-        if self.scale is not None:
-            weights.mul_(self.scale)
         return _shared_read(weights, base) + through
 
     def linear(self, base: Tensor, weight: Tensor, bias: Tensor, length: int) -> Iterator[Tensor]:
@@ -146,11 +141,10 @@ class Normed:
             bias: of the map, and what it makes of the norm's bias, [D].
         """
         columns = self.columns @ weight.t()
-        share = self.deviation if self.scale is None else self.deviation * self.scale
-        share = share.mT  # [N, L, 1]
+        share = self.inverse.mT  # [N, L, 1]
         for start in range(0, len(base), length):
             places = slice(start, start + length)
-            rows = self.rows[..., places] * self.deviation[..., places]
+            rows = self.rows[..., places] * self.inverse[..., places]
             own = torch.addcmul(bias, base[places], share[:, places])
             yield own.baddbmm_(rows.mT, columns)
 
@@ -242,8 +236,8 @@ def attend_to_kept(
     rows = writing.over_tokens(scores, absent)
     added = by_head(writing.v_proj(tokens), writing.heads)
     columns = writing.outgoing(added, _centred_out(writing))
-    products = _shared_scores(added, side.first.added)
-    image = _normed(side.first.square, None, rows, columns, products, one)
+    products = _shared_scores(2 * added, side.first.added)
+    image = _normed(side.first.square, rows, columns, products, one, one.norm4.eps)
 
     tokens = two.among_tokens(tokens, places, absent=absent)
     reading, writing = two.cross_attn_token_to_image, two.cross_attn_image_to_token
@@ -259,18 +253,19 @@ def attend_to_kept(
     added2 = by_head(writing.v_proj(tokens), writing.heads)
     products = torch.cat(
         [
-            _shared_scores(added, side.second.added_first),
-            _shared_scores(added2, side.second.added_second),
+            _shared_scores(2 * added, side.second.added_first),
+            _shared_scores(2 * added2, side.second.added_second),
         ],
         dim=1,
     )
     columns2 = writing.outgoing(added2, _centred_out(writing))
     columns2 = columns2 + _constant(transformer) / writing.heads
     columns = torch.cat([_centred(image.columns), columns2], dim=1)
-    scale = image.deviation
-    own = scale * (scale * side.second.square + 2 * side.second.constant)
-    rows = torch.cat([rows.mul_(scale), rows2], dim=1)
-    image = _normed(own, scale, rows, columns, products, two)
+    deviation = image.inverse.reciprocal()
+    own = torch.addcmul(side.second.square, side.second.constant, deviation, value=2)
+    rows = torch.cat([rows, rows2.mul_(deviation)], dim=1)
+    eps = two.norm4.eps * deviation.square()
+    image = _normed(own, rows, columns, products, two, eps)
 
     tokens, places = tokens[:, outputs], places[:, outputs]
     last = transformer.final_attn_token_to_image
@@ -301,25 +296,24 @@ def _read_normed(
 
 def _normed(
     own: Tensor,
-    scale: Tensor | None,
     rows: Tensor,
     columns: Tensor,
     products: Tensor,
     layer: TwoWayBlock,
+    eps: Tensor | float,
 ) -> Normed:
-    """The norm that ends a layer, over scale z + rowsᵀ columns.
+    """The norm that ends a layer, over z + rowsᵀ columns.
 
     Args:
-        own: what scale z adds to the square, [L] or [N, 1, L].
-        products: columns zᵀ, less what ``own`` has of them, [N, R, L]; overwritten.
+        own: what z adds to the square, [L] or [N, 1, L].
+        products: 2 columns zᵀ, less what ``own`` has of them, [N, R, L]; overwritten.
+        eps: what the norm adds to the variance, [N, 1, L].
     """
     # In place: memory that is not in a CPU's cache costs more than what is done with it.
-    products.mul_(2 if scale is None else 2 * scale)
     total = products.baddbmm_(columns @ columns.mT, rows).mul_(rows)
     total = total.sum(dim=1, keepdim=True).add_(own)
     variance = total.clamp_min_(0) / columns.shape[-1]
-    norm = layer.norm4
-    return Normed(torch.rsqrt(variance + norm.eps), scale, rows, columns * norm.weight)
+    return Normed(torch.rsqrt(variance + eps), rows, columns * layer.norm4.weight)
 
 
 def _constant(transformer: TwoWayTransformer) -> Tensor:

@@ -24,8 +24,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from ultrasam.errors import RecipeError
-from ultrasam.model.adapters import Adaptation, adapt, merge, save_adaptation
+from ultrasam.model.adaptation_files import FILE as ADAPTATION
+from ultrasam.model.adaptation_files import save_adaptation
+from ultrasam.model.adapters import Adaptation, adapt, merge
 from ultrasam.model.config import CONFIGS
+from ultrasam.model.downloads import known_names
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.feeding import Feeding, open_data
 from ultrasam.training.memory import check_memory
@@ -47,7 +50,8 @@ def train(
 
     Returns:
         The folder of the saved model, ``<output>/<name>/model``. After an adaptation it holds
-        adaptation.safetensors, what was trained alone; and the model with low-rank updates merged.
+        adaptation.safetensors, what was trained alone; and, but for bottleneck adapters, the whole
+        model, low-rank updates merged. `ultrasam.load` takes it either way.
 
     Raises:
         RecipeError: the output folder already holds a run, or has none to resume; or memory is short.
@@ -60,6 +64,10 @@ def train(
     if last.exists() and not resume:
         raise RecipeError(
             f"{folder} already holds a run; resume it with --resume or set another output."
+        )
+    if recipe.adapt.kind == "adapter" and recipe.init is None:
+        raise RecipeError(
+            "Adapters are saved without the weights that they adapt: say with init which these are."
         )
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     trainer = make_trainer(recipe, folder)
@@ -198,13 +206,20 @@ def _save(recipe: Recipe, trainer: lightning.Trainer, model: UltraSam, out: Path
         model.eval()
         adaptation = adaptation_of(recipe)
         if adaptation.kind != "full":
-            save_adaptation(model, adaptation, out / "adaptation.safetensors")
+            save_adaptation(model, adaptation, out / ADAPTATION, init=_lasting_name(recipe.init))
         if adaptation.kind == "lora":
             merge(model)
         if adaptation.kind != "adapter":
             model.save_pretrained(out)
     trainer.strategy.barrier()
     return out
+
+
+def _lasting_name(init: str | None) -> str | None:
+    """A model's name, or its path from wherever it is asked for."""
+    if init is None or init in known_names() or not Path(init).expanduser().exists():
+        return init
+    return str(Path(init).expanduser().resolve())
 
 
 def _gathered(model: UltraSam) -> UltraSam:

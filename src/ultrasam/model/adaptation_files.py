@@ -1,0 +1,123 @@
+"""Adaptations in files: what was trained and no more, and which weights it was made for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ultrasam.errors import CheckpointError
+from ultrasam.model.adapters import Adaptation, adapt
+from ultrasam.model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from ultrasam.model.ultrasam import UltraSam
+
+FILE = "adaptation.safetensors"
+_KEY = "ultrasam_adaptation"
+
+
+def save_adaptation(
+    model: UltraSam, adaptation: Adaptation, path: Path, *, init: str | None
+) -> None:
+    """Write what the adaptation trained, and no more, as safetensors.
+
+    Args:
+        init: the name or path of the model that was adapted.
+    """
+    state = model.state_dict()
+    trained = {
+        name: state[name].detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    note = {
+        "model": model.config.to_json(),
+        "adaptation": asdict(adaptation),
+        "init": init,
+        "frozen": _fingerprint(model, trained),
+    }
+    save_file(trained, path, metadata={_KEY: json.dumps(note), "format": "pt"})
+
+
+def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
+    """Add a saved adaptation to the model that it was made from, in place.
+
+    Raises:
+        CheckpointError: no such file, or it is of another model, or of the same with other weights.
+    """
+    try:
+        note = _note_of(path)
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        adaptation = Adaptation(**note["adaptation"])
+        config = ModelConfig.from_json(note["model"])
+    except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is no file of an adaptation ({error}).") from error
+    if replace(config, zoom=0.0, mirror=False) != replace(model.config, zoom=0.0, mirror=False):
+        raise CheckpointError(
+            f"{path} was made for the model '{config.name}' of other sizes than this '{model.config.name}'."
+        )
+    if note.get("frozen") not in (None, _fingerprint(model, tensors)):
+        raise CheckpointError(
+            f"{path} was made for other weights of the model '{config.name}' than these; train it anew "
+            "on these, or load it on the ones that it was trained from."
+        )
+    model.config = config  # where a predictor looks is the adaptation's to say
+    adapt(model, adaptation)
+    state = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if name not in state or state[name].shape != tensor.shape:
+                raise CheckpointError(f"{path} does not fit the model at {name}.")
+            state[name].copy_(tensor)
+    return adaptation
+
+
+def adaptation_at(path: Path) -> tuple[Path, str] | None:
+    """The adaptation that a file is, or that a folder holds in place of a whole model.
+
+    Returns:
+        Its file, and the name or path of the model that was adapted; None where there is none.
+
+    Raises:
+        CheckpointError: it does not say what it adapts.
+    """
+    if path.is_dir():
+        if (path / "model.safetensors").exists() or not (path / FILE).is_file():
+            return None
+        path = path / FILE
+    try:
+        init = _note_of(path).get("init")
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+        return None
+    if init is None:
+        raise CheckpointError(
+            f"{path} does not say what it adapts; load that model and use load_adaptation on it."
+        )
+    return path, init
+
+
+def _note_of(path: Path) -> dict[str, Any]:
+    with safetensors.safe_open(str(path), framework="pt") as file:
+        note: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+    return note
+
+
+def _fingerprint(model: nn.Module, trained: Collection[str]) -> str:
+    """SHA-256 of what stays as it was, in bfloat16: a model held in that precision is known again."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name not in trained:
+            values = tensor.detach().cpu().to(torch.bfloat16).contiguous().flatten()
+            digest.update(name.replace(".base_layer.", ".").encode())  # peft's, after it came in
+            digest.update(values.view(torch.uint8).numpy())
+    return digest.hexdigest()
