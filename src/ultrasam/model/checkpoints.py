@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,7 +178,10 @@ def _read_tensors(path: Path) -> tuple[State, Mapping[str, str]]:
 def _read_pickle(path: Path) -> State:
     content: Any
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Other writers' files are what this is for.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         # The published UltraSam checkpoint holds a training log beside its weights.
         try:

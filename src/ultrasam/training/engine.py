@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -80,10 +81,8 @@ def train(
     done = _steps_done(last) if resume else 0
     started = time.monotonic()
     with warnings.catch_warnings():
-        # Our loader does resume: its views hang on their index alone.
-        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        for message in _NOT_NEWS:
+            warnings.filterwarnings("ignore", message=f".*{message}")
         try:
             trainer.fit(
                 SegmentationTask(model, recipe, samples=folder / "samples"),
@@ -110,6 +109,18 @@ def train(
     if report is not None:
         say(f"{report}")
     return out
+
+
+# What Lightning warns of and we know.
+_NOT_NEWS = (
+    "your dataloader is not resumable",  # it is: its views hang on their index alone
+    "Checkpoint directory .* exists",
+    "Experiment logs directory .* exists",
+    "smaller than the logging interval",
+    "WeightAveraging callback with a model that overrides",  # sharded runs refuse averages
+    "overridden `transfer_batch_to_device`",
+    "`isinstance.treespec, LeafSpec.` is deprecated",
+)
 
 
 def prepare_model(recipe: Recipe) -> UltraSam:
@@ -140,6 +151,8 @@ def adaptation_of(recipe: Recipe) -> Adaptation:
 def make_trainer(recipe: Recipe, folder: Path) -> lightning.Trainer:
     """Lightning's trainer as the recipe sets it."""
     settings = recipe.trainer
+    messages = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    messages.addFilter(_is_no_advertisement)
     return lightning.Trainer(
         max_steps=settings.max_steps,
         max_epochs=-1,
@@ -161,6 +174,10 @@ def make_trainer(recipe: Recipe, folder: Path) -> lightning.Trainer:
         limit_val_batches=1.0 if recipe.validation.every else 0,
         num_sanity_val_steps=0,
     )
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless cloud" not in record.getMessage()
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
