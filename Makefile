@@ -34,6 +34,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/encoder.py
 	$(BIN)/python benchmarks/decoder.py
 	$(BIN)/ultrasam evaluate recipes/evaluation/leaderboard.yaml --data ../shared/data/dev -o leaderboard
+	$(BIN)/python benchmarks/quality.py --out leaderboard
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/prompted.py

@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 
 from tests.data.layouts.truth import grey, save
 from ultrasam.cli import main
@@ -29,6 +30,7 @@ from ultrasam.evaluation.statistics import paired_difference
 from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import ellipse_in
 from ultrasam.inference.predictor import Predictor
+from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -173,6 +175,21 @@ def test_killed_and_resumed_gives_the_same_report(tmp_path: Path) -> None:
         reports.append(without_times((out / "out" / "report.md").read_text()))
     assert reports[0] == reports[1]
     assert "| mine | 2" in reports[0]
+
+
+def test_other_weights_of_one_name_are_not_mixed_into_old_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = folder_of(tmp_path / "mine", 1)
+    model = UltraSam.from_pretrained("nano")
+    asked = [tmp_path / "model", "--data", mine, "--prompts", "box", "-o", tmp_path / "out"]
+    for status in (0, 0, 1):
+        if status == 1:
+            with torch.no_grad():
+                model.image_encoder.pos_embed.add_(0.5)
+        model.save_pretrained(tmp_path / "model")
+        assert ultrasam(monkeypatch, *asked) == status
+    assert "holds an evaluation of other weights" in capsys.readouterr().err
 
 
 def test_other_settings_are_not_mixed_into_old_results(

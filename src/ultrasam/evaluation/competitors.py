@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ultrasam.errors import EvaluationError, UltraSamError
 from ultrasam.evaluation import baselines
 from ultrasam.inference.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from ultrasam.inference.predictor import Predictor
 
 GROUP = "ultrasam.segmenters"
 _BOTH = frozenset({"box", "point"})
@@ -22,11 +25,17 @@ _BOTH = frozenset({"box", "point"})
 
 @dataclass(frozen=True, slots=True)
 class Competitor:
-    """A segmenter ready to be evaluated, and the prompts that it can use ("box", "point")."""
+    """A segmenter ready to be evaluated.
+
+    Attributes:
+        accepts: the prompts that it can use, ``box``, ``point`` or both.
+        weights: a fingerprint of a model of ours, so that another one of its name is told from it.
+    """
 
     name: str
     segmenter: Segmenter
     accepts: frozenset[str]
+    weights: str = ""
 
 
 def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
@@ -45,6 +54,7 @@ def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
         CheckpointError: weights can't be had.
     """
     kind, _, argument = spec.partition(":")
+    weights = ""
     if kind in _BUILT_IN:
         segmenter = _BUILT_IN[kind](argument, device)
     else:
@@ -59,11 +69,14 @@ def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
                     f"'{kind}' of {others[kind].value} can't be opened: {type(error).__name__}: {error}"
                 ) from error
         else:
-            segmenter = _ours(spec, device)
-    return Competitor(spec, segmenter, frozenset(getattr(segmenter, "accepts", _BOTH)))
+            from ultrasam.model.fingerprint import fingerprint
+
+            segmenter = ours = _ours(spec, device)
+            weights = fingerprint(ours.model)
+    return Competitor(spec, segmenter, frozenset(getattr(segmenter, "accepts", _BOTH)), weights)
 
 
-def _ours(spec: str, device: str | None) -> Segmenter:
+def _ours(spec: str, device: str | None) -> Predictor:
     from ultrasam.inference.loading import load
     from ultrasam.inference.predictor import Predictor
 

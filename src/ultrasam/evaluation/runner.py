@@ -90,7 +90,7 @@ def run(
     prompts that the competitor can't use are left out.
 
     Raises:
-        EvaluationError: the file holds results of other settings; none of the prompts can be used.
+        EvaluationError: the file holds results of other settings or weights; none of the prompts can be used.
     """
     kinds = [PromptKind.parse(name) for name in settings.prompts]
     kinds = [k for k in kinds if ("box" if k.start == "box" else "point") in competitor.accepts]
@@ -103,6 +103,7 @@ def run(
         "competitor": competitor.name,
         "version": __version__,
         "settings": asdict(settings) | {"prompts": [kind.name for kind in kinds]},
+        **({"weights": competitor.weights} if competitor.weights else {}),
     }
     done = _resume(file, head)
     timed = _Timed(competitor.segmenter)
@@ -229,8 +230,8 @@ def _resume(file: Path, head: dict[str, Any]) -> set[tuple[str, str]]:
     lines = whole.splitlines()
     if json.loads(lines[0]) != head:
         raise EvaluationError(
-            f"{file} holds an evaluation of other settings or another version; choose another --out, or "
-            "delete it."
+            f"{file} holds an evaluation of other weights, other settings or another version; choose "
+            "another --out, or delete it."
         )
     if len(whole) < len(text):
         part = file.with_name(f".{file.name}.part")

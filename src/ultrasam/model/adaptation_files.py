@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from ultrasam.errors import CheckpointError
 from ultrasam.model.adapters import Adaptation, adapt
 from ultrasam.model.config import ModelConfig
+from ultrasam.model.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from ultrasam.model.ultrasam import UltraSam
@@ -43,7 +41,7 @@ def save_adaptation(
         "model": model.config.to_json(),
         "adaptation": asdict(adaptation),
         "init": init,
-        "frozen": _fingerprint(model, trained),
+        "frozen": fingerprint(model, without=trained),
     }
     save_file(trained, path, metadata={_KEY: json.dumps(note), "format": "pt"})
 
@@ -66,7 +64,7 @@ def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
         raise CheckpointError(
             f"{path} was made for the model '{config.name}' of other sizes than this '{model.config.name}'."
         )
-    if note.get("frozen") not in (None, _fingerprint(model, tensors)):
+    if note.get("frozen") not in (None, fingerprint(model, without=tensors)):
         raise CheckpointError(
             f"{path} was made for other weights of the model '{config.name}' than these; train it anew "
             "on these, or load it on the ones that it was trained from."
@@ -110,14 +108,3 @@ def _note_of(path: Path) -> dict[str, Any]:
     with safetensors.safe_open(str(path), framework="pt") as file:
         note: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
     return note
-
-
-def _fingerprint(model: nn.Module, trained: Collection[str]) -> str:
-    """SHA-256 of what stays as it was, in bfloat16: a model held in that precision is known again."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name not in trained:
-            values = tensor.detach().cpu().to(torch.bfloat16).contiguous().flatten()
-            digest.update(name.replace(".base_layer.", ".").encode())  # peft's, after it came in
-            digest.update(values.view(torch.uint8).numpy())
-    return digest.hexdigest()
