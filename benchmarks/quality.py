@@ -22,7 +22,7 @@ from ultrasam.evaluation.sources import open_collections
 from ultrasam.evaluation.statistics import bootstrap_interval
 
 # Data sets whose source was in nano's training data (other images, other subjects where known).
-KNOWN_SOURCES = ("BUSI", "HC18", "USGRA-seg")
+KNOWN_SOURCES = ("busi", "hc18", "usgra_seg")
 TARGETS = {  # mean Dice over the data sets: to reach, and the aim beyond
     "box": (0.92, 0.94),
     "box10": (0.88, 0.92),
@@ -30,7 +30,7 @@ TARGETS = {  # mean Dice over the data sets: to reach, and the aim beyond
     "points3": (0.82, 0.88),
 }
 PEERS = {"ellipse": "ellipse", "GrabCut": "grabcut", "disc": "disc"}
-TRUTH_IS_AN_ELLIPSE = "HC18"
+TRUTH_IS_AN_ELLIPSE = "hc18"
 
 
 def main() -> None:
