@@ -88,14 +88,18 @@ class MaskDecoder(nn.Module):
         length = height * width
         if embedding.device.type == "cpu" and not torch.is_grad_enabled():
             length = max(1, _TOKENS_AT_ONCE // count)
-        weight, bias = _doubling(cast(nn.ConvTranspose2d, self.output_upscaling[0]))
+        doubling = cast(nn.ConvTranspose2d, self.output_upscaling[0])
         doubled: Iterator[Tensor]
         if side is not None and self.transformer.takes_few(tokens):
             tokens, kept = attend_to_kept(
                 self.transformer, side, tokens, absent=absent, outputs=outputs
             )
-            norm = cast(TwoWayBlock, self.transformer.layers[-1]).norm4
-            doubled = kept.linear(side.second.doubled, weight, bias + weight @ norm.bias, length)
+            norm, weight = (
+                cast(TwoWayBlock, self.transformer.layers[-1]).norm4,
+                side.weights.doubling,
+            )
+            bias = cast(Tensor, doubling.bias).repeat(4) + weight @ norm.bias
+            doubled = kept.linear(side.second.doubled, weight, bias, length)
         else:
             image = embedding.flatten(2).transpose(1, 2)  # [B, H * W, C]
             if image.shape[0] > 1:
@@ -108,7 +112,8 @@ class MaskDecoder(nn.Module):
                 absent=absent,
                 outputs=outputs,
             )
-            doubled = (F.linear(part, weight, bias) for part in parts)
+            linear = _doubling(doubling)
+            doubled = (F.linear(part, *linear) for part in parts)
 
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         hyper = torch.stack(
