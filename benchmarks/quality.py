@@ -19,7 +19,7 @@ from ultrasam.evaluation.competitors import open_competitor
 from ultrasam.evaluation.results import Results, datasets_of, read_results
 from ultrasam.evaluation.runner import Settings, results_file, run
 from ultrasam.evaluation.sources import open_collections
-from ultrasam.evaluation.statistics import bootstrap_interval
+from ultrasam.evaluation.tables import by_dataset
 
 # Data sets whose source was in nano's training data (other images, other subjects where known).
 KNOWN_SOURCES = ("busi", "hc18", "usgra_seg")
@@ -48,38 +48,28 @@ def main() -> None:
         file = results_file(arguments.out, title)
         run(open_competitor(spec), collections, file, settings=Settings(tuple(TARGETS)))
         found.append(read_results(file, name=title))
-    for measure in ("dice", "iou"):
-        print(
-            f"\n{measure.capitalize()}, mean [95 % interval]; * no image of this source was in training\n"
-        )
-        print("\n".join(table(found, measure)))
+    for measure, title in (("dice", "Dice"), ("iou", "IoU")):
+        for kind in TARGETS:
+            print(f"\n{by_dataset(found, kind, measure, f'{title}, {kind}').markdown()}")
+            print("\n".join(by_source(found, kind, measure)))
     print("\n" + "\n".join(verdict(found[0], found[1])))
 
 
-def table(found: list[Results], measure: str) -> list[str]:
-    columns = [(results, kind) for results in found for kind in results.kinds]
-    heads = [f"{results.name} {kind}" for results, kind in columns]
-    counts = datasets_of(found)
-    rows = [["data set", "objects", *heads], ["---"] * (2 + len(heads))]
-    for dataset, count in counts.items():
-        cells = []
-        for results, kind in columns:
-            scores = results.of(kind, dataset)
-            low, high = bootstrap_interval(scores[measure].to_numpy(), scores["subject"].to_list())
-            cells.append(f"{mean_of(results, kind, dataset, measure):.3f} [{low:.3f}, {high:.3f}]")
-        rows.append([dataset + ("" if dataset in KNOWN_SOURCES else " *"), str(count), *cells])
+def by_source(found: list[Results], kind: str, measure: str) -> list[str]:
+    """Means of the data sets whose source was in training, and of the others."""
+    datasets = datasets_of(found)
     groups = {
-        "mean of sources in training": [d for d in counts if d in KNOWN_SOURCES],
-        "mean of sources not in training (*)": [d for d in counts if d not in KNOWN_SOURCES],
-        "mean of all sets": list(counts),
+        "in training": [d for d in datasets if d in KNOWN_SOURCES],
+        "not in training": [d for d in datasets if d not in KNOWN_SOURCES],
     }
-    for title, names in groups.items():
-        means = [
-            np.mean([mean_of(results, kind, d, measure) for d in names]) if names else np.nan
-            for results, kind in columns
-        ]
-        rows.append([title, str(sum(counts[d] for d in names)), *(f"{m:.3f}" for m in means)])
-    return ["| " + " | ".join(row) + " |" for row in rows]
+    return [
+        f"  {results.name}, sources {title}: "
+        f"{np.mean([mean_of(results, kind, d, measure) for d in names]):.3f}"
+        for results in found
+        if kind in results.kinds
+        for title, names in groups.items()
+        if names
+    ]
 
 
 def verdict(model: Results, ellipse: Results) -> list[str]:

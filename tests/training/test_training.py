@@ -181,10 +181,14 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
     assert not torch.allclose(alone, logits(load("nano")), atol=1e-3)
     assert torch.allclose(alone, logits(load(folder)), atol=1e-3)
     if kind == "adapter":
-        with pytest.raises(CheckpointError, match="bottleneck adapters and no whole model"):
-            UltraSam.from_pretrained(folder)
+        for whole in (folder, folder / "adaptation.safetensors"):
+            with pytest.raises(CheckpointError, match="is an adaptation and no whole model"):
+                UltraSam.from_pretrained(whole)
         (tmp_path / "first" / "model.safetensors").unlink()
         with pytest.raises(CheckpointError, match="adapts a model that is not to be had"):
+            load(folder)
+        (folder / "adaptation.safetensors").write_bytes(b"cut off")
+        with pytest.raises(CheckpointError, match="is no file of an adaptation"):
             load(folder)
 
 

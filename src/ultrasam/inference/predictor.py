@@ -31,9 +31,8 @@ from ultrasam.model.prompt_encoder import (
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 from ultrasam.prompts import Prediction, Prompt
 
-_CHUNK = (
-    16  # views encoded and prompts decoded in one call: past this, memory grows and speed does not
-)
+# Views encoded and prompts decoded in one call: past this, memory grows and speed does not.
+_CHUNK = 16
 _BOX_ROOM = 1.5  # a box's view over a click's: it knows the size already, surroundings say more
 _LEAST_GAIN = 1.15  # a second view must enlarge the object by this to be worth its cost
 _KEPT = 64  # zoomed views whose embeddings are kept: corrections and refinement look at them again

@@ -52,8 +52,8 @@ def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
     Raises:
         CheckpointError: no such file, or it is of another model, or of the same with other weights.
     """
+    note = _note_of(path)
     try:
-        note = _note_of(path)
         with safetensors.safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         adaptation = Adaptation(**note["adaptation"])
@@ -87,16 +87,15 @@ def adaptation_at(path: Path) -> tuple[Path, str] | None:
         Its file, and the name or path of the model that was adapted; None where there is none.
 
     Raises:
-        CheckpointError: it does not say what it adapts.
+        CheckpointError: it is damaged, or does not say what it adapts.
     """
     if path.is_dir():
         if (path / "model.safetensors").exists() or not (path / FILE).is_file():
             return None
         path = path / FILE
-    try:
-        init = _note_of(path).get("init")
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+    elif not _is_adaptation(path):
         return None
+    init = _note_of(path).get("init")
     if init is None:
         raise CheckpointError(
             f"{path} does not say what it adapts; load that model and use load_adaptation on it."
@@ -104,7 +103,18 @@ def adaptation_at(path: Path) -> tuple[Path, str] | None:
     return path, init
 
 
+def _is_adaptation(file: Path) -> bool:
+    try:
+        with safetensors.safe_open(str(file), framework="pt") as opened:
+            return _KEY in (opened.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return False
+
+
 def _note_of(path: Path) -> dict[str, Any]:
-    with safetensors.safe_open(str(path), framework="pt") as file:
-        note: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            note: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is no file of an adaptation ({error}).") from error
     return note

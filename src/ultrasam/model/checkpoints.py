@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError
-from ultrasam.model.adaptation_files import FILE as ADAPTATION
+from ultrasam.model.adaptation_files import adaptation_at
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.naming import State, recognise, to_ours
 
@@ -33,12 +33,12 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, State]:
     Raises:
         CheckpointError: the file is missing, damaged, not a checkpoint, or of none of these namings.
     """
+    if adaptation_at(path) is not None:
+        raise CheckpointError(
+            f"{path} is an adaptation and no whole model, which is wanted here; ultrasam.load, predict, "
+            "evaluate and embed take it."
+        )
     if path.is_dir():
-        if (path / ADAPTATION).exists() and not (path / "model.safetensors").exists():
-            raise CheckpointError(
-                f"{path} holds bottleneck adapters and no whole model, which is wanted here; "
-                "ultrasam.load, predict, evaluate and embed take it."
-            )
         path = path / "model.safetensors"
     if not path.is_file():
         raise CheckpointError(f"There is no file of weights {path}.")
