@@ -1,16 +1,16 @@
 """Prompts on one kept image, whose tokens are never written anew.
 
 Prompts without a mask all start from the same image tokens. Each of the decoder's two layers adds to
-an image token what it takes of the prompt's tokens, and normalises, with weight g and bias b. What it
-takes are the prompt's values V under the weights P of a softmax, which sum to one in every head:
-Σ P V = V_T + Σ_{t<T} P_t (V_t - V_T). So it is Rᵀ U of rows R, one of ones and T - 1 of every head, and
+an image token what it takes of the prompt's tokens, Pᵀ V with the weights P [heads * T, L] of a softmax,
+and normalises, with weight g and bias b:
 
-    x1 = s1 (z0 + R1ᵀ U1) g1 + b1               z0: the image's tokens, each less its mean
-    x2 = s2 (z1 + [R1; R2 / s1]ᵀ U2) g2 + b2    z1: z0 g1, each less its mean
+    x1 = s1 (z0 + P1ᵀ V1) g1 + b1               z0: the image's tokens, each less its mean
+    x2 = s2 (z1 + [P1; P2 / s1]ᵀ U2) g2 + b2    z1: z0 g1, each less its mean
 
-where s [L] is one over the deviation, from |z + Rᵀ U|² = |z|² + Σ R (2 U zᵀ + U Uᵀ R). (What x2 is made of
+where U2 is what the rows multiply (constants ride on the values, since the weights of a head sum to one)
+and s [L] is one over the deviation, from |z + Rᵀ U|² = |z|² + Σ R (2 U zᵀ + U Uᵀ R). (What x2 is made of
 was divided by s1 as a whole; the norm takes that out again.) So every product with x1 or x2 is one with z0
-or z1, which is made once per image, and one with the 49 or 98 rows that a click's 7 tokens make: nothing
+or z1, which is made once per image, and one with the 56 or 112 rows that a click's 7 tokens make: nothing
 of the image's size is written, normalised or projected per prompt. Other forms differ by rounding alone.
 """
 
@@ -77,7 +77,7 @@ class Shaped:
     Attributes:
         out_first, out_second: output projections of both layers' image-to-token attention, less what they
             add to all channels alike, [C, inner].
-        constant: what the second layer adds to every token of every image, less its mean, [1, C].
+        constant: what the second layer adds to every token of every image, less its mean, [C].
         doubling: the first transposed convolution as a linear map, [4 * channels, C].
     """
 
@@ -106,27 +106,6 @@ class ImageSide:
     first: AfterFirst
     second: AfterSecond
     weights: Shaped
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What tokens add to the image: the values V of N prompts.
-
-    Attributes:
-        last: V_T, [N, 1, inner].
-        others: V_t - V_T of the others by head, [N, heads, T - 1, C'].
-    """
-
-    last: Tensor
-    others: Tensor
-
-    def columns(self, attention: TokenAttention, out: Tensor) -> Tensor:
-        """U, through an output projection's weight [C, inner], [N, 1 + heads * (T - 1), C]."""
-        return torch.cat([self.last @ out.t(), attention.outgoing(self.others, out)], dim=1)
-
-    def twice_with(self, base: Tensor) -> tuple[Tensor, Tensor]:
-        """2 U zᵀ, [N, 1, L] and [N, heads * (T - 1), L]; base: z through the projection, [heads, C', L]."""
-        return 2 * self.last @ base.flatten(0, 1), _shared_scores(2 * self.others, base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +194,7 @@ def keep_image(
     weights = Shaped(
         out_first=_centred_out(writing),
         out_second=_centred_out(writing2),
-        constant=_centred(one.norm4.bias + writing2.out_proj.bias).unsqueeze(0),
+        constant=_centred(one.norm4.bias + writing2.out_proj.bias),
         doubling=doubling,
     )
     first = AfterFirst(
@@ -234,7 +213,7 @@ def keep_image(
         square=z.square().sum(-1),
         added_first=down((z * one.norm4.weight) @ weights.out_first),
         added_second=down(z @ weights.out_second),
-        constant=z @ weights.constant[0],
+        constant=z @ weights.constant,
         keys=down(through @ last.k_proj.weight.t()),
         values=across(through @ last.v_proj.weight.t()),
         key_positions=down(positions @ last.k_proj.weight.t()),
@@ -279,10 +258,10 @@ def attend_to_kept(
     tokens = one.after_reading(tokens, reading.joined(found))
 
     scores = _shared_scores(writing.scaled(writing.k_proj(tokens + places)), side.queries)
-    rows = _rows(writing.over_tokens(scores, absent), writing.heads)
-    added = _added(writing, tokens)
-    columns = added.columns(writing, side.weights.out_first)
-    products = torch.cat(added.twice_with(side.first.added), dim=1)
+    rows = writing.over_tokens(scores, absent)
+    added = by_head(writing.v_proj(tokens), writing.heads)
+    columns = writing.outgoing(added, side.weights.out_first)
+    products = _shared_scores(2 * added, side.first.added)
     image = _normed(side.first.square, rows, columns, products, one, one.norm4.eps)
 
     tokens = two.among_tokens(tokens, places, absent=absent)
@@ -295,17 +274,17 @@ def attend_to_kept(
 
     k = writing.scaled(writing.k_proj(tokens + places))
     scores = image.scores(k, side.first.queries, writing.q_proj.weight, side.first.query_positions)
-    rows2 = _rows(writing.over_tokens(scores, absent), writing.heads)
-    added2 = _added(writing, tokens)
+    rows2 = writing.over_tokens(scores, absent)
+    added2 = by_head(writing.v_proj(tokens), writing.heads)
     products = torch.cat(
         [
-            *added.twice_with(side.second.added_first),
-            *added2.twice_with(side.second.added_second),
+            _shared_scores(2 * added, side.second.added_first),
+            _shared_scores(2 * added2, side.second.added_second),
         ],
         dim=1,
     )
-    columns2 = added2.columns(writing, side.weights.out_second)
-    columns2[:, 0] += side.weights.constant
+    columns2 = writing.outgoing(added2, side.weights.out_second)
+    columns2 = columns2 + side.weights.constant / writing.heads
     columns = torch.cat([_centred(image.columns), columns2], dim=1)
     deviation = image.inverse.reciprocal()
     own = torch.addcmul(side.second.square, side.second.constant, deviation, value=2)
@@ -355,31 +334,11 @@ def _normed(
         products: 2 columns zᵀ, less what ``own`` has of them, [N, R, L]; overwritten.
         eps: what the norm adds to the variance, [N, 1, L].
     """
-    gram, half = columns @ columns.mT, rows.shape[1] // 2
-    # In place: memory that is not in a CPU's cache costs more than what is done with it. The Gram matrix
-    # being symmetric, what one half of the rows makes with the other counts twice and is made once.
-    products[:, :half].baddbmm_(gram[:, :half, :half], rows[:, :half])
-    gram[:, half:, :half] *= 2
-    products[:, half:].baddbmm_(gram[:, half:], rows)
-    total = products.mul_(rows).sum(dim=1, keepdim=True).add_(own)
+    # In place: memory that is not in a CPU's cache costs more than what is done with it.
+    total = products.baddbmm_(columns @ columns.mT, rows).mul_(rows)
+    total = total.sum(dim=1, keepdim=True).add_(own)
     variance = total.clamp_min_(0) / columns.shape[-1]
     return Normed(torch.rsqrt(variance + eps), rows, columns * layer.norm4.weight)
-
-
-def _rows(weights: Tensor, heads: int) -> Tensor:
-    """Of the weights [N, heads * T, L] of a softmax: ones, and all but each head's last,
-    [N, 1 + heads * (T - 1), L]."""
-    by_token = weights.unflatten(1, (heads, -1))
-    rows = weights.new_empty(len(weights), 1 + weights.shape[1] - heads, weights.shape[2])
-    rows[:, 0] = 1
-    rows[:, 1:].unflatten(1, (heads, -1)).copy_(by_token[:, :, :-1])
-    return rows
-
-
-def _added(attention: TokenAttention, tokens: Tensor) -> Added:
-    values = attention.v_proj(tokens)
-    last = values[:, -1:]
-    return Added(last, by_head(values[:, :-1] - last, attention.heads))
 
 
 def _centred(x: Tensor) -> Tensor:
