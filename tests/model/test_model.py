@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
 
 from tests.conftest import TINY, randomised
 from ultrasam.errors import CheckpointError
 from ultrasam.model import attention, mask_decoder
 from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.layers import MLPBlock
 from ultrasam.model.prompt_encoder import ABSENT, PromptTensors, pad_prompts
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 
@@ -166,6 +169,29 @@ def test_every_form_of_position_attention_equals_the_whole_bias(
     forms.append(attention._folded(q, k, v, down.reshape(shape), across.reshape(shape)))
     for form in forms:
         assert (form.float() - expected).abs().max() < tolerance
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(24, 64), (20, 36)])
+@pytest.mark.parametrize("rows", [(), (1,), (3, 7), (40,)])
+def test_few_rows_pass_an_mlp_to_the_same_result(
+    rows: tuple[int, ...], width: int, hidden: int
+) -> None:
+    mlp = MLPBlock(width, hidden, activation=nn.ReLU)
+    x = torch.randn(*rows, width)
+    expected = mlp(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(mlp(x), expected)
+
+
+def test_few_rows_do_not_pass_low_rank_updates_by() -> None:
+    mlp = MLPBlock(24, 64, activation=nn.ReLU)
+    x = torch.randn(3, 24)
+    before = mlp(x).detach()
+    config = LoraConfig(target_modules=["lin1", "lin2"], init_lora_weights=False)
+    expected = inject_adapter_in_model(config, mlp)(x).detach()
+    assert (expected - before).abs().max() > 1e-3
+    with torch.inference_mode():
+        torch.testing.assert_close(mlp(x), expected)
 
 
 def test_gradients_reach_every_parameter() -> None:

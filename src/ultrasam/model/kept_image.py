@@ -54,15 +54,14 @@ class AfterSecond:
 
     Attributes:
         square: [L].
-        added_first, added_second: with the output projections of both layers, [heads, C', L].
+        added: with the output projections of both layers, [2 * heads, C', L].
         constant: with what is added to every token, [L].
         keys, values, key_positions: with the last attention's projections.
         doubled: with the first transposed convolution, [L, 4 * channels].
     """
 
     square: Tensor
-    added_first: Tensor
-    added_second: Tensor
+    added: Tensor
     constant: Tensor
     keys: Tensor
     values: Tensor
@@ -211,8 +210,9 @@ def keep_image(
     last = transformer.final_attn_token_to_image
     second = AfterSecond(
         square=z.square().sum(-1),
-        added_first=down((z * one.norm4.weight) @ weights.out_first),
-        added_second=down(z @ weights.out_second),
+        added=torch.cat(
+            [down((z * one.norm4.weight) @ weights.out_first), down(z @ weights.out_second)]
+        ),
         constant=z @ weights.constant,
         keys=down(through @ last.k_proj.weight.t()),
         values=across(through @ last.v_proj.weight.t()),
@@ -258,11 +258,13 @@ def attend_to_kept(
     tokens = one.after_reading(tokens, reading.joined(found))
 
     scores = _shared_scores(writing.scaled(writing.k_proj(tokens + places)), side.queries)
-    rows = writing.over_tokens(scores, absent)
+    # Rows of both layers share a place from the start: to join them later costs more than to make them.
+    rows = scores.new_empty(len(scores), 2 * scores.shape[1], scores.shape[2])
+    rows1, rows2 = rows.chunk(2, dim=1)
+    writing.over_tokens(scores, absent, out=rows1)
     added = by_head(writing.v_proj(tokens), writing.heads)
     columns = writing.outgoing(added, side.weights.out_first)
-    products = _shared_scores(2 * added, side.first.added)
-    image = _normed(side.first.square, rows, columns, products, one, one.norm4.eps)
+    image = _normed(side.first.square, rows1, columns, added, side.first.added, one, one.norm4.eps)
 
     tokens = two.among_tokens(tokens, places, absent=absent)
     reading, writing = two.cross_attn_token_to_image, two.cross_attn_image_to_token
@@ -274,23 +276,17 @@ def attend_to_kept(
 
     k = writing.scaled(writing.k_proj(tokens + places))
     scores = image.scores(k, side.first.queries, writing.q_proj.weight, side.first.query_positions)
-    rows2 = writing.over_tokens(scores, absent)
+    writing.over_tokens(scores, absent, out=rows2)
     added2 = by_head(writing.v_proj(tokens), writing.heads)
-    products = torch.cat(
-        [
-            _shared_scores(2 * added, side.second.added_first),
-            _shared_scores(2 * added2, side.second.added_second),
-        ],
-        dim=1,
-    )
     columns2 = writing.outgoing(added2, side.weights.out_second)
     columns2 = columns2 + side.weights.constant / writing.heads
     columns = torch.cat([_centred(image.columns), columns2], dim=1)
     deviation = image.inverse.reciprocal()
     own = torch.addcmul(side.second.square, side.second.constant, deviation, value=2)
-    rows = torch.cat([rows, rows2.mul_(deviation)], dim=1)
+    rows2.mul_(deviation)
     eps = two.norm4.eps * deviation.square()
-    image = _normed(own, rows, columns, products, two, eps)
+    added = torch.cat([added, added2], dim=1)
+    image = _normed(own, rows, columns, added, side.second.added, two, eps)
 
     tokens, places = tokens[:, outputs], places[:, outputs]
     last = transformer.final_attn_token_to_image
@@ -323,7 +319,8 @@ def _normed(
     own: Tensor,
     rows: Tensor,
     columns: Tensor,
-    products: Tensor,
+    values: Tensor,
+    base: Tensor,
     layer: TwoWayBlock,
     eps: Tensor | float,
 ) -> Normed:
@@ -331,12 +328,13 @@ def _normed(
 
     Args:
         own: what z adds to the square, [L] or [N, 1, L].
-        products: 2 columns zᵀ, less what ``own`` has of them, [N, R, L]; overwritten.
+        values: what columns are made of, [N, R / T, T, C'].
+        base: z through that which makes columns of them, [R / T, C', L].
         eps: what the norm adds to the variance, [N, 1, L].
     """
     # In place: memory that is not in a CPU's cache costs more than what is done with it.
-    total = products.baddbmm_(columns @ columns.mT, rows).mul_(rows)
-    total = total.sum(dim=1, keepdim=True).add_(own)
+    products = _shared_scores(2 * values, base).baddbmm_(columns @ columns.mT, rows).mul_(rows)
+    total = products.sum(dim=1, keepdim=True).add_(own)
     variance = total.clamp_min_(0) / columns.shape[-1]
     return Normed(torch.rsqrt(variance + eps), rows, columns * layer.norm4.weight)
 

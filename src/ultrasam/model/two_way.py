@@ -231,15 +231,20 @@ class TokenAttention(nn.Module):
         """What heads found, [N, heads, T, C'], and a constant [inner], through the last projection."""
         return self.out_proj(found.transpose(1, 2).flatten(2) + constant)  # type: ignore[no-any-return]
 
-    def over_tokens(self, scores: Tensor, absent: Tensor | None) -> Tensor:
+    def over_tokens(
+        self, scores: Tensor, absent: Tensor | None, out: Tensor | None = None
+    ) -> Tensor:
         """Weights of tokens for every image token from scores [N, heads * T, L]; absent: [N, T].
 
-        Tokens are not the last dimension, so that the softmax runs along L in long vectors.
+        ``out`` takes them where it is given. Tokens are not the last dimension, so that the softmax runs
+        along L in long vectors.
         """
         scores = scores.unflatten(1, (self.heads, -1))
         if absent is not None:
             scores = scores.masked_fill(absent[:, None, :, None], float("-inf"))
-        return scores.softmax(dim=2).flatten(1, 2)
+        if out is not None:
+            out = out.unflatten(1, (self.heads, -1))
+        return torch.softmax(scores, dim=2, out=out).flatten(1, 2)
 
     def _fold(self, x: Tensor, weight: Tensor) -> Tensor:
         """Token side [N, heads, T, C'] through the other side's projection [inner, C], [N, heads * T, C]."""
