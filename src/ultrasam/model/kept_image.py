@@ -254,7 +254,7 @@ def attend_to_kept(
     tokens = one.among_tokens(tokens, places, absent=absent)
     reading, writing = one.cross_attn_token_to_image, one.cross_attn_image_to_token
     scores = _shared_scores(reading.scaled(reading.q_proj(tokens + places)), side.keys)
-    found = _shared_read(scores.softmax(dim=-1), side.values)
+    found = _shared_read(torch.softmax(scores, dim=-1, out=scores), side.values)
     tokens = one.after_reading(tokens, reading.joined(found))
 
     scores = _shared_scores(writing.scaled(writing.k_proj(tokens + places)), side.queries)
@@ -312,7 +312,8 @@ def _read_normed(
     """
     q = attention.scaled(attention.q_proj(tokens))
     scores = image.scores(q, keys, attention.k_proj.weight, key_positions)
-    return image.read(scores.softmax(dim=-1), values, attention.v_proj.weight)
+    weights = torch.softmax(scores, dim=-1, out=scores)
+    return image.read(weights, values, attention.v_proj.weight)
 
 
 def _normed(
