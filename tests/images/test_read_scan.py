@@ -162,6 +162,11 @@ def test_dicom_without_an_image_says_so(tmp_path: Path) -> None:
     data.save_as(tmp_path / "report.dcm")
     with pytest.raises(ScanError, match="holds no image"):
         read_scan(tmp_path / "report.dcm")
+    data.SOPClassUID = "1.2.840\nLO subject-7"  # as a damaged length leaves it
+    data.save_as(tmp_path / "damaged.dcm")
+    with pytest.raises(ScanError, match="DICOM, unknown kind") as caught:
+        read_scan(tmp_path / "damaged.dcm")
+    assert "\n" not in str(caught.value)
 
 
 def test_old_dicom_without_a_preamble_is_read(tmp_path: Path) -> None:

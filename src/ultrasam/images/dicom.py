@@ -41,8 +41,11 @@ def read_dicom(file: Path) -> Scan:
     except Exception as error:
         raise ScanError(f"{file} is not DICOM, or damaged: {_reason(error)}.") from error
     if not kind or not height:
-        what = str(header.get("SOPClassUID", "")) or "unknown kind"
-        name = getattr(getattr(header, "SOPClassUID", None), "name", what)
+        name = str(getattr(header.get("SOPClassUID"), "name", "")) or "unknown kind"
+        if (
+            not name.isprintable() or len(name) > 100
+        ):  # a damaged length takes what follows for a name
+            name = "unknown kind"
         raise ScanError(f"{file} holds no image (it is DICOM, {name}); give an image object.")
     check_size(file, height, width, frames)
     first = _read(file, header, kind, 0)
