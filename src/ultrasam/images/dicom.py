@@ -42,9 +42,8 @@ def read_dicom(file: Path) -> Scan:
         raise ScanError(f"{file} is not DICOM, or damaged: {_reason(error)}.") from error
     if not kind or not height:
         name = str(getattr(header.get("SOPClassUID"), "name", "")) or "unknown kind"
-        if (
-            not name.isprintable() or len(name) > 100
-        ):  # a damaged length takes what follows for a name
+        # A damaged length takes for a name what follows it in the file, the subject's included.
+        if not name.isprintable() or len(name) > 100:
             name = "unknown kind"
         raise ScanError(f"{file} holds no image (it is DICOM, {name}); give an image object.")
     check_size(file, height, width, frames)

@@ -258,7 +258,7 @@ def attend_to_kept(
     tokens = one.after_reading(tokens, reading.joined(found))
 
     scores = _shared_scores(writing.scaled(writing.k_proj(tokens + places)), side.queries)
-    # Rows of both layers share a place from the start: to join them later costs more than to make them.
+    # Rows of both layers share a place from the start, so that none is copied to join them.
     rows = scores.new_empty(len(scores), 2 * scores.shape[1], scores.shape[2])
     rows1, rows2 = rows.chunk(2, dim=1)
     writing.over_tokens(scores, absent, out=rows1)

@@ -47,22 +47,21 @@ class MLPBlock(nn.Module):
         self.dropout = 0.0  # after the activation and at the end, while training
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[:-1].numel() <= _FEW and not torch.is_grad_enabled() and x.device.type == "cpu":
-            return _few_rows(self.act(_few_rows(x, self.lin1)), self.lin2)
         if torch.is_grad_enabled() or x.device.type != "cpu" or x.numel() < 2**21:
-            hidden = self.act(self.lin1(x))
+            hidden = self.act(_linear(x, self.lin1))
             if self.dropout and self.training:
                 return F.dropout(self.lin2(F.dropout(hidden, self.dropout)), self.dropout)
-            out: Tensor = self.lin2(hidden)
-            return out
+            return _linear(hidden, self.lin2)
         tokens = x.flatten(0, -2)
         parts = [self.lin2(self.act(self.lin1(part))) for part in tokens.split(_TOKENS_AT_ONCE)]
         return torch.cat(parts).view(x.shape)
 
 
-def _few_rows(x: Tensor, linear: nn.Linear) -> Tensor:
-    """``linear(x)`` for few rows on a CPU, by parts of the output."""
-    if type(linear) is not nn.Linear or linear.out_features % _PARTS:  # one with updates adds to it
+def _linear(x: Tensor, linear: nn.Linear) -> Tensor:
+    """``linear(x)``; few rows on a CPU without gradients by parts of the output."""
+    few = x.shape[:-1].numel() <= _FEW and x.device.type == "cpu" and not torch.is_grad_enabled()
+    plain = type(linear) is nn.Linear  # and not one with low-rank updates, which adds to it
+    if not few or not plain or linear.out_features % _PARTS:
         return linear(x)  # type: ignore[no-any-return]
     weight = linear.weight.view(_PARTS, -1, linear.in_features).mT
     bias = linear.bias.view(_PARTS, 1, -1)

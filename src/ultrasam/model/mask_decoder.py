@@ -4,14 +4,11 @@ appendix A)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import repeat
 from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
@@ -47,6 +44,8 @@ class MaskDecoder(nn.Module):
             MLP(width, width, second, layers=3) for _ in range(MASK_TOKENS)
         )
         self.iou_prediction_head = MLP(width, 256, MASK_TOKENS, layers=3)
+        self.pixel_order: Tensor
+        self.register_buffer("pixel_order", _pixel_order(config.grid), persistent=False)
         if config.fine_features:
             self.fine_stride4 = nn.Conv2d(config.width // 4, second, 3, padding=1)
             self.fine_stride8 = nn.Conv2d(config.width // 2, first, 1)
@@ -97,10 +96,8 @@ class MaskDecoder(nn.Module):
             tokens, kept = attend_to_kept(
                 self.transformer, side, tokens, absent=absent, outputs=outputs
             )
-            norm, weight = (
-                cast(TwoWayBlock, self.transformer.layers[-1]).norm4,
-                side.weights.doubling,
-            )
+            norm = cast(TwoWayBlock, self.transformer.layers[-1]).norm4
+            weight = side.weights.doubling
             bias = cast(Tensor, doubling.bias).repeat(4) + weight @ norm.bias
             doubled = kept.linear(side.second.doubled, weight, bias, length)
         else:
@@ -178,8 +175,7 @@ class MaskDecoder(nn.Module):
             for part, added in zip(doubled, addends, strict=False)
         ]
         x = torch.cat(parts, dim=1)  # [N, H * W * 16, M]
-        order = torch.from_numpy(_pixel_order(*grid)).to(x.device)
-        x = x.index_select(1, order).transpose(1, 2)
+        x = x.index_select(1, self.pixel_order).transpose(1, 2)
         return x.reshape(len(hyper), -1, 4 * grid[0], 4 * grid[1])
 
     def _upscale_part(
@@ -200,14 +196,13 @@ class MaskDecoder(nn.Module):
         return torch.bmm(F.gelu(x).flatten(1, -2), hyper.transpose(1, 2))
 
 
-@lru_cache(maxsize=8)
-def _pixel_order(height: int, width: int) -> NDArray[np.int64]:
-    """Where each of 4 H × 4 W pixels is among a grid's tokens, each of 2 × 2 pixels of 2 × 2, [16 H * W].
+def _pixel_order(grid: int) -> Tensor:
+    """Where each pixel, row by row, is among a grid's tokens of 2 × 2 pixels of 2 × 2, [16 * grid²].
 
     To move whole axes instead takes a CPU two to three times as long.
     """
-    nested = np.arange(16 * height * width).reshape(height, width, 2, 2, 2, 2)
-    return nested.transpose(0, 2, 4, 1, 3, 5).reshape(-1)
+    nested = torch.arange(16 * grid**2).view(grid, grid, 2, 2, 2, 2)
+    return nested.permute(0, 2, 4, 1, 3, 5).flatten()
 
 
 def _doubling(conv: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
