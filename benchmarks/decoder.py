@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     runs = parser.parse_args().runs
     torch.manual_seed(0)
-    model = UltraSam(CONFIGS["base"]).eval()
+    model = UltraSam(CONFIGS["vit-b"]).eval()
     peer = peer_of(model)
     embedding = torch.randn(1, 256, 64, 64)
     with torch.inference_mode():

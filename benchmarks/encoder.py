@@ -15,15 +15,15 @@ import copy
 import torch
 from measure import added_memory, interleaved, report
 from transformers import SamConfig, SamModel
+from ultrasam.weights.formats import from_our_keys
 
 from ultrasam.model.config import CONFIGS
-from ultrasam.model.naming import from_ours
 from ultrasam.model.ultrasam import UltraSam
 
 
 def peer_of(model: UltraSam) -> SamModel:
     peer = SamModel(SamConfig()).eval()
-    peer.load_state_dict(from_ours(model.state_dict(), "transformers"))
+    peer.load_state_dict(from_our_keys(model.state_dict(), "transformers"))
     return peer
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     runs = parser.parse_args().runs
     torch.manual_seed(0)
-    model = UltraSam(CONFIGS["base"]).eval()
+    model = UltraSam(CONFIGS["vit-b"]).eval()
     peer = peer_of(model)
     half = copy.deepcopy(model)
     half.image_encoder.to(torch.bfloat16)

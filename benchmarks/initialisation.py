@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from ultrasam.downstream.backbone import load_backbone
 
 from ultrasam.data.phantom import simulate
 from ultrasam.downstream.fitting import Settings, cross_validate
-from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.labelled import (
     Labelled,
     LabelledSet,
@@ -88,16 +88,16 @@ def compare(found: LabelledSet, settings: Settings) -> None:
     subjects = [item.subject for item in items]
     truth = np.array([found.classes.index(item.label) for item in items])
     said = {}
-    for init in ("nano", "scratch:nano"):
+    for init in ("nano", "random:nano"):
         start = time.perf_counter()
-        said[init] = cross_validate(initial_model(init), items, found.classes, folds, settings)
+        said[init] = cross_validate(load_backbone(init), items, found.classes, folds, settings)
         scored = score(truth, said[init], subjects)
         text = "  ".join(f"{name} {scored[name]}" for name in FIGURES)
         print(
             f"  {settings.mode:<9} {init:<13} {text}  {time.perf_counter() - start:.0f} s",
             flush=True,
         )
-    gained = gain(truth, said["nano"], said["scratch:nano"], subjects)
+    gained = gain(truth, said["nano"], said["random:nano"], subjects)
     text = "  ".join(
         f"{n} {gained[n].value:+.3f} [{gained[n].low:+.3f}, {gained[n].high:+.3f}]" for n in FIGURES
     )

@@ -22,17 +22,17 @@ import numpy.typing as npt
 import torch
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
+from ultrasam.downstream.backbone import load_backbone
 
 from ultrasam.data.phantom import simulate
 from ultrasam.downstream.annotated import Annotated, annotated_of
 from ultrasam.downstream.features import canvas
-from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.instance_report import dice_of_maps, judge, mean_of_shown, unions
 from ultrasam.downstream.instance_training import Settings, fit
 from ultrasam.downstream.training import changed
 from ultrasam.evaluation.sources import open_collections, read_all
 from ultrasam.evaluation.statistics import bootstrap_interval
-from ultrasam.geometry import Letterbox
+from ultrasam.geometry import ViewTransform
 from ultrasam.model.config import CONFIGS
 
 # What phantoms show, by how it looks; structures that hold others (glands, heads, walls) are background.
@@ -91,9 +91,9 @@ def compare(
     )
     subjects = [image.subject for image in test]
     seconds = 0.0
-    for init in ("nano", "scratch:nano"):
+    for init in ("nano", "random:nano"):
         start = time.perf_counter()
-        segmenter = fit(initial_model(init), train, classes, settings)
+        segmenter = fit(load_backbone(init), train, classes, settings)
         spent = time.perf_counter() - start
         seconds = seconds or spent
         judged = judge(segmenter, test)
@@ -156,7 +156,7 @@ def label_map(image: Annotated, classes: Sequence[str]) -> npt.NDArray[np.uint8]
 
 
 def on_canvas(labels: npt.NDArray[np.uint8]) -> torch.Tensor:
-    height, width = Letterbox.whole(*labels.shape, size=SIZE).inner
+    height, width = ViewTransform.full(*labels.shape, size=SIZE).resized_shape
     out = torch.zeros(SIZE, SIZE, dtype=torch.long)
     grown = torch.from_numpy(labels)[None, None].float()
     out[:height, :width] = torch.nn.functional.interpolate(grown, (height, width))[0, 0].long()
@@ -166,7 +166,7 @@ def on_canvas(labels: npt.NDArray[np.uint8]) -> torch.Tensor:
 @torch.inference_mode()
 def unet_map(net: torch.nn.Module, image: Annotated) -> npt.NDArray[np.uint8]:
     logits = net(canvas(CONFIG, image.pixels, SIZE)[0][None, :1])[0]
-    view = Letterbox.whole(*image.pixels.shape, size=SIZE)
+    view = ViewTransform.full(*image.pixels.shape, size=SIZE)
     at_scan = np.stack([view.logits_to_scan(plane.numpy()) for plane in logits])
     return np.asarray(at_scan.argmax(axis=0), np.uint8)
 

@@ -14,8 +14,9 @@ import argparse
 import time
 from collections import Counter
 
+from ultrasam.downstream.backbone import load_backbone
+
 from ultrasam.data.phantom import simulate
-from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.prompted import Annotated, Settings, accuracy, fit
 
 CLASSES = ("nerve", "vessel")
@@ -29,7 +30,7 @@ def main() -> None:
     train = phantoms(10**6, arguments.phantoms)
     test = phantoms(2 * 10**6, 700)
     start = time.perf_counter()
-    classifier = fit(initial_model("nano"), train, Settings(steps=arguments.steps))
+    classifier = fit(load_backbone("nano"), train, Settings(steps=arguments.steps))
     objects = sum(len(image.labels) for image in test)
     whole = sum(max(Counter(image.labels).values()) for image in test) / objects
     print(f"{len(train)} phantoms to train on, {len(test)} with {objects} objects to test on")

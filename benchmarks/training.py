@@ -72,7 +72,7 @@ def main() -> None:
 
 def measure(name: str, steps: int, prompts: int, checkpointing: bool, precision: str) -> None:
     torch.manual_seed(0)
-    model = UltraSam(CONFIGS["base"]).train()
+    model = UltraSam(CONFIGS["vit-b"]).train()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if "rel_pos" in key or "pos_embed" in key:
@@ -120,11 +120,10 @@ def ours(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
 
 def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # type: ignore[no-untyped-def]
     from transformers import SamConfig, SamModel
-
-    from ultrasam.model.naming import from_ours
+    from ultrasam.weights.formats import from_our_keys
 
     theirs = SamModel(SamConfig()).train()
-    theirs.load_state_dict(from_ours(model.state_dict(), "transformers"))
+    theirs.load_state_dict(from_our_keys(model.state_dict(), "transformers"))
     del model
     optimiser = torch.optim.AdamW(theirs.parameters(), lr=1e-5)
     count = len(corners)

@@ -8,38 +8,91 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ultrasam.weights.tasks import register_architecture, register_task
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ultrasam.downstream.loading import load
-    from ultrasam.errors import UltraSamError
+    from ultrasam.downstream.classifier import load_classifier
+    from ultrasam.downstream.instances import load_instance_segmenter
+    from ultrasam.downstream.prompted import load_region_classifier
+    from ultrasam.errors import (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        DeviceError,
+        EvaluationError,
+        MissingDependencyError,
+        PromptError,
+        RecipeError,
+        ScanError,
+        UltraSamError,
+    )
     from ultrasam.images.scan import Scan, read_scan
     from ultrasam.inference.predictor import Predictor
+    from ultrasam.inference.segment import load_segmenter, segment
     from ultrasam.model.ultrasam import UltraSam
     from ultrasam.prompts import Prediction, Prompt
+    from ultrasam.weights.hub import push_to_hub, save_pretrained
+    from ultrasam.weights.load import load, load_model
 
+_ERRORS = (
+    "CheckpointError", "ConfigError", "DataError", "DeviceError", "EvaluationError",
+    "MissingDependencyError", "PromptError", "RecipeError", "ScanError", "UltraSamError",
+)  # fmt: skip
 _HOMES = {
+    **dict.fromkeys(_ERRORS, "ultrasam.errors"),
     "Prediction": "ultrasam.prompts",
     "Predictor": "ultrasam.inference.predictor",
     "Prompt": "ultrasam.prompts",
     "Scan": "ultrasam.images.scan",
     "UltraSam": "ultrasam.model.ultrasam",
-    "UltraSamError": "ultrasam.errors",
-    "load": "ultrasam.downstream.loading",
+    "load": "ultrasam.weights.load",
+    "load_classifier": "ultrasam.downstream.classifier",
+    "load_instance_segmenter": "ultrasam.downstream.instances",
+    "load_model": "ultrasam.weights.load",
+    "load_region_classifier": "ultrasam.downstream.prompted",
+    "load_segmenter": "ultrasam.inference.segment",
+    "push_to_hub": "ultrasam.weights.hub",
     "read_scan": "ultrasam.images.scan",
+    "save_pretrained": "ultrasam.weights.hub",
+    "segment": "ultrasam.inference.segment",
 }
 
 __all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DeviceError",
+    "EvaluationError",
+    "MissingDependencyError",
     "Prediction",
     "Predictor",
     "Prompt",
+    "PromptError",
+    "RecipeError",
     "Scan",
+    "ScanError",
     "UltraSam",
     "UltraSamError",
     "__version__",
     "load",
+    "load_classifier",
+    "load_instance_segmenter",
+    "load_model",
+    "load_region_classifier",
+    "load_segmenter",
+    "push_to_hub",
     "read_scan",
+    "save_pretrained",
+    "segment",
 ]
+
+# What `load` opens beside promptable networks: rooms above `weights`, imported when they are first used.
+register_task("classifier", "ultrasam.downstream.classifier:load_classifier")
+register_task("prompted", "ultrasam.downstream.prompted:load_region_classifier")
+register_task("instances", "ultrasam.downstream.instances:load_instance_segmenter")
+register_architecture("resnet50", "ultrasam.downstream.resnet:open_resnet")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The one family of errors that UltraSam raises for what a user can put right.
 
-Each message is one sentence that says what is wrong, where, and what to do. The command line prints
-it as it is; a programmer gets the chain of causes behind it.
+Each message is one sentence that says what is wrong, where, and what to do. Each class is also the
+builtin that a Python programmer would expect, so that ``except ValueError`` works.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ class UltraSamError(Exception):
     """Base of all errors that a user can put right."""
 
 
+class UltraSamWarning(UserWarning):
+    """Something that a user should know and that stops nothing; the command line prints it in one line."""
+
+
 def first_of(error: Any) -> str:
     """The first fault that a pydantic ValidationError names: where, and what; without a full stop."""
     fault = error.errors()[0]
@@ -20,25 +24,37 @@ def first_of(error: Any) -> str:
     return f"{where or 'the file'}: {fault['msg']}"
 
 
-class ScanError(UltraSamError):
+class ScanError(UltraSamError, ValueError):
     """A file that cannot be read as a scan, or pixels that cannot be one."""
 
 
-class PromptError(UltraSamError):
-    """A prompt that is malformed or lies outside the scan."""
+class PromptError(UltraSamError, ValueError):
+    """A prompt that is malformed, lies outside the scan, or is of a kind that the model does not accept."""
 
 
-class CheckpointError(UltraSamError):
+class CheckpointError(UltraSamError, ValueError):
     """A file of weights that cannot be found, read, trusted or matched to the model."""
 
 
-class RecipeError(UltraSamError):
+class ConfigError(UltraSamError, ValueError):
+    """A model's configuration, name or option that is unknown or impossible."""
+
+
+class DeviceError(UltraSamError, RuntimeError):
+    """A device that this machine or this build of PyTorch does not have."""
+
+
+class MissingDependencyError(UltraSamError, ImportError):
+    """An optional package that is needed and not installed."""
+
+
+class RecipeError(UltraSamError, ValueError):
     """A recipe with an unknown key, a wrong type or an impossible value."""
 
 
-class DataError(UltraSamError):
+class DataError(UltraSamError, ValueError):
     """Training or evaluation data that is missing or contradicts itself."""
 
 
-class EvaluationError(UltraSamError):
+class EvaluationError(UltraSamError, ValueError):
     """An evaluation that cannot be run as asked, or results that cannot be compared."""

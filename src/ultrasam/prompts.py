@@ -8,26 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import PromptError
+from ultrasam.images.masks import box_of, coco_result
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+
+# Labels of the point slots that a Segment-Anything network reads (SAM's own numbers; the last is ours).
+BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
+NOT_A_POINT = (
+    -1
+)  # takes part in attention, has no position; follows the clicks of a prompt without a box
+UNUSED = -2  # ignored: fills up prompts of a batch that have fewer points than others
+
+_MASK_LOGIT = 8.0  # of a binary mask given as a prompt
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Prompt:
-    """What a person says of one object: a box, clicks, a mask from before, or several of these.
+    """What points at one object: a box, clicks, a mask of an earlier round, or several of these.
+
+    Args:
+        points: K clicks (x, y).
+        labels: K labels, 1 for a click on the object, 0 for one beside it; all 1 by default.
+        box: x0, y0, x1, y1.
+        mask: logits of an earlier round: a prediction's ``low_res_logits`` [S, S], or anything in the scan's
+            pixels [H, W], bool or logits.
 
     Attributes:
-        points: [K, 2] clicks.
-        labels: [K], 1 for a click on the object, 0 for one beside it; all 1 where None.
-        box: [4].
-        mask: logits from before: a prediction's ``low_res_logits`` [S, S], or anything in the scan's
-            pixels [H, W], bool or logits.
+        points: [K, 2] float64; K may be 0.
+        labels: [K] int64.
+        box: [4] float64, or None.
+        mask: [S, S] or [H, W] float32 logits, or None.
 
     Raises:
         PromptError: nothing is given, a shape is wrong, or a number is not finite.
@@ -37,46 +56,30 @@ class Prompt:
         [1]
     """
 
-    points: FloatArray | Sequence[Sequence[float]] | None = None
-    labels: npt.NDArray[np.int64] | Sequence[int] | None = None
-    box: FloatArray | Sequence[float] | None = None
-    mask: npt.NDArray[np.generic] | None = None
+    points: FloatArray
+    labels: IntArray
+    box: FloatArray | None
+    mask: Float32 | None
 
-    def __post_init__(self) -> None:
-        if self.points is None and self.box is None and self.mask is None:
+    def __init__(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        box: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+    ) -> None:
+        clicks = _points(points)
+        if mask is None and box is None and points is None:
             raise PromptError("The prompt is empty; give points, a box or a mask.")
-        points = _floats(self.points if self.points is not None else np.zeros((0, 2)), "points")
-        if points.size == 0:
-            points = points.reshape(0, 2)
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise PromptError(
-                f"The prompt's points have the shape {points.shape}; give one (x, y) to each point."
-            )
-        given = self.labels if self.labels is not None else np.ones(len(points))
-        labels = np.asarray(given)
-        if labels.shape != (len(points),) or not np.isin(labels, (0, 1)).all():
-            raise PromptError(
-                f"The prompt has {len(points)} points and labels {labels.tolist()}; give one label "
-                "to each point, 1 on the object or 0 beside it."
-            )
-        object.__setattr__(self, "points", points)
-        object.__setattr__(self, "labels", labels.astype(np.int64))
-        if self.box is not None:
-            box = _floats(self.box, "box")
-            if box.shape != (4,) or box[2] <= box[0] or box[3] <= box[1]:
-                raise PromptError(
-                    f"The box {box.tolist()} is not x0, y0, x1, y1 with x0 < x1 and y0 < y1."
-                )
-            object.__setattr__(self, "box", box)
-        if self.mask is not None:
-            mask = np.asarray(self.mask)
-            if mask.ndim == 3 and mask.shape[0] == 1:
-                mask = mask[0]
-            if mask.ndim != 2:
-                raise PromptError(f"The prompt's mask has the shape {mask.shape}; give one image.")
-            if mask.dtype == bool:
-                mask = np.where(mask, 8.0, -8.0)
-            object.__setattr__(self, "mask", _floats(mask, "mask").astype(np.float32))
+        object.__setattr__(self, "points", clicks)
+        object.__setattr__(self, "labels", _labels(labels, len(clicks)))
+        object.__setattr__(self, "box", None if box is None else _box(box))
+        object.__setattr__(self, "mask", None if mask is None else _mask(mask))
+
+    @property
+    def is_single_click(self) -> bool:
+        """Nothing but one click: it may mean a part of an object or the whole."""
+        return self.box is None and self.mask is None and len(self.points) == 1
 
     def check_inside(self, height: int, width: int) -> None:
         """Refuse a prompt that has nothing to do with a scan of this size.
@@ -84,16 +87,15 @@ class Prompt:
         Raises:
             PromptError: a click outside the scan, a box that does not overlap it.
         """
-        points = np.asarray(self.points)
-        outside = ((points < 0) | (points > (width, height))).any(axis=1)
+        outside = ((self.points < 0) | (self.points > (width, height))).any(axis=1)
         if outside.any():
-            x, y = points[outside][0]
+            x, y = self.points[outside][0]
             raise PromptError(
                 f"The point {x:g},{y:g} is outside the scan of {width} × {height} pixels; points are "
                 "x,y in the scan's own pixels."
             )
         if self.box is not None:
-            x0, y0, x1, y1 = np.asarray(self.box)
+            x0, y0, x1, y1 = self.box
             if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
                 raise PromptError(
                     f"The box {x0:g},{y0:g},{x1:g},{y1:g} is outside the scan of {width} × {height} "
@@ -102,24 +104,115 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PromptArrays:
+    """N prompts in model pixels, as a network reads them.
+
+    Attributes:
+        coords: [N, K, 2] float32, (x, y), origin at the input's top-left corner. Meta's code takes pixel
+            indices and adds 0.5: these are the sum.
+        labels: [N, K] int64: ``FOREGROUND``, ``BACKGROUND``, a box's ``TOP_LEFT`` and ``BOTTOM_RIGHT``,
+            ``NOT_A_POINT`` or ``UNUSED``.
+        masks: [N, 1, S, S] float32 logits, or None where no prompt has a mask.
+        has_mask: [N] bool, which prompts have one; None for all (with ``masks``).
+    """
+
+    coords: Float32
+    labels: IntArray
+    masks: Float32 | None = None
+    has_mask: npt.NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PromptArrays]) -> PromptArrays:
+        """All prompts as one batch; slots that a prompt lacks are ``UNUSED``."""
+        slots = max(part.labels.shape[1] for part in parts)
+        missing = [(0, slots - part.labels.shape[1]) for part in parts]
+        coords = [
+            np.pad(p.coords, ((0, 0), m, (0, 0))) for p, m in zip(parts, missing, strict=True)
+        ]
+        labels = [
+            np.pad(p.labels, ((0, 0), m), constant_values=UNUSED)
+            for p, m in zip(parts, missing, strict=True)
+        ]
+        given = [part.masks for part in parts if part.masks is not None]
+        if not given:
+            return cls(np.concatenate(coords), np.concatenate(labels))
+        size = given[0].shape[-1]
+        masks, has = [], []
+        for part in parts:
+            none = np.zeros((len(part), 1, size, size), np.float32)
+            masks.append(none if part.masks is None else part.masks)
+            every = np.full(len(part), part.masks is not None)
+            has.append(every if part.has_mask is None else part.has_mask)
+        return cls(
+            np.concatenate(coords),
+            np.concatenate(labels),
+            np.concatenate(masks),
+            np.concatenate(has),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What a segmenter says to N prompts; each has one mask, or M candidates, best first.
+    """The masks predicted for N prompts; each has one, or M candidates, best first.
 
     Attributes:
         masks: [N, M, H, W] bool, in the scan's own pixels.
-        iou: [N, M] float32, the IoU with the truth that the model expects.
+        predicted_iou: [N, M] float32, the model's estimate of each mask's IoU with the truth.
         stability: [N, M] float32, IoU between the masks at thresholds + 1 and - 1 on the logits
             (Kirillov et al. 2023, section 5).
-        low_res_logits: [N, M, S, S] float32 over the whole canvas, for ``Prompt.mask``.
+        low_res_logits: [N, M, S, S] float32 over the model's whole input, for ``Prompt.mask``.
     """
 
     masks: npt.NDArray[np.bool_]
-    iou: npt.NDArray[np.float32]
-    stability: npt.NDArray[np.float32]
-    low_res_logits: npt.NDArray[np.float32]
+    predicted_iou: Float32
+    stability: Float32
+    low_res_logits: Float32
 
     def __len__(self) -> int:
         return len(self.masks)
+
+    @property
+    def best(self) -> npt.NDArray[np.bool_]:
+        """[N, H, W], the mask of highest predicted IoU of each prompt."""
+        return self.masks[:, 0]
+
+    @property
+    def boxes(self) -> FloatArray:
+        """[N, 4], the tight box x0, y0, x1, y1 of each best mask; NaN for an empty one."""
+        out = np.full((len(self), 4), np.nan)
+        for row, mask in zip(out, self.best, strict=True):
+            if mask.any():
+                row[:] = box_of(mask)
+        return out
+
+    def areas(self, spacing: tuple[float, float] | None = None) -> FloatArray:
+        """[N], the area of each best mask.
+
+        Args:
+            spacing: size of a pixel in mm, vertical then horizontal (as ``Scan.spacing``); the areas then
+                are in mm². None counts pixels.
+
+        Raises:
+            ValueError: a spacing that is not two positive numbers.
+        """
+        pixels: FloatArray = self.best.sum(axis=(1, 2)).astype(np.float64)
+        if spacing is None:
+            return pixels
+        down, across = (float(v) for v in spacing)
+        if not (np.isfinite([down, across]).all() and down > 0 and across > 0):
+            raise ValueError(f"spacing is two positive numbers in mm, not {spacing}.")
+        return np.asarray(pixels * down * across)
+
+    def to_coco(self, *, image_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
+        """The best masks as entries of a COCO results file, run lengths compressed; ``score`` is the
+        predicted IoU."""
+        return [
+            coco_result(mask, image_id=image_id, score=float(iou), category_id=category_id)
+            for mask, iou in zip(self.best, self.predicted_iou[:, 0], strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +332,47 @@ def corrective_click(
         if depth[y, x] > (best[0] if best else 0.0):
             best = (float(depth[y, x]), np.array([left + x - 0.5, top + y - 0.5]), label)
     return None if best is None else best[1:]
+
+
+def _points(points: npt.ArrayLike | None) -> FloatArray:
+    array = _floats(points if points is not None else np.zeros((0, 2)), "points")
+    if array.size == 0:
+        array = array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(
+            f"The prompt's points have the shape {array.shape}; give one (x, y) to each point."
+        )
+    return array
+
+
+def _labels(labels: npt.ArrayLike | None, count: int) -> IntArray:
+    array = np.ones(count) if labels is None else np.asarray(labels)
+    if array.shape != (count,) or not np.isin(array, (BACKGROUND, FOREGROUND)).all():
+        raise PromptError(
+            f"The prompt has {count} points and labels {array.tolist()}; give one label "
+            "to each point, 1 on the object or 0 beside it."
+        )
+    return array.astype(np.int64)
+
+
+def _box(box: npt.ArrayLike) -> FloatArray:
+    array = _floats(box, "box")
+    if array.shape != (4,) or array[2] <= array[0] or array[3] <= array[1]:
+        raise PromptError(
+            f"The box {array.tolist()} is not x0, y0, x1, y1 with x0 < x1 and y0 < y1."
+        )
+    return array
+
+
+def _mask(mask: npt.ArrayLike) -> Float32:
+    array = np.asarray(mask)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2:
+        raise PromptError(f"The prompt's mask has the shape {array.shape}; give one image.")
+    if array.dtype == bool:
+        array = np.where(array, _MASK_LOGIT, -_MASK_LOGIT)
+    return _floats(array, "mask").astype(np.float32)
 
 
 def _floats(values: npt.ArrayLike, what: str) -> FloatArray:

@@ -79,7 +79,7 @@ def test_once_looks_at_the_whole_image_alone(ultrasam, picture: Path, tmp_path: 
     assert done.status == 0, done.err
     found = np.asarray(Image.open(tmp_path / "out" / "a_mask_0.png")) > 0
     for once in (True, False):
-        predictor = Predictor(load("nano", device="cpu"), once=once)
+        predictor = Predictor(load("nano", device="cpu"), tta=not once)
         predictor.set_image(picture)
         expected = predictor.predict(Prompt(box=box)).masks[0, 0]
         assert np.array_equal(found, expected) is once

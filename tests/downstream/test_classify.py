@@ -14,6 +14,7 @@ from sklearn import metrics
 
 from tests.data.layouts.truth import save
 from ultrasam import load
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.classifier import (
     Classifier,
     Head,
@@ -22,7 +23,6 @@ from ultrasam.downstream.classifier import (
     save_classifier,
 )
 from ultrasam.downstream.fitting import Settings, cross_validate, fit
-from ultrasam.downstream.initial import from_imagenet, initial_model
 from ultrasam.downstream.labelled import Labelled, check_apart, folds_of, open_labelled
 from ultrasam.downstream.scores import NAMES, figures, gain, score
 from ultrasam.errors import CheckpointError, DataError
@@ -54,7 +54,7 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     items = items_of(24)
     settings = Settings(mode=mode, size=96, steps=25 if mode == "full" else 60, batch=8,
                         lr=3e-3, encoder_lr=0.3)  # fmt: skip
-    model = initial_model("nano")
+    model = load_backbone("nano")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     classifier = fit(model, items, ("bright", "dark"), settings)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -99,7 +99,7 @@ def test_cross_validation_never_tests_what_it_saw() -> None:
     ]
     folds = folds_of(items, 4)
     settings = Settings(size=64, steps=40, batch=8, lr=1e-2)
-    found = cross_validate(initial_model("scratch:nano"), items, ("a", "b"), folds, settings)
+    found = cross_validate(load_backbone("random:nano"), items, ("a", "b"), folds, settings)
     assert np.isfinite(found).all()
     assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
     truth = np.array([("a", "b").index(i.label) for i in items])
@@ -141,12 +141,12 @@ def test_the_command_writes_a_model_that_predict_takes(
     (tmp_path / "in" / "dark" / "broken.png").write_bytes(b"nothing")
     out = tmp_path / "out"
     asked = ["finetune", "classify", "--data", tmp_path / "in", "--folds", 3, "-o", out]
-    assert ultrasam(*asked, "--init", "nano", "--init", "scratch:nano", "steps=40", "size=64") == 0
+    assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", "steps=40", "size=64") == 0
     told = capsys.readouterr()
     assert "left out 1" in told.err
     assert "broken.png" in told.err
     report = (out / "report.md").read_text()
-    assert "*nano – scratch:nano*" in report
+    assert "*nano – random:nano*" in report
     assert "24 images of 24 subjects (bright 12, dark 12)" in report
     assert (out / "report.html").read_text().count("<img") >= 3
     assert (
@@ -169,7 +169,7 @@ def test_the_command_writes_a_model_that_predict_takes(
         (["--data", "in", "--folds", "9"], "too few for 9 folds"),
         (["--data", "in", "stepz=3"], "stepz"),
         (["--data", "in", "--mode", "magic"], "mode"),
-        (["--data", "in", "--init", "scratch:giant"], "no model of that size"),
+        (["--data", "in", "--init", "random:giant"], "no such size"),
         (["--data", "bad.csv"], "'path' and 'label' are needed"),
         (["--data", "in", "--test", "in"], "stand on both sides"),
         (
@@ -217,7 +217,7 @@ def test_a_table_gives_subjects_and_a_subject_on_two_sides_is_refused(tmp_path: 
 def test_evidence_points_at_what_is_bright() -> None:
     items = items_of(16)
     settings = Settings(mode="linear", size=128, steps=80, batch=8, lr=1e-2)
-    classifier = fit(initial_model("nano"), items, ("bright", "dark"), settings)
+    classifier = fit(load_backbone("nano"), items, ("bright", "dark"), settings)
     from ultrasam.downstream.report import saliency
 
     shown = saliency(classifier, picture(99, "bright"), 0)
@@ -233,7 +233,7 @@ def test_imagenet_weights_become_our_encoder(tmp_path: Path) -> None:
     torch.manual_seed(0)
     vit = ViTModel(ViTConfig(), add_pooling_layer=False).eval()
     vit.save_pretrained(tmp_path / "vit")
-    encoder = from_imagenet(str(tmp_path / "vit")).image_encoder.eval()
+    encoder = load_model(f"imagenet:{tmp_path / 'vit'}", device="cpu").image_encoder.eval()
     tokens = torch.randn(1, 8, 8, 768)
     flat = tokens.flatten(1, 2)
     for block, theirs in zip(encoder.blocks, vit.layers, strict=True):
@@ -249,7 +249,7 @@ def test_imagenet_weights_become_our_encoder(tmp_path: Path) -> None:
             block.window, block.attn.relative_positions = window, True
     ViTModel(ViTConfig(num_hidden_layers=2)).save_pretrained(tmp_path / "small")
     with pytest.raises(CheckpointError, match="not a ViT-B/16"):
-        from_imagenet(str(tmp_path / "small"))
+        load_model(f"imagenet:{tmp_path / 'small'}", device="cpu")
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_imagenet_weights_become_our_encoder(tmp_path: Path) -> None:
     ],
 )
 def test_parameter_counts_of_a_vit_b(mode: Mode, trained: int) -> None:
-    from ultrasam.model.adapters import count_parameters
+    from ultrasam.weights.adapters import count_parameters
 
-    classifier = Classifier(initial_model("scratch:base"), Head(mode, ("a", "b"), 1024))
+    classifier = Classifier(load_backbone("random:vit-b"), Head(mode, ("a", "b"), 1024))
     assert count_parameters(classifier)[0] == trained

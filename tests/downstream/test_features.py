@@ -13,7 +13,7 @@ import torch
 from tests.conftest import TINY, randomised
 from ultrasam.cli import main
 from ultrasam.data.phantom import simulate
-from ultrasam.downstream.features import Embedder, canvas, nearest, pca_picture
+from ultrasam.downstream.features import Embedder, model_input, nearest, pca_picture
 from ultrasam.errors import PromptError
 from ultrasam.images.writers import write_bytes
 from ultrasam.model.ultrasam import UltraSam
@@ -58,7 +58,8 @@ def test_batches_change_nothing_and_padding_does_not_count(model: UltraSam) -> N
     many = np.stack(list(Embedder(model, batch=4).images(frames)))
     assert np.allclose(one, many, atol=1e-4)
     patches = Embedder(model).patches(frames[0])
-    _, shown = canvas(model.config, frames[0], model.config.image_size)
+    config = model.config
+    _, shown = model_input(model.preprocessor, frames[0], config.image_size, config.patch_size)
     assert patches.shape[:2] == (int((shown > 0).any(1).sum()), int((shown > 0).any(0).sum()))
     weights = shown[: patches.shape[0], : patches.shape[1], None].numpy()
     assert np.allclose((patches * weights).sum((0, 1)) / weights.sum(), one[0], atol=1e-4)

@@ -14,19 +14,17 @@ from tests.conftest import TINY, randomised
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
 from ultrasam.downstream.annotated import Annotated
-from ultrasam.downstream.features import canvas
-from ultrasam.downstream.initial import initial_model
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.prompted import (
     PromptedClassifier,
     PromptedPredictor,
     Settings,
     accuracy,
     fit,
-    load_prompted,
+    load_region_classifier,
     save_prompted,
 )
 from ultrasam.errors import CheckpointError, DataError
-from ultrasam.geometry import Letterbox
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.prompts import Prompt
 
@@ -34,7 +32,7 @@ from ultrasam.prompts import Prompt
 @pytest.mark.slow
 def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
     classifier = fit(
-        initial_model("nano"), [pair(i) for i in range(40)], Settings(steps=60, batch=4, lr=5e-4)
+        load_backbone("nano"), [pair(i) for i in range(40)], Settings(steps=60, batch=4, lr=5e-4)
     )
     fresh = [pair(i) for i in range(100, 115)]
     # Each image holds both classes: without the prompt, one half is right.
@@ -53,8 +51,8 @@ def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
     assert np.allclose(again.classes_of(prompts), expected, atol=1e-6)
 
 
-def test_a_design_whose_images_are_kept_is_told_of_as_it_was_trained() -> None:
-    """What the class is told from exists only where the decoder writes the image's tokens."""
+def test_a_sam_design_is_classified_as_it_was_trained() -> None:
+    """Masks may come from a prepared image on a CPU; the class comes from the plain decoder."""
     classifier = PromptedClassifier(randomised(TINY), ("a", "b"))
     predictor = PromptedPredictor(classifier)
     predictor.set_image(pair(0).pixels)
@@ -62,31 +60,32 @@ def test_a_design_whose_images_are_kept_is_told_of_as_it_was_trained() -> None:
     said = predictor.classes_of([Prompt(box=box) for box in boxes])
     assert np.abs(said[0] - said[1]).max() > 1e-3
 
-    pixels, _ = canvas(TINY, pair(0).pixels, TINY.image_size)
-    letterbox = Letterbox.whole(*pair(0).pixels.shape, size=TINY.image_size)
-    corners = letterbox.boxes_to_model(np.array(boxes, dtype=np.float64)).reshape(2, 2, 2)
-    prompts = PromptTensors(torch.from_numpy(corners).float(), torch.tensor([[2, 3]]).expand(2, 2))
-    index = torch.zeros(2, dtype=torch.long)
     model = classifier.model
-    model.decode(model.encode(pixels[None]), prompts, image_index=index)
-    expected = classifier.last_classes(index).softmax(dim=1).detach().numpy()
+    view = model.preprocessor.view(*pair(0).pixels.shape)
+    pixels = torch.from_numpy(model.preprocessor.image(pair(0).pixels, view))
+    corners = view.boxes_to_model(np.array(boxes, dtype=np.float64)).reshape(2, 2, 2)
+    prompts = PromptTensors(torch.from_numpy(corners).float(), torch.tensor([[2, 3]]).expand(2, 2))
+    image, features = classifier.encode(pixels[None])
+    output = model.decode(image, prompts)
+    logits = classifier(output, features.expand(2, -1))
+    expected = logits.softmax(dim=1).detach().numpy()
     assert np.allclose(said, expected, atol=1e-4)
 
 
 def test_a_damaged_model_is_told(tmp_path: Path) -> None:
-    save_prompted(PromptedClassifier(initial_model("nano"), ("a", "b")), tmp_path, {})
+    save_prompted(PromptedClassifier(load_backbone("nano"), ("a", "b")), tmp_path, {})
     weights = tmp_path / "prompted.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match=folder.name):
-            load_prompted(folder)
+            load_region_classifier(folder)
 
 
 def test_one_class_is_refused() -> None:
     image = pair(0)
     alone = Annotated(image.pixels, image.masks[:1], ("bright",))
     with pytest.raises(DataError, match=r"have 1 class \(bright\); two are needed"):
-        fit(initial_model("nano"), [alone], Settings(steps=1))
+        fit(load_backbone("nano"), [alone], Settings(steps=1))
 
 
 @pytest.mark.slow

@@ -15,13 +15,13 @@ from tests.data.layouts.truth import save
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
 from ultrasam.downstream.annotated import Annotated, annotated_of, two_sides
-from ultrasam.downstream.initial import Initial, initial_model
+from ultrasam.downstream.backbone import Backbone, load_backbone
 from ultrasam.downstream.instance_report import dice_of_maps, judge, unions
 from ultrasam.downstream.instance_training import Settings, fit, new_segmenter
 from ultrasam.downstream.instances import (
     InstanceSegmenter,
     Plan,
-    load_instances,
+    load_instance_segmenter,
     save_instances,
     start_head,
 )
@@ -36,7 +36,7 @@ SMALL = Settings(
 
 @pytest.mark.slow
 def test_it_learns_to_find_and_name_two_kinds_of_objects(tmp_path: Path) -> None:
-    model = initial_model("nano")
+    model = load_backbone("nano")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     segmenter = fit(model, [pair(i) for i in range(40)], ("bright", "dark"), SMALL)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -50,7 +50,7 @@ def test_it_learns_to_find_and_name_two_kinds_of_objects(tmp_path: Path) -> None
     assert (np.diff(found.scores) <= 0).all()
     assert len(found.above(0.5).masks) <= len(found.masks)
     save_instances(segmenter, tmp_path / "saved", {"init": "nano"})
-    again = load_instances(tmp_path / "saved")
+    again = load_instance_segmenter(tmp_path / "saved")
     assert np.array_equal(again.find(fresh[0].pixels).masks, found.masks)
     assert np.array_equal(again.label_map(fresh[0].pixels), segmenter.label_map(fresh[0].pixels))
 
@@ -58,15 +58,15 @@ def test_it_learns_to_find_and_name_two_kinds_of_objects(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("init", "kind", "channels", "strides"),
     [
-        ("scratch:nano", "simple", (48, 96, 192, 192), (4, 8, 16, 32)),
-        ("scratch:nano", "flat", (192,) * 4, (16,) * 4),
-        ("scratch:resnet50", "simple", (256, 512, 1024, 2048), (4, 8, 16, 32)),
+        ("random:nano", "simple", (48, 96, 192, 192), (4, 8, 16, 32)),
+        ("random:nano", "flat", (192,) * 4, (16,) * 4),
+        ("random:resnet50", "simple", (256, 512, 1024, 2048), (4, 8, 16, 32)),
     ],
 )
 def test_a_pyramids_maps_have_the_sizes_that_it_says(
     init: str, kind: str, channels: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
-    pyramid = Pyramid(initial_model(init), kind).eval()  # type: ignore[arg-type]
+    pyramid = Pyramid(load_backbone(init), kind).eval()  # type: ignore[arg-type]
     assert (tuple(pyramid.channels), tuple(pyramid.strides)) == (channels, strides)
     with torch.inference_mode():
         maps = pyramid(torch.randn(2, 3, 96, 96))
@@ -77,12 +77,12 @@ def test_a_pyramids_maps_have_the_sizes_that_it_says(
 
 def test_a_vit_bs_blocks_are_the_papers() -> None:
     with torch.device("meta"):
-        assert Pyramid(initial_model("scratch:base"), "flat").blocks == [2, 5, 8, 11]
+        assert Pyramid(load_backbone("random:vit-b"), "flat").blocks == [2, 5, 8, 11]
 
 
-@pytest.mark.parametrize("init", ["scratch:nano", "scratch:resnet50"])
+@pytest.mark.parametrize("init", ["random:nano", "random:resnet50"])
 def test_an_image_without_objects_and_a_gradient_everywhere(init: str) -> None:
-    model: Initial = initial_model(init)
+    model: Backbone = load_backbone(init)
     segmenter = new_segmenter(model, ("a",), SMALL)
     segmenter.train()
     masks = torch.zeros(1, 64, 64)
@@ -117,7 +117,7 @@ def test_perfect_masks_get_the_best_figures(monkeypatch: pytest.MonkeyPatch) -> 
     from ultrasam.downstream.instances import Found
 
     images = [pair(i) for i in range(3)]
-    segmenter = new_segmenter(initial_model("scratch:nano"), ("bright", "dark"), SMALL)
+    segmenter = new_segmenter(load_backbone("random:nano"), ("bright", "dark"), SMALL)
     known = {image.pixels.tobytes(): image for image in images}
 
     def look(_self: InstanceSegmenter, frame: np.ndarray) -> tuple[Found, np.ndarray]:  # type: ignore[type-arg]
@@ -143,7 +143,7 @@ def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_pat
     theirs = Mask2FormerForUniversalSegmentation(config)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = InstanceSegmenter(
-        initial_model("scratch:nano"), Plan(("x", "y", "z"), 64, "simple", 10, 64, 1, 2, 256)
+        load_backbone("random:nano"), Plan(("x", "y", "z"), 64, "simple", 10, 64, 1, 2, 256)
     )
     taken, of = start_head(ours, str(tmp_path / "theirs"))
     # Fresh stay the classes' weight and bias, and what the encoder's maps of other widths go through.
@@ -163,7 +163,7 @@ def test_a_resnet_is_loaded_saved_and_takes_no_adapters(tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = ResNetModel(ResNetConfig()).eval()
     theirs.save_pretrained(tmp_path / "resnet")
-    model = initial_model(f"resnet50:{tmp_path / 'resnet'}").eval()
+    model = load_backbone(f"resnet50:{tmp_path / 'resnet'}").eval()
     pixels = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = theirs(pixels).last_hidden_state
@@ -173,7 +173,7 @@ def test_a_resnet_is_loaded_saved_and_takes_no_adapters(tmp_path: Path) -> None:
         Classifier(model, Head("lora", ("a", "b"), 64))
     segmenter = new_segmenter(model, ("a",), SMALL)
     save_instances(segmenter, tmp_path / "saved", {})
-    again = load_instances(tmp_path / "saved")
+    again = load_instance_segmenter(tmp_path / "saved")
     frame = pair(0).pixels
     assert np.allclose(again.find(frame).scores, segmenter.find(frame).scores, atol=1e-5)
 
@@ -215,9 +215,9 @@ def test_the_command_and_predict(
         "points=64", "at_once=1",
     ]  # fmt: skip
     asked = ["finetune", "segment", "--data", data, "--held-out", "0.4", "-o", out]
-    assert ultrasam(*asked, "--init", "nano", "--init", "scratch:nano", *small) == 0
+    assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", *small) == 0
     report = (out / "report.md").read_text()
-    assert "*nano – scratch:nano*" in report
+    assert "*nano – random:nano*" in report
     assert "| bright |" in report
     assert (out / "report.html").read_text().count("<img") >= 2
     about = json.loads((out / "instances.json").read_text())
@@ -258,7 +258,7 @@ def test_the_command_and_predict(
         (["--data", "in", "width=100"], "width"),
         (["--data", "in", "--test", "in"], "stand on both sides"),
         (["--data", "in", "--test", "other"], "the class 'grey', of which training has no object"),
-        (["--data", "in", "--device", "nowhere"], "The device 'nowhere' is not to be had here"),
+        (["--data", "in", "--device", "nowhere"], "Device 'nowhere' is not available"),
         (["--data", "in", "--init", "resnet50:in"], "can't load 'in'"),
     ],
 )
@@ -282,9 +282,9 @@ def test_bad_data_is_one_sentence(
 
 
 def test_a_damaged_model_is_told(tmp_path: Path) -> None:
-    segmenter = new_segmenter(initial_model("scratch:nano"), ("a",), SMALL)
+    segmenter = new_segmenter(load_backbone("random:nano"), ("a",), SMALL)
     save_instances(segmenter, tmp_path, {})
     weights = tmp_path / "instances.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"instances\.safetensors is damaged"):
-        load_instances(tmp_path)
+        load_instance_segmenter(tmp_path)

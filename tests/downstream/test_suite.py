@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from tests.downstream.spots import bus_bra, mmotu
-from ultrasam.downstream.initial import initial_model
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.instance_training import new_segmenter
 from ultrasam.downstream.suite import Suite, _changes, load_suite
 from ultrasam.errors import RecipeError
-from ultrasam.model.adapters import count_parameters
+from ultrasam.weights.adapters import count_parameters
 
 PAPER = Path(__file__).parents[2] / "recipes" / "downstream" / "paper.yaml"
 SMALL = {
@@ -34,8 +34,8 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     bus_bra(tmp_path / "raw", 8)
     mmotu(tmp_path / "raw", 8)
     starts = [
-        {"title": "fresh nano", "init": "scratch:nano"},
-        {"title": "fresh ResNet", "init": "scratch:resnet50", "tasks": ["classify"]},
+        {"title": "fresh nano", "init": "random:nano"},
+        {"title": "fresh ResNet", "init": "random:resnet50", "tasks": ["classify"]},
         {"title": "own run", "init": "runs/none/model"},
     ]
     content = {
@@ -143,7 +143,7 @@ def test_a_vit_b_takes_a_step_of_every_recipe(tmp_path: Path, ultrasam: Callable
     """As the recipe has it, but for the batch, the steps, the rounds, the size where that can be chosen, and
     the weights, of which there are none here."""
     bus_bra(tmp_path / "raw", 3, tested=1)
-    one = ["{title: ViT-B, init: scratch:base}"]
+    one = ["{title: ViT-B, init: random:vit-b}"]
     short = [f"{task}.{key}" for task in ("classify", "prompted", "segment")
              for key in ("steps=1", "batch=1")]  # fmt: skip
     short += ["classify.size=256", "segment.size=256", "prompted.rounds=1"]
@@ -159,7 +159,7 @@ def test_a_vit_b_takes_a_step_of_every_recipe(tmp_path: Path, ultrasam: Callable
     encoder, neck = 89_670_912, 787_456  # of a ViT-B (Kirillov et al. 2023), and its neck's share
     # A norm over the pooled patches and one linear layer.
     assert counts["classify"]["trained"] == encoder - neck + 2 * 768 + 2 * 769
-    whole = sum(p.numel() for p in initial_model("scratch:base").parameters())
+    whole = sum(p.numel() for p in load_backbone("random:vit-b").parameters())
     assert counts["prompted"]["trained"] == whole + 2 * (256 + 256 + 768 + 1)
     assert set(counts) == {"classify", "prompted", "segment"}
 
@@ -177,7 +177,7 @@ def test_parameter_counts_of_mask2former_over_a_vit_b() -> None:
     published = Mask2FormerForUniversalSegmentation(config)
     their_backbone = sum(p.numel() for p in published.model.pixel_level_module.encoder.parameters())
     theirs = sum(p.numel() for p in published.parameters()) - their_backbone
-    ours = new_segmenter(initial_model("scratch:base"), ("benign", "malignant"), settings)
+    ours = new_segmenter(load_backbone("random:vit-b"), ("benign", "malignant"), settings)
     trained, frozen = count_parameters(ours)
     assert frozen == 0
     maps = 3 * 768 + 768 - (16 + 32 + 64 + 8)  # three projections and one step upwards

@@ -15,8 +15,8 @@ from tests.data.test_store import make_store
 from tests.downstream.spots import bus_bra, pair
 from ultrasam.data.store import Store
 from ultrasam.downstream.annotated import Annotated, classes_of
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.fitting import Settings, fit
-from ultrasam.downstream.initial import initial_model
 from ultrasam.downstream.labelled import Labelled
 from ultrasam.downstream.training import Schedule, changed, parameter_groups, parts, train
 from ultrasam.errors import DataError
@@ -40,7 +40,7 @@ def test_a_batch_in_parts_or_with_blocks_computed_twice_teaches_the_same() -> No
         chosen = Settings.model_validate(
             {"mode": "full", "size": 64, "steps": 2, "batch": 5, **settings}
         )
-        return list(fit(initial_model("nano"), items, ("a", "b"), chosen).parameters())
+        return list(fit(load_backbone("nano"), items, ("a", "b"), chosen).parameters())
 
     whole = weights()
     for other in (weights(at_once=2), weights(checkpointing=True)):

@@ -30,7 +30,6 @@ from ultrasam.evaluation.statistics import paired_difference
 from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import ellipse_in
 from ultrasam.inference.predictor import Predictor
-from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -181,13 +180,13 @@ def test_other_weights_of_one_name_are_not_mixed_into_old_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = folder_of(tmp_path / "mine", 1)
-    model = UltraSam.from_pretrained("nano")
+    model = load_model("nano", device="cpu")
     asked = [tmp_path / "model", "--data", mine, "--prompts", "box", "-o", tmp_path / "out"]
     for status in (0, 0, 1):
         if status == 1:
             with torch.no_grad():
                 model.image_encoder.pos_embed.add_(0.5)
-        model.save_pretrained(tmp_path / "model")
+        save_pretrained(model, tmp_path / "model")
         assert ultrasam(monkeypatch, *asked) == status
     assert "holds an evaluation of other weights" in capsys.readouterr().err
 
@@ -227,8 +226,8 @@ def test_a_paired_difference_is_by_subject() -> None:
 def test_options_of_a_model_reach_its_predictor() -> None:
     plain = cast(Predictor, open_competitor("nano", device="cpu").segmenter)
     once = cast(Predictor, open_competitor("nano+once+refine", device="cpu").segmenter)
-    assert (plain.mirror, plain.zoom, plain.refine) == (True, 1.6, False)
-    assert (once.mirror, once.zoom, once.refine) == (False, 0, True)
+    assert (plain.tta.flip, plain.tta.zoom, plain.refine) == (True, 1.6, False)
+    assert (once.tta.flip, once.tta.zoom, once.refine) == (False, 0, True)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +237,7 @@ def test_options_of_a_model_reach_its_predictor() -> None:
         (["nano", "--data", "nowhere"], "There is no nowhere"),
         (["ellipse", "--data", "mine", "--prompts", "lasso"], "no kind of prompt 'lasso'"),
         (["ellipse", "--data", "mine", "--prompts", "point"], "takes box prompts alone"),
-        (["untrained:giant", "--data", "mine"], "no model of that size"),
+        (["random:giant", "--data", "mine"], "no such size"),
         (["nano+fast", "--data", "mine"], "no option '+fast'"),
         (["nano.pth", "--data", "mine"], "nano.pth"),
         (["--compare", "a.jsonl", "b.jsonl"], "no results in a.jsonl"),

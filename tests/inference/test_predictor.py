@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,9 +13,11 @@ from ultrasam.compat import SamPredictor
 from ultrasam.data.phantom import simulate
 from ultrasam.errors import PromptError, ScanError
 from ultrasam.evaluation.metrics import dice
-from ultrasam.geometry import Letterbox
+from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import box_of, centre_of_mass
-from ultrasam.inference.looks import Candidate, Look
+from ultrasam.inference.augmentation import MeanPrediction, ViewPrediction
+from ultrasam.model.preprocessing import TestTimeAugmentation
+from ultrasam.runtimes.torch_backend import TorchBackend
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +51,12 @@ def test_nano_segments_phantoms_it_has_not_seen(
     assert np.mean(clicks) > 0.55
 
 
-@pytest.mark.parametrize("looks", [{"once": True}, {}, {"refine": True}])
+@pytest.mark.parametrize("options", [{"tta": False}, {}, {"refine": True}])
 def test_many_prompts_in_one_call_equal_each_alone(
-    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]], looks: dict[str, bool]
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]], options: dict[str, bool]
 ) -> None:
     pixels, truth = phantoms[0]
-    predictor = Predictor(nano, **looks)
+    predictor = Predictor(nano, **options)
     predictor.set_image(pixels)
     x, y = centre_of_mass(truth)
     first = predictor.predict(Prompt(points=[(x, y)]))
@@ -72,12 +73,14 @@ def test_many_prompts_in_one_call_equal_each_alone(
     for i, prompt in enumerate(prompts[:6]):
         alone = predictor.predict(prompt)
         assert (together.masks[i] != alone.masks[0]).mean() < 1e-3
-        assert np.allclose(together.iou[i], alone.iou[0], atol=1e-3)
+        assert np.allclose(together.predicted_iou[i], alone.predicted_iou[0], atol=1e-3)
 
 
-def looking(model: UltraSam, *, zoom: float, mirror: bool) -> UltraSam:
-    """The same weights under a configuration that looks otherwise."""
-    other = UltraSam(replace(model.config, zoom=zoom, mirror=mirror)).eval()
+def with_views(model: UltraSam, *, zoom: float, flip: bool) -> UltraSam:
+    """The same weights with other test-time augmentation."""
+    other = UltraSam(
+        model.config, preprocessor=model.preprocessor, tta=TestTimeAugmentation(zoom, flip)
+    ).eval()
     other.load_state_dict(model.state_dict())
     return other
 
@@ -109,8 +112,8 @@ def test_a_mirrored_frame_gives_mirrored_masks_where_every_view_is_mirrored_too(
             all_ += int(found.masks.sum())
         return wrong / all_
 
-    assert differences(looking(nano, zoom=0, mirror=True)) < 2e-3
-    assert differences(looking(nano, zoom=0, mirror=False)) > 1e-2
+    assert differences(with_views(nano, zoom=0, flip=True)) < 2e-3
+    assert differences(with_views(nano, zoom=0, flip=False)) > 1e-2
 
 
 def test_a_box_is_seen_whole_and_closer_and_both_mirrored(nano: UltraSam) -> None:
@@ -123,7 +126,7 @@ def test_a_box_is_seen_whole_and_closer_and_both_mirrored(nano: UltraSam) -> Non
 
     side = 120  # 2.4 × the longer side
     left, top = 175 - side // 2, 140 - side // 2
-    once, total = Predictor(nano, once=True), np.zeros(pixels.shape[:2], np.float32)
+    once, total = Predictor(nano, tta=False), np.zeros(pixels.shape[:2], np.float32)
     for x0, y0, image in ((0, 0, pixels), (left, top, pixels[top:, left:][:side, :side])):
         height, width = image.shape[:2]
         inner = box - (x0, y0, x0, y0)
@@ -133,7 +136,7 @@ def test_a_box_is_seen_whole_and_closer_and_both_mirrored(nano: UltraSam) -> Non
                 inner if turn == 1 else inner[[2, 1, 0, 3]] * (-1, 1, -1, 1) + (width, 0, width, 0)
             )
             low = once.predict(Prompt(box=tuple(shown))).low_res_logits[0, 0]
-            logits = Letterbox.whole(height, width, size=256).logits_to_scan(low)[:, ::turn]
+            logits = ViewTransform.full(height, width, size=256).logits_to_scan(low)[:, ::turn]
             seen = np.full_like(total, -10)
             seen[y0 : y0 + height, x0 : x0 + width] = np.clip(logits, -10, 10)
             total += seen
@@ -141,10 +144,11 @@ def test_a_box_is_seen_whole_and_closer_and_both_mirrored(nano: UltraSam) -> Non
     assert (found != (total > 0)).sum() <= 0.005 * found.sum()
 
 
-def test_what_was_looked_at_is_not_encoded_again(nano: UltraSam) -> None:
+def test_a_view_is_encoded_once(nano: UltraSam) -> None:
     predictor = Predictor(nano, refine=True)
     predictor.set_image(simulate(905, size=(300, 400)).pixels)
-    with patch.object(nano, "encode", wraps=nano.encode) as encode:
+    backend = predictor.backend
+    with patch.object(TorchBackend, "encode", wraps=backend.encode) as encode:
         prompts = [Prompt(box=(150, 120, 200 + i, 160)) for i in range(34)]
         predictor.predict(prompts[0])
         views = sum(len(call.args[0]) for call in encode.call_args_list)
@@ -152,11 +156,11 @@ def test_what_was_looked_at_is_not_encoded_again(nano: UltraSam) -> None:
         predictor.predict(Prompt(box=(150, 120, 200, 160), points=[(170, 140)]))
         assert encode.call_count == 1
         predictor.predict(prompts)  # more views than are kept
-    assert len(predictor._kept) <= 2 + 64
-    assert predictor.embedding.embedding.shape[0] == 1
+    assert len(predictor._embedded) <= 2 + 64
+    assert predictor.embedding.image.image.shape[0] == 1
 
 
-def test_a_model_without_further_views_looks_once_and_gives_its_logits_as_they_are(
+def test_a_model_without_augmentation_gives_its_logits_as_they_are(
     tiny: UltraSam,
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (128, 128), np.uint8)
@@ -165,8 +169,8 @@ def test_a_model_without_further_views_looks_once_and_gives_its_logits_as_they_a
     meta.set_image(np.repeat(pixels[..., None], 3, -1))
     # Meta's convention counts pixels, whose centres lie half a pixel further on.
     _, _, logits = meta.predict(box=np.array(box) - 0.5, multimask_output=False)
-    several = looking(tiny, zoom=1.6, mirror=True)
-    for predictor in (Predictor(tiny), Predictor(several, once=True)):
+    several = with_views(tiny, zoom=1.6, flip=True)
+    for predictor in (Predictor(tiny), Predictor(several, tta=False)):
         predictor.set_image(pixels)
         low = predictor.predict(Prompt(box=box)).low_res_logits
         assert np.allclose(low[0], logits, atol=1e-5)
@@ -175,18 +179,22 @@ def test_a_model_without_further_views_looks_once_and_gives_its_logits_as_they_a
     assert not np.allclose(predictor.predict(Prompt(box=box)).low_res_logits[0], logits, atol=1e-2)
 
 
-def test_looks_are_averaged_and_a_loud_one_does_not_outvote_the_others() -> None:
-    whole = Letterbox.whole(16, 16, size=64)
+def test_views_are_averaged_and_an_over_confident_one_does_not_dominate() -> None:
+    whole = ViewTransform.full(16, 16, size=64)
     yes, no = np.full((1, 16, 16), 80.0, np.float32), np.full((1, 16, 16), -8.0, np.float32)
     sure, unsure = np.array([0.9], np.float32), np.array([0.5], np.float32)
-    alone = Candidate((Look(whole, yes, sure),))
+    alone = MeanPrediction((ViewPrediction(whole, yes, sure),))
     assert np.allclose(alone.in_scan(0), 80)
     assert np.allclose(alone.low_res(0, whole, alone.in_scan(0)), 80)
-    mixed = Candidate(
-        (Look(whole, yes, sure), Look(whole.mirror(), no, unsure), Look(whole, no, unsure))
+    mixed = MeanPrediction(
+        (
+            ViewPrediction(whole, yes, sure),
+            ViewPrediction(whole.hflip(), no, unsure),
+            ViewPrediction(whole, no, unsure),
+        )
     )
     assert np.allclose(mixed.in_scan(0), -2)
-    assert np.allclose(mixed.iou, 1.9 / 3)
+    assert np.allclose(mixed.predicted_iou, 1.9 / 3)
 
 
 def test_three_candidates_come_best_first(nano: UltraSam) -> None:
@@ -194,7 +202,7 @@ def test_three_candidates_come_best_first(nano: UltraSam) -> None:
     predictor.set_image(np.random.default_rng(0).integers(0, 255, (90, 140), np.uint8))
     prediction = predictor.predict(Prompt(points=[(40, 40)]), multimask=True)
     assert prediction.masks.shape == (1, 3, 90, 140)
-    assert (np.diff(prediction.iou[0]) <= 0).all()
+    assert (np.diff(prediction.predicted_iou[0]) <= 0).all()
     assert ((prediction.stability >= 0) & (prediction.stability <= 1)).all()
     assert prediction.low_res_logits.shape == (1, 3, 64, 64)
 
@@ -263,5 +271,5 @@ def test_a_full_size_sam_takes_the_same_calls(tiny: UltraSam) -> None:
 
 
 def test_an_unknown_device_is_told() -> None:
-    with pytest.raises(ultrasam.UltraSamError, match="'nowhere' is not to be had here"):
+    with pytest.raises(ultrasam.UltraSamError, match="'nowhere' is not available"):
         ultrasam.load("nano", device="nowhere")

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, inject_adapter_in_model
-from torch import nn
 
 from tests.conftest import TINY, randomised
-from ultrasam.errors import CheckpointError
-from ultrasam.model import attention, mask_decoder
-from ultrasam.model.config import CONFIGS, ModelConfig
-from ultrasam.model.layers import MLPBlock
-from ultrasam.model.prompt_encoder import ABSENT, PromptTensors, pad_prompts
+from tests.model.prompts import random_prompts
+from ultrasam.errors import ConfigError
+from ultrasam.model.config import CONFIGS, ModelConfig, config_of
+from ultrasam.model.image_encoder import window_partition, window_unpartition
+from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompts import UNUSED, PromptArrays
+from ultrasam.runtimes.checkpointing import checkpoint_blocks
+from ultrasam.weights.load import encoder_to_bfloat16
 
 MODELS = {"tiny": randomised(TINY), "nano": randomised(CONFIGS["nano"])}
+_CACHE: dict[tuple[str, int], ImageEmbedding] = {}
 
 
-def prompt(model: UltraSam, seed: int, *, count: int = 1, mask: bool = False) -> PromptTensors:
-    """A prompt of a random number of clicks, with or without a box and a mask."""
-    generator = torch.Generator().manual_seed(seed)
-    clicks = seed % 4
-    slots = torch.randint(0, 2, (count, clicks), generator=generator)
-    corners = torch.tensor([[2, 3] if seed % 2 or not clicks else [-1]]).expand(count, -1)
-    labels = torch.cat([slots, corners], dim=1)
-    coords = torch.rand(count, labels.shape[1], 2, generator=generator) * model.config.image_size
-    size = model.config.mask_size
-    masks = torch.randn(count, 1, size, size, generator=generator) * 4 if mask else None
-    return PromptTensors(coords, labels, masks)
+def embedding(model: UltraSam, count: int) -> ImageEmbedding:
+    key = (model.config.name, count)
+    if key not in _CACHE:
+        torch.manual_seed(count)
+        size = model.config.image_size
+        with torch.inference_mode():
+            _CACHE[key] = model.encode(torch.randn(count, 3, size, size))
+    return _CACHE[key]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -43,183 +44,126 @@ def test_prompts_of_different_lengths_together_equal_each_alone(
     name: str, seeds: list[int], data: st.DataObject
 ) -> None:
     model = MODELS[name]
-    image = ImageEmbedding(*_embedding(model, 2))
+    images = embedding(model, 2)
     masks = data.draw(st.lists(st.booleans(), min_size=len(seeds), max_size=len(seeds)))
     index = torch.tensor([seed % 2 for seed in seeds])
-    prompts = [prompt(model, s, mask=m) for s, m in zip(seeds, masks, strict=True)]
+    prompts = [random_prompts(model.config, s, mask=m) for s, m in zip(seeds, masks, strict=True)]
     with torch.inference_mode():
-        together, iou = model.decode(
-            image, pad_prompts(prompts), image_index=index, masks=slice(None)
-        )
+        batch = PromptTensors.from_arrays(PromptArrays.concatenate(prompts))
+        together = model.decode(images, batch, image_index=index)
         for i, alone in enumerate(prompts):
-            logits, score = model.decode(
-                image, alone, image_index=index[i : i + 1], masks=slice(None)
-            )
-            assert (together[i] - logits[0]).abs().max() < 1e-4
-            assert (iou[i] - score[0]).abs().max() < 1e-4
+            tensors = PromptTensors.from_arrays(alone)
+            one = model.decode(images, tensors, image_index=index[i : i + 1])
+            assert (together.masks[i] - one.masks[0]).abs().max() < 1e-4
+            assert (together.iou[i] - one.iou[0]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_unused_slots_change_nothing(name: str) -> None:
     model = MODELS[name]
-    image = ImageEmbedding(*_embedding(model, 1))
-    plain = prompt(model, 3)
+    plain = PromptTensors.from_arrays(random_prompts(model.config, 3))
     padded = PromptTensors(
         torch.cat([plain.coords, torch.rand(1, 5, 2) * 50], dim=1),
-        torch.cat([plain.labels, torch.full((1, 5), ABSENT)], dim=1),
+        torch.cat([plain.labels, torch.full((1, 5), UNUSED)], dim=1),
     )
     with torch.inference_mode():
-        a, b = model.decode(image, plain)[0], model.decode(image, padded)[0]
+        a, b = (model.decode(embedding(model, 1), p).masks for p in (plain, padded))
     assert (a - b).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("masks", [slice(0, 1), slice(1, 4)])
-@pytest.mark.parametrize("fine", [False, True])
-def test_a_kept_image_is_the_written_one_in_other_sums(
-    fine: bool, masks: slice, monkeypatch: pytest.MonkeyPatch
+@given(
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    window=st.integers(1, 6),
+    batch=st.integers(1, 3),
+)
+def test_windows_go_back_to_where_they_came_from(
+    height: int, width: int, window: int, batch: int
 ) -> None:
-    """In double precision, where nothing but the sums' order is left to differ."""
-    monkeypatch.setattr(mask_decoder, "_TOKENS_AT_ONCE", 240)  # of 6 prompts: parts of 40 and 24
-    stem = {"stem": "conv", "fine_features": True} if fine else {}
-    model = randomised(replace(TINY, decoder_width=128, **stem)).double()
-    with torch.inference_mode():
-        kept = model.encode(torch.randn(1, 3, 128, 128))
-        written = replace(kept, side=None)
-        assert kept.side is not None
-        for seed in range(4):
-            asked = pad_prompts([prompt(model, seed + i, count=2) for i in range(3)])
-            asked = asked.to("cpu", torch.float64)
-            tokens = F.pad(model.prompt_encoder(asked).tokens, (0, 0, 5, 0))
-            assert model.mask_decoder.transformer.takes_few(tokens)
-            a, b = model.decode(written, asked, masks=masks), model.decode(kept, asked, masks=masks)
-            assert (a[0] - b[0]).abs().max() < 1e-9 * a[0].abs().max()
-            assert (a[1] - b[1]).abs().max() < 1e-9
-
-
-def test_gradients_do_not_pass_a_kept_image_by() -> None:
-    model = randomised(TINY)
-    with torch.no_grad():
-        kept = model.encode(torch.randn(1, 3, 128, 128))
-    assert kept.side is not None
-    weight = model.mask_decoder.transformer.layers[1].norm4.weight
-    grads = [
-        torch.autograd.grad(model.decode(image, prompt(model, 0))[0].sum(), weight)[0]
-        for image in (kept, replace(kept, side=None))
-    ]
-    assert torch.equal(*grads)
-    assert grads[0].abs().max() > 0
-
-
-def test_nothing_is_kept_in_half_precision(tiny: UltraSam) -> None:
-    """A norm's deviation as a sum of products needs more digits than bfloat16 has."""
-    image = ImageEmbedding(*_embedding(tiny, 1))
-    with torch.inference_mode():
-        assert tiny.keep(ImageEmbedding(image.embedding.bfloat16())).side is None
-        with torch.autocast("cpu", torch.bfloat16):
-            assert tiny.keep(image).side is None
-
-
-@pytest.mark.parametrize("images", [1, 2])
-def test_many_tokens_take_the_plain_path_to_the_same_result(images: int, tiny: UltraSam) -> None:
-    layer = tiny.mask_decoder.transformer.layers[0].cross_attn_token_to_image
-    image = torch.randn(images, 64, TINY.decoder_width)
-    positions = torch.randn(64, TINY.decoder_width)
-    tokens = torch.randn(2, 40, TINY.decoder_width)
-    with torch.inference_mode():
-        parts, places = image.split(24, dim=1), positions.split(24)
-        plain, _ = layer.from_image(tokens, parts, places)
-        folded = torch.cat(
-            [layer.from_image(tokens[:, i : i + 4], parts, places)[0] for i in range(0, 40, 4)],
-            dim=1,
-        )
-        back = torch.cat([*layer.add_to_image(parts, places, tokens, tokens, absent=None)], dim=1)
-        queries = (image + positions).expand(2, -1, -1)
-        straight = image + layer(queries, tokens, tokens)
-        few = tokens[:, :4]
-        back_few = torch.cat([*layer.add_to_image(parts, places, few, few, absent=None)], dim=1)
-        straight_few = image + layer(queries, few, few)
-    assert (plain - folded).abs().max() < 1e-5
-    assert (back - straight).abs().max() < 1e-5
-    assert (back_few - straight_few).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("grid", [(5, 5), (14, 14), (40, 40)])
-def test_every_form_of_position_attention_equals_the_whole_bias(
-    grid: tuple[int, int], dtype: torch.dtype
-) -> None:
-    torch.manual_seed(0)
-    height, width = grid
-    q, k, v = torch.randn(3, 1, 2, height * width, 16)
-    tables = torch.randn(2 * height - 1, 16) * 0.2, torch.randn(2 * width - 1, 16) * 0.2
-    index = torch.arange(height * width)
-    rows, columns = index // width, index % width
-    table_h = tables[0][rows[:, None] - rows[None] + height - 1]
-    table_w = tables[1][columns[:, None] - columns[None] + width - 1]
-    bias = torch.einsum("bhqc,qkc->bhqk", q, table_h) + torch.einsum("bhqc,qkc->bhqk", q, table_w)
-    expected = torch.softmax(q @ k.mT * 16**-0.5 + bias, dim=-1) @ v
-    given_ = [t.to(dtype) for t in (q, k, v, *tables)]
-    tolerance = 1e-5 if dtype == torch.float32 else 0.05
-    forms = [attention.attend_with_positions(*given_, grid=grid)]
-    with torch.no_grad():
-        forms.append(attention.attend_with_positions(*given_, grid=grid))
-    down = torch.einsum("bhqc,qkc->bhqk", q, attention._by_offset(tables[0], height)[rows])
-    across = torch.einsum("bhqc,qkc->bhqk", q, attention._by_offset(tables[1], width)[columns])
-    shape = (1, 2, height, width, -1)
-    forms.append(attention._folded(q, k, v, down.reshape(shape), across.reshape(shape)))
-    for form in forms:
-        assert (form.float() - expected).abs().max() < tolerance
-
-
-@pytest.mark.parametrize(("width", "hidden"), [(24, 64), (20, 36)])
-@pytest.mark.parametrize("rows", [(), (1,), (3, 7), (40,)])
-def test_few_rows_pass_an_mlp_to_the_same_result(
-    rows: tuple[int, ...], width: int, hidden: int
-) -> None:
-    mlp = MLPBlock(width, hidden, activation=nn.ReLU)
-    x = torch.randn(*rows, width)
-    expected = mlp(x)
-    with torch.inference_mode():
-        torch.testing.assert_close(mlp(x), expected)
-
-
-def test_few_rows_do_not_pass_low_rank_updates_by() -> None:
-    mlp = MLPBlock(24, 64, activation=nn.ReLU)
-    x = torch.randn(3, 24)
-    before = mlp(x).detach()
-    config = LoraConfig(target_modules=["lin1", "lin2"], init_lora_weights=False)
-    expected = inject_adapter_in_model(config, mlp)(x).detach()
-    assert (expected - before).abs().max() > 1e-3
-    with torch.inference_mode():
-        torch.testing.assert_close(mlp(x), expected)
+    x = torch.randn(batch, height, width, 2)
+    windows = window_partition(x, window)
+    assert windows.shape[1:] == (window, window, 2)
+    assert torch.equal(window_unpartition(windows, window, (height, width)), x)
+    assert windows.abs().sum() == pytest.approx(float(x.abs().sum()), rel=1e-4)  # padded by zeros
 
 
 def test_gradients_reach_every_parameter() -> None:
     model = randomised(CONFIGS["nano"]).train()
-    image = model.encode(torch.randn(2, 3, 256, 256))
-    logits, iou = model.decode(
-        image,
-        pad_prompts([prompt(model, 3, mask=True), prompt(model, 2), prompt(model, 1)]),
+    prompts = [random_prompts(model.config, s, mask=s == 3) for s in (3, 2, 1)]
+    output = model(
+        torch.randn(2, 3, 256, 256),
+        PromptTensors.from_arrays(PromptArrays.concatenate(prompts)),
         image_index=torch.tensor([0, 1, 1]),
-        masks=slice(None),
     )
-    (logits.square().mean() + iou.square().mean()).backward()
+    (output.masks.square().mean() + output.iou.square().mean()).backward()
     silent = {n for n, p in model.named_parameters() if p.grad is None}
-    # Drawn prompts always have a map, and a softmax over keys takes no notice of their bias.
-    allowed = {n for n, _ in model.named_parameters() if n.endswith("to_image.k_proj.bias")}
-    assert silent <= allowed | {"prompt_encoder.no_mask_embed.weight"}
+    # Prompt maps always give a mask prompt, so that there is never none.
+    assert silent == {"prompt_encoder.no_mask_embed.weight"}
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    model, gradients = randomised(TINY), []
+    prompts = PromptTensors.from_arrays(random_prompts(TINY, 1))
+    pixels = torch.randn(1, 3, 128, 128)
+    for enabled in (False, True):
+        checkpoint_blocks(model.image_encoder, enabled=enabled)
+        model.zero_grad()
+        model(pixels, prompts).masks.square().mean().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    for a, b in zip(*gradients, strict=True):
+        assert torch.allclose(a, b, atol=1e-7)
 
 
 def test_an_encoder_in_bfloat16_gives_an_embedding_for_a_decoder_in_float32() -> None:
     model = randomised(CONFIGS["nano"])
     pixels = torch.randn(1, 3, 256, 256)
     with torch.inference_mode():
-        exact = model.encode(pixels).embedding
-        model.image_encoder.to(torch.bfloat16)
+        exact = model.encode(pixels).image
+        encoder_to_bfloat16(model)
+        encoder_to_bfloat16(model)  # again changes nothing
         half = model.encode(pixels)
-        logits, _ = model.decode(half, prompt(model, 1))
-    assert half.embedding.dtype == logits.dtype == torch.float32
-    assert (half.embedding - exact).abs().mean() < 0.1 * exact.abs().mean()
+        masks = model.decode(half, PromptTensors.from_arrays(random_prompts(model.config, 1))).masks
+    assert model.image_encoder.pos_embed.dtype == torch.bfloat16
+    assert half.image.dtype == masks.dtype == torch.float32
+    assert (half.image - exact).abs().mean() < 0.1 * exact.abs().mean()
+
+
+def test_positions_stay_exact_under_autocast() -> None:
+    """Angles reach hundreds of radians, where bfloat16 has lost the position."""
+    encoder = MODELS["tiny"].prompt_encoder
+    coords = torch.rand(4, 2)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        half = encoder.pe_layer(coords)
+    with torch.inference_mode():
+        assert torch.equal(half, encoder.pe_layer(coords))
+
+
+def test_embeddings_split_and_join() -> None:
+    images = embedding(MODELS["nano"], 2)
+    parts = images.split()
+    assert [part.image.shape[0] for part in parts] == [1, 1]
+    again = ImageEmbedding.join(parts)
+    assert torch.equal(again.image, images.image)
+    assert all(torch.equal(a, b) for a, b in zip(again.high_res, images.high_res, strict=True))
+    swapped = images.select(torch.tensor([1, 0]))
+    assert torch.equal(swapped.high_res[0][0], images.high_res[0][1])
+
+
+def test_the_network_is_plain() -> None:
+    """No test of device, dtype or gradient mode, and no Python branch on data, in any file of ``model/``."""
+    source = Path(__file__).parents[2] / "src" / "ultrasam" / "model"
+    forbidden = {
+        "device.type", "is_grad_enabled", "is_autocast_enabled", "is_cuda", "requires_grad",
+        "inference_mode", ".item()", ".tolist()",
+    }  # fmt: skip
+    for path in source.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If | ast.IfExp):
+                test = ast.unparse(node.test)
+                assert not any(word in test for word in (*forbidden, "dtype")), f"{path}: {test}"
+        text = path.read_text()
+        assert not [word for word in forbidden - {".item()", ".tolist()"} if word in text], path
 
 
 def test_nano_is_small() -> None:
@@ -228,20 +172,33 @@ def test_nano_is_small() -> None:
 
 
 def test_an_impossible_configuration_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="multiples"):
+    with pytest.raises(ConfigError, match="multiples"):
         ModelConfig(width=100, heads=12)
-    with pytest.raises(CheckpointError, match="conv stem"):
-        ModelConfig(fine_features=True)
+    with pytest.raises(ValueError, match="conv stem"):
+        ModelConfig(high_res_features=True)
+    with pytest.raises(ConfigError, match="vit-b"):
+        config_of("giant")
 
 
-_CACHE: dict[tuple[str, int], ImageEmbedding] = {}
+def test_earlier_names_of_sizes_and_keys_are_read() -> None:
+    assert config_of("base") is CONFIGS["vit-b"]
+    now = replace(TINY, stem="conv", high_res_features=True, prompt_maps=True)
+    text = (
+        now.to_json()
+        .replace("high_res_features", "fine_features")
+        .replace("prompt_maps", "drawn_prompts")
+        .replace('"name": "tiny"', '"name": "tiny", "zoom": 1.6, "pixel_mean": [1, 2, 3]')
+    )
+    assert ModelConfig.from_json(text) == now
 
 
-def _embedding(model: UltraSam, count: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    key = (model.config.name, count)
-    if key not in _CACHE:
-        torch.manual_seed(count)
-        size = model.config.image_size
-        with torch.inference_mode():
-            _CACHE[key] = model.encode(torch.randn(count, 3, size, size))
-    return _CACHE[key].embedding, _CACHE[key].fine
+def test_prompts_of_a_batch_are_padded_with_unused_slots() -> None:
+    parts = [random_prompts(TINY, 1), random_prompts(TINY, 3, count=2, mask=True)]
+    batch = PromptArrays.concatenate(parts)
+    assert len(batch) == 3
+    assert batch.labels.shape == (3, 5)
+    assert (batch.labels[0] == UNUSED).sum() == 5 - parts[0].labels.shape[1]
+    assert batch.has_mask is not None
+    assert batch.has_mask.tolist() == [False, True, True]
+    assert batch.masks is not None
+    assert np.array_equal(batch.masks[1:], parts[1].masks)

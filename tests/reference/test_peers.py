@@ -41,7 +41,7 @@ def test_transformers_sam_gives_our_masks_with_our_weights(
     for prompt in PROMPTS:
         a, b = ours.predict(prompt), theirs.segmenter.predict(prompt)
         assert np.abs(a.low_res_logits - b.low_res_logits).max() < 1e-3
-        assert np.abs(a.iou - b.iou).max() < 1e-4
+        assert np.abs(a.predicted_iou - b.predicted_iou).max() < 1e-4
         assert (a.masks != b.masks).mean() < 1e-3
     again = Prompt(points=[(50, 40), (60, 50)], labels=[1, 0], mask=a.low_res_logits[0, 0])
     a, b = ours.predict(again), theirs.segmenter.predict(again)

@@ -8,9 +8,9 @@ from transformers import SamConfig, SamModel
 
 from tests.conftest import TINY, randomised
 from ultrasam.model.config import CONFIGS, ModelConfig
-from ultrasam.model.naming import from_ours
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.weights.formats import from_our_keys
 
 
 def peer_of(model: UltraSam) -> SamModel:
@@ -36,13 +36,13 @@ def peer_of(model: UltraSam) -> SamModel:
     peer = SamModel(config).eval()
     if (c.decoder_width // 4, c.decoder_width // 8) != c.upscale_channels:
         raise ValueError("transformers ties the up-scaling's widths to the decoder's")
-    peer.load_state_dict(from_ours(model.state_dict(), "transformers"))
+    peer.load_state_dict(from_our_keys(model.state_dict(), "transformers"))
     return peer
 
 
 @pytest.fixture(scope="module", params=["tiny", pytest.param("base", marks=pytest.mark.slow)])
 def pair(request: pytest.FixtureRequest) -> tuple[UltraSam, SamModel, torch.Tensor]:
-    config: ModelConfig = TINY if request.param == "tiny" else CONFIGS["base"]
+    config: ModelConfig = TINY if request.param == "tiny" else CONFIGS["vit-b"]
     model = randomised(config)
     pixels = torch.randn(1, 3, config.image_size, config.image_size)
     return model, peer_of(model), pixels

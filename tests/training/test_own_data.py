@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from tests.data.layouts.truth import grey, save
+from ultrasam import load
 from ultrasam.cli import main
 from ultrasam.data.catalogue import dataset
 from ultrasam.data.own import layout_of
 from ultrasam.data.phantom import simulate
 from ultrasam.errors import DataError, RecipeError
 from ultrasam.evaluation.protocol import evaluate
-from ultrasam.inference.loading import load
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
@@ -98,7 +98,7 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     assert report.count("data:image/png;base64,") >= 4  # three plots and a sample
     assert "max_steps: 4" in report
     best = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
-    kept = UltraSam.from_pretrained(run / "model").state_dict()
+    kept = load_model(run / "model", device="cpu").state_dict()
     assert all(torch.equal(kept[n], best[f"model.{n}"]) for n in kept)
     assert load_recipe(run / "recipe.yaml").data.sources[0].dataset == "own_masks"
 
@@ -142,7 +142,7 @@ def test_the_encoders_operations_are_those_that_torch_counts() -> None:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    config = dataclasses.replace(CONFIGS["base"], depth=2, global_blocks=(0, 1), window=0,
+    config = dataclasses.replace(CONFIGS["vit-b"], depth=2, global_blocks=(0, 1), window=0,
                                  image_size=512, relative_positions=False)  # fmt: skip
     model = UltraSam(config)
     plain = sdpa_kernel(
@@ -260,7 +260,7 @@ def test_nano_from_nothing_learns_eight_real_images_by_heart(
         }
     )  # fmt: skip
     model = Predictor(load(str(train(recipe))))
-    assert not model.mirror  # which training has not shown
+    assert not model.tta.flip  # which training has not shown
     samples = list(dataset("STU-Hospital").samples(folder.parent))
     assert len(samples) == 8
     assert np.mean([score.dice for score in evaluate(model, samples, ["box"])]) >= 0.97

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import randomised
+from ultrasam import load
 from ultrasam.data.phantom import simulate
-from ultrasam.downstream.loading import load
 from ultrasam.errors import CheckpointError, DataError, RecipeError
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
-from ultrasam.model.prompt_encoder import ABSENT, PromptTensors
-from ultrasam.model.ultrasam import UltraSam
-from ultrasam.prompts import Prompt
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.prompts import UNUSED, Prompt
 from ultrasam.training import engine, task
 from ultrasam.training.interaction import (
     LoopStyle,
@@ -27,6 +26,8 @@ from ultrasam.training.interaction import (
 )
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 from ultrasam.training.recipe import Recipe, load_recipe, save_recipe
+from ultrasam.weights.hub import save_pretrained
+from ultrasam.weights.load import load_model
 
 RECIPE = """
 name: small
@@ -49,19 +50,19 @@ def recipe_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("views", "zoom", "mirror"),
+    ("views", "zoom", "flip"),
     [
         ("{zoomed: 0.3}", 1.6, True),
         ("{zoomed: 0.3, flip: 0}", 1.6, False),
         ("{zoomed: 0}", 0, True),
     ],
 )
-def test_a_model_looks_in_no_way_that_training_has_not_shown(
-    recipe_file: Path, views: str, zoom: float, mirror: bool
+def test_a_model_takes_no_views_that_training_has_not_shown(
+    recipe_file: Path, views: str, zoom: float, flip: bool
 ) -> None:
     recipe = load_recipe(recipe_file, [f"views={views}"])
-    config = engine.prepare_model(recipe).config
-    assert (config.zoom, config.mirror) == (zoom, mirror)
+    tta = engine.prepare_model(recipe).tta
+    assert (tta.zoom, tta.flip) == (zoom, flip)
 
 
 def test_the_focal_loss_is_its_formula() -> None:
@@ -92,11 +93,11 @@ def test_error_clicks_lie_in_the_error_with_the_truths_label(seed: int) -> None:
         x, y = coords[i].floor().long()
         assert int(targets[i, 0, y, x]) == int(labels[i])
         assert bool(logits[i, 0, y, x] > 0) != bool(targets[i, 0, y, x])
-    assert labels[3] == ABSENT
+    assert labels[3] == UNUSED
 
 
 def test_only_a_lone_click_is_ambiguous() -> None:
-    labels = torch.tensor([[1, -1, ABSENT], [2, 3, ABSENT], [1, -1, 0], [1, 2, 3]])
+    labels = torch.tensor([[1, -1, UNUSED], [2, 3, UNUSED], [1, -1, 0], [1, 2, 3]])
     assert is_ambiguous(labels).tolist() == [True, False, False, False]
 
 
@@ -135,7 +136,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     recipe_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_recipe(recipe_file, ["name=whole"])
-    expected = UltraSam.from_pretrained(engine.train(whole)).state_dict()
+    expected = load_model(engine.train(whole), device="cpu").state_dict()
 
     cut = load_recipe(recipe_file, ["name=cut"])
     step = task.SegmentationTask.training_step
@@ -151,7 +152,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     monkeypatch.setattr(task.SegmentationTask, "training_step", step)
     with pytest.raises(RecipeError, match="--resume"):
         engine.train(cut)
-    resumed = UltraSam.from_pretrained(engine.train(cut, resume=True)).state_dict()
+    resumed = load_model(engine.train(cut, resume=True), device="cpu").state_dict()
     different = [n for n in expected if not torch.equal(expected[n], resumed[n])]
     assert not different
     folder = cut.output / "cut"
@@ -165,7 +166,7 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
     kind: str, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    UltraSam.from_pretrained("nano").save_pretrained(tmp_path / "first")
+    save_pretrained(load_model("nano", device="cpu"), tmp_path / "first")
     recipe = load_recipe(recipe_file, ["init=first", f"adapt.kind={kind}"])
     folder = engine.train(recipe)
     monkeypatch.chdir(folder)  # the path to the first model is no longer as it was given
@@ -173,7 +174,7 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
     prompt = Prompt(box=(30, 20, 90, 70))
 
     def logits(model: UltraSam) -> torch.Tensor:
-        predictor = Predictor(model, once=True)
+        predictor = Predictor(model, tta=False)
         predictor.set_image(frame)
         return torch.as_tensor(predictor.predict(prompt).low_res_logits)
 
@@ -183,9 +184,9 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
     if kind == "adapter":
         for whole in (folder, folder / "adaptation.safetensors"):
             with pytest.raises(CheckpointError, match="is an adaptation and no whole model"):
-                UltraSam.from_pretrained(whole)
+                load_model(whole)
         (tmp_path / "first" / "model.safetensors").unlink()
-        with pytest.raises(CheckpointError, match="adapts a model that is not to be had"):
+        with pytest.raises(CheckpointError, match="Cannot load the base model of adapter"):
             load(folder)
         (folder / "adaptation.safetensors").write_bytes(b"cut off")
         with pytest.raises(CheckpointError, match="is no file of an adaptation"):

@@ -48,11 +48,11 @@ def embed(
     from ultrasam.downstream.features import Embedder
     from ultrasam.images.scan import read_scan
     from ultrasam.inference.batch import find_inputs, prompts_for, read_prompts
-    from ultrasam.inference.loading import load
+    from ultrasam.weights.load import load_model
 
     paths = find_inputs(inputs)
     wanted = read_prompts(prompts) if prompts else None
-    embedder = Embedder(load(model, device=device), size=size)
+    embedder = Embedder(load_model(model, device=device), size=size)
     rows: list[tuple[str, int | None, list[float]]] = []
     failed = 0
     for start in range(0, len(paths), embedder.batch):

@@ -25,7 +25,7 @@ def evaluate(
         typer.Argument(
             metavar="MODEL...",
             help="Names or paths of models; ellipse, filled-box, grabcut, disc, random-walker; "
-            "untrained:base; transformers:REPO; or one suite, such as recipes/evaluation/paper.yaml.",
+            "random:vit-b; transformers:REPO; or one suite, such as recipes/evaluation/paper.yaml.",
         ),
     ],
     data: Annotated[
@@ -151,17 +151,18 @@ def _run(
     from rich.progress import Progress
 
     from ultrasam.data.catalogue import dataset as described
-    from ultrasam.evaluation.competitors import open_competitor
+    from ultrasam.evaluation.competitors import check_competitor, open_competitor
     from ultrasam.evaluation.results import read_results
     from ultrasam.evaluation.runner import results_file, run
     from ultrasam.evaluation.sources import limited
 
     found, missing = [], []
     console = Console(stderr=True)
-    # A bad name shall be told before the first model has run for an hour.
-    opened = [open_competitor(e.model, device=device) if strict else None for e in suite.entries]
+    # A bad name stops the run before the first model has run for an hour; weights are loaded one at a time.
+    for entry in suite.entries if strict else ():
+        check_competitor(entry.model)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for entry, competitor in zip(suite.entries, opened, strict=True):
+        for entry in suite.entries:
             wanted = {described(name).info.id for name in entry.datasets}
             chosen = [
                 limited(c, entry.limit) for c in collections if not wanted or c.name in wanted
@@ -175,7 +176,7 @@ def _run(
             file = results_file(out, entry.title)
             try:
                 run(
-                    competitor or open_competitor(entry.model, device=device),
+                    open_competitor(entry.model, device=device),
                     chosen,
                     file,
                     settings=settings,

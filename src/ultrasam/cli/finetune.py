@@ -69,8 +69,8 @@ def classify(
     init: Annotated[
         list[str] | None,
         typer.Option(
-            help="nano, ultrasam, sam, medsam, imagenet, resnet50, scratch:nano, a path; repeat to compare: "
-            "the first is saved and judged by the others."
+            help="nano, ultrasam, sam-vit-b, medsam, imagenet, resnet50, random:nano, a path; repeat to "
+            "compare: the first is saved and judged by the others."
         ),
     ] = None,
     mode: Annotated[str, typer.Option(help="linear, attention, full, lora or adapter.")] = "linear",
@@ -94,15 +94,15 @@ def classify(
     from rich.console import Console
     from rich.progress import Progress
 
+    from ultrasam.downstream.backbone import load_backbone
     from ultrasam.downstream.classifier import save_classifier
     from ultrasam.downstream.fitting import Settings, cross_validate, fit
-    from ultrasam.downstream.initial import initial_model
     from ultrasam.downstream.labelled import check_apart, folds_of, keep_classes, open_labelled
     from ultrasam.downstream.report import Outcome, left_out_of, write
 
     settings = _settings(Settings, {"mode": mode}, overrides)
     inits = init or ["nano"]
-    models = {name: initial_model(name, seed=settings.seed) for name in inits}
+    models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     found = open_labelled(data)
     if classes:
         found = keep_classes(found, [name.strip() for name in classes.split(",")])
@@ -177,11 +177,11 @@ def prompted(
 
     Use it with ultrasam predict INPUT --box … --model DIR: predictions.json then says the class.
     """
-    from ultrasam.downstream.initial import prompted_model
     from ultrasam.downstream.prompted import Settings, accuracy, fit, save_prompted
+    from ultrasam.weights.load import load_model
 
     settings = _settings(Settings, {}, overrides)
-    model = prompted_model(init, seed=settings.seed)
+    model = load_model(init, device="cpu", seed=settings.seed)
     train, test, _, _ = _sides(data, classes, held_out)
     classifier = fit(model, train, settings, device=device)
     found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}
@@ -238,14 +238,14 @@ def segment(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ultrasam.downstream.initial import initial_model
+    from ultrasam.downstream.backbone import load_backbone
     from ultrasam.downstream.instance_report import Outcome, judge, write
     from ultrasam.downstream.instance_training import Settings, fit
     from ultrasam.downstream.instances import save_instances
 
     settings = _settings(Settings, {}, overrides)
     inits = init or ["nano"]
-    models = {name: initial_model(name, seed=settings.seed) for name in inits}
+    models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     if labels not in ("structure", "image"):
         raise RecipeError(f"--labels is structure or image, not '{labels}'.")
     train, tested, names, left_out = _sides(

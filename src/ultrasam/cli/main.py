@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import Annotated, NoReturn
+import warnings
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from ultrasam import __version__
-from ultrasam.cli import data, embed, evaluate, finetune, predict, train
-from ultrasam.errors import UltraSamError
+from ultrasam.cli import data, embed, evaluate, finetune, models, predict, train
+from ultrasam.errors import UltraSamError, UltraSamWarning
 
 app = typer.Typer(
     name="ultrasam",
@@ -24,6 +26,7 @@ app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("embed")(embed.embed)
+app.command("models")(models.models)
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(data.app, name="data")
 
@@ -48,8 +51,25 @@ def run() -> None:
 
     Exit status: 0 done, 1 something failed, 2 the command was not understood, 130 interrupted.
     """
+    log = logging.getLogger("ultrasam")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("ultrasam: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+    show = warnings.showwarning
+
+    def show_ours(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, UltraSamWarning):
+            print(f"ultrasam: {message}", file=sys.stderr)
+        else:
+            show(message, category, *rest, **more)
+
     try:
-        status = app(standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("once", category=UltraSamWarning)
+            warnings.showwarning = show_ours
+            status = app(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except UltraSamError as error:
         _stop(str(error), 1)

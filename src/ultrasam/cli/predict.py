@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +44,8 @@ def predict(
     model: Annotated[
         str,
         typer.Option(
-            help="nano, base, sam-base, sam-large, sam-huge, medsam, or a checkpoint's path."
+            help="A model's name ('ultrasam models' lists them) with options (nano+no-tta), a checkpoint's "
+            "path, or a Hugging Face repository."
         ),
     ] = "nano",
     classify: Annotated[
@@ -64,20 +64,25 @@ def predict(
         bool,
         typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement)."),
     ] = False,
-    once: Annotated[
+    no_tta: Annotated[
         bool,
         typer.Option(
-            "--once",
-            help="Look at each prompt in the whole image alone: faster with nano, which also looks at zoomed "
-            "and mirrored views; other models look once anyway.",
+            "--no-tta",
+            help="Disable test-time augmentation (zoomed and flipped views; nano only). About 4 times "
+            "faster.",
         ),
     ] = False,
+    once: Annotated[bool, typer.Option("--once", hidden=True)] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16 for a faster image encoder.")
-    ] = "float32",
+        str | None,
+        typer.Option(
+            help="Of the image encoder: float32 (the default), bfloat16, or auto, which takes bfloat16 "
+            "where the processor or GPU multiplies it in hardware."
+        ),
+    ] = None,
 ) -> None:
     """Segment what boxes and clicks point at.
 
@@ -87,14 +92,15 @@ def predict(
     a prompted one (ultrasam finetune prompted), predictions.json says each object's class too; with an
     instance segmenter (ultrasam finetune segment), no prompts are needed, and a map of classes is written.
     """
-    from rich.console import Console
-
-    from ultrasam.downstream.loading import load
-    from ultrasam.downstream.saved import CLASSIFIER, INSTANCES, PROMPTED, task_of
+    from ultrasam.downstream.task_folders import CLASSIFIER, INSTANCES, PROMPTED
     from ultrasam.inference.batch import find_inputs, predict_files, read_prompts
     from ultrasam.inference.predictor import Predictor
+    from ultrasam.weights.load import load
+    from ultrasam.weights.spec import ModelSpec
+    from ultrasam.weights.tasks import task_of
 
-    task = task_of(Path(model))
+    spec = ModelSpec.parse(model)
+    task = task_of(spec.path) if spec.kind == "path" else None
     if classify and task is None:
         raise PromptError(
             f"'{model}' tells no classes; give --model a folder that ultrasam finetune classify, prompted or "
@@ -117,18 +123,13 @@ def predict(
     if prompts is not None and (box or point):
         raise PromptError("Give --prompts, or --box and --point, not both.")
     wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
-    if precision not in ("float32", "bfloat16"):
-        raise PromptError(f"--precision is float32 or bfloat16, not '{precision}'.")
     paths = find_inputs(inputs)
-    console = Console(stderr=True)
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", UserWarning)
-        loaded = load(
-            model, device=device, precision="bfloat16" if precision == "bfloat16" else "float32"
+    loaded = load(spec, device=device, precision=precision)
+    segmenter = loaded
+    if task != PROMPTED:
+        segmenter = Predictor(
+            loaded, refine=refine or spec.refine, tta=spec.tta and not (no_tta or once)
         )
-    segmenter = loaded if task == PROMPTED else Predictor(loaded, refine=refine, once=once)
-    for warning in warned:
-        console.print(f"ultrasam: {warning.message}", highlight=False, markup=False, soft_wrap=True)
     files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))
     _write(files, len(paths), out)
 
@@ -172,10 +173,10 @@ def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: s
     import csv
 
     from ultrasam.data.samples import grey
-    from ultrasam.downstream.loading import load
+    from ultrasam.downstream.classifier import load_classifier
     from ultrasam.images.scan import read_scan
 
-    classifier = load(model, device=device)
+    classifier = load_classifier(model, device)
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with (out / "classes.csv").open("w", newline="", encoding="utf-8") as file:

@@ -10,8 +10,8 @@ from urllib.request import Request, urlopen
 
 from ultrasam.data.archives import is_archive, unpack
 from ultrasam.data.description import Info, RawDataset
+from ultrasam.download import ChecksumError, check_reachable, download
 from ultrasam.errors import DataError
-from ultrasam.transfer import ChecksumError, check_reachable, transfer
 
 _LISTINGS = {
     "zenodo": "https://zenodo.org/api/records/{}",
@@ -59,7 +59,7 @@ def fetch(data: RawDataset, folder: Path, *, keep_archives: bool = False) -> lis
             continue
         try:
             if not path.exists():
-                transfer(remote.url, path, size=remote.size, checksum=remote.checksum)
+                download(remote.url, path, size=remote.size, checksum=remote.checksum)
         except ChecksumError as error:
             raise DataError(
                 f"{remote.name} of {info.name} is not the file that was published ({error}); try again, "

@@ -25,15 +25,17 @@ from ultrasam.data.samples import Sample, grey
 from ultrasam.data.store import Store
 from ultrasam.errors import DataError
 from ultrasam.images.masks import box_of, components
-from ultrasam.model.prompt_encoder import (
-    ABSENT,
+from ultrasam.prompts import (
     BACKGROUND,
     BOTTOM_RIGHT,
     FOREGROUND,
-    PADDING,
+    NOT_A_POINT,
     TOP_LEFT,
+    UNUSED,
+    ClickStyle,
+    jitter_box,
+    simulate_clicks,
 )
-from ultrasam.prompts import ClickStyle, jitter_box, simulate_clicks
 
 _LEAST_PIXELS = 64  # smaller components are specks of annotation
 _LEAST_VISIBLE = 0.6  # share of an object that a view must show
@@ -126,7 +128,7 @@ class Batch:
     Attributes:
         pixels: [B, 1, S, S] uint8.
         targets: [N, 1, M, M] float, share of each low-res pixel that the object covers.
-        coords: [N, K, 2] first prompts in model pixels; labels: [N, K], ABSENT where one has fewer slots.
+        coords: [N, K, 2] first prompts in model pixels; labels: [N, K], UNUSED where one has fewer slots.
         image_index: [N].
         seeds: [N], of all further randomness of a prompt, so that it hangs on no other prompt.
     """
@@ -299,7 +301,7 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
             pixels,
             np.stack(targets),
             np.stack([_slots(xy, slots, 0) for xy in coords]),
-            np.stack([_slots(kinds, slots, ABSENT) for kinds in labels]),
+            np.stack([_slots(kinds, slots, UNUSED) for kinds in labels]),
             seeds,
         ]
 
@@ -346,7 +348,7 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
             return box.reshape(2, 2).astype(np.float32), np.array([TOP_LEFT, BOTTOM_RIGHT])
         points, kinds = simulate_clicks(rng, mask, self.prompts.clicks)
         coords = np.concatenate([points, np.zeros((1, 2))]).astype(np.float32)
-        return coords, np.append(np.where(kinds == 1, FOREGROUND, BACKGROUND), PADDING)
+        return coords, np.append(np.where(kinds == 1, FOREGROUND, BACKGROUND), NOT_A_POINT)
 
 
 def _slots(array: npt.NDArray[Any], count: int, fill: int) -> npt.NDArray[Any]:
@@ -360,7 +362,7 @@ def collate(views: Sequence[Sequence[npt.NDArray[np.generic]]]) -> Batch:
     counts = torch.tensor([len(view[1]) for view in views])
     slots = max(view[2].shape[1] for view in views)
     coords = [_slots(view[2].swapaxes(0, 1), slots, 0).swapaxes(0, 1) for view in views]
-    labels = [_slots(view[3].T, slots, ABSENT).T for view in views]
+    labels = [_slots(view[3].T, slots, UNUSED).T for view in views]
     return Batch(
         pixels=torch.from_numpy(np.stack([view[0] for view in views])).unsqueeze(1),
         targets=torch.from_numpy(np.concatenate([view[1] for view in views])).unsqueeze(1) / 255,

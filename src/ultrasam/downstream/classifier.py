@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultrasam.downstream.features import canvas, pooled
-from ultrasam.downstream.initial import Initial, model_of
-from ultrasam.downstream.saved import CLASSIFIER, read_model, write_model
+from ultrasam.downstream.backbone import Backbone, empty_backbone
+from ultrasam.downstream.features import model_input, pooled
+from ultrasam.downstream.task_folders import CLASSIFIER, read_model, write_model
 from ultrasam.errors import CheckpointError
-from ultrasam.model.adapters import Adaptation, adapt
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.adapters import Adaptation, adapt
 
 Mode = Literal["linear", "attention", "full", "lora", "adapter"]
 
@@ -28,7 +28,7 @@ class Head:
     Attributes:
         mode: ``linear`` and ``attention`` train a head over a frozen encoder, pooling patches by their mean
             or by a learned query; ``full`` trains all (arXiv 2411.16222, downstream), ``lora`` and
-            ``adapter`` a few of the encoder's parameters (see `ultrasam.model.adapters.Adaptation`).
+            ``adapter`` a few of the encoder's parameters (see `ultrasam.weights.adapters.Adaptation`).
         classes: names, in the order of the logits.
         size: side of the canvas in pixels.
     """
@@ -50,7 +50,7 @@ class Classifier(nn.Module):
     downstream).
     """
 
-    def __init__(self, model: Initial, head: Head) -> None:
+    def __init__(self, model: Backbone, head: Head) -> None:
         super().__init__()
         if head.mode in ("lora", "adapter"):
             if not isinstance(model, UltraSam):
@@ -59,7 +59,7 @@ class Classifier(nn.Module):
                     "attention."
                 )
             adapt(model, Adaptation(kind=head.mode, decoder=False))
-        self.config = model.config
+        self.config, self.preprocessor = model.config, model.preprocessor
         self.head = head
         self.encoder = model.image_encoder
         # The neck and the decoder take no part.
@@ -87,6 +87,10 @@ class Classifier(nn.Module):
         out: Tensor = self.classify(pooled(tokens, shown))
         return out
 
+    def input(self, frame: Any) -> tuple[Tensor, Tensor]:
+        """A frame [H, W] or [H, W, 3] as ``forward``'s pixels [3, S, S] and shares [h, w]."""
+        return model_input(self.preprocessor, frame, self.head.size, self.config.patch_size)
+
     @torch.no_grad()
     def evidence(self, pixels: Tensor, shown: Tensor, label: int) -> Tensor:
         """[B, h, w]: what each patch adds to a class's logit before pooling (class activation maps, Zhou et
@@ -103,7 +107,7 @@ class Classifier(nn.Module):
         device = self.classify.weight.device
         rows = []
         for frame in frames:
-            pixels, shown = canvas(self.config, frame, self.head.size)
+            pixels, shown = self.input(frame)
             rows.append(
                 self(pixels[None].to(device), shown[None].to(device))[0].softmax(dim=0).cpu()
             )
@@ -121,12 +125,14 @@ def save_classifier(model: Classifier, folder: Path, note: dict[str, Any]) -> No
     """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
     head = asdict(model.head)
     classes = head.pop("classes")
-    config = model.config.to_json()
     about = {"head": head, **note}
-    write_model(model, folder, CLASSIFIER, classes=classes, config=config, about=about)
+    write_model(
+        model, folder, CLASSIFIER, classes=classes, config=model.config.to_json(),
+        preprocessor=model.preprocessor, about=about,
+    )  # fmt: skip
 
 
-def load_classifier(folder: Path) -> Classifier:
+def load_classifier(folder: str | Path, device: str | None = None) -> Classifier:
     """A saved classifier, ready to predict.
 
     Raises:
@@ -135,6 +141,6 @@ def load_classifier(folder: Path) -> Classifier:
 
     def build(about: dict[str, Any]) -> Classifier:
         head = Head(classes=tuple(about["classes"]), **about["head"])
-        return Classifier(model_of(about["config"]), head)
+        return Classifier(empty_backbone(about), head)
 
-    return read_model(folder, CLASSIFIER, build)
+    return read_model(Path(folder), CLASSIFIER, build, device=device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -12,47 +12,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ultrasam.errors import PromptError
-from ultrasam.geometry import Letterbox
+from ultrasam.errors import ConfigError
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike, as_scan
+from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
+from ultrasam.runtimes.attention import set_attention
 
 Features = npt.NDArray[np.float32]
 
 
-class CanvasConfig(Protocol):
-    """What a canvas must know of a model."""
-
-    @property
-    def patch_size(self) -> int: ...
-    @property
-    def pixel_mean(self) -> tuple[float, float, float]: ...
-    @property
-    def pixel_std(self) -> tuple[float, float, float]: ...
-
-
-def canvas(config: CanvasConfig, pixels: npt.NDArray[np.uint8], size: int) -> tuple[Tensor, Tensor]:
-    """A frame [H, W] or [H, W, 3] on a square canvas.
+def model_input(
+    preprocessor: Preprocessor, pixels: npt.NDArray[np.uint8], size: int, patch: int
+) -> tuple[Tensor, Tensor]:
+    """A frame [H, W] or [H, W, 3] as an encoder's input of ``size``.
 
     Returns:
-        Normalised pixels [3, size, size], zero-padded; and the share of each patch that shows the frame,
+        Preprocessed pixels [3, size, size], and the share of each patch that shows the frame,
         [size / patch, size / patch].
     """
-    view = Letterbox.whole(*pixels.shape[:2], size=size)
-    image = view.image_to_model(pixels)
-    rgb = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
-    mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
-    tensor = (torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() - mean) / std
-    height, width = view.inner
-    padded = torch.zeros(3, size, size)
-    padded[:, :height, :width] = tensor
-    patch = config.patch_size
-    shown = torch.zeros(size, size)
-    shown[:height, :width] = 1
-    grid = shown.view(size // patch, patch, size // patch, patch).mean(dim=(1, 3))
-    return padded, grid
+    resized = replace(preprocessor, size=size)
+    view = resized.view(*pixels.shape[:2])
+    return torch.from_numpy(resized.image(pixels, view)), torch.from_numpy(view.coverage(patch))
 
 
 def pooled(tokens: Tensor, weights: Tensor) -> Tensor:
@@ -71,14 +53,15 @@ class Embedder:
         batch: images at once.
 
     Raises:
-        PromptError: the size is not in whole patches.
+        ConfigError: the size is not in whole patches.
     """
 
     def __init__(self, model: UltraSam, *, size: int | None = None, batch: int = 8) -> None:
         self.model, self.batch = model, batch
+        set_attention(model, str(model.device))
         self.size = size or model.config.image_size
         if self.size % model.config.patch_size or self.size < model.config.patch_size:
-            raise PromptError(
+            raise ConfigError(
                 f"The size {self.size} is not a multiple of the model's patch, {model.config.patch_size}."
             )
 
@@ -112,11 +95,11 @@ class Embedder:
         predictor.set_image(pixels)
         masks = predictor.predict(list(prompts)).masks[:, 0]
         tokens, shown = self._tokens([pixels])
-        view = Letterbox.whole(*pixels.shape[:2], size=self.size)
+        view = replace(self.model.preprocessor, size=self.size).view(*pixels.shape[:2])
         weights = []
         for mask in masks:
             covered = torch.zeros(self.size, self.size)
-            height, width = view.inner
+            height, width = view.resized_shape
             small = cv2.resize(
                 mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
             )
@@ -130,7 +113,10 @@ class Embedder:
         )
 
     def _tokens(self, frames: Sequence[npt.NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-        pairs = [canvas(self.model.config, pixels, self.size) for pixels in frames]
+        patch = self.model.config.patch_size
+        pairs = [
+            model_input(self.model.preprocessor, pixels, self.size, patch) for pixels in frames
+        ]
         encoder = self.model.image_encoder
         pixels = torch.stack([pair[0] for pair in pairs]).to(
             self.model.device, encoder.pos_embed.dtype

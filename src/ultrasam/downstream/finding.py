@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.downstream.instances import InstanceSegmenter
+from ultrasam.images.masks import coco_result
 from ultrasam.images.scan import read_scan
-from ultrasam.images.writers import coco_result, write_labels, write_mask, write_overlay
+from ultrasam.images.writers import write_labels, write_mask, write_overlay
 from ultrasam.inference.batch import FileResult, each_file
 
 

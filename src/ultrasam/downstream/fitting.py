@@ -12,12 +12,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ultrasam.downstream.backbone import Backbone
 from ultrasam.downstream.classifier import Classifier, Head, Mode, focal
-from ultrasam.downstream.features import canvas
-from ultrasam.downstream.initial import Initial
 from ultrasam.downstream.labelled import Labelled, check_apart
 from ultrasam.downstream.training import Schedule, changed, parts, train
-from ultrasam.inference.loading import placed
+from ultrasam.hardware import place
+from ultrasam.model.image_encoder import ImageEncoder
+from ultrasam.runtimes.attention import set_attention
+from ultrasam.runtimes.checkpointing import checkpoint_blocks
 
 _NO_MASKS = np.zeros((0, 1, 1), bool)
 
@@ -39,7 +41,7 @@ class Settings(Schedule):
 
 
 def fit(
-    model: Initial,
+    model: Backbone,
     items: Sequence[Labelled],
     classes: Sequence[str],
     settings: Settings,
@@ -54,7 +56,8 @@ def fit(
     """
     head = Head(settings.mode, tuple(classes), settings.size or model.config.image_size)
     torch.manual_seed(settings.seed)
-    classifier = placed(Classifier(copy.deepcopy(model), head), device)
+    classifier = place(Classifier(copy.deepcopy(model), head), device)
+    set_attention(classifier, device)
     rng = np.random.default_rng(settings.seed)
     labels = torch.tensor([head.classes.index(item.label) for item in items])
     frames = [item.read() for item in items]
@@ -64,7 +67,8 @@ def fit(
         weights = np.array([1 / counts[int(label)] for label in labels])
     draw = weights / weights.sum()
     known = _tokens(classifier, frames, device) if head.frozen else None
-    classifier.encoder.checkpointing = settings.checkpointing
+    if isinstance(classifier.encoder, ImageEncoder):
+        checkpoint_blocks(classifier.encoder, enabled=settings.checkpointing)
     # A frozen encoder's features are known beforehand, so that only its head has a mode.
     classifier.train(not head.frozen)
 
@@ -74,8 +78,7 @@ def fit(
             rows = chosen[part]
             if known is None:
                 views = [
-                    canvas(model.config, changed(rng, frames[i], _NO_MASKS, settings)[0], head.size)
-                    for i in rows
+                    classifier.input(changed(rng, frames[i], _NO_MASKS, settings)[0]) for i in rows
                 ]
                 pixels, shown = (torch.stack(each).to(device) for each in zip(*views, strict=True))
                 logits = classifier(pixels, shown)
@@ -89,7 +92,7 @@ def fit(
 
 
 def cross_validate(
-    model: Initial,
+    model: Backbone,
     items: Sequence[Labelled],
     classes: Sequence[str],
     folds: Sequence[tuple[list[int], list[int]]],
@@ -119,10 +122,7 @@ def _tokens(
     """Patches of all images by a frozen encoder, seen once."""
     tokens, shown = [], []
     for start in range(0, len(frames), 8):
-        views = [
-            canvas(classifier.config, frame, classifier.head.size)
-            for frame in frames[start : start + 8]
-        ]
+        views = [classifier.input(frame) for frame in frames[start : start + 8]]
         pixels = torch.stack([view[0] for view in views]).to(device)
         tokens.append(classifier.encoder.features(pixels)[-1])
         shown.append(torch.stack([view[1] for view in views]).to(device))

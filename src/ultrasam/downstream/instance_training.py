@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,14 +13,15 @@ from pydantic import Field
 from torch import Tensor
 
 from ultrasam.downstream.annotated import Annotated
-from ultrasam.downstream.features import canvas
-from ultrasam.downstream.initial import Initial
+from ultrasam.downstream.backbone import Backbone
 from ultrasam.downstream.instances import InstanceSegmenter, Plan, start_head
 from ultrasam.downstream.pyramid import Kind
 from ultrasam.downstream.training import Masks, Schedule, changed, parts, train
 from ultrasam.errors import DataError
-from ultrasam.geometry import Letterbox
-from ultrasam.inference.loading import placed
+from ultrasam.hardware import place
+from ultrasam.model.image_encoder import ImageEncoder
+from ultrasam.runtimes.attention import set_attention
+from ultrasam.runtimes.checkpointing import checkpoint_blocks
 
 
 class Settings(Schedule):
@@ -46,7 +48,7 @@ class Settings(Schedule):
     head: str | None = None
 
 
-def new_segmenter(model: Initial, classes: Sequence[str], settings: Settings) -> InstanceSegmenter:
+def new_segmenter(model: Backbone, classes: Sequence[str], settings: Settings) -> InstanceSegmenter:
     """An untrained segmenter over a copy of ``model``.
 
     Raises:
@@ -68,7 +70,7 @@ def new_segmenter(model: Initial, classes: Sequence[str], settings: Settings) ->
 
 
 def fit(
-    model: Initial,
+    model: Backbone,
     images: Sequence[Annotated],
     classes: Sequence[str],
     settings: Settings,
@@ -85,8 +87,10 @@ def fit(
         DataError: the canvas is not in whole patches of the coarsest map.
         CheckpointError: the head's weights can't be had.
     """
-    segmenter = placed(new_segmenter(model, classes, settings), device)
-    segmenter.pyramid.encoder.checkpointing = settings.checkpointing
+    segmenter = place(new_segmenter(model, classes, settings), device)
+    set_attention(segmenter, device)
+    if isinstance(segmenter.pyramid.encoder, ImageEncoder):
+        checkpoint_blocks(segmenter.pyramid.encoder, enabled=settings.checkpointing)
     rng = np.random.default_rng(settings.seed)
     places = {name: index for index, name in enumerate(classes)}
 
@@ -99,8 +103,8 @@ def fit(
                 image = images[row]
                 frame, drawn = changed(rng, image.pixels, image.masks, settings)
                 kept = np.array([bool(mask.any()) for mask in drawn], bool)
-                pixels.append(canvas(model.config, frame, segmenter.plan.size)[0])
-                masks.append(_on_canvas(drawn[kept], segmenter.plan.size).to(device))
+                pixels.append(segmenter.input(frame)[0])
+                masks.append(_in_input(drawn[kept], segmenter).to(device))
                 told = [places[n] for n, k in zip(image.labels, kept, strict=True) if k]
                 labels.append(torch.tensor(told, dtype=torch.long, device=device))
             loss = segmenter(torch.stack(pixels).to(device), masks, labels)
@@ -117,10 +121,12 @@ def fit(
     return segmenter.eval()
 
 
-def _on_canvas(masks: Masks, size: int) -> Tensor:
-    """Masks [N, H, W] on the canvas [N, size, size], nearest."""
+def _in_input(masks: Masks, segmenter: InstanceSegmenter) -> Tensor:
+    """Masks [N, H, W] in the network's input [N, size, size], nearest."""
+    size = segmenter.plan.size
     out = torch.zeros(len(masks), size, size)
-    height, width = Letterbox.whole(*masks.shape[1:], size=size).inner
+    view = replace(segmenter.preprocessor, size=size).view(*masks.shape[1:])
+    height, width = view.resized_shape
     for index, mask in enumerate(masks):
         small = cv2.resize(
             mask.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST

@@ -7,7 +7,7 @@ over our encoder in place of its backbone (arXiv 2411.16222, downstream).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,12 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ultrasam.downstream.features import canvas
-from ultrasam.downstream.initial import Initial, model_of
+from ultrasam.downstream.backbone import Backbone, empty_backbone
+from ultrasam.downstream.features import model_input
 from ultrasam.downstream.pyramid import Kind, Pyramid
-from ultrasam.downstream.saved import INSTANCES, read_model, write_model
+from ultrasam.downstream.task_folders import INSTANCES, read_model, write_model
 from ultrasam.errors import CheckpointError
-from ultrasam.geometry import Letterbox
+from ultrasam.geometry import ViewTransform
 
 _MOST = 100  # detections an image, as COCO counts
 
@@ -79,13 +79,13 @@ class InstanceSegmenter(nn.Module):
     at sampled points, after every layer (arXiv 2411.16222, downstream).
     """
 
-    def __init__(self, model: Initial, plan: Plan) -> None:
+    def __init__(self, model: Backbone, plan: Plan) -> None:
         super().__init__()
         from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
         from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
 
         self.plan = plan
-        self.config = model.config
+        self.config, self.preprocessor = model.config, model.preprocessor
         pyramid = Pyramid(model, plan.pyramid)
         # A backbone has to be named; a tiny one is, and then replaced.
         config = Mask2FormerConfig(
@@ -118,6 +118,11 @@ class InstanceSegmenter(nn.Module):
         out = self.net(pixel_values=pixels, mask_labels=list(masks), class_labels=list(labels))
         return cast(Tensor, out.loss)
 
+    def input(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """A frame [H, W] or [H, W, 3] as the network's pixels [3, S, S], and the share of each patch that
+        shows it [h, w]."""
+        return model_input(self.preprocessor, frame, self.plan.size, self.config.patch_size)
+
     def find(self, frame: npt.NDArray[np.uint8]) -> Found:
         """Objects of a frame [H, W] or [H, W, 3], as Mask2Former finds instances: the surest pairs of query
         and class, at most 100."""
@@ -134,17 +139,17 @@ class InstanceSegmenter(nn.Module):
         return self._found(*seen), self._label_map(*seen)
 
     @torch.inference_mode()
-    def _see(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, Letterbox]:
+    def _see(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, ViewTransform]:
         """Class probabilities [Q, K], mask logits [Q, h, w] of the canvas, and the view."""
         self.eval()
-        pixels, _ = canvas(self.config, frame, self.plan.size)
+        pixels, _ = self.input(frame)
         device = self.net.class_predictor.weight.device
         out = self.net(pixel_values=pixels[None].to(device))
         chances = out.class_queries_logits[0].softmax(dim=-1)[:, :-1].float().cpu()
-        view = Letterbox.whole(*frame.shape[:2], size=self.plan.size)
+        view = replace(self.preprocessor, size=self.plan.size).view(*frame.shape[:2])
         return chances, out.masks_queries_logits[0].float().cpu(), view
 
-    def _found(self, chances: Tensor, logits: Tensor, view: Letterbox) -> Found:
+    def _found(self, chances: Tensor, logits: Tensor, view: ViewTransform) -> Found:
         best = chances.flatten().topk(min(_MOST, chances.numel()))
         masks, scores, labels = [], [], []
         for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
@@ -160,7 +165,9 @@ class InstanceSegmenter(nn.Module):
         stacked = np.stack(masks)[order] if masks else np.zeros((0, *shape), bool)
         return Found(stacked, np.asarray(labels, int)[order], np.asarray(scores, float)[order])
 
-    def _label_map(self, chances: Tensor, logits: Tensor, view: Letterbox) -> npt.NDArray[np.uint8]:
+    def _label_map(
+        self, chances: Tensor, logits: Tensor, view: ViewTransform
+    ) -> npt.NDArray[np.uint8]:
         by_class = torch.einsum("qk,qhw->khw", chances, logits.sigmoid()).numpy()
         maps = np.stack([view.logits_to_scan(m, outside=0.0) for m in by_class])
         out = np.where(maps.max(axis=0) > 0.5, maps.argmax(axis=0) + 1, 0)
@@ -216,12 +223,14 @@ def save_instances(segmenter: InstanceSegmenter, folder: Path, note: dict[str, A
     """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
     plan = asdict(segmenter.plan)
     classes = plan.pop("classes")
-    config = segmenter.config.to_json()
     about = {"plan": plan, **note}
-    write_model(segmenter, folder, INSTANCES, classes=classes, config=config, about=about)
+    write_model(
+        segmenter, folder, INSTANCES, classes=classes, config=segmenter.config.to_json(),
+        preprocessor=segmenter.preprocessor, about=about,
+    )  # fmt: skip
 
 
-def load_instances(folder: Path) -> InstanceSegmenter:
+def load_instance_segmenter(folder: str | Path, device: str | None = None) -> InstanceSegmenter:
     """A saved instance segmenter, ready to find.
 
     Raises:
@@ -230,6 +239,6 @@ def load_instances(folder: Path) -> InstanceSegmenter:
 
     def build(about: dict[str, Any]) -> InstanceSegmenter:
         plan = Plan(classes=tuple(about["classes"]), **about["plan"])
-        return InstanceSegmenter(model_of(about["config"]), plan)
+        return InstanceSegmenter(empty_backbone(about), plan)
 
-    return read_model(folder, INSTANCES, build)
+    return read_model(Path(folder), INSTANCES, build, device=device)

@@ -6,10 +6,10 @@ and the mean of the encoder's features, joined, through one linear layer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -19,27 +19,33 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ultrasam.downstream.annotated import Annotated
+from ultrasam.downstream.backbone import empty_backbone
 from ultrasam.downstream.classifier import focal
-from ultrasam.downstream.features import canvas
-from ultrasam.downstream.saved import PROMPTED, read_model, write_model
+from ultrasam.downstream.task_folders import PROMPTED, read_model, write_model
 from ultrasam.downstream.training import Schedule, changed, parts, train
 from ultrasam.errors import DataError
-from ultrasam.geometry import Letterbox
+from ultrasam.hardware import place
 from ultrasam.images.masks import box_of, centre_of_mass
-from ultrasam.inference.loading import placed
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike
-from ultrasam.model.config import ModelConfig
-from ultrasam.model.prompt_encoder import (
+from ultrasam.model.mask_decoder import MaskDecoderOutput
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompts import (
     BOTTOM_RIGHT,
     FOREGROUND,
-    PADDING,
+    NOT_A_POINT,
     TOP_LEFT,
-    PromptTensors,
+    ClickStyle,
+    Float32,
+    Prediction,
+    Prompt,
+    jitter_box,
+    simulate_click,
 )
-from ultrasam.model.two_way import Parts
-from ultrasam.model.ultrasam import UltraSam
-from ultrasam.prompts import ClickStyle, Prediction, Prompt, jitter_box, simulate_click
+from ultrasam.runtimes.attention import set_attention
+from ultrasam.runtimes.checkpointing import checkpoint_blocks
+from ultrasam.runtimes.torch_backend import TorchBackend, TorchEmbedding
 from ultrasam.training.interaction import LoopStyle, interact
 
 
@@ -71,29 +77,20 @@ class PromptedClassifier(nn.Module):
         self.model, self.classes = model, tuple(classes)
         width = 2 * model.config.decoder_width + model.config.width
         self.classify = nn.Linear(width, len(self.classes))
-        self._decoded: tuple[Tensor, Tensor] | None = None
-        self._seen: Tensor | None = None
-        # What is needed lies inside of two forward passes that are otherwise used as they are: the image's
-        # tokens must be written.
-        model.keeping = False
-        model.mask_decoder.transformer.register_forward_hook(self._keep_decoded)
-        model.image_encoder.neck.register_forward_pre_hook(self._keep_seen)
 
-    def _keep_decoded(self, _module: nn.Module, _given: Any, out: tuple[Tensor, Parts]) -> None:
-        tokens, parts = out
-        self._decoded = tokens[:, 1], torch.cat(parts, dim=1).mean(dim=1)
+    def encode(self, pixels: Tensor) -> tuple[ImageEmbedding, Tensor]:
+        """Preprocessed pixels [B, 3, S, S] to their embedding, and the mean of the encoder's tokens [B,
+        C]."""
+        encoder, decoder = self.model.image_encoder, self.model.mask_decoder
+        tokens, high_res = encoder.forward_features(pixels)
+        image = encoder.neck(tokens.permute(0, 3, 1, 2))
+        return ImageEmbedding(image, decoder.project_high_res(high_res)), tokens.mean(dim=(1, 2))
 
-    def _keep_seen(self, _module: nn.Module, given: tuple[Tensor]) -> None:
-        self._seen = given[0].mean(dim=(2, 3))
-
-    def last_classes(self, image_index: Tensor) -> Tensor:
-        """Logits [N, classes] of the prompts that were decoded last, each of one of the images that were
-        encoded last."""
-        assert self._decoded is not None
-        assert self._seen is not None
-        token, image = self._decoded
-        seen = self._seen.to(token.dtype).index_select(0, image_index)
-        out: Tensor = self.classify(torch.cat([token, image.expand(len(token), -1), seen], dim=1))
+    def forward(self, output: MaskDecoderOutput, features: Tensor) -> Tensor:
+        """Logits [N, classes] of N decoded prompts, and the encoder's mean tokens of their images [N, C]."""
+        token, image = output.mask_tokens[:, 0], output.image.mean(dim=(2, 3))
+        features = features.to(token.dtype)
+        out: Tensor = self.classify(torch.cat([token, image, features], dim=1))
         return out
 
 
@@ -117,8 +114,9 @@ def fit(
         )
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    classifier = placed(PromptedClassifier(model, classes), device).train()
-    model.image_encoder.checkpointing = settings.checkpointing
+    classifier = place(PromptedClassifier(model, classes), device).train()
+    set_attention(model, device)
+    checkpoint_blocks(model.image_encoder, enabled=settings.checkpointing)
     style = LoopStyle(rounds=settings.rounds, masks="last", feedback_gradient=False)
 
     def losses(_step: int) -> Iterator[Tensor]:
@@ -126,17 +124,18 @@ def fit(
         objects = sum(len(images[i].labels) for i in chosen)
         for part in parts(settings.batch, settings.at_once):
             pixels, prompts, targets, index, labels = _batch(
-                rng, [images[i] for i in chosen[part]], model.config, classes, settings
+                rng, [images[i] for i in chosen[part]], model, classes, settings
             )
             prompts = PromptTensors(prompts.coords.to(device), prompts.labels.to(device))
             targets, index, labels = targets.to(device), index.to(device), labels.to(device)
+            encoded, features = classifier.encode(pixels.to(device))
             rounds = interact(
-                model, model.encode(pixels.to(device)), prompts, targets, image_index=index, style=style,
+                model, encoded, prompts, targets, image_index=index, style=style,
                 seeds=torch.from_numpy(rng.integers(0, 2**31, len(index))),
             )  # fmt: skip
             loss = torch.stack([r.loss for r in rounds]).sum(dim=0).mean()
-            said = classifier.last_classes(index)
-            loss = loss + settings.weight * focal(said, labels, gamma=settings.gamma)
+            logits = classifier(rounds[-1].output, features.index_select(0, index))
+            loss = loss + settings.weight * focal(logits, labels, gamma=settings.gamma)
             yield loss * (len(index) / objects)
 
     train(classifier, settings, losses, encoder="model.image_encoder.", say=say)
@@ -146,19 +145,19 @@ def fit(
 def _batch(
     rng: np.random.Generator,
     images: Sequence[Annotated],
-    config: ModelConfig,
+    model: UltraSam,
     classes: Sequence[str],
     settings: Settings,
 ) -> tuple[Tensor, PromptTensors, Tensor, Tensor, Tensor]:
     """Pixels [B, 3, S, S], N prompts, targets [N, 1, M, M], image index [N] and labels [N]."""
-    size, side = config.image_size, config.mask_size
+    size, side = model.config.image_size, model.config.mask_size
     pixels, coords, kinds, targets, index, labels = [], [], [], [], [], []
     for number, image in enumerate(images):
         frame, masks = changed(rng, image.pixels, image.masks, settings)
         if not masks.any():  # all turned out of sight
             frame, masks = image.pixels, image.masks
-        view = Letterbox.whole(*frame.shape, size=size)
-        pixels.append(canvas(config, frame, size)[0])
+        view = model.preprocessor.view(*frame.shape[:2])
+        pixels.append(torch.from_numpy(model.preprocessor.image(frame, view)))
         for mask, label in zip(masks, image.labels, strict=True):
             if not mask.any():
                 continue  # turned out of sight
@@ -169,8 +168,8 @@ def _batch(
             else:
                 click = view.points_to_model(simulate_click(rng, mask, ClickStyle()))
                 coords.append(np.stack([click, np.zeros(2)]))
-                kinds.append([FOREGROUND, PADDING])
-            height, width = (round(v * side / size) for v in view.inner)
+                kinds.append([FOREGROUND, NOT_A_POINT])
+            height, width = (round(v * side / size) for v in view.resized_shape)
             target = np.zeros((side, side), np.float32)
             target[:height, :width] = cv2.resize(
                 np.ascontiguousarray(mask, dtype=np.float32),
@@ -196,7 +195,7 @@ class PromptedPredictor:
         self.classifier = classifier.eval()
         self.classes = classifier.classes
         # Classes are told from one look at the whole image, as in training.
-        self.predictor = Predictor(classifier.model, once=True)
+        self.predictor = Predictor(_Backend(classifier), tta=False)
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
         """Encode one frame."""
@@ -208,16 +207,42 @@ class PromptedPredictor:
 
     def classes_of(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
         """Probabilities [N, classes]."""
+        embedding: _Embedding = self.predictor.embedding
+        model = self.classifier.model
         rows = []
         for prompt in prompts:
-            self.predictor.predict(prompt)
+            arrays = self.predictor.prompt_arrays([prompt])
             with torch.inference_mode():
-                alone = torch.zeros(
-                    1, dtype=torch.long, device=self.classifier.classify.weight.device
-                )
-                logits = self.classifier.last_classes(alone)
+                tensors = PromptTensors.from_arrays(arrays).to(model.device)
+                output = model.decode(embedding.image, tensors)
+                logits = self.classifier(output, embedding.features)
             rows.append(logits[0].softmax(dim=0).double().cpu().numpy())
-        return np.stack(rows) if rows else np.zeros((0, len(self.classifier.classes)))
+        return np.stack(rows) if rows else np.zeros((0, len(self.classes)))
+
+
+@dataclass(slots=True)
+class _Embedding(TorchEmbedding):
+    """With the mean of the encoder's tokens, [1, C]."""
+
+    features: Tensor = field(default_factory=lambda: torch.zeros(1, 0))
+
+
+class _Backend(TorchBackend):
+    """Keeps of each image what its objects' classes are told from."""
+
+    def __init__(self, classifier: PromptedClassifier) -> None:
+        super().__init__(classifier.model)
+        self.classifier = classifier
+
+    def encode(self, pixels: Float32) -> list[TorchEmbedding]:
+        with torch.inference_mode():
+            images, features = self.classifier.encode(
+                torch.from_numpy(pixels).to(self.model.device)
+            )
+        return [
+            _Embedding(image, features=mean)
+            for image, mean in zip(images.split(), features.split(1), strict=True)
+        ]
 
 
 def right(
@@ -251,19 +276,22 @@ def accuracy(classifier: PromptedClassifier, images: Sequence[Annotated], kind: 
 
 def save_prompted(classifier: PromptedClassifier, folder: Path, note: dict[str, Any]) -> None:
     """Weights, and a JSON file with classes, sizes and ``note``."""
-    config = classifier.model.config.to_json()
-    write_model(classifier, folder, PROMPTED, classes=classifier.classes, config=config, about=note)
+    model = classifier.model
+    write_model(
+        classifier, folder, PROMPTED, classes=classifier.classes, config=model.config.to_json(),
+        preprocessor=model.preprocessor, about=note,
+    )  # fmt: skip
 
 
-def load_prompted(folder: Path) -> PromptedClassifier:
-    """A saved prompted classifier.
+def load_region_classifier(folder: str | Path, device: str | None = None) -> PromptedPredictor:
+    """A saved prompted classifier, ready to use.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
+        DeviceError: the device is not available.
     """
 
     def build(about: dict[str, Any]) -> PromptedClassifier:
-        config = ModelConfig.from_json(json.dumps(about["config"]))
-        return PromptedClassifier(UltraSam(config), about["classes"])
+        return PromptedClassifier(cast(UltraSam, empty_backbone(about)), about["classes"])
 
-    return read_model(folder, PROMPTED, build)
+    return PromptedPredictor(read_model(Path(folder), PROMPTED, build, device=device))

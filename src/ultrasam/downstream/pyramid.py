@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ultrasam.downstream.initial import Initial
+from ultrasam.downstream.backbone import Backbone
 from ultrasam.downstream.resnet import ResNet, ResNetEncoder
 from ultrasam.model.layers import LayerNorm2d
 
@@ -26,7 +26,7 @@ class Pyramid(nn.Module):
         channels, strides: of the four maps.
     """
 
-    def __init__(self, model: Initial, kind: Kind) -> None:
+    def __init__(self, model: Backbone, kind: Kind) -> None:
         super().__init__()
         self.encoder = model.image_encoder
         self.scales = nn.ModuleList(nn.Identity() for _ in range(4))

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.downstream.classifier import Classifier
-from ultrasam.downstream.features import canvas
 from ultrasam.downstream.labelled import Labelled
 from ultrasam.downstream.scores import NAMES, Scored, gain, score
 from ultrasam.plots import figure, jpeg, page, picture
@@ -134,7 +133,7 @@ def saliency(
     classifier: Classifier, frame: npt.NDArray[np.uint8], label: int
 ) -> npt.NDArray[np.uint8]:
     """The frame [H, W] beside itself with what speaks for a class in red and against it in blue; RGB."""
-    pixels, shown = canvas(classifier.config, frame, classifier.head.size)
+    pixels, shown = classifier.input(frame)
     device = classifier.classify.weight.device
     grid = (
         classifier.evidence(pixels[None].to(device), shown[None].to(device), label)[0].cpu().numpy()

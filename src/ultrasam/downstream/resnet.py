@@ -1,4 +1,4 @@
-"""ResNet-50 as an initialisation: it stands where a model of ours stands, its image encoder alone."""
+"""ResNet-50 as an initialisation, in place of a promptable model's image encoder."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from dataclasses import asdict, dataclass
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError
+from ultrasam.model.preprocessing import Preprocessor
 
 RESNET = "resnet50"
 
 
 @dataclass(frozen=True, slots=True)
 class ResNetConfig:
-    """What a canvas and a head must know of a ResNet-50 (He et al. 2016); as of `ModelConfig`."""
+    """Sizes of a ResNet-50 (He et al. 2016); as in `ModelConfig`."""
 
     name: str = RESNET
     image_size: int = 1024
     patch_size: int = 32
     width: int = 2048
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     # Statistics of weights that were trained on large batches are kept; those of fresh ones are learnt.
     fixed_statistics: bool = True
 
@@ -57,10 +56,18 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet-50 with what fine-tuning asks of a model: a ``config`` and an ``image_encoder``."""
+    """A ResNet-50 with what fine-tuning asks of a model: ``config``, ``preprocessor`` and
+    ``image_encoder``."""
 
-    def __init__(self, config: ResNetConfig, *, repository: str | None = None) -> None:
+    def __init__(
+        self,
+        config: ResNetConfig,
+        *,
+        repository: str | None = None,
+        preprocessor: Preprocessor | None = None,
+    ) -> None:
         super().__init__()
+        self.preprocessor = preprocessor or Preprocessor(size=config.image_size)
         from transformers import ResNetBackbone
         from transformers import ResNetConfig as TheirConfig
 
@@ -82,3 +89,15 @@ class ResNet(nn.Module):
                 )
         self.config = config
         self.image_encoder = ResNetEncoder(net, fixed_statistics=config.fixed_statistics)
+
+
+def open_resnet(repository: str | None, pretrained: bool) -> ResNet:
+    """``resnet50``, ``resnet50:REPOSITORY`` (ImageNet weights from the Hugging Face hub) or
+    ``random:resnet50``.
+
+    Raises:
+        CheckpointError: the weights can't be loaded.
+    """
+    if not pretrained:
+        return ResNet(ResNetConfig(fixed_statistics=False))
+    return ResNet(ResNetConfig(), repository=repository or "microsoft/resnet-50")

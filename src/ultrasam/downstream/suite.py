@@ -20,15 +20,16 @@ from ultrasam.data.samples import Sample
 from ultrasam.downstream import fitting, instance_training
 from ultrasam.downstream import prompted as prompting
 from ultrasam.downstream.annotated import Labels, annotated_of, classes_of, two_sides
-from ultrasam.downstream.initial import initial_model, prompted_model
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.instance_report import judge
 from ultrasam.downstream.labelled import check_apart, labelled_of
 from ultrasam.downstream.scores import NAMES, score
 from ultrasam.errors import DataError, RecipeError, UltraSamError
 from ultrasam.evaluation.statistics import bootstrap_interval
 from ultrasam.evaluation.suite import read_checked
-from ultrasam.model.adapters import count_parameters
 from ultrasam.training.recipe import over
+from ultrasam.weights.adapters import count_parameters
+from ultrasam.weights.load import load_model
 
 TASKS = ("classify", "prompted", "segment")
 # Names to value, low and high of the 95 % interval, None where there is none.
@@ -41,7 +42,7 @@ class _Section(BaseModel):
 
 
 class Start(_Section):
-    """One row: what it is called, and what it starts from (see `ultrasam.downstream.initial`).
+    """One row: what it is called, and what it starts from (see `ultrasam.load`).
 
     Attributes:
         tasks: all that the suite has where there are none.
@@ -220,7 +221,7 @@ def _classify(
     init: str,
     device: str,
 ) -> tuple[Figures, dict[str, int]]:
-    model = initial_model(init, seed=settings.seed)
+    model = load_backbone(init, seed=settings.seed)
     train, test = labelled_of(train_side), labelled_of(test_side)
     classes = sorted({item.label for item in train})
     if len(classes) < 2 or not test:
@@ -245,7 +246,7 @@ def _segment(
     init: str,
     device: str,
 ) -> tuple[Figures, dict[str, int]]:
-    model = initial_model(init, seed=settings.seed)
+    model = load_backbone(init, seed=settings.seed)
     train = annotated_of(train_side, labels=labels, empty=True)
     test = annotated_of(test_side, labels=labels, empty=True)
     classes = classes_of(train, test)
@@ -271,7 +272,7 @@ def _prompted(
     init: str,
     device: str,
 ) -> tuple[Figures, dict[str, int]]:
-    model = prompted_model(init, seed=settings.seed)
+    model = load_model(init, device="cpu", seed=settings.seed)
     train, test = annotated_of(train_side, labels=labels), annotated_of(test_side, labels=labels)
     classes_of(train, test)
     classifier = prompting.fit(model, train, settings, device=device)

@@ -101,7 +101,7 @@ class DiscAtClick(_Baseline):
     accepts = frozenset({"point"})
 
     def segment(self, prompt: Prompt) -> BoolMask:
-        points = np.asarray(prompt.points)
+        points = prompt.points
         if not len(points):
             raise PromptError("The disc needs a click; give a point.")
         radius = 0.12 * max(self.shape)
@@ -123,7 +123,7 @@ class RandomWalker(_Baseline):
         from skimage.segmentation import random_walker
 
         height, width = self.shape
-        points, labels = np.asarray(prompt.points), np.asarray(prompt.labels)
+        points, labels = prompt.points, prompt.labels
         seeds = np.zeros(self.shape, np.int8)
         if prompt.box is not None:
             box = _box(prompt)

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, cast
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
 from ultrasam.errors import EvaluationError, UltraSamError
 from ultrasam.evaluation import baselines
+from ultrasam.hardware import default_device
+from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
-
-if TYPE_CHECKING:
-    from ultrasam.inference.predictor import Predictor
+from ultrasam.runtimes.torch_backend import TorchBackend
+from ultrasam.weights.hashing import weights_hash
+from ultrasam.weights.load import load
+from ultrasam.weights.spec import ModelSpec
+from ultrasam.weights.tasks import task_of
 
 GROUP = "ultrasam.segmenters"
 _BOTH = frozenset({"box", "point"})
@@ -29,7 +33,7 @@ class Competitor:
 
     Attributes:
         accepts: the prompts that it can use, ``box``, ``point`` or both.
-        weights: a fingerprint of a model of ours, so that another one of its name is told from it.
+        weights: a hash of a model of ours, so that another one of its name is told from it.
     """
 
     name: str
@@ -38,84 +42,75 @@ class Competitor:
     weights: str = ""
 
 
+def check_competitor(spec: str) -> None:
+    """Refuse a name that means nothing; no weights are read, nothing is downloaded.
+
+    Raises:
+        CheckpointError, ConfigError: there is nothing of this name.
+    """
+    kind = spec.partition(":")[0]
+    if kind not in _BUILT_IN and kind not in _third_parties():
+        ModelSpec.parse(spec)
+
+
 def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
     """A competitor by its name.
 
     Args:
-        spec: ``ellipse``, ``filled-box``, ``grabcut``, ``disc``, ``random-walker``; ``untrained:base`` (a
-            model of that size with random weights); ``transformers:REPO`` (SAM, MedSAM or SAM 2 in Hugging
-            Face's implementation, by repository or folder); a third party's ``NAME`` or ``NAME:ARGUMENT``;
-            or else one of our models, by name or path, as `ultrasam.load` has it. ``+bf16`` at the end of
-            ours runs the encoder in bfloat16, ``+refine`` decodes twice (arXiv 2411.16222, 3.2),
-            ``+once`` looks at each prompt in the whole image alone, where nano looks at further views.
+        spec: ``ellipse``, ``filled-box``, ``grabcut``, ``disc``, ``random-walker``; ``transformers:REPO``
+            (SAM, MedSAM or SAM 2 in Hugging Face's implementation, by repository or folder); a third party's
+            ``NAME`` or ``NAME:ARGUMENT``; or else a model with its options, as
+            `ultrasam.weights.spec.ModelSpec` reads it: ``nano+no-tta``, ``ultrasam+bf16+refine``,
+            ``random:vit-b``.
 
     Raises:
-        EvaluationError: there is nothing of this name, or a third party's fails.
-        CheckpointError: weights can't be had.
+        EvaluationError: a third party's segmenter fails.
+        CheckpointError, ConfigError: there is nothing of this name, or weights can't be loaded.
     """
     kind, _, argument = spec.partition(":")
     weights = ""
     if kind in _BUILT_IN:
         segmenter = _BUILT_IN[kind](argument, device)
+    elif (entry := _third_parties().get(kind)) is not None:
+        try:
+            segmenter = cast(Segmenter, entry.load()(argument))
+        except UltraSamError:
+            raise
+        except Exception as error:
+            raise EvaluationError(
+                f"'{kind}' of {entry.value} can't be opened: {type(error).__name__}: {error}"
+            ) from error
     else:
-        others = {entry.name: entry for entry in entry_points(group=GROUP)}
-        if kind in others:
-            try:
-                segmenter = cast(Segmenter, others[kind].load()(argument))
-            except UltraSamError:
-                raise
-            except Exception as error:
-                raise EvaluationError(
-                    f"'{kind}' of {others[kind].value} can't be opened: {type(error).__name__}: {error}"
-                ) from error
-        else:
-            from ultrasam.model.fingerprint import fingerprint
-
-            segmenter = ours = _ours(spec, device)
-            weights = fingerprint(ours.model)
-    return Competitor(spec, segmenter, frozenset(getattr(segmenter, "accepts", _BOTH)), weights)
+        segmenter = predictor = _predictor(spec, device)
+        weights = weights_hash(cast(TorchBackend, predictor.backend).model)
+    return Competitor(spec, segmenter, _accepted(segmenter), weights)
 
 
-def _ours(spec: str, device: str | None) -> Predictor:
-    from ultrasam.inference.loading import load
-    from ultrasam.inference.predictor import Predictor
-
-    name, *options = spec.split("+")
-    unknown = set(options) - {"bf16", "once", "refine"}
-    if unknown:
-        raise EvaluationError(
-            f"'{spec}': there is no option '+{min(unknown)}'; there are +bf16, +once and +refine."
-        )
-    model = load(name, device=device, precision="bfloat16" if "bf16" in options else "float32")
-    return Predictor(model, refine="refine" in options, once="once" in options)
+def _accepted(segmenter: Segmenter) -> frozenset[str]:
+    return frozenset(getattr(segmenter, "accepts", _BOTH)) & _BOTH
 
 
-def _untrained(argument: str, device: str | None) -> Segmenter:
-    import torch
+def _third_parties() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
 
-    from ultrasam.inference.loading import device_or_default, placed
-    from ultrasam.inference.predictor import Predictor
-    from ultrasam.model.config import CONFIGS
-    from ultrasam.model.ultrasam import UltraSam
 
-    name, _, option = argument.partition("+")
-    if name not in CONFIGS or option not in ("", "bf16"):
-        raise EvaluationError(
-            f"'untrained:{argument}': there is no model of that size; there are {', '.join(CONFIGS)}."
-        )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = UltraSam(CONFIGS[name]).eval()
-    if option:
-        model.image_encoder.to(torch.bfloat16)
-    return Predictor(placed(model, device_or_default(device)))
+def _predictor(spec: str, device: str | None) -> Predictor:
+    """A model of ours, or a fine-tuned one that takes prompts."""
+    parsed = ModelSpec.parse(spec)
+    if parsed.kind == "path" and task_of(parsed.path) is not None:
+        opened = load(parsed, device=device)
+        if not hasattr(opened, "predictor"):
+            raise EvaluationError(
+                f"{spec} takes no prompts; 'ultrasam evaluate' compares models that do."
+            )
+        return cast(Predictor, opened.predictor)
+    return Predictor(spec, device=device)
 
 
 def _transformers(argument: str, device: str | None) -> Segmenter:
     from ultrasam.evaluation.peers import open_transformers
-    from ultrasam.inference.loading import device_or_default
 
-    return open_transformers(argument, device=device_or_default(device))
+    return open_transformers(argument, device=default_device(device))
 
 
 def _plain(make: Callable[[], Any]) -> Callable[[str, str | None], Segmenter]:
@@ -128,6 +123,5 @@ _BUILT_IN: dict[str, Callable[[str, str | None], Segmenter]] = {
     "grabcut": _plain(baselines.GrabCut),
     "disc": _plain(baselines.DiscAtClick),
     "random-walker": _plain(baselines.RandomWalker),
-    "untrained": _untrained,
     "transformers": _transformers,
 }

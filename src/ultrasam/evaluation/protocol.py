@@ -154,7 +154,7 @@ def attempt(segmenter: Segmenter, targets: Sequence[Target], kind: PromptKind) -
             mask, truth = np.asarray(prediction.masks[row, 0]), targets[i].truth
             before = done[i]
             ious = (*(before.ious if before else ()), iou(mask, truth))
-            done[i] = Attempt(mask, float(prediction.iou[row, 0]), ious)
+            done[i] = Attempt(mask, float(prediction.predicted_iou[row, 0]), ious)
             if number + 1 < kind.clicks:
                 correction = _correction(mask, truth, kind, rngs[i])
                 if correction is not None:

@@ -6,8 +6,8 @@ last pixels, so that a box's area is (x1 - x0) × (y1 - y0).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
@@ -87,3 +87,23 @@ def polygon_mask(polygons: Sequence[npt.ArrayLike], shape: tuple[int, int]) -> B
     return np.asarray(
         coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(usable, *shape))), bool
     )
+
+
+def coco_result(
+    mask: BoolMask,
+    *,
+    image_id: int,
+    score: float,
+    category_id: int = 1,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One entry of a COCO results file; ``extra`` are keys of ours, which COCO's readers pass over."""
+    x0, y0, x1, y1 = box_of(mask).tolist()
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": encode_rle(mask),
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "score": round(score, 4),
+        **(extra or {}),
+    }

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import UltraSamError
-from ultrasam.images.masks import BoolMask, box_of, encode_rle
+from ultrasam.images.masks import BoolMask
 from ultrasam.images.scan import Frame
 
 # Okabe and Ito's colours, told apart by colour-blind people, as RGB.
@@ -106,21 +106,6 @@ def draw_overlay(
         filled = cv2.FILLED if label else stroke
         cv2.circle(rgb, centre, 3 * stroke, (255, 255, 255), filled, cv2.LINE_AA)
     return rgb
-
-
-def coco_result(
-    mask: BoolMask, *, image_id: int, score: float, extra: dict[str, Any], category_id: int = 1
-) -> dict[str, Any]:
-    """One entry of a COCO results file; ``extra`` are keys of ours, which COCO's readers pass over."""
-    x0, y0, x1, y1 = box_of(mask).tolist()
-    return {
-        "image_id": image_id,
-        "category_id": category_id,
-        "segmentation": encode_rle(mask),
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "score": round(score, 4),
-        **extra,
-    }
 
 
 def write_json(path: Path, content: Any) -> None:

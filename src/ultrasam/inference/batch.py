@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ultrasam.errors import PromptError, ScanError, UltraSamError
+from ultrasam.images.masks import coco_result
 from ultrasam.images.scan import read_scan, scan_suffixes
-from ultrasam.images.writers import coco_result, write_json, write_mask, write_overlay
+from ultrasam.images.writers import write_json, write_mask, write_overlay
 from ultrasam.inference.segmenter import Classifying, Segmenter
 from ultrasam.prompts import Prompt
 
@@ -179,7 +178,7 @@ def _predict_file(
         write_mask(out / f"{name}_mask_{index}.png", mask)
         said = {
             "file_name": str(path), "frame": frame, "prompt": _as_json(prompt),
-            "predicted_iou": round(float(prediction.iou[index, 0]), 4),
+            "predicted_iou": round(float(prediction.predicted_iou[index, 0]), 4),
             "stability": round(float(prediction.stability[index, 0]), 4), **provenance,
         }  # fmt: skip
         if told is not None and isinstance(segmenter, Classifying):
@@ -187,15 +186,15 @@ def _predict_file(
                 zip(segmenter.classes, (round(float(p), 4) for p in told[index]), strict=True)
             )
             said |= {"class": max(chances, key=chances.__getitem__), "class_probabilities": chances}
-        score = float(prediction.iou[index, 0])
+        score = float(prediction.predicted_iou[index, 0])
         entries.append(coco_result(mask, image_id=image_id, score=score, extra=said))
     overlay = out / f"{name}_overlay.png"
     points = [
         (float(x), float(y), int(label))
         for prompt in prompts
-        for (x, y), label in zip(np.asarray(prompt.points), np.asarray(prompt.labels), strict=True)
+        for (x, y), label in zip(prompt.points, prompt.labels, strict=True)
     ]
-    boxes = [np.asarray(prompt.box) for prompt in prompts if prompt.box is not None]
+    boxes = [prompt.box for prompt in prompts if prompt.box is not None]
     write_overlay(
         overlay, scan.frame(frame), list(prediction.masks[:, 0]), boxes=boxes, points=points
     )
@@ -205,8 +204,8 @@ def _predict_file(
 def _as_json(prompt: Prompt) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if prompt.box is not None:
-        said["box"] = np.asarray(prompt.box).tolist()
-    if len(np.asarray(prompt.points)):
-        said["points"] = np.asarray(prompt.points).tolist()
-        said["labels"] = np.asarray(prompt.labels).tolist()
+        said["box"] = prompt.box.tolist()
+    if len(prompt.points):
+        said["points"] = prompt.points.tolist()
+        said["labels"] = prompt.labels.tolist()
     return said

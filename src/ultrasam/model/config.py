@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ultrasam.errors import CheckpointError
+from ultrasam.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ModelConfig:
 
     Attributes:
         name: what the configuration is called in model cards and reports.
-        image_size: side of the square canvas in model pixels.
+        image_size: side of the square input in model pixels.
         patch_size: model pixels per token; the embedding is ``image_size // patch_size`` tokens square.
         width, depth, heads, mlp_width: of the image encoder.
         window: side of the attention windows in tokens; 0 makes every block global.
@@ -28,22 +28,17 @@ class ModelConfig:
         decoder_heads, decoder_mlp_width: of the two two-way layers.
         upscale_channels: channels after the first and second of the ×2 up-scalings.
         mask_prompt_channels: channels of the two stride-2 convolutions over a mask prompt.
-        pixel_mean, pixel_std: per RGB channel on 0-255.
         relative_positions: decomposed relative positions in every encoder block.
         stem: ``patch`` is one strided convolution; ``conv`` four 3 × 3 convolutions of stride 2,
             which learn edges from far fewer images (Xiao et al. 2021, "Early convolutions help
             transformers see better").
-        fine_features: add the conv stem's stride-4 and stride-8 features, and the prompt maps, to the
+        high_res_features: add the conv stem's stride-4 and stride-8 features, and the prompt maps, to the
             decoder's up-scaling (as SAM 2 does with its encoder's, Ravi et al. 2024).
-        drawn_prompts: draw boxes and clicks as two further channels beside the mask prompt's one, so
+        prompt_maps: rasterise boxes and clicks as two further channels beside the mask prompt's one, so
             that the decoder sees where a prompt is without having to learn it from tokens.
-        zoom: side of the second view that a predictor takes of what a lone click found or a box
-            holds, as a multiple of the object's longer side (half as much again for a box); 0 for none.
-            It costs one more run of the image encoder, which only a small model can afford at each prompt.
-        mirror: a predictor looks at each view mirrored, too, and takes the mean; twice the cost again.
     """
 
-    name: str = "base"
+    name: str = "vit-b"
     image_size: int = 1024
     patch_size: int = 16
     width: int = 768
@@ -57,30 +52,26 @@ class ModelConfig:
     decoder_mlp_width: int = 2048
     upscale_channels: tuple[int, int] = (64, 32)
     mask_prompt_channels: tuple[int, int] = (4, 16)
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
     relative_positions: bool = True
     stem: Literal["patch", "conv"] = "patch"
-    fine_features: bool = False
-    drawn_prompts: bool = False
-    zoom: float = 0.0
-    mirror: bool = False
+    high_res_features: bool = False
+    prompt_maps: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise CheckpointError(
+            raise ConfigError(
                 f"Configuration '{self.name}': image_size {self.image_size} is not a multiple of "
                 f"patch_size {self.patch_size}; change one of them."
             )
         if self.width % self.heads or self.decoder_width % (2 * self.decoder_heads):
-            raise CheckpointError(
+            raise ConfigError(
                 f"Configuration '{self.name}': widths {self.width} and {self.decoder_width} must be "
                 f"multiples of heads {self.heads} and of 2 × decoder_heads {self.decoder_heads}."
             )
-        if self.fine_features and self.stem != "conv":
-            raise CheckpointError(
-                f"Configuration '{self.name}': fine_features need the conv stem; set stem to 'conv'."
+        if self.high_res_features and self.stem != "conv":
+            raise ConfigError(
+                f"Configuration '{self.name}': high_res_features need the conv stem; set stem to 'conv'."
             )
 
     @property
@@ -98,22 +89,26 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Read what ``to_json`` wrote.
+        """Read what ``to_json`` wrote, or an earlier version's.
 
         Raises:
-            CheckpointError: not JSON, a key that this version does not know, or a value that no
+            ConfigError: not JSON, a key that this version does not know, or a value that no
                 configuration can have.
         """
         try:
             values: dict[str, Any] = json.loads(text)
         except json.JSONDecodeError as error:
-            raise CheckpointError(
+            raise ConfigError(
                 "The model's configuration is not valid JSON; save the model again."
             ) from error
+        if isinstance(values, dict):
+            values = {_EARLIER_KEYS.get(key, key): value for key, value in values.items()}
+            values = {key: value for key, value in values.items() if key not in _ELSEWHERE}
+            values["name"] = SIZE_ALIASES.get(values.get("name", ""), values.get("name", "custom"))
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) - known:
             extra = sorted(set(values) - known) if isinstance(values, dict) else text[:40]
-            raise CheckpointError(
+            raise ConfigError(
                 f"The model's configuration has unknown keys {extra}; it may come from a newer "
                 "UltraSam: update the package."
             )
@@ -121,8 +116,13 @@ class ModelConfig:
         try:
             return cls(**{**values, **lists})
         except (TypeError, ZeroDivisionError) as error:
-            raise CheckpointError(f"The model's configuration is malformed: {error}.") from error
+            raise ConfigError(f"The model's configuration is malformed: {error}.") from error
 
+
+# Keys of earlier versions, and those that are a Preprocessor's or a TestTimeAugmentation's by now.
+_EARLIER_KEYS = {"fine_features": "high_res_features", "drawn_prompts": "prompt_maps"}
+_ELSEWHERE = ("pixel_mean", "pixel_std", "zoom", "mirror")
+SIZE_ALIASES = {"base": "vit-b", "large": "vit-l", "huge": "vit-h"}
 
 CONFIGS: dict[str, ModelConfig] = {
     "nano": ModelConfig(
@@ -141,22 +141,20 @@ CONFIGS: dict[str, ModelConfig] = {
         mask_prompt_channels=(16, 64),
         relative_positions=False,
         stem="conv",
-        fine_features=True,
-        drawn_prompts=True,
-        zoom=1.6,
-        mirror=True,
+        high_res_features=True,
+        prompt_maps=True,
     ),
-    "base": ModelConfig(),
-    "large": ModelConfig(
-        name="large",
+    "vit-b": ModelConfig(),
+    "vit-l": ModelConfig(
+        name="vit-l",
         width=1024,
         depth=24,
         heads=16,
         mlp_width=4096,
         global_blocks=(5, 11, 17, 23),
     ),
-    "huge": ModelConfig(
-        name="huge",
+    "vit-h": ModelConfig(
+        name="vit-h",
         width=1280,
         depth=32,
         heads=16,
@@ -164,3 +162,15 @@ CONFIGS: dict[str, ModelConfig] = {
         global_blocks=(7, 15, 23, 31),
     ),
 }
+
+
+def config_of(size: str) -> ModelConfig:
+    """The configuration of a size: ``nano``, ``vit-b``, ``vit-l`` or ``vit-h``.
+
+    Raises:
+        ConfigError: there is no such size.
+    """
+    name = SIZE_ALIASES.get(size, size)
+    if name not in CONFIGS:
+        raise ConfigError(f"There is no size '{size}'; use {', '.join(CONFIGS)}.")
+    return CONFIGS[name]

@@ -1,46 +1,40 @@
 """The image encoder: a plain ViT with windowed and global attention, and a neck (SAM, appendix A).
 
-Tokens stay channels-last, [B, H, W, C], in memory too, from the patch embedding to the neck.
+Tokens are [B, H, W, C] from the patch embedding to the neck.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ultrasam.model.attention import attend_with_positions
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d, MLPBlock
 
-Ints = NDArray[np.int64]
-
-# Of 14 × 14 tokens, for which a CPU holds scores at once without gradients: 5 windows × 12 heads ×
-# 196 × 196 in bf16 are 4.6 MB. Fresh memory for all 25 costs as much as what is done with it.
-_WINDOWS_AT_ONCE = 5
+# q, k, v [B, heads, H * W, C], positions of rows [H, H, C] and columns [W, W, C] to [B, heads, H * W, C].
+AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+BlockFunction = Callable[[nn.Module, Tensor], Tensor]
 
 
 class ImageEncoder(nn.Module):
     """Normalised RGB pixels to an image embedding.
 
     ``forward(pixels)`` takes [B, 3, S, S] (S = ``config.image_size``) and returns the embedding
-    [B, decoder_width, S / patch, S / patch] and, with ``config.fine_features``, the stem's features
-    at stride 4 and 8 (otherwise an empty tuple).
+    [B, decoder_width, S / patch, S / patch] and, with ``config.high_res_features``, the stem's features
+    at stride 4 and 8 (otherwise an empty tuple). ``block_function`` calls each block; training may set one
+    that keeps no activations (`ultrasam.runtimes.checkpointing`).
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         stem = ConvStem if config.stem == "conv" else PatchEmbed
-        self.fine_features = config.fine_features
-        self.checkpointing = False  # trade a second forward pass for the blocks' activations
+        self.high_res_features = config.high_res_features
+        self.block_function: BlockFunction = run_block
         self.patch_embed = stem(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid, config.grid, config.width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -57,33 +51,32 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        x, fine = self.patch_embed(pixels)
-        x = x + self.pos_embed  # [B, H, W, C]
+        tokens, high_res = self.forward_features(pixels)
+        return self.neck(tokens.permute(0, 3, 1, 2)), high_res
+
+    def forward_features(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tokens before the neck [B, H, W, C], and the stem's features as ``forward`` gives them."""
+        x, high_res = self.patch_embed(pixels)
+        x = x + self.pos_embed
         for block in self.blocks:
-            x = self._through(block, x)
-        embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))  # [B, decoder_width, H, W]
-        return embedding, fine if self.fine_features else ()
+            x = self.block_function(block, x)
+        return x, high_res if self.high_res_features else ()
 
     def features(self, pixels: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
-        """Tokens before the neck, [B, H, W, C] after each of ``blocks`` (the last where None).
+        """Tokens before the neck, [B, H, W, C] after each of ``blocks`` (by default, the last).
 
         Pixels [B, 3, h, w] may have any size in whole patches: learned positions are interpolated
         (arXiv 2411.16222 fine-tunes at 1024 px; Dosovitskiy et al. 2021, 3.2, for the interpolation).
         """
         x, _ = self.patch_embed(pixels)
         x = x + self._positions(x.shape[1], x.shape[2])
-        wanted = [len(self.blocks) - 1] if blocks is None else list(blocks)
+        selected = [len(self.blocks) - 1] if blocks is None else list(blocks)
         found = {}
         for index, block in enumerate(self.blocks):
-            x = self._through(block, x)
-            if index in wanted:
+            x = self.block_function(block, x)
+            if index in selected:
                 found[index] = x
-        return [found[index] for index in wanted]
-
-    def _through(self, block: nn.Module, x: Tensor) -> Tensor:
-        if self.checkpointing and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(block, x, use_reentrant=False))
-        return cast(Tensor, block(x))
+        return [found[index] for index in selected]
 
     def _positions(self, height: int, width: int) -> Tensor:
         if self.pos_embed.shape[1:3] == (height, width):
@@ -91,6 +84,11 @@ class ImageEncoder(nn.Module):
         grid = self.pos_embed.permute(0, 3, 1, 2)
         resized = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
         return resized.permute(0, 2, 3, 1)
+
+
+def run_block(block: nn.Module, x: Tensor) -> Tensor:
+    """Tokens [B, H, W, C] through a block."""
+    return cast(Tensor, block(x))
 
 
 class PatchEmbed(nn.Module):
@@ -118,8 +116,7 @@ class ConvStem(nn.Module):
         self.norms = nn.ModuleList(LayerNorm2d(width) for width in widths[2:4])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        x = pixels.contiguous(memory_format=torch.channels_last)
-        x = F.gelu(self.convs[0](x))
+        x = F.gelu(self.convs[0](pixels))
         stride4 = F.gelu(self.norms[0](self.convs[1](x)))
         stride8 = F.gelu(self.norms[1](self.convs[2](stride4)))
         return self.convs[3](stride8).permute(0, 2, 3, 1).contiguous(), (stride4, stride8)
@@ -130,21 +127,32 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, *, window: int) -> None:
         super().__init__()
-        size = window or config.grid
         self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
-        self.attn = Attention(config, size=size)
+        self.attn = Attention(config, size=window or config.grid)
         self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
         self.mlp = MLPBlock(config.width, config.mlp_width, activation=nn.GELU)
         self.window = window
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x), window=self.window)
+        x = x + attend(self.attn, self.norm1(x), self.window)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
+def attend(attention: nn.Module, x: Tensor, window: int) -> Tensor:
+    """Attention over normalised tokens [B, H, W, C], in windows of ``window`` tokens unless that is 0."""
+    if not window:
+        return cast(Tensor, attention(x))
+    windows = window_partition(x, window)
+    return window_unpartition(attention(windows), window, (x.shape[1], x.shape[2]))
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention over a grid of tokens [B, H, W, C], whole or in windows."""
+    """Multi-head self-attention over a grid of tokens [B, H, W, C].
+
+    ``attention_function`` computes it from q, k, v and relative positions; `ultrasam.runtimes` has other
+    forms of the same for less memory or time.
+    """
 
     def __init__(self, config: ModelConfig, *, size: int) -> None:
         super().__init__()
@@ -152,59 +160,67 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
         self.relative_positions = config.relative_positions
+        self.attention_function: AttentionFunction = attention_with_relative_positions
         if config.relative_positions:
             channels = config.width // config.heads
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, channels))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, channels))
 
-    def forward(self, x: Tensor, *, window: int) -> Tensor:
-        batch, height, width, channels = x.shape
-        if not window:
-            out = self._attend(self.qkv(x))
-            return self.proj(out)  # type: ignore[no-any-return]
-        # SAM pads the normalised tokens with zeros before the projection: one token of zeros stands for
-        # all of them, and is copied to its places with the others when windows are made.
-        order, back = (
-            torch.from_numpy(index).to(x.device) for index in _window_order(height, width, window)
-        )
-        tokens = F.pad(x.flatten(1, 2), (0, 0, 0, 1))  # [B, H * W + 1, C]
-        qkv = self.qkv(tokens)
-        apart = x.device.type == "cpu" and not torch.is_grad_enabled()
-        parts = []
-        for places in order.split(_WINDOWS_AT_ONCE * window**2 if apart else len(order)):
-            some = qkv.index_select(1, places).view(-1, window, window, 3 * channels)
-            parts.append(self._attend(some).view(batch, -1, channels))
-        out = torch.cat(parts, dim=1).index_select(1, back)
-        return self.proj(out).view(x.shape)  # type: ignore[no-any-return]
-
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """[B, H, W, 3 C] to [B, H, W, C]."""
-        batch, height, width, channels = qkv.shape
-        qkv = qkv.view(batch, height * width, 3, self.heads, -1)
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = x.shape
+        qkv = self.qkv(x).view(batch, height * width, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, N, C / heads]
         if self.relative_positions:
-            rows, columns = _for_side(self.rel_pos_h, height), _for_side(self.rel_pos_w, width)
-            out = attend_with_positions(q, k, v, rows, columns, grid=(height, width))
+            rows, columns = get_rel_pos(height, self.rel_pos_h), get_rel_pos(width, self.rel_pos_w)
+            out = self.attention_function(q, k, v, rows, columns)
         else:
             out = F.scaled_dot_product_attention(q, k, v)
-        return out.transpose(1, 2).reshape(batch, height, width, channels // 3)
+        return cast(Tensor, self.proj(out.transpose(1, 2).reshape(batch, height, width, -1)))
 
 
-@lru_cache(maxsize=8)
-def _window_order(height: int, width: int, window: int) -> tuple[Ints, Ints]:
-    """Which token of a grid is at each place of its windows, [windows * window²], with H * W for
-    padding; and at which place each token is, [H * W]."""
-    tokens = np.arange(height * width).reshape(height, width)
-    padding = ((0, -height % window), (0, -width % window))
-    padded = np.pad(tokens, padding, constant_values=tokens.size)
-    rows, columns = padded.shape[0] // window, padded.shape[1] // window
-    order = padded.reshape(rows, window, columns, window).swapaxes(1, 2).reshape(-1)
-    return order, order.argsort()[: tokens.size]
+def attention_with_relative_positions(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor
+) -> Tensor:
+    """Softmax attention with decomposed relative positions: the bias of query (i, j) towards key (i', j') is
+    ``q · rel_h[i, i'] + q · rel_w[j, j']`` (Li et al. 2022, "MViTv2", eq. 4; used by SAM's encoder).
+
+    Args:
+        q, k, v: [B, heads, H * W, C], unscaled.
+        rel_h, rel_w: [H, H, C] and [W, W, C].
+
+    Returns:
+        [B, heads, H * W, C].
+    """
+    grid = q.unflatten(2, (len(rel_h), len(rel_w)))
+    bias_h = torch.einsum("bnhwc,hkc->bnhwk", grid, rel_h)  # [B, heads, H, W, H]
+    bias_w = torch.einsum("bnhwc,wkc->bnhwk", grid, rel_w)  # [B, heads, H, W, W]
+    bias = bias_h.unsqueeze(-1) + bias_w.unsqueeze(-2)  # [B, heads, H, W, H, W]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(4).flatten(2, 3))
 
 
-def _for_side(table: Tensor, side: int) -> Tensor:
-    """Relative positions [2 S - 1, C] of another side, interpolated linearly as in SAM's code."""
-    length = 2 * side - 1
-    if len(table) == length:
-        return table
-    return F.interpolate(table.t()[None], length, mode="linear")[0].t()
+def get_rel_pos(size: int, table: Tensor) -> Tensor:
+    """A table of offsets [2 S - 1, C] as [query, key, C] for ``size`` tokens, interpolated linearly where it
+    is of another size, as in SAM's code."""
+    length = 2 * size - 1
+    if len(table) != length:
+        table = F.interpolate(table.t()[None], length, mode="linear")[0].t()
+    index = torch.arange(size, device=table.device)
+    return table[index[:, None] - index[None, :] + size - 1]
+
+
+def window_partition(x: Tensor, window: int) -> Tensor:
+    """Tokens [B, H, W, C], padded with zeros at the bottom and right, to [B * windows, window, window, C]."""
+    batch, height, width, channels = x.shape
+    x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+    rows, columns = x.shape[1] // window, x.shape[2] // window
+    x = x.view(batch, rows, window, columns, window, channels).transpose(2, 3)
+    return x.reshape(-1, window, window, channels)
+
+
+def window_unpartition(windows: Tensor, window: int, size: tuple[int, int]) -> Tensor:
+    """Windows [B * windows, window, window, C] back to tokens [B, H, W, C] of ``size`` (H, W)."""
+    height, width = size
+    rows, columns = -(-height // window), -(-width // window)
+    x = windows.view(-1, rows, columns, window, window, windows.shape[-1]).transpose(2, 3)
+    x = x.reshape(-1, rows * window, columns * window, windows.shape[-1])
+    return x[:, :height, :width]

@@ -1,38 +1,28 @@
 """The prompt encoder: points, boxes and masks to tokens and a dense embedding (SAM, appendix A).
 
 Prompts of a batch are flat: N prompts in all, each with the same number of point slots; slots that a
-prompt does not use hold ``ABSENT`` and change nothing, to the last bit of attention's softmax.
+prompt lacks are ``UNUSED`` and change nothing: no attention reads them.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d
-
-ABSENT = -2  # a slot to be ignored
-PADDING = -1  # SAM's not-a-point token: takes part in attention, has no position
-BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
+from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, UNUSED, PromptArrays
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTensors:
-    """N prompts in model pixels.
+    """N prompts in model pixels: `ultrasam.prompts.PromptArrays` as tensors, with the same attributes.
 
-    Attributes:
-        coords: [N, K, 2] float, (x, y) in model pixels, origin at the canvas's top-left corner. Meta's
-            code takes pixel indices and adds 0.5: ``coords`` is that sum.
-        labels: [N, K] long: 0 background, 1 foreground, 2 and 3 a box's top-left and bottom-right
-            corner, -1 not a point, -2 an unused slot.
-        masks: [N, 1, mask_size, mask_size] logits, or None where no prompt has a mask.
-        has_mask: [N] bool, which prompts have one; None for all (with ``masks``).
+    ``masks`` are [N, 1, mask_size, mask_size] logits.
     """
 
     coords: Tensor
@@ -51,6 +41,17 @@ class PromptTensors:
             None if self.has_mask is None else self.has_mask[index],
         )
 
+    @classmethod
+    def from_arrays(cls, prompts: PromptArrays) -> PromptTensors:
+        """The same prompts on the CPU."""
+        masks, has_mask = prompts.masks, prompts.has_mask
+        return cls(
+            torch.from_numpy(prompts.coords),
+            torch.from_numpy(prompts.labels),
+            None if masks is None else torch.from_numpy(masks),
+            None if has_mask is None else torch.from_numpy(has_mask),
+        )
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> PromptTensors:
         return replace(
             self,
@@ -61,19 +62,18 @@ class PromptTensors:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedPrompts:
-    """What the mask decoder takes of N prompts.
+class EncodedPrompts(NamedTuple):
+    """What the mask decoder reads of N prompts.
 
     Attributes:
         tokens: [N, T, C] sparse embeddings.
-        absent: [N, T] bool, tokens to ignore; None where there are none.
+        unused: [N, T] bool, tokens to ignore.
         dense: [N, C, H, W], or [1, C, 1, 1] where no prompt has a mask.
-        maps: [N, 3, mask_size, mask_size] of a model with drawn prompts, else None.
+        maps: [N, 3, mask_size, mask_size] of a model with prompt maps, else None.
     """
 
     tokens: Tensor
-    absent: Tensor | None
+    unused: Tensor
     dense: Tensor
     maps: Tensor | None
 
@@ -88,10 +88,11 @@ class PositionEmbeddingRandom(nn.Module):
 
     def forward(self, coords: Tensor) -> Tensor:
         """[..., 2] in [0, 1] to [..., 2 * features]."""
-        # Angles reach hundreds of radians, where bfloat16 has lost the position.
-        matrix = self.positional_encoding_gaussian_matrix.float()
-        with torch.autocast(coords.device.type, enabled=False):
-            angles = 2 * math.pi * ((2 * coords.float() - 1) @ matrix)
+        # Angles reach hundreds of radians, where bfloat16 has lost the position: products one by one stay
+        # in float32 under autocast, a matrix product would not.
+        x, y = (2 * coords.float() - 1).unsqueeze(-2).unbind(-1)  # [..., 1] both
+        by_x, by_y = self.positional_encoding_gaussian_matrix.float()
+        angles = 2 * math.pi * (x * by_x + y * by_y)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
@@ -108,7 +109,7 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, width)
         first, second = config.mask_prompt_channels
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(3 if config.drawn_prompts else 1, first, 2, stride=2),
+            nn.Conv2d(3 if config.prompt_maps else 1, first, 2, stride=2),
             LayerNorm2d(first),
             nn.GELU(),
             nn.Conv2d(first, second, 2, stride=2),
@@ -118,10 +119,11 @@ class PromptEncoder(nn.Module):
         )
 
     def forward(self, prompts: PromptTensors) -> EncodedPrompts:
-        tokens, absent = self._sparse(prompts.coords, prompts.labels)
-        if self.config.drawn_prompts:
-            maps = self._draw(prompts).to(tokens.dtype)
-            return EncodedPrompts(tokens, absent, self.mask_downscaling(maps), maps)
+        tokens = self._embed_points(prompts.coords, prompts.labels)
+        unused = prompts.labels == UNUSED
+        if self.config.prompt_maps:
+            maps = self._rasterise(prompts).to(tokens.dtype)
+            return EncodedPrompts(tokens, unused, self.mask_downscaling(maps), maps)
         dense = self.no_mask_embed.weight.view(1, -1, 1, 1)
         if prompts.masks is not None:
             embedded = self.mask_downscaling(prompts.masks)
@@ -129,9 +131,9 @@ class PromptEncoder(nn.Module):
                 dense = embedded
             else:
                 dense = torch.where(prompts.has_mask.view(-1, 1, 1, 1), embedded, dense)
-        return EncodedPrompts(tokens, absent, dense, None)
+        return EncodedPrompts(tokens, unused, dense, None)
 
-    def dense_positions(self) -> Tensor:
+    def get_dense_pe(self) -> Tensor:
         """Positions of the embedding's tokens, [H * W, C]."""
         grid = self.config.grid
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
@@ -140,29 +142,27 @@ class PromptEncoder(nn.Module):
         positions: Tensor = self.pe_layer(torch.stack([x, y], dim=-1)).view(grid * grid, -1)
         return positions.to(self.no_mask_embed.weight.dtype)
 
-    def _sparse(self, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:
+        """Tokens [N, K, C] of coordinates [N, K, 2] and labels [N, K]."""
         points = [cast(nn.Embedding, point).weight for point in self.point_embeddings]
         table = torch.cat([self.not_a_point_embed.weight, *points])
         # rows: not a point, background, foreground, top-left, bottom-right
         positions = self.pe_layer(coords / self.config.image_size)
         positions = positions * (labels >= 0).unsqueeze(-1)
-        tokens = table[labels.clamp(min=-1) + 1] + positions.to(table.dtype)  # [N, K, C]
-        absent = labels == ABSENT
-        return tokens, absent if bool(absent.any()) else None
+        tokens: Tensor = table[labels.clamp(min=-1) + 1] + positions.to(table.dtype)
+        return tokens
 
-    def _draw(self, prompts: PromptTensors) -> Tensor:
+    def _rasterise(self, prompts: PromptTensors) -> Tensor:
         """Mask logits, boxes and clicks as three images [N, 3, mask_size, mask_size].
 
         - Mask logits are scaled to ± 2 and 0 where there is none.
         - A box is the smooth bump whose zero level is the largest ellipse in it: the best guess at an
           object of which nothing but the box is known. -1 without a box.
-        - Clicks are Gaussians of 3 % of the canvas, + 1 foreground, - 1 background.
+        - Clicks are Gaussians of 3 % of the input, + 1 foreground, - 1 background.
         """
-        size, canvas = self.config.mask_size, self.config.image_size
+        size, side = self.config.mask_size, self.config.image_size
         coords, labels = prompts.coords.float(), prompts.labels
-        axis = (torch.arange(size, device=coords.device, dtype=torch.float32) + 0.5) * (
-            canvas / size
-        )
+        axis = (torch.arange(size, device=coords.device, dtype=torch.float32) + 0.5) * (side / size)
 
         if prompts.masks is None:
             mask = coords.new_zeros(len(prompts), size, size)
@@ -180,7 +180,7 @@ class PromptEncoder(nn.Module):
         bump = 1 - (u.square()[:, None, :] + v.square()[:, :, None])
         box = torch.where(has_box, bump.clamp(-1, 1), bump.new_tensor(-1.0))
 
-        spread = 2 * (0.03 * canvas) ** 2
+        spread = 2 * (0.03 * side) ** 2
         gx = torch.exp(-((axis - coords[..., :1]).square()) / spread)  # [N, K, size]
         gy = torch.exp(-((axis - coords[..., 1:]).square()) / spread)
         sign = (labels == FOREGROUND).float() - (labels == BACKGROUND).float()
@@ -191,26 +191,3 @@ class PromptEncoder(nn.Module):
 def _corner(coords: Tensor, chosen: Tensor) -> Tensor:
     """The coordinates [N, 2] of the one chosen slot of each prompt, 0 where none is."""
     return (coords * chosen.unsqueeze(-1)).sum(dim=1)
-
-
-def pad_prompts(prompts: list[PromptTensors]) -> PromptTensors:
-    """Prompts with different numbers of slots as one batch, the slots that are missing ``ABSENT``."""
-    slots = max(p.coords.shape[1] for p in prompts)
-    coords = [F.pad(p.coords, (0, 0, 0, slots - p.coords.shape[1])) for p in prompts]
-    labels = [F.pad(p.labels, (0, slots - p.labels.shape[1]), value=ABSENT) for p in prompts]
-    given = [p.masks for p in prompts if p.masks is not None]
-    if not given:
-        return PromptTensors(torch.cat(coords), torch.cat(labels))
-    like = given[0]
-    masks = [
-        like.new_zeros(len(p), *like.shape[1:]) if p.masks is None else p.masks for p in prompts
-    ]
-    has_mask = [
-        torch.full((len(p),), p.masks is not None, device=like.device)
-        if p.has_mask is None
-        else p.has_mask
-        for p in prompts
-    ]
-    return PromptTensors(
-        torch.cat(coords), torch.cat(labels), torch.cat(masks), torch.cat(has_mask)
-    )

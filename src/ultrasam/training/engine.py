@@ -25,17 +25,21 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from ultrasam.errors import RecipeError
-from ultrasam.model.adaptation_files import FILE as ADAPTATION
-from ultrasam.model.adaptation_files import save_adaptation
-from ultrasam.model.adapters import Adaptation, adapt, merge
-from ultrasam.model.config import CONFIGS
-from ultrasam.model.downloads import known_names
+from ultrasam.hardware import default_device
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.runtimes.attention import set_attention
+from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.feeding import Feeding, open_data
 from ultrasam.training.memory import check_memory
 from ultrasam.training.recipe import Recipe, save_recipe
 from ultrasam.training.report import write_report
 from ultrasam.training.task import MEAN, SegmentationTask
+from ultrasam.weights.adapter_files import FILE as ADAPTATION
+from ultrasam.weights.adapter_files import save_adaptation
+from ultrasam.weights.adapters import Adaptation, adapt, merge
+from ultrasam.weights.hub import save_pretrained
+from ultrasam.weights.load import load_model
+from ultrasam.weights.spec import ModelSpec
 
 
 def train(
@@ -125,19 +129,23 @@ _NOT_NEWS = (
 
 def prepare_model(recipe: Recipe) -> UltraSam:
     """The recipe's model with its first weights, adapted and ready to train."""
-    model = (
-        UltraSam.from_pretrained(recipe.init) if recipe.init else UltraSam(CONFIGS[recipe.model])
+    model = load_model(
+        recipe.init or f"random:{recipe.model}", device="cpu", precision="float32", seed=recipe.seed
     )
-    # A predictor looks in no way that training has not shown.
-    model.config = replace(
-        model.config,
-        zoom=model.config.zoom if recipe.views.zoomed else 0.0,
-        mirror=model.config.mirror and recipe.views.flip > 0,
+    # Training resamples by areas and keeps an image's aspect; the weights are saved with what they were fed.
+    model.preprocessor = replace(model.preprocessor, resize="letterbox", resample="area")
+    # A predictor takes no views that training has not shown.
+    model.tta = replace(
+        model.tta,
+        zoom=model.tta.zoom if recipe.views.zoomed else 0.0,
+        flip=model.tta.flip and recipe.views.flip > 0,
     )
     adapt(model, adaptation_of(recipe))
-    model.image_encoder.checkpointing = recipe.trainer.checkpointing
+    checkpoint_blocks(model.image_encoder, enabled=recipe.trainer.checkpointing)
+    on_cpu = recipe.trainer.accelerator == "cpu"
+    set_attention(model, "cpu" if on_cpu else default_device())
     for layer in model.mask_decoder.transformer.layers:
-        cast(Any, layer).mlp.dropout = recipe.trainer.dropout
+        cast(Any, layer).mlp.dropout.p = recipe.trainer.dropout
     if recipe.trainer.compile:
         model.image_encoder.compile()
     return model.train()
@@ -227,16 +235,16 @@ def _save(recipe: Recipe, trainer: lightning.Trainer, model: UltraSam, out: Path
         if adaptation.kind == "lora":
             merge(model)
         if adaptation.kind != "adapter":
-            model.save_pretrained(out)
+            save_pretrained(model, out)
     trainer.strategy.barrier()
     return out
 
 
 def _lasting_name(init: str | None) -> str | None:
     """A model's name, or its path from wherever it is asked for."""
-    if init is None or init in known_names() or not Path(init).expanduser().exists():
+    if init is None or (spec := ModelSpec.parse(init)).kind != "path":
         return init
-    return str(Path(init).expanduser().resolve())
+    return str(spec.path.resolve())
 
 
 def _gathered(model: UltraSam) -> UltraSam:
@@ -245,7 +253,7 @@ def _gathered(model: UltraSam) -> UltraSam:
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(model, options=options)
-    whole = UltraSam(model.config)
+    whole = UltraSam(model.config, preprocessor=model.preprocessor, tta=model.tta)
     if state:
         whole.load_state_dict(state)
     return whole

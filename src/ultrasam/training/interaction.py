@@ -14,14 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ultrasam.model.prompt_encoder import (
-    ABSENT,
-    BACKGROUND,
-    BOTTOM_RIGHT,
-    FOREGROUND,
-    PromptTensors,
-)
+from ultrasam.model.mask_decoder import MaskDecoderOutput
+from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, UNUSED
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 
 
@@ -52,10 +48,12 @@ class LoopStyle:
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """One round, per prompt: its loss, and the true IoU of the mask that a user would see, [N] both."""
+    """One round: per prompt its loss, and the true IoU of the mask that a user would see, [N] both; and what
+    the decoder gave."""
 
     loss: Tensor
     iou: Tensor
+    output: MaskDecoderOutput
 
 
 def interact(
@@ -83,13 +81,13 @@ def interact(
     prompts, results = first, []
     ambiguous = is_ambiguous(first.labels)
     for index in range(style.rounds):
-        logits, iou = model.decode(image, prompts, image_index=image_index, masks=slice(None))
-        logits, iou = logits.float(), iou.float()
+        output = model.decode(image, prompts, image_index=image_index)
+        logits, iou = output.masks.float(), output.iou.float()
         if style.masks == "last":
             ambiguous = torch.full_like(ambiguous, index + 1 == style.rounds)
         loss = _loss(logits, iou, targets, ambiguous, style)
         seen = choose_mask(logits, iou, ambiguous)
-        results.append(RoundResult(loss, mask_iou(seen, targets)[:, 0]))
+        results.append(RoundResult(loss, mask_iou(seen, targets)[:, 0], output))
         if index + 1 < style.rounds:
             fed = seen if style.feedback_gradient else seen.detach()
             prompts = _next_prompts(model, prompts, fed, targets, style, Noise(seeds, index))
@@ -157,7 +155,7 @@ def _next_prompts(
     size = model.config.image_size
     coords, labels = error_clicks(logits.detach(), targets, noise=noise)
     corrective = noise(1)[:, 0].to(labels.device) < style.corrective
-    labels = torch.where(corrective, labels, ABSENT)
+    labels = torch.where(corrective, labels, UNUSED)
     coords = coords * (size / targets.shape[-1])
     return PromptTensors(
         torch.cat([prompts.coords, coords.unsqueeze(1).to(prompts.coords.dtype)], dim=1),
@@ -187,7 +185,7 @@ def error_clicks(logits: Tensor, targets: Tensor, *, noise: Noise) -> tuple[Tens
         logits, targets: [N, 1, M, M].
 
     Returns:
-        coords [N, 2] in low-res pixels and labels [N]; ``ABSENT`` where there is no error.
+        coords [N, 2] in low-res pixels and labels [N]; ``UNUSED`` where there is no error.
     """
     mask, truth = logits > 0, targets > 0.5
     error = (mask != truth).float()
@@ -199,4 +197,4 @@ def error_clicks(logits: Tensor, targets: Tensor, *, noise: Noise) -> tuple[Tens
     coords = torch.stack([best % side, best // side], dim=1) + jitter
     labels = truth.flatten(1).gather(1, best.unsqueeze(1))[:, 0].long()
     found = weight.amax(dim=1) > 0
-    return coords, torch.where(found, labels, ABSENT)
+    return coords, torch.where(found, labels, UNUSED)

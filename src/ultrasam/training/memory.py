@@ -6,9 +6,9 @@ import psutil
 import torch
 
 from ultrasam.errors import RecipeError
-from ultrasam.model.adapters import count_parameters
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.recipe import Recipe
+from ultrasam.weights.adapters import count_parameters
 
 # Bytes that a block keeps of each token for its backward pass, over its width in the precision of the
 # activations: two norms, qkv, attention's output, projection, the MLP's hidden layer twice.

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultrasam.model.adapters import layer_scales
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.recipe import Optimiser
+from ultrasam.weights.adapters import layer_scales
 
 
 def configure(model: UltraSam, settings: Optimiser, steps: int) -> dict[str, Any]:

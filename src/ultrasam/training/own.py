@@ -7,8 +7,8 @@ from pathlib import Path
 from ultrasam.data.catalogue import dataset
 from ultrasam.data.own import layout_of
 from ultrasam.errors import DataError
-from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.recipe import Recipe
+from ultrasam.weights.load import config_of_spec
 
 _EPOCHS = 30
 
@@ -32,7 +32,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
         raise DataError(
             f"{folder} has {count} annotated images; at least 4 are needed, to keep one apart."
         )
-    config = UltraSam.from_pretrained(init).config
+    config = config_of_spec(init)
     small = config.image_size <= 512
     batch = min(16 if small else 2, count)
     steps = int(min(20_000, max(200, _EPOCHS * count / batch)))

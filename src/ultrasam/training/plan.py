@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 import yaml
 
-from ultrasam.model.adapters import count_parameters
 from ultrasam.model.config import ModelConfig
 from ultrasam.training.engine import prepare_model
 from ultrasam.training.feeding import open_data
 from ultrasam.training.memory import memory_needed
 from ultrasam.training.recipe import Recipe
+from ultrasam.weights.adapters import count_parameters
 
 _REACHED = 0.5  # of the matrix product's rate, by a whole step
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ultrasam.errors import RecipeError
-from ultrasam.model.config import CONFIGS
+from ultrasam.model.config import config_of
 
 
 class _Section(BaseModel):
@@ -97,7 +97,7 @@ class Losses(_Section):
 
 
 class Adapt(_Section):
-    """See `ultrasam.model.adapters.Adaptation`."""
+    """See `ultrasam.weights.adapters.Adaptation`."""
 
     kind: Literal["full", "decoder", "lora", "adapter"] = "full"
     rank: int = Field(16, ge=1)
@@ -177,7 +177,7 @@ class Recipe(_Section):
     """One experiment."""
 
     name: str
-    model: str = "base"
+    model: str = "vit-b"
     init: str | None = None
     seed: int = Field(0, ge=0)
     output: Path = Path("runs")
@@ -193,9 +193,7 @@ class Recipe(_Section):
     @field_validator("model")
     @classmethod
     def _known_model(cls, name: str) -> str:
-        if name not in CONFIGS:
-            raise ValueError(f"no model is called '{name}'; there are {', '.join(CONFIGS)}")
-        return name
+        return config_of(name).name
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

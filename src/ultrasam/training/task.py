@@ -17,9 +17,10 @@ from ultrasam.data.samples import Sample, grey
 from ultrasam.evaluation.protocol import PromptKind, attempt, evaluate, targets_of
 from ultrasam.images.masks import box_of
 from ultrasam.inference.predictor import Predictor
-from ultrasam.model.prompt_encoder import BOTTOM_RIGHT, PromptTensors
+from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.plots import draw_case
+from ultrasam.prompts import BOTTOM_RIGHT
 from ultrasam.training.interaction import LoopStyle, interact
 from ultrasam.training.optimisation import configure
 from ultrasam.training.recipe import Recipe
@@ -56,7 +57,8 @@ class SegmentationTask(lightning.LightningModule):
         # Dropout's randomness hangs on step and process alone, so that a resumed run repeats it; the
         # prompts' hangs on each prompt's own seed.
         torch.manual_seed((self.recipe.seed * 2**20 + batch_idx) * 4096 + self.global_rank)
-        pixels = self.model.normalise(batch.pixels.expand(-1, 3, -1, -1))
+        rgb = batch.pixels.expand(-1, 3, -1, -1).float()
+        pixels = self.model.preprocessor.normalize(rgb)
         image = self.model.encode(pixels)
         rounds = interact(
             self.model,

@@ -12,21 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultrasam import __version__
 from ultrasam.errors import CheckpointError
+from ultrasam.hardware import default_device, place
+from ultrasam.runtimes.attention import set_attention
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from ultrasam.model.preprocessing import Preprocessor
+
 M = TypeVar("M", bound="nn.Module")
 CLASSIFIER, PROMPTED, INSTANCES = "classifier", "prompted", "instances"
-_PREPROCESSING = (
-    "grey or RGB, longest side to size, normalised by pixel_mean and pixel_std, zero-padded"
-)
-
-
-def task_of(folder: Path) -> str | None:
-    """Which of the three `write_model` wrote here, if any."""
-    names = (CLASSIFIER, PROMPTED, INSTANCES)
-    return next((name for name in names if (folder / f"{name}.json").is_file()), None)
 
 
 def write_model(
@@ -36,6 +31,7 @@ def write_model(
     *,
     classes: Sequence[str],
     config: str,
+    preprocessor: Preprocessor,
     about: dict[str, Any],
 ) -> None:
     """Weights, what it takes to use them beside them, and a card that says the same to people.
@@ -43,6 +39,7 @@ def write_model(
     Args:
         classes: names, in the order of the logits.
         config: of the model that it was made from, as JSON.
+        preprocessor: of that model.
         about: what else the task needs to build it, and ``init``, ``data``, ``how``, ``recipe`` and
             ``figures`` as far as they are known.
     """
@@ -54,7 +51,7 @@ def write_model(
     said = {
         "classes": list(classes),
         "config": json.loads(config),
-        "preprocessing": _PREPROCESSING,
+        "preprocessing": preprocessor.to_dict(),
         **about,
     }
     text = json.dumps(said, indent=1) + "\n"
@@ -87,7 +84,8 @@ def card(name: str, about: dict[str, Any]) -> str:
         if about.get(key):
             text = about[key] if isinstance(about[key], str) else ", ".join(about[key])
             lines.append(f"{title}: {text}\n")
-    lines.append(f"Preprocessing: {about['preprocessing']}.\n")
+    how = ", ".join(f"{key} {value}" for key, value in about["preprocessing"].items())
+    lines.append(f"Preprocessing: {how}.\n")
     for title, key in (("Figures", "figures"), ("Settings", "recipe")):
         if about.get(key):
             lines += [f"## {title}\n", "| | |", "|---|---|"]
@@ -97,11 +95,14 @@ def card(name: str, about: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_model(folder: Path, name: str, build: Callable[[dict[str, Any]], M]) -> M:
-    """A model of what `write_model` wrote, in evaluation mode; ``build`` makes it of ``about``.
+def read_model(
+    folder: Path, name: str, build: Callable[[dict[str, Any]], M], *, device: str | None
+) -> M:
+    """A model of what `write_model` wrote, in evaluation mode on a device; ``build`` makes it of ``about``.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
+        DeviceError: the device is not available.
     """
     import safetensors
     from safetensors.torch import load_file
@@ -113,4 +114,6 @@ def read_model(folder: Path, name: str, build: Callable[[dict[str, Any]], M]) ->
         raise CheckpointError(f"{folder} holds no readable model '{name}': {error}.") from error
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{folder}: {name}.safetensors is damaged: {error}.") from error
-    return model.eval()
+    device = default_device(device)
+    set_attention(model, device)
+    return place(model.eval(), device)

@@ -1,23 +1,24 @@
-"""Adaptations in files: what was trained and no more, and which weights it was made for."""
+"""Adapters in files: what was trained and no more, and which weights it was made for."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import save_file
 
 from ultrasam.errors import CheckpointError
-from ultrasam.model.adapters import Adaptation, adapt
 from ultrasam.model.config import ModelConfig
-from ultrasam.model.fingerprint import fingerprint
-
-if TYPE_CHECKING:
-    from ultrasam.model.ultrasam import UltraSam
+from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.adapters import Adaptation, adapt
+from ultrasam.weights.files import earlier_settings
+from ultrasam.weights.formats import current_key
+from ultrasam.weights.hashing import weights_hash
 
 FILE = "adaptation.safetensors"
 _KEY = "ultrasam_adaptation"
@@ -39,9 +40,11 @@ def save_adaptation(
     }
     note = {
         "model": model.config.to_json(),
+        "preprocessing": model.preprocessor.to_dict(),
+        "tta": model.tta.to_dict(),
         "adaptation": asdict(adaptation),
         "init": init,
-        "frozen": fingerprint(model, without=trained),
+        "frozen": weights_hash(model, without=trained),
     }
     save_file(trained, path, metadata={_KEY: json.dumps(note), "format": "pt"})
 
@@ -55,21 +58,21 @@ def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
     note = _note_of(path)
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {current_key(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         adaptation = Adaptation(**note["adaptation"])
         config = ModelConfig.from_json(note["model"])
     except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is no file of an adaptation ({error}).") from error
-    if replace(config, zoom=0.0, mirror=False) != replace(model.config, zoom=0.0, mirror=False):
+        raise CheckpointError(f"{path} is not an adapter file ({error}).") from error
+    if config != model.config:
         raise CheckpointError(
             f"{path} was made for the model '{config.name}' of other sizes than this '{model.config.name}'."
         )
-    if note.get("frozen") not in (None, fingerprint(model, without=tensors)):
+    if note.get("frozen") not in (None, weights_hash(model, without=tensors)):
         raise CheckpointError(
             f"{path} was made for other weights of the model '{config.name}' than these; train it anew "
             "on these, or load it on the ones that it was trained from."
         )
-    model.config = config  # where a predictor looks is the adaptation's to say
+    model.preprocessor, model.tta = _settings_of(note)  # the adapter was trained with these
     adapt(model, adaptation)
     state = model.state_dict()
     with torch.no_grad():
@@ -103,6 +106,14 @@ def adaptation_at(path: Path) -> tuple[Path, str] | None:
     return path, init
 
 
+def _settings_of(note: dict[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
+    if "preprocessing" not in note:
+        return earlier_settings(json.loads(note["model"]))
+    return (
+        Preprocessor.from_dict(note["preprocessing"]), TestTimeAugmentation.from_dict(note["tta"]),
+    )  # fmt: skip
+
+
 def _is_adaptation(file: Path) -> bool:
     try:
         with safetensors.safe_open(str(file), framework="pt") as opened:
@@ -116,5 +127,5 @@ def _note_of(path: Path) -> dict[str, Any]:
         with safetensors.safe_open(str(path), framework="pt") as file:
             note: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is no file of an adaptation ({error}).") from error
+        raise CheckpointError(f"{path} is not an adapter file ({error}).") from error
     return note

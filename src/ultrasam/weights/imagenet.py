@@ -1,91 +1,37 @@
-"""Where an encoder starts from: ours, other people's, or nothing."""
+"""A ViT-B that was trained on ImageNet as an image encoder of ours."""
 
 from __future__ import annotations
 
-import json
-
 import torch
 
-from ultrasam.downstream.resnet import RESNET, ResNet, ResNetConfig
-from ultrasam.errors import CheckpointError
-from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.errors import CheckpointError, MissingDependencyError
+from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
-
-Initial = UltraSam | ResNet
-_NAMES = {"ultrasam": "base", "sam": "sam-base"}
-
-
-def initial_model(init: str, *, seed: int = 0) -> Initial:
-    """A model by what it starts from.
-
-    Args:
-        init: ``nano``; ``ultrasam`` (the published ViT-B), ``sam``, ``medsam``, a path, …, as
-            `ultrasam.load` has them; ``imagenet`` (ViT-B/16 of Dosovitskiy et al. 2021, from the Hugging Face
-            hub); ``resnet50`` (He et al. 2016, trained on ImageNet, from there too; ``resnet50:REPO``);
-            ``scratch:nano``, ``scratch:base``, ``scratch:resnet50``: random weights.
-
-    Raises:
-        CheckpointError: the weights can't be had.
-    """
-    kind, _, name = init.partition(":")
-    if kind == "scratch":
-        size = name or "nano"
-        if size not in (*CONFIGS, RESNET):
-            raise CheckpointError(
-                f"'{init}': there is no model of that size; there are {', '.join((*CONFIGS, RESNET))}."
-            )
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            if size == RESNET:
-                return ResNet(ResNetConfig(fixed_statistics=False))
-            return UltraSam(CONFIGS[size])
-    if kind == RESNET:
-        return ResNet(ResNetConfig(), repository=name or "microsoft/resnet-50")
-    if kind == "imagenet":
-        return from_imagenet(name or "google/vit-base-patch16-224-in21k")
-    return UltraSam.from_pretrained(_NAMES.get(init, init))
-
-
-def prompted_model(init: str, *, seed: int = 0) -> UltraSam:
-    """As `initial_model`, for what needs prompts.
-
-    Raises:
-        CheckpointError: the weights can't be had, or are of a network that takes no prompts.
-    """
-    model = initial_model(init, seed=seed)
-    if not isinstance(model, UltraSam):
-        raise CheckpointError(f"'{init}' takes no prompts; start from a model of ours.")
-    return model
-
-
-def model_of(config: dict[str, object]) -> Initial:
-    """A model of the sizes that a saved one's description gives, its weights still random.
-
-    Raises:
-        CheckpointError: there are no such sizes.
-    """
-    if config.get("name") == RESNET:
-        return ResNet(ResNetConfig(fixed_statistics=bool(config["fixed_statistics"])))
-    return UltraSam(ModelConfig.from_json(json.dumps(config)))
+from ultrasam.weights.registry import PREPROCESSING
 
 
 def from_imagenet(repository: str) -> UltraSam:
-    """A ViT-B whose encoder's blocks, patches and positions are a plain ViT's.
+    """A ViT-B whose encoder's blocks, patches and positions are a plain ViT's, by repository or folder.
 
     Both are pre-norm transformers of the same sizes; SAM's windows and relative positions (zero here) are
-    what it lacks. Positions are interpolated to 64 × 64.
+    what it lacks. Positions are interpolated to 64 × 64. The decoder is random.
 
     Raises:
+        MissingDependencyError: transformers is not installed.
         CheckpointError: it can't be loaded, or has other sizes.
     """
-    from transformers import ViTModel
-
+    try:
+        from transformers import ViTModel
+    except ImportError as error:
+        raise MissingDependencyError(
+            "ImageNet weights require transformers: pip install transformers"
+        ) from error
     try:
         vit = ViTModel.from_pretrained(repository, add_pooling_layer=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"transformers can't load '{repository}': {reason}") from error
-    model = UltraSam(CONFIGS["base"])
+    model = UltraSam(CONFIGS["vit-b"], preprocessor=PREPROCESSING["sam"])
     config, encoder = vit.config, model.image_encoder
     ours = (model.config.width, model.config.depth, model.config.mlp_width, model.config.patch_size)
     theirs = (

@@ -1,6 +1,6 @@
 """Names of other projects' weights mapped to ours, by rule, and back.
 
-Our names are Meta's. Two other namings exist: transformers' ``SamModel`` and the published UltraSam
+Our names are Meta's. Two other formats exist: transformers' ``SamModel`` and the published UltraSam
 checkpoint (an mmdetection state dict), which also packs some tensors together.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-Naming = Literal["meta", "transformers", "mmdet"]
+Format = Literal["meta", "transformers", "mmdet"]
 
 # Pairs of (ours, theirs), applied in order to a name that starts with the first pair's ours.
 _Rules = Sequence[tuple[str, str]]
@@ -93,8 +93,16 @@ _LABEL_ROWS = (
 )
 
 
-def recognise(names: Sequence[str]) -> Naming | None:
-    """Whose names these are, or None."""
+# Our names before they were SAM 2's.
+_EARLIER = {"fine_stride4": "conv_s0", "fine_stride8": "conv_s1", "fine_maps": "conv_maps"}
+# A tensor that every model of a format has, and that no other part of a checkpoint is likely to.
+_ANCHORS = ("image_encoder.pos_embed", "vision_encoder.pos_embed", "backbone.pos_embed")
+# What torch.compile puts anywhere in a name.
+_COMPILED = "_orig_mod."
+
+
+def detect_format(names: Sequence[str]) -> Format | None:
+    """Which project's key names these are; None where they are no project's that is known."""
     starts = {name.split(".", 1)[0] for name in names}
     if {"image_encoder", "prompt_encoder", "mask_decoder"} <= starts:
         return "meta"
@@ -105,22 +113,57 @@ def recognise(names: Sequence[str]) -> Naming | None:
     return None
 
 
-def to_ours(state: State, naming: Naming) -> State:
-    """Another project's state dict under our names; names without a rule are kept as they are."""
-    if naming == "transformers":
+def strip_prefix(state: State) -> State:
+    """Names without what training wrappers put before them: ``module.``, ``model.``, ``sam_model.``, …
+
+    The prefix is whatever stands before the encoder's positions; where several models are in one state dict
+    (such as an average of the weights), the shortest prefix is taken, which is the model's own. Tensors
+    without the prefix keep their names.
+    """
+    state = {name.replace(_COMPILED, ""): tensor for name, tensor in state.items()}
+    prefixes = {
+        name.removesuffix(anchor)
+        for name in state
+        for anchor in _ANCHORS
+        if name == anchor or name.endswith(f".{anchor}")
+    }
+    if not prefixes or "" in prefixes:
+        return state
+    prefix = min(prefixes, key=lambda p: (len(p), p))
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+
+def to_our_keys(state: State, format_: str) -> State:
+    """Another project's state dict, or an earlier one of ours, under our names; names without a rule are
+    kept."""
+    if format_ == "transformers":
         return _from_transformers(state)
-    if naming == "mmdet":
+    if format_ == "mmdet":
         return _from_mmdet(state)
-    return dict(state)
+    return {current_key(name): tensor for name, tensor in state.items()}
 
 
-def from_ours(state: State, naming: Naming) -> State:
+def from_our_keys(state: State, format_: Format) -> State:
     """Our state dict under another project's names, for a model of SAM's own design."""
-    if naming == "transformers":
+    if format_ == "transformers":
         return _to_transformers(state)
-    if naming == "mmdet":
+    if format_ == "mmdet":
         return _to_mmdet(state)
     return dict(state)
+
+
+def current_key(name: str) -> str:
+    """A name of an earlier version as it is now."""
+    for earlier, now in _EARLIER.items():
+        name = name.replace(f"mask_decoder.{earlier}.", f"mask_decoder.{now}.")
+    return name
+
+
+def earlier_key(name: str) -> str:
+    """A name as it was before; what was hashed with its names keeps its hash."""
+    for earlier, now in _EARLIER.items():
+        name = name.replace(f"mask_decoder.{now}.", f"mask_decoder.{earlier}.")
+    return name
 
 
 def _rename(name: str, table: dict[str, _Rules]) -> str:

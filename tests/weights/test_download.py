@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from ultrasam.model.downloads import PUBLISHED, Published, fetch
 
 from ultrasam import transfer
 from ultrasam.errors import CheckpointError
 from ultrasam.model import downloads
-from ultrasam.model.downloads import PUBLISHED, Published, fetch
 
 CONTENT = bytes(range(256)) * 4000
 

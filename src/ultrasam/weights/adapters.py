@@ -1,7 +1,7 @@
 """What of a model is trained: all of it, its decoder, low-rank updates, or bottleneck adapters.
 
 All but the first freeze the image encoder. Low-rank updates can be merged into the weights, after which the
-model is an ordinary one. `adaptation_files` saves and loads what was trained alone.
+model is an ordinary one. `adapter_files` saves and loads what was trained alone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultrasam.errors import CheckpointError
-from ultrasam.model.image_encoder import Block
+from ultrasam.errors import CheckpointError, MissingDependencyError
+from ultrasam.model.image_encoder import Block, attend
 
 if TYPE_CHECKING:
     from ultrasam.model.ultrasam import UltraSam
@@ -75,7 +75,7 @@ class AdaptedBlock(nn.Module):
         self.mlp_adapter = Bottleneck(width, int(width * ratio))
 
     def forward(self, x: Tensor) -> Tensor:
-        attended = self.attn(self.norm1(x), window=self.window)
+        attended = attend(self.attn, self.norm1(x), self.window)
         x = x + attended + self.attn_adapter(attended)
         normed = self.norm2(x)
         out: Tensor = x + self.mlp(normed) + 0.5 * self.mlp_adapter(normed)
@@ -87,9 +87,7 @@ def adapt(model: UltraSam, adaptation: Adaptation) -> None:
     if adaptation.kind == "full":
         return
     if adaptation.kind == "lora" and find_spec("peft") is None:
-        raise CheckpointError(
-            "Low-rank updates need a package more; install it with: pip install peft"
-        )
+        raise MissingDependencyError("LoRA requires peft: pip install peft")
     model.image_encoder.requires_grad_(False)
     if not adaptation.decoder and adaptation.kind != "decoder":
         model.requires_grad_(False)

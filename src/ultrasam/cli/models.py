@@ -1,0 +1,59 @@
+"""`ultrasam models`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the models that have a name, and which of them are on this disk.
+
+    Any of them is a MODEL of the other commands, with options: MODEL+bf16, MODEL+refine, MODEL+no-tta,
+    MODEL+preprocessing=NAME; so are random:SIZE, imagenet, a checkpoint's path and a Hugging Face repository.
+    """
+    from ultrasam.weights.download import cached_file
+    from ultrasam.weights.registry import PREPROCESSING, REGISTRY
+
+    rows: list[dict[str, Any]] = []
+    for entry in REGISTRY.values():
+        file: Path | str | None = "in the package" if entry.name == "nano" else cached_file(entry)
+        rows.append(
+            {
+                "name": entry.name,
+                "description": entry.description,
+                "architecture": entry.architecture,
+                "trained_on": entry.trained_on,
+                "prompts": list(entry.prompt_types),
+                "preprocessing": PREPROCESSING[entry.preprocessing].to_dict(),
+                "license": entry.license,
+                "source": entry.url or entry.repository,
+                "sha256": entry.sha256 or "not known",
+                "on_disk": None if file is None else str(file),
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "size", "prompts", "license", "on disk", "trained on"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
+    for row in rows:
+        place = row["on_disk"] or "no"
+        table.add_row(
+            row["name"], row["architecture"], ", ".join(row["prompts"]), row["license"], place,
+            row["trained_on"],
+        )  # fmt: skip
+    Console().print(table)
+    print(
+        "Models that are not on disk are downloaded when first used. Also: random:nano|vit-b|vit-l|vit-h, imagenet, a path, or owner/repository on the Hugging Face hub."
+    )

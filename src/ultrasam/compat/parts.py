@@ -1,0 +1,280 @@
+"""The parts of segment-anything's ``Sam`` and its transform, over ours: their arguments, their tensors.
+
+Meta's three calls pass plain tensors. A model with high-resolution features or prompt maps (nano) needs more
+than they hold; it travels with them as attributes of the very tensors that a part returned.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ultrasam.errors import PromptError
+from ultrasam.model.preprocessing import Preprocessor
+from ultrasam.model.prompt_encoder import EncodedPrompts, PromptTensors
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, NOT_A_POINT, TOP_LEFT
+
+_LABELS = (BACKGROUND, FOREGROUND, NOT_A_POINT)
+Points = tuple[Tensor, Tensor | None]
+
+
+class _Face(nn.Module):
+    """One part of a model, ``module``, which is its only submodule; the whole is within reach."""
+
+    def __init__(self, ultrasam: UltraSam, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.__dict__["_whole"] = ultrasam
+
+    @property
+    def ultrasam(self) -> UltraSam:
+        return cast(UltraSam, self.__dict__["_whole"])
+
+
+class ImageEncoderFace(_Face):
+    """``image_encoder(x)``: preprocessed pixels [B, 3, S, S] to the embedding [B, C, H, W]."""
+
+    def __init__(self, ultrasam: UltraSam) -> None:
+        super().__init__(ultrasam, ultrasam.image_encoder)
+
+    @property
+    def img_size(self) -> int:
+        return int(self.ultrasam.config.image_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.img_size, self.img_size):
+            raise PromptError(
+                f"image_encoder takes [B, 3, {self.img_size}, {self.img_size}], not {list(x.shape)}; use "
+                "preprocess."
+            )
+        images = self.ultrasam.encode(x)
+        embedding = images.image
+        embedding.high_res = images.high_res  # type: ignore[attr-defined]
+        return embedding
+
+
+class PromptEncoderFace(_Face):
+    """``prompt_encoder(points=, boxes=, masks=)``: prompts in the model's pixel indices to sparse [N, T, C]
+    and dense [N, C, H, W] embeddings."""
+
+    def __init__(self, ultrasam: UltraSam) -> None:
+        super().__init__(ultrasam, ultrasam.prompt_encoder)
+
+    @property
+    def embed_dim(self) -> int:
+        return int(self.ultrasam.config.decoder_width)
+
+    @property
+    def image_embedding_size(self) -> tuple[int, int]:
+        return (self.ultrasam.config.grid,) * 2
+
+    @property
+    def input_image_size(self) -> tuple[int, int]:
+        return (self.ultrasam.config.image_size,) * 2
+
+    @property
+    def mask_input_size(self) -> tuple[int, int]:
+        return (self.ultrasam.config.mask_size,) * 2
+
+    def get_dense_pe(self) -> Tensor:
+        """Positions of the embedding's tokens, [1, C, H, W]."""
+        pe: Tensor = self.ultrasam.prompt_encoder.get_dense_pe()  # [H * W, C]
+        positions: Tensor = pe.t().unflatten(1, self.image_embedding_size)
+        return positions[None]
+
+    def forward(
+        self, points: Points | None = None, boxes: Tensor | None = None, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        prompts = self._tensors(points, boxes, masks)
+        encoded = self.ultrasam.prompt_encoder(prompts)
+        grid = self.image_embedding_size
+        dense = encoded.dense.expand(len(prompts), -1, *grid)
+        sparse = encoded.tokens
+        sparse.encoded = encoded
+        return sparse, dense
+
+    def _tensors(
+        self, points: Points | None, boxes: Tensor | None, masks: Tensor | None
+    ) -> PromptTensors:
+        if points is None and boxes is None and masks is None:
+            raise PromptError("Give point_coords, a box or mask_input.")
+        device = self.ultrasam.device
+        xy, kinds, counts = [], [], {}
+        if points is not None:
+            coords, labels = _checked_points(*points)
+            # Meta's encoder adds half a pixel to indices; ours takes the sum.
+            xy.append(coords + 0.5)
+            kinds.append(labels)
+            counts["points"] = len(coords)
+        if boxes is not None:
+            corners = check_boxes(boxes)
+            xy.append(corners + 0.5)
+            kinds.append(torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]]).expand(len(corners), -1))
+            counts["boxes"] = len(corners)
+        if masks is not None:
+            masks = _checked_masks(masks, self.ultrasam.config.mask_size).to(device)
+            if len(masks) > 1 or not counts:
+                counts["masks"] = len(masks)
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{count} {name}" for name, count in counts.items())
+            raise PromptError(f"The numbers of prompts differ: {found}.")
+        count = next(iter(counts.values()))
+        if not count:
+            raise PromptError("There is no prompt: the tensors are empty.")
+        if boxes is None:
+            xy.append(torch.zeros(count, 1, 2))
+            kinds.append(torch.full((count, 1), NOT_A_POINT))
+        if masks is not None:
+            masks = masks.expand(count, -1, -1, -1)
+        return PromptTensors(
+            torch.cat(xy, dim=1).to(device), torch.cat(kinds, dim=1).to(device), masks
+        )
+
+
+class MaskDecoderFace(_Face):
+    """``mask_decoder(image_embeddings=, image_pe=, sparse_prompt_embeddings=, dense_prompt_embeddings=,
+    multimask_output=)``: low-res logits [N, M, S, S] and predicted IoU [N, M]."""
+
+    def __init__(self, ultrasam: UltraSam) -> None:
+        super().__init__(ultrasam, ultrasam.mask_decoder)
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+        multimask_output: bool,
+    ) -> tuple[Tensor, Tensor]:
+        config = self.ultrasam.config
+        shape = (config.decoder_width, config.grid, config.grid)
+        for name, tensor in (
+            ("image_embeddings", image_embeddings),
+            ("image_pe", image_pe),
+            ("dense_prompt_embeddings", dense_prompt_embeddings),
+        ):
+            if tensor.ndim != 4 or tuple(tensor.shape[1:]) != shape:
+                raise PromptError(
+                    f"{name} has the shape {list(tensor.shape)}, not [N, {', '.join(map(str, shape))}]."
+                )
+        if sparse_prompt_embeddings.ndim != 3 or sparse_prompt_embeddings.shape[2] != shape[0]:
+            raise PromptError(
+                "sparse_prompt_embeddings has the shape "
+                f"{list(sparse_prompt_embeddings.shape)}, not [N, T, {shape[0]}]."
+            )
+        encoded: EncodedPrompts | None = getattr(sparse_prompt_embeddings, "encoded", None)
+        high_res: tuple[Tensor, ...] = getattr(image_embeddings, "high_res", ())
+        if (config.high_res_features and not high_res) or (config.prompt_maps and encoded is None):
+            raise PromptError(
+                f"The model '{config.name}' needs the very tensors that image_encoder and prompt_encoder "
+                "returned, not copies of them."
+            )
+        unused = torch.zeros(
+            sparse_prompt_embeddings.shape[:2], dtype=torch.bool, device=image_embeddings.device
+        )
+        prompts = EncodedPrompts(
+            sparse_prompt_embeddings,
+            unused,
+            dense_prompt_embeddings,
+            None if encoded is None else encoded.maps,
+        )
+        pe = image_pe[0].flatten(1).t()
+        output = self.ultrasam.mask_decoder(image_embeddings, pe, prompts, high_res)
+        part = slice(1, 4) if multimask_output else slice(0, 1)
+        return output.masks[:, part].float(), output.iou[:, part].float()
+
+
+class ResizeLongestSide:
+    """segment-anything's transform: images, points and boxes [..., (H, W) of the original] to the model's
+    pixels."""
+
+    def __init__(self, preprocessor: Preprocessor) -> None:
+        self.preprocessor = preprocessor
+        self.target_length = preprocessor.size
+
+    def apply_image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """[H, W, 3] uint8 to [h, w, 3], unpadded."""
+        return self.preprocessor.resized(image, self.preprocessor.view(*image.shape[:2]))
+
+    def apply_coords(
+        self, coords: npt.NDArray[np.float64], original_size: tuple[int, ...]
+    ) -> npt.NDArray[np.float64]:
+        """Pixel indices [..., 2]."""
+        return self.preprocessor.view(*original_size).points_to_model(coords)
+
+    def apply_boxes(
+        self, boxes: npt.NDArray[np.float64], original_size: tuple[int, ...]
+    ) -> npt.NDArray[np.float64]:
+        """Boxes [N, 4] as x0, y0, x1, y1."""
+        return self.apply_coords(np.reshape(boxes, (-1, 2, 2)), original_size).reshape(-1, 4)
+
+    def apply_image_torch(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] to [B, 3, h, w], bilinear with antialiasing."""
+        shape = self.preprocessor.view(*image.shape[-2:]).resized_shape
+        return nn.functional.interpolate(
+            image.float(), shape, mode="bilinear", align_corners=False, antialias=True
+        )
+
+    def apply_coords_torch(self, coords: Tensor, original_size: tuple[int, ...]) -> Tensor:
+        """As ``apply_coords``."""
+        moved = self.apply_coords(coords.detach().cpu().double().numpy(), original_size)
+        return torch.from_numpy(moved).to(coords.device, torch.float32)
+
+    def apply_boxes_torch(self, boxes: Tensor, original_size: tuple[int, ...]) -> Tensor:
+        """As ``apply_boxes``."""
+        return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
+
+
+def _checked_points(coords: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    if labels is None:
+        raise PromptError("point_labels must be given with point_coords.")
+    coords, labels = coords.float().cpu(), torch.as_tensor(labels).cpu()
+    if coords.ndim != 3 or coords.shape[2] != 2:
+        raise PromptError(f"point_coords has the shape {list(coords.shape)}; give [N, K, 2].")
+    if labels.shape != coords.shape[:2]:
+        raise PromptError(
+            f"point_labels has the shape {list(labels.shape)} and point_coords {list(coords.shape)}; give "
+            "one label to each point."
+        )
+    if not bool(torch.isfinite(coords).all()):
+        raise PromptError("point_coords hold numbers that are not finite.")
+    if not bool(torch.isin(labels, torch.tensor(_LABELS)).all()):
+        raise PromptError(
+            f"point_labels are 1 (foreground), 0 (background) or -1 (no point), not {labels.tolist()}."
+        )
+    return coords, labels.long()
+
+
+def check_boxes(boxes: Tensor) -> Tensor:
+    """Boxes [N, 4] or [N, 1, 4] as corners [N, 2, 2]."""
+    boxes = boxes.float().cpu()
+    if boxes.ndim == 3 and boxes.shape[1] == 1:
+        boxes = boxes[:, 0]
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise PromptError(f"boxes has the shape {list(boxes.shape)}; give [N, 4].")
+    if not bool(torch.isfinite(boxes).all()):
+        raise PromptError("The box holds numbers that are not finite.")
+    corners = boxes.view(-1, 2, 2)
+    wrong = (corners[:, 0] > corners[:, 1]).any(dim=1)
+    if bool(wrong.any()):
+        raise PromptError(
+            f"The box {boxes[wrong][0].tolist()} is not x0, y0, x1, y1 with x0 <= x1 and y0 <= y1."
+        )
+    return corners
+
+
+def _checked_masks(masks: Tensor, size: int) -> Tensor:
+    """Mask prompts [N, 1, S, S] as float."""
+    if masks.ndim != 4 or tuple(masks.shape[1:]) != (1, size, size):
+        shape = list(masks.shape[1:] if len(masks) == 1 else masks.shape)
+        raise PromptError(
+            f"mask_input has the shape {shape}; give low-res logits [1, {size}, {size}]."
+        )
+    if not bool(torch.isfinite(masks).all()):
+        raise PromptError("mask_input holds numbers that are not finite.")
+    return masks.float()

@@ -1,0 +1,82 @@
+"""`segment`: one call from an image and a prompt to masks."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy.typing as npt
+
+from ultrasam.inference.predictor import Predictor
+from ultrasam.inference.segmenter import ScanLike
+from ultrasam.prompts import Prediction, Prompt
+from ultrasam.weights.load import load_model
+from ultrasam.weights.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from ultrasam.model.ultrasam import UltraSam
+
+
+def segment(
+    image: ScanLike,
+    *,
+    box: npt.ArrayLike | None = None,
+    points: npt.ArrayLike | None = None,
+    labels: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    model: str | os.PathLike[str] = "nano",
+    frame: int = 0,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Prediction:
+    """Segment one object of one frame.
+
+    The last two models stay loaded. For several prompts on one image use a `Predictor`, which encodes it
+    once.
+
+    Args:
+        image: a path, a `Scan`, or an array [H, W] or [H, W, 3].
+        box: x0, y0, x1, y1 in the image's pixels.
+        points: K clicks (x, y); labels: 1 on the object, 0 beside it; all 1 by default.
+        mask: as `Prompt.mask`.
+        model: a name or path, with options, as `Predictor` takes it.
+        frame: of a cine or volume.
+        device, precision: as `ultrasam.load` has them.
+
+    Raises:
+        PromptError, ScanError, CheckpointError, ConfigError, DeviceError: as `Predictor` and `ultrasam.load`.
+
+    Example:
+        >>> import numpy as np
+        >>> found = segment(np.zeros((90, 120), np.uint8), box=(20, 20, 60, 50), device="cpu")
+        >>> found.best.shape
+        (1, 90, 120)
+    """
+    prompt = Prompt(points, labels, box, mask)
+    spec = ModelSpec.parse(model)
+    written = spec.path.stat().st_mtime if spec.kind == "path" else 0.0
+    network = _loaded(spec, device, precision, written)
+    predictor = Predictor(network, refine=spec.refine, tta=spec.tta)
+    predictor.set_image(image, frame=frame)
+    return predictor.predict(prompt)
+
+
+@lru_cache(maxsize=2)
+def _loaded(
+    spec: ModelSpec, device: str | None, precision: str | None, _written: float
+) -> UltraSam:
+    """A loaded model; a file that was written since is loaded anew."""
+    return load_model(spec, device=device, precision=precision)
+
+
+def load_segmenter(
+    model: str | os.PathLike[str] = "nano",
+    *,
+    refine: bool | None = None,
+    tta: bool | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Predictor:
+    """A promptable model by name or path, ready for ``set_image`` and ``predict``; as `Predictor`."""
+    return Predictor(model, refine=refine, tta=tta, device=device, precision=precision)

@@ -1,0 +1,127 @@
+"""PyTorch behind the backend's two calls; the reference for every other runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ultrasam.model.config import ModelConfig
+from ultrasam.model.mask_decoder import NUM_MASK_TOKENS
+from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompts import Float32, IntArray, PromptArrays
+from ultrasam.runtimes import cpu_decoder
+from ultrasam.runtimes.attention import set_attention
+
+# Image tokens of all prompts at once on a CPU: past one ViT-B's, its cache is too small.
+_CPU_TOKENS = 4096
+# Prompts at once on a prepared image, where only their rows [112, L] are held.
+_CPU_SHARED = 4
+
+
+@dataclass(slots=True)
+class TorchEmbedding:
+    """One encoded image, and on a CPU what its prompts without a mask share, made when the first one
+    comes."""
+
+    image: ImageEmbedding
+    shared: cpu_decoder.SharedImage | None = None
+
+
+class TorchBackend:
+    """A model on the device that it is on.
+
+    The model's attention is set to the form that suits the device; its numbers change by rounding alone.
+    Several threads may use one model, each through a backend of its own or the same.
+    """
+
+    def __init__(self, model: UltraSam) -> None:
+        self.model = model
+        set_attention(model, str(model.device))
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        return self.model.preprocessor
+
+    @property
+    def tta(self) -> TestTimeAugmentation:
+        return self.model.tta
+
+    def encode(self, pixels: Float32) -> list[TorchEmbedding]:
+        """As `Backend.encode`."""
+        with torch.inference_mode():
+            images = self.model.encode(torch.from_numpy(pixels).to(self.model.device))
+        return [TorchEmbedding(image) for image in images.split()]
+
+    def decode(
+        self,
+        embeddings: Sequence[TorchEmbedding],
+        prompts: PromptArrays,
+        image_index: IntArray,
+        *,
+        multimask: bool,
+    ) -> tuple[Float32, Float32]:
+        """As `Backend.decode`."""
+        tensors = PromptTensors.from_arrays(prompts).to(self.model.device)
+        masks = NUM_MASK_TOKENS if multimask else 1
+        with torch.inference_mode():
+            if len(embeddings) == 1 and prompts.masks is None and self._shares():
+                logits, iou = self._decode_shared(embeddings[0], tensors, masks)
+            else:
+                images = ImageEmbedding.join([embedding.image for embedding in embeddings])
+                logits, iou = self._decode_plain(images, tensors, image_index, masks)
+        return _array(logits), _array(iou)
+
+    def _shares(self) -> bool:
+        # A norm's deviation as a sum of products needs more digits than bfloat16 has.
+        return (
+            self.model.device.type == "cpu"
+            and not self.model.config.prompt_maps
+            and not torch.is_autocast_enabled("cpu")
+            and cpu_decoder.supports(self.model.mask_decoder)
+        )
+
+    def _decode_plain(
+        self, images: ImageEmbedding, prompts: PromptTensors, image_index: IntArray, masks: int
+    ) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(np.ascontiguousarray(image_index)).to(self.model.device)
+        count = len(prompts)
+        if self.model.device.type == "cpu":
+            count = max(1, _CPU_TOKENS // self.model.config.grid**2)
+        logits, iou = [], []
+        for start in range(0, len(prompts), count):
+            some = slice(start, start + count)
+            output = self.model.decode(images, prompts[some], image_index=index[some])
+            logits.append(output.masks[:, :masks])
+            iou.append(output.iou[:, :masks])
+        return torch.cat(logits), torch.cat(iou)
+
+    def _decode_shared(
+        self, embedding: TorchEmbedding, prompts: PromptTensors, masks: int
+    ) -> tuple[Tensor, Tensor]:
+        encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
+        shared = embedding.shared
+        if shared is None or shared.mark != cpu_decoder.mark_of(decoder):
+            tokens = embedding.image.image[0].flatten(1).t() + encoder.no_mask_embed.weight
+            shared = cpu_decoder.prepare(decoder, tokens, encoder.get_dense_pe())
+            embedding.shared = shared
+        logits, iou = [], []
+        for start in range(0, len(prompts), _CPU_SHARED):
+            tokens, unused = decoder.all_tokens(encoder(prompts[start : start + _CPU_SHARED]))
+            found = cpu_decoder.decode(decoder, shared, tokens, unused, masks=masks)
+            logits.append(found[0])
+            iou.append(found[1])
+        return torch.cat(logits), torch.cat(iou)
+
+
+def _array(tensor: Tensor) -> Float32:
+    return tensor.float().cpu().numpy()

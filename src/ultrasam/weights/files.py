@@ -1,0 +1,414 @@
+"""Weights in files: found in folders, read without running anyone's code, recognised by their names, checked
+in full."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning
+from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.layers import LayerNorm2d
+from ultrasam.model.preprocessing import (
+    SAM_MEAN,
+    SAM_STD,
+    Preprocessor,
+    TestTimeAugmentation,
+)
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.formats import State, detect_format, strip_prefix, to_our_keys
+from ultrasam.weights.pickles import read_pickle, short
+from ultrasam.weights.registry import PREPROCESSING
+
+CONFIG_KEY, PREPROCESSING_KEY, TTA_KEY = "ultrasam_config", "ultrasam_preprocessing", "ultrasam_tta"
+# The mask prompts' convolutions: absent from checkpoints trained without refinement.
+_MASK_PROMPTS = "prompt_encoder.mask_downscaling."
+_PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+# In a folder, the first of these that is there.
+_IN_FOLDER = (
+    "model.safetensors", "model.safetensors.index.json",
+    "pytorch_model.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+Triple = tuple[float, float, float]
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+# Under which trainers nest weights, the likeliest first; others are tried after these.
+_NESTS = (
+    "state_dict", "model", "model_state_dict", "model_state", "module", "network_weights", "net",
+    "network", "weights", "params", "sam", "ema", "model_ema", "state_dict_ema",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a file of weights holds.
+
+    Attributes:
+        config, preprocessor, tta: of the model.
+        state: tensors under our names.
+        source: the file or folder, for messages.
+    """
+
+    config: ModelConfig
+    preprocessor: Preprocessor
+    tta: TestTimeAugmentation
+    state: State
+    source: str
+
+
+def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoint:
+    """Read a file, or a folder that holds one, sharded or not.
+
+    Recognised are our own safetensors, Meta's SAM and MedSAM, transformers' ``SamModel`` and the published
+    UltraSam checkpoint (mmdetection), nested and prefixed as trainers leave them. Tensors that belong to no
+    part of the model are named in a warning and left out.
+
+    Args:
+        preprocessing: a key of ``PREPROCESSING``, in place of what the file says or its format implies.
+
+    Raises:
+        CheckpointError: it is missing, damaged, not a checkpoint, or in an unknown format.
+        ConfigError: its configuration is not one that this version knows.
+    """
+    file = checkpoint_file(path)
+    content, metadata = _read_content(file)
+    state, format_ = _state_of(content, path)
+    state = to_our_keys(state, format_)
+    config = (
+        ModelConfig.from_json(metadata[CONFIG_KEY])
+        if CONFIG_KEY in metadata
+        else infer_config(state, path)
+    )
+    preprocessor, tta = _settings(metadata, state, format_, path)
+    if preprocessing is not None:
+        preprocessor = PREPROCESSING[preprocessing]
+    extra = sorted(name for name in state if not name.startswith(_PARTS))
+    named = [name for name in extra if name not in ("pixel_mean", "pixel_std")]
+    if named:
+        warnings.warn(
+            f"{path}: ignored {len(named)} tensors that belong to no part of the model "
+            f"({', '.join(named[:3])}{', …' if len(named) > 3 else ''}).",
+            UltraSamWarning,
+            stacklevel=3,
+        )
+    for name in extra:
+        del state[name]
+    preprocessor = replace(preprocessor, size=config.image_size)
+    return Checkpoint(config, preprocessor, tta, state, str(path))
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file of weights that a path means: itself, or of a folder the one in it.
+
+    Raises:
+        CheckpointError: there is none, or several without a usual name.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"There is no file or folder {path}.")
+    for name in _IN_FOLDER:
+        if (path / name).is_file():
+            return path / name
+    if (path / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"{path} holds a PEFT adapter, not a whole model; merge it into its base model "
+            "(merge_and_unload), save that, and load it."
+        )
+    found = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    if len(found) == 1:
+        return found[0]
+    if not found and (path / "model").is_dir():
+        return checkpoint_file(path / "model")  # a run of `ultrasam train`
+    if found:
+        names = ", ".join(p.name for p in found[:5])
+        raise CheckpointError(f"{path} holds several files of weights ({names}); name one of them.")
+    raise CheckpointError(f"The folder {path} holds no weights ({', '.join(_SUFFIXES)}).")
+
+
+def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Save weights as safetensors, with configuration, preprocessing and test-time augmentation in the
+    metadata.
+
+    Args:
+        dtype: of the weights in the file; ``torch.float16`` halves it. The model's own by default.
+    """
+    state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {
+        CONFIG_KEY: model.config.to_json(),
+        PREPROCESSING_KEY: json.dumps(model.preprocessor.to_dict()),
+        TTA_KEY: json.dumps(model.tta.to_dict()),
+        "format": "pt",
+    }
+    save_file(state, path, metadata=metadata)
+
+
+def build_model(checkpoint: Checkpoint) -> UltraSam:
+    """A model with a checkpoint's weights, in evaluation mode, in fp32, on the CPU.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or of another shape; some of each are named.
+    """
+    with torch.device("meta"):
+        model = UltraSam(
+            checkpoint.config, preprocessor=checkpoint.preprocessor, tta=checkpoint.tta
+        )
+    model = model.to_empty(device="cpu")
+    untrained = load_state(model, checkpoint.state, source=checkpoint.source)
+    if untrained:
+        warnings.warn(
+            f"{checkpoint.source} was trained without refinement: it has no weights for mask prompts, which "
+            "are untrained here.",
+            UltraSamWarning,
+            stacklevel=3,
+        )
+    return model.float().eval()
+
+
+def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
+    """Copy a state dict into a model and refuse one that does not fit.
+
+    Returns:
+        Names of tensors that the checkpoint lacks: none, or the mask prompts' of a checkpoint that was
+        trained without refinement, which get fresh random weights.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or of another shape; some of each are named.
+    """
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in state]
+    untrained = []
+    if missing and all(name.startswith(_MASK_PROMPTS) for name in missing):
+        untrained, missing = missing, []
+    unexpected = [name for name in state if name not in expected]
+    wrong = [
+        f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    parts = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of the wrong shape", wrong),
+        )
+        if names
+    ]
+    if parts:
+        raise CheckpointError(f"{source} does not fit the model: tensors {'; '.join(parts)}.")
+    if untrained:
+        for module in model.prompt_encoder.mask_downscaling:
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
+            elif isinstance(module, LayerNorm2d):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+    model.load_state_dict(state, strict=False)
+    return untrained
+
+
+def infer_config(state: State, path: Path) -> ModelConfig:
+    """The configuration that a state dict of SAM's own design has.
+
+    Raises:
+        CheckpointError: shapes that no such model has.
+    """
+    try:
+        return _infer_config(state)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path} lacks tensors of a Segment-Anything model ({error}); it may be a part of one."
+        ) from error
+
+
+def _infer_config(state: State) -> ModelConfig:
+    encoder = "image_encoder."
+    width = state[f"{encoder}patch_embed.proj.weight"].shape[0]
+    patch = state[f"{encoder}patch_embed.proj.weight"].shape[2]
+    grid = state[f"{encoder}pos_embed"].shape[1]
+    blocks = {name.split(".")[2] for name in state if name.startswith(f"{encoder}blocks.")}
+    depth = len(blocks)
+    tables = [state[f"{encoder}blocks.{i}.attn.rel_pos_h"].shape for i in range(depth)]
+    sizes = [(shape[0] + 1) // 2 for shape in tables]
+    windows = {size for size in sizes if size != grid}
+    mask_prompts = f"{_MASK_PROMPTS}0.weight"
+    first, second = CONFIGS["vit-b"].mask_prompt_channels
+    if mask_prompts in state:
+        first, second = state[mask_prompts].shape[0], state[f"{_MASK_PROMPTS}3.weight"].shape[0]
+    layer = "mask_decoder.transformer.layers.0."
+    config = ModelConfig(
+        name="custom",
+        image_size=grid * patch,
+        patch_size=patch,
+        width=width,
+        depth=depth,
+        heads=width // tables[0][1],
+        mlp_width=state[f"{encoder}blocks.0.mlp.lin1.weight"].shape[0],
+        window=windows.pop() if windows else 0,
+        global_blocks=tuple(i for i, size in enumerate(sizes) if size == grid),
+        decoder_width=state[f"{encoder}neck.0.weight"].shape[0],
+        decoder_mlp_width=state[f"{layer}mlp.lin1.weight"].shape[0],
+        upscale_channels=(
+            state["mask_decoder.output_upscaling.0.weight"].shape[1],
+            state["mask_decoder.output_upscaling.3.weight"].shape[1],
+        ),
+        mask_prompt_channels=(first, second),
+    )
+    for known in CONFIGS.values():
+        if known.stem == "patch" and (known.width, known.depth, known.grid) == (width, depth, grid):
+            return known
+    return config
+
+
+def _settings(
+    metadata: Mapping[str, str], state: State, format_: str, path: Path
+) -> tuple[Preprocessor, TestTimeAugmentation]:
+    """How a checkpoint's model is fed and used: as it says, or as its format implies."""
+    if PREPROCESSING_KEY in metadata:
+        return (
+            Preprocessor.from_dict(json.loads(metadata[PREPROCESSING_KEY])),
+            TestTimeAugmentation.from_dict(json.loads(metadata.get(TTA_KEY, "{}"))),
+        )
+    if CONFIG_KEY in metadata:
+        return earlier_settings(json.loads(metadata[CONFIG_KEY]))
+    if format_ == "mmdet":
+        return PREPROCESSING["ultrasam"], TestTimeAugmentation()
+    if "medsam" in path.name.lower():
+        warnings.warn(
+            f"{path} is taken for MedSAM by its name: images are stretched and scaled to 0–1, and boxes are "
+            "the only prompts; add '+preprocessing=sam' if it is not.",
+            UltraSamWarning,
+            stacklevel=4,
+        )
+        return PREPROCESSING["medsam"], TestTimeAugmentation()
+    sam = PREPROCESSING["sam"]
+    if "pixel_mean" in state and "pixel_std" in state:
+        mean, std = (
+            cast(Triple, tuple(round(float(v), 4) for v in state[name].flatten()))
+            for name in ("pixel_mean", "pixel_std")
+        )
+        if len(mean) == len(std) == 3 and (mean, std) != (sam.mean, sam.std):
+            warnings.warn(
+                f"{path} says that pixels are normalized by the mean {mean} and the standard deviation "
+                f"{std}, which are used.",
+                UltraSamWarning,
+                stacklevel=4,
+            )
+            return replace(sam, mean=mean, std=std), TestTimeAugmentation()
+    return sam, TestTimeAugmentation()
+
+
+def earlier_settings(config: Mapping[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
+    """The settings of an earlier version, which kept them in the model's configuration."""
+    preprocessor = Preprocessor(
+        size=config.get("image_size", 1024),
+        resample="area",
+        mean=cast(Triple, tuple(config.get("pixel_mean", SAM_MEAN))),
+        std=cast(Triple, tuple(config.get("pixel_std", SAM_STD))),
+    )
+    return preprocessor, TestTimeAugmentation(config.get("zoom", 0.0), config.get("mirror", False))
+
+
+def _read_content(file: Path) -> tuple[Any, Mapping[str, str]]:
+    """A file's content and its metadata; of an index, all shards'."""
+    if file.name.endswith(".index.json"):
+        return _read_shards(file), {}
+    with file.open("rb") as opened:
+        start = opened.read(512)
+    if not start:
+        raise CheckpointError(f"{file} is empty; download or save it again.")
+    if start[8:9] == b"{":
+        try:
+            with safetensors.safe_open(file, framework="pt") as tensors:
+                metadata = tensors.metadata() or {}
+                return {name: tensors.get_tensor(name) for name in tensors.keys()}, metadata  # noqa: SIM118
+        except Exception as error:
+            raise CheckpointError(
+                f"{file} is damaged: {short(error)}; download it again."
+            ) from error
+    if (text := _kind_of_text(start)) is not None:
+        raise CheckpointError(f"{file} is {text}, not weights.")
+    return read_pickle(file), {}
+
+
+def _kind_of_text(start: bytes) -> str | None:
+    """What kind of text a file begins with, or None where it is no text."""
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer (run 'git lfs pull' to fetch the file behind it)"
+    head = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page (the download may have met a login or error page)"
+    if all(byte >= 32 or byte in (9, 10, 13) for byte in start) and len(start) > 3:
+        return "a text file"
+    return None
+
+
+def _read_shards(index: Path) -> State:
+    try:
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is not an index of a sharded checkpoint.") from error
+    state: State = {}
+    for name in files:
+        shard = index.parent / Path(name).name
+        if not shard.is_file():
+            raise CheckpointError(f"{index} names the shard {name}, which is not beside it.")
+        content, _ = _read_content(shard)
+        state |= _tensors(content)
+    return state
+
+
+def _state_of(content: Any, path: Path) -> tuple[State, str]:
+    """The tensors of the first nest that holds a model of ours, and the format of their names."""
+    seen: list[str] = []
+    for tensors in _candidates(content):
+        stripped = strip_prefix(tensors)
+        format_ = detect_format(list(stripped))
+        if format_ is not None:
+            return stripped, format_
+        seen = seen or list(tensors)[:3]
+    if not seen:
+        raise CheckpointError(
+            f"{path} holds no tensors under names; it is not a checkpoint of a model."
+        )
+    raise CheckpointError(
+        f"{path} holds no Segment-Anything model in a known format (it begins with {', '.join(seen)}); "
+        "known are UltraSam, Meta's SAM, MedSAM and transformers' SamModel."
+    )
+
+
+def _candidates(content: Any, depth: int = 0) -> Iterator[State]:
+    """State dicts in nested mappings, the likeliest first."""
+    if not isinstance(content, Mapping) or depth > 3:
+        return
+    tensors = _tensors(content)
+    if tensors:
+        yield tensors
+    order = sorted(
+        (key for key, value in content.items() if isinstance(value, Mapping)),
+        key=lambda key: _NESTS.index(key) if key in _NESTS else len(_NESTS),
+    )
+    for key in order:
+        yield from _candidates(content[key], depth + 1)
+
+
+def _tensors(content: Any) -> State:
+    """The tensors and arrays of a mapping; an array becomes a tensor."""
+    if not isinstance(content, Mapping):
+        return {}
+    return {
+        str(key): torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in content.items()
+        if isinstance(value, Tensor)
+        or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.dtype.isnative)
+    }

@@ -1,0 +1,52 @@
+"""A model in and out of folders, and of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from ultrasam.errors import CheckpointError
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.adapters import has_bottlenecks
+from ultrasam.weights.files import write_checkpoint
+
+
+def save_pretrained(model: UltraSam, folder: str | Path) -> Path:
+    """Write ``model.safetensors``, with configuration and preprocessing in its metadata, and a model card to
+    fill in (unless there is one) to a folder, which `ultrasam.load` opens.
+
+    Raises:
+        CheckpointError: the model has bottleneck adapters, which no configuration describes.
+    """
+    if has_bottlenecks(model):
+        raise CheckpointError(
+            "A model with bottleneck adapters is not saved whole; use save_adaptation."
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(model, folder / "model.safetensors")
+    card = folder / "README.md"
+    if not card.exists():
+        card.write_text(_card(model), encoding="utf-8")
+    return folder
+
+
+def push_to_hub(model: UltraSam, repository: str, *, private: bool = False) -> str:
+    """Upload what `save_pretrained` writes to ``owner/name`` on the Hugging Face hub; returns its address."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(repository, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder)
+        commit = api.upload_folder(repo_id=repository, folder_path=folder)
+    return str(commit.repo_url)
+
+
+def _card(model: UltraSam) -> str:
+    return (
+        "---\nlibrary_name: ultrasam\ntags:\n- ultrasound\n- segment-anything\n---\n\n"
+        f"# UltraSam, `{model.config.name}`\n\n"
+        "A Segment-Anything model for ultrasound. Say here what it was trained on.\n\n"
+        "```python\nimport ultrasam\n\nmodel = ultrasam.load('this folder or repository')\n```\n"
+    )

@@ -1,0 +1,184 @@
+"""`load`: a model by name or path, on a device, in a precision. Everything that opens a model goes through
+here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultrasam.errors import CheckpointError, ConfigError
+from ultrasam.hardware import choose_precision, default_device, place
+from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.adapter_files import adaptation_at, load_adaptation
+from ultrasam.weights.adapters import merge
+from ultrasam.weights.download import fetch, fetch_hub
+from ultrasam.weights.files import build_model, read_checkpoint
+from ultrasam.weights.imagenet import from_imagenet
+from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA
+from ultrasam.weights.spec import ModelSpec
+from ultrasam.weights.tasks import ARCHITECTURES, TASKS, resolve, task_of
+
+log = logging.getLogger(__name__)
+SpecLike = ModelSpec | str | os.PathLike[str]
+
+
+def load(
+    spec: SpecLike = "nano",
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    seed: int = 0,
+) -> Any:
+    """A model of any kind, ready for use.
+
+    Args:
+        spec: ``nano`` (in the package), ``ultrasam``, ``sam-vit-b``, ``sam-vit-l``, ``sam-vit-h``, ``medsam``
+            (downloaded once); ``random:SIZE``; ``imagenet`` (a ViT-B's encoder); ``resnet50``; the path of a
+            checkpoint, of an adapter, whose model is loaded too, or of a folder that ``ultrasam finetune``
+            wrote; or a repository on the Hugging Face hub. See `ultrasam.weights.spec.ModelSpec`.
+        device: a torch device; by default the GPU, if there is one.
+        precision: of the image encoder's weights: ``float32`` (the default), ``bfloat16``, which halves their
+            memory and is faster where the device multiplies it in hardware, or ``auto``, which looks. The
+            decoder stays in float32.
+        seed: of random weights.
+
+    Returns:
+        An `UltraSam`, for a `Predictor`; of a fine-tuned folder what its task's loader gives
+        (``load_classifier``, ``load_region_classifier``, ``load_instance_segmenter``, which say which type);
+        of another architecture, its network.
+
+    Raises:
+        CheckpointError: the weights cannot be found, downloaded, read or trusted.
+        ConfigError: an unknown size, option or precision.
+        DeviceError: the device is not available.
+    """
+    spec = _spec(spec)
+    device = default_device(device)
+    if spec.kind == "path" and (task := task_of(spec.path)) is not None:
+        return resolve(TASKS[task])(spec.path, device)
+    prefix, _, argument = spec.name.partition(":")
+    if spec.kind == "architecture":
+        return place(resolve(ARCHITECTURES[prefix])(argument or None, True), device)
+    if spec.kind == "random" and spec.name in ARCHITECTURES:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return place(resolve(ARCHITECTURES[spec.name])(None, False), device)
+    return load_model(spec, device=device, precision=precision, seed=seed)
+
+
+def load_model(
+    spec: SpecLike = "nano",
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    seed: int = 0,
+) -> UltraSam:
+    """As `load`, for a promptable network; anything else is refused.
+
+    Raises:
+        CheckpointError: also: the weights are of a network that takes no prompts.
+    """
+    spec = _spec(spec)
+    device = default_device(device)
+    choice = choose_precision(precision or spec.precision, device)
+    model = _model(spec, seed)
+    if choice.precision == "bfloat16":
+        encoder_to_bfloat16(model)
+    if choice.reason not in ("as requested", "the default"):
+        log.info("The image encoder runs in %s: %s.", choice.precision, choice.reason)
+    return place(model, device)
+
+
+def config_of_spec(spec: SpecLike) -> ModelConfig:
+    """The configuration of a promptable model; weights are read only where nothing else tells."""
+    spec = _spec(spec)
+    if spec.kind == "registered":
+        return CONFIGS[REGISTRY[spec.name].architecture]
+    if spec.kind in ("random", "imagenet"):
+        return CONFIGS[spec.name if spec.kind == "random" else "vit-b"]
+    return load_model(spec, device="cpu", precision="float32").config
+
+
+def encoder_to_bfloat16(model: UltraSam) -> None:
+    """Hold the image encoder's weights in bfloat16, in place; what goes in and comes out stays float32."""
+    encoder = model.image_encoder
+    if encoder.pos_embed.dtype != torch.bfloat16:
+        encoder.to(torch.bfloat16)
+        encoder.register_forward_pre_hook(_input_to_bfloat16)
+        encoder.register_forward_hook(_output_to_float32)
+
+
+def _input_to_bfloat16(_module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+    return (given[0].to(torch.bfloat16),)
+
+
+def _output_to_float32(
+    _module: nn.Module, _given: tuple[Tensor], out: tuple[Tensor, tuple[Tensor, ...]]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    embedding, high_res = out
+    return embedding.float(), tuple(part.float() for part in high_res)
+
+
+def _spec(spec: SpecLike) -> ModelSpec:
+    return spec if isinstance(spec, ModelSpec) else ModelSpec.parse(spec)
+
+
+def _model(spec: ModelSpec, seed: int) -> UltraSam:
+    """The network on the CPU, in fp32 and evaluation mode."""
+    preprocessor = PREPROCESSING[spec.preprocessing] if spec.preprocessing else None
+    if spec.kind == "random" and spec.name in CONFIGS:
+        own = PREPROCESSING["nano" if spec.name == "nano" else "sam"]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return UltraSam(
+                CONFIGS[spec.name], preprocessor=preprocessor or own, tta=TTA.get(spec.name)
+            ).eval()
+    if spec.kind == "imagenet":
+        return from_imagenet(spec.name).eval()
+    if spec.kind not in ("registered", "path", "hub"):
+        raise CheckpointError(f"'{spec.text}' takes no prompts; use a Segment-Anything model.")
+    own_preprocessing = spec.preprocessing
+    if spec.kind == "path":
+        path = spec.path
+        if task_of(path) is not None:
+            raise CheckpointError(
+                f"{path} is fine-tuned for another task; a promptable model is required here."
+            )
+        if (adapter := adaptation_at(path)) is not None:
+            return _with_adapter(*adapter)
+    elif spec.kind == "hub":
+        path = fetch_hub(spec.name)
+        own_preprocessing = own_preprocessing or _of_repository(spec.name)
+    else:
+        path = _nano_file() if spec.name == "nano" else fetch(REGISTRY[spec.name])
+        own_preprocessing = own_preprocessing or REGISTRY[spec.name].preprocessing
+    return build_model(read_checkpoint(path, preprocessing=own_preprocessing))
+
+
+def _nano_file() -> Path:
+    path = Path(str(files("ultrasam.weights") / "nano" / "nano.safetensors"))
+    if not path.exists():
+        raise CheckpointError("This installation lacks nano's weights; install UltraSam again.")
+    return path
+
+
+def _of_repository(repository: str) -> str | None:
+    """The preprocessing of a repository that the registry knows."""
+    known = (entry for entry in REGISTRY.values() if entry.repository == repository)
+    return next((entry.preprocessing for entry in known), None)
+
+
+def _with_adapter(file: Path, init: str) -> UltraSam:
+    try:
+        model = _model(ModelSpec.parse(init), 0)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"Cannot load the base model of adapter {file}: {error}") from error
+    adaptation = load_adaptation(model, file)
+    return (merge(model) if adaptation.kind == "lora" else model).eval()

@@ -1,0 +1,100 @@
+"""torch.export of encoder and decoder: the exported program equals eager at sizes it wasn't traced with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.export import Dim, export
+
+from tests.conftest import TINY, randomised
+from tests.model.prompts import random_prompts
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.runtimes.graphs import DecoderGraph, EncoderGraph
+
+
+def vit_b_of_two_blocks() -> UltraSam:
+    """ViT-B's sizes, windows and relative positions with a windowed and a global block, at 1024 px."""
+    from dataclasses import replace
+
+    return randomised(replace(CONFIGS["vit-b"], name="short", depth=2, global_blocks=(1,)))
+
+
+MODELS = {
+    "tiny": lambda: randomised(TINY),
+    "nano": lambda: randomised(CONFIGS["nano"]),
+    "vit-b of two blocks": vit_b_of_two_blocks,
+}
+WHOLE = pytest.param("vit-b", marks=pytest.mark.slow)
+
+
+def built(name: str) -> UltraSam:
+    return randomised(CONFIGS["vit-b"]) if name == "vit-b" else MODELS[name]()
+
+
+@pytest.mark.parametrize("name", [*MODELS, WHOLE])
+def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
+    model = built(name)
+    size = model.config.image_size
+    graph = EncoderGraph(model)
+    pixels = torch.randn(2, 3, size, size)
+    program = export(graph, (pixels,), dynamic_shapes=({0: Dim("images", max=64)},), strict=True)
+    other = torch.randn(1 if size > 512 else 3, 3, size, size)
+    with torch.inference_mode():
+        for ours, theirs in zip(graph(other), program.module()(other), strict=True):
+            assert ours.shape == theirs.shape
+            assert (ours - theirs).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("name", [*MODELS, WHOLE])
+def test_the_decoder_exports_with_any_number_of_prompts_and_points(name: str, mask: bool) -> None:
+    model = built(name)
+    size = model.config.image_size
+    graph = DecoderGraph(model)
+    with torch.inference_mode():
+        images = model.encode(torch.randn(1, 3, size, size)) if size <= 512 else None
+    c = model.config
+    image = torch.randn(1, c.decoder_width, c.grid, c.grid) if images is None else images.image
+    high_res = () if images is None else images.high_res
+    prompts, points = Dim("prompts", max=256), Dim("points", max=64)
+    shapes: list[object] = [
+        {},
+        tuple({} for _ in high_res),
+        {0: prompts, 1: points},
+        {0: prompts, 1: points},
+    ]
+    if mask:
+        shapes += [{0: prompts}, {0: prompts}]
+
+    def inputs(seed: int, count: int) -> tuple[object, ...]:
+        given = PromptTensors.from_arrays(random_prompts(c, seed, count=count, mask=True))
+        assert given.masks is not None
+        extra = (given.masks, torch.arange(count) % 2 == 0) if mask else ()
+        return (image, high_res, given.coords, given.labels, *extra)
+
+    program = export(graph, inputs(3, 2), dynamic_shapes=tuple(shapes), strict=True)
+    for seed, count in ((1, 5), (2, 3)):
+        with torch.inference_mode():
+            ours, theirs = graph(*inputs(seed, count)), program.module()(*inputs(seed, count))
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.shape == b.shape
+            assert (a - b).abs().max() <= 1e-5
+
+
+def test_the_graphs_are_the_network() -> None:
+    model = randomised(CONFIGS["nano"])
+    arrays = random_prompts(model.config, 3, count=2, mask=True)
+    prompts = PromptTensors.from_arrays(arrays)
+    assert prompts.masks is not None
+    pixels = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode():
+        expected = model(pixels, PromptTensors(prompts.coords, prompts.labels, prompts.masks))
+        image, *high_res = EncoderGraph(model)(pixels)
+        masks, iou = DecoderGraph(model)(
+            image, tuple(high_res), prompts.coords, prompts.labels, prompts.masks,
+            torch.ones(2, dtype=torch.bool),
+        )  # fmt: skip
+    assert torch.allclose(masks, expected.masks, atol=1e-6)
+    assert torch.allclose(iou, expected.iou, atol=1e-6)
