@@ -15,10 +15,10 @@ import copy
 import torch
 from measure import added_memory, interleaved, report
 from transformers import SamConfig, SamModel
-from ultrasam.weights.formats import from_our_keys
 
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.formats import from_our_keys
 
 
 def peer_of(model: UltraSam) -> SamModel:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from ultrasam.downstream.backbone import load_backbone
 
 from ultrasam.data.phantom import simulate
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.fitting import Settings, cross_validate
 from ultrasam.downstream.labelled import (
     Labelled,

@@ -22,10 +22,10 @@ import numpy.typing as npt
 import torch
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
-from ultrasam.downstream.backbone import load_backbone
 
 from ultrasam.data.phantom import simulate
 from ultrasam.downstream.annotated import Annotated, annotated_of
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.features import canvas
 from ultrasam.downstream.instance_report import dice_of_maps, judge, mean_of_shown, unions
 from ultrasam.downstream.instance_training import Settings, fit

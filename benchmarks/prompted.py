@@ -14,9 +14,8 @@ import argparse
 import time
 from collections import Counter
 
-from ultrasam.downstream.backbone import load_backbone
-
 from ultrasam.data.phantom import simulate
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.prompted import Annotated, Settings, accuracy, fit
 
 CLASSES = ("nerve", "vessel")

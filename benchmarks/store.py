@@ -48,13 +48,13 @@ def main() -> None:
         return
     if not arguments.data.is_dir():
         raise SystemExit(f"There is no folder {arguments.data}; give --data.")
-    with tempfile.TemporaryDirectory() as random:
+    with tempfile.TemporaryDirectory() as scratch:
         building(arguments.data, Path(scratch), arguments.rounds)
         index(Path(scratch), arguments.rounds)
         loading(arguments.data, Path(scratch))
 
 
-def building(raw: Path, random: Path, rounds: int) -> None:
+def building(raw: Path, scratch: Path, rounds: int) -> None:
     """Images a second, BUSI's layout, which both sides read."""
     times: dict[str, list[float]] = {"ours, 2 processes": [], "ours, 1 process": [], "naive": []}
     sources = find_datasets([str(raw)], only=["busi", "hc18"])
@@ -123,7 +123,7 @@ def _grey(mask: np.ndarray) -> np.ndarray:
     return mask[..., 0] if mask.ndim == 3 else mask
 
 
-def index(random: Path, rounds: int) -> None:
+def index(scratch: Path, rounds: int) -> None:
     """Open an index and draw the boxes of random images, each in a process of its own."""
     make_index(scratch)
     found: dict[str, list[dict[str, float]]] = {"store": [], "coco": []}
@@ -179,7 +179,7 @@ def draw_from_coco(path: str, rows: np.ndarray) -> tuple[Any, int]:
     return coco, total
 
 
-def make_index(random: Path) -> None:
+def make_index(scratch: Path) -> None:
     """The same made-up content as a store's tables and as COCO's JSON."""
     rng = np.random.default_rng(1)
     more = rng.integers(0, IMAGE_COUNT, MASK_COUNT - IMAGE_COUNT)
@@ -244,7 +244,7 @@ def make_index(random: Path) -> None:
     (scratch / "coco.json").write_text(json.dumps(content))
 
 
-def loading(raw: Path, random: Path) -> None:
+def loading(raw: Path, scratch: Path) -> None:
     """Samples a second at 1024 px with two workers, and where one process spends its time."""
     from torch.utils.data import DataLoader
 

@@ -120,6 +120,7 @@ def ours(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
 
 def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # type: ignore[no-untyped-def]
     from transformers import SamConfig, SamModel
+
     from ultrasam.weights.formats import from_our_keys
 
     theirs = SamModel(SamConfig()).train()

@@ -45,9 +45,7 @@ def download(
         done = part.stat().st_size
         if not size or done < size:
             try:
-                http_get(
-                    url, file, resume_size=done, expected_size=size, displayed_filename=path.name
-                )
+                http_get(url, file, resume_size=done, displayed_filename=path.name)
             except HfHubHTTPError as error:
                 if not _was_complete(error, done):
                     raise

@@ -13,7 +13,7 @@ import torch
 from sklearn import metrics
 
 from tests.data.layouts.truth import save
-from ultrasam import load
+from ultrasam import load, load_model
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.classifier import (
     Classifier,

@@ -31,6 +31,8 @@ from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import ellipse_in
 from ultrasam.inference.predictor import Predictor
 from ultrasam.prompts import Prompt
+from ultrasam.weights.hub import save_pretrained
+from ultrasam.weights.load import load_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

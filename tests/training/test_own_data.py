@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.data.layouts.truth import grey, save
-from ultrasam import load
+from ultrasam import load, load_model
 from ultrasam.cli import main
 from ultrasam.data.catalogue import dataset
 from ultrasam.data.own import layout_of

@@ -14,6 +14,7 @@ from ultrasam.errors import CheckpointError, DataError, RecipeError
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import UNUSED, Prompt
 from ultrasam.training import engine, task
 from ultrasam.training.interaction import (

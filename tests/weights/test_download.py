@@ -1,35 +1,47 @@
-"""Downloads against a server on this machine: resumed, checked, and one sentence when they fail."""
+"""Downloads against a server on this machine: resumed, checked, through a proxy."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ultrasam.model.downloads import PUBLISHED, Published, fetch
+from huggingface_hub import close_session
 
-from ultrasam import transfer
+from ultrasam import download as downloading
 from ultrasam.errors import CheckpointError
-from ultrasam.model import downloads
+from ultrasam.weights.download import cached_file, fetch, fetch_hub
+from ultrasam.weights.registry import PREPROCESSING, REGISTRY, Weights
 
-CONTENT = bytes(range(256)) * 4000
+CONTENT = b"PK\x03\x04" + bytes(range(256)) * 4000
 
 
 class Handler(BaseHTTPRequestHandler):
-    asked: list[str | None]
+    """Serves one file with ranges, to clients and, by whole addresses, as a proxy."""
+
+    asked: list[tuple[str, str | None]]
+    content = CONTENT
 
     def do_GET(self) -> None:
         range_ = self.headers.get("Range")
-        type(self).asked.append(range_)
+        type(self).asked.append((self.path, range_))
         start = int(range_.removeprefix("bytes=").split("-")[0]) if range_ else 0
-        body = CONTENT[start:]
+        if range_ and start >= len(self.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(self.content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = self.content[start:]
         self.send_response(206 if range_ else 200)
         self.send_header("Content-Length", str(len(body)))
         if range_:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+            end, size = len(self.content) - 1, len(self.content)
+            self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
         self.end_headers()
         self.wfile.write(body)
 
@@ -38,64 +50,102 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[str]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     Handler.asked = []
+    monkeypatch.setattr(Handler, "content", CONTENT)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/weights.pth"
+    yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
 
 
-def published(url: str, monkeypatch: pytest.MonkeyPatch, sha256: str | None = None) -> None:
-    digest = sha256 or hashlib.sha256(CONTENT).hexdigest()
-    entry = Published("a test file", url, size=len(CONTENT), sha256=digest)
-    monkeypatch.setitem(PUBLISHED, "test", entry)
+def published(address: str) -> Weights:
+    return replace(
+        REGISTRY["sam-vit-b"],
+        name="test",
+        url=f"{address}/weights.pth",
+        bytes=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+    )
 
 
-def test_a_file_is_downloaded_once(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published(server, monkeypatch)
-    path = fetch("test", cache=tmp_path)
+def test_a_file_is_downloaded_once(server: str, tmp_path: Path) -> None:
+    weights = published(server)
+    assert cached_file(weights, cache=tmp_path) is None
+    path = fetch(weights, cache=tmp_path)
     assert path.read_bytes() == CONTENT
-    assert fetch("test", cache=tmp_path) == path
+    assert fetch(weights, cache=tmp_path) == path == cached_file(weights, cache=tmp_path)
     assert len(Handler.asked) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["weights.pth"]
 
 
-def test_a_download_goes_on_where_it_broke_off(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published(server, monkeypatch)
+def test_a_broken_download_resumes(server: str, tmp_path: Path) -> None:
     (tmp_path / "weights.pth.part").write_bytes(CONTENT[:300_000])
-    assert fetch("test", cache=tmp_path).read_bytes() == CONTENT
-    assert Handler.asked == ["bytes=300000-"]
+    assert fetch(published(server), cache=tmp_path).read_bytes() == CONTENT
+    assert Handler.asked == [("/weights.pth", "bytes=300000-")]
 
 
-def test_other_bytes_than_those_published_are_refused(
+def test_a_part_that_is_whole_already_is_taken(server: str, tmp_path: Path) -> None:
+    """Where the size is not known, the server is asked for what follows the end: nothing."""
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT)
+    weights = replace(published(server), bytes=None, sha256=None)
+    assert fetch(weights, cache=tmp_path).read_bytes() == CONTENT
+
+
+def test_other_bytes_than_those_published_are_refused(server: str, tmp_path: Path) -> None:
+    for changes, message in (({"sha256": "0" * 64}, "SHA256 differs"), ({"bytes": 7}, "not 7")):
+        with pytest.raises(CheckpointError, match=message):
+            fetch(replace(published(server), **changes), cache=tmp_path)
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_login_page_is_not_taken_for_weights(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published(server, monkeypatch, sha256="0" * 64)
-    with pytest.raises(CheckpointError, match="SHA256 differs"):
-        fetch("test", cache=tmp_path)
+    monkeypatch.setattr(Handler, "content", b"<html>Please log in</html>")
+    weights = replace(published(server), bytes=None, sha256=None)
+    with pytest.raises(CheckpointError, match="login page"):
+        fetch(weights, cache=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_downloads_work_behind_a_proxy(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name cannot be resolved here, only by the proxy."""
+    monkeypatch.setenv("http_proxy", server)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    weights = published("http://weights.invalid")
+    close_session()  # the client reads the environment when it is made
+    try:
+        assert fetch(weights, cache=tmp_path).read_bytes() == CONTENT
+    finally:
+        close_session()
+    assert Handler.asked[0][0] == "http://weights.invalid/weights.pth"
 
 
 def test_offline_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(transfer.socket, "getaddrinfo", no_network)
-    for name in ("base", "sam-base"):
-        with pytest.raises(CheckpointError, match="go online and try again") as caught:
-            fetch(name, cache=tmp_path)
+    monkeypatch.setattr(downloading, "getproxies", dict)
+    monkeypatch.setattr(downloading.socket, "getaddrinfo", no_network)
+    for name in ("ultrasam", "sam-vit-b"):
+        with pytest.raises(CheckpointError, match="Connect to the network") as caught:
+            fetch(REGISTRY[name], cache=tmp_path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match="go online"):
-        downloads.fetch_hub("someone/something")
+    with pytest.raises(CheckpointError, match="Connect to the network"):
+        fetch_hub("someone/something")
 
 
-def test_what_is_known_of_metas_files_is_complete() -> None:
-    for name in ("sam-base", "sam-large", "sam-huge"):
-        assert PUBLISHED[name].sha256
-        assert len(str(PUBLISHED[name].sha256)) == 64
+def test_the_registry_is_complete() -> None:
+    for entry in REGISTRY.values():
+        assert entry.preprocessing in PREPROCESSING
+        assert entry.license
+        assert entry.trained_on
+        assert entry.sha256 is None or len(entry.sha256) == 64
+        assert entry.name == "nano" or bool(entry.url) != bool(entry.repository)
+    assert all(REGISTRY[f"sam-vit-{size}"].sha256 for size in "blh")
+    assert REGISTRY["medsam"].prompt_types == ("box",)

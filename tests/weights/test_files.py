@@ -345,7 +345,7 @@ def test_folders_and_shards_load(tmp_path: Path, tiny: UltraSam, suffix: str) ->
     for path in (tmp_path / "shards", index):
         assert_equal(load_model(path, device="cpu").state_dict(), state)
     next((tmp_path / "shards").glob("*00002-of*")).unlink()
-    with pytest.raises(CheckpointError, match="names the shard .*00002-of-00002"):
+    with pytest.raises(CheckpointError, match=r"names the shard .*00002-of-00002"):
         load_model(tmp_path / "shards", device="cpu")
 
 

@@ -55,5 +55,6 @@ def models(
         )  # fmt: skip
     Console().print(table)
     print(
-        "Models that are not on disk are downloaded when first used. Also: random:nano|vit-b|vit-l|vit-h, imagenet, a path, or owner/repository on the Hugging Face hub."
+        "Models that are not on disk are downloaded when first used. Also: random:nano|vit-b|vit-l|vit-h, "
+        "imagenet, a path, or owner/repository on the Hugging Face hub."
     )

@@ -251,7 +251,7 @@ class SamPredictor:
                     f"box has the shape {corners.shape}; predict takes one box [4]. For several boxes use "
                     "predict_torch."
                 )
-            check_boxes(torch.from_numpy(corners))
+            check_boxes(torch.from_numpy(corners.reshape(1, 4)))
             moved = self.transform.apply_boxes(corners.reshape(1, 4), self.original_size)
             boxes = torch.as_tensor(moved)
         if mask_input is not None:

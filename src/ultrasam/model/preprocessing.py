@@ -208,24 +208,12 @@ def _bicubic_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
     # The steps of scikit-image's resize(order=3, anti_aliasing=True, preserve_range=True), then a cast.
     from scipy import ndimage
 
-    factors = np.divide(pixels.shape[:2], shape)
-    sigma = np.maximum(0, (factors - 1) / 2)
-    planes = pixels[..., None] if pixels.ndim == 2 else pixels
-    out = np.stack(
-        [
-            ndimage.zoom(
-                ndimage.gaussian_filter(plane.astype(np.float64), sigma, mode="mirror"),
-                1 / factors,
-                order=3,
-                mode="mirror",
-                grid_mode=True,
-            )
-            for plane in np.moveaxis(planes, -1, 0)
-        ],
-        axis=-1,
+    factors = np.divide(pixels.shape, (*shape, *pixels.shape[2:]))
+    smooth = ndimage.gaussian_filter(
+        pixels.astype(np.float64), np.maximum(0, (factors - 1) / 2), mode="mirror"
     )
-    out = np.clip(out, pixels.min(), pixels.max()).astype(np.uint8)
-    return cast(UInt8, out[..., 0] if pixels.ndim == 2 else out)
+    out = ndimage.zoom(smooth, 1 / factors, order=3, mode="mirror", grid_mode=True)
+    return np.clip(out, pixels.min(), pixels.max()).astype(np.uint8)
 
 
 _RESAMPLERS = {

@@ -85,7 +85,7 @@ class SharedImage:
 
     stages: tuple[Stage, ...]
     upscaled: Tensor
-    mark: tuple[tuple[int, int], ...]
+    mark: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,10 @@ def supports(decoder: MaskDecoder) -> bool:
     return plain and exact and not decoder.high_res_features
 
 
-def mark_of(decoder: MaskDecoder) -> tuple[tuple[int, int], ...]:
-    """Changes whenever a weight of the decoder is written in place or replaced."""
-    return tuple(
-        (p.data_ptr(), 0 if p.is_inference() else p._version) for p in decoder.parameters()
-    )
+def mark_of(decoder: MaskDecoder) -> Tensor:
+    """The norm of every weight, [weights]: a millisecond, and it sees every way in which weights are written;
+    PyTorch's version counters do not see writes to ``.data``, which optimisers and mergers make."""
+    return torch.stack([torch.linalg.vector_norm(p) for p in decoder.parameters()])
 
 
 def prepare(decoder: MaskDecoder, image: Tensor, pe: Tensor) -> SharedImage:

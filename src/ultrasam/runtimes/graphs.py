@@ -10,11 +10,11 @@ from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 
 
 class EncoderGraph(nn.Module):
-    """Preprocessed pixels [B, 3, S, S] to the image embedding [B, C, H, W] and, of a model with high-resolution
-    features, the decoder's addends at stride 4 and 8.
+    """Preprocessed pixels [B, 3, S, S] to the image embedding [B, C, H, W] and, of a model with
+    high-resolution features, the decoder's addends at stride 4 and 8.
 
-    The model's attention is set to its plain form: what is fast on this machine's processor would bake its slices
-    into the graph.
+    The model's attention is set to its plain form: what is fast on this machine's processor would bake its
+    slices into the graph.
     """
 
     def __init__(self, model: UltraSam) -> None:

@@ -110,7 +110,7 @@ class TorchBackend:
     ) -> tuple[Tensor, Tensor]:
         encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
         shared = embedding.shared
-        if shared is None or shared.mark != cpu_decoder.mark_of(decoder):
+        if shared is None or not torch.equal(shared.mark, cpu_decoder.mark_of(decoder)):
             tokens = embedding.image.image[0].flatten(1).t() + encoder.no_mask_embed.weight
             shared = cpu_decoder.prepare(decoder, tokens, encoder.get_dense_pe())
             embedding.shared = shared

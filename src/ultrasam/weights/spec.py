@@ -60,10 +60,7 @@ class ModelSpec:
             ('medsam', 'bfloat16')
         """
         whole = os.fspath(text)
-        known = whole in REGISTRY or whole in ALIASES
-        if not known and Path(whole).expanduser().exists():  # its name may hold a plus sign
-            return cls("path", whole, text=whole)
-        base, *options = whole.split("+")
+        base, options = _split(whole)
         kind, name = _source(base)
         spec: dict[str, object] = {}
         for option in options:
@@ -74,6 +71,17 @@ class ModelSpec:
     def path(self) -> Path:
         """The path, of a spec of this kind."""
         return Path(self.name).expanduser()
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    """A name and its options; the name of a file may hold a plus sign itself."""
+    parts = text.split("+")
+    if parts[0] not in REGISTRY and parts[0] not in ALIASES:
+        for count in range(len(parts), 1, -1):
+            base = "+".join(parts[:count])
+            if Path(base).expanduser().exists():
+                return base, parts[count:]
+    return parts[0], parts[1:]
 
 
 def _source(base: str) -> tuple[Kind, str]:

@@ -1,0 +1,176 @@
+"""The backend gives what the plain network gives, whatever form it takes, and from several threads."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+
+from tests.conftest import TINY, randomised
+from tests.model.prompts import random_prompts
+from ultrasam.inference.predictor import Predictor
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompts import Prompt, PromptArrays
+from ultrasam.runtimes import cpu_decoder
+from ultrasam.runtimes.backend import Backend
+from ultrasam.runtimes.torch_backend import TorchBackend, TorchEmbedding
+
+
+def encoded(backend: TorchBackend, count: int = 1) -> list[TorchEmbedding]:
+    size = backend.config.image_size
+    rng = np.random.default_rng(count)
+    return backend.encode(rng.normal(size=(count, 3, size, size)).astype(np.float32))
+
+
+def plain(
+    model: UltraSam, images: list[TorchEmbedding], prompts: PromptArrays, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    with torch.inference_mode():
+        output = model.decode(
+            ImageEmbedding.join([image.image for image in images]),
+            PromptTensors.from_arrays(prompts),
+            image_index=torch.from_numpy(index),
+        )
+    return output.masks.numpy(), output.iou.numpy()
+
+
+@pytest.mark.parametrize("multimask", [False, True])
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("name", ["tiny", "nano"])
+def test_the_backend_equals_the_plain_network(
+    name: str, images: int, mask: bool, multimask: bool
+) -> None:
+    model = randomised(TINY if name == "tiny" else CONFIGS["nano"])
+    backend = TorchBackend(model)
+    assert isinstance(backend, Backend)
+    embeddings = encoded(backend, images)
+    parts = [random_prompts(model.config, seed, count=2, mask=mask) for seed in range(3)]
+    prompts = PromptArrays.concatenate(parts)
+    index = np.arange(6) % images
+    logits, iou = backend.decode(embeddings, prompts, index, multimask=multimask)
+    expected, scores = plain(model, embeddings, prompts, index)
+    kept = slice(None) if multimask else slice(0, 1)
+    assert logits.shape == (6, 4 if multimask else 1, *(model.config.mask_size,) * 2)
+    assert np.abs(logits - expected[:, kept]).max() < 1e-4
+    assert np.abs(iou - scores[:, kept]).max() < 1e-4
+    assert (embeddings[0].shared is not None) == (name == "tiny" and images == 1 and not mask)
+
+
+def tokens_of(model: UltraSam, prompts: PromptArrays) -> tuple[torch.Tensor, torch.Tensor]:
+    tensors = PromptTensors.from_arrays(prompts).to("cpu", torch.float64)
+    return model.mask_decoder.all_tokens(model.prompt_encoder(tensors))
+
+
+@pytest.mark.parametrize("masks", [1, 4])
+def test_a_prepared_image_is_the_plain_decoder_in_other_sums(
+    masks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In double precision, where nothing but the sums' order is left to differ."""
+    monkeypatch.setattr(cpu_decoder, "_TOKENS_AT_ONCE", 240)  # parts of 40 and 24 for 6 prompts
+    model = randomised(replace(TINY, decoder_width=128)).double()
+    decoder = model.mask_decoder
+    with torch.inference_mode():
+        images = model.encode(torch.randn(1, 3, 128, 128, dtype=torch.float64))
+        pe = model.prompt_encoder.get_dense_pe()
+        image = images.image[0].flatten(1).t() + model.prompt_encoder.no_mask_embed.weight
+        shared = cpu_decoder.prepare(decoder, image, pe)
+        for seed in range(4):
+            parts = [random_prompts(model.config, seed + i, count=2) for i in range(3)]
+            prompts = PromptArrays.concatenate(parts)
+            tokens, unused = tokens_of(model, prompts)
+            logits, iou = cpu_decoder.decode(decoder, shared, tokens, unused, masks=masks)
+            tensors = PromptTensors.from_arrays(prompts).to("cpu", torch.float64)
+            expected = model.decode(images, tensors)
+            assert (logits - expected.masks[:, :masks]).abs().max() < (
+                1e-9 * expected.masks.abs().max()
+            )
+            assert (iou - expected.iou[:, :masks]).abs().max() < 1e-9
+
+
+def test_weights_that_change_after_the_image_was_set_are_the_ones_used() -> None:
+    """A merge, a fine-tuning step or load_state_dict between set_image and predict."""
+    model = randomised(TINY)
+    backend = TorchBackend(model)
+    embeddings, prompts, index = encoded(backend), random_prompts(TINY, 1), np.zeros(1, np.int64)
+    before, _ = backend.decode(embeddings, prompts, index, multimask=False)
+    other = randomised(TINY, seed=1)
+    changes = (
+        lambda: model.mask_decoder.transformer.layers[1].norm4.weight.data.mul_(2),
+        lambda: model.mask_decoder.load_state_dict(other.mask_decoder.state_dict()),
+        lambda: setattr(
+            model.mask_decoder.output_upscaling[0], "weight",
+            torch.nn.Parameter(torch.randn_like(model.mask_decoder.output_upscaling[0].weight)),
+        ),
+    )  # fmt: skip
+    for change in changes:
+        with torch.no_grad():
+            change()
+        after, _ = backend.decode(embeddings, prompts, index, multimask=False)
+        expected, _ = plain(model, embeddings, prompts, index)
+        assert np.abs(after - before).max() > 1e-3
+        assert np.abs(after - expected[:, :1]).max() < 1e-4
+        before = after
+
+
+def test_low_rank_updates_of_the_decoder_are_not_passed_by() -> None:
+    model = randomised(TINY)
+    assert cpu_decoder.supports(model.mask_decoder)
+    inject_adapter_in_model(
+        LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False), model.mask_decoder
+    )
+    assert not cpu_decoder.supports(model.mask_decoder)
+    backend = TorchBackend(model)
+    embeddings, prompts, index = encoded(backend), random_prompts(TINY, 1), np.zeros(1, np.int64)
+    logits, _ = backend.decode(embeddings, prompts, index, multimask=True)
+    assert np.abs(logits - plain(model, embeddings, prompts, index)[0]).max() < 1e-5
+    assert embeddings[0].shared is None
+
+
+def test_nothing_is_prepared_in_half_precision() -> None:
+    model = randomised(TINY)
+    backend = TorchBackend(model)
+    embeddings, prompts, index = encoded(backend), random_prompts(TINY, 1), np.zeros(1, np.int64)
+    with torch.autocast("cpu", torch.bfloat16):
+        backend.decode(embeddings, prompts, index, multimask=False)
+    assert embeddings[0].shared is None
+    assert not cpu_decoder.supports(model.mask_decoder.bfloat16())
+
+
+@pytest.mark.parametrize("name", ["tiny", "nano"])
+def test_threads_with_predictors_of_their_own_share_one_model(name: str) -> None:
+    model = randomised(TINY if name == "tiny" else CONFIGS["nano"])
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (60 + 10 * i, 90, 3), np.uint8) for i in range(6)]
+    prompts = [
+        [Prompt(box=(5 + i, 5, 40, 40)), Prompt(points=[(30, 20 + i)])] for i in range(len(frames))
+    ]
+
+    def segment(i: int) -> np.ndarray:
+        predictor = Predictor(model, refine=bool(i % 2))
+        predictor.set_image(frames[i])
+        return predictor.predict(prompts[i]).low_res_logits
+
+    expected = [segment(i) for i in range(len(frames))]
+    found: dict[tuple[int, int], np.ndarray] = {}
+    start = threading.Barrier(len(frames))
+
+    def work(i: int) -> None:
+        start.wait()
+        for repeat in range(3):
+            found[i, repeat] = segment(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(frames))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3 * len(frames)
+    for (i, _), logits in found.items():
+        assert np.abs(logits - expected[i]).max() < 1e-4

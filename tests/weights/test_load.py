@@ -1,0 +1,231 @@
+"""Names to models: how a name is read, what `load` gives for it, and where it is put."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import ultrasam
+from tests.conftest import TINY, randomised
+from ultrasam import hardware
+from ultrasam.downstream.backbone import load_backbone
+from ultrasam.downstream.resnet import ResNet
+from ultrasam.errors import CheckpointError, ConfigError, DeviceError, UltraSamWarning
+from ultrasam.evaluation.competitors import check_competitor
+from ultrasam.hardware import choose_precision, default_device
+from ultrasam.inference.predictor import Predictor
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights import load as loading
+from ultrasam.weights.hub import save_pretrained
+from ultrasam.weights.load import config_of_spec, load, load_model
+from ultrasam.weights.registry import PREPROCESSING, REGISTRY
+from ultrasam.weights.spec import ModelSpec
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [
+        ("nano", "registered", "nano"),
+        ("medsam", "registered", "medsam"),
+        ("random:vit-l", "random", "vit-l"),
+        ("random:resnet50", "random", "resnet50"),
+        ("imagenet", "imagenet", "google/vit-base-patch16-224-in21k"),
+        ("imagenet:some/vit", "imagenet", "some/vit"),
+        ("resnet50", "architecture", "resnet50"),
+        ("owner/repository", "hub", "owner/repository"),
+    ],
+)
+def test_names_are_read(text: str, kind: str, name: str) -> None:
+    spec = ModelSpec.parse(text)
+    assert (spec.kind, spec.name, spec.text) == (kind, name, text)
+    assert (spec.precision, spec.refine, spec.tta, spec.preprocessing) == (None, False, True, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("base", "ultrasam"),
+        ("sam", "sam-vit-b"),
+        ("sam-base", "sam-vit-b"),
+        ("sam-large", "sam-vit-l"),
+        ("sam-huge", "sam-vit-h"),
+        ("untrained:base", "random:vit-b"),
+        ("scratch:nano", "random:nano"),
+        ("random:huge", "random:vit-h"),
+    ],
+)
+def test_earlier_names_mean_the_same_and_say_so(old: str, new: str) -> None:
+    with pytest.warns(UltraSamWarning, match=f"'{old}' is deprecated; use '{new}'"):
+        earlier = ModelSpec.parse(old)
+    now = ModelSpec.parse(new)
+    assert (earlier.kind, earlier.name) == (now.kind, now.name)
+
+
+def test_options_are_read_in_any_order() -> None:
+    spec = ModelSpec.parse("medsam+bf16+refine+no-tta+preprocessing=sam")
+    assert (spec.precision, spec.refine, spec.tta) == ("bfloat16", True, False)
+    assert spec.preprocessing == "sam"
+    assert ModelSpec.parse("nano+once").tta is False
+    assert ModelSpec.parse("nano+auto").precision == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("nano+turbo", ConfigError, r"unknown option '\+turbo'"),
+        ("nano+preprocessing=clip", ConfigError, "unknown preprocessing 'clip'; use nano, sam"),
+        ("random:giant", ConfigError, "no such size; use nano, vit-b"),
+        ("nonsense", CheckpointError, "neither a file nor a known model"),
+        ("./missing.pth", CheckpointError, "neither a file nor a known model"),
+        ("a/b/c", CheckpointError, "neither a file nor a known model"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_anything_is_opened(
+    text: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ModelSpec.parse(text)
+    with pytest.raises(error, match=message):
+        check_competitor(text)
+
+
+def test_a_path_may_hold_a_plus_sign_and_a_known_name_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a+b.safetensors"
+    path.touch()
+    assert ModelSpec.parse(path).path == path
+    assert ModelSpec.parse(f"{path}+bf16").precision == "bfloat16"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nano").mkdir()
+    assert ModelSpec.parse("nano").kind == "registered"
+    assert ModelSpec.parse("./nano").kind == "path"
+
+
+@pytest.mark.parametrize("size", ["nano", "vit-b", "vit-l", "vit-h"])
+def test_every_size_can_be_had_without_weights(size: str) -> None:
+    assert config_of_spec(f"random:{size}") is CONFIGS[size]
+    with torch.device("meta"):
+        model = UltraSam(CONFIGS[size])
+    counts = {"nano": 4.9, "vit-b": 93.7, "vit-l": 312.3, "vit-h": 641.1}  # of Meta's, in millions
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(counts[size], abs=0.1)
+
+
+def test_sizes_of_registered_weights_are_known_without_a_download() -> None:
+    for entry in REGISTRY.values():
+        assert config_of_spec(entry.name) is CONFIGS[entry.architecture]
+
+
+def test_random_weights_follow_their_seed_and_nothing_else() -> None:
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    a, b = (load("random:nano", device="cpu", seed=s).image_encoder.pos_embed for s in (0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not torch.equal(a, b)
+    assert torch.equal(a, load("random:nano", device="cpu").image_encoder.pos_embed)
+
+
+def test_registered_weights_bring_their_preprocessing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever a downloaded file says of itself."""
+    torch.save(randomised(TINY).state_dict(), tmp_path / "w.pth")
+    monkeypatch.setattr(loading, "fetch", lambda _: tmp_path / "w.pth")
+    monkeypatch.setattr(loading, "fetch_hub", lambda _: tmp_path / "w.pth")
+    for name, key in (("ultrasam", "ultrasam"), ("sam-vit-b", "sam"), ("medsam", "medsam"),
+                      ("wanglab/medsam-vit-base", "medsam"), ("facebook/sam-vit-base", "sam")):  # fmt: skip
+        model = load(name, device="cpu")
+        assert model.preprocessor.resize == PREPROCESSING[key].resize
+        assert model.preprocessor.resample == PREPROCESSING[key].resample
+
+
+def test_other_architectures_and_tasks_are_opened_by_one_load(tmp_path: Path) -> None:
+    assert isinstance(load("random:resnet50", device="cpu"), ResNet)
+    with pytest.raises(CheckpointError, match="takes no prompts"):
+        load_model("random:resnet50", device="cpu")
+    (tmp_path / "classifier.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="no readable model 'classifier'"):
+        load(tmp_path, device="cpu")
+    with pytest.raises(CheckpointError, match="fine-tuned for another task"):
+        load_model(tmp_path, device="cpu")
+    with pytest.raises(CheckpointError):
+        load_backbone(str(tmp_path))
+
+
+def test_a_missing_device_is_a_device_error() -> None:
+    with pytest.raises(DeviceError, match="Device 'nowhere' is not available; use 'cpu'"):
+        ultrasam.load("nano", device="nowhere")
+    with pytest.raises(RuntimeError):
+        Predictor("nano", device="cuda:7")
+    assert default_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ({"avx2", "fma"}, "float32"),
+        ({"avx512f", "avx512_vnni"}, "float32"),
+        ({"avx512f", "avx512_bf16"}, "bfloat16"),
+        ({"amx_bf16"}, "bfloat16"),
+        ({"asimd", "bf16"}, "bfloat16"),
+        (set(), "float32"),
+    ],
+)
+def test_auto_takes_bfloat16_only_where_the_processor_has_it(
+    flags: set[str], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "processor_flags", lambda: frozenset(flags))
+    choice = choose_precision("auto", "cpu")
+    assert choice.precision == precision
+    assert "bf16" in choice.reason or "no bfloat16" in choice.reason
+    given = choose_precision("bf16", "cpu")
+    assert given.precision == "bfloat16"
+    assert ("slower" in given.reason) == (precision == "float32")
+    assert choose_precision(None, "cpu").precision == "float32"
+    with pytest.raises(ConfigError, match="'half' is unknown; use auto, float32 or bfloat16"):
+        choose_precision("half", "cpu")
+
+
+def test_what_auto_chose_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hardware, "processor_flags", lambda: frozenset({"avx512_bf16"}))
+    with caplog.at_level("INFO", logger="ultrasam"):
+        model = load_model("nano+auto", device="cpu")
+    assert "runs in bfloat16: the processor has avx512_bf16" in caplog.text
+    assert model.image_encoder.pos_embed.dtype == torch.bfloat16
+    assert load_model("nano", device="cpu").image_encoder.pos_embed.dtype == torch.float32
+
+
+def test_models_lists_what_there_is(
+    ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ultrasam("models", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == set(REGISTRY)
+    assert rows["nano"]["on_disk"] == "in the package"
+    assert rows["medsam"]["prompts"] == ["box"]
+    assert rows["medsam"]["preprocessing"]["resize"] == "stretch"
+    assert rows["ultrasam"]["sha256"] == "not known"
+    assert ultrasam("models") == 0
+    assert "CC-BY-NC" in capsys.readouterr().out
+
+
+def test_the_command_says_which_name_is_deprecated(
+    ultrasam: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_pretrained(randomised(TINY), tmp_path / "m")
+    monkeypatch.setattr(loading, "fetch", lambda _: tmp_path / "m" / "model.safetensors")
+    image = Path(__file__).parents[2] / "examples" / "phantom.png"
+    asked = ("predict", image, "--box", "139,244,417,460", "--model", "sam-base", "-o", tmp_path)
+    assert ultrasam(*asked) == 0
+    said = capsys.readouterr().err
+    assert said.count("'sam-base' is deprecated; use 'sam-vit-b'") == 1
