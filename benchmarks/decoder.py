@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
 import torch
 from encoder import peer_of
 from measure import added_memory, interleaved, report
 
 from ultrasam.model.config import CONFIGS
-from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompts import PromptArrays
+from ultrasam.runtimes.torch_backend import TorchBackend, TorchEmbedding
 
 
 def main() -> None:
@@ -28,19 +30,21 @@ def main() -> None:
     model = UltraSam(CONFIGS["vit-b"]).eval()
     peer = peer_of(model)
     embedding = torch.randn(1, 256, 64, 64)
-    with torch.inference_mode():
-        image = model.keep(ImageEmbedding(embedding))  # as ``encode`` leaves it
+    backend, image = TorchBackend(model), TorchEmbedding(ImageEmbedding(embedding))
     click = torch.rand(1, 1, 2) * 1024
     low = torch.rand(64, 2) * 500
     boxes = torch.cat([low, low + 100 + torch.rand(64, 2) * 400], dim=1)
-    our_click = PromptTensors(
-        torch.cat([click + 0.5, torch.zeros(1, 1, 2)], dim=1), torch.tensor([[1, -1]])
+    coords = torch.cat([click + 0.5, torch.zeros(1, 1, 2)], dim=1).numpy()
+    our_click = PromptArrays(coords, np.array([[1, -1]]))
+    our_boxes = PromptArrays(
+        (boxes.view(64, 2, 2) + 0.5).numpy(), np.tile(np.array([[2, 3]]), (64, 1))
     )
-    our_boxes = PromptTensors(boxes.view(64, 2, 2) + 0.5, torch.tensor([[2, 3]]).expand(64, 2))
+    mask = torch.randn(1, 1, 256, 256) * 4
+    our_correction = PromptArrays(coords, np.array([[1, -1]]), mask.numpy())
 
-    def ours(prompts: PromptTensors) -> torch.Tensor:
-        with torch.inference_mode():
-            return model.decode(image, prompts)[0]
+    def ours(prompts: PromptArrays) -> torch.Tensor:
+        index = np.zeros(len(prompts), np.int64)
+        return torch.from_numpy(backend.decode([image], prompts, index, multimask=False)[0])
 
     def theirs(**prompts: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -52,6 +56,7 @@ def main() -> None:
         "input_labels": torch.ones(1, 1, 1, dtype=torch.long),
     }
     their_boxes = {"input_boxes": boxes[None]}
+    their_correction = {**their_click, "input_masks": mask}
     difference = max(
         (ours(our_click) - theirs(**their_click)).abs().max().item(),
         (ours(our_boxes) - theirs(**their_boxes)).abs().max().item(),
@@ -62,7 +67,12 @@ def main() -> None:
     )
     # Clicks apart from boxes: the peer's gigabytes would leave our click, which comes next, a cold cache.
     seconds = interleaved(
-        {"ours 1": lambda: ours(our_click), "theirs 1": lambda: theirs(**their_click)},
+        {
+            "ours 1": lambda: ours(our_click),
+            "theirs 1": lambda: theirs(**their_click),
+            "ours m": lambda: ours(our_correction),
+            "theirs m": lambda: theirs(**their_correction),
+        },
         runs=10 * runs,
     ) | interleaved(
         {"ours 64": lambda: ours(our_boxes), "theirs 64": lambda: theirs(**their_boxes)},
@@ -74,6 +84,8 @@ def main() -> None:
         {
             "one click, ours": f"{seconds['ours 1'] * 1000:.0f} ms",
             "one click, transformers": f"{seconds['theirs 1'] * 1000:.0f} ms",
+            "a click with a mask, ours": f"{seconds['ours m'] * 1000:.0f} ms",
+            "a click with a mask, transformers": f"{seconds['theirs m'] * 1000:.0f} ms",
             "64 boxes, ours": f"{seconds['ours 64']:.2f} s, adds {memory[0]:.0f} MiB",
             "64 boxes, transformers": f"{seconds['theirs 64']:.2f} s, adds {memory[1]:.0f} MiB",
             "largest difference": f"{difference:.1e}",
@@ -83,6 +95,7 @@ def main() -> None:
         "Ratios (target)",
         {
             "one click": f"{seconds['ours 1'] / seconds['theirs 1']:.2f} (0.3)",
+            "a click with a mask": f"{seconds['ours m'] / seconds['theirs m']:.2f}",
             "64 boxes": f"{seconds['ours 64'] / seconds['theirs 64']:.2f} (0.5)",
         },
     )

@@ -16,9 +16,12 @@ import torch
 from measure import added_memory, interleaved, report
 from transformers import SamConfig, SamModel
 
+from ultrasam.hardware import choose_precision
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.runtimes.attention import set_attention
 from ultrasam.weights.formats import from_our_keys
+from ultrasam.weights.load import encoder_to_bfloat16
 
 
 def peer_of(model: UltraSam) -> SamModel:
@@ -35,16 +38,18 @@ def main() -> None:
     model = UltraSam(CONFIGS["vit-b"]).eval()
     peer = peer_of(model)
     half = copy.deepcopy(model)
-    half.image_encoder.to(torch.bfloat16)
+    encoder_to_bfloat16(half)
+    for form in (model, half):
+        set_attention(form, "cpu")  # as a predictor does
     pixels = torch.randn(1, 3, 1024, 1024)
 
     def ours() -> torch.Tensor:
         with torch.inference_mode():
-            return model.encode(pixels).embedding
+            return model.encode(pixels).image
 
     def ours_half() -> torch.Tensor:
         with torch.inference_mode():
-            return half.encode(pixels).embedding
+            return half.encode(pixels).image
 
     def theirs() -> torch.Tensor:
         with torch.inference_mode():
@@ -77,6 +82,8 @@ def main() -> None:
             "mean relative difference, bf16 to fp32": f"{spread:.3f}",
         },
     )
+    has_bf16 = choose_precision("auto", "cpu").precision == "bfloat16"
+    print(f"bfloat16 on this processor: {'in hardware' if has_bf16 else 'emulated: no target'}")
     report(
         "Ratios (target)",
         {

@@ -26,21 +26,22 @@ from monai.networks.nets import UNet
 from ultrasam.data.phantom import simulate
 from ultrasam.downstream.annotated import Annotated, annotated_of
 from ultrasam.downstream.backbone import load_backbone
-from ultrasam.downstream.features import canvas
+from ultrasam.downstream.features import model_input
 from ultrasam.downstream.instance_report import dice_of_maps, judge, mean_of_shown, unions
 from ultrasam.downstream.instance_training import Settings, fit
 from ultrasam.downstream.training import changed
 from ultrasam.evaluation.sources import open_collections, read_all
 from ultrasam.evaluation.statistics import bootstrap_interval
 from ultrasam.geometry import ViewTransform
-from ultrasam.model.config import CONFIGS
+from ultrasam.weights.registry import PREPROCESSING
 
 # What phantoms show, by how it looks; structures that hold others (glands, heads, walls) are background.
 KINDS = {
     "lesion": "solid", "nodule": "solid", "solid part": "solid", "cyst": "fluid", "complex cyst": "fluid",
     "cavity": "fluid", "nerve": "nerve", "vessel": "vessel", "vessel along its axis": "vessel",
 }  # fmt: skip
-CONFIG = CONFIGS["nano"]
+FED = PREPROCESSING["nano"]
+PATCH = 16
 SIZE = 128  # a fourth of the time of 256, for both; what is wanted is many steps
 
 
@@ -137,7 +138,7 @@ def train_unet(
             image = images[row]
             frame, masks = changed(rng, image.pixels, image.masks, settings)
             moved = Annotated(frame, masks, image.labels)
-            pixels.append(canvas(CONFIG, frame, SIZE)[0][:1])
+            pixels.append(model_input(FED, frame, SIZE, PATCH)[0][:1])
             targets.append(on_canvas(label_map(moved, classes)))
         loss = loss_of(net(torch.stack(pixels)), torch.stack(targets)[:, None])
         optimiser.zero_grad(set_to_none=True)
@@ -165,7 +166,7 @@ def on_canvas(labels: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 @torch.inference_mode()
 def unet_map(net: torch.nn.Module, image: Annotated) -> npt.NDArray[np.uint8]:
-    logits = net(canvas(CONFIG, image.pixels, SIZE)[0][None, :1])[0]
+    logits = net(model_input(FED, image.pixels, SIZE, PATCH)[0][None, :1])[0]
     view = ViewTransform.full(*image.pixels.shape, size=SIZE)
     at_scan = np.stack([view.logits_to_scan(plane.numpy()) for plane in logits])
     return np.asarray(at_scan.argmax(axis=0), np.uint8)

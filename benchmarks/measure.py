@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 import psutil
 
+from ultrasam.hardware import processor
+
 
 def interleaved(calls: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, float]:
     """Median seconds of each call, run in turn so that a slow minute of the machine slows all alike."""
@@ -59,7 +61,8 @@ def trim_heap() -> None:
 
 
 def report(title: str, rows: Mapping[str, str]) -> None:
-    print(f"\n{title}")
+    """Print rows under a heading, with the processor that they were measured on."""
+    print(f"\n{title}\non {processor()}")
     width = max(map(len, rows))
     for name, value in rows.items():
         print(f"  {name:<{width}}  {value}")

@@ -19,8 +19,11 @@ import time
 import torch
 from torch import Tensor
 
+from ultrasam.hardware import processor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.runtimes.attention import set_attention
+from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.interaction import LoopStyle, interact
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 
@@ -54,6 +57,7 @@ def main() -> None:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found[name, precision] = json.loads(done.stdout.splitlines()[-1])
     print(f"One step of ViT-B at 1024 px, one image, {arguments.prompts} boxes, two rounds")
+    print(f"on {processor()}")
     for (name, precision), run in found.items():
         title = f"{'ours' if name == 'ours' else 'transformers'}, {precision}"
         print(
@@ -77,7 +81,8 @@ def measure(name: str, steps: int, prompts: int, checkpointing: bool, precision:
         for key, parameter in model.named_parameters():
             if "rel_pos" in key or "pos_embed" in key:
                 parameter.normal_(0, 0.02)
-    model.image_encoder.checkpointing = checkpointing
+    checkpoint_blocks(model.image_encoder, enabled=checkpointing)
+    set_attention(model, "cpu")  # as the training engine does
     pixels = torch.randn(1, 3, 1024, 1024)
     corners = torch.rand(prompts, 2, 2) * 400
     corners[:, 1] += 500

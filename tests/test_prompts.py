@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
 
 from ultrasam.errors import PromptError
 from ultrasam.images.masks import box_of
 from ultrasam.prompts import (
     ClickStyle,
+    Prediction,
     Prompt,
     corrective_click,
     jitter_box,
@@ -114,3 +116,40 @@ def test_clicks_have_the_labels_of_where_they_fall(seed: int) -> None:
     assert distance < 0.15 * np.sqrt(mask.sum()) + 1
     filled, labels = simulate_clicks(rng, np.ones((9, 9), bool), ClickStyle(beside=1.0))
     assert len(filled) == len(labels) == 1  # there is nothing beside it: the click is on it
+
+
+def test_a_prompts_attributes_are_arrays_whatever_was_given() -> None:
+    prompt = Prompt(points=[(1, 2)], box=[1, 2, 3, 4], mask=[[True, False]])
+    assert prompt.points.dtype == np.float64
+    assert prompt.labels.dtype == np.int64
+    assert prompt.box is not None
+    assert prompt.box.shape == (4,)
+    assert prompt.mask is not None
+    assert prompt.mask.tolist() == [[8, -8]]
+    empty = Prompt(box=(1, 2, 3, 4))
+    assert (empty.points.shape, empty.labels.shape, empty.mask) == ((0, 2), (0,), None)
+    assert Prompt(points=[(1, 2)]).is_single_click
+    assert not Prompt(points=[(1, 2)], box=(1, 2, 3, 4)).is_single_click
+    with pytest.raises(ValueError, match="empty"):
+        Prompt()
+
+
+def test_a_prediction_tells_best_masks_boxes_areas_and_coco_entries() -> None:
+    masks = np.zeros((2, 3, 40, 50), bool)
+    masks[0, 0, 10:20, 5:30] = True
+    masks[0, 1] = True
+    iou = np.array([[0.9, 0.5, 0.1], [0.3, 0.2, 0.1]], np.float32)
+    found = Prediction(masks, iou, iou, np.zeros((2, 3, 8, 8), np.float32))
+    assert np.array_equal(found.best, masks[:, 0])
+    assert found.boxes[0].tolist() == [5, 10, 30, 20]
+    assert np.isnan(found.boxes[1]).all()
+    assert found.areas().tolist() == [250, 0]
+    assert found.areas((0.5, 0.2)).tolist() == pytest.approx([25, 0])
+    for spacing in ((0, 1), (float("nan"), 1), (-1, 1)):
+        with pytest.raises(ValueError, match="two positive numbers"):
+            found.areas(spacing)
+    entries = found.to_coco(image_id=7, category_id=2)
+    assert [e["image_id"] for e in entries] == [7, 7]
+    assert (entries[0]["bbox"], entries[0]["score"]) == ([5, 10, 25, 10], 0.9)
+    assert np.array_equal(coco_mask.decode(entries[0]["segmentation"]) > 0, masks[0, 0])
+    assert entries[0]["category_id"] == 2

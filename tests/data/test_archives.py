@@ -20,7 +20,7 @@ import pytest
 from tests.data.layouts.arrays import npy
 from tests.data.layouts.rar import rar4
 from tests.data.layouts.truth import zip_bytes
-from ultrasam import transfer
+from ultrasam import download
 from ultrasam.data import fetch as fetching
 from ultrasam.data.archives import forget_unpacked, unpack
 from ultrasam.data.arrays import load_pickled_npy
@@ -259,6 +259,6 @@ def test_what_needs_an_account_is_explained(
     def no_network(*_: object) -> None:
         raise OSError("offline")
 
-    monkeypatch.setattr(transfer.socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(download.socket, "getaddrinfo", no_network)
     with pytest.raises(DataError, match="go online and try again"):
         fetch(dataset("hc18"), tmp_path)

@@ -14,7 +14,7 @@ from tests.conftest import TINY, randomised
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam.compat import Sam, SamPredictor
 from ultrasam.data.phantom import simulate
-from ultrasam.errors import PromptError
+from ultrasam.errors import ConfigError, PromptError
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
@@ -189,3 +189,5 @@ def test_medsam_takes_boxes_alone(medsam: UltraSam) -> None:
         predictor.predict(Prompt(points=[(30, 30)]))
     with pytest.raises(PromptError, match="not mask prompts"):
         predictor.predict(Prompt(box=(1, 1, 30, 30), mask=np.zeros((90, 70), bool)))
+    with pytest.raises(ConfigError, match="does not accept mask prompts"):
+        Predictor(medsam, refine=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.errors import PromptError
+from ultrasam.errors import ConfigError, PromptError
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import box_of
 from ultrasam.inference.augmentation import (
@@ -65,6 +65,9 @@ class Predictor:
         tta: test-time augmentation, where the weights have it. By default as the name says, else on.
         device, precision: of a model given by name, as `ultrasam.load` has them.
 
+    Raises:
+        ConfigError: refinement of a model that does not accept mask prompts.
+
     Example:
         >>> import numpy as np
         >>> predictor = Predictor("random:nano", device="cpu")
@@ -92,6 +95,10 @@ class Predictor:
             model = load_model(spec, device=device, precision=precision)
         self.backend = _backend(model)
         self.refine = bool(refine)
+        if self.refine and "mask" not in self.accepts:
+            raise ConfigError(
+                "Refinement feeds masks back, and this model does not accept mask prompts; leave refine out."
+            )
         self.tta = self.backend.tta if tta is not False else TestTimeAugmentation()
         self._frame: npt.NDArray[np.uint8] | None = None
         self._full: ViewTransform | None = None

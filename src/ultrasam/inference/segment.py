@@ -55,7 +55,9 @@ def segment(
     """
     prompt = Prompt(points, labels, box, mask)
     spec = ModelSpec.parse(model)
-    written = spec.path.stat().st_mtime if spec.kind == "path" else 0.0
+    written = 0.0
+    if spec.kind == "path":
+        written = max(p.stat().st_mtime for p in (spec.path, *spec.path.glob("*")))
     network = _loaded(spec, device, precision, written)
     predictor = Predictor(network, refine=spec.refine, tta=spec.tta)
     predictor.set_image(image, frame=frame)

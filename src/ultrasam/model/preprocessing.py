@@ -213,7 +213,7 @@ def _bicubic_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
         pixels.astype(np.float64), np.maximum(0, (factors - 1) / 2), mode="mirror"
     )
     out = ndimage.zoom(smooth, 1 / factors, order=3, mode="mirror", grid_mode=True)
-    return np.clip(out, pixels.min(), pixels.max()).astype(np.uint8)
+    return cast(UInt8, np.clip(out, pixels.min(), pixels.max()).astype(np.uint8))
 
 
 _RESAMPLERS = {
