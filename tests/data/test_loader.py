@@ -139,7 +139,7 @@ def test_nothing_to_train_on_is_told() -> None:
 @pytest.mark.parametrize(
     ("name", "part", "images", "objects"),
     [
-        ("BUSI", "train", 233, 221),
+        ("BUSI", "train", 346, 342),
         ("HC18", "train", 244, 244),
         ("USGRA-seg", "train", 110, 275),
         ("BUSI", "dev", 60, 63),

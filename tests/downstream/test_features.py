@@ -14,7 +14,7 @@ from tests.conftest import TINY, randomised
 from ultrasam.cli import main
 from ultrasam.data.phantom import simulate
 from ultrasam.downstream.features import Embedder, model_input, nearest, pca_picture
-from ultrasam.errors import PromptError
+from ultrasam.errors import ConfigError
 from ultrasam.images.writers import write_bytes
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.plots import jpeg
@@ -48,7 +48,7 @@ def test_another_input_size_interpolates_positions(model: UltraSam, factor: floa
     assert usual.shape == other.shape == (model.config.width,)
     assert np.isfinite(other).all()
     assert np.corrcoef(usual, other)[0, 1] > 0.5
-    with pytest.raises(PromptError, match="not a multiple"):
+    with pytest.raises(ConfigError, match="not a multiple"):
         Embedder(model, size=size + 1)
 
 

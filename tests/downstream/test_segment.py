@@ -27,6 +27,8 @@ from ultrasam.downstream.instances import (
 )
 from ultrasam.downstream.pyramid import Pyramid
 from ultrasam.errors import CheckpointError
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.ultrasam import UltraSam
 
 SMALL = Settings(
     size=64, steps=90, batch=4, width=64, queries=10, layers=2, pixel_layers=1, points=512,
@@ -77,7 +79,7 @@ def test_a_pyramids_maps_have_the_sizes_that_it_says(
 
 def test_a_vit_bs_blocks_are_the_papers() -> None:
     with torch.device("meta"):
-        assert Pyramid(load_backbone("random:vit-b"), "flat").blocks == [2, 5, 8, 11]
+        assert Pyramid(UltraSam(CONFIGS["vit-b"]), "flat").blocks == [2, 5, 8, 11]
 
 
 @pytest.mark.parametrize("init", ["random:nano", "random:resnet50"])

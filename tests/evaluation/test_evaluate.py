@@ -240,7 +240,7 @@ def test_options_of_a_model_reach_its_predictor() -> None:
         (["ellipse", "--data", "mine", "--prompts", "lasso"], "no kind of prompt 'lasso'"),
         (["ellipse", "--data", "mine", "--prompts", "point"], "takes box prompts alone"),
         (["random:giant", "--data", "mine"], "no such size"),
-        (["nano+fast", "--data", "mine"], "no option '+fast'"),
+        (["nano+fast", "--data", "mine"], "unknown option '+fast'"),
         (["nano.pth", "--data", "mine"], "nano.pth"),
         (["--compare", "a.jsonl", "b.jsonl"], "no results in a.jsonl"),
     ],

@@ -10,32 +10,15 @@ from tests.conftest import TINY, randomised
 from tests.model.prompts import random_prompts
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
-from ultrasam.model.ultrasam import UltraSam
 from ultrasam.runtimes.graphs import DecoderGraph, EncoderGraph
 
-
-def vit_b_of_two_blocks() -> UltraSam:
-    """ViT-B's sizes, windows and relative positions with a windowed and a global block, at 1024 px."""
-    from dataclasses import replace
-
-    return randomised(replace(CONFIGS["vit-b"], name="short", depth=2, global_blocks=(1,)))
+CONFIGURATIONS = {"tiny": TINY, "nano": CONFIGS["nano"], "vit-b": CONFIGS["vit-b"]}
+NAMES = ["tiny", "nano", pytest.param("vit-b", marks=pytest.mark.slow)]
 
 
-MODELS = {
-    "tiny": lambda: randomised(TINY),
-    "nano": lambda: randomised(CONFIGS["nano"]),
-    "vit-b of two blocks": vit_b_of_two_blocks,
-}
-WHOLE = pytest.param("vit-b", marks=pytest.mark.slow)
-
-
-def built(name: str) -> UltraSam:
-    return randomised(CONFIGS["vit-b"]) if name == "vit-b" else MODELS[name]()
-
-
-@pytest.mark.parametrize("name", [*MODELS, WHOLE])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
-    model = built(name)
+    model = randomised(CONFIGURATIONS[name])
     size = model.config.image_size
     graph = EncoderGraph(model)
     pixels = torch.randn(2, 3, size, size)
@@ -48,9 +31,9 @@ def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
 
 
 @pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("name", [*MODELS, WHOLE])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_decoder_exports_with_any_number_of_prompts_and_points(name: str, mask: bool) -> None:
-    model = built(name)
+    model = randomised(CONFIGURATIONS[name])
     size = model.config.image_size
     graph = DecoderGraph(model)
     with torch.inference_mode():

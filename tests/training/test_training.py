@@ -184,13 +184,16 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
     assert torch.allclose(alone, logits(load(folder)), atol=1e-3)
     if kind == "adapter":
         for whole in (folder, folder / "adaptation.safetensors"):
-            with pytest.raises(CheckpointError, match="is an adaptation and no whole model"):
-                load_model(whole)
+            again = load_recipe(recipe_file, [f"init={whole}"])
+            with pytest.raises(
+                CheckpointError, match="contains bottleneck adapters; training starts"
+            ):
+                engine.prepare_model(again)
         (tmp_path / "first" / "model.safetensors").unlink()
         with pytest.raises(CheckpointError, match="Cannot load the base model of adapter"):
             load(folder)
         (folder / "adaptation.safetensors").write_bytes(b"cut off")
-        with pytest.raises(CheckpointError, match="is no file of an adaptation"):
+        with pytest.raises(CheckpointError, match="is not an adapter file"):
             load(folder)
 
 
@@ -218,7 +221,7 @@ def test_training_lowers_the_loss(recipe_file: Path) -> None:
         ("nonsense=3", "not a key"),
         ("trainer.batch=0", "greater than or equal to 1"),
         ("trainer.batch=many", "valid integer"),
-        ("model=gigantic", "no model is called"),
+        ("model=gigantic", "no size 'gigantic'"),
         ("trainer", "not key.sub=value"),
         ("name.a=3", "holds a value"),
         ("name=[", "not YAML"),

@@ -177,11 +177,11 @@ def prompted(
 
     Use it with ultrasam predict INPUT --box … --model DIR: predictions.json then says the class.
     """
+    from ultrasam.downstream.backbone import load_promptable
     from ultrasam.downstream.prompted import Settings, accuracy, fit, save_prompted
-    from ultrasam.weights.load import load_model
 
     settings = _settings(Settings, {}, overrides)
-    model = load_model(init, device="cpu", seed=settings.seed)
+    model = load_promptable(init, seed=settings.seed)
     train, test, _, _ = _sides(data, classes, held_out)
     classifier = fit(model, train, settings, device=device)
     found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}

@@ -12,8 +12,9 @@ from ultrasam.errors import CheckpointError
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.adapters import refuse_bottlenecks
 from ultrasam.weights.files import earlier_settings
-from ultrasam.weights.load import load
+from ultrasam.weights.load import load, load_model
 
 Backbone = UltraSam | ResNet
 
@@ -29,6 +30,18 @@ def load_backbone(spec: str, *, seed: int = 0) -> Backbone:
         raise CheckpointError(
             f"'{spec}' is fine-tuned for a task already; start from a Segment-Anything model or ResNet."
         )
+    refuse_bottlenecks(model, spec)
+    return model
+
+
+def load_promptable(spec: str, *, seed: int = 0) -> UltraSam:
+    """As `load_backbone`, for what needs prompts.
+
+    Raises:
+        CheckpointError: also: the network takes no prompts.
+    """
+    model = load_model(spec, device="cpu", precision="float32", seed=seed)
+    refuse_bottlenecks(model, spec)
     return model
 
 

@@ -20,7 +20,7 @@ from ultrasam.data.samples import Sample
 from ultrasam.downstream import fitting, instance_training
 from ultrasam.downstream import prompted as prompting
 from ultrasam.downstream.annotated import Labels, annotated_of, classes_of, two_sides
-from ultrasam.downstream.backbone import load_backbone
+from ultrasam.downstream.backbone import load_backbone, load_promptable
 from ultrasam.downstream.instance_report import judge
 from ultrasam.downstream.labelled import check_apart, labelled_of
 from ultrasam.downstream.scores import NAMES, score
@@ -29,7 +29,6 @@ from ultrasam.evaluation.statistics import bootstrap_interval
 from ultrasam.evaluation.suite import read_checked
 from ultrasam.training.recipe import over
 from ultrasam.weights.adapters import count_parameters
-from ultrasam.weights.load import load_model
 
 TASKS = ("classify", "prompted", "segment")
 # Names to value, low and high of the 95 % interval, None where there is none.
@@ -272,7 +271,7 @@ def _prompted(
     init: str,
     device: str,
 ) -> tuple[Figures, dict[str, int]]:
-    model = load_model(init, device="cpu", seed=settings.seed)
+    model = load_promptable(init, seed=settings.seed)
     train, test = annotated_of(train_side, labels=labels), annotated_of(test_side, labels=labels)
     classes_of(train, test)
     classifier = prompting.fit(model, train, settings, device=device)

@@ -36,7 +36,7 @@ from ultrasam.training.report import write_report
 from ultrasam.training.task import MEAN, SegmentationTask
 from ultrasam.weights.adapter_files import FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
-from ultrasam.weights.adapters import Adaptation, adapt, merge
+from ultrasam.weights.adapters import Adaptation, adapt, merge, refuse_bottlenecks
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
 from ultrasam.weights.spec import ModelSpec
@@ -132,6 +132,7 @@ def prepare_model(recipe: Recipe) -> UltraSam:
     model = load_model(
         recipe.init or f"random:{recipe.model}", device="cpu", precision="float32", seed=recipe.seed
     )
+    refuse_bottlenecks(model, recipe.init or recipe.model)
     # Training resamples by areas and keeps an image's aspect; the weights are saved with what they were fed.
     model.preprocessor = replace(model.preprocessor, resize="letterbox", resample="area")
     # A predictor takes no views that training has not shown.

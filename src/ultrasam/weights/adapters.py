@@ -135,6 +135,19 @@ def has_bottlenecks(model: nn.Module) -> bool:
     return any(isinstance(m, AdaptedBlock) for m in model.modules())
 
 
+def refuse_bottlenecks(model: nn.Module, name: str) -> None:
+    """Refuse a model that could be neither trained further nor saved whole.
+
+    Raises:
+        CheckpointError: it holds bottleneck adapters.
+    """
+    if has_bottlenecks(model):
+        raise CheckpointError(
+            f"'{name}' contains bottleneck adapters; training starts from a whole model, such as the one "
+            "that they were trained on."
+        )
+
+
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """How many parameters are trained, and how many are frozen."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
