@@ -13,7 +13,7 @@ from ultrasam.model.config import ModelConfig
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adapters import refuse_bottlenecks
-from ultrasam.weights.files import earlier_settings
+from ultrasam.weights.infer import earlier_settings
 from ultrasam.weights.load import load, load_model
 
 Backbone = UltraSam | ResNet

@@ -16,9 +16,9 @@ from ultrasam.model.config import ModelConfig
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adapters import Adaptation, adapt
-from ultrasam.weights.files import earlier_settings
 from ultrasam.weights.formats import current_key
 from ultrasam.weights.hashing import weights_hash
+from ultrasam.weights.infer import earlier_settings
 
 FILE = "adaptation.safetensors"
 _KEY = "ultrasam_adaptation"

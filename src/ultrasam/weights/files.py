@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -16,30 +16,32 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning
-from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.errors import CheckpointError, UltraSamWarning
+from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d
 from ultrasam.model.preprocessing import (
-    SAM_MEAN,
-    SAM_STD,
     Preprocessor,
     TestTimeAugmentation,
 )
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.formats import State, detect_format, strip_prefix, to_our_keys
+from ultrasam.weights.infer import (
+    CONFIG_KEY,
+    MASK_PROMPTS,
+    PREPROCESSING_KEY,
+    TTA_KEY,
+    infer_config,
+    infer_settings,
+)
 from ultrasam.weights.pickles import read_pickle, short
 from ultrasam.weights.registry import PREPROCESSING
 
-CONFIG_KEY, PREPROCESSING_KEY, TTA_KEY = "ultrasam_config", "ultrasam_preprocessing", "ultrasam_tta"
-# The mask prompts' convolutions: absent from checkpoints trained without refinement.
-_MASK_PROMPTS = "prompt_encoder.mask_downscaling."
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 # In a folder, the first of these that is there.
 _IN_FOLDER = (
     "model.safetensors", "model.safetensors.index.json",
     "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
-Triple = tuple[float, float, float]
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 # Under which trainers nest weights, the likeliest first; others are tried after these.
 _NESTS = (
@@ -88,7 +90,7 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
         if CONFIG_KEY in metadata
         else infer_config(state, path)
     )
-    preprocessor, tta = _settings(metadata, state, format_, path)
+    preprocessor, tta = infer_settings(metadata, state, format_, path)
     if preprocessing is not None:
         preprocessor = PREPROCESSING[preprocessing]
     extra = sorted(name for name in state if not name.startswith(_PARTS))
@@ -187,7 +189,7 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     untrained = []
-    if missing and all(name.startswith(_MASK_PROMPTS) for name in missing):
+    if missing and all(name.startswith(MASK_PROMPTS) for name in missing):
         untrained, missing = missing, []
     unexpected = [name for name in state if name not in expected]
     wrong = [
@@ -215,108 +217,6 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
                 nn.init.zeros_(module.bias)
     model.load_state_dict(state, strict=False)
     return untrained
-
-
-def infer_config(state: State, path: Path) -> ModelConfig:
-    """The configuration that a state dict of SAM's own design has.
-
-    Raises:
-        CheckpointError: shapes that no such model has.
-    """
-    try:
-        return _infer_config(state)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError, ConfigError) as error:
-        raise CheckpointError(
-            f"{path} lacks tensors of a Segment-Anything model ({error}); it may be a part of one."
-        ) from error
-
-
-def _infer_config(state: State) -> ModelConfig:
-    encoder = "image_encoder."
-    width = state[f"{encoder}patch_embed.proj.weight"].shape[0]
-    patch = state[f"{encoder}patch_embed.proj.weight"].shape[2]
-    grid = state[f"{encoder}pos_embed"].shape[1]
-    blocks = {name.split(".")[2] for name in state if name.startswith(f"{encoder}blocks.")}
-    depth = len(blocks)
-    tables = [state[f"{encoder}blocks.{i}.attn.rel_pos_h"].shape for i in range(depth)]
-    sizes = [(shape[0] + 1) // 2 for shape in tables]
-    windows = {size for size in sizes if size != grid}
-    mask_prompts = f"{_MASK_PROMPTS}0.weight"
-    first, second = CONFIGS["vit-b"].mask_prompt_channels
-    if mask_prompts in state:
-        first, second = state[mask_prompts].shape[0], state[f"{_MASK_PROMPTS}3.weight"].shape[0]
-    layer = "mask_decoder.transformer.layers.0."
-    config = ModelConfig(
-        name="custom",
-        image_size=grid * patch,
-        patch_size=patch,
-        width=width,
-        depth=depth,
-        heads=width // tables[0][1],
-        mlp_width=state[f"{encoder}blocks.0.mlp.lin1.weight"].shape[0],
-        window=windows.pop() if windows else 0,
-        global_blocks=tuple(i for i, size in enumerate(sizes) if size == grid),
-        decoder_width=state[f"{encoder}neck.0.weight"].shape[0],
-        decoder_mlp_width=state[f"{layer}mlp.lin1.weight"].shape[0],
-        upscale_channels=(
-            state["mask_decoder.output_upscaling.0.weight"].shape[1],
-            state["mask_decoder.output_upscaling.3.weight"].shape[1],
-        ),
-        mask_prompt_channels=(first, second),
-    )
-    for known in CONFIGS.values():
-        if known.stem == "patch" and (known.width, known.depth, known.grid) == (width, depth, grid):
-            return known
-    return config
-
-
-def _settings(
-    metadata: Mapping[str, str], state: State, format_: str, path: Path
-) -> tuple[Preprocessor, TestTimeAugmentation]:
-    """How a checkpoint's model is fed and used: as it says, or as its format implies."""
-    if PREPROCESSING_KEY in metadata:
-        return (
-            Preprocessor.from_dict(json.loads(metadata[PREPROCESSING_KEY])),
-            TestTimeAugmentation.from_dict(json.loads(metadata.get(TTA_KEY, "{}"))),
-        )
-    if CONFIG_KEY in metadata:
-        return earlier_settings(json.loads(metadata[CONFIG_KEY]))
-    if format_ == "mmdet":
-        return PREPROCESSING["ultrasam"], TestTimeAugmentation()
-    if "medsam" in path.name.lower():
-        warnings.warn(
-            f"{path} is taken for MedSAM by its name: images are stretched and scaled to 0–1, and boxes are "
-            "the only prompts; add '+preprocessing=sam' if it is not.",
-            UltraSamWarning,
-            stacklevel=4,
-        )
-        return PREPROCESSING["medsam"], TestTimeAugmentation()
-    sam = PREPROCESSING["sam"]
-    if "pixel_mean" in state and "pixel_std" in state:
-        mean, std = (
-            cast(Triple, tuple(round(float(v), 4) for v in state[name].flatten()))
-            for name in ("pixel_mean", "pixel_std")
-        )
-        if len(mean) == len(std) == 3 and (mean, std) != (sam.mean, sam.std):
-            warnings.warn(
-                f"{path} says that pixels are normalized by the mean {mean} and the standard deviation "
-                f"{std}, which are used.",
-                UltraSamWarning,
-                stacklevel=4,
-            )
-            return replace(sam, mean=mean, std=std), TestTimeAugmentation()
-    return sam, TestTimeAugmentation()
-
-
-def earlier_settings(config: Mapping[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
-    """The settings of an earlier version, which kept them in the model's configuration."""
-    preprocessor = Preprocessor(
-        size=config.get("image_size", 1024),
-        resample="area",
-        mean=cast(Triple, tuple(config.get("pixel_mean", SAM_MEAN))),
-        std=cast(Triple, tuple(config.get("pixel_std", SAM_STD))),
-    )
-    return preprocessor, TestTimeAugmentation(config.get("zoom", 0.0), config.get("mirror", False))
 
 
 def _read_content(file: Path) -> tuple[Any, Mapping[str, str]]:
