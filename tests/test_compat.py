@@ -16,7 +16,9 @@ from ultrasam import UltraSam
 from ultrasam.compat import Sam, SamPredictor, sam_model_registry
 from ultrasam.errors import CheckpointError, PromptError
 from ultrasam.model.config import CONFIGS
+from ultrasam.model.image_encoder import Attention
 from ultrasam.model.preprocessing import SAM_MEAN, SAM_STD
+from ultrasam.runtimes.attention import sliced_attention
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +232,31 @@ def test_a_sam_is_trained_and_saved_like_metas(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "w.pth")
     assert len(list(model.parameters())) == len(list(UltraSam(TINY).parameters()))
     assert model.to("cpu") is model
+
+
+def test_a_mask_alone_has_no_tokens_and_a_grey_image_is_not_mirrored(sam: Sam) -> None:
+    """As segment-anything: the token that is no point follows clicks only."""
+    size = sam.config.mask_size
+    sparse, dense = sam.prompt_encoder(masks=torch.zeros(2, 1, size, size))
+    assert sparse.shape == (2, 0, sam.config.decoder_width)
+    assert dense.shape[0] == 2
+    predictor = SamPredictor(sam)
+    grey = np.random.default_rng(0).integers(0, 255, (60, 90), np.uint8)
+    predictor.set_image(grey, "BGR")
+    features = predictor.features
+    predictor.set_image(grey, "RGB")
+    assert torch.equal(features, predictor.features)
+    low = np.random.default_rng(1).normal(size=(1, size, size)).astype(np.float32)
+    assert predictor.predict(mask_input=low)[0].shape == (3, 60, 90)
+
+
+def test_moves_of_a_sam_set_type_and_attention() -> None:
+    model = Sam(randomised(TINY))
+    parts = [m for m in model.modules() if isinstance(m, Attention)]
+    assert all(part.attention_function is sliced_attention for part in parts)
+    assert next(model.to("cpu", torch.float64).parameters()).dtype == torch.float64
+    assert next(model.to(dtype=torch.float32).parameters()).dtype == torch.float32
+    assert all(part.attention_function is sliced_attention for part in parts)
 
 
 def test_the_registry_checks_the_size(tmp_path: Path, tiny: UltraSam) -> None:

@@ -23,6 +23,7 @@ from ultrasam.prompts import (
     "bad",
     [
         {},
+        {"points": []},
         {"points": [(1, 2, 3)]},
         {"points": [(1, 2)], "labels": [2]},
         {"points": [(1, 2)], "labels": [1, 0]},
@@ -132,6 +133,11 @@ def test_a_prompts_attributes_are_arrays_whatever_was_given() -> None:
     assert not Prompt(points=[(1, 2)], box=(1, 2, 3, 4)).is_single_click
     with pytest.raises(ValueError, match="empty"):
         Prompt()
+    box = np.array([1.0, 2, 3, 4])
+    prompt = Prompt(box=box)
+    box[:] = np.nan
+    assert prompt.box is not None
+    assert prompt.box.tolist() == [1, 2, 3, 4]
 
 
 def test_a_prediction_tells_best_masks_boxes_areas_and_coco_entries() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from ultrasam.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     M = TypeVar("M", bound=nn.Module)
@@ -41,10 +42,11 @@ class PrecisionChoice:
     reason: str
 
 
-def default_device(device: str | None = None) -> str:
-    """The device that is named; for None, the GPU if there is one (CUDA, then Apple's), else ``cpu``."""
+def default_device(device: str | torch.device | None = None) -> str:
+    """The device that is named, as text; for None, the GPU if there is one (CUDA, then Apple's), else
+    ``cpu``."""
     if device:
-        return device
+        return str(device)
     import torch
 
     if torch.cuda.is_available():
@@ -56,11 +58,13 @@ def place(module: M, device: str) -> M:
     """Move a module to a device.
 
     Raises:
-        DeviceError: the device is not available.
+        DeviceError: the device is not available, or its memory is too small.
     """
     try:
         return module.to(device)
     except (RuntimeError, AssertionError) as error:
+        if "out of memory" in str(error).lower():
+            raise DeviceError(f"The model does not fit into the memory of '{device}'.") from error
         raise DeviceError(f"Device '{device}' is not available; use 'cpu'.") from error
 
 
@@ -91,7 +95,10 @@ def _multiplies_bfloat16(device: str) -> tuple[bool, str]:
     if device.startswith("cuda"):
         import torch
 
-        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        try:
+            has = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+        except (RuntimeError, AssertionError, ValueError):  # `place` says what is wrong with it
+            has = False
         return has, f"the GPU {'has' if has else 'lacks'} bfloat16 units"
     if device.startswith("cpu"):
         found = [flag for flag in _BFLOAT16_FLAGS if flag in processor_flags()]

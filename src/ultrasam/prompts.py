@@ -69,7 +69,7 @@ class Prompt:
         mask: npt.ArrayLike | None = None,
     ) -> None:
         clicks = _points(points)
-        if mask is None and box is None and points is None:
+        if mask is None and box is None and not len(clicks):
             raise PromptError("The prompt is empty; give points, a box or a mask.")
         object.__setattr__(self, "points", clicks)
         object.__setattr__(self, "labels", _labels(labels, len(clicks)))
@@ -377,7 +377,9 @@ def _mask(mask: npt.ArrayLike) -> Float32:
 
 def _floats(values: npt.ArrayLike, what: str) -> FloatArray:
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.array(
+            values, dtype=np.float64
+        )  # a copy: what the caller does to theirs is not ours
     except (TypeError, ValueError) as error:
         raise PromptError(f"The prompt's {what} are not numbers: {values!r}.") from error
     if not np.isfinite(array).all():

@@ -9,8 +9,11 @@ from torch.export import Dim, export
 from tests.conftest import TINY, randomised
 from tests.model.prompts import random_prompts
 from ultrasam.model.config import CONFIGS
+from ultrasam.model.image_encoder import Attention, attention_with_relative_positions
 from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.runtimes.attention import sliced_attention
 from ultrasam.runtimes.graphs import DecoderGraph, EncoderGraph
+from ultrasam.runtimes.torch_backend import TorchBackend
 
 CONFIGURATIONS = {"tiny": TINY, "nano": CONFIGS["nano"], "vit-b": CONFIGS["vit-b"]}
 NAMES = ["tiny", "nano", pytest.param("vit-b", marks=pytest.mark.slow)]
@@ -81,3 +84,15 @@ def test_the_graphs_are_the_network() -> None:
         )  # fmt: skip
     assert torch.allclose(masks, expected.masks, atol=1e-6)
     assert torch.allclose(iou, expected.iou, atol=1e-6)
+
+
+def test_a_graph_and_a_predictor_do_not_change_each_other() -> None:
+    model = randomised(TINY)
+    graph, backend = EncoderGraph(model), TorchBackend(model)
+    for module, form in (
+        (graph.model, attention_with_relative_positions),
+        (model, sliced_attention),
+    ):
+        parts = [m for m in module.image_encoder.modules() if isinstance(m, Attention)]
+        assert all(part.attention_function is form for part in parts)
+    assert backend.model is model

@@ -78,9 +78,7 @@ def test_a_prepared_image_is_the_plain_decoder_in_other_sums(
     decoder = model.mask_decoder
     with torch.inference_mode():
         images = model.encode(torch.randn(1, 3, 128, 128, dtype=torch.float64))
-        pe = model.prompt_encoder.get_dense_pe()
-        image = images.image[0].flatten(1).t() + model.prompt_encoder.no_mask_embed.weight
-        shared = cpu_decoder.prepare(decoder, image, pe)
+        shared = cpu_decoder.prepare(model, images.image)
         for seed in range(4):
             parts = [random_prompts(model.config, seed + i, count=2) for i in range(3)]
             prompts = PromptArrays.concatenate(parts)
@@ -101,7 +99,10 @@ def test_weights_that_change_after_the_image_was_set_are_the_ones_used() -> None
     embeddings, prompts, index = encoded(backend), random_prompts(TINY, 1), np.zeros(1, np.int64)
     before, _ = backend.decode(embeddings, prompts, index, multimask=False)
     other = randomised(TINY, seed=1)
+    read = model.mask_decoder.transformer.final_attn_token_to_image
     changes = (
+        lambda: read.k_proj.weight.data.neg_(),  # which no norm and no version counter sees
+        lambda: model.prompt_encoder.no_mask_embed.weight.data.add_(1),
         lambda: model.mask_decoder.transformer.layers[1].norm4.weight.data.mul_(2),
         lambda: model.mask_decoder.load_state_dict(other.mask_decoder.state_dict()),
         lambda: setattr(
@@ -117,6 +118,28 @@ def test_weights_that_change_after_the_image_was_set_are_the_ones_used() -> None
         assert np.abs(after - before).max() > 1e-3
         assert np.abs(after - expected[:, :1]).max() < 1e-4
         before = after
+
+
+def test_what_is_prepared_is_marked_by_every_weight_that_it_reads() -> None:
+    """A gradient of what is prepared reaches a weight, or the weight is not in it."""
+    model = randomised(TINY)
+    shared = cpu_decoder.prepare(model, torch.randn(1, TINY.decoder_width, 8, 8))
+    tensors = [shared.upscaled]
+    for stage in shared.stages:
+        tensors += [stage.square, stage.constant, *stage.added, stage.bias, stage.weight]
+        for part in (stage.keys, stage.values, stage.queries):
+            tensors += [part.scaled, part.fixed] if part else []
+    total = sum(t.double().square().sum() for t in tensors)
+    assert isinstance(total, torch.Tensor)
+    total.backward()
+    before = cpu_decoder.mark_of(model)
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and parameter.grad.any():
+            with torch.no_grad():
+                parameter.view(-1)[0] += 0.1
+            after = cpu_decoder.mark_of(model)
+            assert not torch.equal(before, after), name
+            before = after
 
 
 def test_low_rank_updates_of_the_decoder_are_not_passed_by() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -27,8 +28,10 @@ from ultrasam.training.interaction import (
 )
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 from ultrasam.training.recipe import Recipe, load_recipe, save_recipe
+from ultrasam.weights.formats import earlier_key
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
+from ultrasam.weights.registry import PREPROCESSING
 
 RECIPE = """
 name: small
@@ -261,3 +264,39 @@ def test_every_shipped_recipe_is_valid_short_and_survives_saving(
     save_recipe(recipe, tmp_path / "again.yaml")
     assert load_recipe(tmp_path / "again.yaml") == recipe
     assert len(path.read_text().splitlines()) < 60
+
+
+def test_training_from_medsam_is_fed_and_saved_in_one_way(
+    tmp_path: Path, recipe_file: Path
+) -> None:
+    """A view shows a part of an image, whose own range is not the image's; and clicks are trained too."""
+    model = UltraSam(CONFIGS["nano"], preprocessor=PREPROCESSING["medsam"])
+    save_pretrained(model, tmp_path / "medlike")
+    recipe = load_recipe(recipe_file, [f"init={tmp_path / 'medlike'}"])
+    fed = engine.prepare_model(recipe).preprocessor
+    assert (fed.resize, fed.resample) == ("letterbox", "area")
+    assert fed.prompt_types == ("point", "box", "mask")
+    pixels = np.random.default_rng(0).integers(60, 200, (256, 256), np.uint8)
+    predicted = fed.image(pixels, fed.view(256, 256))
+    trained = fed.normalize(torch.from_numpy(pixels).float().expand(3, -1, -1))
+    assert np.allclose(predicted, trained.numpy())
+    assert np.allclose(predicted[0], pixels / 255)
+
+
+def test_a_run_of_an_earlier_version_goes_on_under_todays_names(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, ["trainer.max_steps=2"])
+    engine.train(recipe)
+    last = recipe.output / recipe.name / "last.ckpt"
+    content = torch.load(last, weights_only=False)
+
+    def earlier(value: object) -> object:
+        if isinstance(value, dict):
+            return {
+                earlier_key(k) if isinstance(k, str) else k: earlier(v) for k, v in value.items()
+            }
+        return value
+
+    torch.save(earlier(content), last)
+    assert "fine_stride4" in str(list(torch.load(last, weights_only=False)["state_dict"]))
+    longer = load_recipe(recipe_file, ["trainer.max_steps=3"])
+    assert engine.train(longer, resume=True).exists()

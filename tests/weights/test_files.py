@@ -261,8 +261,12 @@ def test_the_model_is_preferred_to_an_average_of_it(tmp_path: Path, tiny: UltraS
     both = {f"ema_model.{n}": t for n, t in average.items()} | {
         f"model.{n}": t for n, t in state.items()
     }
-    with pytest.warns(UltraSamWarning, match="belong to no part"):
-        loads(both, tmp_path, tiny)
+    shorter = {f"ema.{n}": t for n, t in average.items()} | {
+        f"model.{n}": t for n, t in state.items()
+    }
+    for content in (both, shorter):
+        with pytest.warns(UltraSamWarning, match="belong to no part"):
+            loads(content, tmp_path, tiny)
 
 
 def test_arrays_are_weights_too(tmp_path: Path, tiny: UltraSam) -> None:
@@ -429,3 +433,27 @@ def test_weights_of_an_earlier_version_load_with_their_settings(tmp_path: Path) 
     assert again.tta == TestTimeAugmentation(1.4, True)
     assert (again.preprocessor.mean, again.preprocessor.std) == ((1, 2, 3), (4, 5, 6))
     assert again.preprocessor.resample == "area"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"ultrasam_preprocessing": "{"},
+        {"ultrasam_preprocessing": "[]"},
+        {"ultrasam_preprocessing": '{"std": [0, 0, 0]}'},
+        {"ultrasam_preprocessing": '{"mean": [1, 2]}'},
+        {"ultrasam_preprocessing": '{"prompt_types": ["scribble"]}'},
+        {"ultrasam_preprocessing": '{"telepathy": 1}'},
+        {"ultrasam_preprocessing": "{}", "ultrasam_tta": "nope"},
+        {"ultrasam_preprocessing": "{}", "ultrasam_tta": '{"zoom": "a"}'},
+    ],
+)
+def test_damaged_settings_are_one_sentence(
+    tmp_path: Path, tiny: UltraSam, metadata: dict[str, str]
+) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in tiny.state_dict().items()}
+    given = {"ultrasam_config": TINY.to_json(), **metadata}
+    save_file(tensors, tmp_path / "w.safetensors", metadata=given)
+    with pytest.raises((CheckpointError, ConfigError)) as caught:
+        load_model(tmp_path / "w.safetensors", device="cpu")
+    assert "\n" not in str(caught.value)

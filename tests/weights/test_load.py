@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -229,3 +231,55 @@ def test_the_command_says_which_name_is_deprecated(
     assert ultrasam(*asked) == 0
     said = capsys.readouterr().err
     assert said.count("'sam-base' is deprecated; use 'sam-vit-b'") == 1
+
+
+def test_options_that_do_not_apply_are_refused_and_others_reach_the_model(tmp_path: Path) -> None:
+    assert load("nano+no-tta", device="cpu").tta.zoom == 0
+    with pytest.raises(ConfigError, match=r"\+refine is a predictor's option"):
+        load("nano+refine", device="cpu")
+    (tmp_path / "classifier.json").write_text("{}")
+    for given in ({"spec": f"{tmp_path}+bf16"}, {"spec": tmp_path, "precision": "bfloat16"}):
+        with pytest.raises(ConfigError, match="takes no options"):
+            load(**given, device="cpu")
+    with pytest.raises(ConfigError, match="'half' is unknown"):
+        load(tmp_path, device="cpu", precision="half")
+
+
+def test_a_mirror_of_medsam_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "medsam-vit-base"
+    folder.mkdir()
+    torch.save(randomised(TINY).state_dict(), folder / "pytorch_model.bin")
+    monkeypatch.setattr(loading, "fetch_hub", lambda _: folder)
+    for name in ("someone/medsam-vit-base", folder / "pytorch_model.bin"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UltraSamWarning)
+            assert load(name, device="cpu").preprocessor.scale == "min-max"
+
+
+def test_hub_names_may_hold_a_dot() -> None:
+    assert ModelSpec.parse("owner/model-v1.5").kind == "hub"
+    with pytest.raises(CheckpointError):
+        ModelSpec.parse("owner/model.pth")
+
+
+def test_a_device_may_be_torchs() -> None:
+    assert load("random:nano", device=torch.device("cpu")).device.type == "cpu"
+
+
+def test_a_predictor_of_something_else_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a Linear"):
+        Predictor(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="takes no prompts"):
+        Predictor("random:resnet50", device="cpu")
+
+
+def test_a_model_in_bfloat16_can_be_cast_back() -> None:
+    model = load("nano+bf16", device="cpu").float()
+    predictor = Predictor(model)
+    predictor.set_image(np.zeros((60, 80), np.uint8))
+    exact = Predictor(load("nano", device="cpu"))
+    exact.set_image(np.zeros((60, 80), np.uint8))
+    a, b = (p.embedding.image.image for p in (predictor, exact))
+    assert (a - b).abs().max() < 0.1 * b.abs().max()

@@ -57,17 +57,19 @@ def run() -> None:
         handler.setFormatter(logging.Formatter("ultrasam: %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
-    show = warnings.showwarning
+    show, shown = warnings.showwarning, set[str]()
 
     def show_ours(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, UltraSamWarning):
-            print(f"ultrasam: {message}", file=sys.stderr)
+            if str(message) not in shown:
+                print(f"ultrasam: {message}", file=sys.stderr)
+            shown.add(str(message))
         else:
             show(message, category, *rest, **more)
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("once", category=UltraSamWarning)
+            warnings.filterwarnings("always", category=UltraSamWarning)
             warnings.showwarning = show_ours
             status = app(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)

@@ -16,6 +16,7 @@ from ultrasam.prompts import Prompt
 
 if TYPE_CHECKING:
     from ultrasam.inference.batch import FileResult
+    from ultrasam.inference.segmenter import Segmenter
 
 
 def predict(
@@ -108,6 +109,11 @@ def predict(
         )
     if task in (CLASSIFIER, INSTANCES) and (prompts is not None or box or point):
         raise PromptError(f"{model} looks at whole images; it takes no prompts.")
+    if task is not None and (refine or no_tta or once or precision or spec.has_options):
+        raise PromptError(
+            f"{model} is fine-tuned for a task; --refine, --no-tta, --precision and options after its name "
+            "are for promptable models."
+        )
     if task == CLASSIFIER:
         _classify(model, find_inputs(inputs), out, frame=frame, device=device)
         return
@@ -124,11 +130,16 @@ def predict(
         raise PromptError("Give --prompts, or --box and --point, not both.")
     wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
     paths = find_inputs(inputs)
-    loaded = load(spec, device=device, precision=precision)
-    segmenter = loaded
-    if task != PROMPTED:
+    segmenter: Segmenter
+    if task == PROMPTED:
+        segmenter = load(spec, device=device)
+    else:
         segmenter = Predictor(
-            loaded, refine=refine or spec.refine, tta=spec.tta and not (no_tta or once)
+            model,
+            refine=refine or spec.refine,
+            tta=spec.tta and not (no_tta or once),
+            device=device,
+            precision=precision,
         )
     files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))
     _write(files, len(paths), out)

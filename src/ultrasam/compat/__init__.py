@@ -26,7 +26,6 @@ from ultrasam.compat.parts import (
     check_boxes,
 )
 from ultrasam.errors import CheckpointError, PromptError
-from ultrasam.hardware import place
 from ultrasam.images.scan import Scan
 from ultrasam.model.config import config_of
 from ultrasam.model.ultrasam import UltraSam
@@ -46,6 +45,7 @@ class Sam(nn.Module):
     def __init__(self, ultrasam: UltraSam) -> None:
         super().__init__()
         self.ultrasam = ultrasam
+        set_attention(ultrasam, str(ultrasam.device))
         self.image_encoder = ImageEncoderFace(ultrasam)
         self.prompt_encoder = PromptEncoderFace(ultrasam)
         self.mask_decoder = MaskDecoderFace(ultrasam)
@@ -58,17 +58,10 @@ class Sam(nn.Module):
     def device(self) -> torch.device:
         return self.ultrasam.device
 
-    def to(self, device: Any, *arguments: Any, **options: Any) -> Sam:  # type: ignore[override]
-        """Move to a device.
-
-        Raises:
-            DeviceError: it is not available.
-        """
-        if isinstance(device, (str, torch.device)):
-            place(self.ultrasam, str(device))
-            set_attention(self.ultrasam, str(device))
-            return self
-        super().to(device, *arguments, **options)
+    def _apply(self, *arguments: Any, **options: Any) -> Sam:
+        # Every move (to, cuda, cpu, half) goes through here, and the attention's form follows the device.
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+        set_attention(self.ultrasam, str(self.device))
         return self
 
     def state_dict(self, *arguments: Any, **options: Any) -> Any:
@@ -145,7 +138,6 @@ def _build(name: str) -> Callable[..., Sam]:
             raise CheckpointError(
                 f"{checkpoint} holds the model '{model.config.name}', not '{size.name}'; ask for that one."
             )
-        set_attention(model, "cpu")
         return Sam(model).eval()
 
     return build
@@ -183,7 +175,8 @@ class SamPredictor:
         """Encode an image [H, W, 3] uint8, RGB or BGR."""
         if image_format not in ("RGB", "BGR"):
             raise PromptError(f"image_format is 'RGB' or 'BGR', not '{image_format}'.")
-        pixels = Scan.from_array(image[..., ::-1] if image_format == "BGR" else image).frame(0)
+        swapped = image_format == "BGR" and np.ndim(image) == 3
+        pixels = Scan.from_array(image[..., ::-1] if swapped else image).frame(0)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)
         resized = self.transform.apply_image(np.ascontiguousarray(pixels))

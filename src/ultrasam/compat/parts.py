@@ -126,9 +126,12 @@ class PromptEncoderFace(_Face):
         count = next(iter(counts.values()))
         if not count:
             raise PromptError("There is no prompt: the tensors are empty.")
-        if boxes is None:
-            xy.append(torch.zeros(count, 1, 2))
-            kinds.append(torch.full((count, 1), NOT_A_POINT))
+        if (
+            boxes is None
+        ):  # Meta's pads clicks with a token that is no point; a mask alone has no tokens
+            slots = 0 if points is None else 1
+            xy.append(torch.zeros(count, slots, 2))
+            kinds.append(torch.full((count, slots), NOT_A_POINT))
         if masks is not None:
             masks = masks.expand(count, -1, -1, -1)
         return PromptTensors(

@@ -7,7 +7,7 @@ and the mean of the encoder's features, joined, through one linear layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from ultrasam.images.masks import box_of, centre_of_mass
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike
 from ultrasam.model.mask_decoder import MaskDecoderOutput
+from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 from ultrasam.prompts import (
@@ -114,6 +115,7 @@ def fit(
         )
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
+    model.preprocessor = replace(model.preprocessor, prompt_types=Preprocessor().prompt_types)
     classifier = place(PromptedClassifier(model, classes), device).train()
     set_attention(model, device)
     checkpoint_blocks(model.image_encoder, enabled=settings.checkpointing)

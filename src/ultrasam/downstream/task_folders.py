@@ -14,6 +14,7 @@ from ultrasam import __version__
 from ultrasam.errors import CheckpointError
 from ultrasam.hardware import default_device, place
 from ultrasam.runtimes.attention import set_attention
+from ultrasam.weights.formats import current_key
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +110,8 @@ def read_model(
 
     try:
         model = build(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
-        model.load_state_dict(load_file(folder / f"{name}.safetensors"))
+        state = load_file(folder / f"{name}.safetensors")
+        model.load_state_dict({current_key(key): tensor for key, tensor in state.items()})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no readable model '{name}': {error}.") from error
     except safetensors.SafetensorError as error:

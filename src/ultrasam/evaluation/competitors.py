@@ -8,7 +8,7 @@ prompt, it says which ones with an attribute ``accepts``: {"box"}, {"point"} or 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -34,12 +34,14 @@ class Competitor:
     Attributes:
         accepts: the prompts that it can use, ``box``, ``point`` or both.
         weights: a hash of a model of ours, so that another one of its name is told from it.
+        preprocessing: how that model is fed, and its test-time augmentation.
     """
 
     name: str
     segmenter: Segmenter
     accepts: frozenset[str]
     weights: str = ""
+    preprocessing: dict[str, Any] = field(default_factory=dict)
 
 
 def check_competitor(spec: str) -> None:
@@ -68,7 +70,7 @@ def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
         CheckpointError, ConfigError: there is nothing of this name, or weights can't be loaded.
     """
     kind, _, argument = spec.partition(":")
-    weights = ""
+    weights, fed = "", dict[str, Any]()
     if kind in _BUILT_IN:
         segmenter = _BUILT_IN[kind](argument, device)
     elif (entry := _third_parties().get(kind)) is not None:
@@ -83,7 +85,8 @@ def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
     else:
         segmenter = predictor = _predictor(spec, device)
         weights = weights_hash(cast(TorchBackend, predictor.backend).model)
-    return Competitor(spec, segmenter, _accepted(segmenter), weights)
+        fed = {**predictor.backend.preprocessor.to_dict(), **predictor.tta.to_dict()}
+    return Competitor(spec, segmenter, _accepted(segmenter), weights, fed)
 
 
 def _accepted(segmenter: Segmenter) -> frozenset[str]:

@@ -1,14 +1,15 @@
 """SAM, MedSAM and SAM 2 in Hugging Face's implementation, behind the Segmenter protocol.
 
-SAM is fed by its repository's own processor. SAM 2's needs torchvision; where that is missing, its steps are
-done
-here: the image stretched to a square, bilinear, and normalized by ImageNet's mean and standard deviation.
+SAM is fed by its repository's own processor. SAM 2's needs torchvision, which nothing here does, so its steps
+are
+written here: the image stretched to a square, bilinear, normalized by ImageNet's mean and standard deviation.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import cv2
@@ -59,7 +60,9 @@ def _sam_processor(repository: str, model: Any) -> Any:
 
     try:
         return processor.from_pretrained(repository)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if "does not appear to have a file" not in str(error) and not Path(repository).is_dir():
+            raise  # the network failed, say: not the same as having none
         size = int(model.config.vision_config.image_size)
         low = 4 * model.config.prompt_encoder_config.image_embedding_size
         return processor(

@@ -104,6 +104,7 @@ def run(
         "version": __version__,
         "settings": asdict(settings) | {"prompts": [kind.name for kind in kinds]},
         **({"weights": competitor.weights} if competitor.weights else {}),
+        **({"preprocessing": competitor.preprocessing} if competitor.preprocessing else {}),
     }
     done = _resume(file, head)
     timed = _Timed(competitor.segmenter)
@@ -228,7 +229,7 @@ def _resume(file: Path, head: dict[str, Any]) -> set[tuple[str, str]]:
         file.write_text(json.dumps(head) + "\n", encoding="utf-8")
         return set()
     lines = whole.splitlines()
-    if json.loads(lines[0]) != head:
+    if json.loads(lines[0]) != json.loads(json.dumps(head)):
         raise EvaluationError(
             f"{file} holds an evaluation of other weights, other settings or another version; choose "
             "another --out, or delete it."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.errors import ConfigError, PromptError
+from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import box_of
 from ultrasam.inference.augmentation import (
@@ -93,6 +95,12 @@ class Predictor:
             refine = spec.refine if refine is None else refine
             tta = spec.tta if tta is None else tta
             model = load_model(spec, device=device, precision=precision)
+            if spec.kind == "imagenet":
+                warnings.warn(
+                    f"'{spec.text}' is an image encoder alone; its mask decoder has random weights.",
+                    UltraSamWarning,
+                    stacklevel=2,
+                )
         self.backend = _backend(model)
         self.refine = bool(refine)
         if self.refine and "mask" not in self.accepts:
@@ -302,8 +310,14 @@ class Predictor:
 
 
 def _backend(model: Backend | UltraSam) -> Backend:
-    if hasattr(model, "mask_decoder"):  # a network, which only PyTorch runs
+    # A network can only be given where PyTorch is loaded already; other backends do without it.
+    network = getattr(sys.modules.get("ultrasam.model.ultrasam"), "UltraSam", None)
+    if network is not None and isinstance(model, network):
         from ultrasam.runtimes.torch_backend import TorchBackend
 
         return TorchBackend(cast("UltraSam", model))
+    if not isinstance(model, Backend):
+        raise ConfigError(
+            f"Predictor takes a model's name, an UltraSam or a Backend, not a {type(model).__name__}."
+        )
     return model

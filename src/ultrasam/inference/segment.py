@@ -57,7 +57,7 @@ def segment(
     spec = ModelSpec.parse(model)
     written = 0.0
     if spec.kind == "path":
-        written = max(p.stat().st_mtime for p in (spec.path, *spec.path.glob("*")))
+        written = max(p.stat().st_mtime for p in (spec.path, *spec.path.glob("*")) if p.exists())
     network = _loaded(spec, device, precision, written)
     predictor = Predictor(network, refine=spec.refine, tta=spec.tta)
     predictor.set_image(image, frame=frame)

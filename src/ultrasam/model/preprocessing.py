@@ -7,7 +7,7 @@ square and scales to 0–1. Fed in the other's way, either gives masks without a
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, cast
@@ -63,6 +63,20 @@ class Preprocessor:
     std: tuple[float, float, float] = SAM_STD
     prompt_types: tuple[PromptType, ...] = ("point", "box", "mask")
 
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if (
+            self.resample not in _RESAMPLERS
+            or self.resize not in ("letterbox", "stretch")
+            or self.scale not in ("mean-std", "min-max")
+            or not set(self.prompt_types) <= {"point", "box", "mask"}
+            or len(self.mean) != 3
+            or len(self.std) != 3
+            or not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers)
+            or min(self.std) <= 0
+        ):
+            raise ConfigError(f"The model's preprocessing is malformed: {asdict(self)}.")
+
     def view(self, height: int, width: int) -> ViewTransform:
         """The view of a whole scan of ``height`` × ``width`` pixels."""
         return ViewTransform.full(height, width, size=self.size, stretch=self.resize == "stretch")
@@ -112,7 +126,7 @@ class Preprocessor:
         inside = ((coords >= 0) & (coords <= view.size)).all(axis=1)
         labels = np.where(inside, prompt.labels, UNUSED)
         if prompt.box is None:
-            # As SAM, which appends a token that is no point where there is no box.
+            # SAM appends this token to clicks without a box; ours also to a mask alone, as in training.
             coords = np.concatenate([coords, np.zeros((1, 2))])
             labels = np.append(labels, NOT_A_POINT)
         else:
@@ -155,6 +169,10 @@ class TestTimeAugmentation:
     zoom: float = 0.0
     flip: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.zoom, int | float) or not 0 <= self.zoom < math.inf:
+            raise ConfigError(f"The zoom of test-time augmentation is not a number: {self.zoom!r}.")
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description."""
         return asdict(self)
@@ -173,6 +191,8 @@ SettingsT = TypeVar("SettingsT", Preprocessor, TestTimeAugmentation)
 
 
 def _from_dict(kind: type[SettingsT], values: Mapping[str, Any], what: str) -> SettingsT:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"The model's {what} is malformed: {values!r}.")
     unknown = set(values) - {field.name for field in fields(kind)}
     if unknown:
         raise ConfigError(
@@ -180,14 +200,10 @@ def _from_dict(kind: type[SettingsT], values: Mapping[str, Any], what: str) -> S
             "update the package."
         )
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    found = kind(**{**values, **lists})
-    if isinstance(found, Preprocessor) and (
-        found.resample not in _RESAMPLERS
-        or found.resize not in ("letterbox", "stretch")
-        or found.scale not in ("mean-std", "min-max")
-    ):
-        raise ConfigError(f"The model's {what} is malformed: {json.dumps(dict(values))}.")
-    return found
+    try:
+        return kind(**{**values, **lists})
+    except TypeError as error:
+        raise ConfigError(f"The model's {what} is malformed: {dict(values)}.") from error
 
 
 def _area(pixels: UInt8, shape: tuple[int, int]) -> UInt8:

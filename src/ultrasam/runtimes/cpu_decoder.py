@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from ultrasam.model.layers import LayerNorm2d
 from ultrasam.model.mask_decoder import MaskDecoder
 from ultrasam.model.transformer import Attention, TwoWayAttentionBlock
+from ultrasam.model.ultrasam import UltraSam
 
 # Image tokens of all prompts in a part of the up-scaling: as many finished pixels, 512 × 16 × 32 in fp32, are
 # 1 MB.
@@ -112,20 +114,38 @@ def supports(decoder: MaskDecoder) -> bool:
     return plain and exact and not decoder.high_res_features
 
 
-def mark_of(decoder: MaskDecoder) -> Tensor:
-    """The norm of every weight, [weights]: a millisecond, and it sees every way in which weights are written;
-    PyTorch's version counters do not see writes to ``.data``, which optimisers and mergers make."""
-    return torch.stack([torch.linalg.vector_norm(p) for p in decoder.parameters()])
+def mark_of(model: UltraSam) -> Tensor:
+    """A number for each weight that `prepare` reads, [weights]: its product with fixed random numbers, which
+    changes however it is written. (PyTorch's version counters do not see writes to ``.data``.)"""
+    transformer = model.mask_decoder.transformer
+    one, two = cast(Sequence[TwoWayAttentionBlock], transformer.layers)
+    reads = (
+        one.cross_attn_token_to_image,
+        two.cross_attn_token_to_image,
+        transformer.final_attn_token_to_image,
+    )
+    writes = (one.cross_attn_image_to_token, two.cross_attn_image_to_token)
+    modules = [
+        *(layer for attention in reads for layer in (attention.k_proj, attention.v_proj)),
+        *(layer for attention in writes for layer in (attention.q_proj, attention.out_proj)),
+        one.norm4, two.norm4, model.mask_decoder.output_upscaling[0], model.prompt_encoder.no_mask_embed,
+    ]  # fmt: skip
+    weights = [p.detach().flatten() for module in modules for p in module.parameters()]
+    weights.append(model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.flatten())
+    probe = _probe(max(len(weight) for weight in weights)).to(weights[0].dtype)
+    return torch.stack([weight @ probe[: len(weight)].to(weight.dtype) for weight in weights])
 
 
-def prepare(decoder: MaskDecoder, image: Tensor, pe: Tensor) -> SharedImage:
-    """What all prompts without a mask share.
+@lru_cache(maxsize=2)
+def _probe(length: int) -> Tensor:
+    return torch.randn(length, generator=torch.Generator().manual_seed(0))
 
-    Args:
-        image: tokens of one image, the no-mask embedding added, [L, C].
-        pe: their positions, [L, C].
-    """
-    transformer = decoder.transformer
+
+def prepare(model: UltraSam, embedding: Tensor) -> SharedImage:
+    """What all prompts without a mask share of one image's embedding [1, C, H, W]."""
+    decoder, transformer = model.mask_decoder, model.mask_decoder.transformer
+    image = embedding[0].flatten(1).t() + model.prompt_encoder.no_mask_embed.weight  # [L, C]
+    pe = model.prompt_encoder.get_dense_pe()
     one, two = cast(Sequence[TwoWayAttentionBlock], transformer.layers)
     reads = (
         one.cross_attn_token_to_image,
@@ -160,7 +180,7 @@ def prepare(decoder: MaskDecoder, image: Tensor, pe: Tensor) -> SharedImage:
             added = tuple(o @ z.t() for o in outputs)
             weight, bias = layer.norm4.weight, layer.norm4.bias
             x = z * weight
-    return SharedImage(tuple(stages), x @ _linear_map(decoder, 0)[0].t(), mark_of(decoder))
+    return SharedImage(tuple(stages), x @ _linear_map(decoder, 0)[0].t(), mark_of(model))
 
 
 def decode(
@@ -285,8 +305,16 @@ def _upscale(
         x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
         x = F.gelu(F.linear(x, *map2)).unflatten(3, (4, -1))  # [N, l, 4, 4, second]
         parts.append(x.flatten(1, 3) @ hyper_in.mT)
-    pixels = torch.cat(parts, dim=1).view(count, side, side, 2, 2, 2, 2, -1)
-    return pixels.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(count, -1, 4 * side, 4 * side)
+    pixels = torch.cat(parts, dim=1).index_select(1, _pixel_order(side))  # [N, H * W * 16, M]
+    return pixels.transpose(1, 2).reshape(count, -1, 4 * side, 4 * side)
+
+
+@lru_cache(maxsize=2)
+def _pixel_order(side: int) -> Tensor:
+    """Where each pixel, row by row, is among the tokens' 2 × 2 pixels of 2 × 2: to move whole axes takes a
+    CPU two to three times as long."""
+    nested = torch.arange(16 * side**2).view(side, side, 2, 2, 2, 2)
+    return nested.permute(0, 2, 4, 1, 3, 5).flatten()
 
 
 def _linear_map(decoder: MaskDecoder, index: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor, nn
 
 from ultrasam.model.image_encoder import Attention, attention_with_relative_positions
@@ -13,16 +15,16 @@ class EncoderGraph(nn.Module):
     """Preprocessed pixels [B, 3, S, S] to the image embedding [B, C, H, W] and, of a model with
     high-resolution features, the decoder's addends at stride 4 and 8.
 
-    The model's attention is set to its plain form: what is fast on this machine's processor would bake its
-    slices into the graph.
+    It holds a copy of the model with its attention in the plain form: what is fast on this machine's
+    processor would bake its slices into the graph.
     """
 
     def __init__(self, model: UltraSam) -> None:
         super().__init__()
-        for module in model.image_encoder.modules():
+        self.model = copy.deepcopy(model)
+        for module in self.model.image_encoder.modules():
             if isinstance(module, Attention):
                 module.attention_function = attention_with_relative_positions
-        self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         images = self.model.encode(pixels)

@@ -110,9 +110,8 @@ class TorchBackend:
     ) -> tuple[Tensor, Tensor]:
         encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
         shared = embedding.shared
-        if shared is None or not torch.equal(shared.mark, cpu_decoder.mark_of(decoder)):
-            tokens = embedding.image.image[0].flatten(1).t() + encoder.no_mask_embed.weight
-            shared = cpu_decoder.prepare(decoder, tokens, encoder.get_dense_pe())
+        if shared is None or not torch.equal(shared.mark, cpu_decoder.mark_of(self.model)):
+            shared = cpu_decoder.prepare(self.model, embedding.image.image)
             embedding.shared = shared
         logits, iou = [], []
         for start in range(0, len(prompts), _CPU_SHARED):

@@ -26,6 +26,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from ultrasam.errors import RecipeError
 from ultrasam.hardware import default_device
+from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
@@ -37,6 +38,7 @@ from ultrasam.training.task import MEAN, SegmentationTask
 from ultrasam.weights.adapter_files import FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
 from ultrasam.weights.adapters import Adaptation, adapt, merge, refuse_bottlenecks
+from ultrasam.weights.formats import current_key, current_keys
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
 from ultrasam.weights.spec import ModelSpec
@@ -104,7 +106,7 @@ def train(
     best = folder / "best.ckpt"
     if recipe.validation.every and best.exists() and recipe.trainer.strategy != "fsdp":
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict({k.removeprefix("model."): v for k, v in state.items()})
+        model.load_state_dict({current_key(k.removeprefix("model.")): v for k, v in state.items()})
         score = trainer.callback_metrics.get(MEAN)
         say(f"kept the weights of the best validation{f' (last: {score:.3f})' if score else ''}")
     say(f"{trainer.global_step - done} steps in {(time.monotonic() - started) / 60:.1f} minutes")
@@ -133,8 +135,8 @@ def prepare_model(recipe: Recipe) -> UltraSam:
         recipe.init or f"random:{recipe.model}", device="cpu", precision="float32", seed=recipe.seed
     )
     refuse_bottlenecks(model, recipe.init or recipe.model)
-    # Training resamples by areas and keeps an image's aspect; the weights are saved with what they were fed.
-    model.preprocessor = replace(model.preprocessor, resize="letterbox", resample="area")
+    # The weights are saved with what they were fed.
+    model.preprocessor = trained_preprocessor(model.preprocessor)
     # A predictor takes no views that training has not shown.
     model.tta = replace(
         model.tta,
@@ -150,6 +152,18 @@ def prepare_model(recipe: Recipe) -> UltraSam:
     if recipe.trainer.compile:
         model.image_encoder.compile()
     return model.train()
+
+
+def trained_preprocessor(init: Preprocessor) -> Preprocessor:
+    """How training feeds a model that started from weights fed as ``init``: an image keeps its aspect and is
+    resampled by areas; what an image's own range was scaled to, the range of grey values is, since a view
+    shows a part of it; and all kinds of prompts are drawn."""
+    fed = replace(
+        init, resize="letterbox", resample="area", prompt_types=Preprocessor().prompt_types
+    )
+    if init.scale == "min-max":
+        fed = replace(fed, scale="mean-std", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
+    return fed
 
 
 def adaptation_of(recipe: Recipe) -> Adaptation:
@@ -198,6 +212,12 @@ class _WholeCheckpoints(TorchCheckpointIO):
         part = Path(f"{path}.part")
         super().save_checkpoint(checkpoint, part, storage_options)
         part.replace(path)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """A run that began with an earlier version goes on under today's names."""
+        return cast(
+            dict[str, Any], current_keys(super().load_checkpoint(path, *arguments, **options))
+        )
 
 
 def _strategy(recipe: Recipe) -> Strategy | str:

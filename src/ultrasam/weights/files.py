@@ -255,7 +255,9 @@ def _kind_of_text(start: bytes) -> str | None:
 
 def _read_shards(index: Path) -> State:
     try:
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = sorted(
+            {str(v) for v in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        )
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index} is not an index of a sharded checkpoint.") from error
     state: State = {}

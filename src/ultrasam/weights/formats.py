@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -97,6 +97,7 @@ _LABEL_ROWS = (
 _EARLIER = {"fine_stride4": "conv_s0", "fine_stride8": "conv_s1", "fine_maps": "conv_maps"}
 # A tensor that every model of a format has, and that no other part of a checkpoint is likely to.
 _ANCHORS = ("image_encoder.pos_embed", "vision_encoder.pos_embed", "backbone.pos_embed")
+_AVERAGES = ("ema", "average", "teacher", "shadow", "swa")
 # What torch.compile puts anywhere in a name.
 _COMPILED = "_orig_mod."
 
@@ -116,9 +117,8 @@ def detect_format(names: Sequence[str]) -> Format | None:
 def strip_prefix(state: State) -> State:
     """Names without what training wrappers put before them: ``module.``, ``model.``, ``sam_model.``, …
 
-    The prefix is whatever stands before the encoder's positions; where several models are in one state dict
-    (such as an average of the weights), the shortest prefix is taken, which is the model's own. Tensors
-    without the prefix keep their names.
+    The prefix is whatever stands before the encoder's positions. Of several models in one state dict, such as
+    a model and an average of it, the model is taken. Tensors without the prefix keep their names.
     """
     state = {name.replace(_COMPILED, ""): tensor for name, tensor in state.items()}
     prefixes = {
@@ -129,7 +129,7 @@ def strip_prefix(state: State) -> State:
     }
     if not prefixes or "" in prefixes:
         return state
-    prefix = min(prefixes, key=lambda p: (len(p), p))
+    prefix = min(prefixes, key=lambda p: (any(word in p.lower() for word in _AVERAGES), len(p), p))
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
@@ -157,6 +157,16 @@ def current_key(name: str) -> str:
     for earlier, now in _EARLIER.items():
         name = name.replace(f"mask_decoder.{earlier}.", f"mask_decoder.{now}.")
     return name
+
+
+def current_keys(content: Any) -> Any:
+    """Nested mappings, such as a trainer's checkpoint, with all names as they are now."""
+    if isinstance(content, dict):
+        return {
+            current_key(key) if isinstance(key, str) else key: current_keys(value)
+            for key, value in content.items()
+        }
+    return content
 
 
 def earlier_key(name: str) -> str:

@@ -80,15 +80,19 @@ def infer_settings(
 ) -> tuple[Preprocessor, TestTimeAugmentation]:
     """How a checkpoint's model is fed and used: as it says, or as its format implies."""
     if PREPROCESSING_KEY in metadata:
-        return (
-            Preprocessor.from_dict(json.loads(metadata[PREPROCESSING_KEY])),
-            TestTimeAugmentation.from_dict(json.loads(metadata.get(TTA_KEY, "{}"))),
-        )
+        try:
+            fed, tta = (
+                json.loads(metadata[PREPROCESSING_KEY]),
+                json.loads(metadata.get(TTA_KEY, "{}")),
+            )
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged: its settings are not valid JSON.") from error
+        return Preprocessor.from_dict(fed), TestTimeAugmentation.from_dict(tta)
     if CONFIG_KEY in metadata:
         return earlier_settings(json.loads(metadata[CONFIG_KEY]))
     if format_ == "mmdet":
         return PREPROCESSING["ultrasam"], TestTimeAugmentation()
-    if "medsam" in path.name.lower():
+    if "medsam" in path.name.lower() or "medsam" in path.absolute().parent.name.lower():
         warnings.warn(
             f"{path} is taken for MedSAM by its name: images are stretched and scaled to 0–1, and boxes are "
             "the only prompts; add '+preprocessing=sam' if it is not.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ultrasam.errors import CheckpointError, ConfigError
 from ultrasam.hardware import choose_precision, default_device, place
 from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adapter_files import adaptation_at, load_adaptation
 from ultrasam.weights.adapters import merge
@@ -61,7 +63,16 @@ def load(
     """
     spec = _spec(spec)
     device = default_device(device)
+    choose_precision(precision or spec.precision, device)  # a wrong one is refused for all kinds
+    if spec.refine:
+        raise ConfigError(
+            f"'{spec.text}': +refine is a predictor's option; use ultrasam.Predictor or the commands."
+        )
     if spec.kind == "path" and (task := task_of(spec.path)) is not None:
+        if spec.has_options or precision not in (None, "float32", "fp32", "auto"):
+            raise ConfigError(
+                f"{spec.path} is fine-tuned for a task, which takes no options of a promptable model."
+            )
         return resolve(TASKS[task])(spec.path, device)
     prefix, _, argument = spec.name.partition(":")
     if spec.kind == "architecture":
@@ -89,6 +100,8 @@ def load_model(
     device = default_device(device)
     choice = choose_precision(precision or spec.precision, device)
     model = _model(spec, seed)
+    if not spec.tta:
+        model.tta = TestTimeAugmentation()
     if choice.precision == "bfloat16":
         encoder_to_bfloat16(model)
     if choice.reason not in ("as requested", "the default"):
@@ -101,7 +114,7 @@ def config_of_spec(spec: SpecLike) -> ModelConfig:
     spec = _spec(spec)
     if spec.kind == "registered":
         return CONFIGS[REGISTRY[spec.name].architecture]
-    if spec.kind in ("random", "imagenet"):
+    if spec.kind == "imagenet" or (spec.kind == "random" and spec.name in CONFIGS):
         return CONFIGS[spec.name if spec.kind == "random" else "vit-b"]
     return load_model(spec, device="cpu", precision="float32").config
 
@@ -111,12 +124,13 @@ def encoder_to_bfloat16(model: UltraSam) -> None:
     encoder = model.image_encoder
     if encoder.pos_embed.dtype != torch.bfloat16:
         encoder.to(torch.bfloat16)
-        encoder.register_forward_pre_hook(_input_to_bfloat16)
+        encoder.register_forward_pre_hook(_input_to_weights)
         encoder.register_forward_hook(_output_to_float32)
 
 
-def _input_to_bfloat16(_module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
-    return (given[0].to(torch.bfloat16),)
+def _input_to_weights(module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+    # The weights' own type: a model may be cast back.
+    return (given[0].to(module.get_parameter("pos_embed").dtype),)
 
 
 def _output_to_float32(
@@ -141,7 +155,11 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
                 CONFIGS[spec.name], preprocessor=preprocessor or own, tta=TTA.get(spec.name)
             ).eval()
     if spec.kind == "imagenet":
-        return from_imagenet(spec.name).eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = from_imagenet(spec.name).eval()
+        model.preprocessor = preprocessor or model.preprocessor
+        return model
     if spec.kind not in ("registered", "path", "hub"):
         raise CheckpointError(f"'{spec.text}' takes no prompts; use a Segment-Anything model.")
     own_preprocessing = spec.preprocessing
@@ -152,7 +170,10 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
                 f"{path} is fine-tuned for another task; a promptable model is required here."
             )
         if (adapter := adaptation_at(path)) is not None:
-            return _with_adapter(*adapter)
+            model = _with_adapter(*adapter)
+            if preprocessor is not None:
+                model.preprocessor = replace(preprocessor, size=model.config.image_size)
+            return model
     elif spec.kind == "hub":
         path = fetch_hub(spec.name)
         own_preprocessing = own_preprocessing or _of_repository(spec.name)
@@ -170,9 +191,12 @@ def _nano_file() -> Path:
 
 
 def _of_repository(repository: str) -> str | None:
-    """The preprocessing of a repository that the registry knows."""
+    """The preprocessing of a repository that the registry knows; a mirror of MedSAM is told by its name."""
     known = (entry for entry in REGISTRY.values() if entry.repository == repository)
-    return next((entry.preprocessing for entry in known), None)
+    return next(
+        (entry.preprocessing for entry in known),
+        "medsam" if "medsam" in repository.lower() else None,
+    )
 
 
 def _with_adapter(file: Path, init: str) -> UltraSam:

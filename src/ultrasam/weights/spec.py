@@ -68,6 +68,11 @@ class ModelSpec:
         return replace(cls(kind, name, text=whole), **spec)  # type: ignore[arg-type]
 
     @property
+    def has_options(self) -> bool:
+        """Anything but a name was given."""
+        return self != ModelSpec(self.kind, self.name, text=self.text)
+
+    @property
     def path(self) -> Path:
         """The path, of a spec of this kind."""
         return Path(self.name).expanduser()
@@ -94,8 +99,8 @@ def _source(base: str) -> tuple[Kind, str]:
         return "registered", ALIASES[base]
     if base in REGISTRY:
         return "registered", base
-    prefix, colon, rest = base.partition(":")
-    if prefix in _RANDOM and colon:
+    prefix, _, rest = base.partition(":")
+    if prefix in _RANDOM:
         return "random", _size(prefix, rest)
     if prefix == "imagenet":
         return "imagenet", rest or "google/vit-base-patch16-224-in21k"
@@ -104,7 +109,8 @@ def _source(base: str) -> tuple[Kind, str]:
     path = Path(base).expanduser()
     if path.exists():
         return "path", base
-    if base.count("/") == 1 and not path.suffix and not base.startswith((".", "/", "~")):
+    weights_file = path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".json")
+    if base.count("/") == 1 and not weights_file and not base.startswith((".", "/", "~")):
         return "hub", base
     raise CheckpointError(
         f"'{base}' is neither a file nor a known model ({', '.join(known_names())}, random:SIZE)."
