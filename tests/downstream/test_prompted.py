@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import TINY, randomised
 from tests.downstream.spots import pair, save_pairs
@@ -27,6 +28,7 @@ from ultrasam.downstream.prompted import (
 from ultrasam.errors import CheckpointError, DataError
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.prompts import Prompt
+from ultrasam.weights.formats import earlier_key
 
 
 @pytest.mark.slow
@@ -79,6 +81,24 @@ def test_a_damaged_model_is_told(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match=folder.name):
             load_region_classifier(folder)
+
+
+def test_a_folder_of_an_earlier_version_is_opened(tmp_path: Path) -> None:
+    """Its tensors had other names, and its preprocessing was a sentence."""
+    classifier = PromptedClassifier(load_backbone("nano"), ("a", "b"))
+    save_prompted(classifier, tmp_path, {})
+    weights, about = tmp_path / "prompted.safetensors", tmp_path / "prompted.json"
+    state = {earlier_key(name): tensor for name, tensor in load_file(weights).items()}
+    assert any("fine_stride4" in name for name in state)
+    save_file(state, weights)
+    entry = json.loads(about.read_text())
+    entry["preprocessing"] = "grey or RGB, longest side to size, normalised, zero-padded"
+    entry["config"] |= {"zoom": 1.6, "mirror": True, "pixel_mean": [1, 2, 3], "name": "nano"}
+    about.write_text(json.dumps(entry))
+    again = load_region_classifier(tmp_path, "cpu")
+    assert again.classifier.model.preprocessor.mean == (1, 2, 3)
+    for name, tensor in classifier.state_dict().items():
+        assert torch.equal(again.classifier.state_dict()[name], tensor)
 
 
 def test_one_class_is_refused() -> None:

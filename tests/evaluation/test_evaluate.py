@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -33,6 +34,7 @@ from ultrasam.inference.predictor import Predictor
 from ultrasam.prompts import Prompt
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
+from ultrasam.weights.registry import PREPROCESSING
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -188,6 +190,18 @@ def test_other_weights_of_one_name_are_not_mixed_into_old_results(
         if status == 1:
             with torch.no_grad():
                 model.image_encoder.pos_embed.add_(0.5)
+        save_pretrained(model, tmp_path / "model")
+        assert ultrasam(monkeypatch, *asked) == status
+    assert "holds an evaluation of other weights" in capsys.readouterr().err
+
+
+def test_results_of_other_preprocessing_are_not_taken_for_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, model = folder_of(tmp_path / "mine", 1), load_model("nano", device="cpu")
+    asked = [tmp_path / "model", "--data", mine, "--prompts", "box", "-o", tmp_path / "out"]
+    for preprocessing, status in (("nano", 0), ("nano", 0), ("medsam", 1)):
+        model.preprocessor = replace(PREPROCESSING[preprocessing], size=256)
         save_pretrained(model, tmp_path / "model")
         assert ultrasam(monkeypatch, *asked) == status
     assert "holds an evaluation of other weights" in capsys.readouterr().err

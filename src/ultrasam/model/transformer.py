@@ -58,11 +58,11 @@ class TwoWayAttentionBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Tokens [N, T, C] and image tokens [N, L, C], each with its positions; both updated."""
         queries = self.attend_to_tokens(queries, query_pe, unused)
-        attended = self.cross_attn_token_to_image(queries + query_pe, keys + key_pe, keys)
+        placed = keys + key_pe
+        attended = self.cross_attn_token_to_image(queries + query_pe, placed, keys)
         queries = self.update_tokens(queries, attended)
-        q, k = keys + key_pe, queries + query_pe
-        keys = keys + self.cross_attn_image_to_token(q, k, queries, unused)
-        return queries, self.norm4(keys)
+        attended = self.cross_attn_image_to_token(placed, queries + query_pe, queries, unused)
+        return queries, self.norm4(keys + attended)
 
     def attend_to_tokens(self, queries: Tensor, query_pe: Tensor, unused: Tensor) -> Tensor:
         """Tokens [N, T, C] after self-attention and its norm."""
