@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam.errors import DataError, UltraSamError
+from ultrasam.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
     from ultrasam.data.assembly import Settings
@@ -49,7 +49,7 @@ def _needs_packages() -> None:
         import pyarrow  # noqa: F401
         import scipy  # noqa: F401
     except ImportError as error:
-        raise UltraSamError(
+        raise MissingDependencyError(
             "Data sets need more packages; install them with: pip install 'ultrasam[data]'"
         ) from error
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ultrasam.errors import UltraSamError
+from ultrasam.errors import MissingDependencyError, UltraSamError
 
 
 def embed(
@@ -42,7 +42,7 @@ def embed(
     try:
         import polars as pl
     except ImportError as error:
-        raise UltraSamError(
+        raise MissingDependencyError(
             "Features need more packages; install them with: pip install 'ultrasam[downstream]'"
         ) from error
     from ultrasam.downstream.features import Embedder

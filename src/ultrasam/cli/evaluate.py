@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.errors import EvaluationError, MissingDependencyError, UltraSamError
 
 if TYPE_CHECKING:
     from ultrasam.evaluation.results import Results
@@ -89,7 +89,7 @@ def evaluate(
         import pyarrow  # noqa: F401
         import pydantic  # noqa: F401
     except ImportError as error:
-        raise UltraSamError(
+        raise MissingDependencyError(
             "Evaluation needs more packages; install them with: pip install 'ultrasam[evaluate]'"
         ) from error
     if compare:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ultrasam.errors import DataError, RecipeError, UltraSamError, first_of
+from ultrasam.errors import DataError, MissingDependencyError, RecipeError, first_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -50,7 +50,7 @@ def _needs_packages() -> None:
         import pydantic  # noqa: F401
         import sklearn  # noqa: F401
     except ImportError as error:
-        raise UltraSamError(
+        raise MissingDependencyError(
             "Fine-tuning needs more packages; install them with: pip install 'ultrasam[downstream]'"
         ) from error
 

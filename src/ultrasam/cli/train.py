@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ultrasam.errors import UltraSamError
+from ultrasam.errors import MissingDependencyError, UltraSamError
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
         import polars  # noqa: F401
         import pydantic  # noqa: F401
     except ImportError as error:
-        raise UltraSamError(
+        raise MissingDependencyError(
             "Training needs more packages; install them with: pip install 'ultrasam[train]'"
         ) from error
     from ultrasam.training.engine import train as run

@@ -43,8 +43,8 @@ _TOKENS_AT_ONCE = 512
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """What a projection makes of the image by head, [heads, C', L] both: of Z g, which each prompt scales by
-    its s, and of b and the positions, which it does not."""
+    """What a projection makes of the image by head: of Z g, which a prompt scales by its s, [heads, C', L],
+    and of b and the positions, which it does not, the same or (without positions) [heads, C', 1]."""
 
     scaled: Tensor
     fixed: Tensor
@@ -164,7 +164,7 @@ def prepare(model: UltraSam, embedding: Tensor) -> SharedImage:
             write = layer.cross_attn_image_to_token
             queries = _project(write, write.q_proj, x, pe + bias)
         keys = _project(read, read.k_proj, x, pe + bias)
-        values = _project(read, read.v_proj, x, bias.expand_as(x))
+        values = _project(read, read.v_proj, x, bias[None])
         stages.append(Stage(bias, weight, square, constant, added, keys, values, queries))
         if layer is not None:
             # Columns lose their mean before the norm's weight reaches them, so what makes them does, too.

@@ -24,7 +24,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from ultrasam.errors import RecipeError
+from ultrasam.errors import MissingDependencyError, RecipeError
 from ultrasam.hardware import default_device
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
@@ -321,7 +321,7 @@ def _logger(recipe: Recipe, folder: Path) -> Logger:
         try:
             import_module("wandb")
         except ImportError as error:
-            raise RecipeError(
+            raise MissingDependencyError(
                 "trainer.logger is wandb, which is not installed: pip install wandb."
             ) from error
         return WandbLogger(name=recipe.name, save_dir=folder)
