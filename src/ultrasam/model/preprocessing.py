@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -37,8 +37,41 @@ ArrayT = TypeVar("ArrayT")
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
+class _Settings:
+    """Settings that are saved with weights, as JSON."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description."""
+        return asdict(cast(Any, self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what ``to_dict`` gave.
+
+        Raises:
+            ConfigError: a key or a value that this version does not know.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"The {cls.__name__} of the model is malformed: {values!r}.")
+        unknown = set(values) - {field.name for field in fields(cast(Any, cls))}
+        if unknown:
+            raise ConfigError(
+                f"The {cls.__name__} of the model has unknown keys {sorted(unknown)}; it may come from a "
+                "newer UltraSam: update the package."
+            )
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        try:
+            return cls(**{**values, **lists})
+        except TypeError as error:
+            raise ConfigError(
+                f"The {cls.__name__} of the model is malformed: {dict(values)}."
+            ) from error
+
+
 @dataclass(frozen=True, slots=True)
-class Preprocessor:
+class Preprocessor(_Settings):
     """How pixels and prompts become a network's input.
 
     Attributes:
@@ -139,22 +172,9 @@ class Preprocessor:
             None if mask is None else view.logits_to_model(mask, size=mask_size)[None, None],
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessor:
-        """Read what ``to_dict`` gave.
-
-        Raises:
-            ConfigError: a key or a value that this version does not know.
-        """
-        return _from_dict(cls, values, "preprocessing")
-
 
 @dataclass(frozen=True, slots=True)
-class TestTimeAugmentation:
+class TestTimeAugmentation(_Settings):
     """Further views that a predictor averages; each costs one more run of the image encoder, which only a
     small model can afford at each prompt.
 
@@ -172,38 +192,6 @@ class TestTimeAugmentation:
     def __post_init__(self) -> None:
         if not isinstance(self.zoom, int | float) or not 0 <= self.zoom < math.inf:
             raise ConfigError(f"The zoom of test-time augmentation is not a number: {self.zoom!r}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TestTimeAugmentation:
-        """Read what ``to_dict`` gave.
-
-        Raises:
-            ConfigError: a key or a value that this version does not know.
-        """
-        return _from_dict(cls, values, "test-time augmentation")
-
-
-SettingsT = TypeVar("SettingsT", Preprocessor, TestTimeAugmentation)
-
-
-def _from_dict(kind: type[SettingsT], values: Mapping[str, Any], what: str) -> SettingsT:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"The model's {what} is malformed: {values!r}.")
-    unknown = set(values) - {field.name for field in fields(kind)}
-    if unknown:
-        raise ConfigError(
-            f"The model's {what} has unknown keys {sorted(unknown)}; it may come from a newer UltraSam: "
-            "update the package."
-        )
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    try:
-        return kind(**{**values, **lists})
-    except TypeError as error:
-        raise ConfigError(f"The model's {what} is malformed: {dict(values)}.") from error
 
 
 def _area(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
