@@ -20,7 +20,7 @@ from ultrasam.cli import main
 from ultrasam.data.catalogue import dataset
 from ultrasam.data.own import layout_of
 from ultrasam.data.phantom import simulate
-from ultrasam.errors import DataError, RecipeError
+from ultrasam.errors import DataError, MissingDependencyError, RecipeError
 from ultrasam.evaluation.protocol import evaluate
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
@@ -233,7 +233,7 @@ def test_wandb_that_is_not_installed_is_told(
     recipe = change(
         recipe_for(mine, init="nano"), ["trainer.logger=wandb", f"output={tmp_path}/runs"]
     )
-    with pytest.raises(RecipeError, match="pip install wandb"):
+    with pytest.raises(MissingDependencyError, match="pip install wandb"):
         make_trainer(recipe, tmp_path)
 
 
