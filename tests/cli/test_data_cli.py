@@ -65,7 +65,7 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert "busi: 12 images; 1 left out:" in done.out
     assert done.out.splitlines()[-1] == str(store)
-    assert "no subject stands on two sides" in data("check", store).out
+    assert "no subject is in more than one split" in data("check", store).out
     assert data("show", store, "-o", tmp_path / "sheet.png").out.strip() == str(
         tmp_path / "sheet.png"
     )

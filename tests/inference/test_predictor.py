@@ -11,7 +11,7 @@ import ultrasam
 from ultrasam import Prediction, Predictor, Prompt, UltraSam
 from ultrasam.compat import SamPredictor
 from ultrasam.data.phantom import simulate
-from ultrasam.errors import PromptError, ScanError
+from ultrasam.errors import ConfigError, PromptError, ScanError
 from ultrasam.evaluation.metrics import dice
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import box_of, centre_of_mass
@@ -268,6 +268,14 @@ def test_a_full_size_sam_takes_the_same_calls(tiny: UltraSam) -> None:
     again = predictor.predict(Prompt(points=[(70, 40)], mask=out.low_res_logits[1, 0]))
     assert out.masks.shape == (2, 1, 90, 140)
     assert again.masks.shape == (1, 1, 90, 140)
+
+
+@pytest.mark.parametrize("option", [{"device": "cpu"}, {"precision": "bfloat16"}])
+def test_an_option_of_loading_is_refused_where_the_model_is_loaded(
+    nano: UltraSam, option: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigError, match="given by name"):
+        Predictor(nano, **option)  # type: ignore[arg-type]
 
 
 def test_an_unknown_device_is_told() -> None:

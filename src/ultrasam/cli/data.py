@@ -187,10 +187,9 @@ def build(
         typer.Option("--zero-shot", help="Hold out the paper's: BUS-BRA, GIST514-DB, MMOTU-2D."),
     ] = False,
 ) -> None:
-    """Make one indexed, checked, patient-safe store of what was downloaded.
+    """Build one indexed, validated, patient-safe store from the downloaded data sets.
 
-    May be stopped at any time and run again: it goes on where it was. More data sets can be added to a
-    store later.
+    Safe to interrupt: run it again and it resumes. More data sets can be added to a store later.
     """
     from ultrasam.data.assembly import PAPER_TEST_SETS, Settings
     from ultrasam.data.catalogue import dataset
@@ -318,8 +317,8 @@ def check(store: StorePath, workers: Workers = 2) -> None:
     if found:
         raise DataError(f"{store} has {found} problems.")
     print(
-        f"{len(opened.images):,} images and {len(opened.instances):,} instances are sound; no subject "
-        "stands on two sides."
+        f"{len(opened.images):,} images and {len(opened.instances):,} instances are valid; no subject "
+        "is in more than one split."
     )
 
 

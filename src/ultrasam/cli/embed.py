@@ -22,10 +22,10 @@ def embed(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="JSON as of predict: then one row a prompt, of the region that it finds.",
+            help="Prompts as JSON, as for predict: one row per prompt, for the region it segments.",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="As of predict.")] = "nano",
+    model: Annotated[str, typer.Option(help="As for predict.")] = "nano",
     size: Annotated[
         int | None,
         typer.Option(help="Side of the canvas in pixels; the model's own where not given."),

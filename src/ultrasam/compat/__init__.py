@@ -85,6 +85,25 @@ class Sam(nn.Module):
         masks = masks[..., : input_size[0], : input_size[1]]
         return F.interpolate(masks, tuple(original_size), mode="bilinear", align_corners=False)
 
+    def _decode(
+        self,
+        embedding: Tensor,
+        points: tuple[Tensor, Tensor | None] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        multimask_output: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Low-res logits [N, M, S, S] and predicted IoU [N, M] of N prompts in one image."""
+        sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        low_res, iou = self.mask_decoder(
+            image_embeddings=embedding,
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask_output,
+        )
+        return low_res, iou
+
     @torch.no_grad()
     def forward(
         self, batched_input: list[dict[str, Any]], multimask_output: bool
@@ -107,15 +126,8 @@ class Sam(nn.Module):
             points = None
             if entry.get("point_coords") is not None:
                 points = (entry["point_coords"], entry.get("point_labels"))
-            sparse, dense = self.prompt_encoder(
-                points=points, boxes=entry.get("boxes"), masks=entry.get("mask_inputs")
-            )
-            low_res, iou = self.mask_decoder(
-                image_embeddings=embedding,
-                image_pe=self.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=multimask_output,
+            low_res, iou = self._decode(
+                embedding, points, entry.get("boxes"), entry.get("mask_inputs"), multimask_output
             )
             masks = self.postprocess_masks(
                 low_res, tuple(entry["image"].shape[-2:]), tuple(entry["original_size"])
@@ -275,13 +287,6 @@ class SamPredictor:
         """
         embedding = self.get_image_embedding()
         points = None if point_coords is None else (point_coords, point_labels)
-        sparse, dense = self.model.prompt_encoder(points=points, boxes=boxes, masks=mask_input)
-        low_res, iou = self.model.mask_decoder(
-            image_embeddings=embedding,
-            image_pe=self.model.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask_output,
-        )
+        low_res, iou = self.model._decode(embedding, points, boxes, mask_input, multimask_output)
         full = self.model.postprocess_masks(low_res, self.input_size, self.original_size)
         return (full if return_logits else full > self.model.mask_threshold), iou, low_res

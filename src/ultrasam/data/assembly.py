@@ -172,7 +172,7 @@ def _hashes(table: pa.Table, name: str) -> Hashes:
 def _groups(
     table: pa.Table, indexes: dict[str, dict[str, Any]], alike: Alike
 ) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
-    """What must stand on one side, and how many links of each kind there are."""
+    """What must stay in one split, and how many links of each kind there are."""
     subjects, exact = _subject_keys(table, indexes), table["sha256"].to_pylist()
     same_subject, same_pixels = _equal_pairs(subjects), _equal_pairs(exact)
     shape, texture = _hashes(table, "shape_hash"), _hashes(table, "texture_hash")

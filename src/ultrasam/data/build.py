@@ -2,7 +2,7 @@
 
 A build may be killed at any moment and run again: what was read is in the journal, every file is
 written whole or not at all, and the manifest, which makes a store of it, comes last. Nothing in a store
-hangs on time, order or the number of workers.
+depends on time, order or the number of workers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a build has done so far: per chunk of cases, a file with all that the tables need.
 
 A chunk is read by one worker, which writes its images and then, at once, the chunk's file. So a build
-that is killed goes on where it was, and a second build of the same data reads nothing again.
+that is killed resumes where it stopped, and a second build of the same data reads nothing again.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Batch:
         targets: [N, 1, M, M] float, share of each low-res pixel that the object covers.
         coords: [N, K, 2] first prompts in model pixels; labels: [N, K], UNUSED where one has fewer slots.
         image_index: [N].
-        seeds: [N], of all further randomness of a prompt, so that it hangs on no other prompt.
+        seeds: [N], of all further randomness of a prompt, so that it depends on no other prompt.
     """
 
     pixels: Tensor

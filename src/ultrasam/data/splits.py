@@ -28,7 +28,7 @@ class Shares:
 
 
 def position(dataset: str, subject: str) -> float:
-    """A number in [0, 1) that hangs on the subject alone."""
+    """A number in [0, 1) that depends on the subject alone."""
     digest = hashlib.blake2b(f"{dataset}/{subject}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 

@@ -107,7 +107,7 @@ def keep_classes(found: LabelledSet, wanted: Sequence[str]) -> LabelledSet:
 def folds_of(
     items: Sequence[Labelled], count: int, *, seed: int = 0
 ) -> list[tuple[list[int], list[int]]]:
-    """``count`` pairs of training and test indices: classes in proportion, no subject on two sides.
+    """``count`` pairs of training and test indices: classes in proportion, no subject in both.
 
     Raises:
         DataError: a class has fewer subjects than there are folds.
@@ -136,7 +136,7 @@ class OfSubject(Protocol):
 
 
 def check_subjects(train: Iterable[OfSubject], test: Iterable[OfSubject]) -> None:
-    """Refuse a subject on two sides.
+    """Refuse a subject that is in both training and test sets.
 
     Raises:
         DataError: there is one.
@@ -150,7 +150,7 @@ def check_subjects(train: Iterable[OfSubject], test: Iterable[OfSubject]) -> Non
 
 
 def check_apart(train: Sequence[Labelled], test: Sequence[Labelled]) -> None:
-    """Refuse a subject on two sides, and classes in the test set that training never saw.
+    """Refuse a subject that is in both sets, and classes in the test set that training never saw.
 
     Raises:
         DataError: either.

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
 # Views encoded and prompts decoded in one call: past this, memory grows and speed does not.
 _CHUNK = 16
-_MAX_CACHED = (
-    64  # zoomed views whose embeddings are kept: corrections and refinement come back to them
-)
+# Zoomed views whose embeddings are kept: corrections and refinement come back to them.
+_MAX_CACHED = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +67,8 @@ class Predictor:
         device, precision: of a model given by name, as `ultrasam.load` has them.
 
     Raises:
-        ConfigError: refinement of a model that does not accept mask prompts.
+        ConfigError: refinement of a model that does not accept mask prompts; a device or precision for a
+            model that is loaded already.
 
     Example:
         >>> import numpy as np
@@ -101,6 +101,11 @@ class Predictor:
                     UltraSamWarning,
                     stacklevel=2,
                 )
+        elif device is not None or precision is not None:
+            raise ConfigError(
+                "device and precision are for a model given by name; this one is loaded already, so choose "
+                "them in ultrasam.load."
+            )
         self.backend = _backend(model)
         self.refine = bool(refine)
         if self.refine and "mask" not in self.accepts:

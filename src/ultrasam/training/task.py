@@ -54,8 +54,8 @@ class SegmentationTask(lightning.LightningModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        # Dropout's randomness hangs on step and process alone, so that a resumed run repeats it; the
-        # prompts' hangs on each prompt's own seed.
+        # Dropout's randomness depends on step and process alone, so that a resumed run repeats it; the
+        # prompts' depends on each prompt's own seed.
         torch.manual_seed((self.recipe.seed * 2**20 + batch_idx) * 4096 + self.global_rank)
         rgb = batch.pixels.expand(-1, 3, -1, -1).float()
         pixels = self.model.preprocessor.normalize(rgb)
