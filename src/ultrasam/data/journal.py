@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from ultrasam.data.duplicates import content_hash, perceptual_hashes
-from ultrasam.data.raw import Skip
+from ultrasam.data.raw import Entry, Skip
 from ultrasam.data.samples import Case, Sample, samples_of
 from ultrasam.images.masks import box_of, components, encode_rle
 from ultrasam.images.scan import Frame
@@ -96,8 +96,36 @@ def chunks_of(cases: Sequence[Case], *, version: str) -> Iterator[Chunk]:
 def _chunk(cases: list[Case], version: str) -> Chunk:
     digest = hashlib.sha256(f"{FORMAT}|{version}".encode())
     for case in cases:
-        digest.update(pickle.dumps(case, protocol=5))
+        digest.update(json.dumps(_facts(case)).encode())
     return Chunk(cases[0].dataset, tuple(cases), digest.hexdigest()[:32])
+
+
+def _facts(value: object) -> object:
+    """All that a case's images depend on, in JSON's types: files by relative path, size and time of
+    change, and the values that tables gave.
+
+    Neither where the files lie on this disk nor how the code is named or laid out counts, so a raw folder
+    may be moved. What the code does is the version's part: a reader raises it when it gives other images.
+    """
+    if isinstance(value, Entry):
+        return [value.path, value.size, value.stamp]
+    if isinstance(value, partial):
+        return [_facts(value.args), _facts(value.keywords)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [_facts(getattr(value, field.name)) for field in fields(value)]
+    if isinstance(value, Mapping):
+        return [[_facts(key), _facts(item)] for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return [_facts(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if callable(value):
+        return None
+    raise TypeError(
+        f"a case holds a {type(value).__name__}, whose value the journal cannot compare"
+    )
 
 
 def read_chunk(chunk: Chunk, store: Path) -> tuple[int, int]:
