@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.data.phantom import simulate
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.fitting import Settings, cross_validate
 from ultrasam.downstream.labelled import (
@@ -30,6 +29,7 @@ from ultrasam.downstream.labelled import (
     open_labelled,
 )
 from ultrasam.downstream.scores import gain, score
+from ultrasam.phantom.acquisition import simulate
 
 KINDS = {
     "lesion": "lesion", "cyst": "cyst", "complex cyst": "cyst", "nerve": "nerve", "vessel": "vessel",

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ultrasam.evaluation.competitors import open_competitor
-from ultrasam.evaluation.results import Results, datasets_of, read_results
+from ultrasam.evaluation.models.registry import open_competitor
+from ultrasam.evaluation.report.results import Results, datasets_of, read_results
+from ultrasam.evaluation.report.tables import by_dataset
 from ultrasam.evaluation.runner import Settings, results_file, run
 from ultrasam.evaluation.sources import open_collections
-from ultrasam.evaluation.tables import by_dataset
 
 # Data sets whose source was in nano's training data (other images, other subjects where known).
 KNOWN_SOURCES = ("busi", "hc18", "usgra_seg")

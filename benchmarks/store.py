@@ -28,11 +28,11 @@ from measure import added_memory
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from ultrasam.data.assembly import Settings
-from ultrasam.data.build import build
-from ultrasam.data.finding import find_datasets
-from ultrasam.data.store import IMAGES, INSTANCES, VERSION, Store, write_table
+from ultrasam.datasets.discover import find_datasets
 from ultrasam.images.masks import encode_rle
+from ultrasam.store.build import build
+from ultrasam.store.index import Settings
+from ultrasam.store.store import IMAGES, INSTANCES, VERSION, Store, write_table
 
 IMAGE_COUNT, MASK_COUNT, DRAWN = 280_000, 400_000, 1000
 
@@ -248,8 +248,8 @@ def loading(raw: Path, scratch: Path) -> None:
     """Samples a second at 1024 px with two workers, and where one process spends its time."""
     from torch.utils.data import DataLoader
 
-    from ultrasam.data.augment import ViewStyle
-    from ultrasam.data.loader import PromptStyle, TrainingViews, collate, store_sources
+    from ultrasam.training.augmentation import ViewStyle
+    from ultrasam.training.loader import PromptStyle, TrainingViews, collate, store_sources
 
     root = scratch / "loaded"
     build(find_datasets([str(raw)]), root, settings=Settings(), workers=2)

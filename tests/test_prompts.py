@@ -8,15 +8,14 @@ from pycocotools import mask as coco_mask
 
 from ultrasam.errors import PromptError
 from ultrasam.images.masks import box_of
-from ultrasam.prompts import (
+from ultrasam.prompt_simulation import (
     ClickStyle,
-    Prediction,
-    Prompt,
     corrective_click,
     jitter_box,
     simulate_click,
     simulate_clicks,
 )
+from ultrasam.prompts import Prediction, Prompt
 
 
 @pytest.mark.parametrize(

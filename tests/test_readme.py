@@ -34,7 +34,7 @@ def test_the_sample_picture_is_a_phantom() -> None:
     import cv2
     import numpy as np
 
-    from ultrasam.data.phantom import simulate
+    from ultrasam.phantom.acquisition import simulate
 
     picture = cv2.imread(str(ROOT / "examples" / "phantom.png"), cv2.IMREAD_GRAYSCALE)
     made = simulate(2011, size=(680, 840)).pixels

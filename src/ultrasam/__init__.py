@@ -8,9 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ultrasam._version import __version__
 from ultrasam.weights.tasks import register_architecture, register_task
-
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ultrasam.downstream.classifier import load_classifier
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
         ScanError,
         UltraSamError,
     )
-    from ultrasam.images.scan import Scan, read_scan
+    from ultrasam.images.reading import read_scan
+    from ultrasam.images.scan import Scan
     from ultrasam.inference.predictor import Predictor
     from ultrasam.inference.segment import load_segmenter, segment
     from ultrasam.model.ultrasam import UltraSam
@@ -54,7 +54,7 @@ _HOMES = {
     "load_region_classifier": "ultrasam.downstream.prompted",
     "load_segmenter": "ultrasam.inference.segment",
     "push_to_hub": "ultrasam.weights.hub",
-    "read_scan": "ultrasam.images.scan",
+    "read_scan": "ultrasam.images.reading",
     "save_pretrained": "ultrasam.weights.hub",
     "segment": "ultrasam.inference.segment",
 }

@@ -1,4 +1,4 @@
-"""Prompt and Prediction, what everything else speaks, and how prompts are simulated from a mask.
+"""Prompt and Prediction, what everything else speaks.
 
 Coordinates are (x, y) in the scan's pixels, origin at the top-left corner of the top-left pixel;
 boxes are x0, y0, x1, y1.
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -213,125 +212,6 @@ class Prediction:
             coco_result(mask, image_id=image_id, score=float(iou), category_id=category_id)
             for mask, iou in zip(self.best, self.predicted_iou[:, 0], strict=True)
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class ClickStyle:
-    """Where people click.
-
-    Attributes:
-        central: share of clicks near the centre of mass; the others are uniform in the mask.
-        spread: standard deviation of central clicks, as a share of the object's box.
-        scribble: chance that a click is drawn out to a stroke of clicks inside the object.
-        several: chance that further clicks follow, on the object or close beside it, each with its label.
-        beside: chance that a lone click, meant for the object, misses it by a little.
-    """
-
-    central: float = 0.0
-    spread: float = 0.1
-    scribble: float = 0.0
-    several: float = 0.0
-    beside: float = 0.0
-
-
-def simulate_clicks(
-    rng: np.random.Generator, mask: npt.NDArray[np.bool_], style: ClickStyle
-) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """The clicks [K, 2] of one prompt and their labels [K]: one, a stroke, or several."""
-    kind = rng.random()
-    if kind < style.beside:
-        outside = _close_beside(rng, mask)
-        if outside is not None:
-            return outside[None], np.array([1])
-        kind = 1.0
-    first = simulate_click(rng, mask, style)
-    if kind < style.beside + style.scribble:
-        stroke = _stroke(rng, mask, first)
-        return stroke, np.ones(len(stroke), np.int64)
-    points, labels = [first], [1]
-    if kind < style.beside + style.scribble + style.several:
-        for _ in range(int(rng.integers(1, 4))):
-            outside = _close_beside(rng, mask) if rng.random() < 0.4 else None
-            points.append(simulate_click(rng, mask, style) if outside is None else outside)
-            labels.append(1 if outside is None else 0)
-    return np.stack(points), np.array(labels)
-
-
-def _stroke(
-    rng: np.random.Generator, mask: npt.NDArray[np.bool_], start: FloatArray, *, most: int = 5
-) -> FloatArray:
-    """Clicks along a bent line from ``start`` for as long as it stays inside the mask."""
-    step = 0.12 * float(np.sqrt(mask.sum()))
-    angle, points = rng.uniform(0, 2 * np.pi), [start]
-    for _ in range(most - 1):
-        angle += rng.normal(0, 0.5)
-        point = points[-1] + step * np.array([np.cos(angle), np.sin(angle)])
-        x, y = np.floor(point).astype(int)
-        if not (0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x]):
-            break
-        points.append(point)
-    return np.stack(points)
-
-
-def _close_beside(rng: np.random.Generator, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
-    """A point outside a mask, no farther from it than a tenth of its size; None if it fills the image."""
-    reach = max(3, int(0.1 * np.sqrt(mask.sum())))
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    ys, xs = np.nonzero((near > 0) & ~mask)
-    if not len(xs):
-        return None
-    index = int(rng.integers(len(xs)))
-    return np.array([xs[index], ys[index]]) + rng.random(2)
-
-
-def simulate_click(
-    rng: np.random.Generator, mask: npt.NDArray[np.bool_], style: ClickStyle
-) -> FloatArray:
-    """One foreground click (x, y) in a mask [H, W], with sub-pixel jitter (arXiv 2411.16222, 3.2)."""
-    ys, xs = np.nonzero(mask)
-    if rng.random() < style.central:
-        size = np.array([np.ptp(xs) + 1, np.ptp(ys) + 1])
-        centre = np.array([xs.mean() + 0.5, ys.mean() + 0.5])
-        point = centre + rng.normal(0, style.spread, 2) * size
-        x, y = np.floor(point).astype(int)
-        if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x]:
-            return np.asarray(point, dtype=np.float64)
-    index = int(rng.integers(len(xs)))
-    return np.array([xs[index], ys[index]]) + rng.random(2)
-
-
-def jitter_box(rng: np.random.Generator, box: npt.ArrayLike, share: float) -> FloatArray:
-    """Each corner moved by up to ± ``share`` of the box's side (arXiv 2411.16222, 3.2)."""
-    x0, y0, x1, y1 = np.asarray(box, dtype=np.float64)
-    reach = share * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
-    moved = np.array([x0, y0, x1, y1]) + rng.uniform(-1, 1, 4) * reach
-    low, high = np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])
-    return np.concatenate([low, np.maximum(high, low + 1e-3)])
-
-
-def corrective_click(
-    prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]
-) -> tuple[FloatArray, int] | None:
-    """The click with which a careful person mends a mask: the deepest point of the largest error.
-
-    Args:
-        prediction, truth: [H, W].
-
-    Returns:
-        (x, y) and its label, or None where the masks are equal.
-    """
-    best: tuple[float, FloatArray, int] | None = None
-    for error, label in ((truth & ~prediction, 1), (prediction & ~truth, 0)):
-        # Only where the error is: the transform is slow.
-        left, top, width, height = cv2.boundingRect(error.view(np.uint8))
-        error = error[top : top + height, left : left + width]
-        depth = cv2.distanceTransform(
-            np.pad(error, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-        )
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        if depth[y, x] > (best[0] if best else 0.0):
-            best = (float(depth[y, x]), np.array([left + x - 0.5, top + y - 0.5]), label)
-    return None if best is None else best[1:]
 
 
 def _points(points: npt.ArrayLike | None) -> FloatArray:

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from tests.images.files import sample_files
 from ultrasam import Predictor, Prompt, load
 from ultrasam.cli import main
-from ultrasam.data.phantom import simulate
+from ultrasam.phantom.acquisition import simulate
 
 
 class Outcome:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_cli import Outcome
-from tests.data.layouts import MAKERS
-from tests.data.test_store import busi_like
+from tests.datasets.layouts import MAKERS
+from tests.store.test_store import busi_like
 from ultrasam.cli import main
 
 Run = Callable[..., Outcome]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.data.layouts.truth import grey, save
+from tests.datasets.layouts.truth import grey, save
 from ultrasam.downstream.annotated import Annotated
 from ultrasam.images.masks import ellipse_in
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from tests.data.layouts.truth import save
+from tests.datasets.layouts.truth import save
 from ultrasam import load, load_model
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.classifier import (

@@ -12,13 +12,13 @@ import torch
 
 from tests.conftest import TINY, randomised
 from ultrasam.cli import main
-from ultrasam.data.phantom import simulate
 from ultrasam.downstream.features import Embedder, model_input, nearest, pca_picture
 from ultrasam.errors import ConfigError
-from ultrasam.images.writers import write_bytes
+from ultrasam.files import atomic_write
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.plots import jpeg
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
+from ultrasam.reporting.plots import jpeg
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_embed_writes_a_row_an_image_or_a_prompt_and_names_bad_files(
 ) -> None:
     for i in range(3):
         grey = simulate(i, size=(90, 120)).pixels
-        write_bytes(tmp_path / "in" / f"{i}.jpg", jpeg(np.repeat(grey[..., None], 3, 2)))
-    write_bytes(tmp_path / "in" / "bad.png", b"not a picture")
+        atomic_write(tmp_path / "in" / f"{i}.jpg", jpeg(np.repeat(grey[..., None], 3, 2)))
+    atomic_write(tmp_path / "in" / "bad.png", b"not a picture")
     out = tmp_path / "f.parquet"
     monkeypatch.setattr(sys, "argv", ["ultrasam", "embed", str(tmp_path / "in"), "-o", str(out)])
     with pytest.raises(SystemExit) as stop:

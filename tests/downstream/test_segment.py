@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.layouts.truth import save
+from tests.datasets.layouts.truth import save
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
 from ultrasam.downstream.annotated import Annotated, annotated_of, two_sides
@@ -181,7 +181,7 @@ def test_a_resnet_is_loaded_saved_and_takes_no_adapters(tmp_path: Path) -> None:
 
 
 def test_sides_by_split_or_subject_and_classes_by_image(tmp_path: Path) -> None:
-    from ultrasam.data.samples import Instance, Sample
+    from ultrasam.datasets.annotated_image import Instance, Sample
 
     mask = np.zeros((20, 20), bool)
     mask[2:14, 2:14] = True

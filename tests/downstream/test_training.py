@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.data.test_store import make_store
 from tests.downstream.spots import bus_bra, pair
-from ultrasam.data.store import Store
+from tests.store.test_store import make_store
 from ultrasam.downstream.annotated import Annotated, classes_of
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.fitting import Settings, fit
@@ -21,6 +20,7 @@ from ultrasam.downstream.labelled import Labelled
 from ultrasam.downstream.training import Schedule, changed, parameter_groups, parts, train
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import open_collections, read_all
+from ultrasam.store.store import Store
 
 
 def test_parts_cover_a_batch_once() -> None:

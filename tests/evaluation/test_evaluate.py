@@ -17,20 +17,20 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.layouts.truth import grey, save
+from tests.datasets.layouts.truth import grey, save
 from ultrasam.cli import main
-from ultrasam.data.phantom import simulate
 from ultrasam.errors import EvaluationError
-from ultrasam.evaluation.baselines import EllipseInBox, RandomWalker
-from ultrasam.evaluation.competitors import open_competitor
+from ultrasam.evaluation.metrics.statistics import paired_difference
+from ultrasam.evaluation.models.baselines import EllipseInBox, RandomWalker
+from ultrasam.evaluation.models.registry import open_competitor
 from ultrasam.evaluation.protocol import PromptKind, attempt, targets_of
-from ultrasam.evaluation.results import read_results
+from ultrasam.evaluation.report.results import read_results
 from ultrasam.evaluation.runner import Settings, run
 from ultrasam.evaluation.sources import open_collections
-from ultrasam.evaluation.statistics import paired_difference
 from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import ellipse_in
 from ultrasam.inference.predictor import Predictor
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
@@ -140,7 +140,7 @@ def test_an_empty_prediction_is_nought_and_its_distance_counted(tmp_path: Path) 
         def segment(self, prompt: Prompt) -> np.ndarray:  # type: ignore[override,type-arg]
             return np.zeros(self.shape, bool)
 
-    from ultrasam.evaluation.tables import by_measure
+    from ultrasam.evaluation.report.tables import by_measure
 
     collections = open_collections([str(folder_of(tmp_path / "mine", 4))])
     competitor = open_competitor("ellipse")
@@ -278,7 +278,7 @@ def test_a_third_party_adds_a_segmenter_by_an_entry_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "theirs.py").write_text(
-        "from ultrasam.evaluation.baselines import FilledBox\n"
+        "from ultrasam.evaluation.models.baselines import FilledBox\n"
         "def make(argument):\n"
         "    if argument == 'bad': raise RuntimeError('no such weights')\n"
         "    return FilledBox()\n"
@@ -333,7 +333,7 @@ def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
             seen.append(prompt)
             return np.zeros(self.shape, bool)
 
-    from ultrasam.data.samples import Instance, Sample
+    from ultrasam.datasets.annotated_image import Instance, Sample
 
     truth = ellipse_in((30, 20, 90, 70), (100, 120))
     pixels = np.zeros((100, 120), np.uint8)

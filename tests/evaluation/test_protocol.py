@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from ultrasam.data.catalogue import dataset
+from ultrasam.datasets.catalogue import dataset
 from ultrasam.errors import PromptError
-from ultrasam.evaluation.baselines import DiscAtClick, EllipseInBox, FilledBox, GrabCut
-from ultrasam.evaluation.metrics import dice, iou
+from ultrasam.evaluation.metrics.masks import dice, iou
+from ultrasam.evaluation.metrics.statistics import bootstrap_interval
+from ultrasam.evaluation.models.baselines import DiscAtClick, EllipseInBox, FilledBox, GrabCut
 from ultrasam.evaluation.protocol import evaluate, targets_of
-from ultrasam.evaluation.statistics import bootstrap_interval
 from ultrasam.images.masks import components, decode_rle, encode_rle
 from ultrasam.prompts import Prompt
 

@@ -24,7 +24,7 @@ from tests.images.files import (
 )
 from ultrasam import Scan, read_scan
 from ultrasam.errors import ScanError
-from ultrasam.images.scan import to_uint8
+from ultrasam.images.pixels import to_uint8
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])

@@ -10,13 +10,13 @@ from PIL import Image
 import ultrasam
 from ultrasam import Prediction, Predictor, Prompt, UltraSam
 from ultrasam.compat import SamPredictor
-from ultrasam.data.phantom import simulate
 from ultrasam.errors import ConfigError, PromptError, ScanError
-from ultrasam.evaluation.metrics import dice
+from ultrasam.evaluation.metrics.masks import dice
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import box_of, centre_of_mass
 from ultrasam.inference.augmentation import MeanPrediction, ViewPrediction
 from ultrasam.model.preprocessing import TestTimeAugmentation
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.runtimes.torch_backend import TorchBackend
 
 

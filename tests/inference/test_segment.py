@@ -10,8 +10,8 @@ import pytest
 import ultrasam
 from tests.conftest import TINY, randomised
 from ultrasam import Predictor, Prompt
-from ultrasam.data.phantom import simulate
 from ultrasam.inference import segment as module
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.weights.hub import save_pretrained
 
 

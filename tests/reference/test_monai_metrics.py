@@ -19,9 +19,9 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from ultrasam.evaluation.metrics import boundary_iou, boundary_width, compare
-from ultrasam.evaluation.precision import InImage, average_precision
-from ultrasam.evaluation.statistics import calibration, clicks_to_reach, holm
+from ultrasam.evaluation.metrics.average_precision import InImage, average_precision
+from ultrasam.evaluation.metrics.masks import boundary_iou, boundary_width, compare
+from ultrasam.evaluation.metrics.statistics import calibration, clicks_to_reach, holm
 from ultrasam.images.masks import RLE, encode_rle
 
 Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]

@@ -12,7 +12,7 @@ from transformers import Sam2Config, Sam2Model
 from tests.conftest import TINY, randomised
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam.errors import CheckpointError, EvaluationError
-from ultrasam.evaluation.competitors import open_competitor
+from ultrasam.evaluation.models.registry import open_competitor
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt

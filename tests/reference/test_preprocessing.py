@@ -13,10 +13,10 @@ from transformers import SamImageProcessor, SamModel, SamProcessor
 from tests.conftest import TINY, randomised
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam.compat import Sam, SamPredictor
-from ultrasam.data.phantom import simulate
 from ultrasam.errors import ConfigError, PromptError
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
 from ultrasam.weights.registry import PREPROCESSING
 

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from tests.conftest import randomised
 from ultrasam import load
-from ultrasam.data.phantom import simulate
 from ultrasam.errors import CheckpointError, DataError, RecipeError
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import UNUSED, Prompt
-from ultrasam.training import engine, task
+from ultrasam.training import engine
+from ultrasam.training import promptable as task
 from ultrasam.training.interaction import (
     LoopStyle,
     Noise,

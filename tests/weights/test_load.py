@@ -17,7 +17,7 @@ from ultrasam import hardware
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.resnet import ResNet
 from ultrasam.errors import CheckpointError, ConfigError, DeviceError, UltraSamWarning
-from ultrasam.evaluation.competitors import check_competitor
+from ultrasam.evaluation.models.registry import check_competitor
 from ultrasam.hardware import choose_precision, default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS

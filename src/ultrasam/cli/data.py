@@ -10,9 +10,9 @@ import typer
 from ultrasam.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from ultrasam.data.assembly import Settings
-    from ultrasam.data.build import Built
-    from ultrasam.data.description import RawDataset
+    from ultrasam.datasets.description import RawDataset
+    from ultrasam.store.build import Built
+    from ultrasam.store.index import Settings
 
 app = typer.Typer(
     help="US-43d: the catalogue of 43 open data sets, and one store made of them.",
@@ -71,7 +71,7 @@ def list_(
     ] = False,
 ) -> None:
     """List the data sets of US-43d."""
-    from ultrasam.data.catalogue import catalogue
+    from ultrasam.datasets.catalogue import catalogue
 
     def matches(value: str, wanted: str | None) -> bool:
         return wanted is None or wanted.casefold() in value.casefold()
@@ -112,8 +112,8 @@ def list_(
 @app.command()
 def info(name: Annotated[str, typer.Argument(help="A data set's id or name.")]) -> None:
     """Say what a data set is, how to get it, where to put it, and how to cite it."""
-    from ultrasam.data.catalogue import dataset
-    from ultrasam.data.fetch import how_to_get
+    from ultrasam.datasets.catalogue import dataset
+    from ultrasam.datasets.downloads import how_to_get
 
     found = dataset(name).info
     lines = [
@@ -149,8 +149,8 @@ def fetch(
     ] = False,
 ) -> None:
     """Download and unpack a data set that needs no account; for the others, say how to get them."""
-    from ultrasam.data.catalogue import dataset
-    from ultrasam.data.fetch import fetch as run
+    from ultrasam.datasets.catalogue import dataset
+    from ultrasam.datasets.downloads import fetch as run
 
     found = dataset(name)
     run(found, out, keep_archives=keep_archives)
@@ -191,10 +191,10 @@ def build(
 
     Safe to interrupt: run it again and it resumes. More data sets can be added to a store later.
     """
-    from ultrasam.data.assembly import PAPER_TEST_SETS, Settings
-    from ultrasam.data.catalogue import dataset
-    from ultrasam.data.finding import find_datasets
-    from ultrasam.data.splits import Shares
+    from ultrasam.datasets.catalogue import dataset
+    from ultrasam.datasets.discover import find_datasets
+    from ultrasam.store.index import PAPER_TEST_SETS, Settings
+    from ultrasam.store.splits import Shares
 
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise DataError("--val and --test are shares from 0 that sum to less than 1.")
@@ -233,8 +233,8 @@ def import_(
     """Add your own annotated images to a store."""
     import re
 
-    from ultrasam.data import own
-    from ultrasam.data.catalogue import catalogue
+    from ultrasam.datasets import custom as own
+    from ultrasam.datasets.catalogue import catalogue
 
     if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
         raise DataError(f"'{name}' is no name for a data set; use a-z, 0-9 and _.")
@@ -263,8 +263,8 @@ def stats(
     ] = None,
 ) -> None:
     """Count images, masks, subjects, structures and sizes: a Markdown and an HTML page with plots."""
-    from ultrasam.data.stats import write_pages
-    from ultrasam.data.store import Store
+    from ultrasam.store.stats import write_pages
+    from ultrasam.store.store import Store
 
     text, web = write_pages(Store.open(store), out or store / "stats")
     print(text.read_text(encoding="utf-8"))
@@ -280,8 +280,9 @@ def show(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE")] = Path("sheet.png"),
 ) -> None:
     """Draw a contact sheet with masks, as one PNG."""
-    from ultrasam.data.sheet import contact_sheet, spread
-    from ultrasam.data.store import Store
+    from ultrasam.store.contact_sheet import contact_sheet
+    from ultrasam.store.sampling import spread
+    from ultrasam.store.store import Store
 
     opened = Store.open(store)
     ids = _ids(datasets)
@@ -301,8 +302,8 @@ def check(store: StorePath, workers: Workers = 2) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ultrasam.data.check import check as run
-    from ultrasam.data.store import Store
+    from ultrasam.store.store import Store
+    from ultrasam.store.validate import check as run
 
     opened = Store.open(store)
     console = Console(stderr=True)
@@ -335,15 +336,15 @@ def export(
     ] = False,
 ) -> None:
     """Write a store in another tool's layout; images are linked where the disk can."""
-    from ultrasam.data.exchange import export as run
-    from ultrasam.data.store import Store
+    from ultrasam.store.export import export as run
+    from ultrasam.store.store import Store
 
     counts = run(Store.open(store), out, format_, class_agnostic=class_agnostic)
     print(f"{out}: " + ", ".join(f"{n:,} {side}" for side, n in counts.items()))
 
 
 def _ids(names: list[str] | None) -> list[str] | None:
-    from ultrasam.data.catalogue import dataset
+    from ultrasam.datasets.catalogue import dataset
 
     if names is None:
         return None
@@ -358,8 +359,8 @@ def _ids(names: list[str] | None) -> list[str] | None:
 
 def _settings_of(store: Path) -> Settings:
     """Those of the store's last build, so that adding to it changes no side."""
-    from ultrasam.data.assembly import Settings
-    from ultrasam.data.store import Store
+    from ultrasam.store.index import Settings
+    from ultrasam.store.store import Store
 
     if not (store / "manifest.json").exists():
         return Settings()
@@ -382,7 +383,7 @@ def _run(
         TimeRemainingColumn,
     )
 
-    from ultrasam.data.build import build as run
+    from ultrasam.store.build import build as run
 
     console = Console(stderr=True)
     with Progress(

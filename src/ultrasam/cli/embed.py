@@ -46,7 +46,7 @@ def embed(
             "Features need more packages; install them with: pip install 'ultrasam[downstream]'"
         ) from error
     from ultrasam.downstream.features import Embedder
-    from ultrasam.images.scan import read_scan
+    from ultrasam.images.reading import read_scan
     from ultrasam.inference.batch import find_inputs, prompts_for, read_prompts
     from ultrasam.weights.load import load_model
 

@@ -13,7 +13,7 @@ import typer
 from ultrasam.errors import EvaluationError, MissingDependencyError, UltraSamError
 
 if TYPE_CHECKING:
-    from ultrasam.evaluation.results import Results
+    from ultrasam.evaluation.report.results import Results
     from ultrasam.evaluation.runner import Settings
     from ultrasam.evaluation.sources import Collection
     from ultrasam.evaluation.suite import Suite
@@ -101,7 +101,7 @@ def evaluate(
         )
 
     from ultrasam.evaluation.protocol import PromptKind
-    from ultrasam.evaluation.report import Report, write_report
+    from ultrasam.evaluation.report.report import Report, write_report
     from ultrasam.evaluation.runner import Settings
     from ultrasam.evaluation.sources import open_collections
     from ultrasam.evaluation.suite import load_suite, suite_of
@@ -150,9 +150,9 @@ def _run(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ultrasam.data.catalogue import dataset as described
-    from ultrasam.evaluation.competitors import check_competitor, open_competitor
-    from ultrasam.evaluation.results import read_results
+    from ultrasam.datasets.catalogue import dataset as described
+    from ultrasam.evaluation.models.registry import check_competitor, open_competitor
+    from ultrasam.evaluation.report.results import read_results
     from ultrasam.evaluation.runner import results_file, run
     from ultrasam.evaluation.sources import limited
 
@@ -194,8 +194,8 @@ def _run(
 
 
 def _compare(files: list[str]) -> None:
-    from ultrasam.evaluation.results import read_results
-    from ultrasam.evaluation.tables import of_differences
+    from ultrasam.evaluation.report.results import read_results
+    from ultrasam.evaluation.report.tables import of_differences
 
     if len(files) != 2:
         raise EvaluationError("--compare takes two files of results, DIR/MODEL.jsonl.")

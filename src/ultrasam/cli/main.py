@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ultrasam import __version__
+from ultrasam._version import __version__
 from ultrasam.cli import data, embed, evaluate, finetune, models, predict, train
 from ultrasam.errors import UltraSamError, UltraSamWarning
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam import __version__
+from ultrasam._version import __version__
 from ultrasam.errors import PromptError, UltraSamError
 from ultrasam.prompts import Prompt
 
@@ -183,9 +183,9 @@ def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
 def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: str | None) -> None:
     import csv
 
-    from ultrasam.data.samples import grey
     from ultrasam.downstream.classifier import load_classifier
-    from ultrasam.images.scan import read_scan
+    from ultrasam.images.pixels import grey
+    from ultrasam.images.reading import read_scan
 
     classifier = load_classifier(model, device)
     out.mkdir(parents=True, exist_ok=True)

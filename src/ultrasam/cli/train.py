@@ -57,7 +57,7 @@ def train(
 
     overrides = overrides or []
     if data is not None:
-        from ultrasam.training.own import recipe_for
+        from ultrasam.training.custom import recipe_for
 
         # Without a recipe, what stands in its place is the first override.
         loaded = change(recipe_for(data, init=init), [*([recipe] if recipe else []), *overrides])
@@ -66,7 +66,7 @@ def train(
     else:
         loaded = load_recipe(Path(recipe), overrides)
     if dry_run:
-        from ultrasam.training.plan import describe, plan
+        from ultrasam.training.dry_run import describe, plan
 
         print(describe(loaded, plan(loaded)), end="")
         return

@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.data.samples import Sample, grey
-from ultrasam.data.splits import position
+from ultrasam.datasets.annotated_image import Sample
 from ultrasam.downstream.labelled import check_subjects
 from ultrasam.errors import DataError
 from ultrasam.images.masks import components
+from ultrasam.images.pixels import grey
+from ultrasam.store.splits import position
 
 Labels = Literal["structure", "image"]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from ultrasam.downstream.instances import InstanceSegmenter
 from ultrasam.images.masks import coco_result
-from ultrasam.images.scan import read_scan
-from ultrasam.images.writers import write_labels, write_mask, write_overlay
+from ultrasam.images.reading import read_scan
+from ultrasam.images.writing.overlay import write_overlay
+from ultrasam.images.writing.png import write_labels, write_mask
 from ultrasam.inference.batch import FileResult, each_file
 
 

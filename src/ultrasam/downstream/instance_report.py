@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from ultrasam.downstream.annotated import Annotated
 from ultrasam.downstream.instances import Found, InstanceSegmenter
-from ultrasam.evaluation.precision import InImage, Precision, average_precision
-from ultrasam.evaluation.statistics import bootstrap_interval, paired_difference
+from ultrasam.evaluation.metrics.average_precision import InImage, Precision, average_precision
+from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
 from ultrasam.images.masks import encode_rle
-from ultrasam.images.writers import draw_overlay
-from ultrasam.plots import jpeg, page, picture
+from ultrasam.images.writing.overlay import draw_overlay
+from ultrasam.reporting.html import page
+from ultrasam.reporting.plots import jpeg, picture
 
 Floats = npt.NDArray[np.float64]
 _SURE = 0.5

@@ -13,11 +13,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.data.raw import Skip
-from ultrasam.data.samples import Sample, grey
-from ultrasam.data.store import Store
+from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError, ScanError
-from ultrasam.images.scan import read_scan, scan_suffixes
+from ultrasam.images.pixels import grey
+from ultrasam.images.reading import read_scan, scan_suffixes
+from ultrasam.store.store import Store
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -215,7 +216,7 @@ def _of_folder(path: Path) -> tuple[list[Labelled], list[str]]:
 
 
 def _of_raw(path: Path) -> tuple[list[Labelled], list[str]]:
-    from ultrasam.data.finding import find_datasets
+    from ultrasam.datasets.discover import find_datasets
 
     items, damaged = list[Labelled](), list[Skip]()
     for data, folder in find_datasets([str(path)]):

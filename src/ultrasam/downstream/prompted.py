@@ -32,17 +32,15 @@ from ultrasam.model.mask_decoder import MaskDecoderOutput
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompt_simulation import ClickStyle, jitter_box, simulate_click
 from ultrasam.prompts import (
     BOTTOM_RIGHT,
     FOREGROUND,
     NOT_A_POINT,
     TOP_LEFT,
-    ClickStyle,
     Float32,
     Prediction,
     Prompt,
-    jitter_box,
-    simulate_click,
 )
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from ultrasam.downstream.classifier import Classifier
 from ultrasam.downstream.labelled import Labelled
 from ultrasam.downstream.scores import NAMES, Scored, gain, score
-from ultrasam.plots import figure, jpeg, page, picture
+from ultrasam.reporting.html import page
+from ultrasam.reporting.plots import figure, jpeg, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

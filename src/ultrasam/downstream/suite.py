@@ -14,9 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from ultrasam import __version__
-from ultrasam.data.catalogue import dataset
-from ultrasam.data.samples import Sample
+from ultrasam._version import __version__
+from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.catalogue import dataset
 from ultrasam.downstream import fitting, instance_training
 from ultrasam.downstream import prompted as prompting
 from ultrasam.downstream.annotated import Labels, annotated_of, classes_of, two_sides
@@ -25,7 +25,7 @@ from ultrasam.downstream.instance_report import judge
 from ultrasam.downstream.labelled import check_apart, labelled_of
 from ultrasam.downstream.scores import NAMES, score
 from ultrasam.errors import DataError, RecipeError, UltraSamError
-from ultrasam.evaluation.statistics import bootstrap_interval
+from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.evaluation.suite import read_checked
 from ultrasam.training.recipe import over
 from ultrasam.weights.adapters import count_parameters

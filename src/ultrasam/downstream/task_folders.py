@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ultrasam import __version__
+from ultrasam._version import __version__
 from ultrasam.errors import CheckpointError
 from ultrasam.hardware import default_device, place
 from ultrasam.runtimes.attention import set_attention

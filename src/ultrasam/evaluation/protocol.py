@@ -17,18 +17,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.data.samples import Sample, grey
+from ultrasam.datasets.annotated_image import Sample
 from ultrasam.errors import EvaluationError
-from ultrasam.evaluation.metrics import dice, iou
+from ultrasam.evaluation.metrics.masks import dice, iou
 from ultrasam.images.masks import box_of, centre_of_mass, components
+from ultrasam.images.pixels import grey
 from ultrasam.inference.segmenter import Segmenter
-from ultrasam.prompts import (
-    ClickStyle,
-    Prompt,
-    corrective_click,
-    jitter_box,
-    simulate_clicks,
-)
+from ultrasam.prompt_simulation import ClickStyle, corrective_click, jitter_box, simulate_clicks
+from ultrasam.prompts import Prompt
 
 BoolMask = npt.NDArray[np.bool_]
 LEAST_PIXELS = 64

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam import __version__
-from ultrasam.data.raw import Skip
-from ultrasam.data.samples import Sample, grey
+from ultrasam._version import __version__
+from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError, UltraSamError
-from ultrasam.evaluation.competitors import Competitor
-from ultrasam.evaluation.metrics import compare
+from ultrasam.evaluation.metrics.masks import compare
+from ultrasam.evaluation.models.registry import Competitor
 from ultrasam.evaluation.protocol import (
     Attempt,
     PromptKind,
@@ -32,7 +32,7 @@ from ultrasam.evaluation.protocol import (
 )
 from ultrasam.evaluation.sources import Collection, Unit
 from ultrasam.images.masks import encode_rle
-from ultrasam.images.scan import Frame
+from ultrasam.images.pixels import Frame, grey
 from ultrasam.inference.segmenter import ScanLike, Segmenter
 from ultrasam.prompts import Prediction, Prompt
 

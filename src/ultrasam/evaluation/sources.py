@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ultrasam.data.catalogue import dataset
-from ultrasam.data.description import RawDataset
-from ultrasam.data.finding import find_datasets
-from ultrasam.data.own import coco_file, layout_of
-from ultrasam.data.raw import Skip
-from ultrasam.data.samples import SPLITS, Case, Sample, samples_of
-from ultrasam.data.sheet import spread
-from ultrasam.data.store import Store
+from ultrasam.datasets.annotated_image import SPLITS, Case, Sample, samples_of
+from ultrasam.datasets.catalogue import dataset
+from ultrasam.datasets.custom import coco_file, layout_of
+from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.discover import find_datasets
+from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
+from ultrasam.store.sampling import spread
+from ultrasam.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class Entry(_Section):
 
     Attributes:
         title: what it is called.
-        model: the competitor (see `ultrasam.evaluation.competitors`).
+        model: the competitor (see `ultrasam.evaluation.models.registry`).
         datasets: its data sets; all where there are none.
         limit: most images of a data set, spread evenly over it, for one that is slow.
     """

@@ -11,7 +11,8 @@ import av
 import numpy as np
 
 from ultrasam.errors import ScanError
-from ultrasam.images.scan import Frame, Scan, check_size
+from ultrasam.images.pixels import Frame
+from ultrasam.images.scan import Scan, check_size
 
 
 def read_cine(file: Path) -> Scan:

@@ -14,7 +14,8 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ultrasam.errors import ScanError
-from ultrasam.images.scan import Frame, Scan, check_size, to_uint8
+from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.images.scan import Scan, check_size
 
 _CENTIMETRES = 3  # PS3.3 C.8.5.5.1.15, units of ultrasound regions
 _TISSUE = 1  # PS3.3 C.8.5.5.1.1, region spatial format: 2D

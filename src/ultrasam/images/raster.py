@@ -13,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from ultrasam.errors import ScanError
-from ultrasam.images.scan import Frame, Scan, check_size, to_uint8
+from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.images.scan import Scan, check_size
 
 
 def read_raster(file: Path) -> Scan:

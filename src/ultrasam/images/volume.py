@@ -10,7 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ultrasam.errors import ScanError
-from ultrasam.images.scan import Frame, Scan, check_size, to_uint8
+from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.images.scan import Scan, check_size
 
 _MAX_VOXELS = 4_000_000_000
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.errors import PromptError, ScanError, UltraSamError
+from ultrasam.files import write_json
 from ultrasam.images.masks import coco_result
-from ultrasam.images.scan import read_scan, scan_suffixes
-from ultrasam.images.writers import write_json, write_mask, write_overlay
+from ultrasam.images.reading import read_scan, scan_suffixes
+from ultrasam.images.writing.overlay import write_overlay
+from ultrasam.images.writing.png import write_mask
 from ultrasam.inference.segmenter import Classifying, Segmenter
 from ultrasam.prompts import Prompt
 

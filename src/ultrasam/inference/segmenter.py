@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.images.scan import Scan, read_scan
+from ultrasam.images.reading import read_scan
+from ultrasam.images.scan import Scan
 from ultrasam.prompts import Prediction, Prompt
 
 ScanLike = Scan | str | os.PathLike[str] | npt.ArrayLike

@@ -30,11 +30,11 @@ from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
-from ultrasam.training.feeding import Feeding, open_data
+from ultrasam.training.datamodule import Feeding, open_data
 from ultrasam.training.memory import check_memory
+from ultrasam.training.promptable import MEAN, SegmentationTask
 from ultrasam.training.recipe import Recipe, save_recipe
 from ultrasam.training.report import write_report
-from ultrasam.training.task import MEAN, SegmentationTask
 from ultrasam.weights.adapter_files import FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
 from ultrasam.weights.adapters import Adaptation, adapt, merge, refuse_bottlenecks

@@ -38,7 +38,7 @@ class Phantoms(_Section):
 
 
 class StoreSource(_Section):
-    """Images of a store (`ultrasam data build`): see `ultrasam.data.loader.store_sources`."""
+    """Images of a store (`ultrasam data build`): see `ultrasam.training.loader.store_sources`."""
 
     path: Path
     split: Literal["train", "val", "test"] = "train"
@@ -56,7 +56,7 @@ class Data(_Section):
 
 
 class Views(_Section):
-    """See `ultrasam.data.loader.ViewStyle`."""
+    """See `ultrasam.training.loader.ViewStyle`."""
 
     zoomed: float = Field(0.0, ge=0, le=1)
     zoom: tuple[float, float] = (1.2, 2.6)
@@ -70,7 +70,7 @@ class Views(_Section):
 
 
 class Prompts(_Section):
-    """See `ultrasam.data.loader.PromptStyle` and `ultrasam.training.interaction.LoopStyle`."""
+    """See `ultrasam.training.loader.PromptStyle` and `ultrasam.training.interaction.LoopStyle`."""
 
     box: float = Field(0.5, ge=0, le=1)
     jitters: tuple[float, ...] = (0.05,)

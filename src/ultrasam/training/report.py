@@ -7,7 +7,8 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultrasam.plots import figure, page, picture
+from ultrasam.reporting.html import page
+from ultrasam.reporting.plots import figure, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

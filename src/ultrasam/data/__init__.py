@@ -1,1 +1,0 @@
-"""Raw data sets, phantoms, and training samples."""

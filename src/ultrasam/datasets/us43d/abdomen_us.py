@@ -1,0 +1,64 @@
+"""AbdomenUS: eight organs as colours; real and simulated images, of which the real ones are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import SPLITS, Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import ByColour
+from ultrasam.datasets.readers.paired_images import paired
+
+_COLOURS = {
+    (100, 0, 100): "liver",
+    (255, 255, 0): "kidney",
+    (0, 0, 255): "pancreas",
+    (255, 0, 0): "vessels",
+    (0, 255, 255): "adrenals",
+    (0, 255, 0): "gallbladder",
+    (255, 255, 255): "bones",
+    (255, 0, 255): "spleen",
+}
+
+INFO = Info(
+    id="abdomen_us",
+    name="AbdomenUS",
+    url="https://www.kaggle.com/datasets/ignaciorlando/ussimandsegm",
+    access="kaggle",
+    organ="abdomen",
+    structures=tuple(_COLOURS.values()),
+    kind="still",
+    size="about 600 images",
+    layout="abdominal_US/<AUS|RUS>/images/<split>/x.png, …/annotations/<split>/x.png",
+    folders=("abdominal_US", "ussimandsegm"),
+    citation=bibtex(
+        "article",
+        "vitale2020",
+        author="Vitale, Santiago and Orlando, José Ignacio and Iarussi, Emmanuel and Larrabide, Ignacio",
+        title="Improving realism in patient-specific abdominal ultrasound simulation using CycleGANs",
+        journal="International Journal of Computer Assisted Radiology and Surgery",
+        volume=15,
+        year=2020,
+    ),
+    note="Colours are taken as red, green, blue, which was not checked on the original files: look at a "
+    "contact sheet before you trust pancreas against vessels, or kidney against adrenals.",
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<kind>[^/]+)/images/(?P<part>[^/]+)/(?P<stem>[^/]+)\.(png|jpe?g)$",
+        mask=r"/(?P<kind>[^/]+)/annotations/(?P<part>[^/]+)/(?P<stem>[^/]+)\.png$",
+        excluding={r"/AUS/.*\.(png|jpe?g)$": "simulated image"},
+        labels=ByColour(_COLOURS),
+        describe=lambda g: {
+            "split": g["part"].casefold() if g["part"].casefold() in SPLITS else None
+        },
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,63 @@
+"""ACOUSLIC-AI: fetal abdomen in blind sweeps of 840 frames; a table tells which sweeps share a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.tables import column, read_table
+from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.errors import DataError
+
+INFO = Info(
+    id="acouslic",
+    name="ACOUSLIC-AI",
+    url="https://acouslic-ai.grand-challenge.org/overview-and-goals/",
+    access="registration",
+    licence="CC BY-NC-SA 4.0 (not verified)",
+    organ="fetal abdomen",
+    structures=("abdomen",),
+    kind="cine",
+    size="300 sweeps of 840 frames",
+    layout="images/**/x.mha and masks/**/x.mha of the same name",
+    folders=("acouslic-ai-train-set", "ACOUSLIC-AI"),
+    citation=bibtex(
+        "article",
+        "sappia2025",
+        author="Sappia, M. Sofia and de Korte, Chris L. and van Ginneken, Bram and others",
+        title="ACOUSLIC-AI challenge report: fetal abdominal circumference measurement on blind-sweep "
+        "ultrasound data from low-income countries",
+        journal="Medical Image Analysis",
+        year=2025,
+    ),
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    subjects: dict[str, str] = {}
+    for table, _ in tree.match(r"\.csv$"):
+        try:
+            rows = read_table(table)
+            subjects |= dict(
+                zip(
+                    column(rows, table, "uuid"),
+                    column(rows, table, "subject_id", "subject"),
+                    strict=True,
+                )
+            )
+        except DataError as error:
+            report.skip(table, str(error))
+    return paired_volumes(
+        INFO.id,
+        tree,
+        report,
+        image=r"/images/(.+/)?(?P<stem>[^/]+)\.mha$",
+        label=r"/masks/(.+/)?(?P<stem>[^/]+)\.mha$",
+        style=VolumeStyle({-1: "abdomen"}),
+        describe=lambda g: {"subject": subjects.get(g["stem"], g["stem"]), "study": g["stem"]},
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,50 @@
+"""ASUS: the spine, as NumPy arrays of whole sweeps; stored upside down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.arrays import paired_arrays
+from ultrasam.datasets.readers.paired_images import MaskStyle
+
+INFO = Info(
+    id="asus",
+    name="ASUS",
+    url="https://pmc.ncbi.nlm.nih.gov/articles/PMC7654705/",
+    access="open",
+    organ="spine",
+    structures=("spine",),
+    kind="cine",
+    size="unknown",
+    layout="DataArrays.zip with '<n>_….npy' images [N, H, W, C] in 0-1, '<n>_…segmentation….npy' masks",
+    folders=("ASUS", "DataArrays", "DataArrays.zip"),
+    citation=bibtex(
+        "article",
+        "ungi2020",
+        author="Ungi, Tamas and Greer, Hastings and Sunderland, Kyle R. and others",
+        title="Automatic spine ultrasound segmentation for scoliosis visualization and measurement",
+        journal="IEEE Transactions on Biomedical Engineering",
+        volume=67,
+        number=11,
+        year=2020,
+    ),
+    note="Kept on a cloud drive that the article links to.",
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired_arrays(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<number>\d+)_(?![^/]*segmentation)[^/]*\.npy$",
+        mask=r"/(?P<number>\d+)_[^/]*segmentation[^/]*\.npy$",
+        structure="spine",
+        style=MaskStyle(turn=True, skip_empty=True),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,73 @@
+"""AUL: the liver and its masses, one JSON list of points per structure; the top folder is the class."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import Entry, RawTree, Report
+from ultrasam.datasets.readers.polygons import read_polygon_lists
+
+INFO = Info(
+    id="aul",
+    name="AUL",
+    url="https://zenodo.org/records/7272660",
+    access="open",
+    licence="CC BY 4.0",
+    organ="liver",
+    structures=("liver", "mass"),
+    extras=("outline",),
+    kind="still",
+    size="735 images (435 malignant, 200 benign, 100 normal)",
+    layout="Benign.zip, Malignant.zip, Normal.zip: <class>/<class>/image/<i>.jpg, "
+    "<class>/<class>/segmentation/<liver|mass|outline>/<i>.json",
+    folders=("AUL", "7272660", "Annotated ultrasound liver images"),
+    download=Download("zenodo", "7272660"),
+    citation=bibtex(
+        "article",
+        "xu2023",
+        author="Xu, Yiming and Zheng, Bowen and Liu, Xiaohong and others",
+        title="Improving artificial intelligence pipeline for liver malignancy diagnosis using ultrasound "
+        "images and video frames",
+        journal="Briefings in Bioinformatics",
+        volume=24,
+        number=1,
+        year=2023,
+    ),
+    note="'outline' is the scanned area, no object, and off by default.",
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    outlines: dict[tuple[str, str], list[tuple[Entry, str]]] = defaultdict(list)
+    for entry, groups in tree.match(
+        r"/(?P<label>benign|malignant|normal)/segmentation/(?P<what>liver|mass|outline)/(?P<stem>[^/]+)\.json$"
+    ):
+        what = groups["what"].casefold()
+        if what == "outline" and what not in tree.extras:
+            report.skip(entry, "a structure that is off by default")
+            continue
+        outlines[groups["label"].casefold(), groups["stem"].casefold()].append((entry, what))
+    images = tree.match(r"/(?P<label>benign|malignant|normal)/image/(?P<stem>[^/]+)\.(jpe?g|png)$")
+    for image, groups in images:
+        key = groups["label"].casefold(), groups["stem"].casefold()
+        found = tuple(outlines.pop(key, ()))
+        if not found:
+            report.skip(image, "image without a mask")
+            continue
+        yield Case(
+            INFO.id,
+            "/".join(key),
+            (image, *(entry for entry, _ in found)),
+            partial(read_polygon_lists, image, found),
+            class_label=key[0],
+        )
+    for left in outlines.values():
+        for entry, _ in left:
+            report.skip(entry, "mask without an image")
+
+
+DATASET = RawDataset(INFO, _cases)

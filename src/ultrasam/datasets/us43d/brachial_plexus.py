@@ -1,0 +1,79 @@
+"""brachial plexus: clips with a folder of masks per structure, the k-th mask for the k-th frame."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import Entry, RawTree, Report
+from ultrasam.datasets.readers.clips import read_masked_clip
+from ultrasam.datasets.readers.label_rules import Threshold
+
+INFO = Info(
+    id="brachial_plexus",
+    name="brachial plexus",
+    url="https://github.com/Regional-US/brachial_plexus",
+    access="open",
+    organ="shoulder and neck",
+    structures=("nerve_plexus", "needle"),
+    kind="cine",
+    size="227 clips",
+    layout="<n>_….mp4; folders '<n>_…ac_masks…' (plexus) and '<n>_…needle…' of JPEG masks, one a frame",
+    folders=("brachial_plexus", "brachial plexus", "brachial_plexus-main"),
+    download=Download("github", "Regional-US/brachial_plexus"),
+    citation=bibtex(
+        "misc",
+        "regionalus",
+        title="Regional-US: brachial plexus",
+        howpublished="https://github.com/Regional-US/brachial_plexus",
+    ),
+)
+
+_FOLDER = r"/(?P<folder>[^/]*?(?P<what>ac_masks|needle|P_021_09_masks)[^/]*)/(.+/)?[^/]+\.jpe?g$"
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    masks: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    for entry, groups in tree.match(_FOLDER):
+        name = "needle" if groups["what"].casefold() == "needle" else "nerve_plexus"
+        masks[_clip(groups["folder"])][name].append(entry)
+    for clip, _ in tree.match(r"\.mp4$"):
+        key = _clip(clip.name)
+        if key not in masks:
+            report.skip(clip, "clip without masks")
+            continue
+        lists = tuple(
+            (Threshold(name, 100), tuple(sorted(found, key=lambda e: _natural(e.path))))
+            for name, found in sorted(masks.pop(key).items(), reverse=True)
+        )
+        yield Case(
+            INFO.id,
+            key,
+            (clip, *(entry for _, found in lists for entry in found)),
+            partial(read_masked_clip, clip, lists),
+            subject=key,
+            study=clip.stem,
+        )
+    for left in masks.values():
+        for found in left.values():
+            for entry in found:
+                report.skip(entry, "mask without an image")
+
+
+def _clip(name: str) -> str:
+    """The part before the first underscore; the one folder named the other way round counts as its
+    clip's, whose number follows 'P_'."""
+    odd = re.match(r"P_0*(\d+)_", name, re.IGNORECASE)
+    first = odd.group(1) if odd else name.split("_")[0].rsplit(".", 1)[0]
+    return first.lstrip("0").casefold() or "0"
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", path)]
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,51 @@
+"""BUS-UC: breast lesions by class; a third folder repeats both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import Threshold
+from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+
+INFO = Info(
+    id="bus_uc",
+    name="BUS-UC",
+    url="https://data.mendeley.com/datasets/3ksd7w7jkx/1",
+    access="open",
+    licence="CC BY 4.0",
+    organ="breast",
+    structures=("breast_benign", "breast_malignant"),
+    kind="still",
+    size="811 images (358 benign, 453 malignant)",
+    layout="<Benign|Malignant>/images/<i>.png and …/masks/<i>.png; 'All' repeats them",
+    folders=("BUS_UC", "BUS-UC"),
+    download=Download("mendeley", "3ksd7w7jkx/1"),
+    citation=bibtex(
+        "misc",
+        "iqbal2023",
+        author="Iqbal, Ahmed",
+        title="BUS_UC",
+        publisher="Mendeley Data, V1",
+        doi="10.17632/3ksd7w7jkx.1",
+        year=2023,
+    ),
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<class_label>benign|malignant)/images/(?P<stem>[^/]+)\.png$",
+        mask=r"/(?P<class_label>benign|malignant)/masks/(?P<stem>[^/]+)\.png$",
+        excluding={r"/All/": "repeats other files of the data set"},
+        labels=lambda g: Threshold(f"breast_{g['class_label'].casefold()}", 255),
+        style=MaskStyle(resize=True, skip_empty=True),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,51 @@
+"""BUSI: breast lesions; the folder is the class; further lesions have masks of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import Threshold
+from ultrasam.datasets.readers.paired_images import paired
+
+INFO = Info(
+    id="busi",
+    name="BUSI",
+    url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    access="open",
+    licence="CC BY 4.0",
+    organ="breast",
+    structures=("breast_nodule",),
+    kind="still",
+    size="780 images of 600 patients",
+    layout="Dataset_BUSI_with_GT/<benign|malignant|normal>/<class> (<i>).png, '…_mask.png', '…_mask_1.png'",
+    folders=("Dataset_BUSI_with_GT", "Dataset_BUSI", "BUSI"),
+    citation=bibtex(
+        "article",
+        "aldhabyani2020",
+        author="Al-Dhabyani, Walid and Gomaa, Mohammed and Khaled, Hussien and Fahmy, Aly",
+        title="Dataset of breast ultrasound images",
+        journal="Data in Brief",
+        volume=28,
+        pages=104863,
+        year=2020,
+    ),
+    note="Known to hold duplicates. Normal images have empty masks; they are kept without an object, for "
+    "classification.",
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<class_label>benign|malignant|normal)/(?P<stem>[^/]+\))\.png$",
+        mask=r"/(?P<class_label>benign|malignant|normal)/(?P<stem>[^/]+\))_mask(_\d+)?\.png$",
+        labels=Threshold("breast_nodule", 150),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,60 @@
+"""CAMUS: the heart in two views, half a cycle as a volume of frames; one folder a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.paired_images import clear_black
+from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+
+INFO = Info(
+    id="camus",
+    name="CAMUS",
+    url="https://humanheart-project.creatis.insa-lyon.fr/database/",
+    access="open",
+    licence="CC BY-NC-SA 4.0",
+    organ="heart",
+    structures=("endocardium", "epicardium", "atrium_wall"),
+    kind="cine",
+    size="500 patients, 2 views, about 20 frames each",
+    layout="patient<NNNN>/patient<NNNN>_<2CH|4CH>_half_sequence.nii.gz and …_half_sequence_gt.nii.gz; "
+    "subgroup_<training|validation|testing>.txt",
+    folders=("CAMUS", "CAMUS_public", "database_nifti"),
+    citation=bibtex(
+        "article",
+        "leclerc2019",
+        author="Leclerc, Sarah and Smistad, Erik and Pedrosa, João and others",
+        title="Deep learning for segmentation using an open large-scale dataset in 2D echocardiography",
+        journal="IEEE Transactions on Medical Imaging",
+        volume=38,
+        number=9,
+        year=2019,
+    ),
+    note="Some mirrors ask for a registration.",
+)
+
+_SUBGROUPS = {"training": "train", "validation": "val", "testing": "test"}
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    split: dict[str, str] = {}
+    for entry, groups in tree.match(r"/subgroup_(?P<part>training|validation|testing)\.txt$"):
+        for patient in entry.read().decode("utf-8", errors="replace").split():
+            split[patient.casefold()] = _SUBGROUPS[groups["part"].casefold()]
+    for entry, _ in tree.match(r"_(ED|ES)(_gt)?\.nii(\.gz)?$"):
+        report.skip(entry, "repeats a frame of the half sequence")
+    return paired_volumes(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence\.nii(\.gz)?$",
+        label=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence_gt\.nii(\.gz)?$",
+        style=VolumeStyle({1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black),
+        describe=lambda g: {"split": split.get(g["subject"].casefold())},
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,46 @@
+"""EchoCP: chambers of the heart in contrast echocardiography, stored upside down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+
+INFO = Info(
+    id="echocp",
+    name="EchoCP",
+    url="https://www.kaggle.com/datasets/xiaoweixumedicalai/echocp",
+    access="kaggle",
+    organ="heart",
+    structures=("chamber",),
+    kind="cine",
+    size="30 patients",
+    layout="<stem>_image.nii.gz, <stem>_label.nii.gz; the stem begins with the patient",
+    folders=("EchoCP", "EchoCP_dataset"),
+    citation=bibtex(
+        "inproceedings",
+        "wang2021",
+        author="Wang, Tianchen and Li, Zhihe and Huang, Meiping and others",
+        title="EchoCP: An echocardiography dataset in contrast transthoracic echocardiography for patent "
+        "foramen ovale diagnosis",
+        booktitle="MICCAI",
+        year=2021,
+    ),
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired_volumes(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<stem>(?P<subject>[^/_]+)[^/]*)_image\.nii(\.gz)?$",
+        label=r"/(?P<stem>[^/_]+[^/]*)_label\.nii(\.gz)?$",
+        style=VolumeStyle({-1: "chamber"}, turn=True),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

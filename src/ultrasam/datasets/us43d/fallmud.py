@@ -1,0 +1,62 @@
+"""FALLMUD: muscle: aponeuroses, and fascicles, which the paper's code lost and which are off by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import LabelRule, Threshold, Values
+from ultrasam.datasets.readers.paired_images import Groups, MaskStyle, paired
+
+INFO = Info(
+    id="fallmud",
+    name="FALLMUD",
+    url="https://kalisteo.cea.fr/index.php/fallmud/",
+    access="registration",
+    organ="muscle",
+    structures=("aponeurosis",),
+    extras=("fascicle",),
+    kind="still",
+    size="about 800 images",
+    layout="FALLMUD/<NeilCronin|RyanCunningham>/images/x.*, aponeurosis_masks/x.*, fascicle_masks/x.*",
+    folders=("FALLMUD",),
+    citation=bibtex(
+        "inproceedings",
+        "michard2021",
+        author="Michard, Hugo and Luvison, Bertrand and Pham, Quoc-Cuong and "
+        "Morales-Artacho, Antonio J. and Guilhem, Gaël",
+        title="AW-Net: Automatic muscle structure analysis on B-mode ultrasound images for injury "
+        "prevention",
+        booktitle="ACM Conference on Bioinformatics, Computational Biology, and Health Informatics",
+        year=2021,
+    ),
+    note="Masks that lie across their image are turned by 90 degrees against the clock; whether that is "
+    "the right way round was not checked on the original files.",
+)
+
+
+def _upright(values: Values, shape: tuple[int, int]) -> Values:
+    return np.rot90(values) if values.shape[:2] != shape else values
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    def rule(groups: Groups) -> LabelRule | None:
+        what = groups["what"].casefold()
+        return Threshold(what, 100) if what == "aponeurosis" or what in tree.extras else None
+
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<group>NeilCronin|RyanCunningham)/images/(?P<stem>[^/]+)\.\w+$",
+        mask=r"/(?P<group>NeilCronin|RyanCunningham)/(?P<what>aponeurosis|fascicle)_masks/(?P<stem>[^/]+)\.\w+$",
+        labels=rule,
+        style=MaskStyle(fit=_upright),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

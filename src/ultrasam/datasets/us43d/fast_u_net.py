@@ -1,0 +1,60 @@
+"""Fast-U-Net: the fetal head and abdomen, in RAR archives; masks have specks, which are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import Threshold, largest_component, opened
+from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.images.masks import BoolMask
+from ultrasam.images.pixels import Frame
+
+INFO = Info(
+    id="fast_u_net",
+    name="Fast-U-Net",
+    url="https://github.com/vahidashkani/Fast-U-Net",
+    access="open",
+    organ="fetus",
+    structures=("abdominal_or_head_circumference",),
+    kind="still",
+    size="about 1400 images",
+    layout="Dataset/AC/AC_image1.rar, AC_image2.rar, AC_mask.rar; Dataset/HC/HC_image1.rar to "
+    "HC_image3.rar, HC_mask.rar",
+    folders=("Fast-U-Net", "Fast-U-Net-main"),
+    download=Download("github", "vahidashkani/Fast-U-Net"),
+    citation=bibtex(
+        "article",
+        "ashkani2022",
+        author="Ashkani Chenarlogh, Vahid and Ghelich Oghli, Mostafa and Shabanzadeh, Ali and others",
+        title="Fast and accurate U-Net model for fetal ultrasound image segmentation",
+        journal="Ultrasonic Imaging",
+        volume=44,
+        number=1,
+        year=2022,
+    ),
+)
+
+
+def _one_piece(mask: BoolMask, pixels: Frame) -> BoolMask:
+    return largest_component(opened(mask, 12))
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    # Heads pair by the first two parts of their names, abdomens by the whole.
+    stems = {"AC": r"(?P<stem>[^/]+)\.\w+$", "HC": r"(?P<stem>[^/_.]+_[^/_.]+)[^/]*\.\w+$"}
+    for part, stem in stems.items():
+        yield from paired(
+            INFO.id,
+            tree,
+            report,
+            image=rf"/(?P<part>{part})_image\d*(\.rar)?/(.+/)?" + stem,
+            mask=rf"/(?P<part>{part})_mask\d*(\.rar)?/(.+/)?" + stem,
+            labels=Threshold("abdominal_or_head_circumference", 255),
+            style=MaskStyle(skip_empty=True, clean=_one_piece),
+        )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,69 @@
+"""FH-PS-AOP: pubic symphysis and fetal head; labels are cleared outside the scanned area."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import largest_component, opened
+from ultrasam.datasets.readers.volumes import Volume, VolumeStyle, paired_volumes
+
+INFO = Info(
+    id="fh_ps_aop",
+    name="FH-PS-AOP",
+    url="https://zenodo.org/records/10829116",
+    access="open",
+    licence="CC BY 4.0",
+    organ="fetal head and pelvis",
+    structures=("pubic_symphysis", "fetal_head"),
+    kind="still",
+    size="4000 images",
+    layout="an inner ZIP 'Pubic Symphysis-Fetal Head Segmentation and Angle of Progression': "
+    "image_mha/<i>.mha, label_mha/<i>.mha",
+    folders=("FH-PS-AOP", "Pubic Symphysis-Fetal Head Segmentation and Angle of Progression"),
+    download=Download("zenodo", "10829116"),
+    citation=bibtex(
+        "misc",
+        "bai2024",
+        author="Bai, Jieyun",
+        title="Pubic Symphysis-Fetal Head Segmentation and Angle of Progression",
+        publisher="Zenodo",
+        doi="10.5281/zenodo.10829116",
+        year=2024,
+    ),
+    note="Images are frames of videos whose subjects are not told; those that follow each other and look "
+    "alike are kept together.",
+)
+
+
+def _inside_scanned_area(labels: Volume, image: Volume) -> Volume:
+    area = opened(largest_component(image[0] > 0), 12)
+    points = cv2.findNonZero(area.astype(np.uint8))
+    hull = np.zeros(area.shape, np.uint8)
+    if points is not None:
+        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    return np.where(hull[None] > 0, labels, 0)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired_volumes(
+        INFO.id,
+        tree,
+        report,
+        image=r"/image_mha/(?P<stem>[^/]+)\.mha$",
+        label=r"/label_mha/(?P<stem>[^/]+)\.mha$",
+        style=VolumeStyle(
+            {1: "pubic_symphysis", 2: "fetal_head"},
+            still=True,
+            clean_volume=_inside_scanned_area,
+            keep_empty=True,
+        ),
+    )
+
+
+DATASET = RawDataset(INFO, _cases, sequence=True)

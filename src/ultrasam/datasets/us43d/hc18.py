@@ -1,0 +1,66 @@
+"""HC18: the fetal head; the annotation is the outline of an ellipse; a table gives mm per pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case, Spacing
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import FilledOutline
+from ultrasam.datasets.readers.paired_images import paired
+from ultrasam.datasets.readers.tables import column, number, read_table
+
+INFO = Info(
+    id="hc18",
+    name="HC (HC18)",
+    url="https://hc18.grand-challenge.org/",
+    access="open",
+    licence="CC BY 4.0",
+    organ="fetal head",
+    structures=("fetal_head",),
+    kind="still",
+    size="999 annotated images, 335 for testing without annotation",
+    layout="training_set/<NNN>[_k]HC.png and <…>HC_Annotation.png, training_set_pixel_size_and_HC.csv",
+    folders=("HC18", "training_set"),
+    download=Download("zenodo", "1322001"),
+    citation=bibtex(
+        "article",
+        "vandenheuvel2018",
+        author="van den Heuvel, Thomas L. A. and de Bruijn, Dagmar and de Korte, Chris L. and "
+        "van Ginneken, Bram",
+        title="Automated measurement of fetal head circumference using 2D ultrasound images",
+        journal="PLoS ONE",
+        volume=13,
+        number=8,
+        pages="e0200412",
+        year=2018,
+    ),
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    spacing: dict[str, Spacing] = {}
+    for table, _ in tree.match(r"/(training|test)_set_pixel_size[^/]*\.csv$"):
+        rows = read_table(table)
+        sizes = zip(
+            column(rows, table, "filename"), column(rows, table, "pixel size(mm)"), strict=True
+        )
+        for name, size in sizes:
+            mm = number(size)
+            if mm is None or mm <= 0:
+                report.skip(f"{table.path} {name}", "a pixel size that is not a number above 0")
+            else:
+                spacing[name.casefold()] = (mm, mm)
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/(?P<stem>(?P<subject>\d{3})\w*HC)\.png$",
+        mask=r"/(?P<stem>\d{3}\w*HC)_Annotation\.png$",
+        labels=FilledOutline("fetal_head"),
+        spacing=spacing,
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,59 @@
+"""kidneyUS: the kidney's capsule by the first reader; inner parts and the second reader are optional."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import LabelRule, Threshold
+from ultrasam.datasets.readers.paired_images import Groups, MaskStyle, paired
+
+INFO = Info(
+    id="kidney_us",
+    name="kidneyUS",
+    url="https://github.com/rsingla92/kidneyUS",
+    access="request",
+    licence="CC BY-NC-SA 4.0",
+    organ="kidney",
+    structures=("kidney",),
+    extras=("central_echo_complex", "cortex", "medulla", "second_reader"),
+    kind="still",
+    size="534 images",
+    layout="kidneyUS_images_14_june_2022.zip: <stem>.png; labels/reviewed_masks_<1|2>/<part>/<stem>.png",
+    folders=("kidneyUS", "kidneyUS-main"),
+    citation=bibtex(
+        "inproceedings",
+        "singla2023",
+        author="Singla, Rohit and Ringstrom, Cailin and Hu, Grace and others",
+        title="The open kidney ultrasound data set",
+        booktitle="Simplifying Medical Ultrasound (ASMUS)",
+        year=2023,
+    ),
+    note="The labels are open, the images are sent on request.",
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    def rule(groups: Groups) -> LabelRule | None:
+        part = groups["part"].casefold().replace(" ", "_")
+        if part != "capsule" and part not in tree.extras:
+            return None
+        if groups["reader"] == "2" and "second_reader" not in tree.extras:
+            return None
+        name = "kidney" if part == "capsule" else part
+        return Threshold(name if groups["reader"] == "1" else f"{name}_second_reader")
+
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/kidneyUS_images[^/]*/(.+/)?(?P<stem>(?P<subject>[^/_]+)[^/]*)\.png$",
+        mask=r"/reviewed_masks_(?P<reader>[12])/(?P<part>[^/]+)/(?P<stem>[^/]+)\.png$",
+        labels=rule,
+        style=MaskStyle(skip_empty=True),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

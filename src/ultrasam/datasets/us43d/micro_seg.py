@@ -1,0 +1,58 @@
+"""MicroSeg: the prostate in micro-ultrasound volumes, stored upside down; numbers repeat between splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.paired_images import clear_black
+from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+
+INFO = Info(
+    id="micro_seg",
+    name="MicroSeg",
+    url="https://zenodo.org/records/10475293",
+    access="open",
+    licence="CC BY 4.0",
+    organ="prostate",
+    structures=("prostate",),
+    kind="volume",
+    size="75 patients",
+    layout="Micro_Ultrasound_Prostate_Segmentation_Dataset.zip: <train|test>/micro_ultrasound_scans/"
+    "microUS_<split>_<NN>.nii.gz, expert_annotations/expert_annotation_<split>_<NN>.nii.gz",
+    folders=("MicroSeg", "Micro_Ultrasound_Prostate_Segmentation_Dataset"),
+    download=Download("zenodo", "10475293"),
+    citation=bibtex(
+        "article",
+        "jiang2024",
+        author="Jiang, Hongxu and Imran, Muhammad and Muralidharan, Preethika and others",
+        title="MicroSegNet: A deep learning approach for prostate segmentation on micro-ultrasound images",
+        journal="Computerized Medical Imaging and Graphics",
+        volume=112,
+        pages=102326,
+        year=2024,
+    ),
+    note="The same 75 patients as MUP.",
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    for entry, _ in tree.match(r"/non_expert_annotations?/"):
+        report.skip(entry, "annotation by a non-expert")
+    return paired_volumes(
+        INFO.id,
+        tree,
+        report,
+        image=r"/micro_ultrasound_scans/microUS_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
+        label=r"/expert_annotations/expert_annotation_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
+        style=VolumeStyle({1: "prostate"}, clean=clear_black, turn=True),
+        describe=lambda g: {
+            "subject": f"{g['part'].casefold()}_{g['nn']}",
+            "split": "test" if g["part"].casefold() == "test" else "trainval",
+        },
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

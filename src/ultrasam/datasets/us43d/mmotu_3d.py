@@ -1,0 +1,43 @@
+"""MMOTU-3D: contrast-enhanced images of ovarian tumours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import Threshold
+from ultrasam.datasets.readers.paired_images import paired
+from ultrasam.datasets.us43d.mmotu_2d import INFO as SISTER
+
+INFO = Info(
+    id="mmotu_3d",
+    name="MMOTU-3D",
+    url=SISTER.url,
+    access="open",
+    licence=SISTER.licence,
+    organ="ovary",
+    structures=("lesion",),
+    kind="still",
+    size="170 images",
+    layout="OTU_3d/images/<i>.JPG, OTU_3d/annotations/<i>.PNG",
+    folders=("OTU_3d", "MMOTU_3d", "MMOTU-3D"),
+    citation=SISTER.citation,
+    note="Kept on a cloud drive that the page links to. Contrast-enhanced.",
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"^(?!.*/OTU_2d/).*/images/(?P<stem>[^/]+)\.jpe?g$",
+        mask=r"^(?!.*/OTU_2d/).*/annotations/(?P<stem>[^/]+)\.png$",
+        excluding={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
+        labels=Threshold("lesion"),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,53 @@
+"""regPro: the prostate and its landmarks, one channel each, in volumes cut along their last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+
+INFO = Info(
+    id="mu_reg_pro",
+    name="regPro",
+    url="https://muregpro.github.io/data.html",
+    access="open",
+    organ="prostate",
+    structures=("prostate", "landmark"),
+    kind="volume",
+    size="108 patients",
+    layout="train.zip, val.zip: us_images/case<NNNNNN>.nii.gz, us_labels/case<NNNNNN>.nii.gz",
+    folders=("regPro", "muRegPro", "mu_reg_pro"),
+    citation=bibtex(
+        "misc",
+        "baum2023",
+        author="Baum, Zachary M. C. and Saeed, Shaheer U. and Min, Zhe and Hu, Yipeng and "
+        "Barratt, Dean C.",
+        title="MR to ultrasound registration for prostate challenge: dataset",
+        publisher="Zenodo",
+        doi="10.5281/zenodo.7870105",
+        year=2023,
+    ),
+)
+
+
+def _name(channel: int) -> str:
+    return "landmark" if channel else "prostate"
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    for entry, _ in tree.match(r"/mr_(images|labels)/"):
+        report.skip(entry, "magnetic resonance, not ultrasound")
+    return paired_volumes(
+        INFO.id,
+        tree,
+        report,
+        image=r"^(.*/(?P<split>train|val)(\.zip)?/(.+/)?|.*/)us_images/(?P<subject>case\d+)\.nii(\.gz)?$",
+        label=r"/us_labels/(?P<subject>case\d+)\.nii(\.gz)?$",
+        style=VolumeStyle({}, channels=_name, axis=2, turn=True),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

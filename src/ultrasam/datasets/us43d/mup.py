@@ -1,0 +1,58 @@
+"""MUP: MicroSeg's prostates in another processing: flipped, whole black lines cleared, every slice kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.volumes import Volume, VolumeStyle, paired_volumes
+from ultrasam.datasets.us43d.micro_seg import INFO as SISTER
+
+INFO = Info(
+    id="mup",
+    name="MUP",
+    url=SISTER.url,
+    access="open",
+    licence=SISTER.licence,
+    organ="prostate",
+    structures=("prostate",),
+    kind="volume",
+    size="75 patients",
+    layout="microUS_<train|test>_<NN>.nii.gz, expert_annotation_<train|test>_<NN>.nii.gz",
+    folders=("MUP",),
+    download=Download("zenodo", "10475293"),
+    citation=SISTER.citation,
+    note="The same 75 patients as MicroSeg: take one of the two, or let the store keep each patient on one "
+    "side of the split.",
+)
+
+
+def _off_black_lines(labels: Volume, image: Volume) -> Volume:
+    keep = np.ones(image.shape, dtype=bool)
+    for axis in range(3):
+        keep &= (image > 0).any(axis=axis, keepdims=True)
+    return np.where(keep, labels, 0)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired_volumes(
+        INFO.id,
+        tree,
+        report,
+        image=r"/microUS_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
+        label=r"/expert_annotation_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
+        style=VolumeStyle(
+            {1: "prostate"}, clean_volume=_off_black_lines, flip=True, keep_empty=True
+        ),
+        describe=lambda g: {
+            "subject": f"{g['part'].casefold()}_{g['nn']}",
+            "split": "test" if g["part"].casefold() == "test" else "trainval",
+        },
+    )
+
+
+DATASET = RawDataset(INFO, _cases, shares_subjects="micro_seg")

@@ -1,0 +1,56 @@
+"""S1: breast tumours, benign as 127 and malignant as 255."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import ByValue
+from ultrasam.datasets.readers.paired_images import paired
+
+INFO = Info(
+    id="s1",
+    name="S1",
+    url="https://pmc.ncbi.nlm.nih.gov/articles/PMC8205136/",
+    access="open",
+    licence="CC BY 4.0 (not verified)",
+    organ="breast",
+    structures=("benign_tumour", "malignant_tumour"),
+    kind="still",
+    size="about 200 images",
+    layout="Data/TrainingDataSet/…/<i>.jpg and Data/TestingDataSet/…; masks in folders named '…Labels…'",
+    folders=("S1",),
+    citation=bibtex(
+        "article",
+        "guo2021",
+        author="Guo, Yanjun and Duan, Xingguang and Wang, Chengyi and Guo, Huiqin",
+        title="Segmentation and recognition of breast ultrasound images based on an expanded U-Net",
+        journal="PLoS ONE",
+        volume=16,
+        number=6,
+        pages="e0253202",
+        year=2021,
+    ),
+)
+
+_IMAGE = r"\.(png|jpe?g|bmp)$"
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"^(?!.*(labels|general)).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)"
+        + _IMAGE,
+        mask=r"^(?!.*general)(?=.*labels).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)"
+        + _IMAGE,
+        excluding={rf"general.*{_IMAGE}": "label of another kind"},
+        labels=ByValue({127: "benign_tumour", 255: "malignant_tumour"}, nearest=True),
+        describe=lambda g: {"split": "test" if g["part"].casefold() == "testing" else "trainval"},
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

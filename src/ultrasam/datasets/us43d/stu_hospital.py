@@ -1,0 +1,52 @@
+"""STU-Hospital: breast tumours; masks are 128 × 128, images larger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import Threshold
+from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+
+INFO = Info(
+    id="stu_hospital",
+    name="STU-Hospital",
+    url="https://github.com/xbhlk/STU-Hospital",
+    access="open",
+    organ="breast",
+    structures=("breast_tumour",),
+    kind="still",
+    size="42 images",
+    layout="Hospital/Test_Image_<i>.png, Hospital/mask_<i>.png",
+    folders=("STU-Hospital", "STU-Hospital-master"),
+    download=Download("github", "xbhlk/STU-Hospital"),
+    citation=bibtex(
+        "article",
+        "zhuang2019",
+        author="Zhuang, Zhemin and Li, Nan and Joseph Raj, Alex Noel and Mahesh, Vijayalakshmi G. V. and "
+        "Qiu, Shunmin",
+        title="An RDAU-NET model for lesion segmentation in breast ultrasound images",
+        journal="PLoS ONE",
+        volume=14,
+        number=8,
+        pages="e0221535",
+        year=2019,
+    ),
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/Test_Image_(?P<number>\d+)\.png$",
+        mask=r"/mask_(?P<number>\d+)\.png$",
+        labels=Threshold("breast_tumour", 128),
+        style=MaskStyle(resize=True),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

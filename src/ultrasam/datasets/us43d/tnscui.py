@@ -1,0 +1,47 @@
+"""TN-SCUI: thyroid nodules; masks of 0 and 1, or 0 and 255."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import Threshold
+from ultrasam.datasets.readers.paired_images import paired
+
+INFO = Info(
+    id="tnscui",
+    name="TN-SCUI",
+    url="https://tn-scui2020.grand-challenge.org/",
+    access="request",
+    licence="research only",
+    organ="thyroid",
+    structures=("thyroid_nodule",),
+    kind="still",
+    size="3644 images",
+    layout="tnscui/JPEGImages/<i>.jpg, tnscui/SegmentationClass/<i>.png",
+    folders=("tnscui", "TN-SCUI", "TN-SCUI2020"),
+    citation=bibtex(
+        "misc",
+        "zhou2020",
+        author="Zhou, Jianqiao and Jia, Xiaohong and Ni, Dong and others",
+        title="Thyroid nodule segmentation and classification in ultrasound images",
+        howpublished="MICCAI challenge TN-SCUI 2020",
+        year=2020,
+    ),
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/JPEGImages/(?P<stem>[^/]+)\.jpe?g$",
+        mask=r"/SegmentationClass/(?P<stem>[^/]+)\.png$",
+        labels=Threshold("thyroid_nodule"),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

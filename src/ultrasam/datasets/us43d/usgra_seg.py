@@ -1,0 +1,41 @@
+"""USGRA-seg: nerves and vessels in regional anaesthesia, as colours; not one of the paper's 43."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.description import Info, RawDataset, bibtex
+from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.readers.label_rules import ByColour
+from ultrasam.datasets.readers.paired_images import paired
+
+INFO = Info(
+    id="usgra_seg",
+    name="USGRA-seg",
+    url="unknown",
+    access="open",
+    licence="CC BY 4.0",
+    organ="regional anaesthesia",
+    structures=("nerve", "vessel"),
+    kind="still",
+    size="unknown",
+    layout="dataset/[test/]images/<i>.png, dataset/[test/]masks/<i>.png",
+    folders=("USGRA-seg",),
+    citation=bibtex("misc", "usgraseg", title="USGRA-seg", year=2025),
+    part_of_paper=False,
+)
+
+
+def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+    return paired(
+        INFO.id,
+        tree,
+        report,
+        image=r"/images/(?P<stem>[^/]+)\.png$",
+        mask=r"/masks/(?P<stem>[^/]+)\.png$",
+        labels=ByColour({(128, 0, 0): "nerve", (0, 128, 0): "vessel"}),
+    )
+
+
+DATASET = RawDataset(INFO, _cases)

@@ -1,0 +1,119 @@
+"""`read_scan`, which makes a Scan of any file.
+
+Which reader a file goes to is decided by its first bytes. A name that contradicts them is refused:
+in an archive it means that something was mislabelled or half-converted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ultrasam.errors import ScanError
+from ultrasam.images.scan import Scan
+
+
+def read_scan(path: str | os.PathLike[str]) -> Scan:
+    """Open a PNG, JPEG, BMP, TIFF, GIF, DICOM, NIfTI, MHA/MHD, NRRD, MP4 or AVI file.
+
+    Raises:
+        ScanError: missing, empty, truncated, too large, named for another format than it holds, or
+            not an image.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise ScanError(f"{file} is a folder; give the path of an image.")
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            start = opened.read(512)
+    except FileNotFoundError as error:
+        raise ScanError(f"There is no file {file}.") from error
+    except OSError as error:
+        raise ScanError(f"{file} cannot be opened: {error.strerror}.") from error
+    if size == 0:
+        raise ScanError(f"{file} is empty; copy or download it again.")
+    kind = _kind_of(start, file)
+    return _reader(kind)(file)
+
+
+_SUFFIXES: dict[str, tuple[str, ...]] = {
+    "png": (".png",),
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "bmp": (".bmp", ".dib"),
+    "tiff": (".tif", ".tiff"),
+    "gif": (".gif",),
+    "dicom": (".dcm", ".dicom", ".ima"),
+    "nifti": (".nii", ".nii.gz"),
+    "metaimage": (".mha", ".mhd"),
+    "nrrd": (".nrrd", ".nhdr"),
+    "mp4": (".mp4", ".m4v", ".mov"),
+    "avi": (".avi",),
+}
+_NAMES = {
+    "png": "PNG", "jpeg": "JPEG", "bmp": "BMP", "tiff": "TIFF", "gif": "GIF", "dicom": "DICOM",
+    "nifti": "NIfTI", "metaimage": "MHA/MHD", "nrrd": "NRRD", "mp4": "MP4", "avi": "AVI",
+}  # fmt: skip
+
+
+def scan_suffixes() -> tuple[str, ...]:
+    """All suffixes of files that `read_scan` opens."""
+    return tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+
+
+def _kind_of(start: bytes, file: Path) -> str:
+    found = _kind_of_bytes(start, file)
+    named = next(
+        (k for k, suffixes in _SUFFIXES.items() if file.name.lower().endswith(suffixes)), None
+    )
+    if found is None:
+        kinds = ", ".join(_NAMES.values())
+        what = f"named like {_NAMES[named]}, but holds none" if named else "not an image"
+        raise ScanError(f"{file} is {what}; images are {kinds}.")
+    if named is not None and named != found:
+        raise ScanError(
+            f"{file} is named like {_NAMES[named]}, but holds {_NAMES[found]}; rename it to "
+            f"{_SUFFIXES[found][0]} if that is what it should be."
+        )
+    return found
+
+
+def _kind_of_bytes(start: bytes, file: Path) -> str | None:
+    name = file.name.lower()
+    signatures = (
+        ("png", start.startswith(b"\x89PNG\r\n\x1a\n")),
+        ("jpeg", start.startswith(b"\xff\xd8\xff")),
+        ("gif", start.startswith((b"GIF87a", b"GIF89a"))),
+        ("tiff", start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))),
+        ("dicom", start[128:132] == b"DICM"),
+        ("nrrd", start.startswith(b"NRRD000")),
+        ("mp4", start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")),
+        ("avi", start.startswith(b"RIFF") and start[8:12] == b"AVI "),
+        ("nifti", start.startswith(b"\x1f\x8b") and name.endswith(".nii.gz")),
+        ("nifti", start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")),
+        ("metaimage", start.lstrip().startswith((b"ObjectType", b"NDims", b"Comment"))),
+        ("bmp", start.startswith(b"BM") and not name.endswith(_SUFFIXES["dicom"])),
+        # Old scanners leave out the preamble: the first tag is then of group 2 or 8.
+        ("dicom", start[:2] in (b"\x02\0", b"\x08\0") and name.endswith(_SUFFIXES["dicom"])),
+    )
+    return next((kind for kind, matches in signatures if matches), None)
+
+
+def _reader(kind: str) -> Callable[[Path], Scan]:
+    # The libraries behind the readers are heavy, and most sessions need one of them.
+    if kind == "dicom":
+        from ultrasam.images.dicom import read_dicom
+
+        return read_dicom
+    if kind in ("nifti", "metaimage", "nrrd"):
+        from ultrasam.images.volume import read_volume
+
+        return read_volume
+    if kind in ("mp4", "avi"):
+        from ultrasam.images.cine import read_cine
+
+        return read_cine
+    from ultrasam.images.raster import read_raster
+
+    return read_raster

@@ -1,0 +1,1 @@
+"""Simulated ultrasound images with exact masks."""

@@ -1,0 +1,79 @@
+"""Phantoms' tissue behind the structures: layers, strands, bone, poor contact."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ultrasam.phantom.tissue import Scene, smooth_noise
+
+
+def draw_layers(rng: np.random.Generator, scene: Scene, fans_out: bool) -> None:
+    """Skin, and layers of fat, muscle and fascia; fewer in the depth that a curved or phased probe shows."""
+    height, width = scene.shape
+    y = np.arange(height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    base = rng.normal(0, 2)
+    scene.echo_db += base + smooth_noise(rng, scene.shape, 60, 40) * rng.uniform(0.5, 2.5)
+    scene.echo_db += smooth_noise(rng, scene.shape, 14, 10) * rng.uniform(0.3, 1.8)
+    count = int(rng.integers(0, 3)) if fans_out else int(rng.integers(2, 7))
+    tops = np.sort(rng.uniform(0.03, 0.95, count)) * height
+    bend, tilt = rng.normal(0, 0.04) * height, rng.normal(0, 0.05) * height
+    for top in tops:
+        edge = top + bend * x * x + tilt * x + smooth_noise(rng, (1, width), width / 4, 1) * 4
+        below = np.clip(y - edge + 0.5, 0, 1)
+        fibrous = rng.random() < 0.5
+        texture = smooth_noise(
+            rng, scene.shape, rng.uniform(25, 70) if fibrous else 12, rng.uniform(2, 6)
+        )
+        level = base + rng.normal(0, 4.5) + texture * (rng.uniform(1.5, 4) if fibrous else 1)
+        scene.echo_db += below * (level - scene.echo_db)
+        line = np.exp(-((y - edge) ** 2) / (2 * rng.uniform(0.6, 2.0) ** 2))
+        broken = np.clip(0.7 + 0.6 * smooth_noise(rng, (1, width), 30, 1), 0, 1.5)
+        scene.specular += line * broken * rng.uniform(0, 1.8)
+    if rng.random() < 0.85:
+        _draw_strands(rng, scene)
+    if rng.random() < 0.6:  # skin and gel
+        thick = rng.uniform(2, 10)
+        scene.echo_db += 9 * np.exp(-y / thick) * rng.uniform(0.3, 1.2)
+
+
+def _draw_strands(rng: np.random.Generator, scene: Scene) -> None:
+    """Connective tissue: bright curved strands, and lobules of other echogenicity between them.
+
+    The zero lines of smooth noise are long curves that never cross; stretched sideways they look like
+    the septa of fat and the fascicles of muscle.
+    """
+    for _ in range(int(rng.integers(1, 5))):
+        long, short = rng.uniform(30, 110), rng.uniform(7, 26)
+        noise = smooth_noise(rng, scene.shape, long, short)
+        width = rng.uniform(0.03, 0.12)
+        strand = np.exp(-((noise / width) ** 2))
+        where = np.clip(smooth_noise(rng, scene.shape, 70, 50) + rng.uniform(-0.3, 0.9), 0, 1.3)
+        scene.echo_db += strand * where * rng.uniform(4, 17)
+        scene.specular += strand * where**2 * rng.uniform(0, 3.5)
+        scene.echo_db += np.tanh(noise * 2) * rng.uniform(0, 5)
+
+
+def draw_bone(rng: np.random.Generator, scene: Scene) -> None:
+    """A bright arc that lets next to nothing through."""
+    height, width = scene.shape
+    x = np.arange(width, dtype=np.float32)
+    centre, reach = rng.uniform(0, 1) * width, rng.uniform(0.08, 0.35) * width
+    bump = np.clip(1 - ((x - centre) / reach) ** 2, 0, None)
+    surface = rng.uniform(0.35, 0.9) * height - rng.uniform(0, 0.12) * height * np.sqrt(bump)
+    y = np.arange(height, dtype=np.float32)[:, None]
+    thickness = rng.uniform(1.0, 2.2)
+    arc = np.exp(-((y - surface) ** 2) / (2 * thickness**2)) * (bump > 0)
+    behind = ((y > surface) & (bump > 0)).astype(np.float32)
+    scene.specular *= 1 - behind
+    scene.specular += arc.astype(np.float32) * rng.uniform(3, 8)
+    scene.attenuation_db += behind * rng.uniform(100, 300)
+
+
+def draw_poor_contact(rng: np.random.Generator, scene: Scene) -> None:
+    """The shadow at a side of the picture where the probe does not touch the skin."""
+    height, width = scene.shape
+    x = np.arange(width, dtype=np.float32)[None, :]
+    centre, reach = rng.choice((0.0, 1.0)) * width, rng.uniform(0.05, 0.2) * width
+    drop = rng.uniform(8, 25) * np.exp(-(((x - centre) / reach) ** 2))
+    scene.echo_db -= np.repeat(drop, height, axis=0).astype(np.float32)

@@ -1,0 +1,147 @@
+"""What phantoms are made of, and the tools that draw it into the scene's maps.
+
+Lengths are in fractions of the field's shorter side; scattering is in dB relative to average tissue
+(cyst -40, hypoechoic lesion -12 to -5, muscle 0, fat -6, gland + 3, fascia + 10), as echogenicity is
+graded in B-mode phantoms (AIUM/IEC 61391-2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FloatMap = npt.NDArray[np.float32]
+BoolMap = npt.NDArray[np.bool_]
+_SUBPIXEL = 4  # bits of fraction in OpenCV's polygon coordinates
+
+
+@dataclass(slots=True)
+class Scene:
+    """Maps [H, W] that the acquisition reads, and the masks of what lies in them.
+
+    Attributes:
+        echo_db: scattering strength in dB.
+        attenuation_db: loss in dB per picture height, in excess of background tissue.
+        specular: amplitude of coherent echoes from interfaces.
+        inside: pixels in the field of view.
+        beam: [2, H, W] unit vectors along the beams.
+        instances: names and masks.
+    """
+
+    echo_db: FloatMap
+    attenuation_db: FloatMap
+    specular: FloatMap
+    inside: BoolMap
+    beam: FloatMap
+    instances: list[tuple[str, BoolMap]] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.inside.shape[0], self.inside.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """What a structure is made of.
+
+    Attributes:
+        echo_db: mean scattering; ``contrast`` says whether it is relative to what it replaces.
+        contrast: add ``echo_db`` to the tissue underneath in place of replacing it.
+        texture_db, grain: amplitude of slow variations and their size in pixels.
+        attenuation_db: excess loss per picture height; negative behind fluid.
+        rim: amplitude of the specular echo at the border.
+        rim_db, rim_width: scattering of a wall drawn along the border, and its width in pixels.
+        softness: blur of the border in pixels.
+    """
+
+    echo_db: float
+    contrast: bool = False
+    texture_db: float = 1.5
+    grain: float = 8.0
+    attenuation_db: float = 0.0
+    rim: float = 0.0
+    rim_db: float = 0.0
+    rim_width: float = 0.0
+    softness: float = 0.8
+
+
+def smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, int], grain_x: float, grain_y: float
+) -> FloatMap:
+    """Unit-variance Gaussian noise of the given correlation lengths in pixels."""
+    height = max(3, int(shape[0] / max(grain_y, 1)) + 3)
+    width = max(3, int(shape[1] / max(grain_x, 1)) + 3)
+    coarse = rng.standard_normal((height, width), dtype=np.float32)
+    return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def blob(
+    rng: np.random.Generator,
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    *,
+    roughness: float,
+    angle: float = 0.0,
+) -> FloatMap:
+    """A closed smooth contour [96, 2]: an ellipse whose radius carries random harmonics."""
+    theta = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    radius = np.ones_like(theta)
+    for order in range(2, 9):
+        strength = roughness * rng.normal() / order**1.1
+        radius += strength * np.cos(order * theta + rng.uniform(0, 2 * np.pi))
+    radius = np.clip(radius, 0.35, 2.0)
+    x, y = radii[0] * radius * np.cos(theta), radii[1] * radius * np.sin(theta)
+    cos, sin = np.cos(angle), np.sin(angle)
+    points = np.stack([centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos], axis=-1)
+    return points.astype(np.float32)
+
+
+def fill(contour: FloatMap, shape: tuple[int, int]) -> BoolMap:
+    """The mask of a closed contour given to a sixteenth of a pixel."""
+    mask = np.zeros(shape, np.uint8)
+    fixed = np.round((contour - 0.5) * (1 << _SUBPIXEL)).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL)
+    return mask.astype(bool)
+
+
+def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, matter: Matter) -> None:
+    """Replace the tissue under ``mask`` by ``matter``, with its border, wall and echo."""
+    hard = mask.astype(np.float32)
+    alpha = cv2.GaussianBlur(hard, (0, 0), max(0.4, matter.softness))
+    texture = smooth_noise(rng, scene.shape, matter.grain, matter.grain) * matter.texture_db
+    target = texture + matter.echo_db + (scene.echo_db if matter.contrast else 0)
+    scene.echo_db += alpha * (target - scene.echo_db)
+    scene.attenuation_db += alpha * (matter.attenuation_db - scene.attenuation_db)
+    scene.specular *= 1 - alpha
+    if matter.rim_width:
+        edge = np.clip(4 * alpha * (1 - alpha), 0, 1)
+        wall = cv2.GaussianBlur(edge, (0, 0), matter.rim_width)
+        wall /= max(float(wall.max()), 1e-6)
+        scene.echo_db += wall * (matter.rim_db - scene.echo_db)
+    if matter.rim:
+        # The gradient's component along the beam is the cosine of the angle of incidence.
+        soft = cv2.GaussianBlur(hard, (0, 0), 0.9)
+        slope_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.25)
+        slope_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.25)
+        along = slope_x * scene.beam[0] + slope_y * scene.beam[1]
+        patchy = np.clip(0.6 + 0.5 * smooth_noise(rng, scene.shape, 14, 14), 0, 1.5)
+        scene.specular += matter.rim * np.abs(along) ** 1.5 * patchy
+
+
+def place(
+    rng: np.random.Generator, scene: Scene, *, low: float, high: float, aspect: float = 1.6
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A random centre in the field, and radii between ``low`` and ``high`` of its shorter side."""
+    ys, xs = np.nonzero(scene.inside)
+    index = int(rng.integers(len(ys)))
+    side = min(np.ptp(ys), np.ptp(xs))
+    radius = side * np.exp(rng.uniform(np.log(low), np.log(high)))
+    ratio = np.exp(rng.uniform(0, np.log(aspect)) / 2)
+    middle = (np.median(xs), np.median(ys))
+    pull = min(1.0, 1.6 * radius / side)  # large structures lie near the middle
+    x = xs[index] + pull * (middle[0] - xs[index])
+    y = ys[index] + pull * (middle[1] - ys[index])
+    return (float(x), float(y)), (float(radius * ratio), float(radius / ratio))

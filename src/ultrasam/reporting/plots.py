@@ -1,0 +1,78 @@
+"""Plots and pages that need no server: figures as PNG in the page itself."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TRUTH, _FOUND, _PROMPT = (80, 220, 100), (255, 170, 40), (70, 160, 255)
+_SIDE = 320
+
+
+def figure(title: str, draw: Callable[[Axes], None]) -> str:
+    """A plot with its title below it, as HTML."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(6.5, 4.2), layout="constrained")
+    FigureCanvasAgg(drawn)
+    draw(drawn.subplots())
+    out = io.BytesIO()
+    drawn.savefig(out, format="png", dpi=110, metadata={"Software": ""})
+    return picture(title, out.getvalue()).replace("<figure>", '<figure class="plot">', 1)
+
+
+def picture(title: str, data: bytes) -> str:
+    """A PNG or JPEG picture with its title below it, as HTML."""
+    kind = "jpeg" if data.startswith(b"\xff\xd8") else "png"
+    coded, text = base64.b64encode(data).decode("ascii"), html.escape(title)
+    return (
+        f'<figure><img alt="{text}" src="data:image/{kind};base64,{coded}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def draw_case(
+    pixels: npt.NDArray[np.uint8],
+    box: npt.ArrayLike,
+    truth: npt.NDArray[np.bool_],
+    found: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.uint8]:
+    """One RGB picture of four: image with a box, truth, prediction, and error (missed green, added orange).
+
+    Args:
+        pixels: [H, W]; box: x0, y0, x1, y1; truth, found: [H, W].
+    """
+    scale = _SIDE / max(pixels.shape)
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    grey = cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+    panels = [np.array(grey) for _ in range(4)]
+    x0, y0, x1, y1 = (round(float(v) * scale) for v in np.asarray(box))
+    cv2.rectangle(panels[0], (x0, y0), (x1, y1), _PROMPT, 1)
+    small = [
+        cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        for m in (truth, found)
+    ]
+    for panel, mask, colour in ((panels[1], small[0], _TRUTH), (panels[2], small[1], _FOUND)):
+        outline, _ = cv2.findContours(
+            mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(panel, outline, -1, colour, 1)
+    panels[3][small[0] & ~small[1]] = _TRUTH
+    panels[3][small[1] & ~small[0]] = _FOUND
+    return np.concatenate(panels, axis=1)
+
+
+def jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """An RGB picture [H, W, 3] as JPEG."""
+    return cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()

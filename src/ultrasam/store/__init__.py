@@ -1,0 +1,1 @@
+"""Raw data made one indexed store with patient-level splits."""

@@ -1,0 +1,270 @@
+"""Raw data sets in, one store out: listed, read in parallel, checked for duplicates, split, written.
+
+A build may be killed at any moment and run again: what was read is in the journal, every file is
+written whole or not at all, and the manifest, which makes a store of it, comes last. Nothing in a store
+depends on time, order or the number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+
+import cv2
+
+from ultrasam._version import __version__
+from ultrasam.datasets.annotated_image import Case
+from ultrasam.datasets.archives import forget_unpacked
+from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.file_tree import Skip
+from ultrasam.errors import DataError
+from ultrasam.store.index import Settings, Summary, assemble
+from ultrasam.store.journal import (
+    Chunk,
+    chunks_of,
+    journal_folder,
+    load_chunk,
+    read_chunk,
+    write_chunk,
+    write_whole,
+)
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a build stands: cases read of all, and images so far."""
+
+    dataset: str
+    done: int
+    total: int
+    images: int
+
+
+@dataclass(slots=True)
+class Built:
+    """What a build has done.
+
+    Attributes:
+        failed: data sets of which nothing could be read, with the reason.
+        crashed: cases whose reading ended its process.
+    """
+
+    summary: Summary
+    failed: dict[str, str] = field(default_factory=dict)
+    crashed: list[str] = field(default_factory=list)
+
+
+def build(
+    sources: Sequence[tuple[RawDataset, Path]],
+    store: Path,
+    *,
+    settings: Settings,
+    extras: frozenset[str] = frozenset(),
+    workers: int = 0,
+    progress: Callable[[Progress], object] = lambda _: None,
+) -> Built:
+    """Add data sets to a store, which is made if need be; those already there stay, or are renewed.
+
+    Args:
+        sources: data sets and their folders.
+        extras: structures that are off by default, as ``id.structure``.
+        workers: processes that read; 0 reads in this one.
+
+    Raises:
+        DataError: the store's folder holds something else, or nothing at all could be read.
+    """
+    _claim(store)
+    failed: dict[str, str] = {}
+    crashed: list[str] = []
+    plans: list[tuple[RawDataset, list[Chunk], list[Skip]]] = []
+    for data, root in sources:
+        prefix = f"{data.info.id}."
+        wanted = frozenset(e.removeprefix(prefix) for e in extras if e.startswith(prefix))
+        _check_extras(data, wanted)
+        try:
+            cases, report = data.list_cases(root, extras=wanted)
+        except DataError as error:
+            failed[data.info.id] = str(error)
+            continue
+        version = f"{data.info.id}|{data.version}|{sorted(wanted)}"
+        plans.append((data, list(chunks_of(cases, version=version)), report.skips))
+    try:
+        _read_all([c for _, chunks, _ in plans for c in chunks], store, workers, progress, crashed)
+    finally:
+        forget_unpacked()
+    for data, chunks, skips in plans:
+        _write_index(data, chunks, skips, store)
+    if not any((store / "journal").glob("*/index.json")):
+        reasons = "; ".join(failed.values())
+        raise DataError(f"Nothing could be built: {reasons}")
+    return Built(assemble(store, settings), failed, crashed)
+
+
+def _claim(store: Path) -> None:
+    """The folder is a store, or empty, or not there yet."""
+    if store.exists() and not store.is_dir():
+        raise DataError(f"{store} is a file; give a folder for the store.")
+    if store.is_dir() and any(store.iterdir()) and not (store / "journal").is_dir():
+        raise DataError(
+            f"{store} holds other files and is no store; give an empty or a new folder with -o."
+        )
+    (store / "journal").mkdir(parents=True, exist_ok=True)
+
+
+def _check_extras(data: RawDataset, wanted: frozenset[str]) -> None:
+    unknown = wanted - set(data.info.extras)
+    if unknown:
+        known = ", ".join(data.info.extras) or "none"
+        raise DataError(
+            f"{data.info.name} has no '{min(unknown)}' to add; there is {known} (--with)."
+        )
+
+
+def _read_all(
+    chunks: Sequence[Chunk],
+    store: Path,
+    workers: int,
+    progress: Callable[[Progress], object],
+    crashed: list[str],
+) -> None:
+    total, done, images = sum(len(c.cases) for c in chunks), 0, 0
+    todo: list[Chunk] = []
+    for chunk in chunks:
+        known = _done_before(chunk, store)
+        if known is None:
+            todo.append(chunk)
+        else:
+            done, images = done + len(chunk.cases), images + known
+    if chunks:
+        progress(Progress(chunks[0].dataset, done, total, images))
+
+    def tell(chunk: Chunk, count: int) -> None:
+        nonlocal done, images
+        done, images = done + len(chunk.cases), images + count
+        progress(Progress(chunk.dataset, done, total, images))
+
+    if workers < 1:
+        for chunk in todo:
+            tell(chunk, read_chunk(chunk, store)[0])
+        return
+    suspects = _in_pool(todo, store, workers, tell)
+    for chunk in suspects:
+        # One of these ended its process; alone, it can be told which.
+        for case in chunk.cases:
+            single = Chunk(chunk.dataset, (case,), f"{chunk.mark}-{len(crashed)}")
+            if _in_pool([single], store, 1, lambda _c, _n: None):
+                crashed.append(f"{chunk.dataset}: {case.source}")
+            single.file(store).unlink(missing_ok=True)
+        tell(chunk, _read_around(chunk, store, {c.split(": ", 1)[1] for c in crashed}))
+
+
+def _done_before(chunk: Chunk, store: Path) -> int | None:
+    """How many images an earlier build read of a chunk; None if any of them is gone or cut short."""
+    file = chunk.file(store)
+    if not file.exists():
+        return None
+    try:
+        table, _ = load_chunk(file)
+    except Exception:
+        return None  # written by another version, or damaged on disk: it is read again
+    try:
+        for path, size in zip(
+            table["file"].to_pylist(), table["file_size"].to_pylist(), strict=True
+        ):
+            if (store / path).stat().st_size != size:
+                return None
+    except FileNotFoundError:
+        return None
+    return len(table)
+
+
+def _in_pool(
+    chunks: Iterable[Chunk], store: Path, workers: int, tell: Callable[[Chunk, int], None]
+) -> list[Chunk]:
+    """Read chunks in processes; gives those that were being read when one of the processes died."""
+    # A fork of a process that has threads may hang; a fresh one costs a second.
+    fresh = multiprocessing.get_context("spawn")
+    waiting = iter(chunks)
+    suspects: list[Chunk] = []
+    while True:
+        running: dict[Future[tuple[int, int]], Chunk] = {}
+        broken = False
+        with ProcessPoolExecutor(workers, mp_context=fresh, initializer=_end_with_parent) as pool:
+            while True:
+                while not broken and len(running) < 2 * workers:
+                    chunk = next(waiting, None)
+                    if chunk is None:
+                        break
+                    try:
+                        running[pool.submit(read_chunk, chunk, store)] = chunk
+                    except BrokenProcessPool:
+                        suspects.append(chunk)
+                        broken = True
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    chunk = running.pop(future)
+                    try:
+                        tell(chunk, future.result()[0])
+                    except BrokenProcessPool:
+                        suspects.append(chunk)
+                        broken = True
+        if not broken:
+            return suspects
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it does, also if that was killed."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _read_around(chunk: Chunk, store: Path, crashed: set[str]) -> int:
+    """Read a chunk without the cases that end their process."""
+    good = tuple(case for case in chunk.cases if case.source not in crashed)
+    bad: list[Case] = [case for case in chunk.cases if case.source in crashed]
+    count, _ = read_chunk(Chunk(chunk.dataset, good, chunk.mark), store)
+    table, skips = load_chunk(chunk.file(store))
+    skips += [Skip(case.source, "reading it ends the program: badly damaged") for case in bad]
+    write_chunk(chunk, store, table.to_pylist(), skips)
+    return count
+
+
+def _write_index(data: RawDataset, chunks: list[Chunk], skips: list[Skip], store: Path) -> None:
+    folder = journal_folder(store, data.info.id)
+    index = {
+        "name": data.info.name,
+        "licence": data.info.licence,
+        "url": data.info.url,
+        "citation": data.info.citation,
+        "reader_version": data.version,
+        "shares_subjects": data.shares_subjects,
+        "sequence": data.sequence,
+        "chunks": [chunk.mark for chunk in chunks],
+        "skips": [[skip.where, skip.reason] for skip in skips],
+        "built_by": __version__,
+    }
+    text = json.dumps(index, indent=0, ensure_ascii=False)
+    write_whole(folder / "index.json", text.encode())
+    kept = {f"{chunk.mark}.arrow" for chunk in chunks} | {"index.json"}
+    for file in folder.iterdir():
+        if file.name not in kept:
+            file.unlink()

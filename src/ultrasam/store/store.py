@@ -1,0 +1,245 @@
+"""The store: images as PNG, and two Arrow tables that are mapped, not read: of images and of instances.
+
+    STORE/manifest.json      versions, settings, counts; written last
+    STORE/images.arrow       one row an image, grouped by data set
+    STORE/instances.arrow    one row an instance: the image's row, and again all that selects it
+    STORE/images/<id>/*.png  pixels, grey or RGB
+    STORE/skipped.csv        all that was left out, and why
+    STORE/journal/           lets a build go on; may be deleted
+
+A row's `split` is train, val, test, or excluded (it would leak into another side).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ultrasam.datasets.annotated_image import Instance, Sample
+from ultrasam.errors import DataError
+from ultrasam.images.masks import BoolMask, decode_rle
+from ultrasam.images.pixels import Frame
+
+VERSION = 1
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+IMAGES = pa.schema(
+    [
+        ("dataset", _NAME),
+        ("name", pa.string()),
+        ("file", pa.string()),
+        ("source", pa.string()),
+        ("subject", pa.string()),
+        ("subject_known", pa.bool_()),
+        ("study", pa.string()),
+        ("frame", pa.int32()),
+        ("split", _NAME),
+        ("official_split", _NAME),
+        ("class_label", _NAME),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("spacing_row", pa.float64()),
+        ("spacing_column", pa.float64()),
+        ("sha256", pa.binary(32)),
+        ("shape_hash", pa.binary(32)),
+        ("texture_hash", pa.binary(32)),
+        ("group", pa.int32()),
+        ("first_instance", pa.int32()),
+        ("instance_count", pa.int32()),
+    ]
+)
+INSTANCES = pa.schema(
+    [
+        ("image", pa.int32()),
+        ("dataset", _NAME),
+        ("subject", pa.string()),
+        ("split", _NAME),
+        ("structure", _NAME),
+        ("x0", pa.int32()),
+        ("y0", pa.int32()),
+        ("x1", pa.int32()),
+        ("y1", pa.int32()),
+        ("area", pa.int32()),
+        ("rle", pa.binary()),
+        ("spacing_row", pa.float64()),
+        ("spacing_column", pa.float64()),
+        ("source", pa.string()),
+        ("sha256", pa.binary(32)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store. Opening maps the tables; pixels and masks are read when asked for.
+
+    Pickling one sends its path only, so workers share the mapped pages.
+    """
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path) -> Store:
+        """Open a finished store.
+
+        Raises:
+            DataError: there is none, its build was not finished, or another version wrote it.
+        """
+        store = cls(root)
+        found = store.manifest.get("store_version")
+        if found != VERSION:
+            raise DataError(
+                f"{root} was written as version {found}, this program reads {VERSION}; build it again."
+            )
+        for table in (store.images, store.instances):
+            if (table.schema.metadata or {}).get(b"build") != store.manifest["build"].encode():
+                raise DataError(
+                    f"The last build of {root} was cut off at its end; run the same command again."
+                )
+        return store
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root}
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        path = self.root / "manifest.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self.root} is not a finished store (no manifest.json); make one with "
+                "ultrasam data build RAW -o STORE."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error}; build the store again.") from error
+        return content
+
+    @cached_property
+    def images(self) -> pa.Table:
+        return self._mapped("images.arrow")
+
+    @cached_property
+    def instances(self) -> pa.Table:
+        return self._mapped("instances.arrow")
+
+    def _mapped(self, name: str) -> pa.Table:
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(self.root / name))).read_all()
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"{self.root / name} is missing or damaged; build the store again."
+            ) from error
+
+    def image_frame(self) -> pl.DataFrame:
+        """The table of images, for queries."""
+        return pl.DataFrame(pl.from_arrow(self.images))
+
+    def instance_frame(self) -> pl.DataFrame:
+        """The table of instances, for queries."""
+        return pl.DataFrame(pl.from_arrow(self.instances))
+
+    @cached_property
+    def boxes(self) -> npt.NDArray[np.int32]:
+        """All boxes [N, 4]: x0, y0, x1, y1."""
+        return np.stack([self.column(name) for name in ("x0", "y0", "x1", "y1")], axis=1)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A numeric column of the table of instances, without a copy."""
+        return np.asarray(self.instances[name].chunk(0).to_numpy(zero_copy_only=True))
+
+    def box(self, instance: int) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 of one instance, without reading the others'."""
+        x0, y0, x1, y1 = (int(self.column(name)[instance]) for name in ("x0", "y0", "x1", "y1"))
+        return x0, y0, x1, y1
+
+    def mask(self, instance: int) -> BoolMask:
+        """One instance's mask [H, W]."""
+        image = int(self.column("image")[instance])
+        size = [self.images[name][image].as_py() for name in ("height", "width")]
+        return decode_rle(
+            {"size": size, "counts": self.instances["rle"][instance].as_py().decode()}
+        )
+
+    def instances_of(self, image: int) -> range:
+        """Rows of an image's instances."""
+        first = self.images["first_instance"][image].as_py()
+        return range(first, first + self.images["instance_count"][image].as_py())
+
+    def path(self, image: int) -> Path:
+        """The image's file."""
+        return self.root / str(self.images["file"][image].as_py())
+
+    def pixels(self, image: int, *, colour: bool = False) -> Frame:
+        """One image, [H, W] uint8; with ``colour`` [H, W, 3] RGB where it is stored so.
+
+        Raises:
+            DataError: missing or damaged.
+        """
+        flag = cv2.IMREAD_UNCHANGED if colour else cv2.IMREAD_GRAYSCALE
+        found = cv2.imread(str(self.path(image)), flag)
+        if found is None:
+            raise DataError(
+                f"{self.path(image)} is missing or damaged; delete it and run ultrasam data build again."
+            )
+        return np.asarray(found[..., ::-1] if found.ndim == 3 else found, dtype=np.uint8)
+
+    def sample(self, row: int) -> Sample:
+        """One image with its instances, as a reader gives them.
+
+        Raises:
+            DataError: missing or damaged.
+        """
+        names = ("dataset", "name", "subject", "source", "study", "frame", "class_label")
+        known = {name: self.images[name][row].as_py() for name in names}
+        instances = tuple(
+            Instance(str(self.instances["structure"][i].as_py()), self.mask(i))
+            for i in self.instances_of(row)
+        )
+        spacing = [self.images[name][row].as_py() for name in ("spacing_row", "spacing_column")]
+        return Sample(
+            pixels=self.pixels(row, colour=True),
+            instances=instances,
+            spacing=None if None in spacing else (spacing[0], spacing[1]),
+            split=self.images["split"][row].as_py(),
+            **known,
+        )
+
+    def select(
+        self,
+        *,
+        datasets: Iterable[str] | None = None,
+        splits: Iterable[str] | None = None,
+        with_instances: bool = False,
+    ) -> npt.NDArray[np.int64]:
+        """Rows of images of some data sets and sides, in order."""
+        kept = pa.scalar(True)
+        for name, values in (("dataset", datasets), ("split", splits)):
+            if values is not None:
+                wanted = pa.array(list(values), pa.string())
+                kept = pc.and_(kept, pc.is_in(self.images[name].cast(pa.string()), wanted))
+        if with_instances:
+            kept = pc.and_(kept, pc.greater(self.images["instance_count"], 0))
+        if isinstance(kept, pa.Scalar):
+            return np.arange(len(self.images))
+        return np.flatnonzero(np.asarray(kept.to_numpy()))
+
+
+def write_table(path: Path, table: pa.Table, *, build: str) -> None:
+    """Write a table so that it can be mapped: uncompressed, in one batch, whole or not at all."""
+    table = table.combine_chunks().replace_schema_metadata({"build": build})
+    part = path.with_name(f".{path.name}.part")
+    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(1, len(table)))
+    part.replace(path)

@@ -1,0 +1,66 @@
+"""A recipe for a user's own folder of images and masks, its numbers from the size of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ultrasam.datasets.catalogue import dataset
+from ultrasam.datasets.custom import layout_of
+from ultrasam.errors import DataError
+from ultrasam.training.recipe import Recipe
+from ultrasam.weights.load import config_of_spec
+
+_EPOCHS = 30
+
+
+def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
+    """A recipe that fine-tunes ``init`` on a folder (see `layout_of`).
+
+    Of a large model and fewer than 500 images only the decoder and low-rank updates are trained; a small
+    model is trained whole. Images go by about 30 times, boxes and clicks half and half, with the
+    augmentations that keep an image an ultrasound image; a tenth of the images validates, the best weights
+    are kept, and training ends when six validations bring no gain.
+
+    Raises:
+        DataError: the folder is missing, of no known layout, or has too few images.
+        CheckpointError: there is no such model.
+    """
+    layout = layout_of(folder)
+    cases, _ = dataset(layout).list_cases(folder)
+    count = len(cases)
+    if count < 4:
+        raise DataError(
+            f"{folder} has {count} annotated images; at least 4 are needed, to keep one apart."
+        )
+    config = config_of_spec(init)
+    small = config.image_size <= 512
+    batch = min(16 if small else 2, count)
+    steps = int(min(20_000, max(200, _EPOCHS * count / batch)))
+    adapt = {"kind": "lora"} if not small and count < 500 else {"kind": "full"}
+    return Recipe.model_validate(
+        {
+            "name": name or folder.resolve().name,
+            "model": config.name,
+            "init": init,
+            "data": {"sources": [{"dataset": layout, "path": str(folder)}]},
+            "views": {
+                "zoomed": 0.3, "zoom": [1.25, 3.5], "scale": 0.12, "flip": 0.5, "rotation": 15,
+                "stretch": 0.15, "brightness": 0.7, "degradation": 0.15,
+            },
+            "prompts": {
+                "jitters": [0.02, 0.05, 0.1], "jitter_weights": [0.4, 0.4, 0.2], "central_clicks": 0.5,
+                "several_clicks": 0.1, "per_image": 4, "corrective": 0.5, "feedback_gradient": False,
+            },
+            "losses": {"alpha": 0.5, "gamma": 1, "focal": 10, "dice": 2},
+            "adapt": adapt,
+            "optimiser": {
+                "lr": 2e-4 if small else 1e-4, "clip": 1.0, "warmup_steps": steps // 20,
+                "decay_share": 0.8, "weight_decay": 0.01,
+            },
+            "trainer": {
+                "max_steps": steps, "batch": batch, "checkpoint_every": max(20, steps // 20),
+                "log_every": 10,
+            },
+            "validation": {"every": max(10, steps // 20), "patience": 6},
+        }
+    )  # fmt: skip

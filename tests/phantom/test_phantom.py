@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ultrasam.phantom import tissue
+from ultrasam.phantom.acquisition import simulate
+from ultrasam.phantom.display import Look, compress
+
+
+def test_a_seed_says_all() -> None:
+    a, b, c = simulate(5), simulate(5), simulate(6)
+    assert np.array_equal(a.pixels, b.pixels)
+    assert np.array_equal(a.masks, b.masks)
+    assert a.names == b.names
+    assert a.pixels.shape != c.pixels.shape or not np.array_equal(a.pixels, c.pixels)
+
+
+@pytest.mark.parametrize("probe", ["linear", "curved", "phased"])
+def test_masks_fit_the_picture(probe: str) -> None:
+    for seed in range(4):
+        phantom = simulate(seed, size=(200, 260), probe=probe)
+        assert phantom.pixels.shape == (200, 260)
+        assert phantom.pixels.dtype == np.uint8
+        assert phantom.masks.shape == (len(phantom.names), 200, 260)
+        assert all(mask.sum() >= 64 for mask in phantom.masks)
+        assert phantom.spacing > 0
+
+
+def test_a_sector_is_black_around() -> None:
+    corners = [
+        simulate(s, size=(240, 240), probe="phased").pixels[40:60, :10].max() for s in range(8)
+    ]
+    # Text and marks may stand in the surround; tissue may not.
+    assert np.median(corners) == 0
+
+
+def test_speckle_has_rayleigh_statistics() -> None:
+    """Fully developed speckle's amplitude has a mean 1.91 times its deviation (Burckhardt 1978)."""
+    rng = np.random.default_rng(0)
+    scatter = rng.standard_normal((400, 400, 2), dtype=np.float32)
+    from ultrasam.phantom.acquisition import _normalised_blur
+
+    echo = _normalised_blur(scatter, 1.5, 1.0)
+    amplitude = np.sqrt((echo * echo).sum(-1))[20:-20, 20:-20]
+    assert amplitude.mean() / amplitude.std() == pytest.approx(1.91, abs=0.06)
+    assert (echo * echo).sum(-1).mean() == pytest.approx(2.0, rel=0.1)
+
+
+def test_fluid_is_darker_than_the_tissue_around_it() -> None:
+    darker = []
+    for seed in range(60):
+        phantom = simulate(seed)
+        for mask, name in zip(phantom.masks, phantom.names, strict=True):
+            if name not in ("cyst", "vessel along its axis"):
+                continue
+            ring = cv2.dilate(mask.astype(np.uint8), np.ones((15, 15))).astype(bool) & ~mask
+            ring &= phantom.pixels > 0
+            if ring.sum() > 50:
+                darker.append(phantom.pixels[mask].mean() < phantom.pixels[ring].mean())
+    assert len(darker) > 8
+    assert np.mean(darker) > 0.85
+
+
+def test_a_structure_is_where_its_contour_is() -> None:
+    square = np.array([[10, 20], [30, 20], [30, 50], [10, 50]], np.float32)
+    mask = tissue.fill(square, (80, 60))
+    assert abs(int(mask.sum()) - 600) < 60
+    assert mask[21:49, 11:29].all()
+    assert not mask[:19].any()
+
+
+def test_log_compression_shows_a_decade_by_its_decibels() -> None:
+    look = Look(60.0, 30.0, 1.0, 0.0, 0.0, 0.0)
+    envelope = np.full((50, 4), 1.0, np.float32)
+    envelope[:, 2:] = 10.0
+    differences = [
+        np.diff(compress(np.random.default_rng(s), envelope, look)[:, 1:3], axis=1)
+        for s in range(9)
+    ]
+    assert np.median(differences) == pytest.approx(20 / 60, abs=0.01)

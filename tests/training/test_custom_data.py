@@ -1,0 +1,266 @@
+"""Training on a folder of one's own, validation, and what stops a run before it starts."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.datasets.layouts.truth import grey, save
+from ultrasam import load, load_model
+from ultrasam.cli import main
+from ultrasam.datasets.catalogue import dataset
+from ultrasam.datasets.custom import layout_of
+from ultrasam.errors import DataError, MissingDependencyError, RecipeError
+from ultrasam.evaluation.protocol import evaluate
+from ultrasam.inference.predictor import Predictor
+from ultrasam.model.config import CONFIGS
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.phantom.acquisition import simulate
+from ultrasam.training.custom import recipe_for
+from ultrasam.training.dry_run import encoder_flops
+from ultrasam.training.engine import make_trainer, train
+from ultrasam.training.interaction import LoopStyle, interact
+from ultrasam.training.memory import check_memory
+from ultrasam.training.optimisation import rate_factor
+from ultrasam.training.recipe import Optimiser, Recipe, change, load_recipe
+
+
+def folder_of(path: Path, count: int) -> Path:
+    for i in range(count):
+        phantom = simulate(50 + i, size=(120, 160))
+        save(path / "images" / f"p{i}.png", phantom.pixels)
+        mask = phantom.masks[0] if len(phantom.masks) else np.zeros((120, 160), bool)
+        save(path / "masks" / f"p{i}.png", grey(mask))
+    return path
+
+
+def test_settings_follow_the_size_of_the_data(tmp_path: Path) -> None:
+    recipe = recipe_for(folder_of(tmp_path / "mine", 40), init="nano")
+    assert recipe.name == "mine"
+    assert recipe.trainer.max_steps == 200
+    assert recipe.validation.every == 10
+    assert recipe.adapt.kind == "full"
+    with pytest.raises(DataError, match="at least 4 are needed"):
+        recipe_for(folder_of(tmp_path / "few", 3), init="nano")
+
+
+def test_a_folders_layout_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+    folder_of(tmp_path / "a", 1)
+    assert layout_of(tmp_path / "a") == "own_masks"
+    for text, layout in (('{"annotations": []}', "own_coco"), ('{"shapes": []}', "own_labelme"),
+                         ('{"x.jpg1": {"regions": []}}', "own_via")):  # fmt: skip
+        (tmp_path / layout).mkdir()
+        (tmp_path / layout / "x.json").write_text(text)
+        assert layout_of(tmp_path / layout) == layout
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="neither images/ with masks/"):
+        layout_of(tmp_path / "empty")
+
+
+@pytest.mark.slow
+def test_one_command_fine_tunes_validates_and_keeps_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of(tmp_path / "mine", 24)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["trainer.max_steps=4", "validation.every=2", "trainer.batch=2", "trainer.workers=0",
+                 "validation.share=0.3", "trainer.log_every=1"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "--data", "mine", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    out = capsys.readouterr()
+    assert stop.value.code == 0, out.err
+    run = tmp_path / "runs" / "mine"
+    assert str(out.out.strip().splitlines()[-1]) == str(Path("runs/mine/model"))
+    assert "kept the weights of the best validation" in out.out
+    with (run / "log" / "metrics.csv").open() as lines:
+        logged = list(csv.DictReader(lines))
+    norms = [float(row["grad_norm"]) for row in logged if row.get("grad_norm")]
+    parts = [n for n in logged[0] if n.startswith("grad_norm_")]
+    assert norms
+    assert min(norms) > 0
+    assert len(parts) == 3
+    rows = [row for row in logged if row["val_dice"]]
+    assert len(rows) == 2
+    assert all(0 < float(row["val_dice_box"]) <= 1 for row in rows)
+    assert len(list((run / "samples").glob("*.png"))) >= 2
+    report = (run / "report.html").read_text()
+    assert report.count("data:image/png;base64,") >= 4  # three plots and a sample
+    assert "max_steps: 4" in report
+    best = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
+    kept = load_model(run / "model", device="cpu").state_dict()
+    assert all(torch.equal(kept[n], best[f"model.{n}"]) for n in kept)
+    assert load_recipe(run / "recipe.yaml").data.sources[0].dataset == "own_masks"
+
+
+def test_the_papers_rounds_give_one_mask_and_then_three() -> None:
+    model = UltraSam(CONFIGS["nano"])
+    image = model.encode(torch.randn(1, 3, 256, 256))
+    first = PromptTensors(torch.rand(2, 2, 2) * 256, torch.tensor([[1, -1], [2, 3]]))
+    targets = (torch.rand(2, 1, 64, 64) > 0.5).float()
+    used: list[set[int]] = []
+    for rounds in (1, 2):
+        model.zero_grad()
+        style = LoopStyle(rounds=rounds, masks="last", feedback_gradient=False)
+        found = interact(model, image, first, targets, image_index=torch.zeros(2, dtype=torch.long),
+                         style=style, seeds=torch.arange(2))  # fmt: skip
+        found[-1 if rounds == 1 else 0].loss.sum().backward(retain_graph=True)
+        mlps = model.mask_decoder.output_hypernetworks_mlps
+        used.append({k for k, mlp in enumerate(mlps) if mlp.layers[0].weight.grad is not None
+                     and mlp.layers[0].weight.grad.abs().sum() > 0})  # type: ignore[union-attr,index]  # fmt: skip
+    assert used[0] <= {1, 2, 3}
+    assert used[0]
+    assert used[1] == {0}
+
+
+def test_the_papers_schedule() -> None:
+    settings = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml").optimiser
+    factors = {
+        step: rate_factor(step, 30_000, settings) for step in (0, 499, 19_999, 20_000, 28_888)
+    }
+    assert factors[0] == pytest.approx(0.001)
+    assert factors[499] == 1
+    assert factors[19_999] == 1
+    assert factors[20_000] == pytest.approx(0.1)
+    assert factors[28_888] == pytest.approx(0.01)
+    linear = Optimiser(warmup_steps=10, decay_share=0.5)
+    assert rate_factor(100, 100, linear) == 0
+    assert rate_factor(75, 100, linear) == pytest.approx(0.5)
+
+
+def test_the_encoders_operations_are_those_that_torch_counts() -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config = dataclasses.replace(CONFIGS["vit-b"], depth=2, global_blocks=(0, 1), window=0,
+                                 image_size=512, relative_positions=False)  # fmt: skip
+    model = UltraSam(config)
+    plain = sdpa_kernel(
+        SDPBackend.MATH
+    )  # whose products are counted, as the fused kernel's are not
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain:
+        model.image_encoder(torch.zeros(1, 3, 512, 512))
+    assert encoder_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "trained"),
+    [("base-mixed", 93_735_472), ("base-lora", 4_654_384), ("base-adapter", 11_165_488),
+     ("decoder-only", 4_064_560)],
+)  # fmt: skip
+@pytest.mark.slow
+def test_a_dry_run_says_what_would_be_trained(
+    recipe: str, trained: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(__file__).parents[2] / "recipes" / f"{recipe}.yaml"
+    arguments = ["init=null", "data.store=null", "data.phantoms.count=2", "--dry-run"]
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", str(path), *arguments])
+    with pytest.raises(SystemExit):
+        main.run()
+    out = capsys.readouterr().out
+    assert f"{trained:,} trained" in out
+    assert "max_steps: 30000" in out
+    assert "GiB a process" in out
+
+
+def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    shipped = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml")
+    for key in ("validation.every=5", "trainer.ema=0.9"):
+        with pytest.raises(RecipeError, match="does not work with strategy fsdp"):
+            make_trainer(change(shipped, ["trainer.strategy=fsdp", key]), tmp_path)
+
+
+def test_an_outline_beside_its_image_stops_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Annotations made on images twice as large."""
+    images = []
+    for i in range(5):
+        save(tmp_path / "mine" / f"p{i}.png", simulate(50 + i, size=(120, 160)).pixels)
+        images.append({"id": i, "file_name": f"p{i}.png", "width": 160, "height": 120})
+    outline = [200, 150, 300, 150, 300, 220, 200, 220]
+    content = {
+        "images": images,
+        "categories": [{"id": 1, "name": "cyst"}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "segmentation": [outline]} for i in range(5)
+        ],
+    }
+    (tmp_path / "mine" / "all.json").write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "--data", "mine"])
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    error = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert "p0.png: an outline from (200, 150) to (300, 220) lies outside its image" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_batch_too_large_for_memory_stops_before_training(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", 5)
+    recipe = change(
+        recipe_for(mine, init="nano"),
+        [
+            "trainer.batch=100000",
+            f"output={tmp_path}/runs",
+            "trainer.accelerator=cpu",
+            "validation.every=0",
+        ],
+    )
+    with pytest.raises(RecipeError, match=r"A batch of 100000 needs about .* lower trainer.batch"):
+        train(recipe)
+    assert not (tmp_path / "runs").exists()
+    check_memory(change(recipe, ["trainer.check_memory=false"]), UltraSam(CONFIGS["nano"]))
+
+
+def test_wandb_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    mine = folder_of(tmp_path / "mine", 5)
+    recipe = change(
+        recipe_for(mine, init="nano"), ["trainer.logger=wandb", f"output={tmp_path}/runs"]
+    )
+    with pytest.raises(MissingDependencyError, match="pip install wandb"):
+        make_trainer(recipe, tmp_path)
+
+
+@pytest.mark.slow
+def test_nano_from_nothing_learns_eight_real_images_by_heart(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """Boxes of a tight fit; the recipe's augmentation and refinement are off."""
+    folder = tmp_path / "eight" / "Hospital"
+    folder.mkdir(parents=True)
+    for path in (shared_data / "dev" / "STU-Hospital" / "Hospital").iterdir():
+        if re.search(r"_0*[1-8]\.", path.name):
+            shutil.copy(path, folder)
+    recipe = Recipe.model_validate(
+        {
+            "name": "overfit", "model": "nano", "output": str(tmp_path / "runs"),
+            "data": {"sources": [{"dataset": "STU-Hospital", "path": str(folder.parent)}]},
+            "views": {"flip": 0},
+            "prompts": {"box": 0.8, "jitters": [0.02], "central_clicks": 1, "per_image": 1, "rounds": 1},
+            "losses": {"alpha": 0.5, "gamma": 0, "focal": 5, "dice": 2},
+            "optimiser": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,
+                          "decay_share": 0.7},
+            "trainer": {"max_steps": 400, "batch": 8, "workers": 1},
+        }
+    )  # fmt: skip
+    model = Predictor(load(str(train(recipe))))
+    assert not model.tta.flip  # which training has not shown
+    samples = list(dataset("STU-Hospital").samples(folder.parent))
+    assert len(samples) == 8
+    assert np.mean([score.dice for score in evaluate(model, samples, ["box"])]) >= 0.97
