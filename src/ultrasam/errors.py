@@ -17,6 +17,19 @@ class UltraSamWarning(UserWarning):
     """Something that a user should know and that stops nothing; the command line prints it in one line."""
 
 
+def one_line(error: BaseException | str, *, limit: int | None = 160) -> str:
+    """What an error says, for use inside a sentence: one line, without a full stop at its end.
+
+    A fault of the system gives its cause alone, an error without a message its class's name.
+
+    Args:
+        limit: characters, of which a longer text keeps the first; None keeps all.
+    """
+    cause = getattr(error, "strerror", None) or error
+    text = " ".join(str(cause).split()).rstrip(".") or type(error).__name__
+    return text if limit is None or len(text) <= limit else f"{text[:limit]} …"
+
+
 def first_of(error: Any) -> str:
     """The first fault that a pydantic ValidationError names: where, and what; without a full stop."""
     fault = error.errors()[0]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ultrasam.datasets.file_tree import Entry, Skip
-from ultrasam.errors import UltraSamError
+from ultrasam.errors import UltraSamError, one_line
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame
 
@@ -83,8 +83,8 @@ class Case:
             yield Skip(self.source, str(error), damage=True)
         except Exception as error:
             # Files of 43 sources break in more ways than can be foreseen; the build must go on.
-            text = " ".join(str(error).split())
-            yield Skip(self.source, f"cannot be read: {type(error).__name__}: {text}", damage=True)
+            text = f"cannot be read: {type(error).__name__}: {one_line(error)}"
+            yield Skip(self.source, text, damage=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, one_line
 
 ARCHIVE_SUFFIXES = (
     ".zip", ".change2zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar", ".7z",
@@ -196,8 +196,7 @@ def _explained(chain: tuple[str, ...]) -> Iterator[None]:
         raise
     except Exception as error:
         where = " in ".join(reversed(chain))
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{where} is damaged: {reason}; download it again.") from error
+        raise DataError(f"{where} is damaged: {one_line(error)}; download it again.") from error
 
 
 class _Zip:

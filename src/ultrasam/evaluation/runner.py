@@ -19,7 +19,7 @@ import numpy as np
 from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import Sample
 from ultrasam.datasets.file_tree import Skip
-from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.errors import EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.metrics.masks import compare
 from ultrasam.evaluation.models.registry import Competitor
 from ultrasam.evaluation.protocol import (
@@ -163,7 +163,7 @@ def _lines(
 
 
 def _failed(dataset: str, where: str, reason: str) -> dict[str, Any]:
-    return {"dataset": dataset, "image": where, "error": " ".join(reason.split())}
+    return {"dataset": dataset, "image": where, "error": one_line(reason, limit=None)}
 
 
 def _evaluated(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ultrasam.errors import EvaluationError, UltraSamError, first_of
+from ultrasam.errors import EvaluationError, UltraSamError, first_of, one_line
 from ultrasam.evaluation.protocol import PromptKind
 
 S = TypeVar("S", bound=BaseModel)
@@ -58,8 +58,7 @@ def read_checked(
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        text = " ".join(str(error).split())
-        raise wrong(f"{path} can't be read as a suite: {text}.") from error
+        raise wrong(f"{path} can't be read as a suite: {one_line(error)}.") from error
     if not isinstance(content, dict):
         raise wrong(f"{path} can't be read as a suite: it is no YAML file of keys and values.")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ultrasam.errors import ScanError
+from ultrasam.errors import ScanError, one_line
 from ultrasam.images.pixels import Frame
 from ultrasam.images.scan import Scan, check_size
 
@@ -58,7 +58,7 @@ class _Cine:
         except ScanError:
             raise
         except Exception as error:
-            raise ScanError(f"{file} is damaged: {_reason(error)}; copy it again.") from error
+            raise ScanError(f"{file} is damaged: {one_line(error)}; copy it again.") from error
         if not self.times:
             raise ScanError(f"{file} has no frames; copy it again.")
         self.decoded: Iterator[Any] | None = None
@@ -77,7 +77,7 @@ class _Cine:
             except Exception as error:
                 self.decoded = None
                 raise ScanError(
-                    f"Frame {index} of {self.file} is damaged: {_reason(error)}; copy it again."
+                    f"Frame {index} of {self.file} is damaged: {one_line(error)}; copy it again."
                 ) from error
 
     def _read(self, index: int) -> Frame:
@@ -94,8 +94,3 @@ class _Cine:
         raise ScanError(
             f"Frame {index} of {self.file} is missing: the file is cut off; copy it again."
         )
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.removeprefix("[Errno ").split("] ")[-1].split(": '")[0]

@@ -13,7 +13,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from ultrasam.errors import ScanError
+from ultrasam.errors import ScanError, one_line
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
 
@@ -40,7 +40,7 @@ def read_dicom(file: Path) -> Scan:
             subject = str(header.get("PatientID", "")) or None
             frame_time = float(header.get("FrameTime", 0) or 0) or None
     except Exception as error:
-        raise ScanError(f"{file} is not DICOM, or damaged: {_reason(error)}.") from error
+        raise ScanError(f"{file} is not DICOM, or damaged: {one_line(error)}.") from error
     if not kind or not height:
         name = str(getattr(header.get("SOPClassUID"), "name", "")) or "unknown kind"
         # A damaged length takes for a name what follows it in the file, the subject's included.
@@ -65,7 +65,7 @@ def _read(file: Path, header: pydicom.Dataset, kind: str, index: int) -> Frame:
     except Exception as error:
         where = f"frame {index} of {file}" if index else str(file)
         raise ScanError(
-            f"The pixels of {where} cannot be decoded: {_reason(error)}; copy it again or export it "
+            f"The pixels of {where} cannot be decoded: {one_line(error)}; copy it again or export it "
             "with another transfer syntax."
         ) from error
 
@@ -118,8 +118,3 @@ def _spacing(header: pydicom.Dataset) -> tuple[float, float] | None:
         if pair and len(pair) == 2 and float(pair[0]) > 0 and float(pair[1]) > 0:
             return float(pair[0]), float(pair[1])
     return None
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return (text[:160] + " …") if len(text) > 160 else text

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from ultrasam.errors import ScanError
+from ultrasam.errors import ScanError, one_line
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
 
@@ -84,7 +84,7 @@ def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
         ) from error
     except Exception as error:
         raise ScanError(
-            f"{name} is damaged: {_reason(error)}; copy or download it again."
+            f"{name} is damaged: {_fault(error)}; copy or download it again."
         ) from error
 
 
@@ -96,7 +96,7 @@ def _count(image: Image.Image, name: str) -> int:
             return int(getattr(image, "n_frames", 1))
     except Exception as error:
         raise ScanError(
-            f"{name} is damaged: {_reason(error)}; copy or download it again."
+            f"{name} is damaged: {_fault(error)}; copy or download it again."
         ) from error
 
 
@@ -122,7 +122,7 @@ def _decoded(
     except Exception as error:
         where = f"frame {index} of {name}" if index else name
         raise ScanError(
-            f"{where} is damaged: {_reason(error)}; copy or download it again."
+            f"{where} is damaged: {_fault(error)}; copy or download it again."
         ) from error
 
 
@@ -155,6 +155,6 @@ def _to_frame(image: Image.Image) -> Frame:
     return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return "it is not an image that can be decoded" if "cannot identify" in text else text
+def _fault(error: Exception) -> str:
+    undecoded = "cannot identify" in str(error)
+    return "it is not an image that can be decoded" if undecoded else one_line(error)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ultrasam.errors import ScanError
+from ultrasam.errors import ScanError, one_line
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
 
@@ -35,7 +35,7 @@ def read_volume(file: Path) -> Scan:
         components = int(reader.GetNumberOfComponents())
     except Exception as error:
         raise ScanError(
-            f"{file} is damaged: {_reason(error)}; copy or download it again."
+            f"{file} is damaged: {_fault(error)}; copy or download it again."
         ) from error
     width, height = size[0], size[1] if len(size) > 1 else 1
     frames = math.prod(size[2:])
@@ -76,12 +76,11 @@ def _read_all(file: Path, reader: Any, shape: tuple[int, int, int], components: 
         raise ScanError(f"{file}: {error}") from error
     except Exception as error:
         raise ScanError(
-            f"{file} is damaged: {_reason(error)}; copy or download it again."
+            f"{file} is damaged: {_fault(error)}; copy or download it again."
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _fault(error: Exception) -> str:
     """The last sentence of ITK's message, which is the one that says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
-    return text.split("ITK ERROR: ")[-1][:200].rstrip(".")
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return one_line(lines[-1].split("ITK ERROR: ")[-1]) if lines else one_line(error)

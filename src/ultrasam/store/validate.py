@@ -10,7 +10,7 @@ from itertools import islice
 
 import numpy as np
 
-from ultrasam.errors import UltraSamError
+from ultrasam.errors import UltraSamError, one_line
 from ultrasam.images.masks import box_of, decode_rle
 from ultrasam.images.raster import decode_frame
 from ultrasam.store.duplicates import content_hash
@@ -114,7 +114,7 @@ def _instance(store: Store, row: int, size: tuple[int, int], file: str) -> Itera
         counts = store.instances["rle"][row].as_py().decode("ascii")
         mask = decode_rle({"size": list(size), "counts": counts})
     except Exception as error:
-        yield Problem("corrupt mask", where, " ".join(str(error).split()))
+        yield Problem("corrupt mask", where, one_line(error))
         return
     area = int(np.count_nonzero(mask))
     if not area:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ultrasam.errors import CheckpointError, UltraSamWarning
+from ultrasam.errors import CheckpointError, UltraSamWarning, one_line
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d
 from ultrasam.model.preprocessing import (
@@ -33,7 +33,7 @@ from ultrasam.weights.infer import (
     infer_config,
     infer_settings,
 )
-from ultrasam.weights.pickles import read_pickle, short
+from ultrasam.weights.pickles import read_pickle
 from ultrasam.weights.registry import PREPROCESSING
 
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
@@ -234,7 +234,7 @@ def _read_content(file: Path) -> tuple[Any, Mapping[str, str]]:
                 return {name: tensors.get_tensor(name) for name in tensors.keys()}, metadata  # noqa: SIM118
         except Exception as error:
             raise CheckpointError(
-                f"{file} is damaged: {short(error)}; download it again."
+                f"{file} is damaged: {one_line(error)}; download it again."
             ) from error
     if (text := _kind_of_text(start)) is not None:
         raise CheckpointError(f"{file} is {text}, not weights.")

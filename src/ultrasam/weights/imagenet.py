@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ultrasam.errors import CheckpointError, MissingDependencyError
+from ultrasam.errors import CheckpointError, MissingDependencyError, one_line
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.registry import PREPROCESSING
@@ -29,8 +29,9 @@ def from_imagenet(repository: str) -> UltraSam:
     try:
         vit = ViTModel.from_pretrained(repository, add_pooling_layer=False)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"transformers can't load '{repository}': {reason}") from error
+        raise CheckpointError(
+            f"transformers can't load '{repository}': {one_line(error)}."
+        ) from error
     model = UltraSam(CONFIGS["vit-b"], preprocessor=PREPROCESSING["sam"])
     config, encoder = vit.config, model.image_encoder
     ours = (model.config.width, model.config.depth, model.config.mlp_width, model.config.patch_size)

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from ultrasam.errors import CheckpointError
+from ultrasam.errors import CheckpointError, one_line
 
 
 def read_pickle(path: Path) -> Any:
@@ -39,18 +39,12 @@ def read_pickle(path: Path) -> Any:
             )
         except Exception as error:
             raise CheckpointError(
-                f"{path} is not a checkpoint that can be read safely: {short(error)}."
+                f"{path} is not a checkpoint that can be read safely: {one_line(error)}."
             ) from error
     except Exception as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint, or damaged: {short(error)}; download it again."
+            f"{path} is not a checkpoint, or damaged: {one_line(error)}; download it again."
         ) from error
-
-
-def short(error: Exception) -> str:
-    """An error's text in one line of at most 160 characters."""
-    text = " ".join(str(error).split())
-    return (text[:160] + " …") if len(text) > 160 else (text or type(error).__name__)
 
 
 class _Inert:

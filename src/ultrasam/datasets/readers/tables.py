@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ultrasam.datasets.file_tree import Entry
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, one_line
 
 
 def parse_json(entry: Entry) -> Any:
@@ -26,7 +26,7 @@ def parse_json(entry: Entry) -> Any:
         except UnicodeDecodeError:
             return json.loads(data.decode("latin-1"))
     except ValueError as error:
-        raise DataError(f"{entry.path} is not JSON: {error}") from error
+        raise DataError(f"{entry.path} is not JSON: {one_line(error)}") from error
 
 
 def read_table(entry: Entry) -> pl.DataFrame:
@@ -43,9 +43,8 @@ def read_table(entry: Entry) -> pl.DataFrame:
             io.StringIO(data), separator=separator, infer_schema=False, truncate_ragged_lines=True
         )
     except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
         raise DataError(
-            f"{entry.path} is not a table of comma-separated values: {reason}"
+            f"{entry.path} is not a table of comma-separated values: {one_line(error)}"
         ) from error
     return table.rename({name: name.strip() for name in table.columns})
 

@@ -18,7 +18,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ultrasam.errors import CheckpointError, EvaluationError, MissingDependencyError, PromptError
+from ultrasam.errors import (
+    CheckpointError,
+    EvaluationError,
+    MissingDependencyError,
+    PromptError,
+    one_line,
+)
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.prompts import Float32, FloatArray, Prediction, Prompt
 
@@ -47,8 +53,9 @@ def open_transformers(repository: str, *, device: str) -> _Peer:
         if kind in ("sam2", "sam2_video"):
             return TransformersSam2(cast(Any, Sam2Model.from_pretrained(repository)).to(device))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"transformers can't load '{repository}': {reason}") from error
+        raise CheckpointError(
+            f"transformers can't load '{repository}': {one_line(error)}."
+        ) from error
     raise EvaluationError(f"'{repository}' is a model of type '{kind}', not sam or sam2.")
 
 
