@@ -46,6 +46,7 @@ def embed(
             "Features need more packages; install them with: pip install 'ultrasam[downstream]'"
         ) from error
     from ultrasam.downstream.features import Embedder
+    from ultrasam.files import atomic_file
     from ultrasam.images.reading import read_scan
     from ultrasam.inference.batch import find_inputs, prompts_for, read_prompts
     from ultrasam.weights.load import load_model
@@ -82,8 +83,9 @@ def embed(
         "prompt": pl.Int64,
         "features": pl.List(pl.Float32),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(out, metadata={"model": model})
+    table = pl.DataFrame(rows, schema=schema, orient="row")
+    with atomic_file(out) as file:
+        table.write_parquet(file, metadata={"model": model})
     print(out)
     if failed:
         raise typer.Exit(1)

@@ -21,7 +21,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from ultrasam.errors import DataError, one_line
+from ultrasam.errors import DataError, UltraSamError, one_line
+from ultrasam.files import atomic_file, atomic_write
 
 ARCHIVE_SUFFIXES = (
     ".zip", ".change2zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar", ".7z",
@@ -99,13 +100,10 @@ def unpack(archive: Path, folder: Path) -> int:
     with _explained((str(archive),)):
         for name, stream in _streams(archive):
             target = _inside(folder, name, archive)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(target.name + ".part")
-            with part.open("wb") as file:
+            with atomic_file(target) as file:
                 for block in stream:
                     budget.spend(len(block))
                     file.write(block)
-            part.replace(target)
             count += 1
     return count
 
@@ -192,7 +190,7 @@ def _zip_link(info: zipfile.ZipInfo) -> bool:
 def _explained(chain: tuple[str, ...]) -> Iterator[None]:
     try:
         yield
-    except DataError:
+    except UltraSamError:
         raise
     except Exception as error:
         where = " in ".join(reversed(chain))
@@ -290,10 +288,7 @@ def _open(chain: tuple[str, ...]) -> _Zip | _Tar | _Folder:
         mark = hashlib.sha256("|".join((*chain, _stamp(chain[0]))).encode()).hexdigest()[:24]
         path = _scratch() / mark / PurePosixPath(chain[-1].replace("\\", "/")).name
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{os.getpid()}.part")
-            part.write_bytes(parent.read(chain[-1]))
-            part.replace(path)
+            atomic_write(path, parent.read(chain[-1]))
     return _open_file(path)
 
 

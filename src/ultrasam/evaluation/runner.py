@@ -31,6 +31,7 @@ from ultrasam.evaluation.protocol import (
     targets_of,
 )
 from ultrasam.evaluation.sources import Collection, Unit
+from ultrasam.files import atomic_write
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.pixels import Frame, grey
 from ultrasam.inference.segmenter import ScanLike, Segmenter
@@ -220,13 +221,12 @@ def _tried(tried: Attempt, target: Target, sample: Sample, settings: Settings) -
 def _resume(file: Path, head: dict[str, Any]) -> set[tuple[str, str]]:
     """What a file holds already; a line that was cut off is removed, a new file begun with its head."""
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        atomic_write(file, json.dumps(head) + "\n")
         return set()
     text = file.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if not whole:
-        file.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        atomic_write(file, json.dumps(head) + "\n")
         return set()
     lines = whole.splitlines()
     if json.loads(lines[0]) != json.loads(json.dumps(head)):
@@ -235,7 +235,5 @@ def _resume(file: Path, head: dict[str, Any]) -> set[tuple[str, str]]:
             "another --out, or delete it."
         )
     if len(whole) < len(text):
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(whole, encoding="utf-8")
-        part.replace(file)
+        atomic_write(file, whole)
     return {(line["dataset"], line["image"]) for line in map(json.loads, lines[1:])}

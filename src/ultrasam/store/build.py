@@ -26,6 +26,7 @@ from ultrasam.datasets.archives import forget_unpacked
 from ultrasam.datasets.description import RawDataset
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
+from ultrasam.files import update_file
 from ultrasam.store.index import Settings, Summary, assemble
 from ultrasam.store.journal import (
     Chunk,
@@ -34,7 +35,6 @@ from ultrasam.store.journal import (
     load_chunk,
     read_chunk,
     write_chunk,
-    write_whole,
 )
 
 _SHOWN = 3
@@ -263,7 +263,7 @@ def _write_index(data: RawDataset, chunks: list[Chunk], skips: list[Skip], store
         "built_by": __version__,
     }
     text = json.dumps(index, indent=0, ensure_ascii=False)
-    write_whole(folder / "index.json", text.encode())
+    update_file(folder / "index.json", text.encode())
     kept = {f"{chunk.mark}.arrow" for chunk in chunks} | {"index.json"}
     for file in folder.iterdir():
         if file.name not in kept:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from ultrasam.files import atomic_file
 from ultrasam.store.store import Store
 
 _CAPTION = 34
@@ -50,8 +51,8 @@ def contact_sheet(
                 break
             draw.text((at, y + tile + 14), structure, fill=colour_of(structure), font=font)
             at += int(draw.textlength(structure, font=font)) + 8
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with atomic_file(path) as file:
+        sheet.save(file, format="png")
 
 
 def drawn(store: Store, row: int, side: int) -> tuple[npt.NDArray[np.uint8], list[str]]:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from ultrasam.errors import DataError
-from ultrasam.store.journal import write_png, write_whole
+from ultrasam.files import update_file
+from ultrasam.store.journal import write_png
 from ultrasam.store.store import Store
 
 SIDES = ("train", "val", "test")
@@ -153,12 +154,12 @@ def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
                 number = rows.number[rows.structure(instance)]
                 lines += [f"{number} {points}" for points in _yolo_outlines(store, instance)]
             text = "\n".join(lines) + ("\n" if lines else "")
-            write_whole(folder / "labels" / side / f"{Path(file).stem}.txt", text.encode())
+            update_file(folder / "labels" / side / f"{Path(file).stem}.txt", text.encode())
         counts[side] = len(rows.rows)
     names = structures(store, class_agnostic=class_agnostic)
     listed = "\n".join(f"  {k}: {json.dumps(name)}" for k, name in enumerate(names))
     sides = "\n".join(f"{side}: images/{side}" for side in SIDES)
-    write_whole(folder / "data.yaml", f"path: .\n{sides}\nnames:\n{listed}\n".encode())
+    update_file(folder / "data.yaml", f"path: .\n{sides}\nnames:\n{listed}\n".encode())
     return counts
 
 
@@ -205,9 +206,9 @@ def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
         "numTraining": counts["train"] + counts["val"],
         "file_ending": ".png",
     }
-    write_whole(folder / "dataset.json", json.dumps(description, indent=1).encode())
+    update_file(folder / "dataset.json", json.dumps(description, indent=1).encode())
     split = [{"train": folds["train"], "val": folds["val"]}]
-    write_whole(folder / "splits_final.json", json.dumps(split).encode())
+    update_file(folder / "splits_final.json", json.dumps(split).encode())
     return counts
 
 

@@ -18,8 +18,9 @@ import pyarrow as pa
 from ultrasam._version import __version__
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
+from ultrasam.files import update_file
 from ultrasam.store.duplicates import Alike, Hashes, following_pairs, group, near_pairs
-from ultrasam.store.journal import load_chunk, write_whole
+from ultrasam.store.journal import load_chunk
 from ultrasam.store.splits import EXCLUDED, Shares, assign
 from ultrasam.store.store import IMAGES, INSTANCES, VERSION, write_table
 
@@ -109,7 +110,7 @@ def assemble(store: Path, settings: Settings) -> Summary:
     mark = build.hexdigest()[:32]
     write_table(store / "instances.arrow", instances, build=mark)
     write_table(store / "images.arrow", images, build=mark)
-    write_whole(store / "skipped.csv", _skipped_csv(skips))
+    update_file(store / "skipped.csv", _skipped_csv(skips))
     manifest = {
         "store_version": VERSION,
         "build": mark,
@@ -132,7 +133,7 @@ def assemble(store: Path, settings: Settings) -> Summary:
         },
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=False)
-    write_whole(store / "manifest.json", text.encode())
+    update_file(store / "manifest.json", text.encode())
     _remove_strays(store, set(images["file"].to_pylist()))
     return Summary(
         manifest, {name: Counter(s.reason for s in found) for name, found in skips.items()}

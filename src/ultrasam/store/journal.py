@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -22,6 +21,7 @@ import pyarrow as pa
 
 from ultrasam.datasets.annotated_image import Case, Sample, samples_of
 from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.files import update_file
 from ultrasam.images.masks import box_of, components, encode_rle
 from ultrasam.images.pixels import Frame
 from ultrasam.store.duplicates import content_hash, perceptual_hashes
@@ -156,7 +156,7 @@ def write_chunk(chunk: Chunk, store: Path, rows: list[dict[str, Any]], skips: li
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table)
-    write_whole(chunk.file(store), sink.getvalue().to_pybytes())
+    update_file(chunk.file(store), sink.getvalue().to_pybytes())
 
 
 def load_chunk(file: Path) -> tuple[pa.Table, list[Skip]]:
@@ -167,23 +167,13 @@ def load_chunk(file: Path) -> tuple[pa.Table, list[Skip]]:
     return table.replace_schema_metadata(None), [Skip(where, reason) for where, reason in notes]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all; one of these bytes is left as it is."""
-    if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)
-
-
 def write_png(path: Path, pixels: Frame) -> int:
     """Write an image losslessly; gives the file's size in bytes."""
     image = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1])
     done, data = cv2.imencode(".png", image, _PNG)
     if not done:
         raise OSError(f"{path} cannot be encoded")
-    write_whole(path, data.tobytes())
+    update_file(path, data.tobytes())
     return len(data)
 
 

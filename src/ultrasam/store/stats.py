@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page as html_page
 from ultrasam.reporting.plots import figure
 from ultrasam.store.store import Store
@@ -155,10 +156,9 @@ def page(found: Stats) -> str:
 def write_pages(store: Store, folder: Path) -> tuple[Path, Path]:
     """Write stats.md and stats.html into ``folder``."""
     found = stats(store)
-    folder.mkdir(parents=True, exist_ok=True)
     text, web = folder / "stats.md", folder / "stats.html"
-    text.write_text(markdown(found), encoding="utf-8")
-    web.write_text(page(found), encoding="utf-8")
+    atomic_write(text, markdown(found))
+    atomic_write(web, page(found))
     return text, web
 
 

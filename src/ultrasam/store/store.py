@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from ultrasam.datasets.annotated_image import Instance, Sample
 from ultrasam.errors import DataError
+from ultrasam.files import atomic_file
 from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.pixels import Frame
 
@@ -239,7 +240,5 @@ class Store:
 def write_table(path: Path, table: pa.Table, *, build: str) -> None:
     """Write a table so that it can be mapped: uncompressed, in one batch, whole or not at all."""
     table = table.combine_chunks().replace_schema_metadata({"build": build})
-    part = path.with_name(f".{path.name}.part")
-    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=max(1, len(table)))
-    part.replace(path)

@@ -12,6 +12,7 @@ from ultrasam._version import __version__
 from ultrasam.evaluation.report import figures, tables
 from ultrasam.evaluation.report.results import Results, datasets_of
 from ultrasam.evaluation.sources import Collection
+from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
 
 _PACKAGES = ("torch", "numpy", "scipy", "pycocotools", "opencv-python-headless", "transformers")
@@ -106,7 +107,7 @@ def write_report(
     paths = folder / "report.md", folder / "report.html"
     texts = report.markdown(), report.html(collections, cases=cases)
     for path, text in zip(paths, texts, strict=True):
-        path.write_text(text, encoding="utf-8")
+        atomic_write(path, text)
     return paths
 
 
