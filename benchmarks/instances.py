@@ -32,6 +32,7 @@ from ultrasam.downstream.training import changed
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.evaluation.sources import open_collections, read_all
 from ultrasam.geometry import ViewTransform
+from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.weights.registry import PREPROCESSING
 
@@ -74,7 +75,7 @@ def phantoms(seed: int, count: int) -> list[Annotated]:
         masks = [
             (m, KINDS[n])
             for m, n in zip(phantom.masks, phantom.names, strict=True)
-            if n in KINDS and m.sum() >= 64
+            if n in KINDS and m.sum() >= MIN_OBJECT_PIXELS
         ]
         stacked = np.stack([m for m, _ in masks]) if masks else phantom.masks[:0]
         names = tuple(n for _, n in masks)

@@ -20,14 +20,13 @@ import numpy.typing as npt
 from ultrasam.datasets.annotated_image import Sample
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.masks import dice, iou
-from ultrasam.images.masks import box_of, centre_of_mass, components
+from ultrasam.images.masks import MIN_OBJECT_PIXELS, box_of, centre_of_mass, components
 from ultrasam.images.pixels import grey
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.prompt_simulation import ClickStyle, corrective_click, jitter_box, simulate_clicks
 from ultrasam.prompts import Prompt
 
 BoolMask = npt.NDArray[np.bool_]
-LEAST_PIXELS = 64
 _EDGE = 0.35  # off-centre clicks fall in the outer part of the mask, up to this share of its depth
 _HUMAN = ClickStyle(central=0.7, spread=0.12, beside=0.05)
 _KIND = re.compile(
@@ -120,7 +119,7 @@ def targets_of(sample: Sample, *, seed: int = 0) -> list[Target]:
     found = [
         (part, instance.name)
         for instance in sample.instances
-        for part in components(instance.mask, least=LEAST_PIXELS)
+        for part in components(instance.mask, least=MIN_OBJECT_PIXELS)
     ]
     name = f"{sample.dataset}/{sample.name}"
     return [

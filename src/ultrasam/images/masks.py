@@ -16,6 +16,8 @@ from pycocotools import mask as coco_mask
 
 BoolMask = npt.NDArray[np.bool_]
 
+MIN_OBJECT_PIXELS = 64  # smaller components are specks of annotation
+
 
 class RLE(TypedDict):
     """COCO's compressed run lengths, JSON-ready."""

@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.phantom import display
 from ultrasam.phantom.scene import draw_scene
 from ultrasam.phantom.tissue import Scene
@@ -84,7 +85,7 @@ def simulate(
     picture = display.develop(rng, grey, look)
     picture[~field.inside] = 0
     masks = [(name, mask & field.inside) for name, mask in scene.instances]
-    kept = [(name, mask) for name, mask in masks if mask.sum() >= 64]
+    kept = [(name, mask) for name, mask in masks if mask.sum() >= MIN_OBJECT_PIXELS]
     picture = display.burn_in(rng, picture, field.inside, [mask for _, mask in kept])
     stack = np.stack([mask for _, mask in kept]) if kept else np.zeros((0, height, width), bool)
     return Phantom(picture, stack, tuple(n for n, _ in kept), depth_mm / height, chosen)

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from ultrasam.datasets.annotated_image import Sample
 from ultrasam.errors import DataError
-from ultrasam.images.masks import box_of, components
+from ultrasam.images.masks import MIN_OBJECT_PIXELS, box_of, components
 from ultrasam.images.pixels import grey
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompt_simulation import ClickStyle, jitter_box, simulate_clicks
@@ -29,7 +29,6 @@ from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, NOT_A_POINT, 
 from ultrasam.store.store import Store
 from ultrasam.training.augmentation import ViewStyle, disturb, random_sector, warp
 
-_LEAST_PIXELS = 64  # smaller components are specks of annotation
 _LEAST_VISIBLE = 0.6  # share of an object that a view must show
 
 
@@ -73,7 +72,7 @@ def read_images(samples: Iterable[Sample]) -> list[AnnotatedImage]:
         masks = [
             part
             for instance in sample.instances
-            for part in components(instance.mask, least=_LEAST_PIXELS)
+            for part in components(instance.mask, least=MIN_OBJECT_PIXELS)
         ]
         if masks:
             images.append(AnnotatedImage.of(grey(sample.pixels), np.stack(masks)))
@@ -277,7 +276,7 @@ class TrainingViews(Dataset[list[npt.NDArray[np.generic]]]):
                 view[~seen] = 0
             mask = view > 127
             area = int(mask.sum())
-            if area < _LEAST_PIXELS or area < _LEAST_VISIBLE * int(full.sum()) * scale**2:
+            if area < MIN_OBJECT_PIXELS or area < _LEAST_VISIBLE * int(full.sum()) * scale**2:
                 continue
             size = (self.mask_size, self.mask_size)
             targets.append(cv2.resize(view, size, interpolation=cv2.INTER_AREA))

@@ -19,6 +19,7 @@ from ultrasam.evaluation.metrics.statistics import (
 )
 from ultrasam.evaluation.published import PUBLISHED
 from ultrasam.evaluation.report.results import DISTANCES, Results, datasets_of, paired
+from ultrasam.images.masks import MIN_OBJECT_PIXELS
 
 NONE = "–"
 REACHED = (0.85, 0.90)
@@ -242,7 +243,8 @@ def of_left_out(all_results: Sequence[Results]) -> Table | None:
         for line in results.errors:
             rows.append((results.name, line["dataset"], line["image"], line["error"]))
     empty = {(line["dataset"], line["image"]) for r in all_results for line in r.without_object}
-    rows += [(NONE, d, name, "no object of at least 64 pixels") for d, name in sorted(empty)]
+    why = f"no object of at least {MIN_OBJECT_PIXELS} pixels"
+    rows += [(NONE, dataset, name, why) for dataset, name in sorted(empty)]
     if not rows:
         return None
     return Table("Left out", ("competitor", "data set", "image", "why"), tuple(rows))
