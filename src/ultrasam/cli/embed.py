@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ultrasam.errors import MissingDependencyError, UltraSamError
+
+logger = logging.getLogger(__name__)
 
 
 def embed(
@@ -70,7 +72,7 @@ def embed(
                 ]
             except UltraSamError as error:
                 failed += 1
-                print(f"ultrasam: {error}", file=sys.stderr)
+                logger.error("%s", error)
         vectors = embedder.images([pixels for _, pixels in frames])
         rows += [
             (str(path), None, vector.tolist())

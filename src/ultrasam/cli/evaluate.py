@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ultrasam.cli.progress import progress_bars
 from ultrasam.errors import EvaluationError, MissingDependencyError, UltraSamError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ultrasam.evaluation.runner import Settings
     from ultrasam.evaluation.sources import Collection
     from ultrasam.evaluation.suite import Suite
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -114,13 +117,7 @@ def evaluate(
     settings = Settings(
         suite.prompts, seed=seed, tolerance_mm=tolerance_mm, tolerance_px=tolerance_px
     )
-    collections = open_collections(
-        data,
-        split=split,
-        only=dataset or (),
-        limit=limit,
-        say=lambda text: print(f"ultrasam: {text}", file=sys.stderr),
-    )
+    collections = open_collections(data, split=split, only=dataset or (), limit=limit)
     found, missing = _run(suite, collections, settings, out, device, strict=not is_suite)
     if not found:
         raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")
@@ -131,10 +128,7 @@ def evaluate(
         print(path)
     failed = sum(len(results.errors) for results in found)
     if failed:
-        print(
-            f"ultrasam: {failed} images could not be read or segmented; the report names them.",
-            file=sys.stderr,
-        )
+        logger.error("%d images could not be read or segmented; the report names them.", failed)
 
 
 def _run(
@@ -147,9 +141,6 @@ def _run(
     strict: bool,
 ) -> tuple[list[Results], list[str]]:
     """All entries; what can't be had raises where ``strict``, else is told."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ultrasam.datasets.catalogue import dataset as described
     from ultrasam.evaluation.models.registry import check_competitor, open_competitor
     from ultrasam.evaluation.report.results import read_results
@@ -157,11 +148,10 @@ def _run(
     from ultrasam.evaluation.sources import limited
 
     found, missing = [], []
-    console = Console(stderr=True)
     # A bad name stops the run before the first model has run for an hour; weights are loaded one at a time.
     for entry in suite.entries if strict else ():
         check_competitor(entry.model)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bars() as bars:
         for entry in suite.entries:
             wanted = {described(name).info.id for name in entry.datasets}
             chosen = [
@@ -172,7 +162,6 @@ def _run(
                 missing.append(f"{entry.title}: the data hold no {', '.join(absent)}.")
             if not chosen:
                 continue
-            task = progress.add_task(entry.title, total=sum(len(c.units) for c in chosen))
             file = results_file(out, entry.title)
             try:
                 run(
@@ -180,7 +169,7 @@ def _run(
                     chosen,
                     file,
                     settings=settings,
-                    advance=partial(progress.advance, task),
+                    on_progress=bars(entry.title),
                 )
             except UltraSamError as error:
                 if strict:
@@ -189,7 +178,7 @@ def _run(
                 continue
             found.append(read_results(file, name=entry.title))
     for text in missing:
-        print(f"ultrasam: missing: {text}", file=sys.stderr)
+        logger.warning("missing: %s", text)
     return found, missing
 
 

@@ -49,23 +49,28 @@ def _main(
     pass
 
 
+class _ToStandardError(logging.Handler):
+    """Each message of the package as one line; to where standard error goes by then, as under a bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _tell(record.getMessage())
+
+
 def run() -> None:
     """Run the command line; a user's error is one sentence on standard error, never a traceback.
 
     Exit status: 0 done, 1 something failed, 2 the command was not understood, 130 interrupted.
     """
     log = logging.getLogger("ultrasam")
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("ultrasam: %(message)s"))
-        log.addHandler(handler)
+    if not any(isinstance(handler, _ToStandardError) for handler in log.handlers):
+        log.addHandler(_ToStandardError())
         log.setLevel(logging.INFO)
     show, shown = warnings.showwarning, set[str]()
 
     def show_ours(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, UltraSamWarning):
             if str(message) not in shown:
-                print(f"ultrasam: {message}", file=sys.stderr)
+                log.warning("%s", message)
             shown.add(str(message))
         else:
             show(message, category, *rest, **more)
@@ -92,5 +97,9 @@ def run() -> None:
 
 
 def _stop(message: str, status: int) -> NoReturn:
-    print(f"ultrasam: {' '.join(message.split())}", file=sys.stderr)
+    _tell(message)
     sys.exit(status)
+
+
+def _tell(message: str) -> None:
+    print(f"ultrasam: {' '.join(message.split())}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ultrasam._version import __version__
+from ultrasam.cli.progress import progress_bars
 from ultrasam.errors import PromptError, UltraSamError
 from ultrasam.prompts import Prompt
 
 if TYPE_CHECKING:
     from ultrasam.inference.batch import FileResult
     from ultrasam.inference.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -152,20 +155,17 @@ def _provenance(model: str) -> dict[str, str]:
 
 def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
     """See files through, tell of each, and write predictions.json, whatever happens."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ultrasam.inference.batch import write_results
 
-    console = Console(stderr=True)
     results = []
     try:
-        with Progress(console=console, transient=True, disable=count < 2) as progress:
-            for result in progress.track(files, total=count, description="Segmenting"):
+        with progress_bars() as bars:
+            on_progress = bars("segmenting")
+            for result in files:
                 results.append(result)
                 if result.error:
-                    text = f"ultrasam: {result.error}"
-                    console.print(text, highlight=False, markup=False, soft_wrap=True)
+                    logger.error("%s", result.error)
+                on_progress(len(results), count)
     finally:
         if any(not result.error for result in results):
             index = write_results(results, out)
@@ -176,7 +176,7 @@ def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
         print(index)
     if len(done) < len(results):
         failed = len(results) - len(done)
-        print(f"ultrasam: {failed} of {len(results)} files failed.", file=sys.stderr)
+        logger.error("%d of %d files failed.", failed, len(results))
         raise typer.Exit(1)
 
 
@@ -198,7 +198,7 @@ def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: s
                 found = classifier.predict([grey(read_scan(path).frame(frame))])[0]
             except UltraSamError as error:
                 failed += 1
-                print(f"ultrasam: {error}", file=sys.stderr)
+                logger.error("%s", error)
                 continue
             label = classifier.head.classes[int(found.argmax())]
             table.writerow([path, label, *(f"{p:.4f}" for p in found.tolist())])

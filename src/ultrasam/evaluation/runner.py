@@ -9,7 +9,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from ultrasam.files import atomic_write
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.pixels import Frame, grey
 from ultrasam.inference.segmenter import ScanLike, Segmenter
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prediction, Prompt
 
 
@@ -83,7 +84,7 @@ def run(
     file: Path,
     *,
     settings: Settings,
-    advance: Callable[[], object] = lambda: None,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Evaluate, or go on with what a cut-off evaluation left.
 
@@ -109,6 +110,7 @@ def run(
     }
     done = _resume(file, head)
     timed = _Timed(competitor.segmenter)
+    seen, total = 0, sum(len(collection.units) for collection in collections)
     with file.open("a", encoding="utf-8") as out:
 
         def write(line: dict[str, Any]) -> None:
@@ -124,7 +126,8 @@ def run(
                 if (unit.dataset, unit.key) not in done:
                     for line in _lines(unit, timed, kinds, settings, done):
                         write(line)
-                advance()
+                seen += 1
+                on_progress(seen, total)
 
 
 def _lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,8 @@ from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.store.sampling import spread
 from ultrasam.store.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,8 @@ def open_collections(
     split: str | None = None,
     only: Sequence[str] = (),
     limit: int | None = None,
-    say: Callable[[str], object] = lambda _: None,
 ) -> list[Collection]:
-    """The data sets in stores, folders and COCO files.
+    """The data sets in stores, folders and COCO files; folders beside them that are none are logged.
 
     Args:
         paths: each a store, a folder of data sets by their names, NAME=FOLDER, a folder of one's own images
@@ -55,14 +57,13 @@ def open_collections(
             side.
         only: names of data sets; all where empty.
         limit: most units of a data set, spread evenly over it.
-        say: told of folders, beside recognised ones, that are not.
 
     Raises:
         DataError: a path is missing or nothing is recognised in it.
     """
     found: dict[str, Collection] = {}
     for path in paths:
-        for collection in _open(path, split, only, say):
+        for collection in _open(path, split, only):
             if collection.name in found:
                 raise DataError(
                     f"{collection.name} is in two of the places that --data names; give it once."
@@ -99,9 +100,7 @@ def limited(collection: Collection, limit: int | None) -> Collection:
     )
 
 
-def _open(
-    text: str, split: str | None, only: Sequence[str], say: Callable[[str], object]
-) -> Iterator[Collection]:
+def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Collection]:
     path = Path(text).expanduser()
     if (path / "manifest.json").exists():
         yield from _of_store(Store.open(path), split, only)
@@ -109,14 +108,12 @@ def _open(
     if path.suffix == ".json" and path.is_file():
         yield _of_raw(path.stem, coco_file(path.stem, path.name).list_cases(path.parent))
         return
-    for name, data, folder in _raw(text, path, say):
+    for name, data, folder in _raw(text, path):
         if not only or data.info.id in {dataset(o).info.id for o in only}:
             yield _of_raw(name, data.list_cases(folder))
 
 
-def _raw(
-    text: str, path: Path, say: Callable[[str], object]
-) -> Iterator[tuple[str, RawDataset, Path]]:
+def _raw(text: str, path: Path) -> Iterator[tuple[str, RawDataset, Path]]:
     """Data sets by their folders' names; folders of one's own by what is in them."""
     try:
         known = find_datasets([text])
@@ -139,7 +136,11 @@ def _raw(
                 strange.append(child)
     if known or others:
         for child in strange:
-            say(f"{child} is not recognised as a data set and is left out; say NAME={child}.")
+            logger.warning(
+                "%s is not recognized as a data set and is left out; name it with NAME=%s.",
+                child,
+                child,
+            )
         yield from others
     else:
         yield path.resolve().name, dataset(layout_of(path)), path

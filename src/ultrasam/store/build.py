@@ -27,6 +27,7 @@ from ultrasam.datasets.description import RawDataset
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.files import update_file
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.index import Settings, Summary, assemble
 from ultrasam.store.journal import (
     Chunk,
@@ -38,16 +39,6 @@ from ultrasam.store.journal import (
 )
 
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a build stands: cases read of all, and images so far."""
-
-    dataset: str
-    done: int
-    total: int
-    images: int
 
 
 @dataclass(slots=True)
@@ -71,7 +62,7 @@ def build(
     settings: Settings,
     extras: frozenset[str] = frozenset(),
     workers: int = 0,
-    progress: Callable[[Progress], object] = lambda _: None,
+    on_progress: OnProgress = no_progress,
 ) -> Built:
     """Add data sets to a store, which is made if need be; those already there stay, or are renewed.
 
@@ -79,6 +70,7 @@ def build(
         sources: data sets and their folders.
         extras: structures that are off by default, as ``id.structure``.
         workers: processes that read; 0 reads in this one.
+        on_progress: called with the cases read and all of them, ``dataset`` and ``images`` so far.
 
     Raises:
         DataError: the store's folder holds something else, or nothing at all could be read.
@@ -99,7 +91,8 @@ def build(
         version = f"{data.info.id}|{data.version}|{sorted(wanted)}"
         plans.append((data, list(chunks_of(cases, version=version)), report.skips))
     try:
-        _read_all([c for _, chunks, _ in plans for c in chunks], store, workers, progress, crashed)
+        todo = [chunk for _, chunks, _ in plans for chunk in chunks]
+        _read_all(todo, store, workers, on_progress, crashed)
     finally:
         forget_unpacked()
     for data, chunks, skips in plans:
@@ -134,7 +127,7 @@ def _read_all(
     chunks: Sequence[Chunk],
     store: Path,
     workers: int,
-    progress: Callable[[Progress], object],
+    on_progress: OnProgress,
     crashed: list[str],
 ) -> None:
     total, done, images = sum(len(c.cases) for c in chunks), 0, 0
@@ -146,12 +139,12 @@ def _read_all(
         else:
             done, images = done + len(chunk.cases), images + known
     if chunks:
-        progress(Progress(chunks[0].dataset, done, total, images))
+        on_progress(done, total, dataset=chunks[0].dataset, images=images)
 
     def tell(chunk: Chunk, count: int) -> None:
         nonlocal done, images
         done, images = done + len(chunk.cases), images + count
-        progress(Progress(chunk.dataset, done, total, images))
+        on_progress(done, total, dataset=chunk.dataset, images=images)
 
     if workers < 1:
         for chunk in todo:

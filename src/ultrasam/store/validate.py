@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +13,7 @@ import numpy as np
 from ultrasam.errors import UltraSamError, one_line
 from ultrasam.images.masks import box_of, decode_rle
 from ultrasam.images.raster import decode_frame
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.duplicates import content_hash
 from ultrasam.store.splits import EXCLUDED
 from ultrasam.store.store import Store
@@ -30,7 +31,7 @@ class Problem:
 
 
 def check(
-    store: Store, *, workers: int = 2, progress: Callable[[int, int], object] = lambda *_: None
+    store: Store, *, workers: int = 2, on_progress: OnProgress = no_progress
 ) -> Iterator[Problem]:
     """All faults of a store, as they are found."""
     yield from leaks(store)
@@ -43,7 +44,7 @@ def check(
             for found in pool.map(lambda row: list(_image(store, row)), block):
                 yield from found
             done += len(block)
-            progress(done, total)
+            on_progress(done, total)
 
 
 def leaks(store: Store) -> Iterator[Problem]:
