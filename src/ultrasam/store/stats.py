@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import polars as pl
 
 from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page as html_page
+from ultrasam.reporting.markdown import table, to_html
 from ultrasam.reporting.plots import figure
 from ultrasam.store.store import Store
 
@@ -150,7 +150,8 @@ def page(found: Stats) -> str:
         ),
         figure("Size of images", lambda axes: _plot_image_sizes(axes, found)),
     ]
-    return html_page("Data overview", _html(markdown(found), "\n".join(figures)))
+    plots = "".join(figures)
+    return html_page("Data overview", f"{to_html(markdown(found))}<h2>Plots</h2>\n{plots}")
 
 
 def write_pages(store: Store, folder: Path) -> tuple[Path, Path]:
@@ -163,43 +164,13 @@ def write_pages(store: Store, folder: Path) -> tuple[Path, Path]:
 
 
 def _table(frame: pl.DataFrame, columns: list[str]) -> str:
-    def cell(value: Any) -> str:
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return f"{value:,}" if isinstance(value, int | float) else str(value).replace("|", "\\|")
-
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += [
-        "| " + " | ".join(cell(v) for v in row) + " |" for row in frame.select(columns).iter_rows()
-    ]
-    return "\n".join(lines)
+    return table(columns, ([_cell(v) for v in row] for row in frame.select(columns).iter_rows()))
 
 
-def _html(text: str, figures: str) -> str:
-    """Our own Markdown, of which headings, paragraphs and tables occur, as HTML."""
-    out: list[str] = []
-    rows: list[str] = []
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("|"):
-            if not line.startswith("|---"):
-                kind = "td" if rows else "th"
-                cells = line.strip("| ").replace("\\|", "\0").split(" | ")
-                body = "".join(
-                    f"<{kind}>{html.escape(c.replace(chr(0), '|'))}</{kind}>" for c in cells
-                )
-                rows.append(f"<tr>{body}</tr>")
-            continue
-        if rows:
-            out.append(f"<table>{''.join(rows)}</table>")
-            rows = []
-        if line.startswith("#"):
-            level = len(line) - len(line.lstrip("#"))
-            out.append(f"<h{level}>{html.escape(line.lstrip('# '))}</h{level}>")
-            if level == 1:
-                out.append("FIGURES")
-        elif line:
-            out.append(f"<p>{html.escape(line)}</p>")
-    return "\n".join(figures if part == "FIGURES" else part for part in out)
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _plot_datasets(axes: Axes, found: Stats) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ultrasam.evaluation.report.results import Results, datasets_of
 from ultrasam.evaluation.sources import Collection
 from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
+from ultrasam.reporting.markdown import escape, to_html
 
 _PACKAGES = ("torch", "numpy", "scipy", "pycocotools", "opencv-python-headless", "transformers")
 
@@ -44,14 +46,14 @@ class Report:
         results = self.results
         counts = datasets_of(results)
         parts = [
-            f"# {self.title}\n",
+            f"# {escape(self.title)}\n",
             f"{sum(counts.values())} objects of {len(counts)} data sets. Intervals are 95 %, by bootstrap "
             "over subjects. Every competitor got the same prompts.\n",
             f"```sh\n{self.command}\n```\n",
             f"ultrasam {__version__}, {_versions()}.\n",
         ]
         if self.missing:
-            parts += ["## Missing\n", "".join(f"- {text}\n" for text in self.missing)]
+            parts += ["## Missing\n", "".join(f"- {escape(text)}\n" for text in self.missing)]
         for kind in self.kinds:
             able = [r for r in results if kind in r.kinds]
             parts.append(f"## Prompt: {kind}\n")
@@ -77,9 +79,7 @@ class Report:
     def html(self, collections: Sequence[Collection], *, cases: bool = True) -> str:
         """The tables, with plots and, where ``cases`` are wanted, the first competitor's worst ones, whose
         images are read again."""
-        from markdown_it import MarkdownIt
-
-        body = MarkdownIt("commonmark").enable("table").render(self.markdown())
+        body = to_html(self.markdown())
         drawn = []
         for kind in self.kinds:
             drawn += [figures.bars(self.results, kind), figures.against_size(self.results, kind)]
@@ -93,8 +93,8 @@ class Report:
         if cases and first.kinds:
             kind = first.kinds[0]
             body += (
-                f"<h2>The worst 20 of {first.name}, {kind}</h2>\n<p>Image with the object's box, truth, "
-                "prediction, error (missed green, added orange).</p>\n"
+                f"<h2>The worst 20 of {html.escape(first.name)}, {kind}</h2>\n<p>Image with the object's "
+                "box, truth, prediction, error (missed green, added orange).</p>\n"
                 f"{figures.worst(first, kind, collections)}\n"
             )
         return page(self.title, body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,36 +19,10 @@ from ultrasam.evaluation.metrics.statistics import (
 from ultrasam.evaluation.published import PUBLISHED
 from ultrasam.evaluation.report.results import DISTANCES, Results, datasets_of, paired
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
+from ultrasam.reporting.tables import NONE, Table, number, with_interval
 
-NONE = "–"
 REACHED = (0.85, 0.90)
 _MACRO, _MICRO = "**mean of data sets**", "**mean of objects**"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of text, and what must be known to read it."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """The table in Markdown, its title a heading of the third level."""
-        lines = [
-            f"### {self.title}",
-            "",
-            *([self.note, ""] if self.note else []),
-            _line(self.head),
-            "|" + "---|" * len(self.head),
-            *(_line(row) for row in self.rows),
-        ]
-        return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def by_dataset(all_results: Sequence[Results], kind: str, measure: str, title: str) -> Table:
@@ -95,9 +68,7 @@ def _values(rows: pl.DataFrame, measure: str) -> tuple[npt.NDArray[np.float64], 
 
 
 def _with_interval(mean: float, draws: npt.NDArray[np.float64], measure: str) -> str:
-    low, high = interval(draws)
-    digits = 2 if measure in DISTANCES else 3
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return with_interval(mean, *interval(draws), digits=2 if measure in DISTANCES else 3)
 
 
 def by_measure(all_results: Sequence[Results], kind: str) -> Table:
@@ -109,15 +80,15 @@ def by_measure(all_results: Sequence[Results], kind: str) -> Table:
         table = results.of(kind)
         cells = [results.name]
         for measure in ("dice", "iou", "boundary_iou", "nsd"):
-            cells.append(_number(_macro(table, measure)))
+            cells.append(number(_macro(table, measure)))
         for unit in (True, False):
             chosen = table.filter(pl.col("millimetres") == unit)
             for measure in DISTANCES:
-                cells.append(_number(_macro(chosen, measure), digits=2))
+                cells.append(number(_macro(chosen, measure), digits=2))
         cells.append(str(table["hd95"].null_count()))
         found = [results.precision(kind, d) for d in sorted(table["dataset"].unique())]
         for part in ("ap", "ap50", "ap75"):
-            cells.append(_number(float(np.mean([getattr(p, part) for p in found]))))
+            cells.append(number(float(np.mean([getattr(p, part) for p in found]))))
         rows.append(tuple(cells))
     head = ("", "Dice", "IoU", "boundary IoU", "NSD", "HD95 mm", "ASSD mm", "HD95 px", "ASSD px",
             "no distance", "mAP", "AP50", "AP75")  # fmt: skip
@@ -132,10 +103,6 @@ def by_measure(all_results: Sequence[Results], kind: str) -> Table:
 def _macro(table: pl.DataFrame, measure: str) -> float:
     means = table.group_by("dataset").agg(pl.col(measure).mean())[measure].drop_nulls()
     return float(means.to_numpy().mean()) if len(means) else float("nan")
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return NONE if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def by_structure(all_results: Sequence[Results], kind: str) -> Table:
