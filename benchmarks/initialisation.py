@@ -18,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
-from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.fitting import Settings, cross_validate
 from ultrasam.downstream.labelled import (
     Labelled,
@@ -29,6 +27,8 @@ from ultrasam.downstream.labelled import (
     open_labelled,
 )
 from ultrasam.downstream.scores import gain, score
+
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.phantom.acquisition import simulate
 
 KINDS = {

@@ -22,13 +22,13 @@ import numpy.typing as npt
 import torch
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
-
 from ultrasam.downstream.annotated import Annotated, annotated_of
-from ultrasam.downstream.backbone import load_backbone
-from ultrasam.downstream.features import model_input
 from ultrasam.downstream.instance_report import dice_of_maps, judge, mean_of_shown, unions
 from ultrasam.downstream.instance_training import Settings, fit
 from ultrasam.downstream.training import changed
+
+from ultrasam.downstream.backbone import load_backbone
+from ultrasam.downstream.features import model_input
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.evaluation.sources import open_collections, read_all
 from ultrasam.geometry import ViewTransform

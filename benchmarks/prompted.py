@@ -14,8 +14,9 @@ import argparse
 import time
 from collections import Counter
 
-from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.prompted import Annotated, Settings, accuracy, fit
+
+from ultrasam.downstream.backbone import load_backbone
 from ultrasam.phantom.acquisition import simulate
 
 CLASSES = ("nerve", "vessel")

@@ -247,9 +247,9 @@ def make_index(scratch: Path) -> None:
 def loading(raw: Path, scratch: Path) -> None:
     """Samples a second at 1024 px with two workers, and where one process spends its time."""
     from torch.utils.data import DataLoader
+    from ultrasam.training.loader import PromptStyle, TrainingViews, collate, store_sources
 
     from ultrasam.training.augmentation import ViewStyle
-    from ultrasam.training.loader import PromptStyle, TrainingViews, collate, store_sources
 
     root = scratch / "loaded"
     build(find_datasets([str(raw)]), root, settings=Settings(), workers=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,14 @@ def randomised(config: ModelConfig, seed: int = 0) -> UltraSam:
             elif parameter.ndim == 1:
                 parameter.normal_(1, 0.1)
     return model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Cached stores lie in a folder of the test run, child processes' too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ULTRASAM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 from ultrasam.errors import PromptError
 from ultrasam.images.masks import box_of
 from ultrasam.prompt_simulation import (
-    ClickStyle,
+    ClickSampling,
     corrective_click,
     jitter_box,
     simulate_click,
@@ -52,7 +52,7 @@ def test_a_simulated_click_falls_in_the_mask(seed: int, central: float) -> None:
     rng = np.random.default_rng(seed)
     mask = rng.random((12, 17)) < 0.3
     mask[3, 4] = True
-    x, y = simulate_click(rng, mask, ClickStyle(central=central))
+    x, y = simulate_click(rng, mask, ClickSampling(central=central))
     assert mask[int(y), int(x)]
 
 
@@ -104,17 +104,17 @@ def test_clicks_have_the_labels_of_where_they_fall(seed: int) -> None:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:90, 0:120]
     mask = ((x - 60) / 35) ** 2 + ((y - 45) / 20) ** 2 < 1
-    points, labels = simulate_clicks(rng, mask, ClickStyle(scribble=0.4, several=0.6))
+    points, labels = simulate_clicks(rng, mask, ClickSampling(scribble=0.4, several=0.6))
     assert 1 <= len(points) == len(labels) <= 5
     for (px, py), label in zip(points, labels, strict=True):
         assert bool(mask[int(py), int(px)]) == bool(label)
-    beside, labels = simulate_clicks(rng, mask, ClickStyle(beside=1.0))
+    beside, labels = simulate_clicks(rng, mask, ClickSampling(beside=1.0))
     assert labels.tolist() == [1]
     column, row = np.floor(beside[0]).astype(int)
     assert not mask[row, column]
     distance = np.hypot(x - column, y - row)[mask].min()
     assert distance < 0.15 * np.sqrt(mask.sum()) + 1
-    filled, labels = simulate_clicks(rng, np.ones((9, 9), bool), ClickStyle(beside=1.0))
+    filled, labels = simulate_clicks(rng, np.ones((9, 9), bool), ClickSampling(beside=1.0))
     assert len(filled) == len(labels) == 1  # there is nothing beside it: the click is on it
 
 

@@ -12,9 +12,9 @@ from ultrasam._version import __version__
 from ultrasam.weights.tasks import register_architecture, register_task
 
 if TYPE_CHECKING:
-    from ultrasam.downstream.classifier import load_classifier
-    from ultrasam.downstream.instances import load_instance_segmenter
-    from ultrasam.downstream.prompted import load_region_classifier
+    from ultrasam.downstream.classification.model import load_classifier
+    from ultrasam.downstream.instances.model import load_instance_segmenter
+    from ultrasam.downstream.regions.model import load_region_classifier
     from ultrasam.errors import (
         CheckpointError,
         ConfigError,
@@ -48,10 +48,10 @@ _HOMES = {
     "Scan": "ultrasam.images.scan",
     "UltraSam": "ultrasam.model.ultrasam",
     "load": "ultrasam.weights.load",
-    "load_classifier": "ultrasam.downstream.classifier",
-    "load_instance_segmenter": "ultrasam.downstream.instances",
+    "load_classifier": "ultrasam.downstream.classification.model",
+    "load_instance_segmenter": "ultrasam.downstream.instances.model",
     "load_model": "ultrasam.weights.load",
-    "load_region_classifier": "ultrasam.downstream.prompted",
+    "load_region_classifier": "ultrasam.downstream.regions.model",
     "load_segmenter": "ultrasam.inference.segment",
     "push_to_hub": "ultrasam.weights.hub",
     "read_scan": "ultrasam.images.reading",
@@ -89,9 +89,10 @@ __all__ = [
 ]
 
 # What `load` opens beside promptable networks: rooms above `weights`, imported when they are first used.
-register_task("classifier", "ultrasam.downstream.classifier:load_classifier")
-register_task("prompted", "ultrasam.downstream.prompted:load_region_classifier")
-register_task("instances", "ultrasam.downstream.instances:load_instance_segmenter")
+register_task("classifier", "ultrasam.downstream.classification.model:load_classifier")
+register_task("regions", "ultrasam.downstream.regions.model:load_region_classifier")
+register_task("prompted", "ultrasam.downstream.regions.model:load_region_classifier")  # before 0.2
+register_task("instances", "ultrasam.downstream.instances.model:load_instance_segmenter")
 register_architecture("resnet50", "ultrasam.downstream.resnet:open_resnet")
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.errors import ConfigError
 from ultrasam.prompts import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class ClickStyle:
+class ClickSampling:
     """Where people click.
 
     Attributes:
@@ -21,7 +23,13 @@ class ClickStyle:
         scribble: chance that a click is drawn out to a stroke of clicks inside the object.
         several: chance that further clicks follow, on the object or close beside it, each with its label.
         beside: chance that a lone click, meant for the object, misses it by a little.
+
+    Raises:
+        ConfigError: a value is negative, or the chances add up to more than 1.
     """
+
+    # For pydantic, of whose models this is a field.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     central: float = 0.0
     spread: float = 0.1
@@ -29,9 +37,17 @@ class ClickStyle:
     several: float = 0.0
     beside: float = 0.0
 
+    def __post_init__(self) -> None:
+        values = (self.central, self.spread, self.scribble, self.several, self.beside)
+        if min(values) < 0 or max(self.central, self.scribble + self.several + self.beside) > 1:
+            raise ConfigError(
+                "Click sampling: every value must be at least 0, central at most 1, and scribble, several "
+                "and beside together at most 1."
+            )
+
 
 def simulate_clicks(
-    rng: np.random.Generator, mask: npt.NDArray[np.bool_], style: ClickStyle
+    rng: np.random.Generator, mask: npt.NDArray[np.bool_], style: ClickSampling
 ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """The clicks [K, 2] of one prompt and their labels [K]: one, a stroke, or several."""
     kind = rng.random()
@@ -81,7 +97,7 @@ def _close_beside(rng: np.random.Generator, mask: npt.NDArray[np.bool_]) -> Floa
 
 
 def simulate_click(
-    rng: np.random.Generator, mask: npt.NDArray[np.bool_], style: ClickStyle
+    rng: np.random.Generator, mask: npt.NDArray[np.bool_], style: ClickSampling
 ) -> FloatArray:
     """One foreground click (x, y) in a mask [H, W], with sub-pixel jitter (arXiv 2411.16222, 3.2)."""
     ys, xs = np.nonzero(mask)

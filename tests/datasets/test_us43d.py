@@ -10,7 +10,7 @@ import pytest
 
 from tests.datasets.layouts import MAKERS
 from tests.datasets.layouts.truth import Truth
-from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.catalogue import catalogue, dataset
 from ultrasam.datasets.file_tree import Skip
 
@@ -22,7 +22,7 @@ def test_the_catalogue_has_the_43_and_each_has_a_layout_to_test() -> None:
     assert set(MAKERS) == PAPER
 
 
-def matching(truth: Truth, samples: list[Sample]) -> Sample:
+def matching(truth: Truth, samples: list[AnnotatedImage]) -> AnnotatedImage:
     found = [
         s for s in samples if s.source.endswith(truth.source) and s.frame == truth.frame
         and (truth.subject is None or s.subject == truth.subject)
@@ -35,7 +35,7 @@ def matching(truth: Truth, samples: list[Sample]) -> Sample:
     return found[0]
 
 
-def check(truths: list[Truth], samples: list[Sample]) -> None:
+def check(truths: list[Truth], samples: list[AnnotatedImage]) -> None:
     assert len(samples) == len(truths)
     for truth in truths:
         sample = matching(truth, samples)
@@ -63,7 +63,7 @@ def check(truths: list[Truth], samples: list[Sample]) -> None:
 def test_a_data_set_is_read_pixel_for_pixel(name: str, tmp_path: Path) -> None:
     truths = MAKERS[name](tmp_path / "raw")
     skips: list[Skip] = []
-    samples = list(dataset(name).samples(tmp_path / "raw", skipped=skips.append))
+    samples = list(dataset(name).images(tmp_path / "raw", skipped=skips.append))
     check(truths, samples)
     assert not [s for s in skips if "cannot be read" in s.reason or "damaged" in s.reason]
 
@@ -81,7 +81,7 @@ def test_what_people_have_on_disk_does_no_harm(name: str, tmp_path: Path) -> Non
     (root / "__MACOSX" / "1 x.png").write_bytes(b"\0")
     (root / "half.zip.part").write_bytes(b"PK")
     skips: list[Skip] = []
-    samples = list(dataset(name).samples(root, skipped=skips.append))
+    samples = list(dataset(name).images(root, skipped=skips.append))
     check(truths, samples)
     reasons = [s.reason for s in skips]
     assert reasons.count("left by the operating system") >= 4

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.datasets.layouts.truth import grey, save
-from ultrasam.downstream.annotated import Annotated
+from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.images.masks import ellipse_in
 
 
-def pair(seed: int) -> Annotated:
+def pair(seed: int) -> InstanceTarget:
     """Both spots, at random sides."""
     rng = np.random.default_rng(seed)
     frame = rng.rayleigh(50, (96, 128))
@@ -23,7 +23,8 @@ def pair(seed: int) -> Annotated:
         frame[mask] *= gain
         masks.append(mask)
     pixels = np.clip(frame, 0, 255).astype(np.uint8)
-    return Annotated(pixels, np.stack(masks), ("bright", "dark"), f"n{seed}", f"s{seed}")
+    labels = ("bright", "dark")
+    return InstanceTarget.of(pixels, np.stack(masks), labels, name=f"n{seed}", subject=f"s{seed}")
 
 
 def save_pairs(folder: Path, count: int) -> None:

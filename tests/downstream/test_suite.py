@@ -11,18 +11,18 @@ import yaml
 
 from tests.downstream.spots import bus_bra, mmotu
 from ultrasam.downstream.backbone import load_backbone
-from ultrasam.downstream.instance_training import new_segmenter
-from ultrasam.downstream.suite import Suite, _changes, load_suite
+from ultrasam.downstream.instances.task import new_segmenter
+from ultrasam.downstream.suite import BenchmarkSuite, _changes, load_suite
 from ultrasam.errors import RecipeError
 from ultrasam.weights.adapters import count_parameters
 
 PAPER = Path(__file__).parents[2] / "recipes" / "downstream" / "paper.yaml"
 SMALL = {
-    "classify": {"mode": "full", "size": 64, "steps": 2, "batch": 2},
-    "prompted": {"steps": 2, "batch": 2},
-    "segment": {
-        "size": 64, "steps": 2, "batch": 2, "width": 32, "queries": 5, "layers": 1,
-        "pixel_layers": 1, "points": 64,
+    "classify": {"mode": "full", "size": 64, "trainer": {"max_steps": 2, "batch": 2}},
+    "regions": {"trainer": {"max_steps": 2, "batch": 2}},
+    "instances": {
+        "size": 64, "width": 32, "queries": 5, "layers": 1, "pixel_layers": 1, "points": 64,
+        "trainer": {"max_steps": 2, "batch": 2},
     },
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     asked = ["finetune", "suite", tmp_path / "suite.yaml", "--data", tmp_path / "raw", "-o", out]
     assert ultrasam(*asked) == 0
     told = capsys.readouterr()
-    assert "bus_bra, segment, fresh nano" in told.err
+    assert "bus_bra, instances, fresh nano" in told.err
     report = (out / "report.md").read_text()
     # Two data sets, three tasks from a fresh nano, and one from a ResNet.
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
@@ -71,10 +71,10 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     assert ultrasam(*asked) == 0
     assert run_again(capsys) == []
     # Other settings are another run, and so are other data.
-    assert ultrasam(*asked, "classify.steps=1", "datasets=[bus-bra]") == 0
+    assert ultrasam(*asked, "classify.trainer.max_steps=1", "datasets=[bus-bra]") == 0
     assert run_again(capsys) == ["bus_bra, classify, fresh nano", "bus_bra, classify, fresh ResNet"]
     bus_bra(tmp_path / "raw", 8, tested=3)
-    assert ultrasam(*asked, "datasets=[bus-bra]", "segment=null", "prompted=null") == 0
+    assert ultrasam(*asked, "datasets=[bus-bra]", "instances=null", "regions=null") == 0
     assert run_again(capsys) == ["bus_bra, classify, fresh nano", "bus_bra, classify, fresh ResNet"]
 
 
@@ -105,8 +105,8 @@ def test_weights_on_disk_that_were_trained_anew_are_others(tmp_path: Path) -> No
             {"initialisations": [{"title": "a", "init": "nano", "tasks": ["draw"]}]},
             "there is no task 'draw'",
         ),
-        ({"segment": {"layerz": 1}}, "segment.layerz"),
-        ({"classify": None, "prompted": None, "segment": None}, "has no task"),
+        ({"instances": {"layerz": 1}}, "instances.layerz"),
+        ({"classify": None, "regions": None, "instances": None}, "has no task"),
     ],
 )
 def test_a_bad_suite_is_one_sentence(
@@ -118,23 +118,26 @@ def test_a_bad_suite_is_one_sentence(
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(RecipeError, match=message):
         load_suite(tmp_path / "suite.yaml", {})
-    with pytest.raises(RecipeError, match="can't be read as a suite"):
+    with pytest.raises(RecipeError, match="There is no suite"):
         load_suite(tmp_path / "none.yaml", {})
 
 
 def test_the_papers_suite_has_the_papers_settings() -> None:
-    suite = load_suite(PAPER, {"segment": {"steps": 3}})
-    assert suite.segment is not None
-    assert suite.segment.steps == 3  # overridden
+    suite = load_suite(PAPER, {"instances": {"trainer": {"max_steps": 3}}})
+    assert suite.instances is not None
+    assert suite.instances.trainer.max_steps == 3  # overridden
+    assert suite.instances.trainer.batch == 8
     suite = load_suite(PAPER, {})
-    assert isinstance(suite, Suite)
+    assert isinstance(suite, BenchmarkSuite)
     assert suite.datasets == ("mmotu-2d", "bus-bra", "gist514-db")
     assert suite.classify is not None
-    assert suite.segment is not None
-    assert (suite.classify.steps, suite.classify.warmup, suite.classify.clip) == (2000, 500, 0.1)
-    assert suite.classify.milestones[0] * suite.classify.steps == 1600
-    assert (suite.segment.steps, suite.segment.queries, suite.segment.points) == (8000, 100, 12544)
-    assert suite.segment.milestones[0] * suite.segment.steps == 6000
+    assert suite.instances is not None
+    classify, instances = suite.classify, suite.instances
+    assert classify.trainer.max_steps == 2000
+    assert (classify.optimizer.warmup_steps, classify.optimizer.clip) == (500, 0.1)
+    assert classify.optimizer.milestones[0] * 2000 == 1600
+    assert (instances.trainer.max_steps, instances.queries, instances.points) == (8000, 100, 12544)
+    assert instances.optimizer.milestones[0] * 8000 == 6000
     assert len(suite.initialisations) >= 7
 
 
@@ -144,12 +147,12 @@ def test_a_vit_b_takes_a_step_of_every_recipe(tmp_path: Path, ultrasam: Callable
     the weights, of which there are none here."""
     bus_bra(tmp_path / "raw", 3, tested=1)
     one = ["{title: ViT-B, init: random:vit-b}"]
-    short = [f"{task}.{key}" for task in ("classify", "prompted", "segment")
-             for key in ("steps=1", "batch=1")]  # fmt: skip
-    short += ["classify.size=256", "segment.size=256", "prompted.rounds=1"]
+    short = [f"{task}.trainer.{key}" for task in ("classify", "regions", "instances")
+             for key in ("max_steps=1", "batch=1")]  # fmt: skip
+    short += ["classify.size=256", "instances.size=256", "regions.interaction.rounds=1"]
     assert (
         ultrasam("finetune", "suite", PAPER, "--data", tmp_path / "raw", "-o",
-            tmp_path / "out", *short, "segment.head=null", "datasets=[bus-bra]",
+            tmp_path / "out", *short, "instances.head=null", "datasets=[bus-bra]",
             f"initialisations=[{', '.join(one)}]",
         )
         == 0
@@ -160,15 +163,15 @@ def test_a_vit_b_takes_a_step_of_every_recipe(tmp_path: Path, ultrasam: Callable
     # A norm over the pooled patches and one linear layer.
     assert counts["classify"]["trained"] == encoder - neck + 2 * 768 + 2 * 769
     whole = sum(p.numel() for p in load_backbone("random:vit-b").parameters())
-    assert counts["prompted"]["trained"] == whole + 2 * (256 + 256 + 768 + 1)
-    assert set(counts) == {"classify", "prompted", "segment"}
+    assert counts["regions"]["trained"] == whole + 2 * (256 + 256 + 768 + 1)
+    assert set(counts) == {"classify", "regions", "instances"}
 
 
 def test_parameter_counts_of_mask2former_over_a_vit_b() -> None:
     """The head has the size that the published one has, but for the widths of the maps below it."""
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
-    settings = load_suite(PAPER, {"segment": {"head": None}}).segment
+    settings = load_suite(PAPER, {"instances": {"head": None}}).instances
     assert settings is not None
     swin = {"model_type": "swin", "depths": [1, 1, 1, 1], "embed_dim": 8, "num_heads": [1, 1, 1, 1],
             "out_features": ["stage1", "stage2", "stage3", "stage4"]}  # fmt: skip

@@ -333,11 +333,13 @@ def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
             seen.append(prompt)
             return np.zeros(self.shape, bool)
 
-    from ultrasam.datasets.annotated_image import Instance, Sample
+    from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 
     truth = ellipse_in((30, 20, 90, 70), (100, 120))
     pixels = np.zeros((100, 120), np.uint8)
-    sample = Sample("d", "n", "s", "p", pixels, (Instance("cyst", truth),))
+    sample = AnnotatedImage.in_memory(
+        pixels, (Instance("cyst", truth),), dataset="d", name="n", subject="s", source="p"
+    )
     hits, kind = [], PromptKind.parse(name)
     for seed in range(40):
         seen: list[Prompt] = []

@@ -58,13 +58,13 @@ def test_an_interval_holds_the_mean_and_widens_with_few_subjects() -> None:
 def test_the_ellipse_scores_what_is_known_of_it(
     shared_data: Path, name: str, ellipse: float
 ) -> None:
-    samples = list(dataset(name).samples(shared_data / "dev" / name))
+    samples = list(dataset(name).images(shared_data / "dev" / name))
     scores = [s.dice for s in evaluate(EllipseInBox(), samples, ["box"])]
     assert np.mean(scores) == pytest.approx(ellipse, abs=0.001)
 
 
 def test_every_segmenter_gets_the_same_prompts(shared_data: Path) -> None:
-    samples = list(dataset("BUSI").samples(shared_data / "dev" / "BUSI"))[:5]
+    samples = list(dataset("BUSI").images(shared_data / "dev" / "BUSI"))[:5]
     first = [t.seed for s in samples for t in targets_of(s)]
     assert first == [t.seed for s in samples for t in targets_of(s)]
     runs = [[s.dice for s in evaluate(FilledBox(), samples, ["box10"])] for _ in range(2)]

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 from tests.datasets.layouts.truth import disc, grey, picture, rectangle, save
 from ultrasam.datasets import custom as own
-from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.description import RawDataset
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip
@@ -166,9 +166,9 @@ def test_an_export_never_writes_over_anything(store: Store, tmp_path: Path) -> N
         export(store, tmp_path / "new", "pascal")
 
 
-def read(data: RawDataset, folder: Path) -> tuple[list[Sample], list[Skip]]:
+def read(data: RawDataset, folder: Path) -> tuple[list[AnnotatedImage], list[Skip]]:
     skips: list[Skip] = []
-    return list(data.samples(folder, skipped=skips.append)), skips
+    return list(data.images(folder, skipped=skips.append)), skips
 
 
 def test_an_exported_store_can_be_imported_again(store: Store, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_what_a_rule_leaves_out_stops_no_training_but_damage_does(tmp_path: Path
               {"label": "line", "shape_type": "line", "points": [[5, 6], [20, 30]]}]  # fmt: skip
     (tmp_path / "a.json").write_text(json.dumps({"shapes": shapes}))
     data = own.labelme_files("mine")
-    assert len(list(data.samples(tmp_path))) == 1
+    assert len(list(data.images(tmp_path))) == 1
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:300])
     with pytest.raises(DataError, match="is damaged"):
-        list(data.samples(tmp_path))
+        list(data.images(tmp_path))

@@ -28,11 +28,13 @@ from ultrasam.model.ultrasam import UltraSam
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.training.custom import recipe_for
 from ultrasam.training.dry_run import encoder_flops
-from ultrasam.training.engine import make_trainer, train
-from ultrasam.training.interaction import LoopStyle, interact
+from ultrasam.training.engine import make_trainer
+from ultrasam.training.interaction import interact
 from ultrasam.training.memory import check_memory
-from ultrasam.training.optimisation import rate_factor
-from ultrasam.training.recipe import Optimiser, Recipe, change, load_recipe
+from ultrasam.training.optimization import rate_factor
+from ultrasam.training.recipe import Interaction, MaskLosses, Recipe, change, load_recipe
+from ultrasam.training.run_settings import OptimizerSettings
+from ultrasam.training.train import train
 
 
 def folder_of(path: Path, count: int) -> Path:
@@ -75,14 +77,16 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     monkeypatch.chdir(tmp_path)
     arguments = ["trainer.max_steps=4", "validation.every=2", "trainer.batch=2", "trainer.workers=0",
                  "validation.share=0.3", "trainer.log_every=1"]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "--data", "mine", *arguments])
+    monkeypatch.setattr(
+        sys, "argv", ["ultrasam", "finetune", "promptable", "--data", "mine", *arguments]
+    )
     with pytest.raises(SystemExit) as stop:
         main.run()
     out = capsys.readouterr()
     assert stop.value.code == 0, out.err
     run = tmp_path / "runs" / "mine"
     assert str(out.out.strip().splitlines()[-1]) == str(Path("runs/mine/model"))
-    assert "kept the weights of the best validation" in out.out
+    assert "kept the weights of the best validation" in out.err
     with (run / "log" / "metrics.csv").open() as lines:
         logged = list(csv.DictReader(lines))
     norms = [float(row["grad_norm"]) for row in logged if row.get("grad_norm")]
@@ -111,9 +115,9 @@ def test_the_papers_rounds_give_one_mask_and_then_three() -> None:
     used: list[set[int]] = []
     for rounds in (1, 2):
         model.zero_grad()
-        style = LoopStyle(rounds=rounds, masks="last", feedback_gradient=False)
+        interaction = Interaction(rounds=rounds, masks="last", feedback_gradient=False)
         found = interact(model, image, first, targets, image_index=torch.zeros(2, dtype=torch.long),
-                         style=style, seeds=torch.arange(2))  # fmt: skip
+                         interaction=interaction, losses=MaskLosses(), seeds=torch.arange(2))  # fmt: skip
         found[-1 if rounds == 1 else 0].loss.sum().backward(retain_graph=True)
         mlps = model.mask_decoder.output_hypernetworks_mlps
         used.append({k for k, mlp in enumerate(mlps) if mlp.layers[0].weight.grad is not None
@@ -124,7 +128,7 @@ def test_the_papers_rounds_give_one_mask_and_then_three() -> None:
 
 
 def test_the_papers_schedule() -> None:
-    settings = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml").optimiser
+    settings = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml").optimizer
     factors = {
         step: rate_factor(step, 30_000, settings) for step in (0, 499, 19_999, 20_000, 28_888)
     }
@@ -133,7 +137,7 @@ def test_the_papers_schedule() -> None:
     assert factors[19_999] == 1
     assert factors[20_000] == pytest.approx(0.1)
     assert factors[28_888] == pytest.approx(0.01)
-    linear = Optimiser(warmup_steps=10, decay_share=0.5)
+    linear = OptimizerSettings(warmup_steps=10, decay_share=0.5)
     assert rate_factor(100, 100, linear) == 0
     assert rate_factor(75, 100, linear) == pytest.approx(0.5)
 
@@ -177,7 +181,9 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     shipped = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml")
     for key in ("validation.every=5", "trainer.ema=0.9"):
         with pytest.raises(RecipeError, match="does not work with strategy fsdp"):
-            make_trainer(change(shipped, ["trainer.strategy=fsdp", key]), tmp_path)
+            make_trainer(
+                change(shipped, ["trainer.strategy=fsdp", key]), "val_dice", folder=tmp_path
+            )
 
 
 def test_an_outline_beside_its_image_stops_before_training(
@@ -198,7 +204,7 @@ def test_an_outline_beside_its_image_stops_before_training(
     }
     (tmp_path / "mine" / "all.json").write_text(json.dumps(content))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "--data", "mine"])
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "finetune", "promptable", "--data", "mine"])
     with pytest.raises(SystemExit) as stop:
         main.run()
     error = capsys.readouterr().err
@@ -234,7 +240,7 @@ def test_wandb_that_is_not_installed_is_told(
         recipe_for(mine, init="nano"), ["trainer.logger=wandb", f"output={tmp_path}/runs"]
     )
     with pytest.raises(MissingDependencyError, match="pip install wandb"):
-        make_trainer(recipe, tmp_path)
+        make_trainer(recipe, "val_dice", folder=tmp_path)
 
 
 @pytest.mark.slow
@@ -251,16 +257,17 @@ def test_nano_from_nothing_learns_eight_real_images_by_heart(
         {
             "name": "overfit", "model": "nano", "output": str(tmp_path / "runs"),
             "data": {"sources": [{"dataset": "STU-Hospital", "path": str(folder.parent)}]},
-            "views": {"flip": 0},
-            "prompts": {"box": 0.8, "jitters": [0.02], "central_clicks": 1, "per_image": 1, "rounds": 1},
+            "augmentation": {"flip": 0},
+            "prompts": {"box": 0.8, "jitters": [0.02], "clicks": {"central": 1}, "per_image": 1},
+            "interaction": {"rounds": 1},
             "losses": {"alpha": 0.5, "gamma": 0, "focal": 5, "dice": 2},
-            "optimiser": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,
+            "optimizer": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,
                           "decay_share": 0.7},
             "trainer": {"max_steps": 400, "batch": 8, "workers": 1},
         }
     )  # fmt: skip
     model = Predictor(load(str(train(recipe))))
     assert not model.tta.flip  # which training has not shown
-    samples = list(dataset("STU-Hospital").samples(folder.parent))
+    samples = list(dataset("STU-Hospital").images(folder.parent))
     assert len(samples) == 8
     assert np.mean([score.dice for score in evaluate(model, samples, ["box"])]) >= 0.97

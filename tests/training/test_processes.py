@@ -19,8 +19,9 @@ model: nano
 output: {output}
 data:
   phantoms: {{count: 20, weight: 1}}
-prompts: {{per_image: 2, rounds: 2, corrective: 0.5}}
-optimiser: {{lr: 0.0001, warmup_steps: 5, clip: 1.0}}
+prompts: {{per_image: 2}}
+interaction: {{rounds: 2, corrective: 0.5}}
+optimizer: {{lr: 0.0001, warmup_steps: 5, clip: 1.0}}
 trainer: {{max_steps: 20, batch: 4, precision: 32-true, workers: 0, checkpoint_every: 1,
   log_every: 1, accelerator: cpu}}
 """

@@ -17,10 +17,7 @@ from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import UNUSED, Prompt
-from ultrasam.training import engine
-from ultrasam.training import promptable as task
 from ultrasam.training.interaction import (
-    LoopStyle,
     Noise,
     choose_mask,
     error_clicks,
@@ -28,7 +25,9 @@ from ultrasam.training.interaction import (
     is_ambiguous,
 )
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
-from ultrasam.training.recipe import Recipe, load_recipe, save_recipe
+from ultrasam.training.promptable import PromptableTask
+from ultrasam.training.recipe import Interaction, MaskLosses, Recipe, load_recipe, save_recipe
+from ultrasam.training.train import prepare_model, train
 from ultrasam.weights.formats import earlier_key
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
@@ -40,8 +39,9 @@ model: nano
 output: {output}
 data:
   phantoms: {{count: 5, weight: 1}}
-prompts: {{per_image: 2, rounds: 2, corrective: 0.5}}
-optimiser: {{lr: 0.001, warmup_steps: 2, clip: 1.0}}
+prompts: {{per_image: 2}}
+interaction: {{rounds: 2, corrective: 0.5}}
+optimizer: {{lr: 0.001, warmup_steps: 2, clip: 1.0}}
 trainer: {{max_steps: 4, batch: 2, precision: 32-true, workers: 0, ema: 0.5,
   checkpoint_every: 2, log_every: 1}}
 """
@@ -65,8 +65,8 @@ def recipe_file(tmp_path: Path) -> Path:
 def test_a_model_takes_no_views_that_training_has_not_shown(
     recipe_file: Path, views: str, zoom: float, flip: bool
 ) -> None:
-    recipe = load_recipe(recipe_file, [f"views={views}"])
-    tta = engine.prepare_model(recipe).tta
+    recipe = load_recipe(recipe_file, [f"augmentation={views}"])
+    tta = prepare_model(recipe).tta
     assert (tta.zoom, tta.flip) == (zoom, flip)
 
 
@@ -119,10 +119,11 @@ def test_every_round_gives_a_loss_and_gradients(feedback: bool) -> None:
     image = model.encode(torch.randn(2, 3, 256, 256))
     first = PromptTensors(torch.rand(3, 2, 2) * 256, torch.tensor([[1, -1], [2, 3], [1, -1]]))
     targets = (torch.rand(3, 1, 64, 64) > 0.5).float()
-    style = LoopStyle(rounds=3, corrective=0.5, feedback_gradient=feedback)
+    interaction = Interaction(rounds=3, corrective=0.5, feedback_gradient=feedback)
     rounds = interact(
         model, image, first, targets,
-        image_index=torch.tensor([0, 1, 1]), style=style, seeds=torch.arange(3),
+        image_index=torch.tensor([0, 1, 1]), interaction=interaction, losses=MaskLosses(),
+        seeds=torch.arange(3),
     )  # fmt: skip
     assert len(rounds) == 3
     torch.stack([r.loss for r in rounds]).sum().backward()
@@ -141,23 +142,23 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     recipe_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_recipe(recipe_file, ["name=whole"])
-    expected = load_model(engine.train(whole), device="cpu").state_dict()
+    expected = load_model(train(whole), device="cpu").state_dict()
 
     cut = load_recipe(recipe_file, ["name=cut"])
-    step = task.SegmentationTask.training_step
+    step = PromptableTask.training_step
 
-    def breaking(self: task.SegmentationTask, batch: object, batch_idx: int) -> torch.Tensor:
+    def breaking(self: PromptableTask, batch: object, batch_idx: int) -> torch.Tensor:
         if self.global_step == 3:
             raise RuntimeError("the power went out")
         return step(self, batch, batch_idx)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(task.SegmentationTask, "training_step", breaking)
+    monkeypatch.setattr(PromptableTask, "training_step", breaking)
     with pytest.raises(RuntimeError, match="power"):
-        engine.train(cut)
-    monkeypatch.setattr(task.SegmentationTask, "training_step", step)
+        train(cut)
+    monkeypatch.setattr(PromptableTask, "training_step", step)
     with pytest.raises(RecipeError, match="--resume"):
-        engine.train(cut)
-    resumed = load_model(engine.train(cut, resume=True), device="cpu").state_dict()
+        train(cut)
+    resumed = load_model(train(cut, resume=True), device="cpu").state_dict()
     different = [n for n in expected if not torch.equal(expected[n], resumed[n])]
     assert not different
     folder = cut.output / "cut"
@@ -173,7 +174,7 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
     monkeypatch.chdir(tmp_path)
     save_pretrained(load_model("nano", device="cpu"), tmp_path / "first")
     recipe = load_recipe(recipe_file, ["init=first", f"adapt.kind={kind}"])
-    folder = engine.train(recipe)
+    folder = train(recipe)
     monkeypatch.chdir(folder)  # the path to the first model is no longer as it was given
     frame = simulate(3, size=(96, 128)).pixels
     prompt = Prompt(box=(30, 20, 90, 70))
@@ -192,7 +193,7 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
             with pytest.raises(
                 CheckpointError, match="contains bottleneck adapters; training starts"
             ):
-                engine.prepare_model(again)
+                prepare_model(again)
         (tmp_path / "first" / "model.safetensors").unlink()
         with pytest.raises(CheckpointError, match="Cannot load the base model of adapter"):
             load(folder)
@@ -202,8 +203,8 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
 
 
 def test_adapters_of_nothing_are_refused_before_training(recipe_file: Path) -> None:
-    with pytest.raises(RecipeError, match="say with init"):
-        engine.train(load_recipe(recipe_file, ["adapt.kind=adapter"]))
+    with pytest.raises(RecipeError, match="name those with init"):
+        train(load_recipe(recipe_file, ["adapt.kind=adapter"]))
 
 
 @pytest.mark.slow
@@ -211,8 +212,8 @@ def test_training_lowers_the_loss(recipe_file: Path) -> None:
     import csv
 
     overrides = ["name=learn", "trainer.max_steps=40", "data.phantoms.count=2", "prompts.box=1"]
-    recipe = load_recipe(recipe_file, [*overrides, "views.flip=0"])
-    engine.train(recipe)
+    recipe = load_recipe(recipe_file, [*overrides, "augmentation.flip=0"])
+    train(recipe)
     with (recipe.output / "learn" / "log" / "metrics.csv").open() as lines:
         losses = [float(row["loss"]) for row in csv.DictReader(lines) if row["loss"]]
     assert sum(losses[-8:]) < 0.75 * sum(losses[:8])
@@ -222,13 +223,19 @@ def test_training_lowers_the_loss(recipe_file: Path) -> None:
     ("override", "message"),
     [
         ("trainer.max_step=3", "did you mean 'max_steps'"),
-        ("nonsense=3", "not a key"),
+        ("nonsense=3", "unknown key"),
         ("trainer.batch=0", "greater than or equal to 1"),
         ("trainer.batch=many", "valid integer"),
         ("model=gigantic", "no size 'gigantic'"),
-        ("trainer", "not key.sub=value"),
+        ("trainer", "not KEY=VALUE"),
         ("name.a=3", "holds a value"),
-        ("name=[", "not YAML"),
+        ("name=[", "not valid YAML"),
+        ("optimiser.lr=1", "now called 'optimizer'"),
+        ("prompts.rounds=1", "now called 'interaction.rounds'"),
+        ("prompts.clicks.centrall=1", "did you mean 'central'"),
+        ("prompts.clicks.central=2", "central at most 1"),
+        ("prompts.jitters=[0.1, 0.2]", "one weight for each"),
+        ("adapt.rank=0", "rank must be at least 1"),
     ],
 )
 def test_a_bad_override_is_one_sentence(recipe_file: Path, override: str, message: str) -> None:
@@ -253,7 +260,7 @@ def test_missing_data_is_told_before_training(recipe_file: Path, tmp_path: Path)
         recipe_file, [f"data.sources=[{{dataset: BUSI, path: {tmp_path / 'nowhere'}}}]"]
     )
     with pytest.raises(DataError, match="no folder"):
-        engine.train(recipe)
+        train(recipe)
 
 
 @pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.yaml")), ids=str)
@@ -274,7 +281,7 @@ def test_training_from_medsam_is_fed_and_saved_in_one_way(
     model = UltraSam(CONFIGS["nano"], preprocessor=PREPROCESSING["medsam"])
     save_pretrained(model, tmp_path / "medlike")
     recipe = load_recipe(recipe_file, [f"init={tmp_path / 'medlike'}"])
-    fed = engine.prepare_model(recipe).preprocessor
+    fed = prepare_model(recipe).preprocessor
     assert (fed.resize, fed.resample) == ("letterbox", "area")
     assert fed.prompt_types == ("point", "box", "mask")
     pixels = np.random.default_rng(0).integers(60, 200, (256, 256), np.uint8)
@@ -286,7 +293,7 @@ def test_training_from_medsam_is_fed_and_saved_in_one_way(
 
 def test_a_run_of_an_earlier_version_goes_on_under_todays_names(recipe_file: Path) -> None:
     recipe = load_recipe(recipe_file, ["trainer.max_steps=2"])
-    engine.train(recipe)
+    train(recipe)
     last = recipe.output / recipe.name / "last.ckpt"
     content = torch.load(last, weights_only=False)
 
@@ -300,4 +307,4 @@ def test_a_run_of_an_earlier_version_goes_on_under_todays_names(recipe_file: Pat
     torch.save(earlier(content), last)
     assert "fine_stride4" in str(list(torch.load(last, weights_only=False)["state_dict"]))
     longer = load_recipe(recipe_file, ["trainer.max_steps=3"])
-    assert engine.train(longer, resume=True).exists()
+    assert train(longer, resume=True).exists()

@@ -96,7 +96,7 @@ def predict(
     a prompted one (ultrasam finetune prompted), predictions.json says each object's class too; with an
     instance segmenter (ultrasam finetune segment), no prompts are needed, and a map of classes is written.
     """
-    from ultrasam.downstream.task_folders import CLASSIFIER, INSTANCES, PROMPTED
+    from ultrasam.downstream.task_folders import CLASSIFIER, INSTANCES, REGIONS
     from ultrasam.inference.batch import find_inputs, predict_files, read_prompts
     from ultrasam.inference.predictor import Predictor
     from ultrasam.weights.load import load
@@ -121,7 +121,7 @@ def predict(
         _classify(model, find_inputs(inputs), out, frame=frame, device=device)
         return
     if task == INSTANCES:
-        from ultrasam.downstream.finding import find_files
+        from ultrasam.downstream.instances.predict import find_files
 
         paths, finder = find_inputs(inputs), load(model, device=device)
         found = find_files(
@@ -134,7 +134,7 @@ def predict(
     wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
     paths = find_inputs(inputs)
     segmenter: Segmenter
-    if task == PROMPTED:
+    if task == REGIONS:
         segmenter = load(spec, device=device)
     else:
         segmenter = Predictor(
@@ -183,7 +183,7 @@ def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
 def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: str | None) -> None:
     import csv
 
-    from ultrasam.downstream.classifier import load_classifier
+    from ultrasam.downstream.classification.model import load_classifier
     from ultrasam.images.pixels import grey
     from ultrasam.images.reading import read_scan
 

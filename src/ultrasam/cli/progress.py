@@ -46,6 +46,13 @@ def progress_bars() -> Iterator[Callable[[str], OnProgress]]:
         yield bar
 
 
+@contextmanager
+def progress_bar(title: str) -> Iterator[OnProgress]:
+    """One bar; gives the callback that moves it."""
+    with progress_bars() as bar:
+        yield bar(title)
+
+
 def _told(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value

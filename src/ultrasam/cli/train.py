@@ -2,73 +2,63 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam.errors import MissingDependencyError, UltraSamError
+from ultrasam.cli.options import Device, Overrides, Resume
+from ultrasam.cli.progress import progress_bar
+from ultrasam.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from ultrasam.training.recipe import Recipe
+
+_PACKAGES = ("lightning", "polars", "pydantic")
 
 
 def train(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(help="A recipe; the ones shipped are in recipes/. None with --data."),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="For example trainer.batch=4."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
-    ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Fine-tune on your own folder, images/ and masks/, or COCO, LabelMe or VIA files, with "
-            "settings from the size of the data; KEY=VALUE changes them.",
-        ),
-    ] = None,
-    init: Annotated[str, typer.Option(help="The model that --data starts from.")] = "nano",
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML file).")],
+    overrides: Overrides = None,
+    resume: Resume = False,
+    device: Device = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Say what the run would be, parameters, data, memory and time, and stop.",
+            help="Print the recipe, parameter counts, and estimated memory and time, then exit.",
         ),
     ] = False,
 ) -> None:
-    """Train a model as a recipe says.
+    """Train a model from a recipe.
 
     Writes checkpoints, a log, the recipe in full and, at the end, the model to OUTPUT/NAME; use it
-    with ultrasam predict --model OUTPUT/NAME/model.
+    with ultrasam predict --model OUTPUT/NAME/model. To fine-tune on your own folder, see ultrasam finetune
+    promptable.
     """
-    try:
-        import lightning  # noqa: F401
-        import polars  # noqa: F401
-        import pydantic  # noqa: F401
-    except ImportError as error:
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
         raise MissingDependencyError(
-            "Training needs more packages; install them with: pip install 'ultrasam[train]'"
-        ) from error
-    from ultrasam.training.engine import train as run
-    from ultrasam.training.recipe import change, load_recipe
+            f"Training needs {', '.join(missing)}: pip install 'ultrasam[train]'"
+        )
+    from ultrasam.training.recipe import load_recipe
 
-    overrides = overrides or []
-    if data is not None:
-        from ultrasam.training.custom import recipe_for
+    run_recipe(load_recipe(recipe, overrides or []), resume=resume, device=device, dry_run=dry_run)
 
-        # Without a recipe, what stands in its place is the first override.
-        loaded = change(recipe_for(data, init=init), [*([recipe] if recipe else []), *overrides])
-    elif recipe is None:
-        raise UltraSamError("Give a recipe, such as recipes/nano.yaml, or --data with a folder.")
-    else:
-        loaded = load_recipe(Path(recipe), overrides)
+
+def run_recipe(recipe: Recipe, *, resume: bool, device: str | None, dry_run: bool) -> None:
+    """Train as a checked recipe describes, or only estimate it."""
+    from ultrasam.training.run_settings import on_device
+
+    recipe = on_device(recipe, device)
     if dry_run:
-        from ultrasam.training.dry_run import describe, plan
+        from ultrasam.training.dry_run import describe, estimate
 
-        print(describe(loaded, plan(loaded)), end="")
+        print(describe(recipe, estimate(recipe)), end="")
         return
+    from ultrasam.training.train import train as run
 
-    print(run(loaded, resume=resume, say=print))
+    with progress_bar(recipe.name) as on_progress:
+        folder = run(recipe, resume=resume, on_progress=on_progress)
+    print(folder)

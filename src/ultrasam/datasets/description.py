@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ultrasam.datasets.annotated_image import Case, Sample, samples_of
+from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
 from ultrasam.datasets.file_tree import RawTree, Report, Skip
 from ultrasam.errors import DataError
 
@@ -127,10 +127,10 @@ class RawDataset:
             report.skip(entry, "not a part of this data set's layout")
         return [cases[key] for key in sorted(cases)], report
 
-    def samples(
+    def images(
         self, root: Path, *, skipped: Callable[[Skip], object] | None = None
-    ) -> Iterator[Sample]:
-        """All samples below a folder, read one by one.
+    ) -> Iterator[AnnotatedImage]:
+        """All annotated images below a folder, read one by one.
 
         Args:
             skipped: told what is left out; without it damage raises.
@@ -143,8 +143,8 @@ class RawDataset:
             if skipped is not None:
                 skipped(skip)
         for case in cases:
-            for found in samples_of(case):
-                if isinstance(found, Sample):
+            for found in images_of(case):
+                if isinstance(found, AnnotatedImage):
                     yield found
                 elif skipped is not None:
                     skipped(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import cv2
@@ -23,18 +23,26 @@ from ultrasam.runtimes.attention import set_attention
 Features = npt.NDArray[np.float32]
 
 
-def model_input(
-    preprocessor: Preprocessor, pixels: npt.NDArray[np.uint8], size: int, patch: int
-) -> tuple[Tensor, Tensor]:
-    """A frame [H, W] or [H, W, 3] as an encoder's input of ``size``.
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """Makes an encoder's input of a frame.
 
-    Returns:
-        Preprocessed pixels [3, size, size], and the share of each patch that shows the frame,
-        [size / patch, size / patch].
+    Attributes:
+        size: side S of the input in pixels.
+        patch: pixels per patch.
     """
-    resized = replace(preprocessor, size=size)
-    view = resized.view(*pixels.shape[:2])
-    return torch.from_numpy(resized.image(pixels, view)), torch.from_numpy(view.coverage(patch))
+
+    preprocessor: Preprocessor
+    size: int
+    patch: int
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """A frame [H, W] or [H, W, 3] as preprocessed pixels [3, S, S], and the share of each patch that
+        shows the frame, [S / patch, S / patch]."""
+        resized = replace(self.preprocessor, size=self.size)
+        view = resized.view(*pixels.shape[:2])
+        image = torch.from_numpy(resized.image(pixels, view))
+        return image, torch.from_numpy(view.coverage(self.patch))
 
 
 def pooled(tokens: Tensor, weights: Tensor) -> Tensor:
@@ -48,8 +56,8 @@ class Embedder:
 
     Args:
         model: in evaluation mode.
-        size: side of the canvas in pixels, a multiple of the patch; the model's own where None. Learned
-            positions are interpolated to another one.
+        size: side of the model's input in pixels, a multiple of the patch; the model's own for None.
+            Learned positions are interpolated to another one.
         batch: images at once.
 
     Raises:
@@ -73,13 +81,13 @@ class Embedder:
         """
         waiting = iter(scans)
         while group := list(islice(waiting, self.batch)):
-            tokens, shown = self._tokens([as_scan(scan).frame(frame) for scan in group])
-            yield from np.asarray(pooled(tokens, shown).cpu().numpy(), np.float32)
+            tokens, valid = self._tokens([as_scan(scan).frame(frame) for scan in group])
+            yield from np.asarray(pooled(tokens, valid).cpu().numpy(), np.float32)
 
     def patches(self, scan: ScanLike, *, frame: int = 0) -> Features:
         """[h, w, C]: the patches that show the scan, padding cut away."""
-        tokens, shown = self._tokens([as_scan(scan).frame(frame)])
-        rows, columns = (shown[0] > 0).any(dim=1).sum(), (shown[0] > 0).any(dim=0).sum()
+        tokens, valid = self._tokens([as_scan(scan).frame(frame)])
+        rows, columns = (valid[0] > 0).any(dim=1).sum(), (valid[0] > 0).any(dim=0).sum()
         return np.asarray(tokens[0, :rows, :columns].cpu().numpy(), np.float32)
 
     def regions(self, scan: ScanLike, prompts: Sequence[Prompt], *, frame: int = 0) -> Features:
@@ -94,7 +102,7 @@ class Embedder:
         predictor = Predictor(self.model)
         predictor.set_image(pixels)
         masks = predictor.predict(list(prompts)).masks[:, 0]
-        tokens, shown = self._tokens([pixels])
+        tokens, valid = self._tokens([pixels])
         view = replace(self.model.preprocessor, size=self.size).view(*pixels.shape[:2])
         weights = []
         for mask in masks:
@@ -105,18 +113,16 @@ class Embedder:
             )
             covered[:height, :width] = torch.from_numpy(small)
             patch = self.model.config.patch_size
-            grid = covered.view(shown.shape[1], patch, shown.shape[2], patch).mean(dim=(1, 3))
-            weights.append(grid if bool(grid.any()) else shown[0])
+            grid = covered.view(valid.shape[1], patch, valid.shape[2], patch).mean(dim=(1, 3))
+            weights.append(grid if bool(grid.any()) else valid[0])
         stacked = torch.stack(weights).to(tokens.device)
         return np.asarray(
             pooled(tokens.expand(len(masks), -1, -1, -1), stacked).cpu().numpy(), np.float32
         )
 
     def _tokens(self, frames: Sequence[npt.NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-        patch = self.model.config.patch_size
-        pairs = [
-            model_input(self.model.preprocessor, pixels, self.size, patch) for pixels in frames
-        ]
+        preprocess = ModelInput(self.model.preprocessor, self.size, self.model.config.patch_size)
+        pairs = [preprocess(pixels) for pixels in frames]
         encoder = self.model.image_encoder
         pixels = torch.stack([pair[0] for pair in pairs]).to(
             self.model.device, encoder.pos_embed.dtype

@@ -4,47 +4,61 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from ultrasam._version import __version__
-from ultrasam.datasets.annotated_image import Sample
-from ultrasam.datasets.catalogue import dataset
-from ultrasam.downstream import fitting, instance_training
-from ultrasam.downstream import prompted as prompting
-from ultrasam.downstream.annotated import Labels, annotated_of, classes_of, two_sides
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import load_backbone, load_promptable
-from ultrasam.downstream.instance_report import judge
-from ultrasam.downstream.labelled import check_apart, labelled_of
-from ultrasam.downstream.scores import NAMES, score
+from ultrasam.downstream.classification.scores import NAMES, score
+from ultrasam.downstream.classification.task import train_classifier
+from ultrasam.downstream.images import check_classes, dataset_id, label_of
+from ultrasam.downstream.instances.metrics import evaluate_instances
+from ultrasam.downstream.instances.task import train_instance_segmenter
+from ultrasam.downstream.regions.task import correct, train_region_classifier
+from ultrasam.downstream.settings import (
+    RENAMED,
+    ClassifierSettings,
+    InstanceSettings,
+    RegionSettings,
+)
+from ultrasam.downstream.targets import (
+    Labels,
+    classes_of,
+    instance_targets,
+    train_test_split,
+)
 from ultrasam.errors import DataError, RecipeError, UltraSamError
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
-from ultrasam.evaluation.suite import read_checked
-from ultrasam.training.recipe import over
+from ultrasam.settings import StrictModel, deep_merge, read_yaml, validate
 from ultrasam.weights.adapters import count_parameters
 
-TASKS = ("classify", "prompted", "segment")
+logger = logging.getLogger(__name__)
+
+TASKS = ("classify", "regions", "instances")
 # Names to value, low and high of the 95 % interval, None where there is none.
 Figures = dict[str, tuple[float, float | None, float | None]]
-_SOURCE = "arXiv 2411.16222, downstream tables"
+Images = Sequence[AnnotatedImage]
+_RENAMED = {
+    "prompted": "regions",
+    "segment": "instances",
+    **{f"{task}.{old}": f"{task}.{new}" for task in TASKS for old, new in RENAMED.items()},
+}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Start(_Section):
+class Initialization(StrictModel):
     """One row: what it is called, and what it starts from (see `ultrasam.load`).
 
     Attributes:
-        tasks: all that the suite has where there are none.
+        tasks: all that the suite has if there are none.
     """
 
     title: str
@@ -52,26 +66,26 @@ class Start(_Section):
     tasks: tuple[str, ...] = ()
 
 
-class Suite(_Section):
-    """A suite.
+class BenchmarkSuite(StrictModel):
+    """Fine-tunings to compare.
 
     Attributes:
-        datasets: by their names; all of ``--data`` where there are none.
-        held_out: share of the subjects that are tested where a source has no test side.
-        labels: where an object's class stands: in its structure, or its image.
-        classify, prompted, segment: settings of the tasks; a task without is left out.
+        datasets: by their names; all of the data if there are none.
+        held_out: fraction of the subjects that is tested if a source has no test split.
+        labels: an object's class is its structure's name, or its image's class.
+        classify, regions, instances: settings of the tasks; a task without is left out.
     """
 
     title: str
     datasets: tuple[str, ...] = ()
     held_out: float = Field(0.2, gt=0, lt=1)
     labels: Labels = "image"
-    initialisations: tuple[Start, ...]
-    classify: fitting.Settings | None = None
-    prompted: prompting.Settings | None = None
-    segment: instance_training.Settings | None = None
+    initialisations: tuple[Initialization, ...]
+    classify: ClassifierSettings | None = None
+    regions: RegionSettings | None = None
+    instances: InstanceSettings | None = None
 
-    def plan(self) -> Iterator[tuple[str, Start]]:
+    def runs(self) -> Iterator[tuple[str, Initialization]]:
         """The tasks that there are settings for, each with the initialisations that take it."""
         for task in TASKS:
             if getattr(self, task) is not None:
@@ -80,25 +94,24 @@ class Suite(_Section):
                         yield task, start
 
 
-def load_suite(path: Path, overrides: dict[str, Any]) -> Suite:
+def load_suite(path: Path, overrides: dict[str, Any]) -> BenchmarkSuite:
     """Read and check a suite; ``overrides`` are merged into it.
 
     Raises:
         RecipeError: missing, not YAML, an unknown key or task, or two rows of one title.
     """
-    suite = read_checked(
-        Suite, path, wrong=RecipeError, change=lambda content: over(content, overrides)
-    )
+    content = deep_merge(read_yaml(path, what="suite"), overrides)
+    suite = validate(BenchmarkSuite, content, source=str(path), renamed=_RENAMED)
     titles = [start.title for start in suite.initialisations]
     if len(set(titles)) < len(titles) or not titles:
         raise RecipeError(f"{path}: every initialisation needs a title of its own.")
     unknown = {task for start in suite.initialisations for task in start.tasks} - set(TASKS)
     if unknown:
         raise RecipeError(
-            f"{path}: there is no task '{min(unknown)}'; there are {', '.join(TASKS)}."
+            f"{path}: there is no task '{min(unknown)}'; the tasks are {', '.join(TASKS)}."
         )
     if not any(getattr(suite, task) for task in TASKS):
-        raise RecipeError(f"{path} has no task; give it {', '.join(TASKS)}.")
+        raise RecipeError(f"{path} has no task; give settings for {', '.join(TASKS)}.")
     return suite
 
 
@@ -119,40 +132,35 @@ class Cell:
     missing: str | None = None
 
 
-def run(
-    suite: Suite,
-    samples: Sequence[Sample],
-    out: Path,
-    *,
-    device: str = "cpu",
-    say: Callable[[str], object] = lambda _: None,
-) -> list[Cell]:
+def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> list[Cell]:
     """Run what the data and the weights allow; what was run before, with the same settings, is taken from
-    ``out/results.jsonl``, which grows by a line a fine-tuning."""
-    by_set: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_set.setdefault(sample.dataset, []).append(sample)
-    names = [_id(name) for name in suite.datasets] or sorted(by_set)
+    ``out/results.jsonl``, which grows by a line per fine-tuning.
+
+    Args:
+        datasets: images by data set (see `ultrasam.downstream.images.open_datasets`).
+    """
+    names = [dataset_id(name) for name in suite.datasets] or sorted(datasets)
     out.mkdir(parents=True, exist_ok=True)
     log = out / "results.jsonl"
     known = dict(_read(log)) if log.exists() else {}
     cells = []
     for name in names:
-        held = by_set.get(name, [])
-        sides = two_sides(held, suite.held_out)
-        for task, start in suite.plan():
+        images = datasets.get(name, ())
+        content_key = _content_key(images)
+        for task, start in suite.runs():
             settings = getattr(suite, task)
-            said = [name, task, start.init, _changes(start.init), settings.model_dump(mode="json"),
-                    suite.held_out, suite.labels, _what(held), __version__]  # fmt: skip
-            key = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+            identity = [name, task, start.init, _changes(start.init), settings.model_dump(mode="json"),
+                        suite.held_out, suite.labels, content_key, __version__]  # fmt: skip
+            key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
             if key in known:
                 cells.append(Cell(name, task, start.title, *known[key]))
                 continue
-            say(f"{name}, {task}, {start.title}")
+            logger.info("%s, %s, %s", name, task, start.title)
             try:
-                if not held:
+                if not images:
                     raise DataError(f"{name} is not among the data.")
-                figures, counts = _ONE[task](settings, suite.labels, *sides, start.init, device)
+                train, test = train_test_split(images, suite.held_out)
+                figures, counts = _RUN[task](settings, suite.labels, train, test, start.init)
             except UltraSamError as error:
                 cells.append(Cell(name, task, start.title, {}, {}, str(error)))
                 continue
@@ -165,26 +173,24 @@ def run(
 
 
 def _changes(init: str) -> list[tuple[str, int, int]]:
-    """What tells whether weights on disk are still those that were used: their files' sizes and times."""
+    """Changes when weights on disk do: their files' names, sizes and times."""
     path = Path(init.partition(":")[2] or init)
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found = [(f.name, f.stat()) for f in files if f.is_file()]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
 
 
-def _what(samples: Sequence[Sample]) -> str:
-    """What tells whether data are still the same: names, subjects, sides and classes."""
-    known = sorted(str((s.name, s.subject, s.split, s.class_label)) for s in samples)
+def _content_key(images: Images) -> str:
+    """Changes when the data do: their names, subjects, splits and classes."""
+    known = sorted(str((i.name, i.subject, i.split, i.class_label)) for i in images)
     return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 
-def markdown(suite: Suite, cells: Sequence[Cell], command: str) -> str:
-    """A table a task, rows by data set and initialisation; then what could not be run."""
+def markdown(suite: BenchmarkSuite, cells: Sequence[Cell], command: str) -> str:
+    """One table per task, rows by data set and initialisation; then what could not be run."""
     lines = [
         f"# {suite.title}\n",
-        "Intervals are 95 %, by bootstrap over subjects. The paper splits at random by image, so that images "
-        "of one subject stand on both sides; here subjects stay on one, and figures are not the same thing. "
-        f"Its figures ({_SOURCE}) could not be verified and are left empty.\n",
+        "Intervals are 95 %, by bootstrap over subjects. No subject is in both training and test data.\n",
         f"```sh\n{command}\n```\n",
     ]
     for task in TASKS:
@@ -195,14 +201,14 @@ def markdown(suite: Suite, cells: Sequence[Cell], command: str) -> str:
         lines += [
             f"## {task}\n",
             "| data set | initialisation | trained on | tested on | trained parameters | "
-            + " | ".join(names) + " | the paper's |",
-            "|" + "---|" * (len(names) + 6),
+            + " | ".join(names) + " |",
+            "|" + "---|" * (len(names) + 5),
         ]  # fmt: skip
         for cell in done:
             values = " | ".join(_text(*cell.figures[name]) for name in names)
             lines.append(
                 f"| {cell.dataset} | {cell.title} | {cell.counts['train']} | {cell.counts['test']} | "
-                f"{cell.counts['trained']:,} of {cell.counts['parameters']:,} | {values} | – |"
+                f"{cell.counts['trained']:,} of {cell.counts['parameters']:,} | {values} |"
             )
         lines.append("")
     missing = [cell for cell in cells if cell.missing]
@@ -213,92 +219,70 @@ def markdown(suite: Suite, cells: Sequence[Cell], command: str) -> str:
 
 
 def _classify(
-    settings: fitting.Settings,
-    _labels: Labels,
-    train_side: Sequence[Sample],
-    test_side: Sequence[Sample],
-    init: str,
-    device: str,
+    settings: ClassifierSettings, _labels: Labels, train: Images, test: Images, init: str
 ) -> tuple[Figures, dict[str, int]]:
     model = load_backbone(init, seed=settings.seed)
-    train, test = labelled_of(train_side), labelled_of(test_side)
-    classes = sorted({item.label for item in train})
+    train, test = ([i for i in side if i.class_label is not None] for side in (train, test))
+    classes = sorted({label_of(image) for image in train})
     if len(classes) < 2 or not test:
         raise DataError(
             f"{len(train)} labelled images of {len(classes)} classes to train on and {len(test)} to test on "
             "are too few."
         )
-    check_apart(train, test)
-    classifier = fitting.fit(model, train, classes, settings, device=device)
-    truth = np.array([classes.index(item.label) for item in test])
-    found = classifier.predict(item.read() for item in test).double().numpy()
-    scored = score(truth, found, [item.subject for item in test])
+    check_classes(train, test)
+    classifier = train_classifier(model, train, classes, settings)
+    truth = np.array([classes.index(label_of(image)) for image in test])
+    found = classifier.predict(image.grey for image in test).double().numpy()
+    scored = score(truth, found, [image.subject_key for image in test])
     figures: Figures = {n: (scored[n].value, scored[n].low, scored[n].high) for n in NAMES}
     return figures, {"train": len(train), "test": len(test), **_parameters(classifier)}
 
 
-def _segment(
-    settings: instance_training.Settings,
-    labels: Labels,
-    train_side: Sequence[Sample],
-    test_side: Sequence[Sample],
-    init: str,
-    device: str,
+def _instances(
+    settings: InstanceSettings, labels: Labels, train: Images, test: Images, init: str
 ) -> tuple[Figures, dict[str, int]]:
     model = load_backbone(init, seed=settings.seed)
-    train = annotated_of(train_side, labels=labels, empty=True)
-    test = annotated_of(test_side, labels=labels, empty=True)
-    classes = classes_of(train, test)
-    segmenter = instance_training.fit(model, train, classes, settings, device=device)
-    judged = judge(segmenter, test)
-    dice = judged.per_image()
-    seen = np.isfinite(dice)
-    subjects = [image.subject for image, known in zip(test, seen, strict=True) if known]
+    trained = instance_targets(train, labels=labels, keep_empty=True)
+    tested = instance_targets(test, labels=labels, keep_empty=True)
+    classes = classes_of(trained, tested)
+    segmenter = train_instance_segmenter(model, trained, classes, settings)
+    metrics = evaluate_instances(segmenter, tested)
+    dice = metrics.per_image()
+    scored = np.isfinite(dice)
+    subjects = [target.subject for target, known in zip(tested, scored, strict=True) if known]
     figures: Figures = {
-        "Dice": (float(dice[seen].mean()), *bootstrap_interval(dice[seen], subjects)),
-        "mAP": (judged.precision.ap, None, None),
-        "AP50": (judged.precision.ap50, None, None),
-        "AP75": (judged.precision.ap75, None, None),
+        "Dice": (float(dice[scored].mean()), *bootstrap_interval(dice[scored], subjects)),
+        "mAP": (metrics.precision.ap, None, None),
+        "AP50": (metrics.precision.ap50, None, None),
+        "AP75": (metrics.precision.ap75, None, None),
     }
-    return figures, {"train": len(train), "test": len(test), **_parameters(segmenter)}
+    return figures, {"train": len(trained), "test": len(tested), **_parameters(segmenter)}
 
 
-def _prompted(
-    settings: prompting.Settings,
-    labels: Labels,
-    train_side: Sequence[Sample],
-    test_side: Sequence[Sample],
-    init: str,
-    device: str,
+def _regions(
+    settings: RegionSettings, labels: Labels, train: Images, test: Images, init: str
 ) -> tuple[Figures, dict[str, int]]:
     model = load_promptable(init, seed=settings.seed)
-    train, test = annotated_of(train_side, labels=labels), annotated_of(test_side, labels=labels)
-    classes_of(train, test)
-    classifier = prompting.fit(model, train, settings, device=device)
+    trained, tested = (instance_targets(side, labels=labels) for side in (train, test))
+    classes_of(trained, tested)
+    classifier = train_region_classifier(model, trained, settings)
     figures: Figures = {}
     for kind in ("box", "point"):
-        right, subjects = prompting.right(classifier, test, kind)
+        right, subjects = correct(classifier, tested, kind)
         figures[f"accuracy, {kind}"] = (float(right.mean()), *bootstrap_interval(right, subjects))
-    return figures, {"train": len(train), "test": len(test), **_parameters(classifier)}
+    return figures, {"train": len(trained), "test": len(tested), **_parameters(classifier)}
 
 
-_ONE: dict[str, Callable[..., tuple[Figures, dict[str, int]]]] = {
+_RUN: dict[str, Callable[..., tuple[Figures, dict[str, int]]]] = {
     "classify": _classify,
-    "prompted": _prompted,
-    "segment": _segment,
+    "regions": _regions,
+    "instances": _instances,
 }
 
 
 def _parameters(module: nn.Module) -> dict[str, int]:
     trained, frozen = count_parameters(module)
     return {"trained": trained, "parameters": trained + frozen}
-
-
-def _id(name: str) -> str:
-    try:
-        return dataset(name).info.id
-    except DataError:
-        return name  # a folder of one's own
 
 
 def _read(log: Path) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, int]]]]:

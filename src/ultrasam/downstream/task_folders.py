@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ultrasam.model.preprocessing import Preprocessor
 
 M = TypeVar("M", bound="nn.Module")
-CLASSIFIER, PROMPTED, INSTANCES = "classifier", "prompted", "instances"
+CLASSIFIER, REGIONS, INSTANCES = "classifier", "regions", "instances"
+# What files of earlier versions are called.
+_EARLIER = {REGIONS: "prompted"}
 
 
 def write_model(
@@ -62,9 +64,9 @@ def write_model(
 
 _TASKS = {
     CLASSIFIER: ("Classifies images", "predict([pixels])  # probabilities [1, classes]"),
-    PROMPTED: (
+    REGIONS: (
         "Segments what a click or a box points at and tells its class",
-        "set_image(pixels); model.classes_of([ultrasam.Prompt(box=(40, 30, 120, 90))])",
+        "set_image(pixels); model.classify([ultrasam.Prompt(box=(40, 30, 120, 90))])",
     ),
     INSTANCES: ("Finds and names all objects", "find(pixels)  # masks, labels, scores"),
 }
@@ -108,6 +110,8 @@ def read_model(
     import safetensors
     from safetensors.torch import load_file
 
+    if not (folder / f"{name}.json").exists() and name in _EARLIER:
+        name = _EARLIER[name]
     try:
         model = build(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
         state = load_file(folder / f"{name}.safetensors")

@@ -17,18 +17,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.masks import dice, iou
 from ultrasam.images.masks import MIN_OBJECT_PIXELS, box_of, centre_of_mass, components
 from ultrasam.images.pixels import grey
 from ultrasam.inference.segmenter import Segmenter
-from ultrasam.prompt_simulation import ClickStyle, corrective_click, jitter_box, simulate_clicks
+from ultrasam.prompt_simulation import ClickSampling, corrective_click, jitter_box, simulate_clicks
 from ultrasam.prompts import Prompt
 
 BoolMask = npt.NDArray[np.bool_]
 _EDGE = 0.35  # off-centre clicks fall in the outer part of the mask, up to this share of its depth
-_HUMAN = ClickStyle(central=0.7, spread=0.12, beside=0.05)
+_HUMAN = ClickSampling(central=0.7, spread=0.12, beside=0.05)
 _KIND = re.compile(
     r"box(?P<jitter>\d{0,2})|(?P<start>points(?=\d)|point|random|offcentre|human)(?P<n>\d{0,2})"
 )
@@ -114,7 +114,7 @@ class Score:
     iou: float
 
 
-def targets_of(sample: Sample, *, seed: int = 0) -> list[Target]:
+def targets_of(sample: AnnotatedImage, *, seed: int = 0) -> list[Target]:
     """Every connected component of at least 64 pixels."""
     found = [
         (part, instance.name)
@@ -181,7 +181,7 @@ def _first(target: Target, kind: PromptKind) -> Prompt:
     if kind.start == "offcentre":
         points, labels = _near_border(rng, truth), np.array([1])
     else:
-        style = _HUMAN if kind.start == "human" else ClickStyle()
+        style = _HUMAN if kind.start == "human" else ClickSampling()
         points, labels = simulate_clicks(rng, truth, style)
     return Prompt(points=points, labels=labels)
 
@@ -208,7 +208,7 @@ def _correction(
 
 
 def evaluate(
-    segmenter: Segmenter, samples: Sequence[Sample], kinds: Sequence[str]
+    segmenter: Segmenter, samples: Sequence[AnnotatedImage], kinds: Sequence[str]
 ) -> Iterator[Score]:
     """Score every object of every sample under every kind of prompt."""
     parsed = [PromptKind.parse(kind) for kind in kinds]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ultrasam._version import __version__
-from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.metrics.masks import compare
@@ -172,7 +172,7 @@ def _failed(dataset: str, where: str, reason: str) -> dict[str, Any]:
 
 def _evaluated(
     dataset: str,
-    sample: Sample,
+    sample: AnnotatedImage,
     pixels: Frame,
     timed: _Timed,
     kinds: Sequence[PromptKind],
@@ -205,7 +205,9 @@ def _evaluated(
     }
 
 
-def _tried(tried: Attempt, target: Target, sample: Sample, settings: Settings) -> dict[str, Any]:
+def _tried(
+    tried: Attempt, target: Target, sample: AnnotatedImage, settings: Settings
+) -> dict[str, Any]:
     found = compare(
         tried.mask,
         target.truth,

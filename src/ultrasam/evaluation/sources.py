@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import SPLITS, Case, Sample, samples_of
+from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.custom import coco_file, layout_of
 from ultrasam.datasets.description import RawDataset
@@ -29,7 +29,7 @@ class Unit:
 
     dataset: str
     key: str
-    read: Callable[[], Iterable[Sample | Skip]]
+    read: Callable[[], Iterable[AnnotatedImage | Skip]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,6 @@ def open_collections(
     return [found[name] for name in sorted(found)]
 
 
-def read_all(collections: Sequence[Collection]) -> tuple[list[Sample], list[Skip]]:
-    """All samples of some collections at once, and what is damaged."""
-    samples, skips = [], [skip for collection in collections for skip in collection.skips]
-    for collection in collections:
-        for unit in collection.units:
-            for found in unit.read():
-                if isinstance(found, Sample):
-                    samples.append(found)
-                elif found.damage:
-                    skips.append(found)
-    return samples, skips
-
-
 def limited(collection: Collection, limit: int | None) -> Collection:
     """At most ``limit`` units of a collection, spread evenly over it."""
     if limit is None:
@@ -108,13 +95,19 @@ def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Collect
     if path.suffix == ".json" and path.is_file():
         yield _of_raw(path.stem, coco_file(path.stem, path.name).list_cases(path.parent))
         return
-    for name, data, folder in _raw(text, path):
+    for name, data, folder in raw_datasets(text):
         if not only or data.info.id in {dataset(o).info.id for o in only}:
             yield _of_raw(name, data.list_cases(folder))
 
 
-def _raw(text: str, path: Path) -> Iterator[tuple[str, RawDataset, Path]]:
-    """Data sets by their folders' names; folders of one's own by what is in them."""
+def raw_datasets(text: str) -> Iterator[tuple[str, RawDataset, Path]]:
+    """Name, reader and folder of the data sets in a folder: by their folders' names, or NAME=FOLDER; custom
+    folders by what is in them.
+
+    Raises:
+        DataError: nothing is recognised.
+    """
+    path = Path(text).expanduser()
     try:
         known = find_datasets([text])
     except DataError:
@@ -155,7 +148,7 @@ def _told_by_name_or_layout(folder: Path) -> RawDataset:
 
 def _of_raw(name: str, listed: tuple[list[Case], object]) -> Collection:
     cases, report = listed
-    units = tuple(Unit(name, case.key, partial(samples_of, case)) for case in cases)
+    units = tuple(Unit(name, case.key, partial(images_of, case)) for case in cases)
     skips = tuple(skip for skip in report.skips if skip.damage)  # type: ignore[attr-defined]
     return Collection(name, units, skips)
 
@@ -181,8 +174,8 @@ def _of_store(store: Store, split: str | None, only: Sequence[str]) -> Iterator[
             )
 
 
-def _stored(store: Store, row: int, key: str) -> Iterator[Sample | Skip]:
+def _stored(store: Store, row: int, key: str) -> Iterator[AnnotatedImage | Skip]:
     try:
-        yield store.sample(row)
+        yield store.image(row).loaded()
     except DataError as error:
         yield Skip(key, str(error), damage=True)

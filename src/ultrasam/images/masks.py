@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 BoolMask = npt.NDArray[np.bool_]
+MIN_OBJECT_PIXELS = 64  # smaller components are specks of annotation
 
 MIN_OBJECT_PIXELS = 64  # smaller components are specks of annotation
 

@@ -41,7 +41,10 @@ def to_uint8(array: npt.NDArray[np.generic]) -> Frame:
     return np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)
 
 
-def grey(pixels: Frame) -> npt.NDArray[np.uint8]:
+Grey = npt.NDArray[np.uint8]
+
+
+def grey(pixels: Frame) -> Grey:
     """[H, W] or [H, W, 3] RGB to [H, W] by luminance (ITU-R BT.601)."""
     if pixels.ndim == 2:
         return pixels

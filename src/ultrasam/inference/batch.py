@@ -173,7 +173,7 @@ def _predict_file(
         prediction = segmenter.predict(prompts)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from error
-    told = segmenter.classes_of(prompts) if isinstance(segmenter, Classifying) else None
+    told = segmenter.classify(prompts) if isinstance(segmenter, Classifying) else None
     entries = []
     for index, prompt in enumerate(prompts):
         mask = prediction.masks[index, 0]

@@ -43,5 +43,5 @@ class Classifying(Protocol):
 
     classes: tuple[str, ...]
 
-    def classes_of(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
+    def classify(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
         """Probabilities [N, classes], of the image that is set."""

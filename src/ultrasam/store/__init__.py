@@ -1,1 +1,1 @@
-"""Raw data made one indexed store with patient-level splits."""
+"""The store: what data sets are built into and what everything else reads."""

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from ultrasam.datasets.annotated_image import Case, Sample, samples_of
+from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
 from ultrasam.datasets.file_tree import Entry, Skip
 from ultrasam.files import update_file
 from ultrasam.images.masks import box_of, components, encode_rle
@@ -137,7 +137,7 @@ def read_chunk(chunk: Chunk, store: Path) -> tuple[int, int]:
     rows: list[dict[str, Any]] = []
     skips: list[Skip] = []
     for case in chunk.cases:
-        for found in samples_of(case):
+        for found in images_of(case):
             if isinstance(found, Skip):
                 skips.append(found)
             else:
@@ -177,7 +177,7 @@ def write_png(path: Path, pixels: Frame) -> int:
     return len(data)
 
 
-def _row(sample: Sample, case: Case) -> dict[str, Any]:
+def _row(sample: AnnotatedImage, case: Case) -> dict[str, Any]:
     shape_hash, texture_hash = perceptual_hashes(sample.pixels)
     height, width = sample.pixels.shape[:2]
     return {

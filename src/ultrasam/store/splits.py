@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.errors import DataError
+
 EXCLUDED = "excluded"
 # The source's own test images are known, but not which of the rest validate.
 TRAINVAL = "trainval"
@@ -69,3 +71,25 @@ def assign(
         fits = own is None or own == side or (own == TRAINVAL and side != "test")
         out.append(side if fits else EXCLUDED)
     return out
+
+
+def hold_out(subjects: Sequence[tuple[str, str]], share: float) -> npt.NDArray[np.bool_]:
+    """[N]: which of N images are of the subjects held out: ``share`` of all subjects, at least one of them.
+
+    Subjects are ranked by a hash, so that nearly the same ones are held out when images are added.
+
+    Args:
+        subjects: (data set, subject) of each image.
+
+    Raises:
+        DataError: there are fewer than two subjects.
+    """
+    ranked = sorted(set(subjects), key=lambda subject: position(*subject))
+    if len(ranked) < 2:
+        raise DataError(
+            f"{len(subjects)} images of {len(ranked)} subject cannot be split; at least two subjects are "
+            "needed."
+        )
+    count = min(len(ranked) - 1, max(1, round(share * len(ranked))))
+    chosen = set(ranked[:count])
+    return np.array([subject in chosen for subject in subjects])

@@ -18,7 +18,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
 
     Of a large model and fewer than 500 images only the decoder and low-rank updates are trained; a small
     model is trained whole. Images go by about 30 times, boxes and clicks half and half, with the
-    augmentations that keep an image an ultrasound image; a tenth of the images validates, the best weights
+    augmentations that keep an image an ultrasound image; a tenth of the subjects validates, the best weights
     are kept, and training ends when six validations bring no gain.
 
     Raises:
@@ -30,7 +30,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
     count = len(cases)
     if count < 4:
         raise DataError(
-            f"{folder} has {count} annotated images; at least 4 are needed, to keep one apart."
+            f"{folder} has {count} annotated images; at least 4 are needed, to hold one out."
         )
     config = config_of_spec(init)
     small = config.image_size <= 512
@@ -43,17 +43,18 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
             "model": config.name,
             "init": init,
             "data": {"sources": [{"dataset": layout, "path": str(folder)}]},
-            "views": {
+            "augmentation": {
                 "zoomed": 0.3, "zoom": [1.25, 3.5], "scale": 0.12, "flip": 0.5, "rotation": 15,
                 "stretch": 0.15, "brightness": 0.7, "degradation": 0.15,
             },
             "prompts": {
-                "jitters": [0.02, 0.05, 0.1], "jitter_weights": [0.4, 0.4, 0.2], "central_clicks": 0.5,
-                "several_clicks": 0.1, "per_image": 4, "corrective": 0.5, "feedback_gradient": False,
+                "jitters": [0.02, 0.05, 0.1], "jitter_weights": [0.4, 0.4, 0.2],
+                "clicks": {"central": 0.5, "several": 0.1}, "per_image": 4,
             },
+            "interaction": {"corrective": 0.5, "feedback_gradient": False},
             "losses": {"alpha": 0.5, "gamma": 1, "focal": 10, "dice": 2},
             "adapt": adapt,
-            "optimiser": {
+            "optimizer": {
                 "lr": 2e-4 if small else 1e-4, "clip": 1.0, "warmup_steps": steps // 20,
                 "decay_share": 0.8, "weight_decay": 0.01,
             },

@@ -1,33 +1,46 @@
-"""What a run will be before it starts: its recipe in full, parameters, data, memory and time."""
+"""What a run will be before it starts: its recipe in full, parameters, data, memory and time.
+
+Nothing is downloaded and no image is decoded: data are listed, the model is built without weights, and the
+time comes from a step of a shortened model on this machine.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import yaml
 
+from ultrasam.datasets.catalogue import dataset
+from ultrasam.errors import DataError
+from ultrasam.hardware import default_device
 from ultrasam.model.config import ModelConfig
-from ultrasam.training.datamodule import open_data
-from ultrasam.training.engine import prepare_model
+from ultrasam.model.prompt_encoder import PromptTensors
+from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
+from ultrasam.prompts import BOTTOM_RIGHT, TOP_LEFT
+from ultrasam.store.store import Store
+from ultrasam.training.interaction import interact
 from ultrasam.training.memory import memory_needed
 from ultrasam.training.recipe import Recipe
+from ultrasam.training.sources import store_sources
+from ultrasam.training.train import prepare
 from ultrasam.weights.adapters import count_parameters
+from ultrasam.weights.load import config_of_spec
 
-_REACHED = 0.5  # of the matrix product's rate, by a whole step
+_TIMED_BLOCKS = 2
+_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Estimate:
     """A run's numbers; memory and time are rough.
 
     Attributes:
         trained, frozen: parameters.
-        images, objects: in the data; objects of a store are not counted before they are read.
-        flops: of one step of one process, forward and backward.
+        images: annotated images in the data, phantoms included; files that turn out damaged are counted.
         memory: bytes at the peak of one process.
-        seconds: of the whole run on this machine.
+        seconds: of the whole run on this machine, validation left out.
     """
 
     trained: int
@@ -35,37 +48,107 @@ class Plan:
     images: int
     steps: int
     images_seen: int
-    flops: float
     memory: float
     seconds: float
 
 
-def plan(recipe: Recipe) -> Plan:
-    """Look at a recipe's data and model, and measure this machine's rate for half a second.
+def estimate(recipe: Recipe) -> Estimate:
+    """List a recipe's data, build its model without weights, and time this machine for some seconds.
 
     Raises:
         DataError: data are missing.
     """
     settings = recipe.trainer
-    sources = open_data(recipe, say=lambda _: None).sources
-    model = prepare_model(recipe)
+    config = config_of_spec(recipe.init or f"random:{recipe.model}")
+    images = count_images(recipe)
+    with torch.device("meta"):
+        model = UltraSam(config)
+        prepare(model, recipe)
     trained, frozen = count_parameters(model)
-    devices = settings.devices if settings.devices != "auto" else max(1, torch.cuda.device_count())
     per_step = settings.batch * settings.accumulate
-    encoder_trains = recipe.adapt.kind != "decoder"
-    passes = (3 if encoder_trains else 1) + int(settings.checkpointing and encoder_trains)
-    flops = per_step * passes * encoder_flops(model.config)
-    half = settings.precision != "32-true"
-    return Plan(
+    devices = settings.device_count or max(1, torch.cuda.device_count())
+    return Estimate(
         trained,
         frozen,
-        sum(len(source.images) for source in sources),
+        images,
         settings.max_steps,
         settings.max_steps * per_step * devices * settings.nodes,
-        flops,
         memory_needed(recipe, model),
-        settings.max_steps * flops / (_REACHED * machine_rate(half=half)),
+        settings.max_steps * settings.accumulate * seconds_per_batch(recipe, config),
     )
+
+
+def count_images(recipe: Recipe) -> int:
+    """Images that a recipe's data list.
+
+    Raises:
+        DataError: a folder or store is missing, or has nothing of the data set.
+    """
+    count = recipe.data.phantoms.count
+    if recipe.data.store is not None:
+        wanted = recipe.data.store
+        sources = store_sources(
+            Store.open(wanted.path), split=wanted.split, datasets=wanted.datasets
+        )
+        count += sum(len(source.images) for source in sources)
+    for entry in recipe.data.sources:
+        if not entry.path.is_dir():
+            raise DataError(
+                f"{entry.dataset}: there is no folder {entry.path}; unpack the data there."
+            )
+        cases, _ = dataset(entry.dataset).list_cases(entry.path)
+        count += len(cases)
+    return count
+
+
+def seconds_per_batch(recipe: Recipe, config: ModelConfig) -> float:
+    """Time of a batch, forward and backward: one image through a model of two blocks, with the objects that
+    an image may have, scaled to the whole."""
+    settings = recipe.trainer
+    device = "cpu" if settings.accelerator == "cpu" else default_device()
+    short = replace(
+        config,
+        depth=min(config.depth, _TIMED_BLOCKS),
+        global_blocks=(1,) if config.global_blocks else (),
+    )
+    model = UltraSam(short).to(device)
+    prepare(model, recipe)
+    model.train()
+    size, objects = config.image_size, min(recipe.prompts.per_image, 4)
+    pixels = torch.randn(1, 3, size, size, device=device)
+    corners = torch.tensor([[[0.2, 0.3], [0.6, 0.7]]], device=device) * size
+    labels = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]], device=device).repeat(objects, 1)
+    prompts = PromptTensors(corners.repeat(objects, 1, 1), labels)
+    targets = torch.zeros(objects, 1, config.mask_size, config.mask_size, device=device)
+    index = torch.zeros(objects, dtype=torch.long, device=device)
+    encoder_trains = any(p.requires_grad for p in model.image_encoder.parameters())
+    encoding, decoding = [], []
+    dtype = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    half = dtype[settings.precision]
+    for _ in range(_REPEATS):
+        model.zero_grad()
+        with torch.autocast(device, dtype=half, enabled=half is not None):
+            start = _clock(device)
+            image = model.encode(pixels)
+            if encoder_trains:
+                image.image.float().sum().backward()
+            encoding.append(_clock(device) - start)
+            start = _clock(device)
+            image = ImageEmbedding(image.image.detach(), tuple(p.detach() for p in image.high_res))
+            rounds = interact(
+                model, image, prompts, targets, image_index=index,
+                interaction=recipe.interaction, losses=recipe.losses, seeds=torch.arange(objects),
+            )  # fmt: skip
+        torch.stack([r.loss for r in rounds]).sum().backward()
+        decoding.append(_clock(device) - start)
+    scale = encoder_flops(config) / encoder_flops(short)
+    return settings.batch * (min(encoding) * scale + min(decoding))
+
+
+def _clock(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def encoder_flops(config: ModelConfig) -> float:
@@ -81,26 +164,8 @@ def encoder_flops(config: ModelConfig) -> float:
     return total + neck + 2 * tokens * 3 * config.patch_size**2 * width
 
 
-def machine_rate(*, half: bool) -> float:
-    """Matrix products a second that this machine does, in floating-point operations."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if half else torch.float32
-    side = 8192 if device == "cuda" else 1024
-    a = torch.randn(side, side, device=device, dtype=dtype)
-    a @ a
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < 0.5:
-        a @ a
-        count += 1
-        if device == "cuda":
-            torch.cuda.synchronize()
-    return 2 * side**3 * count / (time.perf_counter() - start)
-
-
-def describe(recipe: Recipe, found: Plan) -> str:
-    """The plan in words, the recipe in full first."""
+def describe(recipe: Recipe, found: Estimate) -> str:
+    """The estimate in words, the recipe in full first."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     hours = found.seconds / 3600
     long = f"{hours:.1f} hours" if hours >= 1 else f"{found.seconds / 60:.1f} minutes"
@@ -109,6 +174,6 @@ def describe(recipe: Recipe, found: Plan) -> str:
         f"parameters  {found.trained:,} trained, {found.frozen:,} frozen\n"
         f"data        {found.images:,} images\n"
         f"steps       {found.steps:,}, which see {found.images_seen:,} images in all\n"
-        f"memory      about {found.memory / 2**30:.1f} GiB a process\n"
-        f"time        about {long} on this machine, the image encoder's share\n"
+        f"memory      about {found.memory / 2**30:.1f} GiB per process\n"
+        f"time        about {long} on this machine, without validation\n"
     )

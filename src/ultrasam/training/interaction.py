@@ -8,7 +8,6 @@ refinement) or with one more click in the error region (SAM's interactive traini
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,31 +18,7 @@ from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, UNUSED
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
-
-
-@dataclass(frozen=True, slots=True)
-class LoopStyle:
-    """The loop's rounds and the weights of its losses.
-
-    Attributes:
-        rounds: rounds in all, the first prompt's included.
-        corrective: chance, per prompt and round, of a click in the error region; else the same prompt.
-        feedback_gradient: let gradients flow through the mask that is fed back.
-        focal, dice, iou: weights of the losses.
-        alpha, gamma: of the focal loss.
-        masks: *ambiguous* trains the single mask of every prompt and the three of a lone click (SAM);
-            *last* the single mask in all rounds but the last, the three in the last (arXiv 2411.16222).
-    """
-
-    rounds: int = 2
-    corrective: float = 0.0
-    feedback_gradient: bool = True
-    focal: float = 20.0
-    dice: float = 1.0
-    iou: float = 1.0
-    alpha: float = 0.25
-    gamma: float = 2.0
-    masks: Literal["ambiguous", "last"] = "ambiguous"
+from ultrasam.training.recipe import Interaction, MaskLosses
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +38,8 @@ def interact(
     targets: Tensor,
     *,
     image_index: Tensor,
-    style: LoopStyle,
+    interaction: Interaction,
+    losses: MaskLosses,
     seeds: Tensor,
 ) -> list[RoundResult]:
     """Run all rounds of N prompts.
@@ -80,17 +56,21 @@ def interact(
     """
     prompts, results = first, []
     ambiguous = is_ambiguous(first.labels)
-    for index in range(style.rounds):
+    for index in range(interaction.rounds):
         output = model.decode(image, prompts, image_index=image_index)
         logits, iou = output.masks.float(), output.iou.float()
-        if style.masks == "last":
-            ambiguous = torch.full_like(ambiguous, index + 1 == style.rounds)
-        loss = _loss(logits, iou, targets, ambiguous, style)
+        last = index + 1 == interaction.rounds
+        if interaction.masks == "last":
+            ambiguous = torch.full_like(ambiguous, last)
+        if interaction.masks == "last" and last:
+            loss = _best_of_three(logits[:, 1:], iou[:, 1:], targets, losses)
+        else:
+            loss = _loss(logits, iou, targets, ambiguous, losses)
         seen = choose_mask(logits, iou, ambiguous)
         results.append(RoundResult(loss, mask_iou(seen, targets)[:, 0], output))
-        if index + 1 < style.rounds:
-            fed = seen if style.feedback_gradient else seen.detach()
-            prompts = _next_prompts(model, prompts, fed, targets, style, Noise(seeds, index))
+        if index + 1 < interaction.rounds:
+            fed = seen if interaction.feedback_gradient else seen.detach()
+            prompts = _next_prompts(model, prompts, fed, targets, interaction, Noise(seeds, index))
             ambiguous = torch.zeros_like(ambiguous)  # the mask from before says which was meant
     return results
 
@@ -109,39 +89,37 @@ def choose_mask(logits: Tensor, iou: Tensor, ambiguous: Tensor) -> Tensor:
 
 
 def _loss(
-    logits: Tensor, iou: Tensor, targets: Tensor, ambiguous: Tensor, style: LoopStyle
+    logits: Tensor, iou: Tensor, targets: Tensor, ambiguous: Tensor, losses: MaskLosses
 ) -> Tensor:
     """Per prompt [N]: the single mask of all, and the best of three of the ambiguous ones."""
-    if style.masks == "last" and bool(ambiguous.all()):
-        return _best_of_three(logits[:, 1:], iou[:, 1:], targets, style)
-    single = _mask_loss(logits[:, :1], targets, style)[:, 0]
+    single = _mask_loss(logits[:, :1], targets, losses)[:, 0]
     true_iou = mask_iou(logits[:, :1], targets)
-    loss = single + style.iou * F.mse_loss(iou[:, :1], true_iou, reduction="none")[:, 0]
+    loss = single + losses.iou * F.mse_loss(iou[:, :1], true_iou, reduction="none")[:, 0]
     if bool(ambiguous.any()):
         three, truth = logits[ambiguous, 1:], targets[ambiguous]
         true_iou = mask_iou(three, truth)  # [A, 3]
         best = true_iou.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
-        chosen = _mask_loss(three[rows, best].unsqueeze(1), truth, style)[:, 0]
+        chosen = _mask_loss(three[rows, best].unsqueeze(1), truth, losses)[:, 0]
         # The head must rank the three, so all of its predictions are trained, not the best alone.
         ranking = F.mse_loss(iou[ambiguous, 1:], true_iou, reduction="none").mean(dim=1)
-        loss = loss.index_add(0, ambiguous.nonzero()[:, 0], chosen + style.iou * ranking)
+        loss = loss.index_add(0, ambiguous.nonzero()[:, 0], chosen + losses.iou * ranking)
     return loss
 
 
-def _best_of_three(logits: Tensor, iou: Tensor, targets: Tensor, style: LoopStyle) -> Tensor:
+def _best_of_three(logits: Tensor, iou: Tensor, targets: Tensor, losses: MaskLosses) -> Tensor:
     """The loss of the mask that is truly best, and of its predicted IoU alone (arXiv 2411.16222, 3.2)."""
     true_iou = mask_iou(logits, targets)  # [N, 3]
     best = true_iou.argmax(dim=1, keepdim=True)
     rows = torch.arange(len(best), device=best.device)
-    chosen = _mask_loss(logits[rows, best[:, 0]].unsqueeze(1), targets, style)[:, 0]
+    chosen = _mask_loss(logits[rows, best[:, 0]].unsqueeze(1), targets, losses)[:, 0]
     off = F.mse_loss(iou.gather(1, best), true_iou.gather(1, best), reduction="none")[:, 0]
-    return chosen + style.iou * off
+    return chosen + losses.iou * off
 
 
-def _mask_loss(logits: Tensor, targets: Tensor, style: LoopStyle) -> Tensor:
-    focal = focal_loss(logits, targets, alpha=style.alpha, gamma=style.gamma)
-    return style.focal * focal + style.dice * dice_loss(logits, targets)
+def _mask_loss(logits: Tensor, targets: Tensor, losses: MaskLosses) -> Tensor:
+    focal = focal_loss(logits, targets, alpha=losses.alpha, gamma=losses.gamma)
+    return losses.focal * focal + losses.dice * dice_loss(logits, targets)
 
 
 def _next_prompts(
@@ -149,12 +127,14 @@ def _next_prompts(
     prompts: PromptTensors,
     logits: Tensor,
     targets: Tensor,
-    style: LoopStyle,
+    interaction: Interaction,
     noise: Noise,
 ) -> PromptTensors:
+    if interaction.corrective == 0:  # drawing clicks that none takes would cost much of a step
+        return PromptTensors(prompts.coords, prompts.labels, masks=logits)
     size = model.config.image_size
     coords, labels = error_clicks(logits.detach(), targets, noise=noise)
-    corrective = noise(1)[:, 0].to(labels.device) < style.corrective
+    corrective = noise(1)[:, 0].to(labels.device) < interaction.corrective
     labels = torch.where(corrective, labels, UNUSED)
     coords = coords * (size / targets.shape[-1])
     return PromptTensors(

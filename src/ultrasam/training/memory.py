@@ -28,7 +28,7 @@ def memory_needed(recipe: Recipe, model: UltraSam) -> float:
     settings, config = recipe.trainer, model.config
     trained, frozen = count_parameters(model)
     size = 4 if settings.precision == "32-true" else 2
-    share = settings.devices * settings.nodes if isinstance(settings.devices, int) else 1
+    share = (settings.device_count or 1) * settings.nodes
     weights = 4.0 * (trained + frozen) + 12 * trained  # gradients, and two moments of AdamW
     weights /= share if settings.strategy == "fsdp" else 1
     one = config.grid**2 * config.width * size
@@ -39,7 +39,7 @@ def memory_needed(recipe: Recipe, model: UltraSam) -> float:
         kept = one * (layers * _KEPT + config.depth)
     pixels = config.grid**2 * config.decoder_width * size
     objects = min(recipe.prompts.per_image, _OBJECTS)
-    kept += objects * recipe.prompts.rounds * pixels * _KEPT_DECODER
+    kept += objects * recipe.interaction.rounds * pixels * _KEPT_DECODER
     return _PROCESS + weights + settings.batch * kept
 
 
@@ -55,8 +55,7 @@ def check_memory(recipe: Recipe, model: UltraSam) -> None:
     if recipe.trainer.accelerator != "cpu" and torch.cuda.is_available():
         where, there = "the GPU", float(torch.cuda.mem_get_info()[1])
     else:
-        devices = recipe.trainer.devices
-        needed *= devices if isinstance(devices, int) else 1
+        needed *= recipe.trainer.device_count or 1
         where, there = "this machine", float(psutil.virtual_memory().total)
     if needed > there:
         raise RecipeError(

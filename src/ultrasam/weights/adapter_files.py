@@ -15,7 +15,8 @@ from ultrasam.errors import CheckpointError
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.weights.adapters import Adaptation, adapt
+from ultrasam.weights.adaptation import Adaptation
+from ultrasam.weights.adapters import adapt
 from ultrasam.weights.formats import current_key
 from ultrasam.weights.hashing import weights_hash
 from ultrasam.weights.infer import earlier_settings

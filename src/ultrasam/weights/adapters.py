@@ -6,43 +6,21 @@ model is an ordinary one. `adapter_files` saves and loads what was trained alone
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError, MissingDependencyError
 from ultrasam.model.image_encoder import Block, attend
+from ultrasam.weights.adaptation import Adaptation
 
 if TYPE_CHECKING:
     from ultrasam.model.ultrasam import UltraSam
 
-Kind = Literal["full", "decoder", "lora", "adapter"]
 # The attention's joint projection, as in the paper's LoRA variant.
 _TARGETS = r"image_encoder\.blocks\.\d+\.attn\.qkv"
-
-
-@dataclass(frozen=True, slots=True)
-class Adaptation:
-    """How a model is adapted (arXiv 2411.16222, variants).
-
-    Attributes:
-        kind: ``full`` trains everything; ``decoder`` all but the image encoder; ``lora`` that and
-            low-rank updates of every block's qkv (Hu et al. 2022); ``adapter`` that and two bottlenecks a
-            block (Wu et al. 2023, Med-SA).
-        rank, alpha, dropout: of the low-rank updates; an update is scaled by alpha / rank.
-        ratio: width of a bottleneck over the encoder's.
-        decoder: with lora and adapter, the prompt encoder and the mask decoder are trained too.
-    """
-
-    kind: Kind = "full"
-    rank: int = 16
-    alpha: float = 16.0
-    dropout: float = 0.1
-    ratio: float = 0.25
-    decoder: bool = True
 
 
 class Bottleneck(nn.Module):
@@ -154,16 +132,22 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return trained, sum(p.numel() for p in model.parameters()) - trained
 
 
-def layer_scales(model: UltraSam, decay: float) -> dict[str, float]:
+def layer_scales(module: nn.Module, encoder: str, decay: float) -> dict[str, float]:
     """Factor of each parameter's learning rate: 1 past the encoder's blocks, times ``decay`` with each
-    block towards the input (Clark et al. 2020; Bao et al. 2022)."""
-    depth = model.config.depth
-    scales = {}
-    for name, _ in model.named_parameters():
+    block towards the input (Clark et al. 2020; Bao et al. 2022).
+
+    Args:
+        encoder: what the names of the image encoder's parameters begin with, ending in a dot.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    inside = [n.removeprefix(encoder) for n in names if n.startswith(encoder)]
+    depth = 1 + max((int(n.split(".")[1]) for n in inside if n.startswith("blocks.")), default=-1)
+    scales = dict.fromkeys(names, 1.0)
+    for part in inside:
         above = 0
-        if name.startswith("image_encoder.blocks."):
-            above = depth - int(name.split(".")[2])
-        elif name.startswith(("image_encoder.patch_embed", "image_encoder.pos_embed")):
+        if part.startswith("blocks."):
+            above = depth - int(part.split(".")[1])
+        elif part.startswith(("patch_embed", "pos_embed")):
             above = depth + 1
-        scales[name] = decay**above
+        scales[encoder + part] = decay**above
     return scales

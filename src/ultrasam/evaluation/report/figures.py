@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import Sample
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, calibration
 from ultrasam.evaluation.report.results import Results, datasets_of
 from ultrasam.evaluation.sources import Collection
@@ -137,6 +137,6 @@ def _pixels(collections: Sequence[Collection], wanted: set[tuple[str, str]]) -> 
         for unit in collection.units:
             if (unit.dataset, unit.key) in keys:
                 for sample in unit.read():
-                    if isinstance(sample, Sample) and (unit.dataset, sample.name) in wanted:
+                    if isinstance(sample, AnnotatedImage) and (unit.dataset, sample.name) in wanted:
                         found[unit.dataset, sample.name] = grey(sample.pixels)
     return found

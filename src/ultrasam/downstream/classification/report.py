@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.downstream.classifier import Classifier
-from ultrasam.downstream.labelled import Labelled
-from ultrasam.downstream.scores import NAMES, Scored, gain, score
+from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.downstream.classification.model import Classifier
+from ultrasam.downstream.classification.scores import NAMES, Scored, gain, score
+from ultrasam.downstream.images import label_of
 from ultrasam.reporting.html import page
 from ultrasam.reporting.plots import figure, jpeg, picture
 
@@ -25,11 +26,11 @@ _SALIENCY = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Probabilities of the same items by each initialisation, the first one the one that is judged."""
+class ClassificationReport:
+    """Probabilities of the same images by each initialisation; the first one is saved."""
 
     classes: tuple[str, ...]
-    items: tuple[Labelled, ...]
+    images: tuple[AnnotatedImage, ...]
     by_init: dict[str, Floats]
     how: str
     left_out: tuple[str, ...] = ()
@@ -37,18 +38,18 @@ class Outcome:
     @property
     def truth(self) -> npt.NDArray[np.int64]:
         """[N] indices of classes."""
-        return np.array([self.classes.index(item.label) for item in self.items])
+        return np.array([self.classes.index(label_of(image)) for image in self.images])
 
     def markdown(self) -> str:
         """All tables."""
-        subjects = [item.subject for item in self.items]
+        subjects = [image.subject_key for image in self.images]
         counts = ", ".join(
             f"{c} {int((self.truth == i).sum())}" for i, c in enumerate(self.classes)
         )
         lines = [
             f"# Classification: {', '.join(self.classes)}\n",
-            f"{len(self.items)} images of {len(set(subjects))} subjects ({counts}). {self.how} Intervals are "
-            "95 %, by bootstrap over subjects; precision, recall and F1 are means over the classes.\n",
+            f"{len(self.images)} images of {len(set(subjects))} subjects ({counts}). {self.how} Intervals "
+            "are 95 %, by bootstrap over subjects; precision, recall and F1 are means over the classes.\n",
             "| initialisation | " + " | ".join(NAMES) + " |",
             "|" + "---|" * (len(NAMES) + 1),
         ]
@@ -62,7 +63,8 @@ class Outcome:
                 f"{g.value:+.3f} [{g.low:+.3f}, {g.high:+.3f}]" for g in map(gained.get, NAMES) if g
             ]
             lines.append(f"| *{first} – {other}* | " + " | ".join(cells) + " |")
-        lines += ["", f"## Confusion of {first}\n", "| true \\ said | " + " | ".join(self.classes) + " |",
+        lines += ["", f"## Confusion of {first}\n",
+                  "| true \\ predicted | " + " | ".join(self.classes) + " |",
                   "|" + "---|" * (len(self.classes) + 1)]  # fmt: skip
         for name, row in zip(self.classes, self.confusion(first), strict=True):
             lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
@@ -76,70 +78,72 @@ class Outcome:
 
     def scores(self, init: str) -> dict[str, Scored]:
         """All figures of an initialisation."""
-        return score(self.truth, self.by_init[init], [item.subject for item in self.items])
+        return score(self.truth, self.by_init[init], [image.subject_key for image in self.images])
 
     def confusion(self, init: str) -> npt.NDArray[np.int64]:
         """[classes, classes] counts, the truth down."""
-        said = self.by_init[init].argmax(axis=1)
+        predicted = self.by_init[init].argmax(axis=1)
         table = np.zeros((len(self.classes),) * 2, np.int64)
-        np.add.at(table, (self.truth, said), 1)
+        np.add.at(table, (self.truth, predicted), 1)
         return table
 
 
-def write(outcome: Outcome, classifier: Classifier, folder: Path) -> Path:
+def write_report(report: ClassificationReport, classifier: Classifier, folder: Path) -> Path:
     """``report.md`` and ``report.html``, with a confusion plot and saliency pictures of the images that the
-    first initialisation is surest of and wrong, and surest of and right."""
+    first initialisation got wrong and right with the highest confidence."""
     from markdown_it import MarkdownIt
 
-    text = outcome.markdown()
+    text = report.markdown()
     (folder / "report.md").write_text(text, encoding="utf-8")
-    first = next(iter(outcome.by_init))
+    first = next(iter(report.by_init))
     body = MarkdownIt("commonmark").enable("table").render(text)
-    body += figure(f"Confusion, {first}", lambda axes: _plot(axes, outcome, first))
-    body += "<h2>Evidence</h2><p>Red patches speak for the class that is said (class activation maps).</p>"
+    body += figure(f"Confusion, {first}", lambda axes: _plot(axes, report, first))
+    body += (
+        "<h2>Class activation maps</h2><p>Red patches raise the predicted class, blue lower it.</p>"
+    )
     path = folder / "report.html"
-    path.write_text(page("Classification", body + _pictures(outcome, classifier)), encoding="utf-8")
+    path.write_text(page("Classification", body + _pictures(report, classifier)), encoding="utf-8")
     return path
 
 
-def _plot(axes: Axes, outcome: Outcome, init: str) -> None:
-    table = outcome.confusion(init)
+def _plot(axes: Axes, report: ClassificationReport, init: str) -> None:
+    table = report.confusion(init)
     axes.imshow(
         table / np.maximum(1, table.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1
     )
     for (row, column), count in np.ndenumerate(table):
         axes.text(column, row, str(count), ha="center", va="center")
-    places = range(len(outcome.classes))
-    axes.set_xticks(places, outcome.classes)
-    axes.set_yticks(places, outcome.classes)
-    axes.set_xlabel("said")
+    places = range(len(report.classes))
+    axes.set_xticks(places, report.classes)
+    axes.set_yticks(places, report.classes)
+    axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
 
-def _pictures(outcome: Outcome, classifier: Classifier) -> str:
-    found = next(iter(outcome.by_init.values()))
-    said, sure = found.argmax(axis=1), found.max(axis=1)
-    order = np.argsort(-sure, kind="stable")
-    right = [int(i) for i in order if said[i] == outcome.truth[i]]
-    wrong = [int(i) for i in order if said[i] != outcome.truth[i]]
+def _pictures(report: ClassificationReport, classifier: Classifier) -> str:
+    found = next(iter(report.by_init.values()))
+    predicted, confidence = found.argmax(axis=1), found.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = [int(i) for i in order if predicted[i] == report.truth[i]]
+    wrong = [int(i) for i in order if predicted[i] != report.truth[i]]
     drawn = []
     for i in [*wrong[: _SALIENCY // 2], *right[: _SALIENCY // 2]]:
-        item = outcome.items[i]
-        title = f"{item.name}: {item.label}, said {outcome.classes[said[i]]} {sure[i]:.2f}"
-        drawn.append(picture(title, jpeg(saliency(classifier, item.read(), int(said[i])))))
+        image = report.images[i]
+        name = report.classes[predicted[i]]
+        title = f"{image.key}: {label_of(image)}, predicted {name} {confidence[i]:.2f}"
+        drawn.append(picture(title, jpeg(saliency(classifier, image.grey, int(predicted[i])))))
     return "".join(drawn)
 
 
 def saliency(
     classifier: Classifier, frame: npt.NDArray[np.uint8], label: int
 ) -> npt.NDArray[np.uint8]:
-    """The frame [H, W] beside itself with what speaks for a class in red and against it in blue; RGB."""
-    pixels, shown = classifier.input(frame)
+    """The frame [H, W] beside itself with what raises a class in red and what lowers it in blue; RGB."""
+    pixels, valid = classifier.input(frame)
     device = classifier.classify.weight.device
-    grid = (
-        classifier.evidence(pixels[None].to(device), shown[None].to(device), label)[0].cpu().numpy()
-    )
-    inside = shown.numpy() > 0
+    maps = classifier.class_activation_map(pixels[None].to(device), valid[None].to(device), label)
+    grid = maps[0].cpu().numpy()
+    inside = valid.numpy() > 0
     grid = grid[: inside.any(axis=1).sum(), : inside.any(axis=0).sum()]
     grid = grid / max(1e-9, float(np.abs(grid).max()))
     scale = 320 / max(frame.shape)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ultrasam.downstream.instances import InstanceSegmenter
+from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.images.masks import coco_result
 from ultrasam.images.reading import read_scan
 from ultrasam.images.writing.overlay import write_overlay
@@ -28,11 +28,11 @@ def find_files(
     ``<stem>_mask_<n>.png`` (surest first), ``<stem>_labels.png`` (0 background, k the k-th class) and
     ``<stem>_overlay.png`` in ``out``. Call `ultrasam.inference.batch.write_results` with what comes back.
     """
-    classes = segmenter.plan.classes
+    classes = segmenter.head_config.classes
 
     def find(path: Path, image_id: int, name: str) -> FileResult:
         pixels = read_scan(path).frame(frame)
-        everything, labels = segmenter.look(pixels)
+        everything, labels = segmenter.predict(pixels)
         found = everything.above(score)
         write_labels(out / f"{name}_labels.png", labels)
         entries = []

@@ -18,23 +18,24 @@ import torch
 from torch import Tensor, nn
 
 from ultrasam.downstream.backbone import Backbone, empty_backbone
-from ultrasam.downstream.features import model_input
-from ultrasam.downstream.pyramid import Kind, Pyramid
+from ultrasam.downstream.features import ModelInput
+from ultrasam.downstream.instances.pyramid import Pyramid
+from ultrasam.downstream.settings import PyramidKind
 from ultrasam.downstream.task_folders import INSTANCES, read_model, write_model
 from ultrasam.errors import CheckpointError
 from ultrasam.geometry import ViewTransform
 
-_MOST = 100  # detections an image, as COCO counts
+_MAX_DETECTIONS = 100  # detections an image, as COCO counts
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class HeadConfig:
     """What is put over the encoder; the defaults are the paper's but for the pyramid's scales.
 
     Attributes:
         classes: names, in the order of the logits.
-        size: side of the canvas in pixels.
-        pyramid: see `ultrasam.downstream.pyramid.Pyramid`.
+        size: side of the model's input in pixels.
+        pyramid: see `ultrasam.downstream.instances.pyramid.Pyramid`.
         queries: most objects that can be told apart in an image.
         width: channels of pixel decoder, queries and masks.
         pixel_layers, layers: of the pixel decoder (deformable attention) and of the decoder.
@@ -43,7 +44,7 @@ class Plan:
 
     classes: tuple[str, ...]
     size: int
-    pyramid: Kind = "simple"
+    pyramid: PyramidKind = "simple"
     queries: int = 100
     width: int = 256
     pixel_layers: int = 6
@@ -52,8 +53,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """What was found in a frame, surest first.
+class Detections:
+    """Objects found in a frame, the most confident first.
 
     Attributes:
         masks: [N, H, W] bool, in the frame's pixels; they may overlap.
@@ -65,44 +66,44 @@ class Found:
     labels: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
 
-    def above(self, score: float) -> Found:
+    def above(self, score: float) -> Detections:
         """Those of at least this score."""
         keep = self.scores >= score
-        return Found(self.masks[keep], self.labels[keep], self.scores[keep])
+        return Detections(self.masks[keep], self.labels[keep], self.scores[keep])
 
 
 class InstanceSegmenter(nn.Module):
     """Mask2Former over the encoder of ``model``, which is used as it is, and trained.
 
-    ``forward(pixels, masks, labels)`` takes canvas pixels [B, 3, S, S] and, of each image, its masks
+    ``forward(pixels, masks, labels)`` takes preprocessed pixels [B, 3, S, S] and, of each image, its masks
     [n, S, S] and class indices [n], and returns the loss: classes × 2, masks' cross-entropy × 5 and Dice × 5
     at sampled points, after every layer (arXiv 2411.16222, downstream).
     """
 
-    def __init__(self, model: Backbone, plan: Plan) -> None:
+    def __init__(self, model: Backbone, head_config: HeadConfig) -> None:
         super().__init__()
         from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
         from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
 
-        self.plan = plan
+        self.head_config = head_config
         self.config, self.preprocessor = model.config, model.preprocessor
-        pyramid = Pyramid(model, plan.pyramid)
+        pyramid = Pyramid(model, head_config.pyramid)
         # A backbone has to be named; a tiny one is, and then replaced.
         config = Mask2FormerConfig(
             backbone_config={
                 "model_type": "swin", "depths": [1, 1, 1, 1], "embed_dim": 8, "num_heads": [1, 1, 1, 1],
                 "out_features": ["stage1", "stage2", "stage3", "stage4"],
             },
-            num_queries=plan.queries,
-            feature_size=plan.width, mask_feature_size=plan.width, hidden_dim=plan.width,
-            encoder_feedforward_dim=4 * plan.width, dim_feedforward=8 * plan.width,
-            encoder_layers=plan.pixel_layers, decoder_layers=plan.layers + 1,
-            train_num_points=plan.points, feature_strides=list(pyramid.strides),
+            num_queries=head_config.queries,
+            feature_size=head_config.width, mask_feature_size=head_config.width, hidden_dim=head_config.width,
+            encoder_feedforward_dim=4 * head_config.width, dim_feedforward=8 * head_config.width,
+            encoder_layers=head_config.pixel_layers, decoder_layers=head_config.layers + 1,
+            train_num_points=head_config.points, feature_strides=list(pyramid.strides),
             # Half of what is finest among the three coarser maps: the pixel decoder then takes one step
             # upwards, and the finest map goes in there.
             common_stride=pyramid.strides[1] // 2,
         )  # fmt: skip
-        config.num_labels = len(plan.classes)
+        config.num_labels = len(head_config.classes)
         net = Mask2FormerForUniversalSegmentation(config)
         level = net.model.pixel_level_module
         level.encoder = _Backbone(pyramid)
@@ -121,39 +122,40 @@ class InstanceSegmenter(nn.Module):
     def input(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """A frame [H, W] or [H, W, 3] as the network's pixels [3, S, S], and the share of each patch that
         shows it [h, w]."""
-        return model_input(self.preprocessor, frame, self.plan.size, self.config.patch_size)
+        size = self.head_config.size
+        return ModelInput(self.preprocessor, size, self.config.patch_size)(frame)
 
-    def find(self, frame: npt.NDArray[np.uint8]) -> Found:
-        """Objects of a frame [H, W] or [H, W, 3], as Mask2Former finds instances: the surest pairs of query
-        and class, at most 100."""
-        return self._found(*self._see(frame))
+    def find(self, frame: npt.NDArray[np.uint8]) -> Detections:
+        """Objects of a frame [H, W] or [H, W, 3], as Mask2Former finds instances: the most confident pairs of
+        query and class, at most 100."""
+        return self._detections(*self._predict(frame))
 
     def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Semantic segmentation of a frame: [H, W], 0 is background, k the k-th class; as Mask2Former's
         (queries' masks weighted by their classes), where it is over one half."""
-        return self._label_map(*self._see(frame))
+        return self._label_map(*self._predict(frame))
 
-    def look(self, frame: npt.NDArray[np.uint8]) -> tuple[Found, npt.NDArray[np.uint8]]:
-        """Both of `find` and `label_map`, for the price of one."""
-        seen = self._see(frame)
-        return self._found(*seen), self._label_map(*seen)
+    def predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Detections, npt.NDArray[np.uint8]]:
+        """`find` and `label_map` from one pass through the network."""
+        seen = self._predict(frame)
+        return self._detections(*seen), self._label_map(*seen)
 
     @torch.inference_mode()
-    def _see(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, ViewTransform]:
-        """Class probabilities [Q, K], mask logits [Q, h, w] of the canvas, and the view."""
+    def _predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, ViewTransform]:
+        """Class probabilities [Q, K], mask logits [Q, h, w] of the input, and the view."""
         self.eval()
         pixels, _ = self.input(frame)
         device = self.net.class_predictor.weight.device
         out = self.net(pixel_values=pixels[None].to(device))
         chances = out.class_queries_logits[0].softmax(dim=-1)[:, :-1].float().cpu()
-        view = replace(self.preprocessor, size=self.plan.size).view(*frame.shape[:2])
+        view = replace(self.preprocessor, size=self.head_config.size).view(*frame.shape[:2])
         return chances, out.masks_queries_logits[0].float().cpu(), view
 
-    def _found(self, chances: Tensor, logits: Tensor, view: ViewTransform) -> Found:
-        best = chances.flatten().topk(min(_MOST, chances.numel()))
+    def _detections(self, chances: Tensor, logits: Tensor, view: ViewTransform) -> Detections:
+        best = chances.flatten().topk(min(_MAX_DETECTIONS, chances.numel()))
         masks, scores, labels = [], [], []
         for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            query, label = divmod(index, len(self.plan.classes))
+            query, label = divmod(index, len(self.head_config.classes))
             at_scan = view.logits_to_scan(logits[query].numpy())
             mask = at_scan > 0
             if mask.any():
@@ -163,7 +165,7 @@ class InstanceSegmenter(nn.Module):
         order = np.argsort(-np.asarray(scores), kind="stable")
         shape = (view.height, view.width)
         stacked = np.stack(masks)[order] if masks else np.zeros((0, *shape), bool)
-        return Found(stacked, np.asarray(labels, int)[order], np.asarray(scores, float)[order])
+        return Detections(stacked, np.asarray(labels, int)[order], np.asarray(scores, float)[order])
 
     def _label_map(
         self, chances: Tensor, logits: Tensor, view: ViewTransform
@@ -194,7 +196,7 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
         How many tensors were taken, of how many.
 
     Raises:
-        CheckpointError: it can't be loaded, or nothing of it fits.
+        CheckpointError: it cannot be loaded, or nothing of it fits.
     """
     from transformers import Mask2FormerForUniversalSegmentation
 
@@ -202,7 +204,7 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
         theirs = Mask2FormerForUniversalSegmentation.from_pretrained(repository).state_dict()
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"transformers can't load '{repository}': {reason}") from error
+        raise CheckpointError(f"transformers cannot load '{repository}': {reason}") from error
     ours = {
         name: value
         for name, value in segmenter.net.state_dict().items()
@@ -219,11 +221,13 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
     return len(taken), len(ours)
 
 
-def save_instances(segmenter: InstanceSegmenter, folder: Path, note: dict[str, Any]) -> None:
+def save_instance_segmenter(
+    segmenter: InstanceSegmenter, folder: Path, note: dict[str, Any]
+) -> None:
     """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
-    plan = asdict(segmenter.plan)
-    classes = plan.pop("classes")
-    about = {"plan": plan, **note}
+    head = asdict(segmenter.head_config)
+    classes = head.pop("classes")
+    about = {"head": head, **note}
     write_model(
         segmenter, folder, INSTANCES, classes=classes, config=segmenter.config.to_json(),
         preprocessor=segmenter.preprocessor, about=about,
@@ -238,7 +242,8 @@ def load_instance_segmenter(folder: str | Path, device: str | None = None) -> In
     """
 
     def build(about: dict[str, Any]) -> InstanceSegmenter:
-        plan = Plan(classes=tuple(about["classes"]), **about["plan"])
-        return InstanceSegmenter(empty_backbone(about), plan)
+        head = about["head"] if "head" in about else about["plan"]  # before 0.2
+        head_config = HeadConfig(classes=tuple(about["classes"]), **head)
+        return InstanceSegmenter(empty_backbone(about), head_config)
 
     return read_model(Path(folder), INSTANCES, build, device=device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.downstream.annotated import Annotated
-from ultrasam.downstream.instances import Found, InstanceSegmenter
-from ultrasam.evaluation.metrics.average_precision import InImage, Precision, average_precision
+from ultrasam.downstream.instances.metrics import InstanceMetrics
+from ultrasam.downstream.instances.model import Detections, InstanceSegmenter
+from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
-from ultrasam.images.masks import encode_rle
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.reporting.html import page
 from ultrasam.reporting.plots import jpeg, picture
@@ -25,80 +24,12 @@ _PICTURES = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """One model's figures on some images.
-
-    Attributes:
-        dice: [images, classes] of the union of a class's objects; NaN where neither truth nor prediction has
-            one, 0 where only one of them has.
-        precision: COCO's mask AP, mean over classes.
-    """
-
-    dice: Floats
-    precision: Precision
-
-    def per_image(self) -> Floats:
-        """[images], see `mean_of_shown`."""
-        return mean_of_shown(self.dice)
-
-
-def mean_of_shown(dice: Floats) -> Floats:
-    """[images] means of [images, classes] over what an image shows; NaN where there is nothing, and nothing
-    was found."""
-    seen = np.isfinite(dice)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(seen, dice, 0).sum(axis=1) / seen.sum(axis=1))
-
-
-def dice_of_maps(said: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_]) -> Floats:
-    """Dice [K] of a label map [H, W] (0 is background) against masks [K, H, W]; NaN where both are empty."""
-    out = np.full(len(truth), np.nan)
-    for index, mask in enumerate(truth):
-        found = said == index + 1
-        total = int(found.sum()) + int(mask.sum())
-        if total:
-            out[index] = 2 * int((found & mask).sum()) / total
-    return out
-
-
-def unions(image: Annotated, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """[K, H, W]: the union of each class's objects."""
-    out = np.zeros((len(classes), *image.pixels.shape), bool)
-    for mask, label in zip(image.masks, image.labels, strict=True):
-        out[classes.index(label)] |= mask
-    return out
-
-
-def judge(
-    segmenter: InstanceSegmenter,
-    images: Sequence[Annotated],
-    *,
-    say: Callable[[], object] = lambda: None,
-) -> Judged:
-    """Figures of a segmenter on images whose classes it knows."""
-    classes = segmenter.plan.classes
-    dice, entries = [], []
-    for image in images:
-        found, labels = segmenter.look(image.pixels)
-        dice.append(dice_of_maps(labels, unions(image, classes)))
-        entries.append(
-            InImage(
-                [encode_rle(m) for m in image.masks], [encode_rle(m) for m in found.masks],
-                found.scores.tolist(), [classes.index(label) for label in image.labels],
-                found.labels.tolist(),
-            )
-        )  # fmt: skip
-        say()
-    return Judged(np.stack(dice), average_precision(entries))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """The same test images judged by each initialisation, the first one the one that is saved."""
+class InstanceReport:
+    """The same test images metrics by each initialisation, the first one the one that is saved."""
 
     classes: tuple[str, ...]
-    images: tuple[Annotated, ...]
-    by_init: dict[str, Judged]
+    images: tuple[InstanceTarget, ...]
+    by_init: dict[str, InstanceMetrics]
     how: str
     left_out: tuple[str, ...] = field(default=())
 
@@ -137,9 +68,9 @@ class Outcome:
 
     def figures(self, init: str) -> dict[str, str]:
         """Dice with its interval, and the average precisions, of an initialisation."""
-        judged = self.by_init[init]
-        dice = _with_interval(judged.per_image(), [image.subject for image in self.images])
-        p = judged.precision
+        metrics = self.by_init[init]
+        dice = _with_interval(metrics.per_image(), [image.subject for image in self.images])
+        p = metrics.precision
         return {
             "Dice": dice,
             "mAP": f"{p.ap:.3f}",
@@ -148,26 +79,30 @@ class Outcome:
         }
 
 
-def write(outcome: Outcome, segmenter: InstanceSegmenter, folder: Path) -> Path:
+def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: Path) -> Path:
     """``report.md`` and ``report.html``, with the images on which the first initialisation did worst."""
     from markdown_it import MarkdownIt
 
-    text = outcome.markdown()
+    text = report.markdown()
     (folder / "report.md").write_text(text, encoding="utf-8")
     body = MarkdownIt("commonmark").enable("table").render(text)
     body += f"<h2>Worst</h2><p>Truth beside what was found with a score of {_SURE} or more.</p>"
-    found = next(iter(outcome.by_init.values())).per_image()
+    found = next(iter(report.by_init.values())).per_image()
     order = np.argsort(np.where(np.isfinite(found), found, 2), kind="stable")
     for row in order[:_PICTURES]:
-        image = outcome.images[row]
-        pair = beside(image, segmenter.find(image.pixels).above(_SURE), segmenter.plan.classes)
+        image = report.images[row]
+        pair = beside(
+            image, segmenter.find(image.pixels).above(_SURE), segmenter.head_config.classes
+        )
         body += picture(f"{image.name}: Dice {found[row]:.2f}", jpeg(pair))
     path = folder / "report.html"
     path.write_text(page("Segmentation", body), encoding="utf-8")
     return path
 
 
-def beside(image: Annotated, found: Found, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+def beside(
+    image: InstanceTarget, found: Detections, classes: Sequence[str]
+) -> npt.NDArray[np.uint8]:
     """An RGB picture of the truth beside what was found, one colour a class."""
     told = [classes.index(label) for label in image.labels]
     panels = [

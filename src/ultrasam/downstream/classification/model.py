@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.downstream.backbone import Backbone, empty_backbone
-from ultrasam.downstream.features import model_input, pooled
+from ultrasam.downstream.features import ModelInput, pooled
+from ultrasam.downstream.settings import Mode
 from ultrasam.downstream.task_folders import CLASSIFIER, read_model, write_model
 from ultrasam.errors import CheckpointError
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.weights.adapters import Adaptation, adapt
-
-Mode = Literal["linear", "attention", "full", "lora", "adapter"]
+from ultrasam.weights.adaptation import Adaptation
+from ultrasam.weights.adapters import adapt
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Head:
             or by a learned query; ``full`` trains all (arXiv 2411.16222, downstream), ``lora`` and
             ``adapter`` a few of the encoder's parameters (see `ultrasam.weights.adapters.Adaptation`).
         classes: names, in the order of the logits.
-        size: side of the canvas in pixels.
+        size: side of the model's input in pixels.
     """
 
     mode: Mode
@@ -44,7 +44,7 @@ class Head:
 
 
 class Classifier(nn.Module):
-    """Canvas pixels [B, 3, S, S] and the share of each patch that shows the image [B, h, w] to logits.
+    """Preprocessed pixels [B, 3, S, S] and the share of each patch that shows the image [B, h, w] to logits.
 
     The encoder without its neck, patches pooled to one vector, one linear layer (arXiv 2411.16222,
     downstream).
@@ -74,30 +74,34 @@ class Classifier(nn.Module):
         self.query = nn.Linear(width, 1, bias=False) if head.mode == "attention" else None
         self.classify = nn.Linear(width, len(head.classes))
 
-    def forward(self, pixels: Tensor, shown: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
         """Logits [B, classes]."""
-        return self.from_tokens(self.encoder.features(pixels)[-1], shown)
+        return self.from_tokens(self.encoder.features(pixels)[-1], valid)
 
-    def from_tokens(self, tokens: Tensor, shown: Tensor) -> Tensor:
+    def from_tokens(self, tokens: Tensor, valid: Tensor) -> Tensor:
         """Logits [B, classes] of patches [B, h, w, C]."""
         tokens = self.norm(tokens)
         if self.query is not None:
-            scores = self.query(tokens)[..., 0].masked_fill(shown <= 0, -torch.inf)  # [B, h, w]
-            shown = scores.flatten(1).softmax(dim=1).view_as(scores)
-        out: Tensor = self.classify(pooled(tokens, shown))
+            scores = self.query(tokens)[..., 0].masked_fill(valid <= 0, -torch.inf)  # [B, h, w]
+            valid = scores.flatten(1).softmax(dim=1).view_as(scores)
+        out: Tensor = self.classify(pooled(tokens, valid))
         return out
 
     def input(self, frame: Any) -> tuple[Tensor, Tensor]:
         """A frame [H, W] or [H, W, 3] as ``forward``'s pixels [3, S, S] and shares [h, w]."""
-        return model_input(self.preprocessor, frame, self.head.size, self.config.patch_size)
+        return self.input_of()(frame)
+
+    def input_of(self) -> ModelInput:
+        """What makes an input of a frame; it holds no weights, so that workers can have it."""
+        return ModelInput(self.preprocessor, self.head.size, self.config.patch_size)
 
     @torch.no_grad()
-    def evidence(self, pixels: Tensor, shown: Tensor, label: int) -> Tensor:
+    def class_activation_map(self, pixels: Tensor, valid: Tensor, label: int) -> Tensor:
         """[B, h, w]: what each patch adds to a class's logit before pooling (class activation maps, Zhou et
         al. 2016)."""
         tokens = self.norm(self.encoder.features(pixels)[-1])
         weight = self.classify.weight[label] - self.classify.weight.mean(dim=0)
-        out: Tensor = (tokens @ weight) * (shown > 0)
+        out: Tensor = (tokens @ weight) * (valid > 0)
         return out
 
     @torch.no_grad()
@@ -107,18 +111,18 @@ class Classifier(nn.Module):
         device = self.classify.weight.device
         rows = []
         for frame in frames:
-            pixels, shown = self.input(frame)
+            pixels, valid = self.input(frame)
             rows.append(
-                self(pixels[None].to(device), shown[None].to(device))[0].softmax(dim=0).cpu()
+                self(pixels[None].to(device), valid[None].to(device))[0].softmax(dim=0).cpu()
             )
         return torch.stack(rows) if rows else torch.zeros(0, len(self.head.classes))
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, smoothing: float = 0.0) -> Tensor:
-    """Multi-class focal loss (Lin et al. 2017): the mean of (1 - p)^gamma × cross-entropy."""
+    """Multi-class focal loss (Lin et al. 2017) of each of N items: (1 - p)^gamma × cross-entropy."""
     cost = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
     p = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
-    return ((1 - p) ** gamma * cost).mean()
+    return (1 - p) ** gamma * cost
 
 
 def save_classifier(model: Classifier, folder: Path, note: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Instance segmentation: learns, is judged, is saved, and refuses bad data in a sentence."""
+"""Instance segmentation: learns, is metrics, is saved, and refuses bad data in a sentence."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ import torch
 from tests.datasets.layouts.truth import save
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
-from ultrasam.downstream.annotated import Annotated, annotated_of, two_sides
+from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.downstream.backbone import Backbone, load_backbone
-from ultrasam.downstream.instance_report import dice_of_maps, judge, unions
-from ultrasam.downstream.instance_training import Settings, fit, new_segmenter
-from ultrasam.downstream.instances import (
+from ultrasam.downstream.instances.metrics import dice_of_maps, evaluate_instances, unions
+from ultrasam.downstream.instances.model import (
+    Detections,
+    HeadConfig,
     InstanceSegmenter,
-    Plan,
     load_instance_segmenter,
-    save_instances,
+    save_instance_segmenter,
     start_head,
 )
-from ultrasam.downstream.pyramid import Pyramid
+from ultrasam.downstream.instances.pyramid import Pyramid
+from ultrasam.downstream.instances.task import new_segmenter, train_instance_segmenter
+from ultrasam.downstream.settings import InstanceSettings
+from ultrasam.downstream.targets import InstanceTarget, instance_targets, train_test_split
 from ultrasam.errors import CheckpointError
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 
-SMALL = Settings(
-    size=64, steps=90, batch=4, width=64, queries=10, layers=2, pixel_layers=1, points=512,
-    lr=1e-3, warmup=10,
+SMALL = InstanceSettings.model_validate(
+    {
+        "size": 64, "width": 64, "queries": 10, "layers": 2, "pixel_layers": 1, "points": 512,
+        "optimizer": {"lr": 1e-3, "warmup_steps": 10},
+        "trainer": {"max_steps": 90, "batch": 4},
+    }
 )  # fmt: skip
 
 
@@ -40,18 +46,20 @@ SMALL = Settings(
 def test_it_learns_to_find_and_name_two_kinds_of_objects(tmp_path: Path) -> None:
     model = load_backbone("nano")
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    segmenter = fit(model, [pair(i) for i in range(40)], ("bright", "dark"), SMALL)
+    segmenter = train_instance_segmenter(
+        model, [pair(i) for i in range(40)], ("bright", "dark"), SMALL
+    )
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     fresh = [pair(i) for i in range(100, 112)]
-    judged = judge(segmenter, fresh)
-    assert judged.dice.shape == (12, 2)
-    assert judged.per_image().mean() >= 0.75
-    assert judged.precision.ap50 >= 0.75
+    metrics = evaluate_instances(segmenter, fresh)
+    assert metrics.dice.shape == (12, 2)
+    assert metrics.per_image().mean() >= 0.75
+    assert metrics.precision.ap50 >= 0.75
     found = segmenter.find(fresh[0].pixels)
     assert found.masks.shape[1:] == fresh[0].pixels.shape
     assert (np.diff(found.scores) <= 0).all()
     assert len(found.above(0.5).masks) <= len(found.masks)
-    save_instances(segmenter, tmp_path / "saved", {"init": "nano"})
+    save_instance_segmenter(segmenter, tmp_path / "saved", {"init": "nano"})
     again = load_instance_segmenter(tmp_path / "saved")
     assert np.array_equal(again.find(fresh[0].pixels).masks, found.masks)
     assert np.array_equal(again.label_map(fresh[0].pixels), segmenter.label_map(fresh[0].pixels))
@@ -111,26 +119,24 @@ def test_dice_counts_what_is_missed_and_what_is_made_up() -> None:
     assert dice_of_maps(said, truth).tolist() == [pytest.approx(2 / 3), 0, 0]
     assert np.isnan(dice_of_maps(np.zeros((4, 4), np.uint8), truth * False)).all()
     image = pair(0)
-    twice = Annotated(image.pixels, image.masks, ("a", "a"))
+    twice = InstanceTarget.of(image.pixels, image.masks, ("a", "a"))
     assert np.array_equal(unions(twice, ["a"])[0], image.masks.any(axis=0))
 
 
 def test_perfect_masks_get_the_best_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ultrasam.downstream.instances import Found
-
     images = [pair(i) for i in range(3)]
     segmenter = new_segmenter(load_backbone("random:nano"), ("bright", "dark"), SMALL)
     known = {image.pixels.tobytes(): image for image in images}
 
-    def look(_self: InstanceSegmenter, frame: np.ndarray) -> tuple[Found, np.ndarray]:  # type: ignore[type-arg]
+    def predict(_self: InstanceSegmenter, frame: np.ndarray) -> tuple[Detections, np.ndarray]:  # type: ignore[type-arg]
         masks = known[frame.tobytes()].masks
-        found = Found(masks, np.array([0, 1]), np.array([0.9, 0.8]))
+        found = Detections(masks, np.array([0, 1]), np.array([0.9, 0.8]))
         return found, (masks[0] + 2 * masks[1]).astype(np.uint8)
 
-    monkeypatch.setattr(InstanceSegmenter, "look", look)
-    judged = judge(segmenter, images)
-    assert judged.precision.ap == pytest.approx(1)
-    assert (judged.dice == 1).all()
+    monkeypatch.setattr(InstanceSegmenter, "predict", predict)
+    metrics = evaluate_instances(segmenter, images)
+    assert metrics.precision.ap == pytest.approx(1)
+    assert (metrics.dice == 1).all()
 
 
 def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_path: Path) -> None:
@@ -145,7 +151,7 @@ def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_pat
     theirs = Mask2FormerForUniversalSegmentation(config)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = InstanceSegmenter(
-        load_backbone("random:nano"), Plan(("x", "y", "z"), 64, "simple", 10, 64, 1, 2, 256)
+        load_backbone("random:nano"), HeadConfig(("x", "y", "z"), 64, "simple", 10, 64, 1, 2, 256)
     )
     taken, of = start_head(ours, str(tmp_path / "theirs"))
     # Fresh stay the classes' weight and bias, and what the encoder's maps of other widths go through.
@@ -153,14 +159,14 @@ def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_pat
     name = "model.transformer_module.queries_features.weight"
     assert torch.equal(ours.net.state_dict()[name], theirs.state_dict()[name])
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(CheckpointError, match="can't load '"):
+    with pytest.raises(CheckpointError, match="cannot load '"):
         start_head(ours, str(tmp_path / "nothing"))
 
 
 def test_a_resnet_is_loaded_saved_and_takes_no_adapters(tmp_path: Path) -> None:
     from transformers import ResNetConfig, ResNetModel
 
-    from ultrasam.downstream.classifier import Classifier, Head
+    from ultrasam.downstream.classification.model import Classifier, Head
 
     torch.manual_seed(0)
     theirs = ResNetModel(ResNetConfig()).eval()
@@ -174,36 +180,34 @@ def test_a_resnet_is_loaded_saved_and_takes_no_adapters(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no transformer blocks"):
         Classifier(model, Head("lora", ("a", "b"), 64))
     segmenter = new_segmenter(model, ("a",), SMALL)
-    save_instances(segmenter, tmp_path / "saved", {})
+    save_instance_segmenter(segmenter, tmp_path / "saved", {})
     again = load_instance_segmenter(tmp_path / "saved")
     frame = pair(0).pixels
     assert np.allclose(again.find(frame).scores, segmenter.find(frame).scores, atol=1e-5)
 
 
 def test_sides_by_split_or_subject_and_classes_by_image(tmp_path: Path) -> None:
-    from ultrasam.datasets.annotated_image import Instance, Sample
-
     mask = np.zeros((20, 20), bool)
     mask[2:14, 2:14] = True
 
-    def sample(number: int, split: str | None, label: str | None) -> Sample:
-        return Sample(
-            "d", f"n{number}", f"s{number}", "", np.zeros((20, 20), np.uint8),
-            (Instance("lesion", mask),), split=split, class_label=label,
+    def sample(number: int, split: str | None, label: str | None) -> AnnotatedImage:
+        return AnnotatedImage.in_memory(
+            np.zeros((20, 20), np.uint8), (Instance("lesion", mask),),
+            dataset="d", name=f"n{number}", subject=f"s{number}", split=split, class_label=label,
         )  # fmt: skip
 
     known = [sample(i, ("train", "test")[i % 2], "benign") for i in range(6)]
-    train, test = two_sides(known, 0.5)
+    train, test = train_test_split(known, 0.5)
     assert [s.split for s in train] == ["train"] * 3
     assert [s.split for s in test] == ["test"] * 3
     unknown = [sample(i, None, None) for i in range(40)]
-    train, test = two_sides(unknown, 0.25)
+    train, test = train_test_split(unknown, 0.25)
     assert 4 <= len(test) <= 16
     assert not {s.subject for s in train} & {s.subject for s in test}
-    assert annotated_of(known[:1], labels="image")[0].labels == ("benign",)
-    assert annotated_of(known[:1])[0].labels == ("lesion",)
-    assert annotated_of(unknown[:1], labels="image", empty=True) == []
-    assert annotated_of(unknown[:1], ["other"], empty=True)[0].masks.shape == (0, 20, 20)
+    assert instance_targets(known[:1], labels="image")[0].labels == ("benign",)
+    assert instance_targets(known[:1])[0].labels == ("lesion",)
+    assert instance_targets(unknown[:1], labels="image", keep_empty=True) == []
+    assert instance_targets(unknown[:1], ["other"], keep_empty=True)[0].masks.shape == (0, 20, 20)
 
 
 @pytest.mark.slow
@@ -213,10 +217,10 @@ def test_the_command_and_predict(
     data, out = tmp_path / "in", tmp_path / "model"
     save_pairs(data, 12)
     small = [
-        "size=64", "steps=4", "batch=2", "width=32", "queries=5", "layers=1", "pixel_layers=1",
-        "points=64", "at_once=1",
+        "size=64", "trainer.max_steps=4", "trainer.batch=1", "trainer.accumulate=2", "width=32",
+        "queries=5", "layers=1", "pixel_layers=1", "points=64",
     ]  # fmt: skip
-    asked = ["finetune", "segment", "--data", data, "--held-out", "0.4", "-o", out]
+    asked = ["finetune", "instances", "--data", data, "--held-out", "0.4", "-o", out]
     assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", *small) == 0
     report = (out / "report.md").read_text()
     assert "*nano – random:nano*" in report
@@ -224,7 +228,7 @@ def test_the_command_and_predict(
     assert (out / "report.html").read_text().count("<img") >= 2
     about = json.loads((out / "instances.json").read_text())
     assert about["classes"] == ["bright", "dark"]
-    assert about["recipe"]["steps"] == 4
+    assert about["recipe"]["trainer"]["max_steps"] == 4
     text = (out / "README.md").read_text()
     assert "Classes: bright, dark." in text
     assert "from `nano`" in text
@@ -252,16 +256,14 @@ def test_the_command_and_predict(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Say with --data"),
-        (["--data", "in", "--labels", "colour"], "--labels is structure or image"),
-        (["--data", "in", "--classes", "grey"], "hold too few objects"),
-        (["--data", "in", "--labels", "image"], "hold too few objects"),
+        (["--data", "in", "--classes", "grey"], "show too few objects"),
+        (["--data", "in", "--labels", "image"], "show too few objects"),
         (["--data", "in", "size=72"], "not a multiple of 32"),
         (["--data", "in", "width=100"], "width"),
-        (["--data", "in", "--test", "in"], "stand on both sides"),
+        (["--data", "in", "--test", "in"], "are in both training and test data"),
         (["--data", "in", "--test", "other"], "the class 'grey', of which training has no object"),
         (["--data", "in", "--device", "nowhere"], "Device 'nowhere' is not available"),
-        (["--data", "in", "--init", "resnet50:in"], "can't load 'in'"),
+        (["--data", "in", "--init", "resnet50:in"], "cannot load 'in'"),
     ],
 )
 def test_bad_data_is_one_sentence(
@@ -277,7 +279,7 @@ def test_bad_data_is_one_sentence(
     save(tmp_path / "other" / "images" / "a.png", image.pixels)
     save(tmp_path / "other" / "masks" / "grey" / "a.png", image.masks[0].astype(np.uint8) * 255)
     monkeypatch.chdir(tmp_path)
-    assert ultrasam("finetune", "segment", *arguments) == 1
+    assert ultrasam("finetune", "instances", *arguments) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.strip().count("\n") == 0
@@ -285,7 +287,7 @@ def test_bad_data_is_one_sentence(
 
 def test_a_damaged_model_is_told(tmp_path: Path) -> None:
     segmenter = new_segmenter(load_backbone("random:nano"), ("a",), SMALL)
-    save_instances(segmenter, tmp_path, {})
+    save_instance_segmenter(segmenter, tmp_path, {})
     weights = tmp_path / "instances.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"instances\.safetensors is damaged"):

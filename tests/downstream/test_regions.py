@@ -1,4 +1,4 @@
-"""Prompted classification: two classes in every image, told apart by the prompt alone."""
+"""Region classification: two classes in every image, told apart by the prompt alone."""
 
 from __future__ import annotations
 
@@ -14,52 +14,57 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import TINY, randomised
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
-from ultrasam.downstream.annotated import Annotated
 from ultrasam.downstream.backbone import load_backbone
-from ultrasam.downstream.prompted import (
-    PromptedClassifier,
-    PromptedPredictor,
-    Settings,
-    accuracy,
-    fit,
+from ultrasam.downstream.regions.model import (
+    RegionClassifier,
+    RegionPredictor,
     load_region_classifier,
-    save_prompted,
+    save_region_classifier,
 )
+from ultrasam.downstream.regions.task import accuracy, train_region_classifier
+from ultrasam.downstream.settings import RegionSettings
+from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.errors import CheckpointError, DataError
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.prompts import Prompt
+from ultrasam.settings import parse_overrides
 from ultrasam.weights.formats import earlier_key
+
+
+def settings_of(*overrides: str) -> RegionSettings:
+    return RegionSettings.model_validate(parse_overrides(overrides))
 
 
 @pytest.mark.slow
 def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
-    classifier = fit(
-        load_backbone("nano"), [pair(i) for i in range(40)], Settings(steps=60, batch=4, lr=5e-4)
+    settings = settings_of("trainer.max_steps=60", "trainer.batch=4", "optimizer.lr=5e-4")
+    classifier = train_region_classifier(
+        load_backbone("nano"), [pair(i) for i in range(40)], settings
     )
     fresh = [pair(i) for i in range(100, 115)]
     # Each image holds both classes: without the prompt, one half is right.
     assert accuracy(classifier, fresh, "box") >= 0.9
     assert accuracy(classifier, fresh, "point") >= 0.8
-    predictor = PromptedPredictor(classifier)
+    predictor = RegionPredictor(classifier)
     predictor.set_image(fresh[0].pixels)
     prompts = [Prompt(box=(20, 20, 60, 60)), Prompt(points=[(90, 48)])]
-    expected = predictor.classes_of(prompts)
+    expected = predictor.classify(prompts)
     assert np.allclose(expected.sum(axis=1), 1)
     assert predictor.predict(prompts).masks.shape == (2, 1, 96, 128)
-    save_prompted(classifier, tmp_path / "saved", {})
+    save_region_classifier(classifier, tmp_path / "saved", {})
     again = load(tmp_path / "saved")
-    assert isinstance(again, PromptedPredictor)
+    assert isinstance(again, RegionPredictor)
     again.set_image(fresh[0].pixels)
-    assert np.allclose(again.classes_of(prompts), expected, atol=1e-6)
+    assert np.allclose(again.classify(prompts), expected, atol=1e-6)
 
 
 def test_a_sam_design_is_classified_as_it_was_trained() -> None:
     """Masks may come from a prepared image on a CPU; the class comes from the plain decoder."""
-    classifier = PromptedClassifier(randomised(TINY), ("a", "b"))
-    predictor = PromptedPredictor(classifier)
+    classifier = RegionClassifier(randomised(TINY), ("a", "b"))
+    predictor = RegionPredictor(classifier)
     predictor.set_image(pair(0).pixels)
     boxes = [(20, 20, 60, 60), (60, 10, 110, 80)]
-    said = predictor.classes_of([Prompt(box=box) for box in boxes])
+    said = predictor.classify([Prompt(box=box) for box in boxes])
     assert np.abs(said[0] - said[1]).max() > 1e-3
 
     model = classifier.model
@@ -75,8 +80,8 @@ def test_a_sam_design_is_classified_as_it_was_trained() -> None:
 
 
 def test_a_damaged_model_is_told(tmp_path: Path) -> None:
-    save_prompted(PromptedClassifier(load_backbone("nano"), ("a", "b")), tmp_path, {})
-    weights = tmp_path / "prompted.safetensors"
+    save_region_classifier(RegionClassifier(load_backbone("nano"), ("a", "b")), tmp_path, {})
+    weights = tmp_path / "regions.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match=folder.name):
@@ -85,9 +90,9 @@ def test_a_damaged_model_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_of_an_earlier_version_is_opened(tmp_path: Path) -> None:
     """Its tensors had other names, and its preprocessing was a sentence."""
-    classifier = PromptedClassifier(load_backbone("nano"), ("a", "b"))
-    save_prompted(classifier, tmp_path, {})
-    weights, about = tmp_path / "prompted.safetensors", tmp_path / "prompted.json"
+    classifier = RegionClassifier(load_backbone("nano"), ("a", "b"))
+    save_region_classifier(classifier, tmp_path, {})
+    weights, about = tmp_path / "regions.safetensors", tmp_path / "regions.json"
     state = {earlier_key(name): tensor for name, tensor in load_file(weights).items()}
     assert any("fine_stride4" in name for name in state)
     save_file(state, weights)
@@ -95,6 +100,9 @@ def test_a_folder_of_an_earlier_version_is_opened(tmp_path: Path) -> None:
     entry["preprocessing"] = "grey or RGB, longest side to size, normalised, zero-padded"
     entry["config"] |= {"zoom": 1.6, "mirror": True, "pixel_mean": [1, 2, 3], "name": "nano"}
     about.write_text(json.dumps(entry))
+    weights.rename(tmp_path / "prompted.safetensors")
+    about.rename(tmp_path / "prompted.json")
+    assert isinstance(load(tmp_path), RegionPredictor)
     again = load_region_classifier(tmp_path, "cpu")
     assert again.classifier.model.preprocessor.mean == (1, 2, 3)
     for name, tensor in classifier.state_dict().items():
@@ -103,9 +111,9 @@ def test_a_folder_of_an_earlier_version_is_opened(tmp_path: Path) -> None:
 
 def test_one_class_is_refused() -> None:
     image = pair(0)
-    alone = Annotated(image.pixels, image.masks[:1], ("bright",))
-    with pytest.raises(DataError, match=r"have 1 class \(bright\); two are needed"):
-        fit(load_backbone("nano"), [alone], Settings(steps=1))
+    alone = InstanceTarget.of(image.pixels, image.masks[:1], ("bright",))
+    with pytest.raises(DataError, match=r"have 1 class \(bright\); at least two are needed"):
+        train_region_classifier(load_backbone("nano"), [alone], settings_of("trainer.max_steps=1"))
 
 
 @pytest.mark.slow
@@ -115,9 +123,9 @@ def test_the_command_and_what_predict_says(
     save_pairs(tmp_path / "in", 10)
 
     out = tmp_path / "model"
-    asked = ["finetune", "prompted", "--data", tmp_path / "in", "--held-out", 0.3, "-o", out]
-    assert ultrasam(*asked, "steps=3", "batch=2") == 0
-    assert "of the classes right" in capsys.readouterr().out
+    asked = ["finetune", "regions", "--data", tmp_path / "in", "--held-out", 0.3, "-o", out]
+    assert ultrasam(*asked, "trainer.max_steps=3", "trainer.batch=2") == 0
+    assert "box: accuracy" in capsys.readouterr().out
     image = tmp_path / "in" / "images" / "0.png"
     assert (
         ultrasam("predict", image, "--box", "15,20,55,70", "--model", out, "-o", tmp_path / "p")
@@ -128,5 +136,5 @@ def test_the_command_and_what_predict_says(
     assert sum(entry["class_probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert ultrasam("predict", image, "--box", "15,20,55,70", "--classify") == 1
     assert "'nano' tells no classes" in capsys.readouterr().err
-    assert ultrasam("finetune", "prompted", "--data", tmp_path / "in", "--classes", "bright") == 1
+    assert ultrasam("finetune", "regions", "--data", tmp_path / "in", "--classes", "bright") == 1
     assert "two are needed" in capsys.readouterr().err

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from ultrasam.downstream.backbone import Backbone
 from ultrasam.downstream.resnet import ResNet, ResNetEncoder
+from ultrasam.downstream.settings import PyramidKind
 from ultrasam.model.layers import LayerNorm2d
-
-Kind = Literal["simple", "flat"]
 
 
 class Pyramid(nn.Module):
-    """Canvas pixels [B, 3, S, S] to four maps [B, C, S / stride, S / stride], finest first.
+    """Preprocessed pixels [B, 3, S, S] to four maps [B, C, S / stride, S / stride], finest first.
 
     Of a ViT, the outputs of the blocks that end its quarters (2, 5, 8, 11 of a ViT-B). ``flat`` takes them as
     they are, all at one scale (arXiv 2411.16222, downstream); ``simple`` brings them to strides 4, 8, 16 and
@@ -26,7 +23,7 @@ class Pyramid(nn.Module):
         channels, strides: of the four maps.
     """
 
-    def __init__(self, model: Backbone, kind: Kind) -> None:
+    def __init__(self, model: Backbone, kind: PyramidKind) -> None:
         super().__init__()
         self.encoder = model.image_encoder
         self.scales = nn.ModuleList(nn.Identity() for _ in range(4))

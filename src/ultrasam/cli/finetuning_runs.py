@@ -1,0 +1,248 @@
+"""What the commands of `ultrasam finetune` do once their input is checked."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ultrasam.cli.progress import progress_bar
+from ultrasam.downstream.backbone import load_backbone, load_promptable
+from ultrasam.downstream.classification.model import save_classifier
+from ultrasam.downstream.classification.report import ClassificationReport
+from ultrasam.downstream.classification.report import write_report as write_classification
+from ultrasam.downstream.classification.task import cross_validate, train_classifier
+from ultrasam.downstream.images import (
+    check_classes,
+    folds_of,
+    keep_classes,
+    open_class_images,
+    open_datasets,
+    open_images,
+)
+from ultrasam.downstream.instances.metrics import evaluate_instances
+from ultrasam.downstream.instances.model import save_instance_segmenter
+from ultrasam.downstream.instances.report import InstanceReport
+from ultrasam.downstream.instances.report import write_report as write_instances
+from ultrasam.downstream.instances.task import train_instance_segmenter
+from ultrasam.downstream.regions.model import save_region_classifier
+from ultrasam.downstream.regions.task import accuracy, train_region_classifier
+from ultrasam.downstream.settings import ClassifierSettings, InstanceSettings, RegionSettings
+from ultrasam.downstream.suite import load_suite, markdown, run
+from ultrasam.downstream.targets import (
+    InstanceTarget,
+    Labels,
+    classes_of,
+    instance_targets,
+    train_test_split,
+)
+from ultrasam.errors import DataError
+from ultrasam.settings import parse_overrides
+from ultrasam.training.engine import LAST, is_first_process
+from ultrasam.training.run_settings import on_device
+
+logger = logging.getLogger(__name__)
+_CHECKPOINTS = "checkpoints"
+
+
+def run_classify(
+    settings: ClassifierSettings,
+    data: Sequence[str],
+    *,
+    inits: Sequence[str],
+    folds: int,
+    test: Sequence[str],
+    classes: Sequence[str] | None,
+    out: Path,
+    resume: bool,
+) -> None:
+    """Test every initialisation, train the first on everything, save and report."""
+    checkpoints = _checkpoints(out, resume)
+    models = {name: load_backbone(name, seed=settings.seed) for name in inits}
+    found = open_class_images(data, workers=settings.trainer.workers)
+    if classes:
+        found = keep_classes(found, classes)
+    if found.left_out:
+        logger.warning("left out %d: %s", len(found.left_out), "; ".join(found.left_out[:3]))
+    images, names = list(found.images), found.classes
+    tested = images
+    if not test:
+        split = folds_of(images, folds, seed=settings.seed)
+        how = f"{folds} folds by subject, tested on what each leaves out."
+    else:
+        others = open_class_images(test, workers=settings.trainer.workers).images
+        held_out = [image for image in others if not classes or image.class_label in names]
+        check_classes(images, held_out)
+        count = len(images)
+        tested = images + held_out
+        split = [(list(range(count)), list(range(count, len(tested))))]
+        how = f"Trained on {count} images of {', '.join(data)}, tested on {', '.join(test)}."
+    by_init = {}
+    rows = sorted(i for _, part in split for i in part)
+    for number, (name, model) in enumerate(models.items()):
+        with progress_bar(name) as on_progress:
+            whole = cross_validate(
+                model, tested, names, split, settings,
+                folder=checkpoints / f"folds-{number}", on_progress=on_progress,
+            )  # fmt: skip
+        by_init[name] = whole[rows]
+    with progress_bar(f"{inits[0]}, all data") as on_progress:
+        classifier = train_classifier(
+            models[inits[0]], images, names, settings,
+            folder=checkpoints / "all", resume=_started(checkpoints / "all"), on_progress=on_progress,
+        )  # fmt: skip
+    if not is_first_process():
+        return
+    tested_images = tuple(tested[i] for i in rows)
+    report = ClassificationReport(tuple(names), tested_images, by_init, how, found.left_out)
+    figures = {n: str(s) for n, s in report.scores(inits[0]).items()}
+    save_classifier(classifier, out, _note(settings, inits[0], data, how, figures))
+    print(write_classification(report, classifier, out))
+    print(report.markdown())
+
+
+def run_regions(
+    settings: RegionSettings,
+    data: Sequence[str],
+    *,
+    init: str,
+    classes: Sequence[str] | None,
+    held_out: float,
+    out: Path,
+    resume: bool,
+) -> None:
+    """Train, test on held-out subjects, save and report."""
+    checkpoints = _checkpoints(out, resume)
+    model = load_promptable(init, seed=settings.seed)
+    train, test, _ = _targets(data, classes, held_out, workers=settings.trainer.workers)
+    with progress_bar(init) as on_progress:
+        classifier = train_region_classifier(
+            model, train, settings, folder=checkpoints, resume=resume, on_progress=on_progress
+        )
+    if not is_first_process():
+        return
+    found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}
+    how = f"on {len(test)} images of other subjects"
+    figures = {f"accuracy, {kind}": f"{value:.3f}" for kind, value in found.items()}
+    save_region_classifier(classifier, out, _note(settings, init, data, how, figures))
+    for kind, value in found.items():
+        print(f"{kind}: accuracy {value:.3f}, {how}")
+    print(out)
+
+
+def run_instances(
+    settings: InstanceSettings,
+    data: Sequence[str],
+    *,
+    inits: Sequence[str],
+    classes: Sequence[str] | None,
+    labels: Labels,
+    test: Sequence[str],
+    held_out: float,
+    out: Path,
+    resume: bool,
+) -> None:
+    """Train and test every initialisation, save the first and report."""
+    checkpoints = _checkpoints(out, resume)
+    models = {name: load_backbone(name, seed=settings.seed) for name in inits}
+    train, tested, names = _targets(
+        data, classes, held_out, test=test, labels=labels, keep_empty=True,
+        workers=settings.trainer.workers,
+    )  # fmt: skip
+    metrics, trained = {}, {}
+    for number, (name, model) in enumerate(models.items()):
+        folder = checkpoints / str(number)
+        with progress_bar(name) as on_progress:
+            trained[name] = train_instance_segmenter(
+                model, train, names, settings,
+                folder=folder, resume=_started(folder), on_progress=on_progress,
+            )  # fmt: skip
+        with progress_bar(f"{name}, test") as on_progress:
+            metrics[name] = evaluate_instances(trained[name], tested, on_progress=on_progress)
+    if not is_first_process():
+        return
+    trainer = settings.trainer
+    how = f"Trained on {len(train)} other images, {trainer.max_steps} steps of {trainer.batch}."
+    report = InstanceReport(tuple(names), tuple(tested), metrics, how)
+    note = _note(settings, inits[0], data, how, report.figures(inits[0]))
+    save_instance_segmenter(trained[inits[0]], out, note)
+    print(write_instances(report, trained[inits[0]], out))
+    print(report.markdown())
+
+
+def run_suite(
+    recipe: Path, overrides: Sequence[str], data: Sequence[str], *, out: Path, device: str | None
+) -> None:
+    """Run all of a suite that data and weights allow, and report."""
+    suite = load_suite(recipe, parse_overrides(overrides))
+    suite = suite.model_copy(
+        update={
+            task: on_device(getattr(suite, task), device)
+            for task in ("classify", "regions", "instances")
+            if getattr(suite, task) is not None
+        }
+    )
+    cells = run(suite, open_datasets(data, datasets=suite.datasets), out)
+    if not is_first_process():
+        return
+    text = markdown(suite, cells, shlex.join(["ultrasam", *sys.argv[1:]]))
+    (out / "report.md").write_text(text, encoding="utf-8")
+    print(text)
+    if all(cell.missing for cell in cells):
+        raise DataError("Nothing of the suite could be run; the reasons are above.")
+
+
+def _targets(
+    data: Sequence[str],
+    classes: Sequence[str] | None,
+    held_out: float,
+    *,
+    test: Sequence[str] = (),
+    labels: Labels = "structure",
+    keep_empty: bool = False,
+    workers: int = 0,
+) -> tuple[list[InstanceTarget], list[InstanceTarget], list[str]]:
+    """Targets to train and to test on, of different subjects, and their classes."""
+    images = open_images(data, workers=workers)
+    if test:
+        train, tested = images, open_images(test, workers=workers)
+    else:
+        train, tested = train_test_split(images, held_out)
+    first, second = (
+        instance_targets(side, classes, labels=labels, keep_empty=keep_empty)
+        for side in (train, tested)
+    )
+    return first, second, classes_of(first, second)
+
+
+def _checkpoints(out: Path, resume: bool) -> Path:
+    """The folder of a command's checkpoints, which must be new unless it resumes."""
+    folder = out / _CHECKPOINTS
+    if not resume and folder.exists() and any(folder.rglob("*")):
+        raise DataError(
+            f"{out} already holds a run; resume it with --resume or choose another output."
+        )
+    if resume and not folder.exists():
+        raise DataError(f"There is no run in {out} to resume; leave --resume out.")
+    return folder
+
+
+def _started(folder: Path) -> bool:
+    """Whether a run in a folder has a checkpoint to resume from."""
+    return (folder / LAST).exists()
+
+
+def _note(
+    settings: Any, init: str, data: Sequence[str], how: str, figures: dict[str, str]
+) -> dict[str, Any]:
+    """What a saved model says of its making."""
+    return {
+        "init": init,
+        "recipe": settings.model_dump(mode="json"),
+        "data": list(data),
+        "how": how,
+        "figures": figures,
+    }

@@ -1,0 +1,221 @@
+"""Training a classifier, once or in folds."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.downstream.backbone import Backbone
+from ultrasam.downstream.classification.model import Classifier, Head, focal
+from ultrasam.downstream.finetuning import ready, run, seed_everything
+from ultrasam.downstream.images import check_classes, label_of
+from ultrasam.downstream.settings import ClassifierSettings
+from ultrasam.downstream.targets import validation_split
+from ultrasam.model.image_encoder import ImageEncoder
+from ultrasam.runtimes.checkpointing import checkpoint_blocks
+from ultrasam.training.augmentation import NO_AUGMENTATION, augment
+from ultrasam.training.datamodule import TensorBatch
+from ultrasam.training.engine import OnProgress, no_progress
+from ultrasam.training.task import TrainingTask
+
+_NO_MASKS = np.zeros((0, 1, 1), bool)
+_ENCODED = 8  # images at once, where a frozen encoder sees each of them once
+
+
+@dataclass(frozen=True, slots=True)
+class ClassBatch(TensorBatch):
+    """B images.
+
+    Attributes:
+        inputs: preprocessed pixels [B, 3, S, S]; or a frozen encoder's tokens [B, h, w, C].
+        valid: [B, h, w], the share of each patch that shows the image.
+        labels: [B].
+    """
+
+    inputs: Tensor
+    valid: Tensor
+    labels: Tensor
+
+
+class ClassificationTask(TrainingTask[ClassifierSettings]):
+    """Focal loss over classes."""
+
+    monitor = "val_accuracy"
+    encoder = "model.encoder."
+
+    def losses(self, batch: ClassBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        model: Classifier = self.model
+        forward = model.from_tokens if model.head.frozen else model
+        logits = forward(batch.inputs, batch.valid)
+        accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()
+        return focal(logits, batch.labels, gamma=self.settings.gamma), {"accuracy": accuracy}
+
+    def validate(self, image: AnnotatedImage, index: int) -> dict[str, float]:
+        model: Classifier = self.model
+        if image.class_label not in model.head.classes:
+            return {}
+        predicted = int(model.predict([image.grey])[0].argmax())
+        right = model.head.classes[predicted] == image.class_label
+        return {self.monitor: float(right)}
+
+
+class ClassificationViews(Dataset[tuple[Tensor, Tensor, int]]):
+    """Images by index, each drawn and augmented by its index and the seed alone."""
+
+    def __init__(
+        self, model: Classifier, images: Sequence[AnnotatedImage], settings: ClassifierSettings
+    ) -> None:
+        self.images, self.settings = images, settings
+        self.preprocess = model.input_of()
+        self.labels = [model.head.classes.index(label_of(image)) for image in images]
+        counts = Counter(self.labels)
+        weights = np.array([1 / counts[i] if settings.balance else 1.0 for i in self.labels])
+        self.shares = weights / weights.sum()
+        frozen = model.head.frozen
+        self.augmentation = NO_AUGMENTATION if frozen else settings.augmentation
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        """Input, valid share of its patches, and class."""
+        rng = np.random.default_rng((self.settings.seed, index))
+        row = int(rng.choice(len(self.images), p=self.shares))
+        return (*self.input(rng, row), self.labels[row])
+
+    def input(self, rng: np.random.Generator, row: int) -> tuple[Tensor, Tensor]:
+        """The model's input for one image, augmented."""
+        pixels, _ = augment(rng, self.images[row].grey, _NO_MASKS, self.augmentation)
+        return self.preprocess(pixels)
+
+
+class FrozenViews(ClassificationViews):
+    """As `ClassificationViews`, with the tokens of a frozen encoder, which sees each image once.
+
+    The tokens lie in a file, so that any number of images fits into memory.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        images: Sequence[AnnotatedImage],
+        settings: ClassifierSettings,
+        file: Path,
+    ) -> None:
+        super().__init__(model, images, settings)
+        device = model.classify.weight.device
+        self.valid: list[Tensor] = []
+        tokens: np.memmap[Any, np.dtype[np.float32]] | None = None
+        for start in range(0, len(images), _ENCODED):
+            inputs = [self.preprocess(image.grey) for image in images[start : start + _ENCODED]]
+            self.valid += [valid for _, valid in inputs]
+            with torch.no_grad():
+                pixels = torch.stack([pixels for pixels, _ in inputs]).to(device)
+                encoded = model.encoder.features(pixels)[-1].float().cpu().numpy()
+            if tokens is None:
+                shape = (len(images), *encoded.shape[1:])
+                tokens = np.memmap(file, np.float32, "w+", shape=shape)
+            tokens[start : start + len(encoded)] = encoded
+        assert tokens is not None
+        self.tokens = tokens
+
+    def input(self, rng: np.random.Generator, row: int) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(np.array(self.tokens[row])), self.valid[row]
+
+
+def collate(views: list[tuple[Tensor, Tensor, int]]) -> ClassBatch:
+    """A batch of views."""
+    inputs, valid, labels = zip(*views, strict=True)
+    return ClassBatch(torch.stack(inputs), torch.stack(valid), torch.tensor(labels))
+
+
+def train_classifier(
+    model: Backbone,
+    images: Sequence[AnnotatedImage],
+    classes: Sequence[str],
+    settings: ClassifierSettings,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> Classifier:
+    """A classifier trained on images with a class; ``model`` itself is left as it is.
+
+    Args:
+        folder: for checkpoints, from which ``resume`` continues.
+        on_progress: called after each step with (step, all steps) and the scores that were logged.
+
+    Raises:
+        DataError: an image is damaged.
+        RecipeError: the folder already holds a run, or has none to resume.
+    """
+    head = Head(settings.mode, tuple(classes), settings.size or model.config.image_size)
+    seed_everything(settings)
+    classifier = Classifier(copy.deepcopy(model), head)
+    if isinstance(classifier.encoder, ImageEncoder):
+        checkpoint_blocks(classifier.encoder, enabled=settings.trainer.checkpointing)
+    validation: list[AnnotatedImage] = []
+    if settings.validation.every:
+        images, validation = validation_split(
+            images, settings.validation.share, settings.validation.images
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        views = ClassificationViews(classifier, images, settings)
+        if head.frozen:
+            ready(classifier, settings)
+            views = FrozenViews(classifier, images, settings, Path(scratch) / "tokens")
+        # A frozen encoder stays in evaluation mode; only its head is trained.
+        classifier.train(not head.frozen)
+        run(
+            ClassificationTask(classifier, settings), views, collate, validation=validation,
+            folder=folder, resume=resume, on_progress=on_progress,
+        )  # fmt: skip
+    return ready(classifier, settings)
+
+
+def cross_validate(
+    model: Backbone,
+    images: Sequence[AnnotatedImage],
+    classes: Sequence[str],
+    folds: Sequence[tuple[list[int], list[int]]],
+    settings: ClassifierSettings,
+    *,
+    folder: Path | None = None,
+    on_progress: OnProgress = no_progress,
+) -> npt.NDArray[np.float64]:
+    """Probabilities [N, classes] of each image by the classifier of the fold that tests it; NaN of images
+    that no fold tests.
+
+    Args:
+        folder: for the probabilities of each finished fold, which is not trained again.
+        on_progress: called with (step, all steps) over all folds.
+    """
+    out = np.full((len(images), len(classes)), np.nan)
+    steps = settings.trainer.max_steps
+
+    for number, (trained, tested) in enumerate(folds):
+        done = None if folder is None else folder / f"fold-{number}.npy"
+        if done is not None and done.exists():
+            out[tested] = np.load(done)
+            continue
+        train, test = [images[i] for i in trained], [images[i] for i in tested]
+        check_classes(train, test)
+
+        def step(at: int, _all: int, number: int = number, **scores: float) -> None:
+            on_progress(number * steps + at, len(folds) * steps, **scores)
+
+        classifier = train_classifier(model, train, classes, settings, on_progress=step)
+        out[tested] = classifier.predict(image.grey for image in test).double().numpy()
+        if done is not None:
+            done.parent.mkdir(parents=True, exist_ok=True)
+            np.save(done, out[tested])
+    return out

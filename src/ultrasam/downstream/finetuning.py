@@ -1,0 +1,60 @@
+"""What every fine-tuning has in common: a run of the training engine, and a model ready to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lightning
+from torch import nn
+from torch.utils.data import Dataset
+
+from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.hardware import default_device, place
+from ultrasam.runtimes.attention import set_attention
+from ultrasam.training.datamodule import IndexedData
+from ultrasam.training.engine import FitResult, OnProgress, fit, no_progress
+from ultrasam.training.run_settings import RunSettings
+from ultrasam.training.task import TrainingTask
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def seed_everything(settings: RunSettings) -> None:
+    """Seed what is drawn outside of batches, such as a head's first weights."""
+    lightning.seed_everything(settings.seed, workers=True, verbose=False)
+
+
+def run(
+    task: TrainingTask[Any],
+    views: Dataset[Any],
+    collate: Any,
+    *,
+    validation: list[AnnotatedImage],
+    folder: Path | None = None,
+    resume: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> FitResult:
+    """Train a task on views by index, as `ultrasam.training.engine.fit`."""
+    settings: RunSettings = task.settings
+    set_attention(task, device_of(settings))
+    data = IndexedData(views, settings.trainer, collate=collate, validation=validation)
+    return fit(task, data, folder=folder, resume=resume, on_progress=on_progress)
+
+
+def device_of(settings: RunSettings) -> str:
+    """The device that a run of these settings trains on."""
+    trainer = settings.trainer
+    if trainer.accelerator == "cpu":
+        return "cpu"
+    device = default_device()
+    if device == "cuda" and isinstance(trainer.devices, tuple):
+        return f"cuda:{trainer.devices[0]}"
+    return device
+
+
+def ready(module: M, settings: RunSettings) -> M:
+    """A trained module in evaluation mode on the device that it was trained on."""
+    device = device_of(settings)
+    set_attention(module, device)
+    return place(module.eval(), device)

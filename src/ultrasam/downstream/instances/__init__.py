@@ -1,0 +1,1 @@
+"""Instance segmentation without prompts."""

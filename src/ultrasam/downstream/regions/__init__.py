@@ -1,0 +1,1 @@
+"""Region classification: the class of what a prompt points at."""

@@ -1,0 +1,153 @@
+"""Checked settings: YAML files whose keys are known, defaults by section, and KEY=VALUE overrides.
+
+Every recipe is a `StrictModel`. A section that a file gives in part keeps the recipe's own defaults for the
+rest, not those of the section's class.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from ultrasam.errors import RecipeError, UltraSamError
+
+M = TypeVar("M", bound="StrictModel")
+
+
+class StrictModel(BaseModel):
+    """A section of settings: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_defaults(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        merged = dict(content)
+        for name, field in cls.model_fields.items():
+            default = field.default
+            if isinstance(default, BaseModel):
+                default = default.model_dump()
+            elif is_dataclass(default) and not isinstance(default, type):
+                default = asdict(default)
+            if isinstance(default, dict) and isinstance(merged.get(name), Mapping):
+                merged[name] = deep_merge(default, merged[name])
+        return merged
+
+
+def validate(
+    kind: type[M],
+    content: Mapping[str, Any],
+    *,
+    source: str,
+    error: type[UltraSamError] = RecipeError,
+    renamed: Mapping[str, str] | None = None,
+) -> M:
+    """``content`` as a ``kind``.
+
+    Args:
+        source: what the message names as the origin of the content.
+        error: the class of the error.
+        renamed: keys of earlier versions and what they are called now, both in full (``a.b``).
+
+    Raises:
+        error: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as failure:
+        raise error(f"{source}: {_explain(failure, kind, renamed or {})}") from failure
+
+
+def read_yaml(path: Path, *, what: str, error: type[UltraSamError] = RecipeError) -> dict[str, Any]:
+    """The keys of a YAML file.
+
+    Args:
+        what: what the file is, for the message: "recipe", "suite".
+
+    Raises:
+        error: the file is missing, is not YAML, or holds no keys.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as failure:
+        raise error(f"There is no {what} {path}.") from failure
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
+        text = " ".join(str(failure).split())
+        raise error(f"{path} is not a YAML file: {text}.") from failure
+    if not isinstance(content, dict):
+        raise error(f"{path} is not a {what}: a {what} is a YAML file of keys and values.")
+    return content
+
+
+def deep_merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes`` over ``base``, section by section."""
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = deep_merge(merged[key], value) if nested else value
+    return merged
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """``key.sub=value`` texts as nested keys; values are read as YAML.
+
+    Raises:
+        RecipeError: a text has another form.
+    """
+    content: dict[str, Any] = {}
+    for text in texts:
+        override(content, text)
+    return content
+
+
+def override(content: dict[str, Any], text: str) -> None:
+    """Set one key of ``content``, in place, from ``key.sub=value``.
+
+    Raises:
+        RecipeError: the text has another form, or a parent key holds a value.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"'{text}' is not KEY=VALUE, for example trainer.batch=4.")
+    *parents, last = key.split(".")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as failure:
+        raise RecipeError(f"The value of '{text}' is not valid YAML.") from failure
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"'{text}': '{parent}' holds a value, not keys.")
+    content[last] = parsed
+
+
+def _explain(failure: ValidationError, kind: type[BaseModel], renamed: Mapping[str, str]) -> str:
+    """The first error of a validation, in one sentence."""
+    first = failure.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{location or 'the file'}: {first['msg']}."
+    if location in renamed:
+        return f"'{location}' is now called '{renamed[location]}'."
+    known = list(_known_keys(kind, [str(part) for part in first["loc"][:-1]]))
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+    return f"'{location}' is an unknown key; {hint}"
+
+
+def _known_keys(kind: Any, path: Sequence[str]) -> Iterator[str]:
+    for part in path:
+        field = getattr(kind, "model_fields", {}).get(part)
+        kind = field.annotation if field else None
+        # Of an optional section, the section.
+        kind = next((a for a in get_args(kind) if hasattr(a, "model_fields")), kind)
+    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+    yield from fields

@@ -1,0 +1,61 @@
+"""The first prompt of an object in training (arXiv 2411.16222, 3.2), and how people depart from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from ultrasam.images.masks import box_of
+from ultrasam.prompt_simulation import ClickSampling, jitter_box, simulate_clicks
+from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, NOT_A_POINT, TOP_LEFT
+from ultrasam.settings import StrictModel
+
+
+class PromptSampling(StrictModel):
+    """Which prompts are drawn.
+
+    Attributes:
+        box: fraction of boxes; the rest are clicks.
+        jitters: each corner of a box is moved by up to one of these fractions of the side.
+        jitter_weights: how often each of ``jitters`` is drawn.
+        clicks: where clicks fall.
+        per_image: most objects prompted in one view.
+    """
+
+    box: float = Field(0.5, ge=0, le=1)
+    jitters: tuple[float, ...] = Field((0.05,), min_length=1)
+    jitter_weights: tuple[float, ...] = (1.0,)
+    clicks: ClickSampling = ClickSampling()
+    per_image: int = Field(20, ge=1)
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> PromptSampling:
+        if len(self.jitters) != len(self.jitter_weights):
+            raise ValueError(
+                f"jitters has {len(self.jitters)} values and jitter_weights {len(self.jitter_weights)}; "
+                "give one weight for each"
+            )
+        return self
+
+
+def sample_prompt(
+    rng: np.random.Generator, mask: npt.NDArray[np.bool_], sampling: PromptSampling
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The first prompt of an object.
+
+    Args:
+        mask: [H, W], not empty.
+
+    Returns:
+        Coordinates [K, 2] in the mask's pixels, and the labels [K] that the prompt encoder takes: two
+        corners, or clicks and a closing NOT_A_POINT.
+    """
+    if rng.random() < sampling.box:
+        weights = np.array(sampling.jitter_weights)
+        jitter = float(rng.choice(sampling.jitters, p=weights / weights.sum()))
+        box = jitter_box(rng, box_of(mask), jitter)
+        return box.reshape(2, 2).astype(np.float32), np.array([TOP_LEFT, BOTTOM_RIGHT])
+    points, kinds = simulate_clicks(rng, mask, sampling.clicks)
+    coords = np.concatenate([points, np.zeros((1, 2))]).astype(np.float32)
+    return coords, np.append(np.where(kinds == 1, FOREGROUND, BACKGROUND), NOT_A_POINT)

@@ -1,0 +1,222 @@
+"""From annotated images to batches of views with their first prompts.
+
+A view depends on its index and the seed alone, so that training resumes exactly from a step number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.errors import DataError
+from ultrasam.images.masks import MIN_OBJECT_PIXELS, box_of
+from ultrasam.prompts import UNUSED
+from ultrasam.training.augmentation import (
+    Augmentation,
+    View,
+    augment_intensity,
+    random_sector,
+    square_view,
+)
+from ultrasam.training.datamodule import TensorBatch
+from ultrasam.training.prompt_sampling import PromptSampling, sample_prompt
+
+_MIN_VISIBLE = 0.6  # share of an object that a view must show
+_MAX_MISSES = 1000  # views without a usable object, one after the other, before training gives up
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Images that are drawn with one weight."""
+
+    name: str
+    images: Sequence[AnnotatedImage]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptableBatch(TensorBatch):
+    """B views and their N prompts.
+
+    Attributes:
+        pixels: [B, 1, S, S] uint8.
+        targets: [N, 1, M, M] float, share of each low-res pixel that the object covers.
+        coords: [N, K, 2] first prompts in model pixels; labels: [N, K], UNUSED where one has fewer slots.
+        image_index: [N].
+        classes: [N] index of each object's class; 0 if objects have none.
+        seeds: [N], of all further randomness of a prompt, so that it depends on no other prompt.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    coords: Tensor
+    labels: Tensor
+    image_index: Tensor
+    classes: Tensor
+    seeds: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptedView:
+    """One view with P objects.
+
+    Attributes:
+        pixels: [S, S] uint8.
+        targets: [P, M, M] uint8, 255 for a low-res pixel that the object covers wholly.
+        coords: [P, K, 2] first prompts in model pixels; labels: [P, K].
+        classes: [P]; seeds: [P].
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    targets: npt.NDArray[np.uint8]
+    coords: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+    seeds: npt.NDArray[np.int64]
+
+
+class PromptableViews(Dataset[PromptedView]):
+    """Views that are drawn from sources.
+
+    Args:
+        image_size, mask_size: sides S of the model's input and M of its masks.
+        classes: gives the class index of each of an image's instances, None for one to leave out; where
+            objects have no classes, all are taken.
+
+    Raises:
+        DataError: no source has an image.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        image_size: int,
+        mask_size: int,
+        augmentation: Augmentation,
+        prompts: PromptSampling,
+        seed: int,
+        classes: Callable[[AnnotatedImage], Sequence[int | None]] | None = None,
+    ) -> None:
+        self.classes = classes
+        self.sources = [source for source in sources if len(source.images) and source.weight > 0]
+        if not self.sources:
+            raise DataError(
+                "There is nothing to train on; give data sets or phantoms in the recipe."
+            )
+        weights = np.array([source.weight for source in self.sources])
+        self.shares = weights / weights.sum()
+        self.image_size, self.mask_size = image_size, mask_size
+        self.augmentation, self.prompts, self.seed = augmentation, prompts, seed
+
+    def __getitem__(self, index: int) -> PromptedView:
+        """The view of an index.
+
+        Raises:
+            DataError: no object is large enough in any of many views, or an image is damaged.
+        """
+        rng = np.random.default_rng((self.seed, index))
+        for _ in range(_MAX_MISSES):
+            source = self.sources[int(rng.choice(len(self.sources), p=self.shares))]
+            image = source.images[int(rng.integers(len(source.images)))]
+            view = self._draw(rng, image)
+            if view is not None:
+                return view
+        names = ", ".join(source.name for source in self.sources)
+        raise DataError(
+            f"No object of {names} covers {MIN_OBJECT_PIXELS} pixels of a view of {self.image_size} × "
+            f"{self.image_size}; set augmentation.zoomed=1 to show objects enlarged."
+        )
+
+    def _draw(self, rng: np.random.Generator, image: AnnotatedImage) -> PromptedView | None:
+        """A view of an image; None if it shows no object large enough."""
+        known = [0] * len(image.areas) if self.classes is None else self.classes(image)
+        usable = [
+            i for i, area in enumerate(image.areas)
+            if area >= MIN_OBJECT_PIXELS and known[i] is not None
+        ]  # fmt: skip
+        if not usable:
+            return None
+        order = rng.permutation(usable)
+        grey = image.grey
+        shape = (grey.shape[0], grey.shape[1])
+        first = box_of(image.mask(int(order[0])))
+        view = square_view(rng, self.augmentation, shape, self.image_size, first)
+        pixels = view.resample(grey)
+        sector = None
+        if rng.random() < self.augmentation.cone:
+            sector = random_sector(rng, self.image_size)
+            pixels[~sector] = 0
+        targets: list[npt.ArrayLike] = []
+        coords, labels, classes = [], [], []
+        for index in order:
+            if len(targets) == self.prompts.per_image:
+                break
+            covered = self._covered(image.mask(int(index)), view, sector)
+            if covered is None:
+                continue
+            size = (self.mask_size, self.mask_size)
+            targets.append(cv2.resize(covered, size, interpolation=cv2.INTER_AREA))
+            xy, kinds = sample_prompt(rng, covered > 127, self.prompts)
+            coords.append(xy)
+            labels.append(kinds)
+            classes.append(known[index])
+        if not targets:
+            return None
+        slots = max(len(kinds) for kinds in labels)
+        return PromptedView(
+            augment_intensity(rng, pixels, self.augmentation),
+            np.asarray(np.stack(targets), np.uint8),
+            np.stack([_padded(xy, slots, 0) for xy in coords]),
+            np.stack([_padded(kinds, slots, UNUSED) for kinds in labels]),
+            np.array(classes, np.int64),
+            rng.integers(0, 2**31, len(targets)),
+        )
+
+    def _covered(
+        self, mask: npt.NDArray[np.bool_], view: View, sector: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.uint8] | None:
+        """What of a view an object covers, 0 to 255; None if too little of it is seen."""
+        covered = view.mask(mask)
+        if sector is not None:
+            covered[~sector] = 0
+        area = int((covered > 127).sum())
+        if area < max(MIN_OBJECT_PIXELS, _MIN_VISIBLE * int(mask.sum()) * view.scale**2):
+            return None
+        return covered
+
+
+def _padded(array: npt.NDArray[Any], count: int, fill: int) -> npt.NDArray[Any]:
+    """Rows up to ``count``, the missing ones filled."""
+    missing = np.full((count - len(array), *array.shape[1:]), fill, array.dtype)
+    return np.concatenate([array, missing])
+
+
+def collate(views: Sequence[PromptedView]) -> PromptableBatch:
+    """Views with any number of prompts each to one flat batch."""
+    counts = torch.tensor([len(view.targets) for view in views])
+    slots = max(view.labels.shape[1] for view in views)
+    coords = [_padded(view.coords.swapaxes(0, 1), slots, 0).swapaxes(0, 1) for view in views]
+    labels = [_padded(view.labels.T, slots, UNUSED).T for view in views]
+    return PromptableBatch(
+        pixels=torch.from_numpy(np.stack([view.pixels for view in views])).unsqueeze(1),
+        targets=torch.from_numpy(np.concatenate([view.targets for view in views])).unsqueeze(1)
+        / 255,
+        coords=torch.from_numpy(np.concatenate(coords)),
+        labels=torch.from_numpy(np.concatenate(labels)),
+        image_index=torch.repeat_interleave(torch.arange(len(views)), counts),
+        classes=torch.from_numpy(np.concatenate([view.classes for view in views])),
+        seeds=torch.from_numpy(np.concatenate([view.seeds for view in views])),
+    )

@@ -1,0 +1,138 @@
+"""A recipe's data: one source for each data set, and the images held out to validate on.
+
+Whatever a recipe names (a store, raw folders, phantoms) is read from a store, so that nothing is held in
+memory and every process of a run maps the same files.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.datasets.catalogue import dataset
+from ultrasam.errors import DataError
+from ultrasam.store.cache import cached_store, phantom_store
+from ultrasam.store.sampling import spread
+from ultrasam.store.splits import hold_out
+from ultrasam.store.store import Store, StoredImages
+from ultrasam.training.promptable_data import Source
+from ultrasam.training.recipe import DataSource, Recipe, StoreSource
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeData:
+    """A recipe's data: what trains, and what validates."""
+
+    sources: list[Source]
+    validation: list[AnnotatedImage]
+
+
+def open_data(recipe: Recipe) -> RecipeData:
+    """All sources of a recipe's data, each logged in a line, and the images held out to validate on.
+
+    Raw folders and phantoms are built into cached stores first, which takes a while the first time.
+
+    Raises:
+        DataError: a folder or store is missing or damaged, or there is no image to validate on.
+    """
+    sources: list[Source] = []
+    validation: list[AnnotatedImage] = []
+    validates = recipe.validation.every > 0
+    if recipe.data.store is not None:
+        found, held_out = _of_store(recipe.data.store, recipe)
+        sources += found
+        validation += held_out
+    workers = recipe.trainer.workers
+    for entry in recipe.data.sources:
+        source, held_out = _of_raw(entry, recipe)
+        sources.append(source)
+        validation += held_out
+    phantoms = recipe.data.phantoms
+    if phantoms.count:
+        store = phantom_store(phantoms.count, seed=recipe.seed, workers=workers)
+        images = StoredImages(store, store.select(with_instances=True))
+        logger.info("phantoms: %d images", len(images))
+        sources.append(Source("phantoms", images, phantoms.weight))
+    if validates and not validation:
+        raise DataError(
+            "There is no image to validate on; set validation.every=0, or build the store with --val."
+        )
+    return RecipeData(sources, validation[: recipe.validation.images])
+
+
+def store_sources(
+    store: Store,
+    *,
+    split: str = "train",
+    datasets: Sequence[str] | None = None,
+    temperature: float = 1.0,
+    weight: float = 1.0,
+) -> list[Source]:
+    """One source for each data set of a store, drawn with a share that grows as n ** (1 / temperature).
+
+    Temperature 1 draws every image as often as any other, a large one every data set.
+
+    Raises:
+        DataError: no image of that split has an object.
+    """
+    names = datasets if datasets is not None else list(store.manifest["datasets"])
+    found = {
+        name: store.select(datasets=[name], splits=[split], with_instances=True) for name in names
+    }
+    found = {name: rows for name, rows in found.items() if len(rows)}
+    if not found:
+        raise DataError(
+            f"{store.root} has no image with an object in split '{split}' of {', '.join(names)}."
+        )
+    shares = np.array([len(rows) ** (1 / temperature) for rows in found.values()])
+    shares = weight * shares / shares.sum()
+    return [
+        Source(name, StoredImages(store, rows), float(share))
+        for (name, rows), share in zip(found.items(), shares, strict=True)
+    ]
+
+
+def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[AnnotatedImage]]:
+    store = Store.open(wanted.path)
+    sources = store_sources(
+        store,
+        split=wanted.split,
+        datasets=wanted.datasets,
+        temperature=wanted.temperature,
+        weight=wanted.weight,
+    )
+    count = sum(len(source.images) for source in sources)
+    logger.info("%s: %d images of %d data sets", wanted.path, count, len(sources))
+    if not recipe.validation.every:
+        return sources, []
+    rows = store.select(datasets=wanted.datasets, splits=["val"], with_instances=True)
+    return sources, list(
+        StoredImages(store, np.array(spread(rows, recipe.validation.images), np.int64))
+    )
+
+
+def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedImage]]:
+    raw = dataset(entry.dataset)
+    store = cached_store(raw, entry.path, workers=recipe.trainer.workers)
+    rows = store.select(splits=["train", "val"], with_instances=True)
+    if not len(rows):
+        raise DataError(f"{entry.dataset}: no image in {entry.path} has an object to train on.")
+    tested = len(store.select(splits=["test"]))
+    note = f" ({tested} images that the source tests on are left out)" if tested else ""
+    held_out: list[AnnotatedImage] = []
+    if recipe.validation.every:
+        subjects = [(image.dataset, image.subject) for image in StoredImages(store, rows)]
+        chosen = hold_out(subjects, recipe.validation.share)
+        held_out = list(
+            StoredImages(store, np.array(spread(rows[chosen], recipe.validation.images), np.int64))
+        )
+        rows = rows[~chosen]
+    objects = int(np.isin(store.column("image"), rows).sum())
+    logger.info("%s: %d images, %d objects%s", entry.dataset, len(rows), objects, note)
+    return Source(entry.dataset, StoredImages(store, rows), entry.weight), held_out

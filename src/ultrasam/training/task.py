@@ -1,0 +1,108 @@
+"""What the engine needs of a task: a network, the loss of a batch, and the score of a held-out image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar, cast
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.training.datamodule import TensorBatch
+from ultrasam.training.optimization import configure
+from ultrasam.training.run_settings import RunSettings
+from ultrasam.training.sharding import shard
+
+S = TypeVar("S", bound=RunSettings)
+
+
+class TrainingTask(lightning.LightningModule, Generic[S]):
+    """Base of all tasks: randomness by step, logs of gradients, optimizer and sharding.
+
+    A task defines `losses` and, if it validates, `validate`.
+
+    Attributes:
+        monitor: the score by which the best weights are kept; the higher the better.
+        encoder: what the names of the image encoder's parameters begin with.
+        model: the network; its weights are saved under this name.
+    """
+
+    monitor = "val_score"
+    encoder = "model.image_encoder."
+
+    def __init__(self, model: nn.Module, settings: S) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.settings = settings
+        self._sharded = False
+
+    def losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses [N] of what is in a batch, and scores to log.
+
+        The mean over all processes is minimised, whatever the number of items in each.
+        """
+        raise NotImplementedError
+
+    def validate(self, image: AnnotatedImage, index: int) -> dict[str, float]:
+        """Scores of one held-out image, `monitor` among them; none if it shows nothing to score."""
+        raise NotImplementedError
+
+    def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
+        # Randomness depends on step and process alone, so that a resumed run repeats it.
+        torch.manual_seed((self.settings.seed * 2**20 + batch_idx) * 4096 + self.global_rank)
+        losses, scores = self.losses(batch)
+        scores = {"loss": losses.detach().mean(), **scores}
+        self.log_dict(scores, prog_bar=True, batch_size=max(1, len(losses)))
+        return self._mean_over_processes(losses)
+
+    def validation_step(self, image: AnnotatedImage, batch_idx: int) -> None:
+        for name, value in self.validate(image, batch_idx).items():
+            self.log(name, value, batch_size=1, sync_dist=True, prog_bar=name == self.monitor)
+
+    def _mean_over_processes(self, losses: Tensor) -> Tensor:
+        """What, averaged over processes as their gradients are, is the mean over all items: processes hold
+        different numbers of them."""
+        processes = self.trainer.world_size
+        if processes == 1:
+            return losses.mean()
+        count = torch.tensor(float(len(losses)), device=losses.device)
+        total = cast(Tensor, self.all_gather(count)).sum()
+        return losses.sum() * (processes / total)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient's norm, whole and by part of the model, before it is clipped."""
+        # Every process must take part, as sharded norms are sums over them.
+        if (self.trainer.global_step + 1) % self.settings.trainer.log_every:
+            return
+        norms = {"": gradient_norm(self.model.parameters())}
+        for name, part in self.model.named_children():
+            norms[f"_{name}"] = gradient_norm(part.parameters())
+        self.log_dict({f"grad_norm{name}": norm for name, norm in norms.items()})
+
+    def configure_model(self) -> None:
+        if self.settings.trainer.strategy == "fsdp" and not self._sharded:
+            mesh = cast(Any, self.device_mesh)["data_parallel"]
+            shard(self, self.encoder_blocks(), mesh)
+            self._sharded = True
+
+    def encoder_blocks(self) -> nn.ModuleList:
+        """What FSDP shards one by one; all else is one shard."""
+        return cast(nn.ModuleList, self.get_submodule(f"{self.encoder}blocks"))
+
+    def configure_optimizers(self) -> Any:
+        steps = self.settings.trainer.max_steps
+        return configure(self, self.settings.optimizer, steps, encoder=self.encoder)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        return batch.to(device) if isinstance(batch, TensorBatch) else batch
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The Euclidean norm of all gradients together, sharded or not; 0 if there is none."""
+    found = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(found)
+    return cast(Any, norm).full_tensor() if hasattr(norm, "full_tensor") else norm
