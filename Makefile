@@ -37,7 +37,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quality.py --out leaderboard
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/prompted.py
+	$(BIN)/python benchmarks/regions.py
 	$(BIN)/python benchmarks/instances.py
 	$(BIN)/python benchmarks/initialisation.py
 

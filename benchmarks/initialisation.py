@@ -12,23 +12,22 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from ultrasam.downstream.fitting import Settings, cross_validate
-from ultrasam.downstream.labelled import (
-    Labelled,
-    LabelledSet,
+
+from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.downstream.backbone import load_backbone
+from ultrasam.downstream.classification.scores import gain, score
+from ultrasam.downstream.classification.task import cross_validate
+from ultrasam.downstream.images import (
+    ClassImages,
     folds_of,
     keep_classes,
-    open_labelled,
+    label_of,
+    open_class_images,
 )
-from ultrasam.downstream.scores import gain, score
-
-from ultrasam.downstream.backbone import load_backbone
+from ultrasam.downstream.settings import ClassifierSettings
 from ultrasam.phantom.acquisition import simulate
 
 KINDS = {
@@ -48,23 +47,30 @@ def main() -> None:
     arguments = parser.parse_args()
     sets = {"phantoms": phantoms(arguments.each)}
     if arguments.data.is_dir():
-        sets["BUSI"] = keep_classes(open_labelled(arguments.data), ["benign", "malignant"])
+        sets["BUSI"] = keep_classes(
+            open_class_images([str(arguments.data)]), ["benign", "malignant"]
+        )
     else:
         print(f"{arguments.data} is not here: real images are left out")
     for title, found in sets.items():
-        print(f"{title}: {len(found.items)} images, classes {', '.join(found.classes)}")
+        print(f"{title}: {len(found.images)} images, classes {', '.join(found.classes)}")
         for mode in arguments.modes.split(","):
             frozen = mode in ("linear", "attention")  # whose steps cost next to nothing
-            settings = Settings(
-                mode=mode, size=SIZE[mode], steps=arguments.steps * (10 if frozen else 1), batch=8,
-                lr=1e-3 if mode != "full" else 3e-4, encoder_lr=1.0,
-            )  # fmt: skip
+            steps = arguments.steps * (10 if frozen else 1)
+            settings = ClassifierSettings.model_validate(
+                {
+                    "mode": mode,
+                    "size": SIZE[mode],
+                    "trainer": {"max_steps": steps, "batch": 8},
+                    "optimizer": {"lr": 1e-3 if mode != "full" else 3e-4, "encoder_lr": 1.0},
+                }
+            )
             compare(found, settings)
 
 
-def phantoms(each: int) -> LabelledSet:
+def phantoms(each: int) -> ClassImages:
     """The first ``each`` phantoms of every class that show one kind of thing alone."""
-    kept: dict[str, list[Labelled]] = defaultdict(list)
+    kept: dict[str, list[AnnotatedImage]] = defaultdict(list)
     number = 3 * 10**6
     while len(kept) < len(set(KINDS.values())) or min(map(len, kept.values())) < each:
         number += 1
@@ -73,31 +79,30 @@ def phantoms(each: int) -> LabelledSet:
         if len(kinds) == 1 and kinds != {"other"}:
             label = kinds.pop()
             if len(kept[label]) < each:
-                read = partial(held, phantom.pixels)
-                kept[label].append(Labelled(str(number), label, str(number), read))
-    return LabelledSet(tuple(item for items in kept.values() for item in items), ())
+                kept[label].append(
+                    AnnotatedImage.in_memory(
+                        phantom.pixels, name=str(number), subject=str(number), class_label=label
+                    )
+                )
+    return ClassImages(tuple(item for items in kept.values() for item in items))
 
 
-def held(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return pixels
-
-
-def compare(found: LabelledSet, settings: Settings) -> None:
-    items: Sequence[Labelled] = found.items
+def compare(found: ClassImages, settings: ClassifierSettings) -> None:
+    items = found.images
     folds = folds_of(items, 5, seed=settings.seed)
-    subjects = [item.subject for item in items]
-    truth = np.array([found.classes.index(item.label) for item in items])
-    said = {}
+    subjects = [item.subject_key for item in items]
+    truth = np.array([found.classes.index(label_of(item)) for item in items])
+    predicted = {}
     for init in ("nano", "random:nano"):
         start = time.perf_counter()
-        said[init] = cross_validate(load_backbone(init), items, found.classes, folds, settings)
-        scored = score(truth, said[init], subjects)
+        predicted[init] = cross_validate(load_backbone(init), items, found.classes, folds, settings)
+        scored = score(truth, predicted[init], subjects)
         text = "  ".join(f"{name} {scored[name]}" for name in FIGURES)
         print(
             f"  {settings.mode:<9} {init:<13} {text}  {time.perf_counter() - start:.0f} s",
             flush=True,
         )
-    gained = gain(truth, said["nano"], said["random:nano"], subjects)
+    gained = gain(truth, predicted["nano"], predicted["random:nano"], subjects)
     text = "  ".join(
         f"{n} {gained[n].value:+.3f} [{gained[n].low:+.3f}, {gained[n].high:+.3f}]" for n in FIGURES
     )

@@ -22,18 +22,24 @@ import numpy.typing as npt
 import torch
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
-from ultrasam.downstream.annotated import Annotated, annotated_of
-from ultrasam.downstream.instance_report import dice_of_maps, judge, mean_of_shown, unions
-from ultrasam.downstream.instance_training import Settings, fit
-from ultrasam.downstream.training import changed
 
 from ultrasam.downstream.backbone import load_backbone
-from ultrasam.downstream.features import model_input
+from ultrasam.downstream.features import ModelInput
+from ultrasam.downstream.images import open_images
+from ultrasam.downstream.instances.metrics import (
+    dice_of_maps,
+    evaluate_instances,
+    mean_over_present,
+    unions,
+)
+from ultrasam.downstream.instances.task import train_instance_segmenter
+from ultrasam.downstream.settings import InstanceSettings
+from ultrasam.downstream.targets import InstanceTarget, instance_targets
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
-from ultrasam.evaluation.sources import open_collections, read_all
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.phantom.acquisition import simulate
+from ultrasam.training.augmentation import augment
 from ultrasam.weights.registry import PREPROCESSING
 
 # What phantoms show, by how it looks; structures that hold others (glands, heads, walls) are background.
@@ -41,9 +47,8 @@ KINDS = {
     "lesion": "solid", "nodule": "solid", "solid part": "solid", "cyst": "fluid", "complex cyst": "fluid",
     "cavity": "fluid", "nerve": "nerve", "vessel": "vessel", "vessel along its axis": "vessel",
 }  # fmt: skip
-FED = PREPROCESSING["nano"]
-PATCH = 16
 SIZE = 128  # a fourth of the time of 256, for both; what is wanted is many steps
+PREPROCESS = ModelInput(PREPROCESSING["nano"], SIZE, 16)
 
 
 def main() -> None:
@@ -52,14 +57,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--phantoms", type=int, default=1500)
     arguments = parser.parse_args()
-    settings = Settings(steps=arguments.steps, size=SIZE)
+    settings = InstanceSettings.model_validate(
+        {"size": SIZE, "trainer": {"max_steps": arguments.steps}}
+    )
     train = phantoms(10**6, arguments.phantoms)
     compare("phantoms", train, phantoms(2 * 10**6, 60), settings)
     if arguments.data.is_dir():
         sides = [
-            annotated_of(
-                read_all(open_collections([str(arguments.data / side / "USGRA-seg")]))[0],
-                empty=True,
+            instance_targets(
+                open_images([str(arguments.data / side / "USGRA-seg")]), keep_empty=True
             )
             for side in ("train", "dev")
         ]
@@ -68,7 +74,7 @@ def main() -> None:
         print(f"{arguments.data} is not here: real images are left out")
 
 
-def phantoms(seed: int, count: int) -> list[Annotated]:
+def phantoms(seed: int, count: int) -> list[InstanceTarget]:
     found = []
     for number in range(seed, seed + count):
         phantom = simulate(number, size=(192, 224))
@@ -79,12 +85,17 @@ def phantoms(seed: int, count: int) -> list[Annotated]:
         ]
         stacked = np.stack([m for m, _ in masks]) if masks else phantom.masks[:0]
         names = tuple(n for _, n in masks)
-        found.append(Annotated(phantom.pixels, stacked, names, str(number), str(number)))
+        found.append(
+            InstanceTarget.of(phantom.pixels, stacked, names, name=str(number), subject=str(number))
+        )
     return found
 
 
 def compare(
-    title: str, train: Sequence[Annotated], test: Sequence[Annotated], settings: Settings
+    title: str,
+    train: Sequence[InstanceTarget],
+    test: Sequence[InstanceTarget],
+    settings: InstanceSettings,
 ) -> None:
     counts = Counter(label for image in train for label in image.labels)
     classes = sorted(counts)
@@ -95,16 +106,16 @@ def compare(
     seconds = 0.0
     for init in ("nano", "random:nano"):
         start = time.perf_counter()
-        segmenter = fit(load_backbone(init), train, classes, settings)
+        segmenter = train_instance_segmenter(load_backbone(init), train, classes, settings)
         spent = time.perf_counter() - start
         seconds = seconds or spent
-        judged = judge(segmenter, test)
-        p = judged.precision
-        report(f"Mask2Former over {init}", judged.per_image(), subjects, spent,
+        metrics = evaluate_instances(segmenter, test)
+        p = metrics.precision
+        report(f"Mask2Former over {init}", metrics.per_image(), subjects, spent,
                f"mAP {p.ap:.3f}, AP50 {p.ap50:.3f}, AP75 {p.ap75:.3f}")  # fmt: skip
     net, steps = train_unet(train, classes, settings, seconds)
     dice = [dice_of_maps(unet_map(net, image), unions(image, classes)) for image in test]
-    report("U-Net (MONAI)", mean_of_shown(np.stack(dice)), subjects, seconds, f"{steps} steps")
+    report("U-Net (MONAI)", mean_over_present(np.stack(dice)), subjects, seconds, f"{steps} steps")
 
 
 def report(
@@ -120,40 +131,44 @@ def report(
 
 
 def train_unet(
-    images: Sequence[Annotated], classes: Sequence[str], settings: Settings, seconds: float
+    images: Sequence[InstanceTarget],
+    classes: Sequence[str],
+    settings: InstanceSettings,
+    seconds: float,
 ) -> tuple[torch.nn.Module, int]:
     torch.manual_seed(settings.seed)
     net = UNet(
         spatial_dims=2, in_channels=1, out_channels=len(classes) + 1,
         channels=(32, 64, 128, 256, 512), strides=(2, 2, 2, 2), num_res_units=2,
     )  # fmt: skip
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-4)
     loss_of = DiceCELoss(softmax=True, to_onehot_y=True)
     rng = np.random.default_rng(settings.seed)
     start, steps = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < seconds:
-        for group in optimiser.param_groups:  # lower for the last fifth, as Mask2Former's
+        for group in optimizer.param_groups:  # lower for the last fifth, as Mask2Former's
             group["lr"] = 1e-3 if spent < 0.8 * seconds else 1e-4
         pixels, targets = [], []
-        for row in rng.choice(len(images), settings.batch):
+        for row in rng.choice(len(images), settings.trainer.batch):
             image = images[row]
-            frame, masks = changed(rng, image.pixels, image.masks, settings)
-            moved = Annotated(frame, masks, image.labels)
-            pixels.append(model_input(FED, frame, SIZE, PATCH)[0][:1])
-            targets.append(on_canvas(label_map(moved, classes)))
+            frame, masks = augment(rng, image.pixels, image.masks, settings.augmentation)
+            pixels.append(PREPROCESS(frame)[0][:1])
+            targets.append(on_canvas(label_map(masks, image.labels, classes)))
         loss = loss_of(net(torch.stack(pixels)), torch.stack(targets)[:, None])
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         steps += 1
     return net.eval(), steps
 
 
-def label_map(image: Annotated, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+def label_map(
+    masks: npt.NDArray[np.bool_], labels: Sequence[str], classes: Sequence[str]
+) -> npt.NDArray[np.uint8]:
     """[H, W], the smaller of two objects on top."""
-    out = np.zeros(image.pixels.shape, np.uint8)
-    for row in np.argsort([-int(m.sum()) for m in image.masks]):
-        out[image.masks[row]] = classes.index(image.labels[row]) + 1
+    out = np.zeros(masks.shape[1:], np.uint8)
+    for row in np.argsort([-int(m.sum()) for m in masks]):
+        out[masks[row]] = classes.index(labels[row]) + 1
     return out
 
 
@@ -166,8 +181,8 @@ def on_canvas(labels: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def unet_map(net: torch.nn.Module, image: Annotated) -> npt.NDArray[np.uint8]:
-    logits = net(model_input(FED, image.pixels, SIZE, PATCH)[0][None, :1])[0]
+def unet_map(net: torch.nn.Module, image: InstanceTarget) -> npt.NDArray[np.uint8]:
+    logits = net(PREPROCESS(image.pixels)[0][None, :1])[0]
     view = ViewTransform.full(*image.pixels.shape, size=SIZE)
     at_scan = np.stack([view.logits_to_scan(plane.numpy()) for plane in logits])
     return np.asarray(at_scan.argmax(axis=0), np.uint8)

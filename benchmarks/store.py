@@ -247,19 +247,25 @@ def make_index(scratch: Path) -> None:
 def loading(raw: Path, scratch: Path) -> None:
     """Samples a second at 1024 px with two workers, and where one process spends its time."""
     from torch.utils.data import DataLoader
-    from ultrasam.training.loader import PromptStyle, TrainingViews, collate, store_sources
 
-    from ultrasam.training.augmentation import ViewStyle
+    from ultrasam.training.augmentation import Augmentation
+    from ultrasam.training.prompt_sampling import PromptSampling
+    from ultrasam.training.promptable_data import PromptableViews, collate
+    from ultrasam.training.sources import store_sources
 
     root = scratch / "loaded"
     build(find_datasets([str(raw)]), root, settings=Settings(), workers=2)
     sources = store_sources(Store.open(root), temperature=2.0)
     count = 240
-    data = TrainingViews(
-        sources, length=count, image_size=1024, mask_size=256, views=ViewStyle(),
-        prompts=PromptStyle(), seed=0,
+    data = PromptableViews(
+        sources, image_size=1024, mask_size=256, prompts=PromptSampling(), seed=0,
+        augmentation=Augmentation(
+            zoomed=0.5, rotation=15, stretch=0.15, brightness=1, degradation=0.2, scale=0.12
+        ),
     )  # fmt: skip
-    batches = DataLoader(data, batch_size=8, num_workers=2, collate_fn=collate)
+    batches = DataLoader(
+        data, batch_size=8, sampler=range(count), num_workers=2, collate_fn=collate
+    )
     iterator = iter(batches)
     next(iterator)  # the workers have started
     start, prompts = time.perf_counter(), 0

@@ -24,10 +24,11 @@ from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
-from ultrasam.training.interaction import LoopStyle, interact
+from ultrasam.training.interaction import interact
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
+from ultrasam.training.recipe import Interaction, MaskLosses
 
-STYLE = LoopStyle(rounds=2, masks="last")
+INTERACTION, LOSSES = Interaction(rounds=2, masks="last"), MaskLosses()
 
 
 def main() -> None:
@@ -107,7 +108,7 @@ def measure(name: str, steps: int, prompts: int, checkpointing: bool, precision:
 def ours(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # type: ignore[no-untyped-def]
     from ultrasam.model.prompt_encoder import PromptTensors
 
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     count = len(corners)
     labels = torch.tensor([[2, 3]]).expand(count, -1)
 
@@ -115,10 +116,11 @@ def ours(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
         image = model.encode(pixels)
         rounds = interact(
             model, image, PromptTensors(corners, labels), targets,
-            image_index=torch.zeros(count, dtype=torch.long), style=STYLE, seeds=torch.arange(count),
+            image_index=torch.zeros(count, dtype=torch.long), interaction=INTERACTION, losses=LOSSES,
+            seeds=torch.arange(count),
         )  # fmt: skip
         loss = torch.stack([r.loss for r in rounds]).sum(dim=0).mean()
-        return finish(loss, model, optimiser)
+        return finish(loss, model, optimizer)
 
     return step
 
@@ -131,7 +133,7 @@ def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
     theirs = SamModel(SamConfig()).train()
     theirs.load_state_dict(from_our_keys(model.state_dict(), "transformers"))
     del model
-    optimiser = torch.optim.AdamW(theirs.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-5)
     count = len(corners)
     boxes = corners.reshape(count, 1, 4)
 
@@ -155,16 +157,16 @@ def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
             off = (iou.gather(1, best) - truth.gather(1, best)).square()
             losses.append((mask + off)[:, 0])
             fed = chosen
-        return finish(torch.stack(losses).sum(dim=0).mean(), theirs, optimiser)
+        return finish(torch.stack(losses).sum(dim=0).mean(), theirs, optimizer)
 
     return step
 
 
-def finish(loss: Tensor, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> float:
-    optimiser.zero_grad(set_to_none=True)
+def finish(loss: Tensor, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-    optimiser.step()
+    optimizer.step()
     return float(loss.detach())
 
 

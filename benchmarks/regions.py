@@ -1,11 +1,11 @@
 """Claim: where one image shows objects of two classes, a prompt tells which one is meant.
 
-Phantoms that show both vessels and nerves; nano trained on some by `ultrasam.downstream.prompted`, tested on
+Phantoms that show both vessels and nerves; nano trained on some by `ultrasam.downstream.regions`, tested on
 others.
 Peer: the best that any classifier of whole images could do, which says one class for all objects of an image:
 the larger class's share, image by image. Target: 10 points above it.
 
-    python benchmarks/prompted.py [--steps 320] [--phantoms 2600]
+    python benchmarks/regions.py [--steps 320] [--phantoms 2600]
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import argparse
 import time
 from collections import Counter
 
-from ultrasam.downstream.prompted import Annotated, Settings, accuracy, fit
-
 from ultrasam.downstream.backbone import load_backbone
+from ultrasam.downstream.regions.task import accuracy, train_region_classifier
+from ultrasam.downstream.settings import RegionSettings
+from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.phantom.acquisition import simulate
 
 CLASSES = ("nerve", "vessel")
@@ -30,7 +31,8 @@ def main() -> None:
     train = phantoms(10**6, arguments.phantoms)
     test = phantoms(2 * 10**6, 700)
     start = time.perf_counter()
-    classifier = fit(load_backbone("nano"), train, Settings(steps=arguments.steps))
+    settings = RegionSettings.model_validate({"trainer": {"max_steps": arguments.steps}})
+    classifier = train_region_classifier(load_backbone("nano"), train, settings)
     objects = sum(len(image.labels) for image in test)
     whole = sum(max(Counter(image.labels).values()) for image in test) / objects
     print(f"{len(train)} phantoms to train on, {len(test)} with {objects} objects to test on")
@@ -41,7 +43,7 @@ def main() -> None:
         print(f"  {kind:<28} {found:.3f}  {100 * (found - whole):+.1f} points (target +10)")
 
 
-def phantoms(seed: int, count: int) -> list[Annotated]:
+def phantoms(seed: int, count: int) -> list[InstanceTarget]:
     """Those of ``count`` phantoms that show both classes."""
     kept = []
     for number in range(seed, seed + count):
@@ -49,7 +51,15 @@ def phantoms(seed: int, count: int) -> list[Annotated]:
         rows = [i for i, name in enumerate(phantom.names) if name in CLASSES]
         labels = tuple(phantom.names[i] for i in rows)
         if set(labels) == set(CLASSES):
-            kept.append(Annotated(phantom.pixels, phantom.masks[rows], labels))
+            kept.append(
+                InstanceTarget.of(
+                    phantom.pixels,
+                    phantom.masks[rows],
+                    labels,
+                    name=str(number),
+                    subject=str(number),
+                )
+            )
     return kept
 
 
