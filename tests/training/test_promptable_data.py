@@ -215,7 +215,7 @@ def test_a_store_gives_the_images_and_masks_that_it_holds(small_store: Store) ->
     sources = store_sources(small_store)
     assert [len(s.images) for s in sources] == [4, 40]
     image = sources[0].images[2]
-    assert image.structures == ("lesion",)
+    assert image.structures == ("breast_nodule",)
     assert image.areas == (int(disc(40, 30, 15).sum()),)
     assert np.array_equal(image.mask(0), disc(40, 30, 15))
     assert np.array_equal(image.pixels, picture(2))
