@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import TINY, randomised
 from ultrasam.cli import main
-from ultrasam.downstream.features import Embedder, model_input, nearest, pca_picture
+from ultrasam.downstream.features import Embedder, ModelInput, nearest, pca_picture
 from ultrasam.errors import ConfigError
 from ultrasam.files import atomic_write
 from ultrasam.model.ultrasam import UltraSam
@@ -59,7 +59,8 @@ def test_batches_change_nothing_and_padding_does_not_count(model: UltraSam) -> N
     assert np.allclose(one, many, atol=1e-4)
     patches = Embedder(model).patches(frames[0])
     config = model.config
-    _, shown = model_input(model.preprocessor, frames[0], config.image_size, config.patch_size)
+    preprocess = ModelInput(model.preprocessor, config.image_size, config.patch_size)
+    _, shown = preprocess(frames[0])
     assert patches.shape[:2] == (int((shown > 0).any(1).sum()), int((shown > 0).any(0).sum()))
     weights = shown[: patches.shape[0], : patches.shape[1], None].numpy()
     assert np.allclose((patches * weights).sum((0, 1)) / weights.sum(), one[0], atol=1e-4)
