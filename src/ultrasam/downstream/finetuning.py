@@ -11,9 +11,10 @@ from torch.utils.data import Dataset
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.hardware import default_device, place
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.training.datamodule import IndexedData
-from ultrasam.training.engine import FitResult, OnProgress, fit, no_progress
+from ultrasam.training.engine import FitResult, fit
 from ultrasam.training.run_settings import RunSettings
 from ultrasam.training.task import TrainingTask
 

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -18,7 +17,8 @@ from filelock import FileLock
 
 from ultrasam.datasets.description import RawDataset
 from ultrasam.errors import DataError
-from ultrasam.store.build import Progress, build
+from ultrasam.progress import OnProgress, no_progress
+from ultrasam.store.build import build
 from ultrasam.store.index import Settings
 from ultrasam.store.phantoms import phantom_dataset
 from ultrasam.store.splits import Shares
@@ -32,7 +32,7 @@ def cached_store(
     folder: Path,
     *,
     workers: int = 0,
-    on_progress: Callable[[Progress], object] = lambda _: None,
+    on_progress: OnProgress = no_progress,
 ) -> Store:
     """The store of one raw data set, brought up to date with its folder.
 
@@ -56,7 +56,7 @@ def phantom_store(
     *,
     seed: int,
     workers: int = 0,
-    on_progress: Callable[[Progress], object] = lambda _: None,
+    on_progress: OnProgress = no_progress,
 ) -> Store:
     """A store of ``count`` phantoms that depend on ``seed`` alone."""
     empty = cache_folder() / "empty"  # a data set is read from a folder, and phantoms have none
@@ -76,7 +76,7 @@ def _built(
     folder: Path,
     key: str,
     workers: int,
-    on_progress: Callable[[Progress], object],
+    on_progress: OnProgress,
 ) -> Store:
     name = f"{dataset.info.id}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     root = cache_folder() / name
@@ -84,7 +84,7 @@ def _built(
     with FileLock(root.with_suffix(".lock")):
         settings = Settings(shares=Shares(val=0, test=0))
         built = build(
-            [(dataset, folder)], root, settings=settings, workers=workers, progress=on_progress
+            [(dataset, folder)], root, settings=settings, workers=workers, on_progress=on_progress
         )
     skips: Counter[str] = sum(built.summary.skips.values(), Counter())
     if skips:

@@ -12,7 +12,6 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +30,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from ultrasam.errors import MissingDependencyError, RecipeError
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.datamodule import IndexedData
 from ultrasam.training.run_settings import RunSettings, TrainerSettings
 from ultrasam.training.task import TrainingTask
@@ -39,11 +39,6 @@ from ultrasam.weights.formats import current_key, current_keys
 logger = logging.getLogger(__name__)
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-OnProgress = Callable[..., object]  # on_progress(done, total, **scores)
-
-
-def no_progress(_done: int, _total: int, **_scores: float) -> None:
-    """What is called on progress if nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)

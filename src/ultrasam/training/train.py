@@ -14,10 +14,11 @@ from ultrasam.errors import RecipeError
 from ultrasam.hardware import default_device
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.datamodule import IndexedData
-from ultrasam.training.engine import OnProgress, check_folder, fit, is_first_process, no_progress
+from ultrasam.training.engine import check_folder, fit, is_first_process
 from ultrasam.training.memory import check_memory
 from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.promptable_data import PromptableViews, collate

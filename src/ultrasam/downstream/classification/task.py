@@ -24,10 +24,10 @@ from ultrasam.downstream.images import check_classes, label_of
 from ultrasam.downstream.settings import ClassifierSettings
 from ultrasam.downstream.targets import validation_split
 from ultrasam.model.image_encoder import ImageEncoder
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.augmentation import NO_AUGMENTATION, augment
 from ultrasam.training.datamodule import TensorBatch
-from ultrasam.training.engine import OnProgress, no_progress
 from ultrasam.training.task import TrainingTask
 
 _NO_MASKS = np.zeros((0, 1, 1), bool)
@@ -210,12 +210,22 @@ def cross_validate(
         train, test = [images[i] for i in trained], [images[i] for i in tested]
         check_classes(train, test)
 
-        def step(at: int, _all: int, number: int = number, **scores: float) -> None:
-            on_progress(number * steps + at, len(folds) * steps, **scores)
-
-        classifier = train_classifier(model, train, classes, settings, on_progress=step)
+        shifted = _Shifted(on_progress, number * steps, len(folds) * steps)
+        classifier = train_classifier(model, train, classes, settings, on_progress=shifted)
         out[tested] = classifier.predict(image.grey for image in test).double().numpy()
         if done is not None:
             done.parent.mkdir(parents=True, exist_ok=True)
             np.save(done, out[tested])
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Shifted:
+    """Progress of one of several runs, as progress of all of them."""
+
+    on_progress: OnProgress
+    before: int
+    total: int
+
+    def __call__(self, done: int, _total: int, /, **info: Any) -> None:
+        self.on_progress(self.before + done, self.total, **info)

@@ -12,7 +12,7 @@ from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.evaluation.metrics.average_precision import InImage, Precision, average_precision
 from ultrasam.images.masks import encode_rle
-from ultrasam.training.engine import OnProgress, no_progress
+from ultrasam.progress import OnProgress, no_progress
 
 Floats = npt.NDArray[np.float64]
 

@@ -25,10 +25,10 @@ from ultrasam.downstream.targets import InstanceTarget, validation_split
 from ultrasam.errors import DataError
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.model.preprocessing import Preprocessor
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.augmentation import augment
 from ultrasam.training.datamodule import TensorBatch
-from ultrasam.training.engine import OnProgress, no_progress
 from ultrasam.training.task import TrainingTask
 
 

@@ -21,9 +21,9 @@ from ultrasam.errors import DataError
 from ultrasam.images.masks import box_of, centre_of_mass
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prompt
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
-from ultrasam.training.engine import OnProgress, no_progress
 from ultrasam.training.interaction import interact
 from ultrasam.training.promptable_data import PromptableBatch, PromptableViews, Source, collate
 from ultrasam.training.task import TrainingTask
