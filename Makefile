@@ -1,25 +1,33 @@
 # Each target sets itself up in .venv from nothing but Python (3.11 or later) and pip.
 #   make demo    segment the sample picture and say where the overlay is
-#   make test    all tests
+#   make test    all tests but the slow ones
+#   make test-slow   the slow ones
 #   make lint    formatting, linter, types
-#   make bench   all benchmarks (an hour on two cores)
+#   make bench DATA=DIR TRAIN=DIR   all benchmarks (an hour on two cores)
+# DATA: a folder of data sets to test on, as docs/leaderboard.md lists them. TRAIN: one of data sets to train on,
+# BUSI and USGRA-seg among them.
 # TORCH_INDEX: address of another index for PyTorch, such as PyTorch's CPU-only one.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
+DATA ?=
+TRAIN ?=
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test test-slow lint bench format clean
 
 demo: $(VENV)/.base
 	$(BIN)/ultrasam predict examples/phantom.png \
 		--box 139,244,417,460 --box 192,143,307,280 --out demo-out
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -31,15 +39,16 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev
+	@test -d "$(DATA)" -a -d "$(TRAIN)" || { echo 'Say where the data sets are: make bench DATA=DIR TRAIN=DIR'; exit 2; }
 	$(BIN)/python benchmarks/encoder.py
 	$(BIN)/python benchmarks/decoder.py
-	$(BIN)/ultrasam evaluate recipes/evaluation/leaderboard.yaml --data ../shared/data/dev -o leaderboard
-	$(BIN)/python benchmarks/quality.py --out leaderboard
-	$(BIN)/python benchmarks/store.py
+	$(BIN)/ultrasam evaluate evaluation/leaderboard.yaml --data $(DATA) -o leaderboard
+	$(BIN)/python benchmarks/quality.py --data $(DATA) --out leaderboard
+	$(BIN)/python benchmarks/store.py --data $(TRAIN)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/regions.py
-	$(BIN)/python benchmarks/instances.py
-	$(BIN)/python benchmarks/initialisation.py
+	$(BIN)/python benchmarks/instances.py --sides $(TRAIN)/USGRA-seg $(DATA)/USGRA-seg
+	$(BIN)/python benchmarks/initialisation.py --data $(TRAIN)/BUSI
 
 clean:
 	rm -rf $(VENV) demo-out

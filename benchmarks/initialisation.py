@@ -4,7 +4,7 @@ Classification in five folds by subject, of phantoms by what they show (lesion, 
 them alone in a picture) and of BUSI (benign, malignant), with the gain's interval by bootstrap over subjects.
 BUSI names no subjects: there, images are drawn.
 
-    python benchmarks/initialisation.py [--data ../shared/data/train/BUSI] [--modes linear,full] [--steps 120]
+    python benchmarks/initialisation.py --data DIR [--modes linear,full] [--steps 120]
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SIZE = {"linear": 256, "attention": 256, "lora": 160, "adapter": 160, "full": 16
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/train/BUSI"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--modes", default="linear,full")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--each", type=int, default=50, help="phantoms of a class")

@@ -6,7 +6,7 @@ Peer: MONAI's U-Net with its Dice and cross-entropy loss, the same images, size,
 trained for the same time. It gives maps of classes, no instances, so that Dice of maps is what both have.
 Between them: Mask2Former over the same encoder from random weights.
 
-    python benchmarks/instances.py [--data ../shared/data] [--steps 800] [--phantoms 1500]
+    python benchmarks/instances.py [--sides TRAIN/USGRA-seg TEST/USGRA-seg] [--steps 800] [--phantoms 1500]
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PREPROCESS = ModelInput(PREPROCESSING["nano"], SIZE, 16)
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sides", type=Path, nargs=2, metavar=("TRAIN", "TEST"))
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--phantoms", type=int, default=1500)
     arguments = parser.parse_args()
@@ -62,16 +62,13 @@ def main() -> None:
     )
     train = phantoms(10**6, arguments.phantoms)
     compare("phantoms", train, phantoms(2 * 10**6, 60), settings)
-    if arguments.data.is_dir():
+    if arguments.sides:
         sides = [
-            instance_targets(
-                open_images([str(arguments.data / side / "USGRA-seg")]), keep_empty=True
-            )
-            for side in ("train", "dev")
+            instance_targets(open_images([str(side)]), keep_empty=True) for side in arguments.sides
         ]
         compare("USGRA-seg", sides[0], sides[1], settings)
     else:
-        print(f"{arguments.data} is not here: real images are left out")
+        print("--sides is not given: real images are left out")
 
 
 def phantoms(seed: int, count: int) -> list[InstanceTarget]:

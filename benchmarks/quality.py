@@ -3,9 +3,9 @@
 Peers: the largest ellipse in the box, GrabCut from the box, and a disc around the click, on the same
 prompts of every data set in a folder. Dice and IoU per object, with intervals by bootstrap over subjects,
 and the means over the data sets against the targets. Results lie in a folder and are not measured twice; it
-may be the one of ``ultrasam evaluate recipes/evaluation/leaderboard.yaml``, which measures more.
+may be the one of ``ultrasam evaluate evaluation/leaderboard.yaml``, which measures more.
 
-    python benchmarks/quality.py [--data ../shared/data/dev] [--model nano] [--out quality]
+    python benchmarks/quality.py --data DIR [--model nano] [--out quality]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TRUTH_IS_AN_ELLIPSE = "hc18"
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", default="../shared/data/dev")
+    parser.add_argument("--data", required=True)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     arguments = parser.parse_args()

@@ -6,7 +6,7 @@ its time is decoding.
 
 Heavy libraries are imported where they are used: each worker process imports this file too.
 
-    python benchmarks/store.py [--data ../shared/data/train] [--rounds 3]
+    python benchmarks/store.py --data DIR [--rounds 3]
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ IMAGE_COUNT, MASK_COUNT, DRAWN = 280_000, 400_000, 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/train"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--index", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

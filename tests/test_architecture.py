@@ -110,7 +110,7 @@ def test_the_seam_knows_no_torch() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = ("torch", "cv2", "SimpleITK", "lightning", "transformers", "pydicom", "av", "typer")
+    heavy = ("torch", "cv2", "SimpleITK", "lightning", "transformers", "pydicom", "typer")
     code = f"import sys, ultrasam; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -1,3 +1,3 @@
-"""The version, which every room may import."""
+"""The version, in this one place."""
 
 __version__ = "0.1.0"

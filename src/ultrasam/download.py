@@ -11,8 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.file_download import http_get
+from ultrasam.extras import needs
+
+with needs("Downloading", extra="hub"):
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
 
 
 class ChecksumError(Exception):

@@ -12,10 +12,12 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-
 from ultrasam.errors import RecipeError, UltraSamError
+from ultrasam.extras import needs
+
+with needs("Recipes", extra="train"):
+    import yaml
+    from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 M = TypeVar("M", bound="StrictModel")
 

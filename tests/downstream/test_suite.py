@@ -16,7 +16,7 @@ from ultrasam.downstream.suite import BenchmarkSuite, _changes, load_suite
 from ultrasam.errors import RecipeError
 from ultrasam.weights.adapters import count_parameters
 
-PAPER = Path(__file__).parents[2] / "recipes" / "downstream" / "paper.yaml"
+PAPER = Path(__file__).parents[2] / "src" / "ultrasam" / "recipes" / "downstream" / "paper.yaml"
 SMALL = {
     "classify": {"mode": "full", "size": 64, "trainer": {"max_steps": 2, "batch": 2}},
     "regions": {"trainer": {"max_steps": 2, "batch": 2}},

@@ -36,7 +36,7 @@ from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
 from ultrasam.weights.registry import PREPROCESSING
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[2] / "src" / "ultrasam" / "recipes"
 
 
 def folder_of(path: Path, count: int, *, start: int = 100) -> Path:
@@ -371,10 +371,10 @@ def test_a_folder_of_folders_is_told_apart_and_strange_ones_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder_of(tmp_path / "all" / "clinic", 2)
-    folder_of(tmp_path / "all" / "DDTI_cropped", 2)
+    folder_of(tmp_path / "all" / "BUSI_mine", 2)
     (tmp_path / "all" / "notes").mkdir()
     found = open_collections([str(tmp_path / "all")])
-    assert [c.name for c in found] == ["DDTI_cropped", "clinic"]
+    assert [c.name for c in found] == ["BUSI_mine", "clinic"]
     (told,) = caplog.messages
     assert "notes is not recognized" in told
     (one,) = open_collections([str(tmp_path / "all" / "clinic")], limit=1)

@@ -128,7 +128,9 @@ def test_the_papers_rounds_give_one_mask_and_then_three() -> None:
 
 
 def test_the_papers_schedule() -> None:
-    settings = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml").optimizer
+    settings = load_recipe(
+        Path(__file__).parents[2] / "src" / "ultrasam" / "recipes" / "base-mixed.yaml"
+    ).optimizer
     factors = {
         step: rate_factor(step, 30_000, settings) for step in (0, 499, 19_999, 20_000, 28_888)
     }
@@ -166,7 +168,7 @@ def test_the_encoders_operations_are_those_that_torch_counts() -> None:
 def test_a_dry_run_says_what_would_be_trained(
     recipe: str, trained: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(__file__).parents[2] / "recipes" / f"{recipe}.yaml"
+    path = Path(__file__).parents[2] / "src" / "ultrasam" / "recipes" / f"{recipe}.yaml"
     arguments = ["init=null", "data.store=null", "data.phantoms.count=2", "--dry-run"]
     monkeypatch.setattr(sys, "argv", ["ultrasam", "train", str(path), *arguments])
     with pytest.raises(SystemExit):
@@ -178,7 +180,9 @@ def test_a_dry_run_says_what_would_be_trained(
 
 
 def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
-    shipped = load_recipe(Path(__file__).parents[2] / "recipes" / "base-mixed.yaml")
+    shipped = load_recipe(
+        Path(__file__).parents[2] / "src" / "ultrasam" / "recipes" / "base-mixed.yaml"
+    )
     for key in ("validation.every=5", "trainer.ema=0.9"):
         with pytest.raises(RecipeError, match="does not work with strategy fsdp"):
             make_trainer(

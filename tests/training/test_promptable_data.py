@@ -174,7 +174,6 @@ def test_objects_too_small_for_the_input_end_training_in_a_sentence() -> None:
         ("USGRA-seg", "dev", 40, 101),
         ("STU-Hospital", "dev", 42, 42),
         ("US_nerve", "dev", 55, 18),
-        ("MMOTU_2d_sample", "dev", 10, 10),
         ("CCAUI", "dev", 20, 20),
     ],
 )
@@ -191,6 +190,13 @@ def test_real_data_have_the_counts_of_their_readme(
     ]
     assert len(found) == objects
     assert all(s.spacing for s in samples) == (name == "HC18")
+
+
+def test_a_coco_file_of_ones_own_has_the_counts_of_its_readme(shared_data: Path) -> None:
+    samples = list(dataset("own_coco").images(shared_data / "dev" / "MMOTU_2d_sample"))
+    assert len(samples) == 10
+    parts = [p for s in samples for i in s.instances for p in components(i.mask, least=64)]
+    assert len(parts) == 10
 
 
 def test_an_unknown_data_set_is_told() -> None:

@@ -263,7 +263,7 @@ def test_missing_data_is_told_before_training(recipe_file: Path, tmp_path: Path)
         train(recipe)
 
 
-@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted(Path("src/ultrasam/recipes").glob("*.yaml")), ids=str)
 def test_every_shipped_recipe_is_valid_short_and_survives_saving(
     path: Path, tmp_path: Path
 ) -> None:

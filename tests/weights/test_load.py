@@ -22,7 +22,6 @@ from ultrasam.hardware import choose_precision, default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.weights import load as loading
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import config_of_spec, load, load_model
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY
@@ -137,8 +136,8 @@ def test_registered_weights_bring_their_preprocessing(
 ) -> None:
     """Whatever a downloaded file says of itself."""
     torch.save(randomised(TINY).state_dict(), tmp_path / "w.pth")
-    monkeypatch.setattr(loading, "fetch", lambda _: tmp_path / "w.pth")
-    monkeypatch.setattr(loading, "fetch_hub", lambda _: tmp_path / "w.pth")
+    monkeypatch.setattr("ultrasam.weights.download.fetch", lambda _: tmp_path / "w.pth")
+    monkeypatch.setattr("ultrasam.weights.download.fetch_hub", lambda _: tmp_path / "w.pth")
     for name, key in (("ultrasam", "ultrasam"), ("sam-vit-b", "sam"), ("medsam", "medsam"),
                       ("wanglab/medsam-vit-base", "medsam"), ("facebook/sam-vit-base", "sam")):  # fmt: skip
         model = load(name, device="cpu")
@@ -225,7 +224,9 @@ def test_the_command_says_which_name_is_deprecated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     save_pretrained(randomised(TINY), tmp_path / "m")
-    monkeypatch.setattr(loading, "fetch", lambda _: tmp_path / "m" / "model.safetensors")
+    monkeypatch.setattr(
+        "ultrasam.weights.download.fetch", lambda _: tmp_path / "m" / "model.safetensors"
+    )
     image = Path(__file__).parents[2] / "examples" / "phantom.png"
     asked = ("predict", image, "--box", "139,244,417,460", "--model", "sam-base", "-o", tmp_path)
     assert ultrasam(*asked) == 0
@@ -251,7 +252,7 @@ def test_a_mirror_of_medsam_is_told_by_its_name(
     folder = tmp_path / "medsam-vit-base"
     folder.mkdir()
     torch.save(randomised(TINY).state_dict(), folder / "pytorch_model.bin")
-    monkeypatch.setattr(loading, "fetch_hub", lambda _: folder)
+    monkeypatch.setattr("ultrasam.weights.download.fetch_hub", lambda _: folder)
     for name in ("someone/medsam-vit-base", folder / "pytorch_model.bin"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UltraSamWarning)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ultrasam.errors import MissingDependencyError, UltraSamError
+from ultrasam.errors import UltraSamError
+from ultrasam.extras import needs
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,8 @@ def embed(
 
     Its columns: path; prompt, its number, or null; features, the mean of the encoder's last patches.
     """
-    try:
+    with needs("Writing features", extra="downstream"):
         import polars as pl
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Features need more packages; install them with: pip install 'ultrasam[downstream]'"
-        ) from error
     from ultrasam.downstream.features import Embedder
     from ultrasam.files import atomic_file
     from ultrasam.images.reading import read_scan

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ultrasam.cli.progress import progress_bars
-from ultrasam.errors import EvaluationError, MissingDependencyError, UltraSamError
+from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.extras import needs
 
 if TYPE_CHECKING:
     from ultrasam.evaluation.report.results import Results
@@ -28,7 +29,7 @@ def evaluate(
         typer.Argument(
             metavar="MODEL...",
             help="Names or paths of models; ellipse, filled-box, grabcut, disc, random-walker; "
-            "random:vit-b; transformers:REPO; or one suite, such as recipes/evaluation/paper.yaml.",
+            "random:vit-b; transformers:REPO; or one suite, such as evaluation/paper.yaml.",
         ),
     ],
     data: Annotated[
@@ -86,15 +87,11 @@ def evaluate(
     Writes a line of JSON per image, report.md and report.html to DIR. The same command goes on with what was
     cut off, and does again only the report where nothing was.
     """
-    try:
+    with needs("Evaluation", extra="evaluate"):
         import markdown_it  # noqa: F401
         import polars  # noqa: F401
         import pyarrow  # noqa: F401
         import pydantic  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Evaluation needs more packages; install them with: pip install 'ultrasam[evaluate]'"
-        ) from error
     if compare:
         _compare(models)
         return
@@ -108,12 +105,13 @@ def evaluate(
     from ultrasam.evaluation.runner import Settings
     from ultrasam.evaluation.sources import open_collections
     from ultrasam.evaluation.suite import load_suite, suite_of
+    from ultrasam.training.shipped import find_recipe
 
     kinds = [kind.strip() for kind in prompts.split(",") if kind.strip()]
     for kind in kinds or [""]:
         PromptKind.parse(kind)
     is_suite = len(models) == 1 and models[0].endswith((".yaml", ".yml"))
-    suite = load_suite(Path(models[0])) if is_suite else suite_of(models, kinds)
+    suite = load_suite(find_recipe(models[0])) if is_suite else suite_of(models, kinds)
     settings = Settings(
         suite.prompts, seed=seed, tolerance_mm=tolerance_mm, tolerance_px=tolerance_px
     )

@@ -17,7 +17,7 @@ def models(
     Any of them is a MODEL of the other commands, with options: MODEL+bf16, MODEL+refine, MODEL+no-tta,
     MODEL+preprocessing=NAME; so are random:SIZE, imagenet, a checkpoint's path and a Hugging Face repository.
     """
-    from ultrasam.weights.download import cached_file
+    from ultrasam.weights.cache import cached_file
     from ultrasam.weights.registry import PREPROCESSING, REGISTRY
 
     rows: list[dict[str, Any]] = []

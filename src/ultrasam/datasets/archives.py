@@ -11,6 +11,7 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import zipfile
@@ -19,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from ultrasam.errors import DataError, UltraSamError, one_line
+from ultrasam.extras import needs
 from ultrasam.files import atomic_file, atomic_write
 
 ARCHIVE_SUFFIXES = (
@@ -161,25 +163,29 @@ def _streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
                     with opened.open(info) as stream:
                         yield info.filename, iter(lambda s=stream: s.read(_BLOCK), b"")  # type: ignore[misc]
         return
-    with _libarchive(archive) as entries:
-        for entry in entries:
-            if entry.issym or entry.islnk:
-                raise DataError(f"{archive} holds the link '{entry.pathname}'; not unpacked.")
-            if entry.isfile:
-                yield entry.pathname, entry.get_blocks()
+    if tarfile.is_tarfile(archive):
+        with tarfile.open(archive, "r:*") as tar:
+            for entry in tar:
+                if entry.issym() or entry.islnk():
+                    raise DataError(f"{archive} holds the link '{entry.name}'; not unpacked.")
+                file = tar.extractfile(entry)
+                if file is not None:
+                    yield entry.name, iter(lambda s=file: s.read(_BLOCK), b"")  # type: ignore[misc]
+        return
+    yield from _libarchive_streams(archive)
 
 
-@contextmanager
-def _libarchive(archive: Path) -> Iterator[Any]:
-    try:
-        import libarchive
-    except (ImportError, AttributeError, OSError, TypeError) as error:
-        raise DataError(
-            f"{archive.name} needs the library libarchive, which is not on this machine; install it "
-            "(Debian: libarchive13), or unpack the file by hand and leave the folder beside it."
-        ) from error
-    with libarchive.file_reader(str(archive)) as entries:
-        yield entries
+def _libarchive_streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The same of RAR and 7z, through the libarchive that the package archi brings along."""
+    instead = "Or unpack it by hand, and leave the folder beside it."
+    with needs(f"Unpacking {archive.name}", extra="archives", otherwise=instead):
+        import archi
+    # By its path: archi reads open files wrongly now and then.
+    for entry in archi.Archive(str(archive)):
+        if stat.S_ISLNK(entry.mode):
+            raise DataError(f"{archive} holds the link '{entry.filename}'; not unpacked.")
+        if stat.S_ISREG(entry.mode):
+            yield entry.filename, iter(lambda e=entry: e.read(_BLOCK), b"")  # type: ignore[misc]
 
 
 def _zip_link(info: zipfile.ZipInfo) -> bool:
@@ -227,8 +233,7 @@ class _Folder:
     """An archive of a format that has no random access, unpacked once."""
 
     def __init__(self, archive: Path) -> None:
-        stat = archive.stat()
-        mark = hashlib.sha256(f"{archive}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()
+        mark = hashlib.sha256(f"{archive}|{_stamp(str(archive))}".encode()).hexdigest()
         self.folder = _scratch() / mark[:24]
         if self.folder.is_dir():
             return
@@ -301,8 +306,8 @@ def _open_file(path: Path) -> _Zip | _Tar | _Folder:
 
 
 def _stamp(path: str) -> str:
-    stat = Path(path).stat()
-    return f"{stat.st_size}|{stat.st_mtime_ns}"
+    found = Path(path).stat()
+    return f"{found.st_size}|{found.st_mtime_ns}"
 
 
 def _scratch() -> Path:

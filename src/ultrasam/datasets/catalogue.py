@@ -26,12 +26,10 @@ def catalogue() -> dict[str, RawDataset]:
 
 @cache
 def _others() -> dict[str, RawDataset]:
-    """Data of the catalogue as third parties pass them on, and the layouts of people's own."""
+    """The layouts of people's own data."""
     return {
         _plain(raw.info.id): raw
         for raw in (
-            paired_folders("DDTI_cropped"),
-            coco_file("MMOTU_2d_sample", "sample_coco_MMOTU2D.json", "sample_images"),
             paired_folders("own_masks", structure="object"),
             coco_file("own_coco"),
             via_files("own_via"),

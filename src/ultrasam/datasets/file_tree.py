@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ultrasam.datasets.archives import is_archive, list_members, member_on_disk, read_member
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, MissingDependencyError
 
 _LITTER = re.compile(
     r"/(__MACOSX/|\.(?!\.?/)[^/]*|Thumbs\.db$|desktop\.ini$|ehthumbs\.db$|~\$|[^/]*~$)",
@@ -162,7 +162,7 @@ def _expand(entry: Entry, report: Report, *, siblings: frozenset[str]) -> Iterat
     else:
         try:
             members = list_members(entry.chain)
-        except DataError as error:
+        except (DataError, MissingDependencyError) as error:
             report.skip(entry, f"archive cannot be read: {error}")
             return
         tops = {m.name.replace("\\", "/").split("/", 1)[0].casefold() for m in members}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-import lightning
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -19,11 +18,6 @@ from ultrasam.training.run_settings import RunSettings
 from ultrasam.training.task import TrainingTask
 
 M = TypeVar("M", bound=nn.Module)
-
-
-def seed_everything(settings: RunSettings) -> None:
-    """Seed what is drawn outside of batches, such as a head's first weights."""
-    lightning.seed_everything(settings.seed, workers=True, verbose=False)
 
 
 def run(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError
+from ultrasam.extras import needs
 from ultrasam.model.preprocessing import Preprocessor
 
 RESNET = "resnet50"
@@ -68,8 +69,9 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.preprocessor = preprocessor or Preprocessor(size=config.image_size)
-        from transformers import ResNetBackbone
-        from transformers import ResNetConfig as TheirConfig
+        with needs("A ResNet", extra="downstream"):
+            from transformers import ResNetBackbone
+            from transformers import ResNetConfig as TheirConfig
 
         stages = ["stage1", "stage2", "stage3", "stage4"]
         if repository is None:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from ultrasam.errors import EvaluationError, UltraSamError, first_of, one_line
 from ultrasam.evaluation.protocol import PromptKind
+from ultrasam.extras import needs
+
+with needs("Evaluation", extra="evaluate"):
+    import yaml
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 S = TypeVar("S", bound=BaseModel)
 

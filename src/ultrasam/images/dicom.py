@@ -8,14 +8,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ultrasam.errors import ScanError, one_line
+from ultrasam.extras import needs
+from ultrasam.images.dicom_codecs import check_decodable, register
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
+
+with needs("Reading DICOM", extra="dicom"):
+    import pydicom
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+register()
 
 _CENTIMETRES = 3  # PS3.3 C.8.5.5.1.15, units of ultrasound regions
 _TISSUE = 1  # PS3.3 C.8.5.5.1.1, region spatial format: 2D
@@ -48,6 +54,9 @@ def read_dicom(file: Path) -> Scan:
             name = "unknown kind"
         raise ScanError(f"{file} holds no image (it is DICOM, {name}); give an image object.")
     check_size(file, height, width, frames)
+    syntax = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
+    if syntax is not None:
+        check_decodable(file, syntax)
     first = _read(file, header, kind, 0)
 
     def read(index: int) -> Frame:

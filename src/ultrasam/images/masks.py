@@ -1,4 +1,4 @@
-"""Masks as arrays, run lengths and components, on top of pycocotools and OpenCV.
+"""Masks as arrays, run lengths and components, on top of OpenCV.
 
 A mask is [H, W] bool. Boxes are x0, y0, x1, y1 in pixels, where x1 and y1 are the far edges of the
 last pixels, so that a box's area is (x1 - x0) × (y1 - y0).
@@ -12,7 +12,9 @@ from typing import Any, TypedDict
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
+
+from ultrasam.extras import needs
+from ultrasam.images import rle as run_lengths
 
 BoolMask = npt.NDArray[np.bool_]
 MIN_OBJECT_PIXELS = 64  # smaller components are specks of annotation
@@ -29,16 +31,17 @@ class RLE(TypedDict):
 
 def encode_rle(mask: BoolMask) -> RLE:
     """[H, W] bool to COCO's compressed run lengths."""
-    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
+    return {"size": [int(n) for n in mask.shape], "counts": run_lengths.encode(mask)}
 
 
 def decode_rle(rle: RLE) -> BoolMask:
-    """COCO's run lengths to [H, W] bool; lists of lengths, as some tools write them, are read too."""
-    if isinstance(rle["counts"], list):
-        return np.asarray(coco_mask.decode(coco_mask.frPyObjects(rle, *rle["size"])), dtype=bool)
-    binary = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
-    return np.asarray(coco_mask.decode(binary), dtype=bool)
+    """COCO's run lengths to [H, W] bool; lists of lengths, as some tools write them, are read too.
+
+    Raises:
+        DataError: they are malformed, or not of a mask of the size that they state.
+    """
+    height, width = rle["size"]
+    return run_lengths.decode(rle["counts"], (height, width))
 
 
 def box_of(mask: BoolMask) -> npt.NDArray[np.float64]:
@@ -87,6 +90,8 @@ def polygon_mask(polygons: Sequence[npt.ArrayLike], shape: tuple[int, int]) -> B
     usable = [p.tolist() for p in flat if len(p) >= 6 and np.isfinite(p).all()]
     if not usable:
         return np.zeros(shape, dtype=bool)
+    with needs("Filling polygons as COCO does", extra="data"):
+        from pycocotools import mask as coco_mask
     return np.asarray(
         coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(usable, *shape))), bool
     )

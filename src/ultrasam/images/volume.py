@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from ultrasam.errors import ScanError, one_line
+from ultrasam.extras import needs
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
+
+with needs("Reading NIfTI, MHA and NRRD", extra="volumes"):
+    import SimpleITK as sitk
 
 _MAX_VOXELS = 4_000_000_000
 

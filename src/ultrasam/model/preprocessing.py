@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ultrasam.errors import ConfigError
+from ultrasam.extras import needs
 from ultrasam.geometry import ViewTransform
 from ultrasam.prompts import (
     BOTTOM_RIGHT,
@@ -210,7 +211,8 @@ def _bilinear_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
 
 def _bicubic_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
     # The steps of scikit-image's resize(order=3, anti_aliasing=True, preserve_range=True), then a cast.
-    from scipy import ndimage
+    with needs("This model's preprocessing", extra="data"):
+        from scipy import ndimage
 
     factors = np.divide(pixels.shape, (*shape, *pixels.shape[2:]))
     smooth = ndimage.gaussian_filter(

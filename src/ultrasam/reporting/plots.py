@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.extras import needs
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -21,8 +23,9 @@ _SIDE = 320
 
 def figure(title: str, draw: Callable[[Axes], None]) -> str:
     """A plot with its title below it, as HTML."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with needs("Drawing plots", extra="data"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(6.5, 4.2), layout="constrained")
     FigureCanvasAgg(drawn)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.extras import needs
 from ultrasam.images.pixels import Frame, grey
 
 BITS = 256
@@ -104,8 +105,9 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 def group(count: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The connected component [N] of each of ``count`` items, numbered by its first item's place."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    with needs("Finding duplicates", extra="data"):
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
     links = coo_array(
         (np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count)

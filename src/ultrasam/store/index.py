@@ -13,16 +13,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from ultrasam._version import __version__
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
+from ultrasam.extras import needs
 from ultrasam.files import update_file
 from ultrasam.store.duplicates import Alike, Hashes, following_pairs, group, near_pairs
 from ultrasam.store.journal import load_chunk
 from ultrasam.store.splits import EXCLUDED, Shares, assign
 from ultrasam.store.store import IMAGES, INSTANCES, VERSION, write_table
+
+with needs("Working with data sets", extra="data"):
+    import pyarrow as pa
 
 # The test sets of the paper (arXiv 2411.16222, 4), held out as a whole for zero-shot evaluation.
 PAPER_TEST_SETS = ("bus_bra", "gist514", "mmotu_2d")

@@ -17,14 +17,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
 from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.extras import needs
 from ultrasam.files import update_file
 from ultrasam.images.masks import box_of, components, encode_rle
 from ultrasam.images.pixels import Frame
 from ultrasam.store.duplicates import content_hash, perceptual_hashes
+
+with needs("Working with data sets", extra="data"):
+    import pyarrow as pa
 
 FORMAT = 1
 

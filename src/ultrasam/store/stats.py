@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
+from ultrasam.extras import needs
 from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page as html_page
 from ultrasam.reporting.markdown import table, to_html
 from ultrasam.reporting.plots import figure
 from ultrasam.store.store import Store
+
+with needs("Working with data sets", extra="data"):
+    import polars as pl
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

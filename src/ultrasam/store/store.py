@@ -22,15 +22,18 @@ from typing import Any, overload
 import cv2
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import DataError
+from ultrasam.extras import needs
 from ultrasam.files import atomic_file
 from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.pixels import Frame
+
+with needs("Working with data sets", extra="data"):
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
 VERSION = 1
 _NAME = pa.dictionary(pa.int32(), pa.string())

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-import lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import DataError
+from ultrasam.extras import needs
 from ultrasam.training.run_settings import TrainerSettings
+
+with needs("Training", extra="train"):
+    import lightning
 
 
 @dataclass(frozen=True, slots=True)

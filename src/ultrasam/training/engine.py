@@ -17,19 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-    ModelCheckpoint,
-)
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from ultrasam.errors import MissingDependencyError, RecipeError
+from ultrasam.extras import needs
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.datamodule import IndexedData
 from ultrasam.training.run_settings import RunSettings, TrainerSettings
@@ -39,6 +30,18 @@ from ultrasam.weights.formats import current_key, current_keys
 logger = logging.getLogger(__name__)
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+
+with needs("Training", extra="train"):
+    import lightning
+    from lightning.pytorch.callbacks import (
+        Callback,
+        EarlyStopping,
+        EMAWeightAveraging,
+        ModelCheckpoint,
+    )
+    from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+    from lightning.pytorch.plugins.io import TorchCheckpointIO
+    from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,11 @@ def fit(
         kept,
         None if score is None else float(score),
     )
+
+
+def seed_everything(settings: RunSettings) -> None:
+    """Seed what is drawn outside of batches, such as a head's first weights."""
+    lightning.seed_everything(settings.seed, workers=True, verbose=False)
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:

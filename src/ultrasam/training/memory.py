@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import psutil
 import torch
 
 from ultrasam.errors import RecipeError
+from ultrasam.extras import needs
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.training.recipe import Recipe
 from ultrasam.weights.adapters import count_parameters
+
+with needs("Training", extra="train"):
+    import psutil
 
 # Bytes that a block keeps of each token for its backward pass, over its width in the precision of the
 # activations: two norms, qkv, attention's output, projection, the MLP's hidden layer twice.

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
-import lightning
 import torch
 from torch import Tensor, nn
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.extras import needs
 from ultrasam.training.datamodule import TensorBatch
 from ultrasam.training.optimization import configure
 from ultrasam.training.run_settings import RunSettings
 from ultrasam.training.sharding import shard
+
+with needs("Training", extra="train"):
+    import lightning
 
 S = TypeVar("S", bound=RunSettings)
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import lightning
 import torch
 
 from ultrasam.errors import RecipeError
@@ -18,7 +17,7 @@ from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.datamodule import IndexedData
-from ultrasam.training.engine import check_folder, fit, is_first_process
+from ultrasam.training.engine import check_folder, fit, is_first_process, seed_everything
 from ultrasam.training.memory import check_memory
 from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.promptable_data import PromptableViews, collate
@@ -59,7 +58,7 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
         raise RecipeError(
             "Adapters are saved without the weights that they adapt; name those with init."
         )
-    lightning.seed_everything(recipe.seed, workers=True, verbose=False)
+    seed_everything(recipe)
     data = open_data(recipe)
     model = prepare_model(recipe)
     check_memory(recipe, model)

@@ -6,13 +6,13 @@ model is an ordinary one. `adapter_files` saves and loads what was trained alone
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultrasam.errors import CheckpointError, MissingDependencyError
+from ultrasam.errors import CheckpointError
+from ultrasam.extras import needs
 from ultrasam.model.image_encoder import Block, attend
 from ultrasam.weights.adaptation import Adaptation
 
@@ -64,8 +64,9 @@ def adapt(model: UltraSam, adaptation: Adaptation) -> None:
     """Add what an adaptation adds, in place, and freeze what it doesn't train."""
     if adaptation.kind == "full":
         return
-    if adaptation.kind == "lora" and find_spec("peft") is None:
-        raise MissingDependencyError("LoRA requires peft: pip install peft")
+    if adaptation.kind == "lora":
+        with needs("LoRA", extra="train"):
+            from peft import LoraConfig, inject_adapter_in_model
     model.image_encoder.requires_grad_(False)
     if not adaptation.decoder and adaptation.kind != "decoder":
         model.requires_grad_(False)
@@ -94,7 +95,8 @@ def merge(model: UltraSam) -> UltraSam:
     Raises:
         CheckpointError: the model has bottleneck adapters.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    with needs("LoRA", extra="train"):
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
     if has_bottlenecks(model):
         raise CheckpointError(

@@ -1,42 +1,28 @@
-"""Weights that others publish: where they are kept on disk, and how they get there."""
+"""Weights that others publish: how they get to this machine."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
-from platformdirs import user_cache_path
-
 from ultrasam.download import ChecksumError, check_reachable, download
 from ultrasam.errors import CheckpointError
+from ultrasam.extras import needs
+from ultrasam.weights.cache import HUB_FILES, cache_path, cached_file
 from ultrasam.weights.registry import Weights, known_names
 
-_HUB_FILES = ("model.safetensors", "model.safetensors.index.json")
+with needs("Downloading weights", extra="hub"):
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
 # A zip archive and a bare pickle: what torch.save writes.
 _TORCH_FILES = (b"PK\x03\x04", b"\x80")
-
-
-def cached_file(weights: Weights, *, cache: Path | None = None) -> Path | None:
-    """The file of published weights on this machine, or None.
-
-    Args:
-        cache: a folder; by default the user's cache folder, and the Hugging Face hub's.
-    """
-    if weights.url is None:
-        assert weights.repository is not None
-        with suppress(LocalEntryNotFoundError, OSError):
-            return Path(hf_hub_download(weights.repository, _HUB_FILES[0], local_files_only=True))
-        return None
-    path = (cache or user_cache_path("ultrasam") / "weights") / weights.url.rsplit("/", 1)[-1]
-    return path if path.exists() else None
 
 
 def fetch(weights: Weights, *, cache: Path | None = None) -> Path:
@@ -55,7 +41,7 @@ def fetch(weights: Weights, *, cache: Path | None = None) -> Path:
     if weights.url is None:
         assert weights.repository is not None
         return fetch_hub(weights.repository)
-    path = (cache or user_cache_path("ultrasam") / "weights") / weights.url.rsplit("/", 1)[-1]
+    path = cache_path(weights, cache=cache)
     try:
         download(
             weights.url,
@@ -85,13 +71,13 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
     Raises:
         CheckpointError: offline, or there is no such repository or file.
     """
-    for name in _HUB_FILES:
+    for name in HUB_FILES:
         with suppress(LocalEntryNotFoundError):
             return Path(hf_hub_download(repository, name, revision=revision, local_files_only=True))
     try:
         check_reachable(ENDPOINT)
         try:
-            return Path(hf_hub_download(repository, _HUB_FILES[0], revision=revision))
+            return Path(hf_hub_download(repository, HUB_FILES[0], revision=revision))
         except EntryNotFoundError:
             return _fetch_shards(repository, revision)
     except RepositoryNotFoundError as error:
@@ -109,7 +95,7 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
 def _fetch_shards(repository: str, revision: str | None) -> Path:
     import json
 
-    index = Path(hf_hub_download(repository, _HUB_FILES[1], revision=revision))
+    index = Path(hf_hub_download(repository, HUB_FILES[1], revision=revision))
     for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
         hf_hub_download(repository, shard, revision=revision)
     return index

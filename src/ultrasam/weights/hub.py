@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from ultrasam.errors import CheckpointError
+from ultrasam.extras import needs
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adapters import has_bottlenecks
 from ultrasam.weights.files import write_checkpoint
@@ -33,7 +34,8 @@ def save_pretrained(model: UltraSam, folder: str | Path) -> Path:
 
 def push_to_hub(model: UltraSam, repository: str, *, private: bool = False) -> str:
     """Upload what `save_pretrained` writes to ``owner/name`` on the Hugging Face hub; returns its address."""
-    from huggingface_hub import HfApi
+    with needs("Uploading to the Hugging Face hub", extra="hub"):
+        from huggingface_hub import HfApi
 
     api = HfApi()
     api.create_repo(repository, private=private, exist_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ultrasam.errors import CheckpointError, MissingDependencyError, one_line
+from ultrasam.errors import CheckpointError, one_line
+from ultrasam.extras import needs
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.registry import PREPROCESSING
@@ -20,12 +21,8 @@ def from_imagenet(repository: str) -> UltraSam:
         MissingDependencyError: transformers is not installed.
         CheckpointError: it can't be loaded, or has other sizes.
     """
-    try:
+    with needs("Loading ImageNet weights", extra="downstream"):
         from transformers import ViTModel
-    except ImportError as error:
-        raise MissingDependencyError(
-            "ImageNet weights require transformers: pip install transformers"
-        ) from error
     try:
         vit = ViTModel.from_pretrained(repository, add_pooling_layer=False)
     except (OSError, ValueError) as error:

@@ -20,10 +20,10 @@ from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adapter_files import adaptation_at, load_adaptation
 from ultrasam.weights.adapters import merge
-from ultrasam.weights.download import fetch, fetch_hub
+from ultrasam.weights.cache import cached_file
 from ultrasam.weights.files import build_model, read_checkpoint
 from ultrasam.weights.imagenet import from_imagenet
-from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA
+from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA, Weights
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import ARCHITECTURES, TASKS, resolve, task_of
 
@@ -175,12 +175,23 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
                 model.preprocessor = replace(preprocessor, size=model.config.image_size)
             return model
     elif spec.kind == "hub":
+        from ultrasam.weights.download import fetch_hub
+
         path = fetch_hub(spec.name)
         own_preprocessing = own_preprocessing or _of_repository(spec.name)
     else:
-        path = _nano_file() if spec.name == "nano" else fetch(REGISTRY[spec.name])
+        path = _nano_file() if spec.name == "nano" else _published(REGISTRY[spec.name])
         own_preprocessing = own_preprocessing or REGISTRY[spec.name].preprocessing
     return build_model(read_checkpoint(path, preprocessing=own_preprocessing))
+
+
+def _published(weights: Weights) -> Path:
+    found = cached_file(weights)
+    if found is not None:
+        return found
+    from ultrasam.weights.download import fetch
+
+    return fetch(weights)
 
 
 def _nano_file() -> Path:

@@ -19,6 +19,7 @@ from ultrasam.datasets.file_tree import Entry, RawTree, Report, Skip
 from ultrasam.datasets.readers.label_rules import fill_holes, require_shape
 from ultrasam.datasets.readers.paired_images import MaskStyle, finish
 from ultrasam.errors import DataError
+from ultrasam.extras import needs
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.raster import decode_frame
 
@@ -188,7 +189,8 @@ def hdf5_clips(
     subject: Callable[[str], str],
 ) -> Iterator[Case]:
     """Clips in an HDF5 file with the arrays image, mask [N, H, W], annot_id and frame_num [N]."""
-    import h5py
+    with needs("Reading HDF5 files", extra="data"):
+        import h5py
 
     frames: dict[str, list[tuple[int, int]]] = defaultdict(list)
     try:
@@ -217,7 +219,8 @@ def hdf5_clips(
 def _read_clip(
     entry: Entry, rows: tuple[tuple[int, int], ...], structure: str, clip: str
 ) -> Iterator[Picture | Skip]:
-    import h5py
+    with needs("Reading HDF5 files", extra="data"):
+        import h5py
 
     with entry.on_disk() as path, h5py.File(path, "r") as file:
         for number, row in rows:

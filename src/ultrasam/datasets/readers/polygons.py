@@ -12,9 +12,12 @@ from ultrasam.datasets.annotated_image import Instance, Picture
 from ultrasam.datasets.file_tree import Entry, Skip
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.errors import DataError
+from ultrasam.extras import needs
 from ultrasam.images.masks import BoolMask, polygon_mask
 from ultrasam.images.raster import decode_frame
 
+with needs("Working with data sets", extra="data"):
+    pass
 _LEAST_INSIDE = 0.25
 _NONE = np.zeros((0, 2))
 

@@ -7,10 +7,13 @@ import json
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ultrasam.datasets.file_tree import Entry
 from ultrasam.errors import DataError, one_line
+from ultrasam.extras import needs
+
+with needs("Reading tables", extra="data"):
+    import polars as pl
 
 
 def parse_json(entry: Entry) -> Any:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from ultrasam.datasets.annotated_image import Case, Instance, Picture, Spacing
 from ultrasam.datasets.description import NO_OBJECT
@@ -25,8 +24,12 @@ from ultrasam.datasets.readers.paired_images import (
     shared_groups,
 )
 from ultrasam.errors import DataError
+from ultrasam.extras import needs
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import to_uint8
+
+with needs("Working with data sets", extra="data"):
+    import SimpleITK as sitk
 
 Volume = npt.NDArray[Any]
 

@@ -16,6 +16,7 @@ from ultrasam.downstream.classification.model import Classifier
 from ultrasam.downstream.classification.scores import NAMES, Scored, gain, score
 from ultrasam.downstream.images import label_of
 from ultrasam.reporting.html import page
+from ultrasam.reporting.markdown import to_html
 from ultrasam.reporting.plots import figure, jpeg, picture
 
 if TYPE_CHECKING:
@@ -91,12 +92,10 @@ class ClassificationReport:
 def write_report(report: ClassificationReport, classifier: Classifier, folder: Path) -> Path:
     """``report.md`` and ``report.html``, with a confusion plot and saliency pictures of the images that the
     first initialisation got wrong and right with the highest confidence."""
-    from markdown_it import MarkdownIt
-
     text = report.markdown()
     (folder / "report.md").write_text(text, encoding="utf-8")
     first = next(iter(report.by_init))
-    body = MarkdownIt("commonmark").enable("table").render(text)
+    body = to_html(text)
     body += figure(f"Confusion, {first}", lambda axes: _plot(axes, report, first))
     body += (
         "<h2>Class activation maps</h2><p>Red patches raise the predicted class, blue lower it.</p>"

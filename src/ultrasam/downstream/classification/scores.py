@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
+
+from ultrasam.extras import needs
+
+with needs("Fine-tuning", extra="downstream"):
+    from sklearn import metrics
 
 Floats = npt.NDArray[np.float64]
 NAMES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "AUROC", "calibration error")

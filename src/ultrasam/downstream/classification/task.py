@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import Backbone
 from ultrasam.downstream.classification.model import Classifier, Head, focal
-from ultrasam.downstream.finetuning import ready, run, seed_everything
+from ultrasam.downstream.finetuning import ready, run
 from ultrasam.downstream.images import check_classes, label_of
 from ultrasam.downstream.settings import ClassifierSettings
 from ultrasam.downstream.targets import validation_split
@@ -28,6 +28,7 @@ from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.augmentation import NO_AUGMENTATION, augment
 from ultrasam.training.datamodule import TensorBatch
+from ultrasam.training.engine import seed_everything
 from ultrasam.training.task import TrainingTask
 
 _NO_MASKS = np.zeros((0, 1, 1), bool)

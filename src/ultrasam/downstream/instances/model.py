@@ -23,6 +23,7 @@ from ultrasam.downstream.instances.pyramid import Pyramid
 from ultrasam.downstream.settings import PyramidKind
 from ultrasam.downstream.task_folders import INSTANCES, read_model, write_model
 from ultrasam.errors import CheckpointError
+from ultrasam.extras import needs
 from ultrasam.geometry import ViewTransform
 
 _MAX_DETECTIONS = 100  # detections an image, as COCO counts
@@ -82,8 +83,9 @@ class InstanceSegmenter(nn.Module):
 
     def __init__(self, model: Backbone, head_config: HeadConfig) -> None:
         super().__init__()
-        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
-        from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
+        with needs("Finding objects without prompts", extra="downstream"):
+            from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+            from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
 
         self.head_config = head_config
         self.config, self.preprocessor = model.config, model.preprocessor
@@ -198,7 +200,8 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
     Raises:
         CheckpointError: it cannot be loaded, or nothing of it fits.
     """
-    from transformers import Mask2FormerForUniversalSegmentation
+    with needs("Finding objects without prompts", extra="downstream"):
+        from transformers import Mask2FormerForUniversalSegmentation
 
     try:
         theirs = Mask2FormerForUniversalSegmentation.from_pretrained(repository).state_dict()

@@ -16,6 +16,7 @@ from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.reporting.html import page
+from ultrasam.reporting.markdown import to_html
 from ultrasam.reporting.plots import jpeg, picture
 
 Floats = npt.NDArray[np.float64]
@@ -81,11 +82,9 @@ class InstanceReport:
 
 def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: Path) -> Path:
     """``report.md`` and ``report.html``, with the images on which the first initialisation did worst."""
-    from markdown_it import MarkdownIt
-
     text = report.markdown()
     (folder / "report.md").write_text(text, encoding="utf-8")
-    body = MarkdownIt("commonmark").enable("table").render(text)
+    body = to_html(text)
     body += f"<h2>Worst</h2><p>Truth beside what was found with a score of {_SURE} or more.</p>"
     found = next(iter(report.by_init.values())).per_image()
     order = np.argsort(np.where(np.isfinite(found), found, 2), kind="stable")

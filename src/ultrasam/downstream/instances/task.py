@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import Backbone
 from ultrasam.downstream.features import ModelInput
-from ultrasam.downstream.finetuning import ready, run, seed_everything
+from ultrasam.downstream.finetuning import ready, run
 from ultrasam.downstream.instances.metrics import evaluate_instances
 from ultrasam.downstream.instances.model import HeadConfig, InstanceSegmenter, start_head
 from ultrasam.downstream.settings import InstanceSettings
@@ -29,6 +29,7 @@ from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.augmentation import augment
 from ultrasam.training.datamodule import TensorBatch
+from ultrasam.training.engine import seed_everything
 from ultrasam.training.task import TrainingTask
 
 

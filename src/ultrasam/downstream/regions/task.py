@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.classification.model import focal
-from ultrasam.downstream.finetuning import ready, run, seed_everything
+from ultrasam.downstream.finetuning import ready, run
 from ultrasam.downstream.regions.model import RegionClassifier, RegionPredictor
 from ultrasam.downstream.settings import RegionSettings
 from ultrasam.downstream.targets import InstanceTarget, validation_split
@@ -24,6 +24,7 @@ from ultrasam.model.ultrasam import UltraSam
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prompt
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
+from ultrasam.training.engine import seed_everything
 from ultrasam.training.interaction import interact
 from ultrasam.training.promptable_data import PromptableBatch, PromptableViews, Source, collate
 from ultrasam.training.task import TrainingTask

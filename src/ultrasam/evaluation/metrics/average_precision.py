@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ultrasam.extras import needs
 from ultrasam.images.masks import RLE
 
 
@@ -40,9 +41,10 @@ def average_precision(images: Iterable[InImage]) -> Precision:
 
     At most 100 predictions an image count, as COCO has it; classes without objects count nothing.
     """
-    from pycocotools import mask as coco_mask
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
+    with needs("Evaluation", extra="evaluate"):
+        from pycocotools import mask as coco_mask
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
 
     truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
     found: list[dict[str, Any]] = []

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
+from ultrasam.extras import needs
 from ultrasam.images.masks import box_of
+
+with needs("Evaluation", extra="evaluate"):
+    from scipy.spatial import cKDTree
 
 BoolMask = npt.NDArray[np.bool_]
 Distances = npt.NDArray[np.float64]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.extras import needs
+
 Floats = npt.NDArray[np.float64]
 DRAWS = 2000
 
@@ -68,7 +70,8 @@ def paired_difference(
     first: Sequence[float] | Floats, second: Sequence[float] | Floats, groups: Sequence[str]
 ) -> Difference:
     """Compare paired values, those of one subject together."""
-    from scipy.stats import wilcoxon
+    with needs("Evaluation", extra="evaluate"):
+        from scipy.stats import wilcoxon
 
     gaps = np.asarray(first, float) - np.asarray(second, float)
     low, high = bootstrap_interval(gaps, groups)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import PromptError
+from ultrasam.extras import needs
 from ultrasam.images.masks import ellipse_in
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.prompts import Prediction, Prompt
@@ -120,7 +121,8 @@ class RandomWalker(_Baseline):
     accepts = frozenset({"box", "point"})
 
     def segment(self, prompt: Prompt) -> BoolMask:
-        from skimage.segmentation import random_walker
+        with needs("The random walker", extra="evaluate"):
+            from skimage.segmentation import random_walker
 
         height, width = self.shape
         points, labels = prompt.points, prompt.labels

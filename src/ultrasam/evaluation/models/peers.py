@@ -18,13 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ultrasam.errors import (
-    CheckpointError,
-    EvaluationError,
-    MissingDependencyError,
-    PromptError,
-    one_line,
-)
+from ultrasam.errors import CheckpointError, EvaluationError, PromptError, one_line
+from ultrasam.extras import needs
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.prompts import Float32, FloatArray, Prediction, Prompt
 
@@ -39,12 +34,8 @@ def open_transformers(repository: str, *, device: str) -> _Peer:
         EvaluationError: it is another kind of model.
         CheckpointError: the weights can't be had.
     """
-    try:
+    with needs("A model of transformers", extra="downstream"):
         from transformers import AutoConfig, Sam2Model, SamModel
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Models in transformers' implementation require transformers: pip install transformers"
-        ) from error
     try:
         kind = AutoConfig.from_pretrained(repository).model_type
         if kind == "sam":
@@ -61,7 +52,8 @@ def open_transformers(repository: str, *, device: str) -> _Peer:
 
 def _sam_processor(repository: str, model: Any) -> Any:
     """The repository's processor; SAM's, of the model's size, where it has none."""
-    from transformers import SamImageProcessor, SamProcessor
+    with needs("A model of transformers", extra="downstream"):
+        from transformers import SamImageProcessor, SamProcessor
 
     processor = cast(Any, SamProcessor)
 

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.average_precision import InImage, Precision, average_precision
 from ultrasam.evaluation.metrics.masks import MEASURES
+from ultrasam.extras import needs
+
+with needs("Evaluation", extra="evaluate"):
+    import polars as pl
 
 DISTANCES = ("hd95", "assd")
 

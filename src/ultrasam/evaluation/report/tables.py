@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from ultrasam.evaluation.metrics.statistics import (
     bootstrap_means,
@@ -18,8 +17,12 @@ from ultrasam.evaluation.metrics.statistics import (
 )
 from ultrasam.evaluation.published import PUBLISHED
 from ultrasam.evaluation.report.results import DISTANCES, Results, datasets_of, paired
+from ultrasam.extras import needs
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.reporting.tables import NONE, Table, number, with_interval
+
+with needs("Evaluation", extra="evaluate"):
+    import polars as pl
 
 REACHED = (0.85, 0.90)
 _MACRO, _MICRO = "**mean of data sets**", "**mean of objects**"

@@ -1,0 +1,300 @@
+"""The wheel as people get it: what is in it, and that the base install and each extra alone are enough.
+
+No package is downloaded. pip installs the wheel, without what it depends on, into an empty environment;
+beside it stand links to the packages of the test environment that its own metadata asks for, with all that
+they ask for in turn, and no others. So an import that the metadata forget fails here as it would for a user.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.datasets.layouts.rar import rar4
+from tests.images.files import sample_files
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "examples" / "phantom.png"
+EXTRAS = ("dicom", "volumes", "hub", "archives", "data", "train", "evaluate", "downstream")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "-w",
+        str(folder),
+        str(ROOT),
+    ]
+    try:
+        import hatchling.build  # noqa: F401
+
+        command.append("--no-build-isolation")
+    except ImportError:
+        pass  # pip fetches it
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    if built.returncode and "connection" in built.stderr.lower():
+        pytest.skip("hatchling is not installed, and the package index cannot be reached")
+    assert built.returncode == 0, built.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def requirements(wheel: Path) -> list[Requirement]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        lines = archive.read(name).decode().splitlines()
+    return [Requirement(line.removeprefix("Requires-Dist: ")) for line in lines if line.startswith("Req"
+        "uires-Dist: ")]  # fmt: skip
+
+
+def closure(wanted: list[Requirement], own: list[Requirement]) -> set[str]:
+    """Names of installed packages that requirements ask for, and those of theirs; ``own`` are ours."""
+    found: set[tuple[str, str]] = set()
+    left = [(r, extra) for r in wanted for extra in ("", *r.extras)]
+    while left:
+        requirement, extra = left.pop()
+        key = (canonicalize_name(requirement.name), extra)
+        if key in found:
+            continue
+        found.add(key)
+        theirs = own
+        if key[0] != "ultrasam":
+            try:
+                theirs = [Requirement(r) for r in metadata.requires(requirement.name) or ()]
+            except metadata.PackageNotFoundError:
+                # An optional part of someone's, such as a GPU's libraries, that this environment lacks.
+                found.discard(key)
+                continue
+        for r in theirs:
+            if r.marker is None or r.marker.evaluate({"extra": extra}):
+                left += [(r, e) for e in ("", *r.extras)]
+    return {name for name, _ in found if name != "ultrasam"}
+
+
+def link(names: set[str], folder: Path) -> None:
+    """Links in ``folder`` to all that these packages installed."""
+    for name in names:
+        for file in metadata.files(name) or ():
+            top = file.parts[0]
+            target = folder / top
+            if top == ".." or top == "__pycache__" or target.exists():
+                continue
+            target.symlink_to(Path(str(metadata.distribution(name).locate_file(top))).resolve())
+
+
+@pytest.fixture(scope="module")
+def base(
+    wheel: Path, requirements: list[Requirement], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The Python of an environment with the wheel and the packages of the base install."""
+    folder = tmp_path_factory.mktemp("base")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python*/site-packages")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+    ]
+    subprocess.run([*command, str(wheel)], check=True)
+    wanted = [r for r in requirements if r.marker is None]
+    assert {canonicalize_name(r.name) for r in wanted} <= closure(wanted, requirements)
+    link(closure(wanted, requirements), site)
+    return python
+
+
+@pytest.fixture(scope="module")
+def extra_folder(
+    base: Path, requirements: list[Requirement], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Of each extra, a folder with what it adds, to be put on PYTHONPATH."""
+    folders = {}
+    for extra in EXTRAS:
+        wanted = [r for r in requirements if r.marker and r.marker.evaluate({"extra": extra})]
+        missing = [r.name for r in wanted if not installed(r.name)]
+        if missing:
+            pytest.fail(f"the test environment lacks {', '.join(missing)}: pip install -e '.[dev]'")
+        folders[extra] = tmp_path_factory.mktemp(extra)
+        link(closure(wanted, requirements), folders[extra])
+    return folders
+
+
+def installed(name: str) -> bool:
+    return any(True for _ in metadata.distributions(name=name)) or name == "ultrasam"
+
+
+def run(
+    python: Path, *arguments: str | Path, folder: Path, also: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    environment["HF_HUB_OFFLINE"] = "1"
+    if also is not None:
+        environment["PYTHONPATH"] = str(also)
+    return subprocess.run(
+        [str(python), *map(str, arguments)],
+        capture_output=True, text=True, check=False, cwd=folder, env=environment,
+    )  # fmt: skip
+
+
+def test_the_wheel_holds_what_is_needed_and_nothing_of_ours(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        assert {
+            "ultrasam/py.typed",
+            "ultrasam/recipes/nano.yaml",
+            "ultrasam/recipes/evaluation/paper.yaml",
+            "ultrasam/weights/nano/README.md",
+        } <= names
+        assert any(
+            n.startswith("ultrasam/weights/nano/") and n.endswith(".safetensors") for n in names
+        )
+        assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
+        tops = {n.split("/")[0] for n in names}
+        assert len(tops) == 2, tops
+        for name in names:
+            if name.endswith((".py", ".yaml", ".md", ".html", ".js", "METADATA")):
+                text = archive.read(name).decode()
+                assert "../shared" not in text, name
+                assert "/work/" not in text, name
+
+
+def test_the_base_install_segments_a_picture_from_python(base: Path, tmp_path: Path) -> None:
+    code = (
+        "import ultrasam; found = ultrasam.segment('phantom.png', box=(139, 244, 417, 460)); "
+        "print(found.best.shape, round(float(found.predicted_iou.max()), 2))"
+    )
+    (tmp_path / "phantom.png").symlink_to(PICTURE)
+    out = run(base, "-c", code, folder=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.startswith("(1, ")
+
+
+def test_the_base_install_predicts_from_the_command_line(base: Path, tmp_path: Path) -> None:
+    files = sample_files(tmp_path)
+    inputs = [files[name] for name in ("png", "jpg", "tif", "gif", "bmp", "mp4", "avi")]
+    command = ("-m", "ultrasam", "predict", *inputs, "--box", "5,5,40,40", "-o", "out")
+    out = run(base, *command, folder=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) >= len(inputs)
+    listed = run(base, "-m", "ultrasam", "models", "--json", folder=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "nano" in {row["name"] for row in json.loads(listed.stdout)}
+
+
+HELP = """
+import sys
+import typer.main
+from ultrasam.cli import main
+
+def paths(command, path=()):
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from paths(inner, (*path, name))
+
+found = list(paths(typer.main.get_command(main.app)))
+for path in found:
+    sys.argv = ["ultrasam", *path, "--help"]
+    try:
+        main.run()
+    except SystemExit as stop:
+        assert not stop.code, path
+print("helped", len(found))
+"""
+
+
+def test_every_command_has_help_without_any_extra(base: Path, tmp_path: Path) -> None:
+    out = run(base, "-c", HELP, folder=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert int(out.stdout.split()[-1]) > 10
+
+
+MISSING = [
+    ("dicom", "Reading DICOM", ["predict", "{dcm}", "--box", "5,5,40,40"]),
+    ("volumes", "Reading NIfTI, MHA and NRRD", ["predict", "{nii}", "--box", "5,5,40,40"]),
+    ("hub", "Downloading", ["predict", "{png}", "--box", "5,5,40,40", "--model", "sam-vit-b"]),
+    ("data", "Working with data sets", ["data", "list"]),
+    ("train", "Training", ["train", "nano"]),
+    ("evaluate", "Evaluation", ["evaluate", "ellipse", "--data", "."]),
+    ("downstream", "Fine-tuning", ["finetune", "classify", "--data", "."]),
+    ("downstream", "Writing features", ["embed", "{png}", "-o", "features.parquet"]),
+]
+
+
+@pytest.mark.parametrize(("extra", "what", "command"), MISSING)
+def test_what_needs_an_extra_names_it_in_one_line(
+    base: Path, tmp_path: Path, extra: str, what: str, command: list[str]
+) -> None:
+    files = {name: str(path) for name, path in sample_files(tmp_path).items()}
+    arguments = [part.format(**files) for part in command]
+    out = run(base, "-m", "ultrasam", *arguments, folder=tmp_path)
+    assert out.returncode == 1
+    (line,) = [line for line in out.stderr.splitlines() if "ultrasam[" in line]
+    assert what in line
+    assert f"needs the extra '{extra}': pip install 'ultrasam[{extra}]'." in line
+
+
+EACH = {
+    "dicom": "from ultrasam import read_scan; print(read_scan('j2k.dcm').frame().shape)",
+    "volumes": "from ultrasam import read_scan; print(read_scan('v.nii').frame().shape)",
+    "hub": "import ultrasam.weights.download, ultrasam.download",
+    "archives": "from pathlib import Path; from ultrasam.datasets.archives import unpack; "
+    "print(unpack(Path('x.rar'), Path('out')))",
+}
+ROOMS = {
+    "data": ["data"],
+    "train": ["data", "training"],
+    "evaluate": ["data", "evaluation"],
+    "downstream": ["data", "evaluation", "downstream"],
+}
+WALK = """
+import importlib, pkgutil, ultrasam
+for room in {rooms}:
+    package = importlib.import_module("ultrasam." + room)
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+"""
+COMMANDS = {
+    "data": ["data", "list", "--plain"],
+    "train": ["train", "nano", "data.sources=[]", "data.phantoms.count=4", "--dry-run"],
+    "evaluate": ["evaluate", "--help"],
+    "downstream": ["embed", "a.png", "-o", "features.parquet"],
+}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_alone_is_enough(
+    base: Path, extra_folder: dict[str, Path], tmp_path: Path, extra: str
+) -> None:
+    sample_files(tmp_path)
+    (tmp_path / "x.rar").write_bytes(rar4({"a.txt": b"alpha"}))
+    code = EACH.get(extra) or WALK.format(rooms=ROOMS[extra])
+    out = run(base, "-c", code, folder=tmp_path, also=extra_folder[extra])
+    assert out.returncode == 0, out.stderr
+    if extra in COMMANDS:
+        command = ("-m", "ultrasam", *COMMANDS[extra])
+        out = run(base, *command, folder=tmp_path, also=extra_folder[extra])
+        assert out.returncode == 0, out.stderr
