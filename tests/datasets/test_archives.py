@@ -22,7 +22,7 @@ from tests.datasets.layouts.arrays import npy
 from tests.datasets.layouts.rar import rar4
 from tests.datasets.layouts.truth import zip_bytes
 from ultrasam import download
-from ultrasam.datasets import downloads as fetching
+from ultrasam.datasets import downloads
 from ultrasam.datasets.archives import forget_unpacked, unpack
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.description import Download, Info, RawDataset
@@ -231,7 +231,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                   "/mendeley/ab/1": json.dumps(mendeley).encode()}  # fmt: skip
     listings = {"zenodo": base + "/zenodo/{}", "github": base + "/github/{}",
                 "mendeley": base + "/mendeley/{}/{}"}  # fmt: skip
-    monkeypatch.setattr(fetching, "_LISTINGS", listings)
+    monkeypatch.setattr(downloads, "_LISTINGS", listings)
     yield base
     server.shutdown()
     server.server_close()

@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.datasets.layouts.truth import disc, grey, picture, rectangle, save
-from ultrasam.datasets import custom as own
+from ultrasam.datasets import custom
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.description import RawDataset
 from ultrasam.datasets.discover import find_datasets
@@ -173,7 +173,7 @@ def read(data: RawDataset, folder: Path) -> tuple[list[AnnotatedImage], list[Ski
 
 def test_an_exported_store_can_be_imported_again(store: Store, tmp_path: Path) -> None:
     export(store, tmp_path / "out", "coco")
-    samples, skips = read(own.coco_file("mine"), tmp_path / "out")
+    samples, skips = read(custom.coco_file("mine"), tmp_path / "out")
     assert len(samples) == 60
     assert not skips
     truth = truth_of(store)
@@ -201,7 +201,7 @@ def test_coco_polygons_and_all_kinds_of_run_lengths_are_read(tmp_path: Path) -> 
         ],
     }  # fmt: skip
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    samples, skips = read(own.coco_file("mine"), tmp_path)
+    samples, skips = read(custom.coco_file("mine"), tmp_path)
     assert [i.name for i in samples[0].instances] == ["cyst"] * 3
     for instance, wanted in zip(samples[0].instances, (box, blob, blob), strict=True):
         assert np.array_equal(instance.mask, wanted)
@@ -216,7 +216,7 @@ def test_masks_that_are_neither_polygons_nor_run_lengths_are_told(tmp_path: Path
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": "mask.png"}],
     }
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    samples, skips = read(own.coco_file("mine"), tmp_path)
+    samples, skips = read(custom.coco_file("mine"), tmp_path)
     assert not samples
     assert "neither polygons nor run lengths" in skips[0].reason
 
@@ -235,7 +235,7 @@ def test_via_regions_become_masks(tmp_path: Path) -> None:
         "_via_img_metadata": {"a.jpg123": {"filename": "a.jpg", "size": 1, "regions": regions}}
     }
     (tmp_path / "via.json").write_text(json.dumps(project))
-    samples, skips = read(own.via_files("mine"), tmp_path)
+    samples, skips = read(custom.via_files("mine"), tmp_path)
     found = samples[0].instances
     assert [i.name for i in found] == ["cyst", "vessel", "mine"]
     assert np.array_equal(found[0].mask, rectangle(5, 6, 20, 30))
@@ -251,13 +251,13 @@ def test_labelme_and_mask_folders_are_read(tmp_path: Path) -> None:
     shapes = [{"label": "cyst", "shape_type": "rectangle", "points": [[5, 6], [20, 30]]},
               {"label": "line", "shape_type": "line", "points": [[5, 6], [20, 30]]}]  # fmt: skip
     (tmp_path / "lm" / "x" / "a.json").write_text(json.dumps({"shapes": shapes}))
-    samples, skips = read(own.labelme_files("mine"), tmp_path / "lm")
+    samples, skips = read(custom.labelme_files("mine"), tmp_path / "lm")
     assert np.array_equal(samples[0].instances[0].mask, rectangle(5, 6, 20, 30))
     assert "has no area" in skips[0].reason
     for what, mask in (("cyst", disc(20, 20, 8)), ("vessel", disc(50, 30, 6))):
         save(tmp_path / "pm" / "masks" / what / "a.png", grey(mask))
     save(tmp_path / "pm" / "images" / "a.png", picture(1))
-    samples, _ = read(own.paired_folders("mine"), tmp_path / "pm")
+    samples, _ = read(custom.paired_folders("mine"), tmp_path / "pm")
     assert {i.name: int(i.mask.sum()) for i in samples[0].instances} == {
         "cyst": int(disc(20, 20, 8).sum()), "vessel": int(disc(50, 30, 6).sum()),
     }  # fmt: skip
@@ -291,7 +291,7 @@ def test_what_a_rule_leaves_out_stops_no_training_but_damage_does(tmp_path: Path
     shapes = [{"label": "cyst", "shape_type": "rectangle", "points": [[5, 6], [20, 30]]},
               {"label": "line", "shape_type": "line", "points": [[5, 6], [20, 30]]}]  # fmt: skip
     (tmp_path / "a.json").write_text(json.dumps({"shapes": shapes}))
-    data = own.labelme_files("mine")
+    data = custom.labelme_files("mine")
     assert len(list(data.images(tmp_path))) == 1
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:300])
     with pytest.raises(DataError, match="is damaged"):

@@ -12,7 +12,7 @@ import pytest
 from tests.datasets.layouts import MAKERS
 from tests.store.test_store import SEVERAL, make, make_store
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.readers import paired_images as readers
+from ultrasam.datasets.readers import paired_images
 from ultrasam.store.journal import chunks_of
 from ultrasam.store.store import Store
 
@@ -35,10 +35,10 @@ def test_renaming_the_readers_module_keeps_the_keys(
 ) -> None:
     MAKERS["busi"](tmp_path)
     before = keys("busi", tmp_path)
-    monkeypatch.setitem(sys.modules, "somewhere.else", readers)
-    for function in (readers.read_pair, readers.paired):
+    monkeypatch.setitem(sys.modules, "somewhere.else", paired_images)
+    for function in (paired_images.read_pair, paired_images.paired):
         monkeypatch.setattr(function, "__module__", "somewhere.else")
-    monkeypatch.setattr(readers.MaskStyle, "__module__", "somewhere.else")
+    monkeypatch.setattr(paired_images.MaskStyle, "__module__", "somewhere.else")
     assert keys("busi", tmp_path) == before
 
 
