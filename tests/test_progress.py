@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.layouts import MAKERS
-from ultrasam.cli.progress import progress_bars
+from ultrasam.cli.progress import progress_bar
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.evaluation.models.registry import open_competitor
 from ultrasam.evaluation.runner import Settings as EvaluationSettings
@@ -55,6 +55,6 @@ def test_a_build_a_check_and_an_evaluation_tell_each_step(tmp_path: Path) -> Non
 
 
 def test_bars_are_not_drawn_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bars() as bars:
-        bars("reading")(1, 2, dataset="busi", images=1200, loss=0.25)
+    with progress_bar("reading") as on_progress:
+        on_progress(1, 2, dataset="busi", images=1200, loss=0.25)
     assert capsys.readouterr() == ("", "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam.cli.progress import progress_bars
+from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import EvaluationError, UltraSamError
 from ultrasam.extras import needs
 
@@ -149,32 +149,30 @@ def _run(
     # A bad name stops the run before the first model has run for an hour; weights are loaded one at a time.
     for entry in suite.entries if strict else ():
         check_competitor(entry.model)
-    with progress_bars() as bars:
-        for entry in suite.entries:
-            wanted = {described(name).info.id for name in entry.datasets}
-            chosen = [
-                limited(c, entry.limit) for c in collections if not wanted or c.name in wanted
-            ]
-            absent = sorted(wanted - {c.name for c in chosen})
-            if absent:
-                missing.append(f"{entry.title}: the data hold no {', '.join(absent)}.")
-            if not chosen:
-                continue
-            file = results_file(out, entry.title)
-            try:
+    for entry in suite.entries:
+        wanted = {described(name).info.id for name in entry.datasets}
+        chosen = [limited(c, entry.limit) for c in collections if not wanted or c.name in wanted]
+        absent = sorted(wanted - {c.name for c in chosen})
+        if absent:
+            missing.append(f"{entry.title}: the data hold no {', '.join(absent)}.")
+        if not chosen:
+            continue
+        file = results_file(out, entry.title)
+        try:
+            with progress_bar(entry.title) as on_progress:
                 run(
                     open_competitor(entry.model, device=device),
                     chosen,
                     file,
                     settings=settings,
-                    on_progress=bars(entry.title),
+                    on_progress=on_progress,
                 )
-            except UltraSamError as error:
-                if strict:
-                    raise
-                missing.append(f"{entry.title}: {error}")
-                continue
-            found.append(read_results(file, name=entry.title))
+        except UltraSamError as error:
+            if strict:
+                raise
+            missing.append(f"{entry.title}: {error}")
+            continue
+        found.append(read_results(file, name=entry.title))
     for text in missing:
         logger.warning("missing: %s", text)
     return found, missing

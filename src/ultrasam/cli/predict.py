@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ultrasam._version import __version__
-from ultrasam.cli.progress import progress_bars
+from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import PromptError, UltraSamError
 from ultrasam.prompts import Prompt
 
@@ -159,8 +159,7 @@ def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
 
     results = []
     try:
-        with progress_bars() as bars:
-            on_progress = bars("segmenting")
+        with progress_bar("segmenting") as on_progress:
             for result in files:
                 results.append(result)
                 if result.error:

@@ -1,8 +1,8 @@
-"""Progress bars on standard error, as long as a terminal shows it."""
+"""Progress bars on standard error, if it is a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,8 @@ from ultrasam.progress import OnProgress
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str], OnProgress]]:
-    """What makes a bar of a title, and gives the callback that moves it; they vanish with the block.
+def progress_bar(title: str) -> Iterator[OnProgress]:
+    """A bar, which vanishes with the block; gives the callback that moves it.
 
     What the callback gets by name stands behind the bar: text as it is, a count before its name, another
     number after it.
@@ -27,33 +27,22 @@ def progress_bars() -> Iterator[Callable[[str], OnProgress]]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as shown:
+    ) as bar:
+        task = bar.add_task(title, total=None, note="")
 
-        def bar(title: str) -> OnProgress:
-            task = shown.add_task(title, total=None, note="")
+        def on_progress(done: int, total: int, /, **info: Any) -> None:
+            note = "  ".join(_note(name, value) for name, value in info.items())
+            bar.update(task, completed=done, total=total, note=note)
 
-            def move(done: int, total: int, /, **info: Any) -> None:
-                note = ", ".join(_told(name, value) for name, value in info.items())
-                shown.update(task, completed=done, total=total, note=note)
-
-            return move
-
-        yield bar
+        yield on_progress
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[OnProgress]:
-    """One bar; gives the callback that moves it."""
-    with progress_bars() as bar:
-        yield bar(title)
-
-
-def _told(name: str, value: Any) -> str:
+def _note(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:,} {name}" if isinstance(value, int) else f"{name} {value:.3g}"
+    return f"{value:,} {name}" if isinstance(value, int) else f"{name} {value:.3f}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam.cli.progress import progress_bars
+from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
 
 if TYPE_CHECKING:
@@ -149,14 +149,14 @@ def _run(
 ) -> None:
     from ultrasam.store.build import build as run
 
-    with progress_bars() as bars:
+    with progress_bar("reading") as on_progress:
         built = run(
             sources,
             out,
             settings=settings,
             extras=extras,
             workers=workers,
-            on_progress=bars("reading"),
+            on_progress=on_progress,
         )
     _report(built, out)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ultrasam.cli.progress import progress_bars
+from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
 
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store made by data build.")]
@@ -66,8 +66,8 @@ def check(store: StorePath, workers: Workers = 2) -> None:
 
     opened = Store.open(store)
     found = 0
-    with progress_bars() as bars:
-        for problem in run(opened, workers=workers, on_progress=bars("checking")):
+    with progress_bar("checking") as on_progress:
+        for problem in run(opened, workers=workers, on_progress=on_progress):
             found += 1
             print(f"{problem.kind}: {problem.where}: {problem.detail}")
     if found:
