@@ -1,11 +1,12 @@
 # Each target sets itself up in .venv from nothing but Python (3.11 or later) and pip.
 #   make demo    segment the sample picture and say where the overlay is
-#   make test    all tests but the slow ones
-#   make test-slow   the slow ones
+#   make test    what every change must keep (minutes on two cores)
+#   make test-slow  the same on full-size models, many processes and many images
 #   make lint    formatting, linter, types
 #   make bench DATA=DIR TRAIN=DIR   all benchmarks (an hour on two cores)
 # DATA: a folder of data sets to test on, as docs/leaderboard.md lists them. TRAIN: one of data sets to train on,
 # BUSI and USGRA-seg among them.
+# TEST_PROCESSES: how many processes run tests (default 2); each takes up to 2 GB and a core.
 # TORCH_INDEX: address of another index for PyTorch, such as PyTorch's CPU-only one.
 
 PYTHON ?= python3
@@ -14,8 +15,11 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 DATA ?=
 TRAIN ?=
+TEST_PROCESSES ?= 2
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+# By file, since the tests of a file share what they build.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
 .PHONY: demo test test-slow lint bench format clean
 
@@ -24,10 +28,10 @@ demo: $(VENV)/.base
 		--box 139,244,417,460 --box 192,143,307,280 --out demo-out
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from ultrasam.cli import main
 from ultrasam.downstream.features import Embedder, ModelInput, nearest, pca_picture
 from ultrasam.errors import ConfigError
 from ultrasam.files import atomic_write
+from ultrasam.inference.predictor import Predictor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
@@ -67,12 +68,19 @@ def test_batches_change_nothing_and_padding_does_not_count(model: UltraSam) -> N
 
 
 def test_a_regions_features_are_those_of_its_patches(model: UltraSam) -> None:
-    pixels = simulate(3, size=(120, 160)).pixels
-    found = Embedder(model).regions(
-        pixels, [Prompt(box=(10, 10, 60, 60)), Prompt(points=[(100, 80)])]
-    )
-    assert found.shape == (2, model.config.width)
-    assert not np.allclose(found[0], found[1])
+    """Of an image that is the model's input as it is, so that patches are squares of 16 pixels."""
+    pixels = simulate(3, size=(128, 128)).pixels
+    prompts = [Prompt(box=(10, 10, 60, 60)), Prompt(points=[(100, 80)])]
+    found = Embedder(model).regions(pixels, prompts)
+    predictor = Predictor(model)
+    predictor.set_image(pixels)
+    patches = Embedder(model).patches(pixels)
+    assert patches.shape == (8, 8, model.config.width)
+    for features, mask in zip(found, predictor.predict(prompts).masks[:, 0], strict=True):
+        covered = mask.reshape(8, 16, 8, 16).mean(axis=(1, 3))[..., None]
+        assert 0 < covered.mean() < 1
+        expected = (patches * covered).sum(axis=(0, 1)) / covered.sum()
+        assert np.allclose(features, expected, atol=1e-4)
 
 
 def test_the_nearest_and_the_components() -> None:

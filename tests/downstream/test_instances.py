@@ -42,7 +42,6 @@ SMALL = InstanceSettings.model_validate(
 )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_it_learns_to_find_and_name_two_kinds_of_objects(tmp_path: Path) -> None:
     model = load_backbone("nano")
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -210,7 +209,6 @@ def test_sides_by_split_or_subject_and_classes_by_image(tmp_path: Path) -> None:
     assert instance_targets(unknown[:1], ["other"], keep_empty=True)[0].masks.shape == (0, 20, 20)
 
 
-@pytest.mark.slow
 def test_the_command_and_predict(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,11 +35,10 @@ def settings_of(*overrides: str) -> RegionSettings:
     return RegionSettings.model_validate(parse_overrides(overrides))
 
 
-@pytest.mark.slow
 def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
-    settings = settings_of("trainer.max_steps=60", "trainer.batch=4", "optimizer.lr=5e-4")
+    settings = settings_of("trainer.max_steps=30", "trainer.batch=4", "optimizer.lr=5e-4")
     classifier = train_region_classifier(
-        load_backbone("nano"), [pair(i) for i in range(40)], settings
+        load_backbone("nano"), [pair(i) for i in range(16)], settings
     )
     fresh = [pair(i) for i in range(100, 115)]
     # Each image holds both classes: without the prompt, one half is right.
@@ -116,7 +115,6 @@ def test_one_class_is_refused() -> None:
         train_region_classifier(load_backbone("nano"), [alone], settings_of("trainer.max_steps=1"))
 
 
-@pytest.mark.slow
 def test_the_command_and_what_predict_says(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -183,7 +183,6 @@ def test_all_splits_of_a_store_are_opened_but_the_excluded(tmp_path: Path) -> No
     assert open_images([str(tmp_path / "store")], datasets=["busi"]) == []
 
 
-@pytest.mark.slow
 def test_fine_tuning_on_a_store_is_tested_on_its_test_side(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,19 +6,21 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
+from tests import processes
+from tests.datasets.layouts import MAKERS
 from tests.datasets.layouts.truth import grey, save
 from ultrasam.cli import main
+from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.statistics import paired_difference
 from ultrasam.evaluation.models.baselines import EllipseInBox, RandomWalker
@@ -153,31 +155,74 @@ def test_an_empty_prediction_is_nought_and_its_distance_counted(tmp_path: Path) 
     assert row[9] == str(len(results.table))
 
 
+def kill_before_image(number: int) -> None:
+    """SIGKILL this process as its model is given the ``number``-th image."""
+    set_image, seen = Predictor.set_image, 0
+
+    def counting(self: Predictor, *arguments: Any, **options: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        set_image(self, *arguments, **options)
+
+    Predictor.set_image = counting  # type: ignore[method-assign]
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_report(tmp_path: Path) -> None:
-    mine = folder_of(tmp_path / "mine", 24)
+    mine = folder_of(tmp_path / "mine", 8)
     reports = []
-    for name in ("whole", "killed"):
-        out = tmp_path / name
-        command = [sys.executable, "-m", "ultrasam", "evaluate", "nano", "ellipse", "--data", str(mine),
-                   "--prompts", "box10,points3,human3", "-o", "out"]  # fmt: skip
-        out.mkdir()
-        if name == "killed":
-            for lines in (3, 9, 15):
-                process = subprocess.Popen(command, cwd=out, stderr=subprocess.DEVNULL)
-                file = out / "out" / "nano.jsonl"
-                while process.poll() is None and (
-                    not file.exists() or file.read_text().count("\n") < lines
-                ):
-                    time.sleep(0.01)
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-            with file.open("a") as torn:
-                torn.write('{"dataset":"mine","ima')
-        subprocess.run(command, cwd=out, check=True, capture_output=True)
-        reports.append(without_times((out / "out" / "report.md").read_text()))
+    for name, kills in (("whole", ()), ("killed", (3, 1, 4))):
+        out = tmp_path / name / "out"
+        asked = ("evaluate", "nano", "ellipse", "--data", mine, "--prompts", "box10,points3,human3",
+                 "-o", out)  # fmt: skip
+        done = 0
+        for number in kills:
+            kill = partial(kill_before_image, number)
+            assert processes.killed(processes.run(*asked, log=tmp_path / "log", before=kill))
+            done += number - 1
+            assert (out / "nano.jsonl").read_text().count("\n") == 1 + done
+        assert processes.run(*asked, log=tmp_path / "log") == (0,), (tmp_path / "log").read_text()
+        text = without_times((out / "report.md").read_text())
+        reports.append(text.replace(str(out), ""))
     assert reports[0] == reports[1]
-    assert "| mine | 2" in reports[0]
+    assert "| mine | 8" in reports[0]
+
+
+def results(file: Path) -> list[dict[str, object]]:
+    """The lines of a file of results, without the time that each took."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_results_cut_off_at_any_place_go_on_to_the_same_results(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", 4)
+    (mine / "images" / "broken.png").write_bytes(b"nothing")
+    save(mine / "masks" / "broken.png", np.zeros((120, 160), np.uint8))
+    MAKERS["echonet_dynamic"](tmp_path / "clips" / "echonet_dynamic")
+    competitor, file = open_competitor("disc"), tmp_path / "disc.jsonl"
+    lost = (Skip("lost.png", "it is named in a table alone", damage=True),)
+    collections = [
+        replace(collection, skips=lost)
+        for collection in open_collections([str(mine), str(tmp_path / "clips")])
+    ]
+
+    def evaluated() -> list[dict[str, object]]:
+        run(competitor, collections, file, settings=Settings(("point", "random2")))
+        return results(file)
+
+    expected = evaluated()
+    whole = file.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    assert len(ends) == len(expected) == 1 + 5 + 2 * 2 + 2  # two frames of each of two clips
+    for end in ends:
+        for cut in (end - 40, end - 1, end):  # in a line, before its end, behind it
+            file.write_bytes(whole[:cut])
+            assert evaluated() == expected, cut
+    for cut in (0, 10):
+        file.write_bytes(whole[:cut])
+        assert evaluated() == expected, cut
 
 
 def test_other_weights_of_one_name_are_not_mixed_into_old_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from ultrasam.datasets.annotated_image import Instance
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.errors import PromptError
 from ultrasam.evaluation.metrics.masks import dice, iou
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
-from ultrasam.evaluation.models.baselines import DiscAtClick, EllipseInBox, FilledBox, GrabCut
-from ultrasam.evaluation.protocol import evaluate, targets_of
+from ultrasam.evaluation.models.baselines import (
+    DiscAtClick,
+    EllipseInBox,
+    FilledBox,
+    GrabCut,
+    RandomWalker,
+)
+from ultrasam.evaluation.protocol import PromptKind, attempt, evaluate, targets_of
 from ultrasam.images.masks import components, decode_rle, encode_rle
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
 
 
@@ -63,12 +72,66 @@ def test_the_ellipse_scores_what_is_known_of_it(
     assert np.mean(scores) == pytest.approx(ellipse, abs=0.001)
 
 
-def test_every_segmenter_gets_the_same_prompts(shared_data: Path) -> None:
-    samples = list(dataset("BUSI").images(shared_data / "dev" / "BUSI"))[:5]
-    first = [t.seed for s in samples for t in targets_of(s)]
-    assert first == [t.seed for s in samples for t in targets_of(s)]
-    runs = [[s.dice for s in evaluate(FilledBox(), samples, ["box10"])] for _ in range(2)]
-    assert runs[0] == runs[1]
+def phantom_samples(count: int) -> list[AnnotatedImage]:
+    found = []
+    for i in range(count):
+        phantom = simulate(900 + i, size=(120, 160))
+        instances = tuple(Instance("object", mask) for mask in phantom.masks)
+        found.append(
+            AnnotatedImage.in_memory(
+                phantom.pixels, instances, dataset="made", name=f"p{i}", subject=f"s{i}"
+            )
+        )
+    return found
+
+
+def prompts_seen(
+    segmenter: FilledBox, samples: list[AnnotatedImage], kind: str
+) -> dict[str, list[bytes]]:
+    """All that a segmenter is given, image by image."""
+    seen: dict[str, list[bytes]] = {}
+    accepted = segmenter.segment
+
+    def segment(prompt: Prompt) -> np.ndarray:  # type: ignore[type-arg]
+        box = b"" if prompt.box is None else prompt.box.tobytes()
+        seen[sample.name].append(prompt.points.tobytes() + prompt.labels.tobytes() + box)
+        return accepted(prompt)
+
+    segmenter.segment = segment  # type: ignore[method-assign]
+    for sample in samples:
+        seen[sample.name] = []
+        list(evaluate(segmenter, [sample], [kind]))
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["box", "box10", "point", "random", "human", "offcentre"])
+def test_every_segmenter_gets_the_same_prompts_in_whatever_order(kind: str) -> None:
+    samples, box = phantom_samples(6), kind.startswith("box")
+    first = prompts_seen(FilledBox() if box else DiscAtClick(), samples, kind)
+    second = prompts_seen(EllipseInBox() if box else RandomWalker(), samples[::-1], kind)
+    assert first == second
+    assert sum(map(len, first.values())) == sum(len(targets_of(sample)) for sample in samples) > 6
+
+
+def test_prompts_are_drawn_anew_for_every_object_and_seed() -> None:
+    """The same mask in two images and twice in one, which differ in their names alone."""
+    mask = np.zeros((100, 120), bool)
+    mask[20:70, 30:90] = True
+    one = AnnotatedImage.in_memory(
+        np.zeros(mask.shape, np.uint8),
+        (Instance("x", mask),) * 2,
+        dataset="d",
+        name="a",
+        subject="s",
+    )
+    other = replace(one, name="b")
+    targets = [*targets_of(one), *targets_of(other), *targets_of(one, seed=1)]
+    segmenter = FilledBox()
+    segmenter.set_image(one.pixels)
+    drawn = {
+        found.mask.tobytes() for found in attempt(segmenter, targets, PromptKind.parse("box10"))
+    }
+    assert len(targets) == len(drawn) == 6
 
 
 def test_baselines_do_what_their_names_say() -> None:

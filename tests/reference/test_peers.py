@@ -1,4 +1,4 @@
-"""Peers behind the Segmenter protocol: the same weights give our masks; SAM 2 runs and is told apart."""
+"""Peers behind the Segmenter protocol: they give what transformers gives, and with our weights our masks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import Sam2Config, Sam2Model
 
 from tests.conftest import TINY, randomised
@@ -52,7 +53,41 @@ def test_transformers_sam_gives_our_masks_with_our_weights(
     assert (a.masks != b.masks).mean() < 0.1  # ours goes by way of the scan
 
 
-def test_sam2_takes_every_prompt(tmp_path: Path, pixels: np.ndarray) -> None:  # type: ignore[type-arg]
+def sam2_alone(
+    model: Sam2Model,
+    pixels: np.ndarray,  # type: ignore[type-arg]
+    prompt: Prompt,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What Sam2Processor and Sam2Model do, step by step: low-res logits, their IoU, and the mask.
+
+    The processor itself needs torchvision. It stretches images and scales the indices of pixels, to which the
+    model adds the half.
+    """
+    height, width = pixels.shape[:2]
+    size, scale = 256, torch.tensor([256 / width, 256 / height])
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    image = F.interpolate(image, (size, size), mode="bilinear", align_corners=False).round() / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    given = {"pixel_values": (image - mean[:, None, None]) / std[:, None, None]}
+    if len(prompt.points):
+        indices = torch.from_numpy(prompt.points).float() - 0.5
+        given["input_points"] = (indices * scale)[None, None]
+        given["input_labels"] = torch.from_numpy(prompt.labels)[None, None]
+    if prompt.box is not None:
+        corners = torch.from_numpy(prompt.box).float().view(2, 2) - 0.5
+        given["input_boxes"] = (corners * scale).view(1, 1, 4)
+    if prompt.mask is not None:
+        given["input_masks"] = torch.from_numpy(prompt.mask)[None, None]
+    lone = len(given) == 3 and len(prompt.points) == 1
+    with torch.inference_mode():
+        out = model(**given, multimask_output=lone)
+    best = out.iou_scores[0, 0].argmax()
+    logits = out.pred_masks[0, 0, best]
+    full = F.interpolate(logits[None, None], (height, width), mode="bilinear", align_corners=False)
+    return logits, out.iou_scores[0, 0, best], full[0, 0] > 0
+
+
+def test_sam2_gives_what_transformers_gives(tmp_path: Path, pixels: np.ndarray) -> None:  # type: ignore[type-arg]
     torch.manual_seed(0)
     backbone = {
         "model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1,
@@ -67,16 +102,27 @@ def test_sam2_takes_every_prompt(tmp_path: Path, pixels: np.ndarray) -> None:  #
             "backbone_feature_sizes": [[64, 64], [32, 32], [16, 16]],
         },
         prompt_encoder_config={"image_size": 256},
+        mask_decoder_config={"dynamic_multimask_via_stability": False},
     )  # fmt: skip
-    Sam2Model(config).eval().save_pretrained(tmp_path / "sam2")
+    model = Sam2Model(config).eval()
+    with torch.no_grad():  # as they are drawn, prompts hardly matter
+        for name, parameter in model.named_parameters():
+            if "prompt_encoder" in name or "mask_decoder" in name:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    model.save_pretrained(tmp_path / "sam2")
     peer = open_competitor(f"transformers:{tmp_path / 'sam2'}").segmenter
     peer.set_image(pixels)
-    for prompt in PROMPTS:
+    low = peer.predict(PROMPTS[0]).low_res_logits[0, 0]
+    seen = []
+    for prompt in (*PROMPTS, Prompt(points=[(50, 40)], mask=low)):
+        logits, iou, mask = sam2_alone(model, pixels, prompt)
         found = peer.predict(prompt)
-        assert found.masks.shape == (1, 1, 80, 110)
-        assert np.isfinite(found.low_res_logits).all()
-    moved = [peer.predict(Prompt(points=[p])).low_res_logits for p in ((20, 20), (90, 60))]
-    assert not np.allclose(*moved)
+        spread = float(logits.std())
+        assert np.abs(found.low_res_logits[0, 0] - logits.numpy()).max() < 0.02 * spread
+        assert found.predicted_iou[0, 0] == pytest.approx(float(iou.clamp(0, 1)), abs=1e-3)
+        assert (found.masks[0, 0] != mask.numpy()).mean() < 5e-3
+        assert all((logits - other).abs().max() > 0.1 * spread for other in seen)
+        seen.append(logits)
 
 
 def test_a_folder_that_is_no_such_model_is_told(tmp_path: Path) -> None:

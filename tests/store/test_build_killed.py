@@ -3,61 +3,91 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests import processes
+from tests.crashes import killed_at
 from tests.datasets.layouts import MAKERS
-from tests.store.test_store import busi_like, contents
+from tests.store.test_store import busi_like, contents, make_store
+from ultrasam.datasets.discover import find_datasets
+from ultrasam.errors import DataError
+from ultrasam.store.build import Progress, build
+from ultrasam.store.index import Settings
 from ultrasam.store.store import Store
+from ultrasam.store.validate import check
 
-RUN = "from ultrasam.cli.main import run; run()"
+
+def opened(store: Path) -> int | None:
+    """How many images a store holds; None if it isn't finished. A store that opens is sound."""
+    try:
+        found = Store.open(store)
+    except DataError:
+        return None
+    assert not list(check(found))
+    return len(found.images)
 
 
-def command(raw: Path, store: Path) -> list[str]:
-    return [
-        sys.executable,
-        "-c",
-        RUN,
-        "data",
-        "build",
-        str(raw),
-        "-o",
-        str(store),
-        "--workers",
-        "1",
-    ]
+@pytest.mark.parametrize("before", [0, 4], ids=["new", "extended"])
+def test_a_build_killed_at_any_write_goes_on_to_the_same_store(before: int, tmp_path: Path) -> None:
+    """A new store, and one that held some of the images: it is the earlier one, the new one or neither."""
+    raw, store = tmp_path / "raw", tmp_path / "store"
+    if before:
+        busi_like(raw, before)
+        make_store(raw, tmp_path / "earlier")
+    busi_like(raw, 7)
+    MAKERS["fast_u_net"](raw / "fast_u_net")
+
+    def start() -> None:
+        shutil.rmtree(store, ignore_errors=True)
+        if before:
+            shutil.copytree(tmp_path / "earlier", store)
+
+    start()
+    with killed_at(store) as changes:
+        make_store(raw, store)
+    whole, images = contents(store), len(Store.open(store).images)
+    assert changes.count > 30
+    states = []
+    for last in range(1, changes.count + 1):
+        start()
+        with killed_at(store, last) as killed:
+            make_store(raw, store)
+        assert killed.dead
+        states.append(opened(store))
+        for left in store.rglob(f"*{os.getpid()}*"):  # as of another process
+            left.rename(left.with_name(left.name.replace(str(os.getpid()), "1")))
+        make_store(raw, store)
+        assert contents(store) == whole, last
+    # First what was there, and never what is not whole.
+    assert states[0] == (before or None)
+    assert set(states) <= {before or None, None, images}
+
+
+def kill_in_the_middle(raw: Path, store: Path) -> None:
+    """Builds with two processes that read, and kills the one that they work for."""
+
+    def tell(progress: Progress) -> None:
+        if progress.done:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    build(find_datasets([str(raw)]), store, settings=Settings(), workers=2, progress=tell)
 
 
 @pytest.mark.slow
-def test_ten_killed_builds_go_on_to_the_same_store(tmp_path: Path) -> None:
+def test_a_build_killed_with_its_processes_goes_on_to_the_same_store(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
-    busi_like(raw, 700)
-    for name in ("camus", "echonet_dynamic", "fast_u_net"):
-        MAKERS[name](raw / name)
-    start = time.monotonic()
-    subprocess.run(command(raw, tmp_path / "whole"), check=True, capture_output=True)
-    whole_time = time.monotonic() - start
-    whole = contents(tmp_path / "whole")
-    rng = np.random.default_rng(2)
-    unfinished = begun = 0
-    for k in range(10):
-        store = tmp_path / f"store{k}"
-        running = subprocess.Popen(
-            command(raw, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(whole_time * rng.uniform(0.3, 1.0))
-        os.kill(running.pid, signal.SIGKILL)
-        running.wait()
-        unfinished += not (store / "manifest.json").exists()
-        begun += any(store.rglob("*.png"))
-        subprocess.run(command(raw, store), check=True, capture_output=True)
-        assert contents(store) == whole
-    assert unfinished >= 2  # how many depends on how busy the machine is
-    assert begun >= 2
-    assert len(Store.open(tmp_path / "store0").images) == len(Store.open(tmp_path / "whole").images)
+    busi_like(raw, 200)
+    make_store(raw, tmp_path / "whole")
+    for name in ("a", "b"):
+        kill = partial(kill_in_the_middle, raw, tmp_path / "store")
+        ended = processes.run("--version", log=tmp_path / f"{name}.log", before=kill)
+        assert processes.killed(ended)
+    assert opened(tmp_path / "store") is None
+    assert any((tmp_path / "store").rglob("*.png"))
+    make_store(raw, tmp_path / "store")
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")

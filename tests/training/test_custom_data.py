@@ -69,7 +69,6 @@ def test_a_folders_layout_is_told_by_what_is_in_it(tmp_path: Path) -> None:
         layout_of(tmp_path / "empty")
 
 
-@pytest.mark.slow
 def test_one_command_fine_tunes_validates_and_keeps_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +163,6 @@ def test_the_encoders_operations_are_those_that_torch_counts() -> None:
     [("base-mixed", 93_735_472), ("base-lora", 4_654_384), ("base-adapter", 11_165_488),
      ("decoder-only", 4_064_560)],
 )  # fmt: skip
-@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_trained(
     recipe: str, trained: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
