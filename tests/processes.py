@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-import ultrasam.training.engine  # noqa: F401  # what the fork server imports for its children
+import ultrasam.training.train  # noqa: F401  # what the fork server imports for its children
 from ultrasam.cli import main
 
 _SERVER = multiprocessing.get_context("forkserver")

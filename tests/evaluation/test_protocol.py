@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from ultrasam.datasets.annotated_image import Instance
+from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.errors import PromptError
 from ultrasam.evaluation.metrics.masks import dice, iou

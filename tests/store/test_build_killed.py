@@ -16,7 +16,7 @@ from tests.datasets.layouts import MAKERS
 from tests.store.test_store import busi_like, contents, make_store
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.errors import DataError
-from ultrasam.store.build import Progress, build
+from ultrasam.store.build import build
 from ultrasam.store.index import Settings
 from ultrasam.store.store import Store
 from ultrasam.store.validate import check
@@ -71,11 +71,11 @@ def test_a_build_killed_at_any_write_goes_on_to_the_same_store(before: int, tmp_
 def kill_in_the_middle(raw: Path, store: Path) -> None:
     """Builds with two processes that read, and kills the one that they work for."""
 
-    def tell(progress: Progress) -> None:
-        if progress.done:
+    def tell(done: int, total: int, /, **_: object) -> None:
+        if done:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    build(find_datasets([str(raw)]), store, settings=Settings(), workers=2, progress=tell)
+    build(find_datasets([str(raw)]), store, settings=Settings(), workers=2, on_progress=tell)
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def test_a_dry_run_says_what_would_be_trained(
     out = capsys.readouterr().out
     assert f"{trained:,} trained" in out
     assert "max_steps: 30000" in out
-    assert "GiB a process" in out
+    assert "GiB per process" in out
 
 
 def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
