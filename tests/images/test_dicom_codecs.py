@@ -13,6 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import pixel_array
 
+import ultrasam.images.dicom  # noqa: F401  # adds the decoder
 from tests.images.files import dicom_bytes, picture
 from ultrasam.errors import MissingDependencyError, ScanError
 from ultrasam.images import dicom_codecs

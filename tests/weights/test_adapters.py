@@ -16,10 +16,9 @@ from ultrasam.model.config import CONFIGS
 from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.adaptation import Adaptation, Kind
 from ultrasam.weights.adapter_files import load_adaptation, save_adaptation
 from ultrasam.weights.adapters import (
-    Adaptation,
-    Kind,
     adapt,
     count_parameters,
     layer_scales,
