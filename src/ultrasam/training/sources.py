@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.datasets.catalogue import dataset
 from ultrasam.errors import DataError
 from ultrasam.store.cache import cached_store, phantom_store
 from ultrasam.store.sampling import spread
@@ -118,6 +117,9 @@ def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[A
 
 
 def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedImage]]:
+    # Readers of raw data need packages that a run on a store does without.
+    from ultrasam.datasets.catalogue import dataset
+
     raw = dataset(entry.dataset)
     store = cached_store(raw, entry.path, workers=recipe.trainer.workers)
     rows = store.select(splits=["train", "val"], with_instances=True)
