@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,9 +17,10 @@ from tests.store.test_store import busi_like
 from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.discover import find_datasets
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, RecipeError
 from ultrasam.images.masks import components
 from ultrasam.prompt_simulation import ClickSampling
+from ultrasam.settings import validate
 from ultrasam.store.build import build
 from ultrasam.store.cache import phantom_store
 from ultrasam.store.index import Settings
@@ -26,7 +29,7 @@ from ultrasam.store.store import Store
 from ultrasam.training.augmentation import Augmentation, random_sector
 from ultrasam.training.prompt_sampling import PromptSampling
 from ultrasam.training.promptable_data import PromptableViews, PromptedView, Source, collate
-from ultrasam.training.recipe import Recipe
+from ultrasam.training.recipe import Recipe, StoreSource
 from ultrasam.training.sources import store_sources
 from ultrasam.training.train import train
 
@@ -236,6 +239,47 @@ def test_temperature_levels_the_shares_of_data_sets(small_store: Store) -> None:
     assert shares(1e9) == pytest.approx([0.5, 0.5])
     with pytest.raises(DataError, match="no image with an object in split 'val'"):
         store_sources(small_store, split="val")
+
+
+def test_shares_give_how_often_each_data_set_of_a_store_is_drawn(small_store: Store) -> None:
+    bus_b, busi = store_sources(small_store)
+    found = store_sources(small_store, shares={"busi": 3, "bus_b": 1}, weight=0.5)
+    assert [s.name for s in found] == ["busi", "bus_b"]
+    assert [len(s.images) for s in found] == [len(busi.images), len(bus_b.images)]
+    assert [s.weight for s in found] == pytest.approx([0.375, 0.125])
+
+
+def test_a_data_set_without_a_share_is_not_drawn(small_store: Store) -> None:
+    (only,) = store_sources(small_store, shares={"bus_b": 0.2})
+    assert (only.name, len(only.images), only.weight) == ("bus_b", 4, 1.0)
+
+
+@pytest.mark.parametrize(
+    "names", [{"shares": {"bus_b": 1.0, "us_nerve": 1.0}}, {"datasets": ["us_nerve"]}]
+)
+def test_a_data_set_that_a_store_lacks_is_refused_with_those_that_it_has(
+    small_store: Store, names: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match=r"has no data set 'us_nerve'; it has bus_b, busi\."):
+        store_sources(small_store, **names)
+
+
+def test_a_share_of_a_data_set_without_images_in_the_split_is_refused(small_store: Store) -> None:
+    with pytest.raises(DataError, match=r"no image with an object in split 'val' of busi\."):
+        store_sources(small_store, split="val", shares={"busi": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"datasets": ["busi"], "shares": {"busi": 1.0}}, "'datasets' or 'shares', not both"),
+        ({"shares": {"busi": 0}}, "shares.busi: Input should be greater than 0"),
+        ({"shares": {}}, "shares: Dictionary should have at least 1 item"),
+    ],
+)
+def test_shares_in_a_recipe_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        validate(StoreSource, {"path": "store", **settings}, source="toy.yaml")
 
 
 def test_workers_see_what_one_process_sees(small_store: Store) -> None:

@@ -86,9 +86,7 @@ def count_images(recipe: Recipe) -> int:
     count = recipe.data.phantoms.count
     if recipe.data.store is not None:
         wanted = recipe.data.store
-        sources = store_sources(
-            Store.open(wanted.path), split=wanted.split, datasets=wanted.datasets
-        )
+        sources = store_sources(Store.open(wanted.path), **wanted.model_dump(exclude={"path"}))
         count += sum(len(source.images) for source in sources)
     if recipe.data.sources:
         # Readers of raw data need packages that a run on a store does without.
