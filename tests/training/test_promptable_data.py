@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from tests.datasets.layouts.truth import disc, grey, picture, save
 from tests.store.test_store import busi_like
@@ -27,9 +27,11 @@ from ultrasam.store.index import Settings
 from ultrasam.store.splits import Shares
 from ultrasam.store.store import Store
 from ultrasam.training.augmentation import Augmentation, random_sector
+from ultrasam.training.datamodule import IndexedData
 from ultrasam.training.prompt_sampling import PromptSampling
 from ultrasam.training.promptable_data import PromptableViews, PromptedView, Source, collate
 from ultrasam.training.recipe import Recipe, StoreSource
+from ultrasam.training.run_settings import TrainerSettings
 from ultrasam.training.sources import store_sources
 from ultrasam.training.train import train
 
@@ -298,6 +300,27 @@ def test_workers_see_what_one_process_sees(small_store: Store) -> None:
     for a, b in zip(alone, batches, strict=True):
         assert torch.equal(a.pixels, b.pixels)
         assert torch.equal(a.targets, b.targets)
+
+
+class Threads(Dataset[tuple[int, int]]):
+    """The threads that OpenCV and PyTorch use where a view is made."""
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        cv2.resize(np.zeros((900, 900), np.uint8), (1800, 1800))
+        return cv2.getNumThreads(), torch.get_num_threads()
+
+
+def test_a_worker_uses_one_thread_whatever_its_parent_used() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.resize(np.zeros((900, 900), np.uint8), (1800, 1800))  # starts the parent's threads
+        settings = TrainerSettings(max_steps=1, batch=2, workers=1, accelerator="cpu")
+        data = IndexedData(Threads(), settings, collate=list)  # type: ignore[arg-type]
+        (batch,) = data.loader()
+    finally:
+        cv2.setNumThreads(before)
+    assert batch == [(1, 1), (1, 1)]
 
 
 def test_a_store_travels_as_its_path_alone(small_store: Store) -> None:
