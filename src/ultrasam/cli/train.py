@@ -35,7 +35,9 @@ def train(
     promptable.
     """
     with needs("Training", extra="train"):
-        import pydantic  # noqa: F401  (the lightest of what training needs)
+        # The light ones; the heavy ones are imported after the recipe has been read.
+        import pydantic  # noqa: F401
+        import yaml  # noqa: F401
     from ultrasam.training.recipe import load_recipe
 
     run_recipe(load_recipe(recipe, overrides or []), resume=resume, device=device, dry_run=dry_run)
