@@ -4,6 +4,7 @@
 #   make test-slow  the same on full-size models, many processes and many images
 #   make lint    formatting, linter, types
 #   make bench DATA=DIR TRAIN=DIR   all benchmarks (an hour on two cores)
+#   make gpu-pack TRAIN=DIR, make gpu   on a GPU machine without network: see docs/gpu.md
 # DATA: a folder of data sets to test on, as docs/leaderboard.md lists them. TRAIN: one of data sets to train on,
 # BUSI and USGRA-seg among them.
 # TEST_PROCESSES: how many processes run tests (default 2); each takes up to 2 GB and a core.
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 # By file, since the tests of a file share what they build.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-.PHONY: demo test test-slow lint bench format clean
+.PHONY: demo test test-slow lint bench gpu-pack gpu gpu-dry format clean
 
 demo: $(VENV)/.base
 	$(BIN)/ultrasam predict examples/phantom.png \
@@ -53,6 +54,19 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/regions.py
 	$(BIN)/python benchmarks/instances.py --sides $(TRAIN)/USGRA-seg $(DATA)/USGRA-seg
 	$(BIN)/python benchmarks/initialisation.py --data $(TRAIN)/BUSI
+
+# What a GPU machine needs, in .gpu: packages that it may lack, and training data.
+gpu-pack: $(VENV)/.dev
+	@test -d "$(TRAIN)" || { echo 'Say where the training data are: make gpu-pack TRAIN=DIR'; exit 2; }
+	$(BIN)/python benchmarks/gpu/pack.py --data $(TRAIN)
+
+# PYTHON needs PyTorch, Lightning and transformers; GPU_OPTIONS: such as --minutes 5 --train scratch,continued.
+GPU_OPTIONS ?=
+gpu:
+	$(PYTHON) benchmarks/gpu/kit.py $(GPU_OPTIONS)
+
+gpu-dry: $(VENV)/.dev
+	$(BIN)/python benchmarks/gpu/kit.py --device cpu --dry-run --minutes 8 $(GPU_OPTIONS)
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -14,10 +14,13 @@ import psutil
 from ultrasam.hardware import processor
 
 
-def interleaved(calls: Mapping[str, Callable[[], object]], *, runs: int) -> dict[str, float]:
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], *, runs: int, warmups: int = 1
+) -> dict[str, float]:
     """Median seconds of each call, run in turn so that a slow minute of the machine slows all alike."""
     for call in calls.values():
-        call()
+        for _ in range(warmups):
+            call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(runs):
         for name, call in calls.items():

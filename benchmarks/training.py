@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -90,14 +91,13 @@ def measure(name: str, steps: int, prompts: int, checkpointing: bool, precision:
     y, x = torch.meshgrid(torch.arange(256) * 4 + 2, torch.arange(256) * 4 + 2, indexing="ij")
     inside = [(x > a[0]) & (x < b[0]) & (y > a[1]) & (y < b[1]) for a, b in corners]
     targets = torch.stack(inside).float().unsqueeze(1)
-    step = ours(model, pixels, corners, targets) if name == "ours" else peer(
-        model, pixels, corners, targets
-    )  # fmt: skip
+    make = ours if name == "ours" else peer
+    step = make(model, pixels, corners, targets)
     seconds, first = [], None
     for _ in range(steps):
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = step()
+            loss = float(step())
         seconds.append(time.perf_counter() - start)
         first = loss if first is None else first
     with open("/proc/self/status") as status:  # noqa: PTH123
@@ -105,19 +105,20 @@ def measure(name: str, steps: int, prompts: int, checkpointing: bool, precision:
     print(json.dumps({"seconds": statistics.median(seconds), "mib": peak / 1024, "loss": first}))
 
 
-def ours(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # type: ignore[no-untyped-def]
+def ours(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor) -> Callable[[], Tensor]:
+    """Our step on B images [B, 3, S, S] and N boxes [N, 2, 2], N / B on each; it returns the loss."""
     from ultrasam.model.prompt_encoder import PromptTensors
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    count = len(corners)
-    labels = torch.tensor([[2, 3]]).expand(count, -1)
+    count, device = len(corners), pixels.device
+    labels = torch.tensor([[2, 3]], device=device).expand(count, -1)
+    index, seeds = image_index(pixels, corners), torch.arange(count, device=device)
 
-    def step() -> float:
+    def step() -> Tensor:
         image = model.encode(pixels)
         rounds = interact(
             model, image, PromptTensors(corners, labels), targets,
-            image_index=torch.zeros(count, dtype=torch.long), interaction=INTERACTION, losses=LOSSES,
-            seeds=torch.arange(count),
+            image_index=index, interaction=INTERACTION, losses=LOSSES, seeds=seeds,
         )  # fmt: skip
         loss = torch.stack([r.loss for r in rounds]).sum(dim=0).mean()
         return finish(loss, model, optimizer)
@@ -125,20 +126,29 @@ def ours(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
     return step
 
 
-def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # type: ignore[no-untyped-def]
+def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor) -> Callable[[], Tensor]:
+    """The same step of a SamModel with the same weights."""
     from transformers import SamConfig, SamModel
 
     from ultrasam.weights.formats import from_our_keys
 
-    theirs = SamModel(SamConfig()).train()
+    theirs = SamModel(SamConfig()).to(pixels.device).train()
     theirs.load_state_dict(from_our_keys(model.state_dict(), "transformers"))
     del model
-    optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-5)
-    count = len(corners)
-    boxes = corners.reshape(count, 1, 4)
+    return peer_step(theirs, pixels, corners, targets)
 
-    def step() -> float:
-        embedding = theirs.vision_encoder(pixels).last_hidden_state.expand(count, -1, -1, -1)
+
+def peer_step(
+    theirs: torch.nn.Module, pixels: Tensor, corners: Tensor, targets: Tensor
+) -> Callable[[], Tensor]:
+    """The same step of a SamModel."""
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-5)
+    count, device = len(corners), pixels.device
+    boxes = corners.reshape(count, 1, 4)
+    index, rows = image_index(pixels, corners), torch.arange(count, device=device)
+
+    def step() -> Tensor:
+        embedding = theirs.vision_encoder(pixels).last_hidden_state.index_select(0, index)
         fed, losses = None, []
         for last in (False, True):
             out = theirs(
@@ -150,7 +160,7 @@ def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
             logits, iou = out.pred_masks[:, 0], out.iou_scores[:, 0]  # [N, M, 256, 256], [N, M]
             truth = mask_iou(logits, targets)
             best = truth.argmax(dim=1, keepdim=True)
-            chosen = logits[torch.arange(count), best[:, 0]].unsqueeze(1)
+            chosen = logits[rows, best[:, 0]].unsqueeze(1)
             mask = 20 * focal_loss(chosen, targets, alpha=0.25, gamma=2) + dice_loss(
                 chosen, targets
             )
@@ -162,12 +172,18 @@ def peer(model: UltraSam, pixels: Tensor, corners: Tensor, targets: Tensor):  # 
     return step
 
 
-def finish(loss: Tensor, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
+def image_index(pixels: Tensor, corners: Tensor) -> Tensor:
+    """The image of each box [N]: every image has as many."""
+    images = torch.arange(len(pixels), device=pixels.device)
+    return images.repeat_interleave(len(corners) // len(pixels))
+
+
+def finish(loss: Tensor, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
     optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
 
 
 if __name__ == "__main__":

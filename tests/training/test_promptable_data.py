@@ -1,32 +1,37 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from tests.datasets.layouts.truth import disc, grey, picture, save
 from tests.store.test_store import busi_like
 from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.discover import find_datasets
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, RecipeError
 from ultrasam.images.masks import components
 from ultrasam.prompt_simulation import ClickSampling
+from ultrasam.settings import validate
 from ultrasam.store.build import build
 from ultrasam.store.cache import phantom_store
 from ultrasam.store.index import Settings
 from ultrasam.store.splits import Shares
 from ultrasam.store.store import Store
 from ultrasam.training.augmentation import Augmentation, random_sector
+from ultrasam.training.datamodule import IndexedData
 from ultrasam.training.prompt_sampling import PromptSampling
 from ultrasam.training.promptable_data import PromptableViews, PromptedView, Source, collate
-from ultrasam.training.recipe import Recipe
+from ultrasam.training.recipe import Recipe, StoreSource
+from ultrasam.training.run_settings import TrainerSettings
 from ultrasam.training.sources import store_sources
 from ultrasam.training.train import train
 
@@ -238,6 +243,47 @@ def test_temperature_levels_the_shares_of_data_sets(small_store: Store) -> None:
         store_sources(small_store, split="val")
 
 
+def test_shares_give_how_often_each_data_set_of_a_store_is_drawn(small_store: Store) -> None:
+    bus_b, busi = store_sources(small_store)
+    found = store_sources(small_store, shares={"busi": 3, "bus_b": 1}, weight=0.5)
+    assert [s.name for s in found] == ["busi", "bus_b"]
+    assert [len(s.images) for s in found] == [len(busi.images), len(bus_b.images)]
+    assert [s.weight for s in found] == pytest.approx([0.375, 0.125])
+
+
+def test_a_data_set_without_a_share_is_not_drawn(small_store: Store) -> None:
+    (only,) = store_sources(small_store, shares={"bus_b": 0.2})
+    assert (only.name, len(only.images), only.weight) == ("bus_b", 4, 1.0)
+
+
+@pytest.mark.parametrize(
+    "names", [{"shares": {"bus_b": 1.0, "us_nerve": 1.0}}, {"datasets": ["us_nerve"]}]
+)
+def test_a_data_set_that_a_store_lacks_is_refused_with_those_that_it_has(
+    small_store: Store, names: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match=r"has no data set 'us_nerve'; it has bus_b, busi\."):
+        store_sources(small_store, **names)
+
+
+def test_a_share_of_a_data_set_without_images_in_the_split_is_refused(small_store: Store) -> None:
+    with pytest.raises(DataError, match=r"no image with an object in split 'val' of busi\."):
+        store_sources(small_store, split="val", shares={"busi": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"datasets": ["busi"], "shares": {"busi": 1.0}}, "'datasets' or 'shares', not both"),
+        ({"shares": {"busi": 0}}, "shares.busi: Input should be greater than 0"),
+        ({"shares": {}}, "shares: Dictionary should have at least 1 item"),
+    ],
+)
+def test_shares_in_a_recipe_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        validate(StoreSource, {"path": "store", **settings}, source="toy.yaml")
+
+
 def test_workers_see_what_one_process_sees(small_store: Store) -> None:
     data = PromptableViews(
         store_sources(small_store), image_size=96, mask_size=24, augmentation=changed(STRONG, cone=0.5),
@@ -254,6 +300,27 @@ def test_workers_see_what_one_process_sees(small_store: Store) -> None:
     for a, b in zip(alone, batches, strict=True):
         assert torch.equal(a.pixels, b.pixels)
         assert torch.equal(a.targets, b.targets)
+
+
+class Threads(Dataset[tuple[int, int]]):
+    """The threads that OpenCV and PyTorch use where a view is made."""
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        cv2.resize(np.zeros((900, 900), np.uint8), (1800, 1800))
+        return cv2.getNumThreads(), torch.get_num_threads()
+
+
+def test_a_worker_uses_one_thread_whatever_its_parent_used() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.resize(np.zeros((900, 900), np.uint8), (1800, 1800))  # starts the parent's threads
+        settings = TrainerSettings(max_steps=1, batch=2, workers=1, accelerator="cpu")
+        data = IndexedData(Threads(), settings, collate=list)  # type: ignore[arg-type]
+        (batch,) = data.loader()
+    finally:
+        cv2.setNumThreads(before)
+    assert batch == [(1, 1), (1, 1)]
 
 
 def test_a_store_travels_as_its_path_alone(small_store: Store) -> None:

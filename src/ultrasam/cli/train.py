@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,10 @@ import typer
 
 from ultrasam.cli.options import Device, Overrides, Resume
 from ultrasam.cli.progress import progress_bar
-from ultrasam.errors import MissingDependencyError
+from ultrasam.extras import needs
 
 if TYPE_CHECKING:
     from ultrasam.training.recipe import Recipe
-
-_PACKAGES = ("lightning", "polars", "pydantic")
 
 
 def train(
@@ -37,11 +34,10 @@ def train(
     with ultrasam predict --model OUTPUT/NAME/model. To fine-tune on your own folder, see ultrasam finetune
     promptable.
     """
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(
-            f"Training needs {', '.join(missing)}: pip install 'ultrasam[train]'"
-        )
+    with needs("Training", extra="train"):
+        # The light ones; the heavy ones are imported after the recipe has been read.
+        import pydantic  # noqa: F401
+        import yaml  # noqa: F401
     from ultrasam.training.recipe import load_recipe
 
     run_recipe(load_recipe(recipe, overrides or []), resume=resume, device=device, dry_run=dry_run)

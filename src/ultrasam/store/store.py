@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import cv2
 import numpy as np
@@ -31,9 +31,11 @@ from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.pixels import Frame
 
 with needs("Working with data sets", extra="data"):
-    import polars as pl
     import pyarrow as pa
     import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import polars as pl
 
 VERSION = 1
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -154,11 +156,11 @@ class Store:
 
     def image_frame(self) -> pl.DataFrame:
         """The table of images, for queries."""
-        return pl.DataFrame(pl.from_arrow(self.images))
+        return _frame(self.images)
 
     def instance_frame(self) -> pl.DataFrame:
         """The table of instances, for queries."""
-        return pl.DataFrame(pl.from_arrow(self.instances))
+        return _frame(self.instances)
 
     @cached_property
     def boxes(self) -> npt.NDArray[np.int32]:
@@ -297,6 +299,13 @@ class StoredImages(Sequence[AnnotatedImage]):
 
     def __iter__(self) -> Iterator[AnnotatedImage]:
         return self.store.annotated_images(self.rows.tolist())
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    with needs("Querying a store", extra="data"):
+        import polars as pl  # training needs no queries, and so no polars
+
+    return pl.DataFrame(pl.from_arrow(table))
 
 
 def write_table(path: Path, table: pa.Table, *, build: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -86,6 +87,7 @@ class IndexedData(lightning.LightningDataModule):
                 processes=processes,
             ),
             num_workers=settings.workers,
+            worker_init_fn=use_one_thread,
             collate_fn=self.collate,
             persistent_workers=settings.workers > 0,
             pin_memory=settings.accelerator != "cpu" and torch.cuda.is_available(),
@@ -103,6 +105,13 @@ class IndexedData(lightning.LightningDataModule):
             )
         share = _Listed(images[self.trainer.global_rank :: processes])
         return DataLoader(share, batch_size=None, num_workers=0) if len(share) else []
+
+
+def use_one_thread(worker: int = 0) -> None:
+    """Keep a worker process to one core: the workers are the parallelism."""
+    torch.set_num_threads(1)
+    # Not 1, which stops OpenCV's threads: a forked process has none, and crashes if its parent had.
+    cv2.setNumThreads(0)
 
 
 class _Listed(Dataset[AnnotatedImage]):

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 import yaml
 
-from ultrasam.datasets.catalogue import dataset
 from ultrasam.errors import DataError
 from ultrasam.hardware import default_device
 from ultrasam.model.config import ModelConfig
@@ -87,10 +86,11 @@ def count_images(recipe: Recipe) -> int:
     count = recipe.data.phantoms.count
     if recipe.data.store is not None:
         wanted = recipe.data.store
-        sources = store_sources(
-            Store.open(wanted.path), split=wanted.split, datasets=wanted.datasets
-        )
+        sources = store_sources(Store.open(wanted.path), **wanted.model_dump(exclude={"path"}))
         count += sum(len(source.images) for source in sources)
+    if recipe.data.sources:
+        # Readers of raw data need packages that a run on a store does without.
+        from ultrasam.datasets.catalogue import dataset
     for entry in recipe.data.sources:
         if not entry.path.is_dir():
             raise DataError(

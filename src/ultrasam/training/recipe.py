@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ultrasam.errors import RecipeError
 from ultrasam.model.config import config_of
@@ -78,13 +78,28 @@ class Phantoms(StrictModel):
 
 
 class StoreSource(StrictModel):
-    """Images of a store (`ultrasam data build`): see `ultrasam.training.sources`."""
+    """Images of a store (`ultrasam data build`): see `ultrasam.training.sources.store_sources`.
+
+    Attributes:
+        datasets: the data sets to draw from; None for all.
+        temperature: levels how often each data set is drawn, by its number of images.
+        shares: how often each data set is drawn, relative to the others; instead of ``datasets`` and
+            ``temperature``.
+        weight: of the store as a whole, beside other sources.
+    """
 
     path: Path
     split: Literal["train", "val", "test"] = "train"
     datasets: tuple[str, ...] | None = None
     temperature: float = Field(2.0, ge=1)
+    shares: dict[str, Annotated[float, Field(gt=0)]] | None = Field(None, min_length=1)
     weight: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _datasets_once(self) -> StoreSource:
+        if self.datasets is not None and self.shares is not None:
+            raise ValueError("give 'datasets' or 'shares', not both")
+        return self
 
 
 class Data(StrictModel):

@@ -7,13 +7,12 @@ memory and every process of a run maps the same files.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.datasets.catalogue import dataset
 from ultrasam.errors import DataError
 from ultrasam.store.cache import cached_store, phantom_store
 from ultrasam.store.sampling import spread
@@ -72,52 +71,61 @@ def store_sources(
     split: str = "train",
     datasets: Sequence[str] | None = None,
     temperature: float = 1.0,
+    shares: Mapping[str, float] | None = None,
     weight: float = 1.0,
 ) -> list[Source]:
-    """One source for each data set of a store, drawn with a share that grows as n ** (1 / temperature).
+    """One source for each data set of a store, all of them together drawn with ``weight``.
 
-    Temperature 1 draws every image as often as any other, a large one every data set.
+    Args:
+        datasets: the data sets to draw from; None for all. Those without an object are left out.
+        temperature: a data set of n images is drawn in proportion to n ** (1 / temperature): 1 draws every
+            image as often as any other, a large value every data set.
+        shares: how often each data set is drawn, relative to the others; instead of ``datasets`` and
+            ``temperature``.
 
     Raises:
-        DataError: no image of that split has an object.
+        DataError: the store lacks a data set, or no image of that split has an object.
     """
-    names = datasets if datasets is not None else list(store.manifest["datasets"])
-    found = {
+    there = list(store.manifest["datasets"])
+    names = list(shares or (there if datasets is None else datasets))
+    if unknown := [name for name in names if name not in there]:
+        raise DataError(
+            f"{store.root} has no data set '{unknown[0]}'; it has {', '.join(sorted(there))}."
+        )
+    rows = {
         name: store.select(datasets=[name], splits=[split], with_instances=True) for name in names
     }
-    found = {name: rows for name, rows in found.items() if len(rows)}
-    if not found:
+    found = [name for name in names if len(rows[name])]
+    if not found or (shares and len(found) < len(names)):
+        empty = [name for name in names if name not in found]
         raise DataError(
-            f"{store.root} has no image with an object in split '{split}' of {', '.join(names)}."
+            f"{store.root} has no image with an object in split '{split}' of {', '.join(empty)}."
         )
-    shares = np.array([len(rows) ** (1 / temperature) for rows in found.values()])
-    shares = weight * shares / shares.sum()
+    drawn = [shares[name] if shares else len(rows[name]) ** (1 / temperature) for name in found]
     return [
-        Source(name, StoredImages(store, rows), float(share))
-        for (name, rows), share in zip(found.items(), shares, strict=True)
+        Source(name, StoredImages(store, rows[name]), weight * share / sum(drawn))
+        for name, share in zip(found, drawn, strict=True)
     ]
 
 
 def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[AnnotatedImage]]:
     store = Store.open(wanted.path)
-    sources = store_sources(
-        store,
-        split=wanted.split,
-        datasets=wanted.datasets,
-        temperature=wanted.temperature,
-        weight=wanted.weight,
-    )
+    sources = store_sources(store, **wanted.model_dump(exclude={"path"}))
     count = sum(len(source.images) for source in sources)
     logger.info("%s: %d images of %d data sets", wanted.path, count, len(sources))
     if not recipe.validation.every:
         return sources, []
-    rows = store.select(datasets=wanted.datasets, splits=["val"], with_instances=True)
+    datasets = wanted.shares or wanted.datasets
+    rows = store.select(datasets=datasets, splits=["val"], with_instances=True)
     return sources, list(
         StoredImages(store, np.array(spread(rows, recipe.validation.images), np.int64))
     )
 
 
 def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedImage]]:
+    # Readers of raw data need packages that a run on a store does without.
+    from ultrasam.datasets.catalogue import dataset
+
     raw = dataset(entry.dataset)
     store = cached_store(raw, entry.path, workers=recipe.trainer.workers)
     rows = store.select(splits=["train", "val"], with_instances=True)
