@@ -75,9 +75,9 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
         optimizer={"lr": 3e-3, "encoder_lr": 0.3},
     )
     model = load_backbone("nano")
-    before = {k: v.clone() for k, v in model.state_dict().images()}
+    before = {k: v.clone() for k, v in model.state_dict().items()}
     classifier = train_classifier(model, items, ("bright", "dark"), settings)
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().images())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     fresh = items_of(40)[24:]
     said = classifier.predict(item.grey for item in fresh)
     right = [
@@ -86,7 +86,7 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     ]
     assert np.mean(right) >= 0.85
     changed = [
-        k for k, v in classifier.encoder.state_dict().images()
+        k for k, v in classifier.encoder.state_dict().items()
         if f"image_encoder.{k}" in before and not torch.equal(v, before[f"image_encoder.{k}"])
     ]  # fmt: skip
     assert bool(changed) == (mode == "full")
@@ -140,7 +140,7 @@ def test_figures_equal_scikit_learns_and_gains_are_paired() -> None:
     assert found["AUROC"] == pytest.approx(metrics.roc_auc_score(truth, p, multi_class="ovr"))
     subjects = [str(i // 3) for i in range(90)]
     scored = score(truth, p, subjects)
-    assert all(s.low <= s.value <= s.high for n, s in scored.images() if n != "calibration error")
+    assert all(s.low <= s.value <= s.high for n, s in scored.items() if n != "calibration error")
     same = gain(truth, p, p, subjects)
     assert all(g.value == g.low == g.high == 0 for g in same.values())
 
@@ -229,7 +229,7 @@ def test_a_table_gives_subjects_and_a_subject_on_two_sides_is_refused(tmp_path: 
     rows = ["path,label,subject"]
     for i, item in enumerate(items_of(6)):
         save(tmp_path / f"{item.name}.png", item.grey)
-        rows.append(f"{item.name}.png,{item.label},p{i // 2}")
+        rows.append(f"{item.name}.png,{item.class_label},p{i // 2}")
     (tmp_path / "all.csv").write_text("\n".join(rows))
     found = open_class_images([str(tmp_path / "all.csv")])
     assert [item.subject for item in found.images] == ["p0", "p0", "p1", "p1", "p2", "p2"]

@@ -261,7 +261,7 @@ def test_the_command_and_predict(
         (["--data", "in", "--test", "in"], "are in both training and test data"),
         (["--data", "in", "--test", "other"], "the class 'grey', of which training has no object"),
         (["--data", "in", "--device", "nowhere"], "Device 'nowhere' is not available"),
-        (["--data", "in", "--init", "resnet50:in"], "cannot load 'in'"),
+        (["--data", "in", "--init", "resnet50:in"], "can't load 'in'"),
     ],
 )
 def test_bad_data_is_one_sentence(

@@ -159,7 +159,7 @@ def test_low_rank_updates_merge_into_an_ordinary_model(tmp_path: Path) -> None:
 
 
 def test_learning_rates_fall_towards_the_input() -> None:
-    scales = layer_scales(randomised(TINY), 0.5)
+    scales = layer_scales(randomised(TINY), "image_encoder.", 0.5)
     assert scales["mask_decoder.iou_token.weight"] == 1
     assert scales["image_encoder.neck.0.weight"] == 1
     assert scales["image_encoder.blocks.2.norm1.weight"] == 0.5

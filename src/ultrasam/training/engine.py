@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import torch
 
-from ultrasam.errors import MissingDependencyError, RecipeError
+from ultrasam.errors import DeviceError, MissingDependencyError, RecipeError
 from ultrasam.extras import needs
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.datamodule import IndexedData
@@ -157,6 +157,7 @@ _EXPECTED_WARNINGS = (
     "WeightAveraging callback with a model that overrides",  # sharded runs refuse averages
     "overridden `transfer_batch_to_device`",
     "does not have many workers",
+    "module.s. in eval mode at the start of training",  # a frozen encoder stays so
     "`isinstance.treespec, LeafSpec.` is deprecated",
     "You are using a CUDA device .* Tensor Cores",
     "GPU available but not used",
@@ -178,11 +179,14 @@ def make_trainer(
         scratch: for the best weights where there is no ``folder``.
 
     Raises:
-        RecipeError: settings that exclude one another.
+        RecipeError: Some settings exclude one another.
+        DeviceError: A GPU is asked for and there is none.
     """
     trainer = settings.trainer
     # Lightning's own lines (devices, precision, advertisements) say nothing that a recipe does not.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise DeviceError("Device 'cuda' is not available; use 'cpu'.")
     return lightning.Trainer(
         max_steps=trainer.max_steps,
         max_epochs=-1,
@@ -230,13 +234,18 @@ class _Progress(Callback):
 
     def __init__(self, on_progress: OnProgress) -> None:
         self.on_progress = on_progress
+        self.scores: dict[str, float] = {}
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.is_global_zero:
-            scores = {name: float(value) for name, value in trainer.progress_bar_metrics.items()}
-            self.on_progress(trainer.global_step, trainer.max_steps, **scores)
+        if not trainer.is_global_zero:
+            return
+        # Reading a score makes a GPU finish its step, so it is read only when it is logged too.
+        step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if step % every == 0 or step == trainer.max_steps:
+            self.scores = {name: float(v) for name, v in trainer.progress_bar_metrics.items()}
+        self.on_progress(step, trainer.max_steps, **self.scores)
 
 
 def _strategy(settings: RunSettings) -> Strategy | str:

@@ -39,8 +39,7 @@ class PromptableTask(TrainingTask[Recipe]):
         self.pictures = pictures
 
     def losses(self, batch: PromptableBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        rgb = batch.pixels.expand(-1, 3, -1, -1).float()
-        image = self.model.encode(self.model.preprocessor.normalize(rgb))
+        image = self.model.encode(batch.inputs(self.model.preprocessor))
         rounds = interact(
             self.model,
             image,

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import DataError
 from ultrasam.images.masks import MIN_OBJECT_PIXELS, box_of
+from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.prompts import UNUSED
 from ultrasam.training.augmentation import (
     Augmentation,
@@ -49,6 +50,7 @@ class PromptableBatch(TensorBatch):
 
     Attributes:
         pixels: [B, 1, S, S] uint8.
+        valid: [B, 1, S, S] bool, where the view shows the image; the rest is padding.
         targets: [N, 1, M, M] float, share of each low-res pixel that the object covers.
         coords: [N, K, 2] first prompts in model pixels; labels: [N, K], UNUSED where one has fewer slots.
         image_index: [N].
@@ -57,6 +59,7 @@ class PromptableBatch(TensorBatch):
     """
 
     pixels: Tensor
+    valid: Tensor
     targets: Tensor
     coords: Tensor
     labels: Tensor
@@ -64,8 +67,10 @@ class PromptableBatch(TensorBatch):
     classes: Tensor
     seeds: Tensor
 
-    def __len__(self) -> int:
-        return len(self.pixels)
+    def inputs(self, preprocessor: Preprocessor) -> Tensor:
+        """The model's input [B, 3, S, S]: normalised pixels, and zeros for padding, as in prediction."""
+        rgb = self.pixels.expand(-1, 3, -1, -1).float()
+        return preprocessor.normalize(rgb) * self.valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,14 @@ class PromptedView:
     """One view with P objects.
 
     Attributes:
-        pixels: [S, S] uint8.
+        pixels: [S, S] uint8; valid: [S, S] bool, where it shows the image.
         targets: [P, M, M] uint8, 255 for a low-res pixel that the object covers wholly.
         coords: [P, K, 2] first prompts in model pixels; labels: [P, K].
         classes: [P]; seeds: [P].
     """
 
     pixels: npt.NDArray[np.uint8]
+    valid: npt.NDArray[np.bool_]
     targets: npt.NDArray[np.uint8]
     coords: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
@@ -178,6 +184,7 @@ class PromptableViews(Dataset[PromptedView]):
         slots = max(len(kinds) for kinds in labels)
         return PromptedView(
             augment_intensity(rng, pixels, self.augmentation),
+            view.resample(np.full(shape, 255, np.uint8)) > 127,
             np.asarray(np.stack(targets), np.uint8),
             np.stack([_padded(xy, slots, 0) for xy in coords]),
             np.stack([_padded(kinds, slots, UNUSED) for kinds in labels]),
@@ -212,6 +219,7 @@ def collate(views: Sequence[PromptedView]) -> PromptableBatch:
     labels = [_padded(view.labels.T, slots, UNUSED).T for view in views]
     return PromptableBatch(
         pixels=torch.from_numpy(np.stack([view.pixels for view in views])).unsqueeze(1),
+        valid=torch.from_numpy(np.stack([view.valid for view in views])).unsqueeze(1),
         targets=torch.from_numpy(np.concatenate([view.targets for view in views])).unsqueeze(1)
         / 255,
         coords=torch.from_numpy(np.concatenate(coords)),

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
+from ultrasam.errors import DeviceError
 from ultrasam.settings import StrictModel
 
 R = TypeVar("R", bound="RunSettings")
@@ -109,10 +110,16 @@ class RunSettings(StrictModel):
 
 
 def on_device(settings: R, device: str | None) -> R:
-    """The settings on another device: ``cpu``, ``cuda``, ``cuda:1``; unchanged for None."""
+    """The settings on another device: ``cpu``, ``cuda``, ``cuda:1``; unchanged for None.
+
+    Raises:
+        DeviceError: Training has no such device.
+    """
     if device is None:
         return settings
     kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise DeviceError(f"Device '{device}' is not available; use 'cpu'.")
     update: dict[str, object] = {"accelerator": "cpu" if kind == "cpu" else "gpu"}
     if index:
         update["devices"] = (int(index),)

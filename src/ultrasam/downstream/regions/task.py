@@ -49,8 +49,7 @@ class RegionTask(TrainingTask[RegionSettings]):
     def losses(self, batch: PromptableBatch) -> tuple[Tensor, dict[str, Tensor]]:
         classifier: RegionClassifier = self.model
         settings = self.settings
-        rgb = batch.pixels.expand(-1, 3, -1, -1).float()
-        encoded, features = classifier.encode(classifier.model.preprocessor.normalize(rgb))
+        encoded, features = classifier.encode(batch.inputs(classifier.model.preprocessor))
         rounds = interact(
             classifier.model,
             encoded,
