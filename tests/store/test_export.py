@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from tests.datasets.layouts.truth import disc, grey, picture, rectangle, save
 from ultrasam.datasets import custom
 from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
@@ -166,7 +166,7 @@ def test_an_export_never_writes_over_anything(store: Store, tmp_path: Path) -> N
         export(store, tmp_path / "new", "pascal")
 
 
-def read(data: RawDataset, folder: Path) -> tuple[list[AnnotatedImage], list[Skip]]:
+def read(data: DatasetSpec, folder: Path) -> tuple[list[AnnotatedImage], list[Skip]]:
     skips: list[Skip] = []
     return list(data.images(folder, skipped=skips.append)), skips
 
@@ -257,7 +257,7 @@ def test_labelme_and_mask_folders_are_read(tmp_path: Path) -> None:
     for what, mask in (("cyst", disc(20, 20, 8)), ("vessel", disc(50, 30, 6))):
         save(tmp_path / "pm" / "masks" / what / "a.png", grey(mask))
     save(tmp_path / "pm" / "images" / "a.png", picture(1))
-    samples, _ = read(custom.paired_folders("mine"), tmp_path / "pm")
+    samples, _ = read(custom.image_mask_folder("mine"), tmp_path / "pm")
     assert {i.name: int(i.mask.sum()) for i in samples[0].instances} == {
         "cyst": int(disc(20, 20, 8).sum()), "vessel": int(disc(50, 30, 6).sum()),
     }  # fmt: skip

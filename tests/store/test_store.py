@@ -23,7 +23,7 @@ from ultrasam.images.masks import components, encode_rle
 from ultrasam.store.build import Built, build
 from ultrasam.store.duplicates import group, near_pairs, perceptual_hashes
 from ultrasam.store.index import Settings
-from ultrasam.store.splits import EXCLUDED, Shares, assign
+from ultrasam.store.splits import EXCLUDED, SplitFractions, assign
 from ultrasam.store.store import Store, write_table
 from ultrasam.store.validate import check
 
@@ -129,7 +129,7 @@ def test_official_sides_are_kept_and_shared_subjects_stay_together(
 ) -> None:
     store = Store.open(several[1])
     sides: dict[str, set[str]] = {}
-    columns = ("dataset", "subject", "split", "official_split")
+    columns = ("dataset", "subject", "split", "source_split")
     for dataset, subject, side, own in zip(
         *(store.images[c].to_pylist() for c in columns), strict=True
     ):
@@ -303,7 +303,7 @@ def test_no_group_ever_stands_on_two_sides(rows: list[tuple[int, str, str | None
     links = [(i, j) for i, a in enumerate(rows) for j, b in enumerate(rows) if i < j
              and (a[0] == b[0] or a[1] == b[1])]  # fmt: skip
     groups = group(len(rows), np.array(links, np.int64).reshape(-1, 2))
-    sides = assign(groups, ["d"] * len(rows), [r[1] for r in rows], [r[2] for r in rows], Shares())
+    sides = assign(groups, ["d"] * len(rows), [r[1] for r in rows], [r[2] for r in rows], SplitFractions())
     for g in set(groups.tolist()):
         assert len({s for s, h in zip(sides, groups, strict=True) if h == g and s != EXCLUDED}) == 1
     for side, (_, _, own) in zip(sides, rows, strict=True):
@@ -317,7 +317,7 @@ def test_no_group_ever_stands_on_two_sides(rows: list[tuple[int, str, str | None
 def test_more_subjects_move_none_to_another_side(first: int, more: int) -> None:
     def sides(count: int) -> list[str]:
         names = [f"s{i}" for i in range(count)]
-        return assign(np.arange(count), ["d"] * count, names, [None] * count, Shares(0.2, 0.2))
+        return assign(np.arange(count), ["d"] * count, names, [None] * count, SplitFractions(0.2, 0.2))
 
     assert sides(first + more)[:first] == sides(first)
 
@@ -325,7 +325,7 @@ def test_more_subjects_move_none_to_another_side(first: int, more: int) -> None:
 def test_sides_have_about_the_shares_that_were_asked_for() -> None:
     count = 20_000
     names = [str(i) for i in range(count)]
-    sides = assign(np.arange(count), ["d"] * count, names, [None] * count, Shares(0.05, 0.1))
+    sides = assign(np.arange(count), ["d"] * count, names, [None] * count, SplitFractions(0.05, 0.1))
     assert abs(sides.count("test") / count - 0.1) < 0.01
     assert abs(sides.count("val") / count - 0.05) < 0.01
 
@@ -357,13 +357,13 @@ def test_the_filters_say_what_they_left_out(tmp_path: Path) -> None:
     save(base / "benign (1).png", picture(1))
     big, small, tiny = disc(20, 20, 12), disc(60, 20, 4), disc(60, 50, 2)
     save(base / "benign (1)_mask.png", grey(big | small | tiny))
-    built = make_store(tmp_path / "raw", tmp_path / "store", least_area=12, least_share=0.5)
+    built = make_store(tmp_path / "raw", tmp_path / "store", least_area=12, min_coverage=0.5)
     assert built.summary.manifest["instances"] == 1
     assert built.summary.manifest["left_out_instances"] == {
         "under_least_area": 1,
         "under_least_share": 1,
     }
-    assert built.summary.manifest["settings"]["least_share"] == 0.5
+    assert built.summary.manifest["settings"]["min_coverage"] == 0.5
     assert make_store(tmp_path / "raw", tmp_path / "store").summary.manifest["instances"] == 3
 
 
@@ -393,7 +393,7 @@ def test_check_names_every_kind_of_fault(tmp_path: Path) -> None:
     make_store(tmp_path / "raw", tmp_path / "store")
     store = Store.open(tmp_path / "store")
     mark = store.manifest["build"]
-    images, instances = store.image_frame(), store.instance_frame()
+    images, instances = store.images_df(), store.instances_df()
     files = images["file"].to_list()
     (tmp_path / "store" / files[0]).unlink()
     save(tmp_path / "store" / files[1], picture(1, 96, 128))

@@ -18,7 +18,7 @@ from tests.datasets.layouts.truth import grey, save
 from ultrasam import load, load_model
 from ultrasam.cli import main
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.custom import layout_of
+from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError, MissingDependencyError, RecipeError
 from ultrasam.evaluation.protocol import evaluate
 from ultrasam.inference.predictor import Predictor
@@ -58,15 +58,15 @@ def test_settings_follow_the_size_of_the_data(tmp_path: Path) -> None:
 
 def test_a_folders_layout_is_told_by_what_is_in_it(tmp_path: Path) -> None:
     folder_of(tmp_path / "a", 1)
-    assert layout_of(tmp_path / "a") == "own_masks"
+    assert detect_layout(tmp_path / "a") == "own_masks"
     for text, layout in (('{"annotations": []}', "own_coco"), ('{"shapes": []}', "own_labelme"),
                          ('{"x.jpg1": {"regions": []}}', "own_via")):  # fmt: skip
         (tmp_path / layout).mkdir()
         (tmp_path / layout / "x.json").write_text(text)
-        assert layout_of(tmp_path / layout) == layout
+        assert detect_layout(tmp_path / layout) == layout
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="neither images/ with masks/"):
-        layout_of(tmp_path / "empty")
+        detect_layout(tmp_path / "empty")
 
 
 @pytest.mark.slow

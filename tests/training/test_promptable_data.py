@@ -21,7 +21,7 @@ from ultrasam.prompt_simulation import ClickSampling
 from ultrasam.store.build import build
 from ultrasam.store.cache import phantom_store
 from ultrasam.store.index import Settings
-from ultrasam.store.splits import Shares
+from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import Store
 from ultrasam.training.augmentation import Augmentation, random_sector
 from ultrasam.training.prompt_sampling import PromptSampling
@@ -212,7 +212,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         save(base / "raw" / "bus_b" / "original" / f"{i}.png", picture(i))
         save(base / "raw" / "bus_b" / "GT" / f"{i}.png", grey(disc(40, 30, 15)))
     build(
-        find_datasets([str(base / "raw")]), base / "store", settings=Settings(shares=Shares(0, 0))
+        find_datasets([str(base / "raw")]), base / "store", settings=Settings(shares=SplitFractions(0, 0))
     )
     return Store.open(base / "store")
 

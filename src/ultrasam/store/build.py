@@ -23,19 +23,19 @@ import cv2
 from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.archives import forget_unpacked
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.files import update_file
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.index import Settings, Summary, assemble
 from ultrasam.store.journal import (
-    Chunk,
-    chunks_of,
+    JournalShard,
+    shards_of,
     journal_folder,
-    load_chunk,
-    read_chunk,
-    write_chunk,
+    load_shard,
+    read_shard,
+    write_shard,
 )
 
 _SHOWN = 3
@@ -56,7 +56,7 @@ class Built:
 
 
 def build(
-    sources: Sequence[tuple[RawDataset, Path]],
+    sources: Sequence[tuple[DatasetSpec, Path]],
     store: Path,
     *,
     settings: Settings,
@@ -78,7 +78,7 @@ def build(
     _claim(store)
     failed: dict[str, str] = {}
     crashed: list[str] = []
-    plans: list[tuple[RawDataset, list[Chunk], list[Skip]]] = []
+    plans: list[tuple[DatasetSpec, list[JournalShard], list[Skip]]] = []
     for data, root in sources:
         prefix = f"{data.info.id}."
         wanted = frozenset(e.removeprefix(prefix) for e in extras if e.startswith(prefix))
@@ -89,7 +89,7 @@ def build(
             failed[data.info.id] = str(error)
             continue
         version = f"{data.info.id}|{data.version}|{sorted(wanted)}"
-        plans.append((data, list(chunks_of(cases, version=version)), report.skips))
+        plans.append((data, list(shards_of(cases, version=version)), report.skips))
     try:
         todo = [chunk for _, chunks, _ in plans for chunk in chunks]
         _read_all(todo, store, workers, on_progress, crashed)
@@ -114,7 +114,7 @@ def _claim(store: Path) -> None:
     (store / "journal").mkdir(parents=True, exist_ok=True)
 
 
-def _check_extras(data: RawDataset, wanted: frozenset[str]) -> None:
+def _check_extras(data: DatasetSpec, wanted: frozenset[str]) -> None:
     unknown = wanted - set(data.info.extras)
     if unknown:
         known = ", ".join(data.info.extras) or "none"
@@ -124,14 +124,14 @@ def _check_extras(data: RawDataset, wanted: frozenset[str]) -> None:
 
 
 def _read_all(
-    chunks: Sequence[Chunk],
+    chunks: Sequence[JournalShard],
     store: Path,
     workers: int,
     on_progress: OnProgress,
     crashed: list[str],
 ) -> None:
     total, done, images = sum(len(c.cases) for c in chunks), 0, 0
-    todo: list[Chunk] = []
+    todo: list[JournalShard] = []
     for chunk in chunks:
         known = _done_before(chunk, store)
         if known is None:
@@ -141,33 +141,33 @@ def _read_all(
     if chunks:
         on_progress(done, total, dataset=chunks[0].dataset, images=images)
 
-    def tell(chunk: Chunk, count: int) -> None:
+    def tell(chunk: JournalShard, count: int) -> None:
         nonlocal done, images
         done, images = done + len(chunk.cases), images + count
         on_progress(done, total, dataset=chunk.dataset, images=images)
 
     if workers < 1:
         for chunk in todo:
-            tell(chunk, read_chunk(chunk, store)[0])
+            tell(chunk, read_shard(chunk, store)[0])
         return
     suspects = _in_pool(todo, store, workers, tell)
     for chunk in suspects:
         # One of these ended its process; alone, it can be told which.
         for case in chunk.cases:
-            single = Chunk(chunk.dataset, (case,), f"{chunk.mark}-{len(crashed)}")
+            single = JournalShard(chunk.dataset, (case,), f"{chunk.mark}-{len(crashed)}")
             if _in_pool([single], store, 1, lambda _c, _n: None):
                 crashed.append(f"{chunk.dataset}: {case.source}")
             single.file(store).unlink(missing_ok=True)
         tell(chunk, _read_around(chunk, store, {c.split(": ", 1)[1] for c in crashed}))
 
 
-def _done_before(chunk: Chunk, store: Path) -> int | None:
+def _done_before(chunk: JournalShard, store: Path) -> int | None:
     """How many images an earlier build read of a chunk; None if any of them is gone or cut short."""
     file = chunk.file(store)
     if not file.exists():
         return None
     try:
-        table, _ = load_chunk(file)
+        table, _ = load_shard(file)
     except Exception:
         return None  # written by another version, or damaged on disk: it is read again
     try:
@@ -182,15 +182,15 @@ def _done_before(chunk: Chunk, store: Path) -> int | None:
 
 
 def _in_pool(
-    chunks: Iterable[Chunk], store: Path, workers: int, tell: Callable[[Chunk, int], None]
-) -> list[Chunk]:
+    chunks: Iterable[JournalShard], store: Path, workers: int, tell: Callable[[JournalShard, int], None]
+) -> list[JournalShard]:
     """Read chunks in processes; gives those that were being read when one of the processes died."""
     # A fork of a process that has threads may hang; a fresh one costs a second.
     fresh = multiprocessing.get_context("spawn")
     waiting = iter(chunks)
-    suspects: list[Chunk] = []
+    suspects: list[JournalShard] = []
     while True:
-        running: dict[Future[tuple[int, int]], Chunk] = {}
+        running: dict[Future[tuple[int, int]], JournalShard] = {}
         broken = False
         with ProcessPoolExecutor(workers, mp_context=fresh, initializer=_end_with_parent) as pool:
             while True:
@@ -199,7 +199,7 @@ def _in_pool(
                     if chunk is None:
                         break
                     try:
-                        running[pool.submit(read_chunk, chunk, store)] = chunk
+                        running[pool.submit(read_shard, chunk, store)] = chunk
                     except BrokenProcessPool:
                         suspects.append(chunk)
                         broken = True
@@ -230,22 +230,22 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _read_around(chunk: Chunk, store: Path, crashed: set[str]) -> int:
+def _read_around(chunk: JournalShard, store: Path, crashed: set[str]) -> int:
     """Read a chunk without the cases that end their process."""
     good = tuple(case for case in chunk.cases if case.source not in crashed)
     bad: list[Case] = [case for case in chunk.cases if case.source in crashed]
-    count, _ = read_chunk(Chunk(chunk.dataset, good, chunk.mark), store)
-    table, skips = load_chunk(chunk.file(store))
+    count, _ = read_shard(JournalShard(chunk.dataset, good, chunk.mark), store)
+    table, skips = load_shard(chunk.file(store))
     skips += [Skip(case.source, "reading it ends the program: badly damaged") for case in bad]
-    write_chunk(chunk, store, table.to_pylist(), skips)
+    write_shard(chunk, store, table.to_pylist(), skips)
     return count
 
 
-def _write_index(data: RawDataset, chunks: list[Chunk], skips: list[Skip], store: Path) -> None:
+def _write_index(data: DatasetSpec, chunks: list[JournalShard], skips: list[Skip], store: Path) -> None:
     folder = journal_folder(store, data.info.id)
     index = {
         "name": data.info.name,
-        "licence": data.info.licence,
+        "license": data.info.license,
         "url": data.info.url,
         "citation": data.info.citation,
         "reader_version": data.version,

@@ -15,20 +15,20 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.build import build
 from ultrasam.store.index import Settings
 from ultrasam.store.phantoms import phantom_dataset
-from ultrasam.store.splits import Shares
+from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import Store
 
 logger = logging.getLogger(__name__)
 
 
 def cached_store(
-    dataset: RawDataset,
+    dataset: DatasetSpec,
     folder: Path,
     *,
     workers: int = 0,
@@ -72,7 +72,7 @@ def cache_folder() -> Path:
 
 
 def _built(
-    dataset: RawDataset,
+    dataset: DatasetSpec,
     folder: Path,
     key: str,
     workers: int,
@@ -82,7 +82,7 @@ def _built(
     root = cache_folder() / name
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_suffix(".lock")):
-        settings = Settings(shares=Shares(val=0, test=0))
+        settings = Settings(shares=SplitFractions(val=0, test=0))
         built = build(
             [(dataset, folder)], root, settings=settings, workers=workers, on_progress=on_progress
         )

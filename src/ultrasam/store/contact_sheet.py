@@ -49,7 +49,7 @@ def contact_sheet(
         for structure in names:
             if at > x + tile - 20:
                 break
-            draw.text((at, y + tile + 14), structure, fill=colour_of(structure), font=font)
+            draw.text((at, y + tile + 14), structure, fill=color_of(structure), font=font)
             at += int(draw.textlength(structure, font=font)) + 8
     with atomic_file(path) as file:
         sheet.save(file, format="png")
@@ -71,7 +71,7 @@ def drawn(store: Store, row: int, side: int) -> tuple[npt.NDArray[np.uint8], lis
         mask = cv2.resize(
             store.mask(instance).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT
         )
-        colour = colour_of(name)
+        colour = color_of(name)
         inside = mask > 0
         picture[inside] = (0.8 * picture[inside] + 0.2 * np.array(colour)).astype(np.uint8)
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -79,7 +79,7 @@ def drawn(store: Store, row: int, side: int) -> tuple[npt.NDArray[np.uint8], lis
     return np.asarray(picture, np.uint8), names
 
 
-def colour_of(structure: str) -> tuple[int, int, int]:
+def color_of(structure: str) -> tuple[int, int, int]:
     """A bright colour that always stands for the same structure."""
     hue = hashlib.blake2b(structure.encode(), digest_size=2).digest()
     r, g, b = colorsys.hsv_to_rgb(int.from_bytes(hue, "big") / 65536, 0.75, 1.0)

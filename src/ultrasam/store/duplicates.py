@@ -42,7 +42,7 @@ def perceptual_hashes(pixels: Frame) -> tuple[bytes, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class DuplicateThresholds:
     """Largest distances, in bits of 256, at which images are taken for the same.
 
     Attributes:
@@ -81,7 +81,7 @@ def near_pairs(
     return np.concatenate(found) if found else np.empty((0, 2), np.int64)
 
 
-def following_pairs(names: Sequence[str], shape: Hashes, most: int) -> npt.NDArray[np.int64]:
+def consecutive_pairs(names: Sequence[str], shape: Hashes, most: int) -> npt.NDArray[np.int64]:
     """Pairs of images that follow each other by the numbers in their names and look alike.
 
     Args:

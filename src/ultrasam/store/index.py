@@ -19,9 +19,9 @@ from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.extras import needs
 from ultrasam.files import update_file
-from ultrasam.store.duplicates import Alike, Hashes, following_pairs, group, near_pairs
-from ultrasam.store.journal import load_chunk
-from ultrasam.store.splits import EXCLUDED, Shares, assign
+from ultrasam.store.duplicates import DuplicateThresholds, Hashes, consecutive_pairs, group, near_pairs
+from ultrasam.store.journal import load_shard
+from ultrasam.store.splits import EXCLUDED, SplitFractions, assign
 from ultrasam.store.store import IMAGES, INSTANCES, VERSION, write_table
 
 with needs("Working with data sets", extra="data"):
@@ -46,9 +46,9 @@ class Settings:
 
     least_area: int = 1
     least_share: float = 0.0
-    shares: Shares = field(default_factory=Shares)
+    shares: SplitFractions = field(default_factory=SplitFractions)
     hold_out: tuple[str, ...] = ()
-    alike: Alike = field(default_factory=Alike)
+    alike: DuplicateThresholds = field(default_factory=DuplicateThresholds)
 
     @classmethod
     def from_manifest(cls, manifest: dict[str, Any]) -> Settings:
@@ -57,8 +57,8 @@ class Settings:
         return cls(
             **values
             | {
-                "shares": Shares(**values["shares"]),
-                "alike": Alike(**values["alike"]),
+                "shares": SplitFractions(**values["shares"]),
+                "alike": DuplicateThresholds(**values["alike"]),
                 "hold_out": tuple(values["hold_out"]),
             }
         )
@@ -98,7 +98,7 @@ def assemble(store: Path, settings: Settings) -> Summary:
     datasets, subjects = table["dataset"].to_pylist(), _subject_keys(table, indexes)
     official = [
         "test" if dataset in held else own
-        for dataset, own in zip(datasets, table["official_split"].to_pylist(), strict=True)
+        for dataset, own in zip(datasets, table["source_split"].to_pylist(), strict=True)
     ]
     sides = assign(
         groups, [s[0] for s in subjects], [s[1] for s in subjects], official, settings.shares
@@ -150,7 +150,7 @@ def _gather(
     for name, index in indexes.items():
         skips[name] = [Skip(where, reason) for where, reason in index["skips"]]
         for mark in index["chunks"]:
-            table, left_out = load_chunk(store / "journal" / name / f"{mark}.arrow")
+            table, left_out = load_shard(store / "journal" / name / f"{mark}.arrow")
             tables.append(table)
             skips[name] += left_out
     if not tables:
@@ -174,7 +174,7 @@ def _hashes(table: pa.Table, name: str) -> Hashes:
 
 
 def _groups(
-    table: pa.Table, indexes: dict[str, dict[str, Any]], alike: Alike
+    table: pa.Table, indexes: dict[str, dict[str, Any]], alike: DuplicateThresholds
 ) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
     """What must stay in one split, and how many links of each kind there are."""
     subjects, exact = _subject_keys(table, indexes), table["sha256"].to_pylist()
@@ -190,7 +190,7 @@ def _groups(
         rows = np.flatnonzero((datasets == name) & ~known)
         if len(rows) > 1:
             most = alike.sequence if index["sequence"] else alike.following
-            pairs = following_pairs([names[i] for i in rows], shape[rows], most)
+            pairs = consecutive_pairs([names[i] for i in rows], shape[rows], most)
             links.append(rows[pairs])
             following += len(pairs)
     groups = group(len(table), np.concatenate(links))

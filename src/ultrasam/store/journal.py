@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
-from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.extras import needs
 from ultrasam.files import update_file
 from ultrasam.images.masks import box_of, components, encode_rle
@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
         ("subject_known", pa.bool_()),
         ("study", pa.string()),
         ("frame", pa.int32()),
-        ("official_split", pa.string()),
+        ("source_split", pa.string()),
         ("class_label", pa.string()),
         ("height", pa.int32()),
         ("width", pa.int32()),
@@ -68,7 +68,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class JournalShard:
     """Cases that are read together, and the mark by which the journal knows them."""
 
     dataset: str
@@ -84,7 +84,7 @@ def journal_folder(store: Path, dataset: str) -> Path:
     return store / "journal" / dataset
 
 
-def chunks_of(cases: Sequence[Case], *, version: str) -> Iterator[Chunk]:
+def shards_of(cases: Sequence[Case], *, version: str) -> Iterator[JournalShard]:
     """Cases in chunks of about 16, cut by what they are called, so that additions move few borders."""
     held: list[Case] = []
     for case in cases:
@@ -96,11 +96,11 @@ def chunks_of(cases: Sequence[Case], *, version: str) -> Iterator[Chunk]:
         yield _chunk(held, version)
 
 
-def _chunk(cases: list[Case], version: str) -> Chunk:
+def _chunk(cases: list[Case], version: str) -> JournalShard:
     digest = hashlib.sha256(f"{FORMAT}|{version}".encode())
     for case in cases:
         digest.update(json.dumps(_facts(case)).encode())
-    return Chunk(cases[0].dataset, tuple(cases), digest.hexdigest()[:32])
+    return JournalShard(cases[0].dataset, tuple(cases), digest.hexdigest()[:32])
 
 
 def _facts(value: object) -> object:
@@ -110,7 +110,7 @@ def _facts(value: object) -> object:
     Neither where the files lie on this disk nor how the code is named or laid out counts, so a raw folder
     may be moved. What the code does is the version's part: a reader raises it when it gives other images.
     """
-    if isinstance(value, Entry):
+    if isinstance(value, FileEntry):
         return [value.path, value.size, value.stamp]
     if isinstance(value, partial):
         return [_facts(value.args), _facts(value.keywords)]
@@ -131,7 +131,7 @@ def _facts(value: object) -> object:
     )
 
 
-def read_chunk(chunk: Chunk, store: Path) -> tuple[int, int]:
+def read_shard(chunk: JournalShard, store: Path) -> tuple[int, int]:
     """Read a chunk's cases into the store: images, then the journal's file.
 
     Returns:
@@ -147,11 +147,11 @@ def read_chunk(chunk: Chunk, store: Path) -> tuple[int, int]:
                 row = _row(found, case)
                 row["file_size"] = write_png(store / row["file"], found.pixels)
                 rows.append(row)
-    write_chunk(chunk, store, rows, skips)
+    write_shard(chunk, store, rows, skips)
     return len(rows), len(skips)
 
 
-def write_chunk(chunk: Chunk, store: Path, rows: list[dict[str, Any]], skips: list[Skip]) -> None:
+def write_shard(chunk: JournalShard, store: Path, rows: list[dict[str, Any]], skips: list[Skip]) -> None:
     """The journal's file of a chunk that has been read."""
     notes = json.dumps([[s.where, s.reason] for s in skips], ensure_ascii=False)
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"skips": notes}))
@@ -162,7 +162,7 @@ def write_chunk(chunk: Chunk, store: Path, rows: list[dict[str, Any]], skips: li
     update_file(chunk.file(store), sink.getvalue().to_pybytes())
 
 
-def load_chunk(file: Path) -> tuple[pa.Table, list[Skip]]:
+def load_shard(file: Path) -> tuple[pa.Table, list[Skip]]:
     """A chunk's images, with their instances, and what it left out."""
     with pa.memory_map(str(file)) as source:
         table = pa.ipc.open_file(source).read_all()
@@ -192,7 +192,7 @@ def _row(sample: AnnotatedImage, case: Case) -> dict[str, Any]:
         "subject_known": case.subject is not None,
         "study": sample.study,
         "frame": sample.frame,
-        "official_split": sample.split,
+        "source_split": sample.split,
         "class_label": sample.class_label,
         "height": height,
         "width": width,

@@ -22,8 +22,8 @@ TRAINVAL = "trainval"
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
-    """Shares of subjects on the validation and test sides, where the source doesn't say."""
+class SplitFractions:
+    """SplitFractions of subjects on the validation and test sides, where the source doesn't say."""
 
     val: float = 0.05
     test: float = 0.05
@@ -35,7 +35,7 @@ def position(dataset: str, subject: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def side_of(where: float, shares: Shares, *, official: str | None = None) -> str:
+def side_of(where: float, shares: SplitFractions, *, official: str | None = None) -> str:
     """train, val or test of one subject."""
     if official in ("train", "val", "test"):
         return official
@@ -49,7 +49,7 @@ def assign(
     datasets: Sequence[str],
     subjects: Sequence[str],
     official: Sequence[str | None],
-    shares: Shares,
+    shares: SplitFractions,
 ) -> list[str]:
     """The side of each of N images: train, val, test or excluded.
 

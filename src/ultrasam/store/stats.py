@@ -42,10 +42,10 @@ class Stats:
 
 def stats(store: Store) -> Stats:
     """Count a store."""
-    images = store.image_frame().with_columns(
+    images = store.images_df().with_columns(
         pl.col("dataset", "split", "class_label").cast(pl.String)
     )
-    instances = store.instance_frame().with_columns(
+    instances = store.instances_df().with_columns(
         pl.col("dataset", "split", "structure").cast(pl.String)
     )
     sizes = instances.select("dataset", "structure", "area", "image").with_columns(

@@ -49,7 +49,7 @@ IMAGES = pa.schema(
         ("study", pa.string()),
         ("frame", pa.int32()),
         ("split", _NAME),
-        ("official_split", _NAME),
+        ("source_split", _NAME),
         ("class_label", _NAME),
         ("height", pa.int32()),
         ("width", pa.int32()),
@@ -152,11 +152,11 @@ class Store:
                 f"{self.root / name} is missing or damaged; build the store again."
             ) from error
 
-    def image_frame(self) -> pl.DataFrame:
+    def images_df(self) -> pl.DataFrame:
         """The table of images, for queries."""
         return pl.DataFrame(pl.from_arrow(self.images))
 
-    def instance_frame(self) -> pl.DataFrame:
+    def instances_df(self) -> pl.DataFrame:
         """The table of instances, for queries."""
         return pl.DataFrame(pl.from_arrow(self.instances))
 

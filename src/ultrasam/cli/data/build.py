@@ -13,7 +13,7 @@ from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
 
 if TYPE_CHECKING:
-    from ultrasam.datasets.description import RawDataset
+    from ultrasam.datasets.description import DatasetSpec
     from ultrasam.store.build import Built
     from ultrasam.store.index import Settings
 
@@ -71,7 +71,7 @@ def build(
     from ultrasam.datasets.catalogue import dataset
     from ultrasam.datasets.discover import find_datasets
     from ultrasam.store.index import PAPER_TEST_SETS, Settings
-    from ultrasam.store.splits import Shares
+    from ultrasam.store.splits import SplitFractions
 
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise DataError("--val and --test are shares from 0 that sum to less than 1.")
@@ -81,7 +81,7 @@ def build(
     settings = Settings(
         least_area=least_area,
         least_share=least_share,
-        shares=Shares(val, test),
+        shares=SplitFractions(val, test),
         hold_out=tuple(sorted(held | set(PAPER_TEST_SETS if zero_shot else ()))),
     )
     sources = find_datasets(raw, only=only or [])
@@ -115,7 +115,7 @@ def import_(
     if name in catalogue():
         raise DataError(f"'{name}' is a data set of the catalogue; take another name.")
     if format_ == "masks":
-        data = custom.paired_folders(name, structure=structure)
+        data = custom.image_mask_folder(name, structure=structure)
     elif format_ in ("coco", "via", "labelme"):
         readers = {
             "coco": custom.coco_file,
@@ -141,7 +141,7 @@ def _settings_of(store: Path) -> Settings:
 
 
 def _run(
-    sources: list[tuple[RawDataset, Path]],
+    sources: list[tuple[DatasetSpec, Path]],
     out: Path,
     settings: Settings,
     extras: frozenset[str],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import SPLITS, Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.label_rules import ByColour
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.label_rules import ByColor
 from ultrasam.datasets.readers.paired_images import paired
 
 _COLOURS = {
@@ -21,7 +21,7 @@ _COLOURS = {
     (255, 0, 255): "spleen",
 }
 
-INFO = Info(
+INFO = DatasetInfo(
     id="abdomen_us",
     name="AbdomenUS",
     url="https://www.kaggle.com/datasets/ignaciorlando/ussimandsegm",
@@ -46,19 +46,19 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
         report,
         image=r"/(?P<kind>[^/]+)/images/(?P<part>[^/]+)/(?P<stem>[^/]+)\.(png|jpe?g)$",
         mask=r"/(?P<kind>[^/]+)/annotations/(?P<part>[^/]+)/(?P<stem>[^/]+)\.png$",
-        excluding={r"/AUS/.*\.(png|jpe?g)$": "simulated image"},
-        labels=ByColour(_COLOURS),
+        exclude={r"/AUS/.*\.(png|jpe?g)$": "simulated image"},
+        labels=ByColor(_COLOURS),
         describe=lambda g: {
             "split": g["part"].casefold() if g["part"].casefold() in SPLITS else None
         },
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

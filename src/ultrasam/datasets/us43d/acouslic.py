@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.tables import column, read_table
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 from ultrasam.errors import DataError
 
-INFO = Info(
+INFO = DatasetInfo(
     id="acouslic",
     name="ACOUSLIC-AI",
     url="https://acouslic-ai.grand-challenge.org/overview-and-goals/",
     access="registration",
-    licence="CC BY-NC-SA 4.0 (not verified)",
+    license="CC BY-NC-SA 4.0 (not verified)",
     organ="fetal abdomen",
     structures=("abdomen",),
     kind="cine",
@@ -35,7 +35,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     subjects: dict[str, str] = {}
     for table, _ in tree.match(r"\.csv$"):
         try:
@@ -55,9 +55,9 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"/images/(.+/)?(?P<stem>[^/]+)\.mha$",
         label=r"/masks/(.+/)?(?P<stem>[^/]+)\.mha$",
-        style=VolumeStyle({-1: "abdomen"}),
+        options=VolumeOptions({-1: "abdomen"}),
         describe=lambda g: {"subject": subjects.get(g["stem"], g["stem"]), "study": g["stem"]},
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import Entry, RawTree, Report
+from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
 from ultrasam.datasets.readers.polygons import read_polygon_lists
 
-INFO = Info(
+INFO = DatasetInfo(
     id="aul",
     name="AUL",
     url="https://zenodo.org/records/7272660",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="liver",
     structures=("liver", "mass"),
-    extras=("outline",),
+    optional_structures=("outline",),
     kind="still",
     size="735 images (435 malignant, 200 benign, 100 normal)",
     layout="Benign.zip, Malignant.zip, Normal.zip: <class>/<class>/image/<i>.jpg, "
@@ -41,13 +41,13 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
-    outlines: dict[tuple[str, str], list[tuple[Entry, str]]] = defaultdict(list)
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+    outlines: dict[tuple[str, str], list[tuple[FileEntry, str]]] = defaultdict(list)
     for entry, groups in tree.match(
         r"/(?P<label>benign|malignant|normal)/segmentation/(?P<what>liver|mass|outline)/(?P<stem>[^/]+)\.json$"
     ):
         what = groups["what"].casefold()
-        if what == "outline" and what not in tree.extras:
+        if what == "outline" and what not in tree.include:
             report.skip(entry, "a structure that is off by default")
             continue
         outlines[groups["label"].casefold(), groups["stem"].casefold()].append((entry, what))
@@ -70,4 +70,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             report.skip(entry, "mask without an image")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import Entry, RawTree, Report
+from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
 from ultrasam.datasets.readers.clips import read_masked_clip
 from ultrasam.datasets.readers.label_rules import Threshold
 
-INFO = Info(
+INFO = DatasetInfo(
     id="brachial_plexus",
     name="brachial plexus",
     url="https://github.com/Regional-US/brachial_plexus",
@@ -36,8 +36,8 @@ INFO = Info(
 _FOLDER = r"/(?P<folder>[^/]*?(?P<what>ac_masks|needle|P_021_09_masks)[^/]*)/(.+/)?[^/]+\.jpe?g$"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
-    masks: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+    masks: dict[str, dict[str, list[FileEntry]]] = defaultdict(lambda: defaultdict(list))
     for entry, groups in tree.match(_FOLDER):
         name = "needle" if groups["what"].casefold() == "needle" else "nerve_plexus"
         masks[_clip(groups["folder"])][name].append(entry)
@@ -76,4 +76,4 @@ def _natural(path: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", path)]
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import LabelRule, Threshold
 from ultrasam.datasets.readers.paired_images import Groups, paired
 from ultrasam.datasets.readers.tables import column, read_table
 from ultrasam.errors import DataError
 
-INFO = Info(
+INFO = DatasetInfo(
     id="bus_bra",
     name="BUS-BRA",
     url="https://github.com/wgomezf/BUS-BRA",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="breast",
     structures=("breast_nodule_benign", "breast_nodule_malignant"),
     kind="still",
@@ -39,7 +39,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     table = tree.first(r"/5-fold-cv\.csv$")
     if table is None:
         raise DataError(
@@ -82,4 +82,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

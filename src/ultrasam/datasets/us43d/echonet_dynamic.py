@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import SPLITS, Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.tables import column, number, read_table
 from ultrasam.datasets.readers.tracings import read_tracings
 from ultrasam.errors import DataError
 
-INFO = Info(
+INFO = DatasetInfo(
     id="echonet_dynamic",
     name="EchoNet-Dynamic",
     url="https://echonet.github.io/dynamic",
     access="registration",
-    licence="Stanford research use agreement",
+    license="Stanford research use agreement",
     organ="heart",
     structures=("left_ventricle",),
     kind="cine",
@@ -39,7 +39,7 @@ INFO = Info(
 Chord = tuple[float, float, float, float]
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     table = tree.first(r"/VolumeTracings\.csv$")
     if table is None:
         raise DataError(
@@ -89,4 +89,4 @@ def _stem(name: str) -> str:
     return name.casefold().removesuffix(".avi")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

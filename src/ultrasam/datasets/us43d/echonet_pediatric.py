@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.tables import column, number, read_table
 from ultrasam.datasets.readers.tracings import read_tracings
 
-INFO = Info(
+INFO = DatasetInfo(
     id="echonet_pediatric",
     name="EchoNet-Pediatric",
     url="https://echonet.github.io/pediatric",
     access="registration",
-    licence="Stanford research use agreement",
+    license="Stanford research use agreement",
     organ="heart",
     structures=("left_ventricle",),
     kind="cine",
@@ -42,7 +42,7 @@ INFO = Info(
 _VIEW = r"/(?P<view>A4C|PSAX)/"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     tracings: dict[tuple[str, str], dict[int, list[tuple[float, float]]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -88,4 +88,4 @@ def _stem(name: str) -> str:
     return name.casefold().removesuffix(".avi")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

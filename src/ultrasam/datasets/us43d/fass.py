@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import read_pickled_masks
 
-INFO = Info(
+INFO = DatasetInfo(
     id="fass",
     name="FASS",
     url="https://data.mendeley.com/datasets/4gcpm9dsc3/1",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="fetal abdomen",
     structures=("artery", "liver", "stomach", "vein"),
     kind="still",
@@ -35,7 +35,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     stem = r"(?P<stem>(?P<subject>P\d+)_IMG\d+)"
     masks = {
         groups["stem"].casefold(): entry
@@ -58,4 +58,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report.skip(entry, "mask without an image")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -8,17 +8,17 @@ import cv2
 import numpy as np
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import largest_component, opened
-from ultrasam.datasets.readers.volumes import Volume, VolumeStyle, paired_volumes
+from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
 
-INFO = Info(
+INFO = DatasetInfo(
     id="fh_ps_aop",
     name="FH-PS-AOP",
     url="https://zenodo.org/records/10829116",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="fetal head and pelvis",
     structures=("pubic_symphysis", "fetal_head"),
     kind="still",
@@ -50,20 +50,20 @@ def _inside_scanned_area(labels: Volume, image: Volume) -> Volume:
     return np.where(hull[None] > 0, labels, 0)
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/image_mha/(?P<stem>[^/]+)\.mha$",
         label=r"/label_mha/(?P<stem>[^/]+)\.mha$",
-        style=VolumeStyle(
+        options=VolumeOptions(
             {1: "pubic_symphysis", 2: "fetal_head"},
-            still=True,
+            single_image=True,
             clean_volume=_inside_scanned_area,
             keep_empty=True,
         ),
     )
 
 
-DATASET = RawDataset(INFO, _cases, sequence=True)
+DATASET = DatasetSpec(INFO, _cases, sequence=True)

@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.coco import read_coco_image
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.errors import DataError
 
 _CATEGORIES = {1: "leiomyoma", 2: "gist"}
 
-INFO = Info(
+INFO = DatasetInfo(
     id="gist514",
     name="GIST514-DB",
     url="https://github.com/howardchina/query2",
@@ -43,7 +43,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     images = {e.name.casefold(): e for e, _ in tree.match(r"/images/[^/]+\.jpe?g$")}
     found = False
     for table, groups in tree.match(r"/(?P<part>train|val)_anno_crop_split_0\.json$"):
@@ -82,4 +82,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report.skip(image, "image without a mask")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case, Spacing
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import FilledOutline
 from ultrasam.datasets.readers.paired_images import paired
 from ultrasam.datasets.readers.tables import column, number, read_table
 
-INFO = Info(
+INFO = DatasetInfo(
     id="hc18",
     name="HC (HC18)",
     url="https://hc18.grand-challenge.org/",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="fetal head",
     structures=("fetal_head",),
     kind="still",
@@ -39,7 +39,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     spacing: dict[str, Spacing] = {}
     for table, _ in tree.match(r"/(training|test)_set_pixel_size[^/]*\.csv$"):
         rows = read_table(table)
@@ -63,4 +63,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

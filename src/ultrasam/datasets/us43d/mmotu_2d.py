@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import LabelRule, Threshold
 from ultrasam.datasets.readers.paired_images import Groups, paired
 
@@ -15,12 +15,12 @@ _CLASSES = (
     "normal_ovary", "mucinous_cystadenoma", "high_grade_serous",
 )  # fmt: skip
 
-INFO = Info(
+INFO = DatasetInfo(
     id="mmotu_2d",
     name="MMOTU-2D",
     url="https://github.com/cv516Buaa/MMOTU_DS2Net",
     access="open",
-    licence="research only",
+    license="research only",
     organ="ovary",
     structures=_CLASSES,
     kind="still",
@@ -40,7 +40,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     kind: dict[str, str] = {}
     split: dict[str, str] = {}
     for entry, groups in tree.match(r"/(?P<part>train|val)_cls\.txt$"):
@@ -64,7 +64,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"^(?!.*/OTU_3d/).*/images/(?P<stem>[^/]+)\.jpe?g$",
         mask=r"^(?!.*/OTU_3d/).*/annotations/(?P<stem>[^/]+)\.png$",
-        excluding={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
+        exclude={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
         labels=rule,
         describe=lambda g: {
             "split": split.get(g["stem"].casefold()),
@@ -73,4 +73,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

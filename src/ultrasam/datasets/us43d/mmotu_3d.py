@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 from ultrasam.datasets.us43d.mmotu_2d import INFO as SISTER
 
-INFO = Info(
+INFO = DatasetInfo(
     id="mmotu_3d",
     name="MMOTU-3D",
     url=SISTER.url,
     access="open",
-    licence=SISTER.licence,
+    license=SISTER.license,
     organ="ovary",
     structures=("lesion",),
     kind="still",
@@ -28,16 +28,16 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
         report,
         image=r"^(?!.*/OTU_2d/).*/images/(?P<stem>[^/]+)\.jpe?g$",
         mask=r"^(?!.*/OTU_2d/).*/annotations/(?P<stem>[^/]+)\.png$",
-        excluding={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
+        exclude={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
         labels=Threshold("lesion"),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.labelme import read_labelme
 
 _PINYIN = {
@@ -19,7 +19,7 @@ _PINYIN = {
     "jizhu": "spine",
 }
 
-INFO = Info(
+INFO = DatasetInfo(
     id="ubpd",
     name="UPBD",
     url="https://ubpd.worldwidetracing.com:9443/",
@@ -45,7 +45,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     files = {entry.path.rsplit(".", 1)[0].casefold(): entry for entry, _ in tree.match(r"\.json$")}
     for image, groups in tree.match(r"/(?P<subject>[^/_]+)[^/]*\.jpe?g$"):
         file = files.pop(image.path.rsplit(".", 1)[0].casefold(), None)
@@ -63,4 +63,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report.skip(file, "mask without an image")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)
