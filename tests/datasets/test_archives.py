@@ -25,7 +25,7 @@ from ultrasam import download
 from ultrasam.datasets import downloads
 from ultrasam.datasets.archives import forget_unpacked, unpack
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download
 from ultrasam.datasets.downloads import fetch
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import load_pickled_npy
@@ -238,8 +238,10 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def described(download: Download | None) -> DatasetSpec:
-    info = DatasetInfo(id="toy", name="Toy", url="https://example.org", access="open", organ="", structures=(),
-                kind="still", size="", layout="", download=download)  # fmt: skip
+    info = DatasetInfo(
+        id="toy", name="Toy", url="https://example.org", access="open", organ="", structures=(),
+        kind="still", size="", layout="", download=download,
+    )  # fmt: skip
     return DatasetSpec(info, lambda tree, report: ())
 
 

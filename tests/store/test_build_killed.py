@@ -1,4 +1,4 @@
-"""A build that is killed at any moment goes on to the very store that it would have made."""
+"""A build that is killed at any time resumes to the same store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(raw: Path, store: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_ten_killed_builds_go_on_to_the_same_store(tmp_path: Path) -> None:
+def test_ten_killed_builds_resume_to_the_same_store(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     busi_like(raw, 700)
     for name in ("camus", "echonet_dynamic", "fast_u_net"):

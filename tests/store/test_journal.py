@@ -1,4 +1,4 @@
-"""The journal's key of a chunk: the same wherever the raw data and the code lie, another for other data."""
+"""The key of a shard depends on the raw data, not on where they are or how the code is organized."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ultrasam.store.store import Store
 
 def keys(name: str, root: Path, *, version: str = "1") -> list[str]:
     cases, _ = dataset(name).list_cases(root)
-    return [chunk.mark for chunk in shards_of(cases, version=version)]
+    return [shard.key for shard in shards_of(cases, version=version)]
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))

@@ -18,9 +18,9 @@ from ultrasam.datasets.discover import find_datasets
 from ultrasam.errors import DataError
 from ultrasam.images.masks import components
 from ultrasam.prompt_simulation import ClickSampling
-from ultrasam.store.build import build
+from ultrasam.store.build import build_store
 from ultrasam.store.cache import phantom_store
-from ultrasam.store.index import Settings
+from ultrasam.store.index import BuildSettings
 from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import Store
 from ultrasam.training.augmentation import Augmentation, random_sector
@@ -211,8 +211,10 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for i in range(4):
         save(base / "raw" / "bus_b" / "original" / f"{i}.png", picture(i))
         save(base / "raw" / "bus_b" / "GT" / f"{i}.png", grey(disc(40, 30, 15)))
-    build(
-        find_datasets([str(base / "raw")]), base / "store", settings=Settings(shares=SplitFractions(0, 0))
+    build_store(
+        find_datasets([str(base / "raw")]),
+        base / "store",
+        settings=BuildSettings(split_fractions=SplitFractions(0, 0)),
     )
     return Store.open(base / "store")
 

@@ -9,7 +9,7 @@ import re
 from functools import cache
 
 from ultrasam.datasets import us43d
-from ultrasam.datasets.custom import coco_file, labelme_files, image_mask_folder, via_files
+from ultrasam.datasets.custom import coco_file, image_mask_folder, labelme_files, via_files
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError
 

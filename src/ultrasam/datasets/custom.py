@@ -50,7 +50,7 @@ def image_mask_folder(
 
     Args:
         name: id of the data set.
-        structure: the structure that the masks show; defaults to ``name``. A subfolder of ``masks`` overrides it.
+        structure: the structure that the masks show, unless a subfolder names it; defaults to ``name``.
         min_value: mask pixels of at least this gray value belong to the structure. A mask of zeros and
             ones is scaled to 0 and 255 first.
     """
@@ -150,7 +150,9 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
                 content = content.get("_via_img_metadata", content)
             records = list(content.values()) if isinstance(content, dict) else []
             if not records or not all(isinstance(r, dict) and "regions" in r for r in records):
-                raise DataError(f"{table.path} is not a VIA file: it lists no images with 'regions'.")
+                raise DataError(
+                    f"{table.path} is not a VIA file: it lists no images with 'regions'."
+                )
             for record in records:
                 path = str(record.get("filename", ""))
                 image = _image_at(by_name, path)

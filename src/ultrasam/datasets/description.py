@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
-from ultrasam.datasets.file_tree import FileTree, SkipReport, Skip
+from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport
 from ultrasam.errors import DataError
 
 UNKNOWN = "unknown"

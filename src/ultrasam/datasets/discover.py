@@ -13,7 +13,9 @@ from ultrasam.errors import DataError
 _DEPTH = 4
 
 
-def find_datasets(raw: Sequence[str], *, only: Sequence[str] = ()) -> list[tuple[DatasetSpec, Path]]:
+def find_datasets(
+    raw: Sequence[str], *, only: Sequence[str] = ()
+) -> list[tuple[DatasetSpec, Path]]:
     """Identify data sets by ``NAME=FOLDER``, or by the names of folders and archives.
 
     A folder may contain several data sets, up to four levels down.

@@ -103,7 +103,9 @@ def list_files(info: DatasetInfo) -> list[RemoteFile]:
     try:
         if host == "zenodo":
             return [
-                RemoteFile(str(f["key"]), str(f["links"]["self"]), int(f["size"]), f.get("checksum"))
+                RemoteFile(
+                    str(f["key"]), str(f["links"]["self"]), int(f["size"]), f.get("checksum")
+                )
                 for f in answer["files"]
             ]
         return [
@@ -131,7 +133,9 @@ def how_to_get(info: DatasetInfo) -> str:
     }
     if info.download is not None:
         return f"run: ultrasam data fetch {info.id}"
-    return f"{steps[info.access]}; put it in a folder named {info.id} (archives need not be unpacked)."
+    return (
+        f"{steps[info.access]}; put it in a folder named {info.id} (archives need not be unpacked)."
+    )
 
 
 def _ask(url: str) -> Any:

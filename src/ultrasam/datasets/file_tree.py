@@ -1,7 +1,7 @@
 """`FileTree`: the files of a raw data set, including those inside archives.
 
-Patterns match the end of a path and ignore case, so an extra or renamed top folder does no harm. Every file is
-either used or reported: `FileTree.unused` lists the files that no pattern matched.
+Patterns match the end of a path and ignore case, so an extra or renamed top folder does no harm. Every file
+is either used or reported: `FileTree.unused` lists the files that no pattern matched.
 """
 
 from __future__ import annotations
@@ -158,7 +158,9 @@ def _entry(path: Path, relative: str) -> FileEntry:
     return FileEntry(relative, (str(path),), stat.st_size, stat.st_mtime_ns)
 
 
-def _expand(entry: FileEntry, report: SkipReport, *, siblings: frozenset[str]) -> Iterator[FileEntry]:
+def _expand(
+    entry: FileEntry, report: SkipReport, *, siblings: frozenset[str]
+) -> Iterator[FileEntry]:
     """The file itself, or the members of an archive."""
     if _SYSTEM_FILE.search("/" + entry.path):
         report.skip(entry, "system file")

@@ -1,22 +1,22 @@
-"""Phantoms as a data set, so that they are made once, in several processes, and kept."""
+"""Phantoms as a data set, so that worker processes simulate them once and a store keeps them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from ultrasam.datasets.annotated_image import Case, Instance, CaseImage
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec
 from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
 from ultrasam.phantom.acquisition import simulate
 
 ID = "phantoms"
-# Runs with different seeds draw from ranges that do not overlap.
+# Different seeds use ranges of phantoms that do not overlap.
 _SEEDS_PER_RUN = 10**7
 
 
 def phantom_dataset(count: int, *, seed: int) -> DatasetSpec:
-    """``count`` phantoms that depend on ``seed`` alone; its folder is not looked at."""
+    """A data set of ``count`` phantoms determined by ``seed``; its reader ignores the folder."""
     info = DatasetInfo(
         id=ID,
         name=ID,

@@ -73,7 +73,7 @@ def info(name: Annotated[str, typer.Argument(help="A data set's id or name.")]) 
         ("Address", found.url),
         ("Organ", found.organ),
         ("Structures", ", ".join(found.structures)),
-        ("Off by default", ", ".join(f"{found.id}.{e}" for e in found.extras)),
+        ("Off by default", ", ".join(f"{found.id}.{e}" for e in found.optional_structures)),
         ("Kind", found.kind),
         ("Size", found.size),
         ("Access", found.access),

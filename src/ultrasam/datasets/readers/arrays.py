@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Case, Instance, CaseImage
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
 from ultrasam.datasets.description import MISSING_IMAGE, MISSING_MASK, NO_OBJECT
-from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport, Skip
+from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.label_rules import fill_holes, require_shape
 from ultrasam.datasets.readers.paired_images import MaskOptions, finish
 from ultrasam.errors import DataError, one_line
@@ -134,13 +134,17 @@ def load_pickled_npy(entry: FileEntry) -> Any:
         )
         _, _, dtype = read_header(data, max_header_size=_MAX_HEADER)
         if not dtype.hasobject:
-            raise DataError(f"{entry.path} contains plain numbers instead of a dictionary of masks.")
+            raise DataError(
+                f"{entry.path} contains plain numbers instead of a dictionary of masks."
+            )
         content = _ArraysOnly(data).load()
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"Cannot read {entry.path}: {one_line(error)}") from error
-    return content.item() if isinstance(content, np.ndarray) and content.dtype.hasobject else content
+    return (
+        content.item() if isinstance(content, np.ndarray) and content.dtype.hasobject else content
+    )
 
 
 _ALLOWED = {

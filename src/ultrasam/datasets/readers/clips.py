@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ultrasam.datasets.annotated_image import Instance, CaseImage
+from ultrasam.datasets.annotated_image import CaseImage, Instance
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.label_rules import LabelRule, require_shape
 from ultrasam.errors import UltraSamError

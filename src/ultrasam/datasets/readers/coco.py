@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import Instance, CaseImage
+from ultrasam.datasets.annotated_image import CaseImage, Instance
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.label_rules import require_shape
 from ultrasam.datasets.readers.polygons import polygons_mask

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import Instance, CaseImage
+from ultrasam.datasets.annotated_image import CaseImage, Instance
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.polygons import Polygon, points_of, polygons_mask
 from ultrasam.datasets.readers.tables import parse_json
@@ -14,7 +14,9 @@ from ultrasam.errors import DataError
 from ultrasam.images.raster import decode_frame
 
 
-def read_labelme(image: FileEntry, file: FileEntry, names: Mapping[str, str]) -> Iterator[CaseImage | Skip]:
+def read_labelme(
+    image: FileEntry, file: FileEntry, names: Mapping[str, str]
+) -> Iterator[CaseImage | Skip]:
     """Read an image and its LabelMe file.
 
     Args:

@@ -1,7 +1,8 @@
 """Read stills with mask files, the most common layout.
 
-Two patterns find images and masks by path, and the named groups that both patterns share pair them. The groups
-`subject`, `study`, `split` and `class_label` also set the metadata of an image; `number` is compared as an integer.
+Two patterns find images and masks by path, and the named groups that both patterns share pair them. The
+groups `subject`, `study`, `split` and `class_label` also set the metadata of an image; `number` is compared
+as an integer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Case, Instance, CaseImage, Spacing
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance, Spacing
 from ultrasam.datasets.description import (
     DUPLICATE_IMAGE,
     MISSING_IMAGE,
@@ -23,7 +24,7 @@ from ultrasam.datasets.description import (
     NO_OBJECT,
     OPTIONAL_STRUCTURE,
 )
-from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport, Skip
+from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.label_rules import (
     RULES,
     ByValue,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Instance, CaseImage
+from ultrasam.datasets.annotated_image import CaseImage, Instance
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.errors import DataError
@@ -67,8 +67,8 @@ def polygons_mask(
         where: the file that the error message names.
 
     Raises:
-        DataError: Less than a quarter of the bounding box lies in the image, so the polygons belong to another
-            image or to another size of it.
+        DataError: Less than a quarter of the bounding box lies in the image, so the polygons belong to
+            another image or to another size of it.
     """
     parts = [np.asarray(p, np.float64).reshape(-1, 2) for p in polygons]
     points = np.concatenate(parts or [_NO_POINTS])

@@ -46,9 +46,7 @@ def read_table(entry: FileEntry) -> pl.DataFrame:
             io.StringIO(data), separator=separator, infer_schema=False, truncate_ragged_lines=True
         )
     except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"{entry.path} is not a valid CSV file: {one_line(error)}"
-        ) from error
+        raise DataError(f"{entry.path} is not a valid CSV file: {one_line(error)}") from error
     return table.rename({name: name.strip() for name in table.columns})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import Instance, CaseImage
+from ultrasam.datasets.annotated_image import CaseImage, Instance
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.polygons import Polygon, polygons_mask
 from ultrasam.images.raster import decode_frame

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Case, Instance, CaseImage, Spacing
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance, Spacing
 from ultrasam.datasets.description import NO_OBJECT
-from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport, Skip
+from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.paired_images import (
     Describe,
     half_turn,
@@ -113,7 +113,9 @@ def paired_volumes(
             report.skip(entry, "labels without a volume")
 
 
-def read_volumes(image: FileEntry, label: FileEntry, options: VolumeOptions) -> Iterator[CaseImage | Skip]:
+def read_volumes(
+    image: FileEntry, label: FileEntry, options: VolumeOptions
+) -> Iterator[CaseImage | Skip]:
     """Read the slices of one image volume and its label volume.
 
     Raises:
@@ -189,7 +191,9 @@ def load(entry: FileEntry) -> tuple[Volume, tuple[float, ...]]:
 
 def _instances(values: Volume, options: VolumeOptions) -> list[Instance]:
     if options.name_of_channel is not None:
-        return [Instance(options.name_of_channel(k), channel > 0) for k, channel in enumerate(values)]
+        return [
+            Instance(options.name_of_channel(k), channel > 0) for k, channel in enumerate(values)
+        ]
     if set(options.labels) == {-1}:
         return [Instance(options.labels[-1], values > 0)]
     return [Instance(name, values == value) for value, name in options.labels.items()]

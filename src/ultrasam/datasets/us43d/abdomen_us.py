@@ -1,4 +1,4 @@
-"""AbdomenUS: eight organs as colours; real and simulated images, of which the real ones are read."""
+"""AbdomenUS: eight organs, marked by color. Only the real images are read, not the simulated ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import ByColor
 from ultrasam.datasets.readers.paired_images import paired
 
-_COLOURS = {
+_COLORS = {
     (100, 0, 100): "liver",
     (255, 255, 0): "kidney",
     (0, 0, 255): "pancreas",
@@ -27,7 +27,7 @@ INFO = DatasetInfo(
     url="https://www.kaggle.com/datasets/ignaciorlando/ussimandsegm",
     access="kaggle",
     organ="abdomen",
-    structures=tuple(_COLOURS.values()),
+    structures=tuple(_COLORS.values()),
     kind="still",
     size="about 600 images",
     layout="abdominal_US/<AUS|RUS>/images/<split>/x.png, …/annotations/<split>/x.png",
@@ -41,8 +41,8 @@ INFO = DatasetInfo(
         volume=15,
         year=2020,
     ),
-    note="Colours are taken as red, green, blue, which was not checked on the original files: look at a "
-    "contact sheet before you trust pancreas against vessels, or kidney against adrenals.",
+    note="Mask colors are assumed to be in RGB order, which was not verified on the original files. Check a "
+    "contact sheet: with BGR order, pancreas and vessels, and kidney and adrenals, would be swapped.",
 )
 
 
@@ -54,7 +54,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         image=r"/(?P<kind>[^/]+)/images/(?P<part>[^/]+)/(?P<stem>[^/]+)\.(png|jpe?g)$",
         mask=r"/(?P<kind>[^/]+)/annotations/(?P<part>[^/]+)/(?P<stem>[^/]+)\.png$",
         exclude={r"/AUS/.*\.(png|jpe?g)$": "simulated image"},
-        labels=ByColor(_COLOURS),
+        labels=ByColor(_COLORS),
         describe=lambda g: {
             "split": g["part"].casefold() if g["part"].casefold() in SPLITS else None
         },

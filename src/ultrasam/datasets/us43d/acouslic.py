@@ -1,4 +1,4 @@
-"""ACOUSLIC-AI: fetal abdomen in blind sweeps of 840 frames; a table tells which sweeps share a subject."""
+"""ACOUSLIC-AI: fetal abdomen in blind sweeps of 840 frames. A table maps sweeps to subjects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     structures=("abdomen",),
     kind="cine",
     size="300 sweeps of 840 frames",
-    layout="images/**/x.mha and masks/**/x.mha of the same name",
+    layout="images/**/<stem>.mha with masks/**/<stem>.mha",
     folders=("acouslic-ai-train-set", "ACOUSLIC-AI"),
     citation=bibtex(
         "article",

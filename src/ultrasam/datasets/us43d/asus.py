@@ -1,4 +1,4 @@
-"""ASUS: the spine, as NumPy arrays of whole sweeps; stored upside down."""
+"""ASUS: the spine, as NumPy arrays of whole sweeps, rotated by 180 degrees."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INFO = DatasetInfo(
     structures=("spine",),
     kind="cine",
     size="unknown",
-    layout="DataArrays.zip with '<n>_….npy' images [N, H, W, C] in 0-1, '<n>_…segmentation….npy' masks",
+    layout="DataArrays.zip: images '<n>_….npy' ([N, H, W, C] in 0-1), masks '<n>_…segmentation….npy'",
     folders=("ASUS", "DataArrays", "DataArrays.zip"),
     citation=bibtex(
         "article",
@@ -31,7 +31,7 @@ INFO = DatasetInfo(
         number=11,
         year=2020,
     ),
-    note="Kept on a cloud drive that the article links to.",
+    note="Hosted on a cloud drive linked from the article.",
 )
 
 

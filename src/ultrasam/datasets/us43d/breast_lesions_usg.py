@@ -1,4 +1,4 @@
-"""BrEaST: breast lesions, one mask for the tumour and further ones for other findings; one case a patient."""
+"""BrEaST: breast lesions, one image per patient, with a mask for the tumor and masks for other findings."""
 
 from __future__ import annotations
 

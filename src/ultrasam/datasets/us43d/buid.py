@@ -1,4 +1,4 @@
-"""BUID: breast nodules, bitmap images and TIFF masks; the folder is the class."""
+"""BUID: breast nodules, as BMP images with TIFF masks. The folder is the class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BUS-BRA: breast nodules; tables give pathology, patient and fold, of which the paper tests on the first."""
+"""BUS-BRA: breast nodules. Tables give pathology, patient and fold; the paper tests on fold 1."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     table = tree.first(r"/5-fold-cv\.csv$")
     if table is None:
         raise DataError(
-            "BUS-BRA: 5-fold-cv.csv is missing, which holds pathology and folds; add it"
+            "BUS-BRA: 5-fold-cv.csv (pathology and folds) is missing; add it to the folder."
         )
     rows = read_table(table)
     ids = [i.casefold() for i in column(rows, table, "ID")]
@@ -64,10 +64,13 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
 
     def describe(groups: dict[str, str]) -> dict[str, str | None]:
         name = f"bus_{groups['stem']}".casefold()
-        known = fold.get(name)
+        fold_of_image = fold.get(name)
+        split = None
+        if fold_of_image is not None:
+            split = "test" if float(fold_of_image) == 1 else "trainval"
         return {
             "subject": subject.get(name, groups["case"]),
-            "split": None if known is None else "test" if float(known) == 1 else "trainval",
+            "split": split,
             "class_label": pathology.get(name),
         }
 

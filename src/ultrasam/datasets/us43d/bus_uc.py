@@ -1,11 +1,11 @@
-"""BUS-UC: breast lesions by class; a third folder repeats both."""
+"""BUS-UC: breast lesions, in one folder per class. A third folder repeats both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired
@@ -42,7 +42,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         report,
         image=r"/(?P<class_label>benign|malignant)/images/(?P<stem>[^/]+)\.png$",
         mask=r"/(?P<class_label>benign|malignant)/masks/(?P<stem>[^/]+)\.png$",
-        exclude={r"/All/": "repeats other files of the data set"},
+        exclude={r"/All/": "copy of another file"},
         labels=lambda g: Threshold(f"breast_{g['class_label'].casefold()}", 255),
         options=MaskOptions(resize=True, skip_empty=True),
     )

@@ -1,11 +1,11 @@
-"""BUS-UCLM: breast lesions, the colour is the class; four letters name the patient."""
+"""BUS-UCLM: breast lesions. The color is the class; the first four letters identify the patient."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import ByColor
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired

@@ -1,4 +1,4 @@
-"""BUSI: breast lesions; the folder is the class; further lesions have masks of their own."""
+"""BUSI: breast lesions, one mask per lesion. The folder is the class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INFO = DatasetInfo(
         pages=104863,
         year=2020,
     ),
-    note="Known to hold duplicates. Normal images have empty masks; they are kept without an object, for "
+    note="Known to contain duplicates. Normal images have empty masks; they are kept, without objects, for "
     "classification.",
 )
 

@@ -1,4 +1,4 @@
-"""CAMUS: the heart in two views, half a cycle as a volume of frames; one folder a patient."""
+"""CAMUS: the heart in two views, half a cycle each, as a volume of frames; one folder per patient."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INFO = DatasetInfo(
         number=9,
         year=2019,
     ),
-    note="Some mirrors ask for a registration.",
+    note="Some mirrors require registration.",
 )
 
 _SUBGROUPS = {"training": "train", "validation": "val", "testing": "test"}
@@ -45,14 +45,16 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         for patient in entry.read().decode("utf-8", errors="replace").split():
             split[patient.casefold()] = _SUBGROUPS[groups["part"].casefold()]
     for entry, _ in tree.match(r"_(ED|ES)(_gt)?\.nii(\.gz)?$"):
-        report.skip(entry, "repeats a frame of the half sequence")
+        report.skip(entry, "copy of a frame in the half sequence")
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence\.nii(\.gz)?$",
         label=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence_gt\.nii(\.gz)?$",
-        options=VolumeOptions({1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black),
+        options=VolumeOptions(
+            {1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black
+        ),
         describe=lambda g: {"split": split.get(g["subject"].casefold())},
     )
 

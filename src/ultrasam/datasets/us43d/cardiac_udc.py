@@ -1,4 +1,4 @@
-"""CardiacUDC: the heart in clips of six sites, stored upside down; holes in labels are filled."""
+"""CardiacUDC: the heart in clips from six sites, rotated by 180 degrees. Holes in labels are filled."""
 
 from __future__ import annotations
 

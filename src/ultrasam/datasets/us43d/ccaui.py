@@ -1,11 +1,11 @@
-"""CCAUI: the common carotid artery across; the long number before '_slice_' names the recording."""
+"""CCAUI: cross-sections of the common carotid artery. The number before '_slice_' is the subject."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired

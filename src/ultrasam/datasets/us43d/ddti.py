@@ -1,4 +1,4 @@
-"""DDTI: thyroid nodules, as cropped by the authors of TN3K; an archive inside an archive."""
+"""DDTI: thyroid nodules, as cropped by the authors of TN3K; in a nested archive."""
 
 from __future__ import annotations
 

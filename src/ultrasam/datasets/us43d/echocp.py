@@ -1,4 +1,4 @@
-"""EchoCP: chambers of the heart in contrast echocardiography, stored upside down."""
+"""EchoCP: heart chambers in contrast echocardiography, rotated by 180 degrees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INFO = DatasetInfo(
     structures=("chamber",),
     kind="cine",
     size="30 patients",
-    layout="<stem>_image.nii.gz, <stem>_label.nii.gz; the stem begins with the patient",
+    layout="<patient>…_image.nii.gz with <patient>…_label.nii.gz",
     folders=("EchoCP", "EchoCP_dataset"),
     citation=bibtex(
         "inproceedings",

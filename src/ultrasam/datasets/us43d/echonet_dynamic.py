@@ -1,4 +1,4 @@
-"""EchoNet-Dynamic: the left ventricle traced on two frames of each clip, as pairs of points across it."""
+"""EchoNet-Dynamic: the left ventricle, traced on two frames per clip as chords across it."""
 
 from __future__ import annotations
 
@@ -42,25 +42,23 @@ Chord = tuple[float, float, float, float]
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     table = tree.first(r"/VolumeTracings\.csv$")
     if table is None:
-        raise DataError(
-            "EchoNet-Dynamic: VolumeTracings.csv is missing, which holds the tracings; add it"
-        )
+        raise DataError("EchoNet-Dynamic: VolumeTracings.csv is missing; add it to the folder.")
     rows = read_table(table)
     columns = [column(rows, table, name) for name in ("FileName", "Frame", "X1", "Y1", "X2", "Y2")]
     tracings: dict[str, dict[int, list[Chord]]] = defaultdict(lambda: defaultdict(list))
     for name, frame, *cells in zip(*columns, strict=True):
         chord = [number(cell) for cell in cells]
-        at = number(frame)
-        if at is None or None in chord:
-            report.skip(f"{table.path} {name}", "a tracing that is not of numbers")
+        index = number(frame)
+        if index is None or None in chord:
+            report.skip(f"{table.path} {name}", "tracing without numbers")
             continue
-        tracings[_stem(name)][int(at)].append(tuple(chord))  # type: ignore[arg-type]
+        tracings[_stem(name)][int(index)].append(tuple(chord))  # type: ignore[arg-type]
     split: dict[str, str] = {}
     files = tree.first(r"/FileList\.csv$")
     if files is not None:
         rows = read_table(files)
-        named = zip(column(rows, files, "FileName"), column(rows, files, "Split"), strict=True)
-        split = {_stem(name): side.casefold() for name, side in named}
+        pairs = zip(column(rows, files, "FileName"), column(rows, files, "Split"), strict=True)
+        split = {_stem(name): value.casefold() for name, value in pairs}
     for clip, _ in tree.match(r"/Videos/[^/]+\.avi$"):
         key = _stem(clip.name)
         if key not in tracings:
@@ -82,7 +80,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             split=split[key] if split.get(key) in SPLITS else None,
         )
     for name in tracings:
-        report.skip(f"{name}.avi", "traced clip that is missing")
+        report.skip(f"{name}.avi", "traced clip not found")
 
 
 def _stem(name: str) -> str:

@@ -1,4 +1,4 @@
-"""FALLMUD: muscle: aponeuroses, and fascicles, which the paper's code lost and which are off by default."""
+"""FALLMUD: muscle aponeuroses. Fascicles are optional, since the paper's code does not read them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ INFO = DatasetInfo(
         booktitle="ACM Conference on Bioinformatics, Computational Biology, and Health Informatics",
         year=2021,
     ),
-    note="Masks that lie across their image are turned by 90 degrees against the clock; whether that is "
-    "the right way round was not checked on the original files.",
+    note="Masks with width and height swapped are rotated by 90 degrees counterclockwise. The direction was "
+    "not verified on the original files; check a contact sheet.",
 )
 
 

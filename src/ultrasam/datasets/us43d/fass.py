@@ -1,4 +1,4 @@
-"""FASS: four structures of the fetal abdomen; masks are pickled, and read with nothing but arrays allowed."""
+"""FASS: four structures of the fetal abdomen. Masks are pickles; only arrays are unpickled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import (
+    MISSING_IMAGE,
+    MISSING_MASK,
+    DatasetInfo,
+    DatasetSpec,
+    Download,
+    bibtex,
+)
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import read_pickled_masks
 
@@ -20,7 +27,7 @@ INFO = DatasetInfo(
     structures=("artery", "liver", "stomach", "vein"),
     kind="still",
     size="1588 images of 169 subjects",
-    layout="an inner ZIP: IMAGES/P<NN>_IMG<k>.png, ARRAY_FORMAT/P<NN>_IMG<k>.npy",
+    layout="nested ZIP: IMAGES/P<NN>_IMG<k>.png, ARRAY_FORMAT/P<NN>_IMG<k>.npy",
     folders=("FASS", "Fetal Abdominal Structures Segmentation Dataset Using Ultrasonic Images"),
     download=Download("mendeley", "4gcpm9dsc3/1"),
     citation=bibtex(
@@ -44,7 +51,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     for image, groups in tree.match(rf"/IMAGES/{stem}\.png$"):
         key = groups["stem"].casefold()
         if key not in masks:
-            report.skip(image, "image without a mask")
+            report.skip(image, MISSING_MASK)
             continue
         mask = masks.pop(key)
         yield Case(
@@ -55,7 +62,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             subject=groups["subject"],
         )
     for entry in masks.values():
-        report.skip(entry, "mask without an image")
+        report.skip(entry, MISSING_IMAGE)
 
 
 DATASET = DatasetSpec(INFO, _cases)

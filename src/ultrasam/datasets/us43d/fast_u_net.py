@@ -1,11 +1,11 @@
-"""Fast-U-Net: the fetal head and abdomen, in RAR archives; masks have specks, which are removed."""
+"""Fast-U-Net: the fetal head and abdomen, in RAR archives. Specks in the masks are removed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold, largest_component, opened
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired
@@ -43,7 +43,7 @@ def _one_piece(mask: BoolMask, pixels: Frame) -> BoolMask:
 
 
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-    # Heads pair by the first two parts of their names, abdomens by the whole.
+    # Heads are paired by the first two parts of the file name, abdomens by all of it.
     stems = {"AC": r"(?P<stem>[^/]+)\.\w+$", "HC": r"(?P<stem>[^/_.]+_[^/_.]+)[^/]*\.\w+$"}
     for part, stem in stems.items():
         yield from paired(

@@ -1,4 +1,4 @@
-"""FH-PS-AOP: pubic symphysis and fetal head; labels are cleared outside the scanned area."""
+"""FH-PS-AOP: pubic symphysis and fetal head. Labels outside the scanned area are removed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import largest_component, opened
 from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
@@ -23,7 +23,7 @@ INFO = DatasetInfo(
     structures=("pubic_symphysis", "fetal_head"),
     kind="still",
     size="4000 images",
-    layout="an inner ZIP 'Pubic Symphysis-Fetal Head Segmentation and Angle of Progression': "
+    layout="nested ZIP 'Pubic Symphysis-Fetal Head Segmentation and Angle of Progression': "
     "image_mha/<i>.mha, label_mha/<i>.mha",
     folders=("FH-PS-AOP", "Pubic Symphysis-Fetal Head Segmentation and Angle of Progression"),
     download=Download("zenodo", "10829116"),
@@ -36,8 +36,7 @@ INFO = DatasetInfo(
         doi="10.5281/zenodo.10829116",
         year=2024,
     ),
-    note="Images are frames of videos whose subjects are not told; those that follow each other and look "
-    "alike are kept together.",
+    note="Images are video frames of unknown subjects; similar consecutive frames stay in one split.",
 )
 
 

@@ -1,11 +1,11 @@
-"""HC18: the fetal head; the annotation is the outline of an ellipse; a table gives mm per pixel."""
+"""HC18: the fetal head, annotated as the outline of an ellipse. A table gives the pixel size in mm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case, Spacing
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import FilledOutline
 from ultrasam.datasets.readers.paired_images import paired
@@ -20,7 +20,7 @@ INFO = DatasetInfo(
     organ="fetal head",
     structures=("fetal_head",),
     kind="still",
-    size="999 annotated images, 335 for testing without annotation",
+    size="999 annotated images; 335 test images without annotation",
     layout="training_set/<NNN>[_k]HC.png and <…>HC_Annotation.png, training_set_pixel_size_and_HC.csv",
     folders=("HC18", "training_set"),
     download=Download("zenodo", "1322001"),
@@ -49,7 +49,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         for name, size in sizes:
             mm = number(size)
             if mm is None or mm <= 0:
-                report.skip(f"{table.path} {name}", "a pixel size that is not a number above 0")
+                report.skip(f"{table.path} {name}", "invalid pixel size")
             else:
                 spacing[name.casefold()] = (mm, mm)
     return paired(

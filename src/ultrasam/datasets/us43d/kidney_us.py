@@ -1,4 +1,4 @@
-"""kidneyUS: the kidney's capsule by the first reader; inner parts and the second reader are optional."""
+"""kidneyUS: the renal capsule by the first reader. Inner structures and the second reader are optional."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INFO = DatasetInfo(
         booktitle="Simplifying Medical Ultrasound (ASMUS)",
         year=2023,
     ),
-    note="The labels are open, the images are sent on request.",
+    note="The labels are public; the images are available on request.",
 )
 
 

@@ -1,4 +1,4 @@
-"""LUSS_phantom: artefacts of a lung phantom, by value."""
+"""LUSS_phantom: artifacts in images of a lung phantom, one mask value each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INFO = DatasetInfo(
         volume=140,
         year=2024,
     ),
-    note="All images show one phantom, so all stand on one side of a split.",
+    note="All images show the same phantom, so all are in one split.",
 )
 
 

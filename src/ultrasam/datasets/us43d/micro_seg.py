@@ -1,11 +1,11 @@
-"""MicroSeg: the prostate in micro-ultrasound volumes, stored upside down; numbers repeat between splits."""
+"""MicroSeg: the prostate in micro-ultrasound volumes, rotated by 180 degrees, numbered anew in each split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.paired_images import clear_black
 from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
@@ -34,7 +34,7 @@ INFO = DatasetInfo(
         pages=102326,
         year=2024,
     ),
-    note="The same 75 patients as MUP.",
+    note="Same 75 patients as MUP.",
 )
 
 

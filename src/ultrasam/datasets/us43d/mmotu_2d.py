@@ -1,4 +1,4 @@
-"""MMOTU-2D: ovarian tumours; a class per image, given by two lists that are also its split."""
+"""MMOTU-2D: ovarian tumors, one class per image. Two lists give the class and the split."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ INFO = DatasetInfo(
         journal="arXiv:2207.06799",
         year=2022,
     ),
-    note="Kept on a cloud drive that the page links to. Which patient an image is of is not told.",
+    note="Hosted on a cloud drive linked from the page. Patients are not identified.",
 )
 
 
@@ -50,7 +50,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
                 continue
             stem = words[0].rsplit(".", 1)[0].casefold()
             if len(words) < 2 or not words[1].isdigit() or int(words[1]) >= len(_CLASSES):
-                report.skip(f"{entry.path} {words[0]}", "a line without a known class")
+                report.skip(f"{entry.path} {words[0]}", "unknown class")
                 continue
             kind[stem] = _CLASSES[int(words[1])]
             split[stem] = "test" if groups["part"].casefold() == "val" else "trainval"
@@ -64,7 +64,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         report,
         image=r"^(?!.*/OTU_3d/).*/images/(?P<stem>[^/]+)\.jpe?g$",
         mask=r"^(?!.*/OTU_3d/).*/annotations/(?P<stem>[^/]+)\.png$",
-        exclude={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
+        exclude={r"/annotations/[^/]+_binary\.png$": "copy of the color mask"},
         labels=rule,
         describe=lambda g: {
             "split": split.get(g["stem"].casefold()),

@@ -1,4 +1,4 @@
-"""MMOTU-3D: contrast-enhanced images of ovarian tumours."""
+"""MMOTU-3D: contrast-enhanced images of ovarian tumors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INFO = DatasetInfo(
     layout="OTU_3d/images/<i>.JPG, OTU_3d/annotations/<i>.PNG",
     folders=("OTU_3d", "MMOTU_3d", "MMOTU-3D"),
     citation=SISTER.citation,
-    note="Kept on a cloud drive that the page links to. Contrast-enhanced.",
+    note="Hosted on a cloud drive linked from the page. Contrast-enhanced.",
 )
 
 
@@ -35,7 +35,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         report,
         image=r"^(?!.*/OTU_2d/).*/images/(?P<stem>[^/]+)\.jpe?g$",
         mask=r"^(?!.*/OTU_2d/).*/annotations/(?P<stem>[^/]+)\.png$",
-        exclude={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
+        exclude={r"/annotations/[^/]+_binary\.png$": "copy of the color mask"},
         labels=Threshold("lesion"),
     )
 

@@ -1,4 +1,4 @@
-"""regPro: the prostate and its landmarks, one channel each, in volumes cut along their last axis."""
+"""regPro: the prostate and landmarks, one label channel each. Volumes are sliced along the last axis."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _name(channel: int) -> str:
 
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     for entry, _ in tree.match(r"/mr_(images|labels)/"):
-        report.skip(entry, "magnetic resonance, not ultrasound")
+        report.skip(entry, "MR image, not ultrasound")
     return paired_volumes(
         INFO.id,
         tree,

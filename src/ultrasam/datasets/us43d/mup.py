@@ -1,4 +1,4 @@
-"""MUP: MicroSeg's prostates in another processing: flipped, whole black lines cleared, every slice kept."""
+"""MUP: the volumes of MicroSeg processed differently: flipped, black lines unlabeled, empty slices kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
 from ultrasam.datasets.us43d.micro_seg import INFO as SISTER
@@ -26,8 +26,7 @@ INFO = DatasetInfo(
     folders=("MUP",),
     download=Download("zenodo", "10475293"),
     citation=SISTER.citation,
-    note="The same 75 patients as MicroSeg: take one of the two, or let the store keep each patient on one "
-    "side of the split.",
+    note="Same 75 patients as MicroSeg. In a store with both, each patient stays in one split.",
 )
 
 

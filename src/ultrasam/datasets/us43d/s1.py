@@ -1,4 +1,4 @@
-"""S1: breast tumours, benign as 127 and malignant as 255."""
+"""S1: breast tumors; mask value 127 is benign, 255 malignant."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         + _IMAGE,
         mask=r"^(?!.*general)(?=.*labels).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)"
         + _IMAGE,
-        exclude={rf"general.*{_IMAGE}": "label of another kind"},
+        exclude={rf"general.*{_IMAGE}": "label without classes"},
         labels=ByValue({127: "benign_tumour", 255: "malignant_tumour"}, nearest=True),
         describe=lambda g: {"split": "test" if g["part"].casefold() == "testing" else "trainval"},
     )

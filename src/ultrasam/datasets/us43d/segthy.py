@@ -1,4 +1,4 @@
-"""SegThy: thyroid, carotid and jugular in tracked volumes, stored upside down."""
+"""SegThy: thyroid, carotid and jugular in tracked volumes, rotated by 180 degrees."""
 
 from __future__ import annotations
 

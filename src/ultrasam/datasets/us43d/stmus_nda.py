@@ -1,11 +1,11 @@
-"""STMUS_NDA: muscles across: biceps (BB), gastrocnemius (GM), tibialis (TA)."""
+"""STMUS_NDA: cross-sections of muscles: biceps (BB), gastrocnemius (GM), tibialis (TA)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired
@@ -20,7 +20,7 @@ INFO = DatasetInfo(
     structures=("transverse_muscle",),
     kind="still",
     size="3917 images of 1283 subjects",
-    layout="an inner ZIP: Polito-Radboud-DeepLearningUS/<BB|GM|TA>/…/<stem>.png; masks in a folder named "
+    layout="nested ZIP: Polito-Radboud-DeepLearningUS/<BB|GM|TA>/…/<stem>.png; masks in a folder named "
     "'…Masks…'",
     folders=("STMUS_NDA", "Polito-Radboud-DeepLearningUS"),
     download=Download("mendeley", "3jykz7wz8d/1"),

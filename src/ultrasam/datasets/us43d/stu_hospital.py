@@ -1,11 +1,11 @@
-"""STU-Hospital: breast tumours; masks are 128 × 128, images larger."""
+"""STU-Hospital: breast tumors. Masks are 128 × 128 pixels, smaller than the images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired

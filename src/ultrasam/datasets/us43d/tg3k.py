@@ -1,4 +1,4 @@
-"""TG3K: the thyroid gland in frames of 16 recordings, which the names don't tell apart."""
+"""TG3K: the thyroid gland in frames of 16 recordings, which file names do not identify."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INFO = DatasetInfo(
         booktitle="IEEE 18th International Symposium on Biomedical Imaging (ISBI)",
         year=2021,
     ),
-    note="Frames that follow each other and look alike are kept on one side of a split.",
+    note="Recordings are not identified; similar consecutive frames stay in one split.",
 )
 
 

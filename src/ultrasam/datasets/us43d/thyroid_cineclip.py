@@ -1,4 +1,4 @@
-"""Thyroid US Cineclip: thyroid nodules in all frames of 192 clips, in one HDF5 file."""
+"""Thyroid US Cineclip: thyroid nodules in every frame of 192 clips, in one HDF5 file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ INFO = DatasetInfo(
         number=3,
         year=2022,
     ),
-    note="Where metadata.csv names no patient, the part of annot_id before its underscore counts as one.",
+    note="If metadata.csv has no patient column, the part of annot_id before the underscore identifies the "
+    "patient, which was not verified on the original files.",
 )
 
 _PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject", "pid", "anon_mrn", "mrn")

@@ -1,4 +1,4 @@
-"""TN3K: thyroid nodules; JPEG masks; the folders are the split."""
+"""TN3K: thyroid nodules with JPEG masks. The folders give the split."""
 
 from __future__ import annotations
 

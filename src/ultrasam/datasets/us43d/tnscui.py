@@ -1,4 +1,4 @@
-"""TN-SCUI: thyroid nodules; masks of 0 and 1, or 0 and 255."""
+"""TN-SCUI: thyroid nodules. Masks have values 0 and 1, or 0 and 255."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""105US: liver tumours; the number before the first blank pairs image and mask."""
+"""105US: liver tumors. The number before the first space pairs image and mask."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INFO = DatasetInfo(
     structures=("tumor",),
     kind="still",
     size="105 images",
-    layout="'<i> ….png' at any depth; masks of the same number right in a folder named '…Masks…'",
+    layout="'<i> ….png' at any depth; masks '<i> ….png' in a folder named '…Masks…'",
     folders=("105US", "100 2D US Images and Tumor Segmentation Masks"),
     citation=bibtex(
         "misc",

@@ -1,4 +1,4 @@
-"""US Nerve Segmentation (Kaggle 2016): brachial plexus; the number before the underscore is the subject."""
+"""US Nerve Segmentation (Kaggle 2016): brachial plexus. The number before the underscore is the subject."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INFO = DatasetInfo(
         howpublished="Kaggle",
         year=2016,
     ),
-    note="About 60 % of the masks are empty; near-duplicate images are known to contradict each other.",
+    note="About 60% of the masks are empty. Some near-duplicate images have contradictory masks.",
 )
 
 

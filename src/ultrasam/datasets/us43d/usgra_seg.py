@@ -1,4 +1,4 @@
-"""USGRA-seg: nerves and vessels in regional anaesthesia, as colours; not one of the paper's 43."""
+"""USGRA-seg: nerves and vessels in regional anesthesia, marked by color. Not one of the paper's 43."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INFO = DatasetInfo(
     url="unknown",
     access="open",
     license="CC BY 4.0",
-    organ="regional anaesthesia",
+    organ="regional anesthesia",
     structures=("nerve", "vessel"),
     kind="still",
     size="unknown",
