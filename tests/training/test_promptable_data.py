@@ -193,7 +193,7 @@ def test_real_data_have_the_counts_of_their_readme(
 
 
 def test_a_coco_file_of_ones_own_has_the_counts_of_its_readme(shared_data: Path) -> None:
-    samples = list(dataset("own_coco").images(shared_data / "dev" / "MMOTU_2d_sample"))
+    samples = list(dataset("coco").images(shared_data / "dev" / "MMOTU_2d_sample"))
     assert len(samples) == 10
     parts = [p for s in samples for i in s.instances for p in components(i.mask, least=64)]
     assert len(parts) == 10

@@ -131,10 +131,10 @@ class DatasetSpec:
                 cases[case.key] = case
         if not cases:
             first = report.skips[0] if report.skips else None
-            example = f" (first skipped file: {first.where}: {first.reason})" if first else ""
+            problem = f" First problem: {first}" if first else ""
             raise DataError(
-                f"No annotated image of {self.info.name} found in {root}{example}. "
-                f"Expected layout: {self.info.layout}."
+                f"No annotated image of {self.info.name} found in {root}. "
+                f"Expected layout: {self.info.layout}.{problem}"
             )
         for entry in tree.unused():
             report.skip(entry, "not part of the data set's layout")
@@ -163,4 +163,4 @@ class DatasetSpec:
                 elif skipped is not None:
                     skipped(item)
                 elif item.damage:
-                    raise DataError(f"{item.where}: {item.reason}")
+                    raise DataError(str(item))

@@ -82,6 +82,11 @@ class Skip:
     reason: str
     damage: bool = False
 
+    def __str__(self) -> str:
+        # Messages about a damaged file name it already.
+        named = self.reason.startswith(self.where)
+        return self.reason if named else f"{self.where}: {self.reason}"
+
 
 @dataclass(slots=True)
 class SkipReport:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
-from ultrasam.datasets.catalogue import dataset
+from ultrasam.datasets.catalogue import dataset, recognize
 from ultrasam.datasets.custom import coco_file, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
@@ -140,10 +140,7 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
 
 
 def _told_by_name_or_layout(folder: Path) -> DatasetSpec:
-    try:
-        return dataset(folder.name)
-    except DataError:
-        return dataset(detect_layout(folder))
+    return recognize(folder.name) or dataset(detect_layout(folder))
 
 
 def _of_raw(name: str, listed: tuple[list[Case], object]) -> Collection:

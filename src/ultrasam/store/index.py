@@ -101,8 +101,7 @@ def write_tables(store: Path, settings: BuildSettings) -> BuildSummary:
     table, skips = _read_journal(store, indexes)
     if not len(table):
         first = next((skip for listed in skips.values() for skip in listed), None)
-        example = f" (first skipped file: {first.where}: {first.reason})" if first else ""
-        raise DataError(f"No image could be read{example}.")
+        raise DataError(f"No image could be read.{f' First problem: {first}' if first else ''}")
     order = np.argsort(np.array(table["dataset"].to_pylist()), kind="stable")
     table = table.take(pa.array(order))
     groups, duplicates = _groups(table, indexes, settings.duplicate_thresholds)

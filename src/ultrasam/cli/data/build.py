@@ -177,7 +177,9 @@ def _report(built: BuildResult, out: Path) -> None:
         f"{manifest['subjects']:,} subjects: "
         + ", ".join(f"{n:,} {side}" for side, n in sides.items())
     )
-    print(f"{alike['exact']:,} exact and {alike['near']:,} near duplicates, kept on one side each")
+    print(
+        f"{alike['exact']:,} exact and {alike['similar']:,} near duplicates, kept on one side each"
+    )
     for what, count in manifest["dropped_instances"].items():
         if count:
             print(f"{count:,} instances left out ({what.replace('_', ' ')})")
