@@ -32,7 +32,8 @@ from ultrasam.datasets.discover import find_datasets
 from ultrasam.images.masks import encode_rle
 from ultrasam.store.build import build_store
 from ultrasam.store.index import BuildSettings
-from ultrasam.store.store import IMAGES, INSTANCES, VERSION, Store, write_table
+from ultrasam.store.migrations import VERSION
+from ultrasam.store.store import IMAGES, INSTANCES, Store, write_table
 
 IMAGE_COUNT, MASK_COUNT, DRAWN = 280_000, 400_000, 1000
 

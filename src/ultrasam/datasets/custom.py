@@ -94,7 +94,8 @@ def coco_file(name: str, file: str = r"*.json", images: str = "") -> DatasetSpec
                 records = [(str(i["file_name"]), i) for i in content["images"]]
             except (KeyError, TypeError) as error:
                 raise DataError(
-                    f"{table.path} is not a COCO annotation file: {error!r} is missing or malformed."
+                    f"{table.path} is not a COCO annotation file ({error!r}); it needs 'images', "
+                    "'annotations' and 'categories'."
                 ) from error
             for path, record in records:
                 image = _image_at(by_name, f"{images}/{path}" if images else path)
