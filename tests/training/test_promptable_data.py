@@ -200,7 +200,7 @@ def test_a_coco_file_of_ones_own_has_the_counts_of_its_readme(shared_data: Path)
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(DataError, match="Unknown data set 'nonsense'. List all data sets with"):
+    with pytest.raises(DataError, match="Unknown data set 'nonsense'"):
         dataset("nonsense")
 
 
