@@ -30,9 +30,10 @@ from pycocotools.coco import COCO
 
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.images.masks import encode_rle
-from ultrasam.store.build import build
-from ultrasam.store.index import Settings
-from ultrasam.store.store import IMAGES, INSTANCES, VERSION, Store, write_table
+from ultrasam.store.build import build_store
+from ultrasam.store.index import BuildSettings
+from ultrasam.store.migrations import VERSION
+from ultrasam.store.store import IMAGES, INSTANCES, Store, write_table
 
 IMAGE_COUNT, MASK_COUNT, DRAWN = 280_000, 400_000, 1000
 
@@ -64,7 +65,7 @@ def building(raw: Path, scratch: Path, rounds: int) -> None:
         for workers, name in ((2, "ours, 2 processes"), (0, "ours, 1 process")):
             out = scratch / f"ours{k}{workers}"
             start = time.perf_counter()
-            built = build(sources, out, settings=Settings(), workers=workers)
+            built = build_store(sources, out, settings=BuildSettings(), workers=workers)
             times[name].append(time.perf_counter() - start)
             shutil.rmtree(out)
         start = time.perf_counter()
@@ -254,7 +255,7 @@ def loading(raw: Path, scratch: Path) -> None:
     from ultrasam.training.sources import store_sources
 
     root = scratch / "loaded"
-    build(find_datasets([str(raw)]), root, settings=Settings(), workers=2)
+    build_store(find_datasets([str(raw)]), root, settings=BuildSettings(), workers=2)
     sources = store_sources(Store.open(root), temperature=2.0)
     count = 240
     data = PromptableViews(

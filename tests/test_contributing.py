@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -27,8 +27,8 @@ def test_the_data_set_of_the_contributing_guide_is_read(tmp_path: Path) -> None:
         Image.fromarray(np.full((40, 50), 90, np.uint8)).save(tmp_path / "scans" / f"{stem}.png")
         if stem != "p3_1":
             Image.fromarray(truth).save(tmp_path / "truth" / f"{stem}.png")
-    report = Report()
-    cases = list(names["DATASET"].cases(RawTree(tmp_path, report), report))
+    report = SkipReport()
+    cases = list(names["DATASET"].cases(FileTree(tmp_path, report), report))
     assert sorted(str(case.subject) for case in cases) == ["p1", "p1", "p2"]
     (picture,) = cases[0].read()
     (instance,) = picture.instances

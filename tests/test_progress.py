@@ -13,10 +13,10 @@ from ultrasam.evaluation.models.registry import open_competitor
 from ultrasam.evaluation.runner import Settings as EvaluationSettings
 from ultrasam.evaluation.runner import run
 from ultrasam.evaluation.sources import open_collections
-from ultrasam.store.build import build
-from ultrasam.store.index import Settings
+from ultrasam.store.build import build_store
+from ultrasam.store.index import BuildSettings
 from ultrasam.store.store import Store
-from ultrasam.store.validate import check
+from ultrasam.store.validate import validate_store
 
 
 class Seen:
@@ -38,11 +38,11 @@ def test_a_build_a_check_and_an_evaluation_tell_each_step(tmp_path: Path) -> Non
     truths = MAKERS["busi"](tmp_path / "raw" / "busi")
     build_seen, check_seen, evaluation_seen = Seen(), Seen(), Seen()
     sources = find_datasets([str(tmp_path / "raw")])
-    build(sources, tmp_path / "store", settings=Settings(), on_progress=build_seen)
+    build_store(sources, tmp_path / "store", settings=BuildSettings(), on_progress=build_seen)
     build_seen.check(len(truths))
     assert build_seen.info[-1] == {"dataset": "busi", "images": len(truths)}
     store = Store.open(tmp_path / "store")
-    assert not list(check(store, on_progress=check_seen))
+    assert not list(validate_store(store, on_progress=check_seen))
     check_seen.check(len(truths))
     run(
         open_competitor("ellipse", device="cpu"),

@@ -93,15 +93,15 @@ def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
         The number of images of each data set.
     """
     from ultrasam.datasets.catalogue import dataset
-    from ultrasam.datasets.custom import paired_folders
-    from ultrasam.datasets.description import RawDataset
+    from ultrasam.datasets.custom import image_mask_folder
+    from ultrasam.datasets.description import DatasetSpec
     from ultrasam.datasets.readers.label_rules import Threshold
-    from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+    from ultrasam.datasets.readers.paired_images import MaskOptions, paired
     from ultrasam.store.build import build
     from ultrasam.store.index import Settings
-    from ultrasam.store.splits import Shares
+    from ultrasam.store.splits import SplitFractions
 
-    def scaled(raw: RawDataset) -> RawDataset:
+    def scaled(raw: DatasetSpec) -> DatasetSpec:
         def cases(tree, report):  # type: ignore[no-untyped-def]
             for case in raw.cases(tree, report):
                 yield replace(case, read=partial(_scaled, case.read))
@@ -112,15 +112,15 @@ def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
         return paired(
             "dl_track", tree, report,
             image=r"/apo_images/(?P<stem>[^/]+)\.png$", mask=r"/apo_masks/(?P<stem>[^/]+)\.png$",
-            labels=Threshold("aponeurosis", 128), style=MaskStyle(resize=True, skip_empty=True),
+            labels=Threshold("aponeurosis", 128), style=MaskOptions(resize=True, skip_empty=True),
         )  # fmt: skip
 
-    described = replace(paired_folders("dl_track"), cases=muscle, sequence=True)
+    described = replace(image_mask_folder("dl_track"), cases=muscle, sequence=True)
     sources = [(dataset(name), data / name) for name in SETS] + [(described, data / MUSCLE)]
     built = build(
         [(scaled(raw), root) for raw, root in sources if root.is_dir()],
         store,
-        settings=Settings(least_area=24, shares=Shares(val=0.05, test=0.0)),
+        settings=Settings(least_area=24, shares=SplitFractions(val=0.05, test=0.0)),
         workers=workers,
     )
     if built.failed:

@@ -54,7 +54,7 @@ def test_info_says_how_to_get_each_and_how_to_cite_it(data: Run) -> None:
         assert "title" in told, name
     told = data("info", "hc19")
     assert told.status == 1
-    assert "did you mean hc18?" in told.err
+    assert "Did you mean hc18?" in told.err
 
 
 def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
@@ -90,15 +90,15 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("build", "nowhere", "-o", "out"), "There is no nowhere"),
+        (("build", "nowhere", "-o", "out"), "nowhere does not exist"),
         (("build", ".", "-o", "out", "--val", "0.9", "--test", "0.2"), "sum to less than 1"),
-        (("build", ".", "-o", "out"), "No data set is recognised"),
-        (("stats", "."), "is not a finished store"),
-        (("export", ".", "--format", "coco", "-o", "x"), "is not a finished store"),
+        (("build", ".", "-o", "out"), "No known data set"),
+        (("stats", "."), "is not a complete store"),
+        (("export", ".", "--format", "coco", "-o", "x"), "is not a complete store"),
         (("import", ".", "--format", "xml", "--name", "a", "-o", "x"), "There is no format 'xml'"),
         (("import", ".", "--format", "coco", "--name", "busi", "-o", "x"), "take another name"),
         (("import", ".", "--format", "coco", "--name", "../x", "-o", "x"), "is no name"),
-        (("info", "nonsense"), "see ultrasam data list"),
+        (("info", "nonsense"), "List all data sets with: ultrasam data list"),
     ],
 )
 def test_mistakes_get_one_sentence(

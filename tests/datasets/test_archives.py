@@ -25,9 +25,9 @@ from ultrasam import download
 from ultrasam.datasets import downloads
 from ultrasam.datasets.archives import forget_unpacked, unpack
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.description import Download, Info, RawDataset
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download
 from ultrasam.datasets.downloads import fetch
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import load_pickled_npy
 from ultrasam.errors import DataError
 
@@ -64,7 +64,7 @@ KINDS = ("x.zip", "x.tar", "x.tar.gz", "x.tar.xz", "x.rar", "x.7z")
 @pytest.mark.parametrize("name", KINDS)
 def test_members_are_read_in_place(tmp_path: Path, name: str) -> None:
     write(tmp_path / name)
-    tree = RawTree(tmp_path, Report())
+    tree = FileTree(tmp_path, SkipReport())
     assert {e.path: e.read() for e in tree.entries} == {f"{name}/{k}": v for k, v in FILES.items()}
     for entry in tree.entries:
         with entry.on_disk() as path:
@@ -79,7 +79,7 @@ def test_archives_in_archives_are_read(tmp_path: Path, name: str, stored: bool) 
     inner = (tmp_path / name).read_bytes()
     (tmp_path / name).unlink()
     (tmp_path / "outer.zip").write_bytes(zip_bytes({f"deep/{name}": inner}, stored=stored))
-    tree = RawTree(tmp_path, Report())
+    tree = FileTree(tmp_path, SkipReport())
     found = {e.path: e.read() for e in tree.entries}
     assert found == {f"outer.zip/deep/{name}/{k}": v for k, v in FILES.items()}
     forget_unpacked()
@@ -98,8 +98,8 @@ def test_without_archi_an_archive_that_needs_it_is_skipped_and_says_so(
     for name in ("a.rar", "b.tar.gz"):
         write(tmp_path / name)
     monkeypatch.setitem(sys.modules, "archi", None)
-    report = Report()
-    assert len(RawTree(tmp_path, report).entries) == 2
+    report = SkipReport()
+    assert len(FileTree(tmp_path, report).entries) == 2
     (skip,) = report.skips
     assert skip.where == "a.rar"
     assert "Unpacking a.rar needs the extra 'archives': pip install" in skip.reason
@@ -112,7 +112,7 @@ def test_without_archi_an_archive_that_needs_it_is_skipped_and_says_so(
 def test_no_member_leaves_the_folder(tmp_path: Path, name: str, evil: str) -> None:
     (tmp_path / "in").mkdir()
     write(tmp_path / "in" / name, {evil: b"x"})
-    with pytest.raises(DataError, match="lies outside it"):
+    with pytest.raises(DataError, match="points outside the target folder"):
         unpack(tmp_path / "in" / name, tmp_path / "in" / "out")
     assert not list(tmp_path.rglob("evil.txt"))
 
@@ -122,25 +122,25 @@ def test_links_are_not_unpacked(tmp_path: Path) -> None:
         entry = tarfile.TarInfo("passwords")
         entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(entry)
-    with pytest.raises(DataError, match="holds the link"):
+    with pytest.raises(DataError, match="contains the link"):
         unpack(tmp_path / "x.tar", tmp_path / "out")
     info = zipfile.ZipInfo("passwords")
     info.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "y.zip", "w") as archive:
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(DataError, match="holds the link"):
+    with pytest.raises(DataError, match="contains the link"):
         unpack(tmp_path / "y.zip", tmp_path / "out")
-    assert RawTree(tmp_path / "y.zip", Report()).entries == []
+    assert FileTree(tmp_path / "y.zip", SkipReport()).entries == []
 
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ultrasam.datasets.archives._FREE_OF_RATIO", 1 << 20)
+    monkeypatch.setattr("ultrasam.datasets.archives._RATIO_EXEMPT", 1 << 20)
     (tmp_path / "x.zip").write_bytes(zip_bytes({"zeros": bytes(64 << 20)}))
-    with pytest.raises(DataError, match="far more than its size allows"):
+    with pytest.raises(DataError, match="expands to a suspicious size"):
         unpack(tmp_path / "x.zip", tmp_path / "out")
-    report = Report()
-    assert RawTree(tmp_path, report).entries == []
-    assert "far more" in report.skips[0].reason
+    report = SkipReport()
+    assert FileTree(tmp_path, report).entries == []
+    assert "suspicious size" in report.skips[0].reason
 
 
 def test_a_broken_archive_is_reported_and_one_unpacked_beside_is_left(tmp_path: Path) -> None:
@@ -148,12 +148,12 @@ def test_a_broken_archive_is_reported_and_one_unpacked_beside_is_left(tmp_path: 
     (tmp_path / "broken.zip").write_bytes((tmp_path / "good.zip").read_bytes()[:40])
     (tmp_path / "good").mkdir()
     (tmp_path / "good" / "a.txt").write_bytes(b"alpha")
-    report = Report()
-    tree = RawTree(tmp_path, report)
+    report = SkipReport()
+    tree = FileTree(tmp_path, report)
     assert [e.path for e in tree.entries] == ["good/a.txt"]
     reasons = {s.where: s.reason for s in report.skips}
-    assert "cannot be read" in reasons["broken.zip"]
-    assert reasons["good.zip"] == "archive that is already unpacked beside it"
+    assert "unreadable archive" in reasons["broken.zip"]
+    assert reasons["good.zip"] == "archive already unpacked"
     forget_unpacked()
 
 
@@ -166,7 +166,7 @@ def test_one_build_leaves_alone_what_another_has_unpacked(
     running.mkdir()
     gone.mkdir()
     write(tmp_path / "x.7z")
-    assert len(RawTree(tmp_path / "x.7z", Report()).entries) == 2
+    assert len(FileTree(tmp_path / "x.7z", SkipReport()).entries) == 2
     assert len(list((tmp_path / "scratch").iterdir())) == 3
     forget_unpacked()
     assert list((tmp_path / "scratch").iterdir()) == [running]
@@ -183,7 +183,7 @@ def test_a_pickle_may_hold_arrays_and_nothing_else(tmp_path: Path) -> None:
     )
     (tmp_path / "good.npy").write_bytes(npy(content))
     (tmp_path / "evil.npy").write_bytes(npy(np.array({"a": _Evil()}, dtype=object)))
-    entries = {e.name: e for e in RawTree(tmp_path, Report()).entries}
+    entries = {e.name: e for e in FileTree(tmp_path, SkipReport()).entries}
     assert np.array_equal(load_pickled_npy(entries["good.npy"])["structures"]["liver"], np.eye(3))
     assert pickle.loads(pickle.dumps(entries["good.npy"])) == entries["good.npy"]
     with pytest.raises(DataError, match=r"builtins\.eval, which is not allowed"):
@@ -237,10 +237,12 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def described(download: Download | None) -> RawDataset:
-    info = Info(id="toy", name="Toy", url="https://example.org", access="open", organ="", structures=(),
-                kind="still", size="", layout="", download=download)  # fmt: skip
-    return RawDataset(info, lambda tree, report: ())
+def described(download: Download | None) -> DatasetSpec:
+    info = DatasetInfo(
+        id="toy", name="Toy", url="https://example.org", access="open", organ="", structures=(),
+        kind="still", size="", layout="", download=download,
+    )  # fmt: skip
+    return DatasetSpec(info, lambda tree, report: ())
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def test_a_broken_download_goes_on_and_other_bytes_are_refused(host: str, tmp_pa
     fetch(described(Download("zenodo", "7")), tmp_path)
     assert (tmp_path / "toy" / "top" / "a.txt").exists()
     Host.files["/d.zip"] = bytes(len(data))
-    with pytest.raises(DataError, match="MD5 differs"):
+    with pytest.raises(DataError, match="Checksum mismatch"):
         fetch(described(Download("zenodo", "7")), tmp_path / "again")
 
 
@@ -281,5 +283,5 @@ def test_what_needs_an_account_is_explained(
         raise OSError("offline")
 
     monkeypatch.setattr(download.socket, "getaddrinfo", no_network)
-    with pytest.raises(DataError, match="go online and try again"):
+    with pytest.raises(DataError, match="Check the network and try again"):
         fetch(dataset("hc18"), tmp_path)

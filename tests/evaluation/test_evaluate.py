@@ -295,7 +295,7 @@ def test_options_of_a_model_reach_its_predictor() -> None:
     ("arguments", "message"),
     [
         (["nano"], "Say with --data"),
-        (["nano", "--data", "nowhere"], "There is no nowhere"),
+        (["nano", "--data", "nowhere"], "nowhere does not exist"),
         (["ellipse", "--data", "mine", "--prompts", "lasso"], "no kind of prompt 'lasso'"),
         (["ellipse", "--data", "mine", "--prompts", "point"], "takes box prompts alone"),
         (["random:giant", "--data", "mine"], "no such size"),

@@ -6,10 +6,10 @@ import pytest
 
 from ultrasam.phantom import tissue
 from ultrasam.phantom.acquisition import simulate
-from ultrasam.phantom.display import Look, compress
+from ultrasam.phantom.display import DisplaySettings, compress
 
 
-def test_a_seed_says_all() -> None:
+def test_a_seed_determines_the_image() -> None:
     a, b, c = simulate(5), simulate(5), simulate(6)
     assert np.array_equal(a.pixels, b.pixels)
     assert np.array_equal(a.masks, b.masks)
@@ -18,7 +18,7 @@ def test_a_seed_says_all() -> None:
 
 
 @pytest.mark.parametrize("probe", ["linear", "curved", "phased"])
-def test_masks_fit_the_picture(probe: str) -> None:
+def test_masks_have_the_size_of_the_image(probe: str) -> None:
     for seed in range(4):
         phantom = simulate(seed, size=(200, 260), probe=probe)
         assert phantom.pixels.shape == (200, 260)
@@ -32,7 +32,7 @@ def test_a_sector_is_black_around() -> None:
     corners = [
         simulate(s, size=(240, 240), probe="phased").pixels[40:60, :10].max() for s in range(8)
     ]
-    # Text and marks may stand in the surround; tissue may not.
+    # Text and marks may be outside the sector; tissue may not.
     assert np.median(corners) == 0
 
 
@@ -40,9 +40,9 @@ def test_speckle_has_rayleigh_statistics() -> None:
     """Fully developed speckle's amplitude has a mean 1.91 times its deviation (Burckhardt 1978)."""
     rng = np.random.default_rng(0)
     scatter = rng.standard_normal((400, 400, 2), dtype=np.float32)
-    from ultrasam.phantom.acquisition import _normalised_blur
+    from ultrasam.phantom.acquisition import _unit_energy_blur
 
-    echo = _normalised_blur(scatter, 1.5, 1.0)
+    echo = _unit_energy_blur(scatter, 1.5, 1.0)
     amplitude = np.sqrt((echo * echo).sum(-1))[20:-20, 20:-20]
     assert amplitude.mean() / amplitude.std() == pytest.approx(1.91, abs=0.06)
     assert (echo * echo).sum(-1).mean() == pytest.approx(2.0, rel=0.1)
@@ -72,11 +72,11 @@ def test_a_structure_is_where_its_contour_is() -> None:
 
 
 def test_log_compression_shows_a_decade_by_its_decibels() -> None:
-    look = Look(60.0, 30.0, 1.0, 0.0, 0.0, 0.0)
+    settings = DisplaySettings(60.0, 30.0, 1.0, 0.0, 0.0, 0.0)
     envelope = np.full((50, 4), 1.0, np.float32)
     envelope[:, 2:] = 10.0
     differences = [
-        np.diff(compress(np.random.default_rng(s), envelope, look)[:, 1:3], axis=1)
+        np.diff(compress(np.random.default_rng(s), envelope, settings)[:, 1:3], axis=1)
         for s in range(9)
     ]
     assert np.median(differences) == pytest.approx(20 / 60, abs=0.01)

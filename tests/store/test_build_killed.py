@@ -1,4 +1,4 @@
-"""A build that is killed at any moment goes on to the very store that it would have made."""
+"""A build that is killed at any time resumes to the same store."""
 
 from __future__ import annotations
 

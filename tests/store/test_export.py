@@ -1,4 +1,4 @@
-"""Exports agree with the libraries that read them; imports give the masks that were drawn."""
+"""Exports agree with the libraries that read them; custom data sets are read mask by mask."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from pycocotools.coco import COCO
 
 from tests.datasets.layouts.truth import disc, grey, picture, rectangle, save
 from ultrasam.datasets import custom
-from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.images.masks import encode_rle
-from ultrasam.store.build import build
+from ultrasam.store.build import build_store
 from ultrasam.store.contact_sheet import contact_sheet
-from ultrasam.store.export import export
-from ultrasam.store.index import Settings
-from ultrasam.store.stats import markdown, stats, write_pages
+from ultrasam.store.export import export_store
+from ultrasam.store.index import BuildSettings
+from ultrasam.store.stats import compute_statistics, markdown, write_pages
 from ultrasam.store.store import Store
-
-SIDES = ("train", "val", "test")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Two structures, several objects an image, all three sides."""
+    """Two structures, several objects per image, all three splits."""
     base = tmp_path_factory.mktemp("exchange")
     for i in range(60):
         values = np.zeros((64, 80, 3), np.uint8)
@@ -41,8 +39,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         values[disc(50, 30, 6 + i % 7)] = (255, 0, 0)
         save(base / "raw" / "bus_uclm" / "images" / f"P{i:03d}_0.png", picture(i))
         save(base / "raw" / "bus_uclm" / "masks" / f"P{i:03d}_0.png", values)
-    settings = Settings()
-    build(find_datasets([str(base / "raw")]), base / "store", settings=settings)
+    settings = BuildSettings()
+    build_store(find_datasets([str(base / "raw")]), base / "store", settings=settings)
     return Store.open(base / "store")
 
 
@@ -65,14 +63,14 @@ def names_by_file(store: Store) -> dict[str, str]:
 
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_coco_is_what_pycocotools_reads(store: Store, tmp_path: Path, agnostic: bool) -> None:
-    counts = export(store, tmp_path / "out", "coco", class_agnostic=agnostic)
+    counts = export_store(store, tmp_path / "out", "coco", class_agnostic=agnostic)
     assert sum(counts.values()) == 60
     assert all(counts.values())
     truth, seen = truth_of(store), 0
-    names = {s: f"{s}.agnostic.coco.json" if agnostic else f"{s}.json" for s in SIDES}
-    for side in SIDES:
-        coco = COCO(str(tmp_path / "out" / names[side]))
-        assert len(coco.imgs) == counts[side]
+    names = {s: f"{s}.agnostic.coco.json" if agnostic else f"{s}.json" for s in SPLITS}
+    for split in SPLITS:
+        coco = COCO(str(tmp_path / "out" / names[split]))
+        assert len(coco.imgs) == counts[split]
         wanted = ["object"] if agnostic else ["benign_breast_lesion", "malignant_breast_lesion"]
         assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == wanted
         for image in coco.imgs.values():
@@ -93,7 +91,7 @@ def test_coco_is_what_pycocotools_reads(store: Store, tmp_path: Path, agnostic: 
 
 
 def test_yolo_outlines_fill_to_the_masks(store: Store, tmp_path: Path) -> None:
-    export(store, tmp_path / "out", "yolo")
+    export_store(store, tmp_path / "out", "yolo")
     truth = truth_of(store)
     files = sorted((tmp_path / "out" / "labels").rglob("*.txt"))
     assert len(files) == 60
@@ -111,7 +109,7 @@ def test_yolo_outlines_fill_to_the_masks(store: Store, tmp_path: Path) -> None:
 
 
 def test_nnunet_labels_hold_every_structure(store: Store, tmp_path: Path) -> None:
-    counts = export(store, tmp_path / "out", "nnunet")
+    counts = export_store(store, tmp_path / "out", "nnunet")
     description = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert description["numTraining"] == counts["train"] + counts["val"]
     assert len(list((tmp_path / "out" / "imagesTr").iterdir())) == description["numTraining"]
@@ -128,23 +126,23 @@ def test_nnunet_labels_hold_every_structure(store: Store, tmp_path: Path) -> Non
 
 
 def test_hugging_face_metadata_names_every_file(store: Store, tmp_path: Path) -> None:
-    export(store, tmp_path / "out", "hf")
-    for side in ("train", "validation", "test"):
+    export_store(store, tmp_path / "out", "hf")
+    for split in ("train", "validation", "test"):
         lines = [
             json.loads(x)
-            for x in (tmp_path / "out" / side / "metadata.jsonl").read_text().splitlines()
+            for x in (tmp_path / "out" / split / "metadata.jsonl").read_text().splitlines()
         ]
         assert {x["file_name"] for x in lines} == {
-            p.name for p in (tmp_path / "out" / side).glob("*.png")
+            p.name for p in (tmp_path / "out" / split).glob("*.png")
         }
         assert all(len(x["objects"]["bbox"]) == len(x["objects"]["category"]) for x in lines)
 
 
 def test_shards_are_the_same_each_time_and_whole(store: Store, tmp_path: Path) -> None:
     for place in ("a", "b"):
-        export(store, tmp_path / place, "webdataset")
+        export_store(store, tmp_path / place, "webdataset")
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert files == [f"{s}-00000.tar" for s in sorted(SIDES)]
+    assert files == [f"{s}-00000.tar" for s in sorted(SPLITS)]
     count = 0
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
@@ -160,19 +158,19 @@ def test_shards_are_the_same_each_time_and_whole(store: Store, tmp_path: Path) -
 
 def test_an_export_never_writes_over_anything(store: Store, tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("x")
-    with pytest.raises(DataError, match="is there already"):
-        export(store, tmp_path, "coco")
-    with pytest.raises(DataError, match="There is no format"):
-        export(store, tmp_path / "new", "pascal")
+    with pytest.raises(DataError, match="already exists"):
+        export_store(store, tmp_path, "coco")
+    with pytest.raises(DataError, match="Unknown format"):
+        export_store(store, tmp_path / "new", "pascal")
 
 
-def read(data: RawDataset, folder: Path) -> tuple[list[AnnotatedImage], list[Skip]]:
+def read(data: DatasetSpec, folder: Path) -> tuple[list[AnnotatedImage], list[Skip]]:
     skips: list[Skip] = []
     return list(data.images(folder, skipped=skips.append)), skips
 
 
 def test_an_exported_store_can_be_imported_again(store: Store, tmp_path: Path) -> None:
-    export(store, tmp_path / "out", "coco")
+    export_store(store, tmp_path / "out", "coco")
     samples, skips = read(custom.coco_file("mine"), tmp_path / "out")
     assert len(samples) == 60
     assert not skips
@@ -184,7 +182,7 @@ def test_an_exported_store_can_be_imported_again(store: Store, tmp_path: Path) -
         assert sample.subject
 
 
-def test_coco_polygons_and_all_kinds_of_run_lengths_are_read(tmp_path: Path) -> None:
+def test_coco_polygons_and_all_kinds_of_rle_are_read(tmp_path: Path) -> None:
     save(tmp_path / "imgs" / "a.png", picture(1))
     box, blob = rectangle(5, 6, 20, 30), disc(50, 30, 9)
     flat = np.asfortranarray(blob).ravel(order="F")
@@ -208,7 +206,7 @@ def test_coco_polygons_and_all_kinds_of_run_lengths_are_read(tmp_path: Path) -> 
     assert [s.where for s in skips] == ["gone.png"]
 
 
-def test_masks_that_are_neither_polygons_nor_run_lengths_are_told(tmp_path: Path) -> None:
+def test_masks_that_are_neither_polygons_nor_rle_are_reported(tmp_path: Path) -> None:
     save(tmp_path / "a.png", picture(1))
     content = {
         "images": [{"id": 1, "file_name": "a.png"}],
@@ -218,7 +216,7 @@ def test_masks_that_are_neither_polygons_nor_run_lengths_are_told(tmp_path: Path
     (tmp_path / "labels.json").write_text(json.dumps(content))
     samples, skips = read(custom.coco_file("mine"), tmp_path)
     assert not samples
-    assert "neither polygons nor run lengths" in skips[0].reason
+    assert "neither polygons nor RLE" in skips[0].reason
 
 
 def test_via_regions_become_masks(tmp_path: Path) -> None:
@@ -243,7 +241,7 @@ def test_via_regions_become_masks(tmp_path: Path) -> None:
     y, x = np.mgrid[0:64, 0:80] + 0.5
     ideal = np.hypot(x - 70, y - 20) < 6
     assert np.logical_xor(found[2].mask, ideal).sum() < 0.1 * ideal.sum()
-    assert "has no area" in skips[0].reason
+    assert "shape without area" in skips[0].reason
 
 
 def test_labelme_and_mask_folders_are_read(tmp_path: Path) -> None:
@@ -253,25 +251,25 @@ def test_labelme_and_mask_folders_are_read(tmp_path: Path) -> None:
     (tmp_path / "lm" / "x" / "a.json").write_text(json.dumps({"shapes": shapes}))
     samples, skips = read(custom.labelme_files("mine"), tmp_path / "lm")
     assert np.array_equal(samples[0].instances[0].mask, rectangle(5, 6, 20, 30))
-    assert "has no area" in skips[0].reason
+    assert "shape without area" in skips[0].reason
     for what, mask in (("cyst", disc(20, 20, 8)), ("vessel", disc(50, 30, 6))):
         save(tmp_path / "pm" / "masks" / what / "a.png", grey(mask))
     save(tmp_path / "pm" / "images" / "a.png", picture(1))
-    samples, _ = read(custom.paired_folders("mine"), tmp_path / "pm")
+    samples, _ = read(custom.image_mask_folder("mine"), tmp_path / "pm")
     assert {i.name: int(i.mask.sum()) for i in samples[0].instances} == {
         "cyst": int(disc(20, 20, 8).sum()), "vessel": int(disc(50, 30, 6).sum()),
     }  # fmt: skip
 
 
 def test_counts_and_pages_agree_with_the_store(store: Store, tmp_path: Path) -> None:
-    found = stats(store)
-    assert found.datasets["images"].sum() == 60
-    assert found.datasets["masks"].sum() == len(store.instances)
-    assert dict(found.structures.select("structure", "masks").iter_rows()) == {
+    statistics = compute_statistics(store)
+    assert statistics.datasets["images"].sum() == 60
+    assert statistics.datasets["masks"].sum() == len(store.instances)
+    assert dict(statistics.structures.select("structure", "masks").iter_rows()) == {
         "benign_breast_lesion": 60, "malignant_breast_lesion": 60,
     }  # fmt: skip
     text, web = write_pages(store, tmp_path)
-    assert text.read_text() == markdown(found)
+    assert text.read_text() == markdown(statistics)
     page = web.read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "<script" not in page
@@ -282,8 +280,8 @@ def test_a_contact_sheet_shows_each_image_with_its_masks(store: Store, tmp_path:
     contact_sheet(store, [0, 1, 2], tmp_path / "sheet.png", columns=3, tile=120)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (154, 360, 3)
-    coloured = (sheet.max(axis=2).astype(int) - sheet.min(axis=2)) > 60
-    assert all(coloured[:120, 120 * k : 120 * (k + 1)].any() for k in range(3))
+    colored = (sheet.max(axis=2).astype(int) - sheet.min(axis=2)) > 60
+    assert all(colored[:120, 120 * k : 120 * (k + 1)].any() for k in range(3))
 
 
 def test_what_a_rule_leaves_out_stops_no_training_but_damage_does(tmp_path: Path) -> None:

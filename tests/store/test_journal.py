@@ -1,4 +1,4 @@
-"""The journal's key of a chunk: the same wherever the raw data and the code lie, another for other data."""
+"""The key of a shard depends on the raw data, not on where they are or how the code is organized."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.datasets.layouts import MAKERS
 from tests.store.test_store import SEVERAL, make, make_store
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.readers import paired_images
-from ultrasam.store.journal import chunks_of
+from ultrasam.store.journal import shards_of
 from ultrasam.store.store import Store
 
 
 def keys(name: str, root: Path, *, version: str = "1") -> list[str]:
     cases, _ = dataset(name).list_cases(root)
-    return [chunk.mark for chunk in chunks_of(cases, version=version)]
+    return [shard.key for shard in shards_of(cases, version=version)]
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
@@ -38,7 +38,7 @@ def test_renaming_the_readers_module_keeps_the_keys(
     monkeypatch.setitem(sys.modules, "somewhere.else", paired_images)
     for function in (paired_images.read_pair, paired_images.paired):
         monkeypatch.setattr(function, "__module__", "somewhere.else")
-    monkeypatch.setattr(paired_images.MaskStyle, "__module__", "somewhere.else")
+    monkeypatch.setattr(paired_images.MaskOptions, "__module__", "somewhere.else")
     assert keys("busi", tmp_path) == before
 
 

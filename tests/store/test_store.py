@@ -1,4 +1,4 @@
-"""The store: complete, the same whatever happens on the way, and without a leak between its sides."""
+"""A store is complete, reproducible, and without leakage between its splits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from tests.datasets.layouts import MAKERS
@@ -20,12 +18,11 @@ from ultrasam.datasets.catalogue import catalogue
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.errors import DataError
 from ultrasam.images.masks import components, encode_rle
-from ultrasam.store.build import Built, build
-from ultrasam.store.duplicates import group, near_pairs, perceptual_hashes
-from ultrasam.store.index import Settings
-from ultrasam.store.splits import EXCLUDED, Shares, assign
+from ultrasam.store.build import BuildResult, build_store
+from ultrasam.store.index import BuildSettings
+from ultrasam.store.splits import EXCLUDED
 from ultrasam.store.store import Store, write_table
-from ultrasam.store.validate import check
+from ultrasam.store.validate import validate_store
 
 SEVERAL = ("busi", "bus_bra", "camus", "echonet_dynamic", "fast_u_net", "hc18", "mup", "micro_seg")
 
@@ -34,11 +31,11 @@ def make(raw: Path, *names: str) -> dict[str, list[Truth]]:
     return {name: MAKERS[name](raw / name) for name in names}
 
 
-def make_store(raw: Path, out: Path, *, workers: int = 0, **settings: object) -> Built:
-    return build(
+def make_store(raw: Path, out: Path, *, workers: int = 0, **settings: object) -> BuildResult:
+    return build_store(
         find_datasets([str(raw)]),
         out,
-        settings=Settings(**settings),
+        settings=BuildSettings(**settings),
         workers=workers,  # type: ignore[arg-type]
     )
 
@@ -93,7 +90,7 @@ def test_pixels_come_back_as_they_were(several: tuple[Path, Path, dict[str, list
 
 
 def test_a_sound_store_has_no_problem(several: tuple[Path, Path, dict[str, list[Truth]]]) -> None:
-    assert list(check(Store.open(several[1]))) == []
+    assert list(validate_store(Store.open(several[1]))) == []
 
 
 def test_a_second_build_changes_no_byte(several: tuple[Path, Path, dict[str, list[Truth]]]) -> None:
@@ -119,29 +116,29 @@ def test_data_sets_can_be_added_later(
 ) -> None:
     raw, root, _ = several
     sources = find_datasets([str(raw)])
-    build(sources[:3], tmp_path / "store", settings=Settings())
-    build(sources[3:], tmp_path / "store", settings=Settings())
+    build_store(sources[:3], tmp_path / "store", settings=BuildSettings())
+    build_store(sources[3:], tmp_path / "store", settings=BuildSettings())
     assert contents(tmp_path / "store") == contents(root)
 
 
-def test_official_sides_are_kept_and_shared_subjects_stay_together(
+def test_source_splits_are_kept_and_shared_subjects_stay_together(
     several: tuple[Path, Path, dict[str, list[Truth]]],
 ) -> None:
     store = Store.open(several[1])
-    sides: dict[str, set[str]] = {}
-    columns = ("dataset", "subject", "split", "official_split")
-    for dataset, subject, side, own in zip(
+    splits: dict[str, set[str]] = {}
+    columns = ("dataset", "subject", "split", "source_split")
+    for dataset, subject, split, source_split in zip(
         *(store.images[c].to_pylist() for c in columns), strict=True
     ):
-        if own == "test" or (own and dataset in ("camus", "hc18")):
-            assert side == own
-        elif own:
-            # The even frames of the made-up clips are alike, so those that train give way.
-            assert side != "test"
-        if dataset in ("mup", "micro_seg") and side != EXCLUDED:
-            sides.setdefault(subject, set()).add(side)
-    assert sides["test_01"] == {"test"}
-    assert all(len(found) == 1 for found in sides.values())
+        if source_split == "test" or (source_split and dataset in ("camus", "hc18")):
+            assert split == source_split
+        elif source_split:
+            # The uniform frames of the synthetic clips are similar, so training frames are excluded.
+            assert split != "test"
+        if dataset in ("mup", "micro_seg") and split != EXCLUDED:
+            splits.setdefault(subject, set()).add(split)
+    assert splits["test_01"] == {"test"}
+    assert all(len(found) == 1 for found in splits.values())
 
 
 def busi_like(raw: Path, count: int, start: int = 0) -> None:
@@ -155,7 +152,7 @@ def busi_like(raw: Path, count: int, start: int = 0) -> None:
         save(base / f"benign ({i})_mask.png", grey(mask))
 
 
-def test_damage_is_told_and_costs_nothing_else(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_affects_no_other(tmp_path: Path) -> None:
     count = 200
     busi_like(tmp_path / "raw", count)
     make_store(tmp_path / "raw", tmp_path / "whole")
@@ -186,13 +183,13 @@ def test_damage_is_told_and_costs_nothing_else(tmp_path: Path) -> None:
         set(Store.open(tmp_path / s).images["name"].to_pylist()) for s in ("whole", "store")
     )
     assert before - after == lost
-    told = (tmp_path / "store" / "skipped.csv").read_text()
+    skipped = (tmp_path / "store" / "skipped.csv").read_text()
     for kind, file in harmed.items():
         stem = "IMG_0001" if kind == "rename" else file.stem.removesuffix("_mask")
-        assert stem in told, kind
+        assert stem in skipped, kind
     assert sum(built.summary.skips["busi"].values()) >= len(kinds)
-    assert list(check(Store.open(tmp_path / "store"))) == []
-    # Mended, the data give the very store that they would have given.
+    assert list(validate_store(Store.open(tmp_path / "store"))) == []
+    # Repaired data give the same store as data that were never damaged.
     shutil.rmtree(tmp_path / "raw")
     busi_like(tmp_path / "raw", count)
     make_store(tmp_path / "raw", tmp_path / "store")
@@ -202,40 +199,40 @@ def test_damage_is_told_and_costs_nothing_else(tmp_path: Path) -> None:
     }
 
 
-def test_what_cannot_be_built_at_all_is_told(tmp_path: Path) -> None:
+def test_a_data_set_that_cannot_be_listed_is_reported(tmp_path: Path) -> None:
     (tmp_path / "raw" / "busi").mkdir(parents=True)
     (tmp_path / "raw" / "busi" / "notes.txt").write_text("nothing yet")
-    with pytest.raises(DataError, match="Nothing of BUSI is under"):
+    with pytest.raises(DataError, match="No annotated image of BUSI found"):
         make_store(tmp_path / "raw", tmp_path / "store")
     busi_like(tmp_path / "raw", 3)
     (tmp_path / "raw" / "bus_bra" / "BUSBRA").mkdir(parents=True)
     built = make_store(tmp_path / "raw", tmp_path / "store")
     assert built.summary.manifest["images"] == 3
-    assert "5-fold-cv.csv is missing" in built.failed["bus_bra"]
+    assert "5-fold-cv.csv (pathology and folds) is missing" in built.failed["bus_bra"]
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     busi_like(tmp_path / "raw", 2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(DataError, match="holds other files"):
+    with pytest.raises(DataError, match="contains other files"):
         make_store(tmp_path / "raw", tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
-def test_a_data_set_in_two_places_is_asked_about(tmp_path: Path) -> None:
+def test_a_data_set_in_two_folders_is_refused(tmp_path: Path) -> None:
     for place in ("a", "b"):
         busi_like(tmp_path / place, 1)
-    with pytest.raises(DataError, match="say which with busi=FOLDER"):
+    with pytest.raises(DataError, match="choose one with busi=FOLDER"):
         find_datasets([str(tmp_path / "a"), str(tmp_path / "b")])
-    with pytest.raises(DataError, match="No data set is recognised"):
+    with pytest.raises(DataError, match="No known data set"):
         find_datasets([str(tmp_path / "a" / "busi" / "Dataset_BUSI_with_GT" / "benign")])
     odd = tmp_path / "a" / "busi" / "Dataset_BUSI_with_GT"
     assert find_datasets([f"busi={odd}"])[0][1] == odd
 
 
-def test_duplicates_never_stand_on_two_sides(tmp_path: Path) -> None:
-    """The same image in two data sets; one as it is, one pressed as JPEG; one of them tests."""
+def test_duplicates_are_never_in_two_splits(tmp_path: Path) -> None:
+    """The same image in two data sets, unchanged or JPEG-compressed; one of the data sets is for testing."""
     busi_like(tmp_path / "raw", 60)
     base = tmp_path / "raw" / "bus_bra" / "BUSBRA"
     rows = ["ID,Pathology,kFold"]
@@ -251,27 +248,29 @@ def test_duplicates_never_stand_on_two_sides(tmp_path: Path) -> None:
     (base / "5-fold-cv.csv").write_text("\n".join(rows))
     built = make_store(tmp_path / "raw", tmp_path / "store")
     store = Store.open(tmp_path / "store")
-    assert built.summary.manifest["alike"]["exact"] == 5
-    assert built.summary.manifest["alike"]["near"] == 5
-    side = dict(
+    assert built.summary.manifest["duplicates"]["exact"] == 5
+    assert built.summary.manifest["duplicates"]["similar"] == 5
+    split_of = dict(
         zip(store.images["name"].to_pylist(), store.images["split"].to_pylist(), strict=True)
     )
     for i in range(10):
-        assert side[f"benign/benign ({i})"] == "test"
-    assert list(check(store)) == []
+        assert split_of[f"benign/benign ({i})"] == "test"
+    assert list(validate_store(store)) == []
 
 
 def test_different_images_are_not_taken_for_duplicates(tmp_path: Path) -> None:
     busi_like(tmp_path / "raw", 100)
-    assert make_store(tmp_path / "raw", tmp_path / "store").summary.manifest["alike"]["near"] == 0
+    summary = make_store(tmp_path / "raw", tmp_path / "store").summary
+    assert summary.manifest["duplicates"]["similar"] == 0
 
 
 @pytest.mark.slow
 def test_known_duplicates_of_busi_are_found(shared_data: Path, tmp_path: Path) -> None:
     sources = [(catalogue()["busi"], shared_data / "train" / "BUSI")]
-    built = build(sources, tmp_path / "store", settings=Settings())
+    built = build_store(sources, tmp_path / "store", settings=BuildSettings())
     assert built.summary.manifest["images"] == 346
-    assert built.summary.manifest["alike"]["exact"] + built.summary.manifest["alike"]["near"] >= 8
+    duplicates = built.summary.manifest["duplicates"]
+    assert duplicates["exact"] + duplicates["similar"] >= 8
 
 
 @pytest.mark.parametrize(
@@ -283,117 +282,57 @@ def test_known_duplicates_of_busi_are_found(shared_data: Path, tmp_path: Path) -
 def test_real_data_are_built_whole(
     shared_data: Path, tmp_path: Path, folder: str, images: int, instances: int | None
 ) -> None:
-    built = build(
-        find_datasets([str(shared_data / folder)]), tmp_path / "store", settings=Settings()
+    built = build_store(
+        find_datasets([str(shared_data / folder)]), tmp_path / "store", settings=BuildSettings()
     )
     assert built.summary.manifest["images"] == images
     if instances is not None:
         assert built.summary.manifest["instances"] == instances
-    assert not list(check(Store.open(tmp_path / "store")))
+    assert not list(validate_store(Store.open(tmp_path / "store")))
 
 
-SIDES = st.sampled_from([None, "train", "val", "test", "trainval"])
-ROWS = st.lists(
-    st.tuples(st.integers(0, 12), st.sampled_from("abcdef"), SIDES), min_size=1, max_size=40
-)
-
-
-@given(ROWS)
-def test_no_group_ever_stands_on_two_sides(rows: list[tuple[int, str, str | None]]) -> None:
-    links = [(i, j) for i, a in enumerate(rows) for j, b in enumerate(rows) if i < j
-             and (a[0] == b[0] or a[1] == b[1])]  # fmt: skip
-    groups = group(len(rows), np.array(links, np.int64).reshape(-1, 2))
-    sides = assign(groups, ["d"] * len(rows), [r[1] for r in rows], [r[2] for r in rows], Shares())
-    for g in set(groups.tolist()):
-        assert len({s for s, h in zip(sides, groups, strict=True) if h == g and s != EXCLUDED}) == 1
-    for side, (_, _, own) in zip(sides, rows, strict=True):
-        assert (
-            own != "test" or side == "test"
-        )  # a published test image tests, whatever else is there
-        assert side in ("train", "val", "test", EXCLUDED)
-
-
-@given(st.integers(1, 300), st.integers(0, 300))
-def test_more_subjects_move_none_to_another_side(first: int, more: int) -> None:
-    def sides(count: int) -> list[str]:
-        names = [f"s{i}" for i in range(count)]
-        return assign(np.arange(count), ["d"] * count, names, [None] * count, Shares(0.2, 0.2))
-
-    assert sides(first + more)[:first] == sides(first)
-
-
-def test_sides_have_about_the_shares_that_were_asked_for() -> None:
-    count = 20_000
-    names = [str(i) for i in range(count)]
-    sides = assign(np.arange(count), ["d"] * count, names, [None] * count, Shares(0.05, 0.1))
-    assert abs(sides.count("test") / count - 0.1) < 0.01
-    assert abs(sides.count("val") / count - 0.05) < 0.01
-
-
-def test_near_pairs_are_those_of_all_pairs() -> None:
-    rng = np.random.default_rng(0)
-    shape = rng.integers(0, 256, (700, 32), dtype=np.uint8)
-    texture = rng.integers(0, 256, (700, 32), dtype=np.uint8)
-    for i, j in ((3, 4), (0, 699), (100, 400), (260, 261)):
-        shape[j], texture[j] = shape[i], texture[i]
-        shape[j, 5] ^= 7
-    texture[400] = rng.integers(0, 256, 32)  # alike in one hash only
-    found = {(int(i), int(j)) for i, j in near_pairs(shape, texture, 16)}
-    assert found == {(3, 4), (0, 699), (260, 261)}
-
-
-def test_hashes_survive_what_keeps_an_image_the_same() -> None:
-    smooth = cv2.GaussianBlur(picture(1, 200, 300), (0, 0), 8)
-    image = np.asarray(cv2.normalize(smooth, None, 0, 240, cv2.NORM_MINMAX), np.uint8)
-    scaled = np.asarray(cv2.resize(image, (250, 170), interpolation=cv2.INTER_AREA), np.uint8)
-    for other in (scaled, (image * 0.9).astype(np.uint8)):
-        for a, b in zip(perceptual_hashes(image), perceptual_hashes(other), strict=True):
-            bits = np.bitwise_count(np.frombuffer(a, np.uint8) ^ np.frombuffer(b, np.uint8)).sum()
-            assert bits <= 24
-
-
-def test_the_filters_say_what_they_left_out(tmp_path: Path) -> None:
+def test_the_manifest_counts_dropped_instances(tmp_path: Path) -> None:
     base = tmp_path / "raw" / "busi" / "Dataset_BUSI_with_GT" / "benign"
     save(base / "benign (1).png", picture(1))
     big, small, tiny = disc(20, 20, 12), disc(60, 20, 4), disc(60, 50, 2)
     save(base / "benign (1)_mask.png", grey(big | small | tiny))
-    built = make_store(tmp_path / "raw", tmp_path / "store", least_area=12, least_share=0.5)
+    built = make_store(tmp_path / "raw", tmp_path / "store", min_area=12, min_relative_area=0.5)
     assert built.summary.manifest["instances"] == 1
-    assert built.summary.manifest["left_out_instances"] == {
-        "under_least_area": 1,
-        "under_least_share": 1,
+    assert built.summary.manifest["dropped_instances"] == {
+        "below_min_area": 1,
+        "below_min_relative_area": 1,
     }
-    assert built.summary.manifest["settings"]["least_share"] == 0.5
+    assert built.summary.manifest["settings"]["min_relative_area"] == 0.5
     assert make_store(tmp_path / "raw", tmp_path / "store").summary.manifest["instances"] == 3
 
 
-def test_a_data_set_can_be_held_out(tmp_path: Path) -> None:
+def test_a_data_set_can_be_used_for_testing_only(tmp_path: Path) -> None:
     busi_like(tmp_path / "raw", 40)
-    make_store(tmp_path / "raw", tmp_path / "store", hold_out=("busi",))
+    make_store(tmp_path / "raw", tmp_path / "store", test_datasets=("busi",))
     assert set(Store.open(tmp_path / "store").images["split"].to_pylist()) == {"test"}
 
 
-def test_an_unfinished_or_foreign_store_is_not_opened(tmp_path: Path) -> None:
+def test_an_incomplete_or_unsupported_store_is_not_opened(tmp_path: Path) -> None:
     busi_like(tmp_path / "raw", 3)
     make_store(tmp_path / "raw", tmp_path / "store")
-    with pytest.raises(DataError, match="is not a finished store"):
+    with pytest.raises(DataError, match="is not a complete store"):
         Store.open(tmp_path / "raw")
     manifest = tmp_path / "store" / "manifest.json"
     text = manifest.read_text()
     manifest.write_text(text.replace(Store(tmp_path / "store").manifest["build"], "another"))
-    with pytest.raises(DataError, match="was cut off"):
+    with pytest.raises(DataError, match="was interrupted"):
         Store.open(tmp_path / "store")
-    manifest.write_text(text.replace('"store_version": 1', '"store_version": 99'))
+    manifest.write_text(text.replace('"store_version": 2', '"store_version": 99'))
     with pytest.raises(DataError, match="version 99"):
         Store.open(tmp_path / "store")
 
 
-def test_check_names_every_kind_of_fault(tmp_path: Path) -> None:
+def test_validation_names_every_kind_of_fault(tmp_path: Path) -> None:
     busi_like(tmp_path / "raw", 60)
     make_store(tmp_path / "raw", tmp_path / "store")
     store = Store.open(tmp_path / "store")
-    mark = store.manifest["build"]
-    images, instances = store.image_frame(), store.instance_frame()
+    build_id = store.manifest["build"]
+    images, instances = store.images_df(), store.instances_df()
     files = images["file"].to_list()
     (tmp_path / "store" / files[0]).unlink()
     save(tmp_path / "store" / files[1], picture(1, 96, 128))
@@ -406,8 +345,8 @@ def test_check_names_every_kind_of_fault(tmp_path: Path) -> None:
     masks = instances["rle"].to_list()
     masks[6] = str(encode_rle(np.zeros((96, 128), bool))["counts"]).encode()
     subjects = images["subject"].to_list()
-    sides = images["split"].cast(pl.String).to_list()
-    other = next(i for i, side in enumerate(sides) if side != sides[0])
+    splits = images["split"].cast(pl.String).to_list()
+    other = next(i for i, split in enumerate(splits) if split != splits[0])
     subjects[other] = subjects[0]
     changed = {"x1": boxes, "area": areas, "rle": masks}
     table = store.instances
@@ -416,9 +355,9 @@ def test_check_names_every_kind_of_fault(tmp_path: Path) -> None:
         table = table.set_column(at, field, pa.array(values, field.type))
     at = store.images.schema.get_field_index("subject")
     people = store.images.set_column(at, "subject", pa.array(subjects))
-    write_table(tmp_path / "store" / "instances.arrow", table, build=mark)
-    write_table(tmp_path / "store" / "images.arrow", people, build=mark)
-    kinds = [p.kind for p in check(Store.open(tmp_path / "store"))]
+    write_table(tmp_path / "store" / "instances.arrow", table, build=build_id)
+    write_table(tmp_path / "store" / "images.arrow", people, build=build_id)
+    kinds = [p.kind for p in validate_store(Store.open(tmp_path / "store"))]
     assert sorted(kinds) == sorted(
         ["missing image", "hash mismatch", "image size", "corrupt image", "box out of bounds", "mask",
          "empty mask", "split leak"]

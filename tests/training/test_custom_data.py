@@ -18,7 +18,7 @@ from tests.datasets.layouts.truth import grey, save
 from ultrasam import load, load_model
 from ultrasam.cli import main
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.custom import layout_of
+from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError, MissingDependencyError, RecipeError
 from ultrasam.evaluation.protocol import evaluate
 from ultrasam.inference.predictor import Predictor
@@ -56,17 +56,27 @@ def test_settings_follow_the_size_of_the_data(tmp_path: Path) -> None:
         recipe_for(folder_of(tmp_path / "few", 3), init="nano")
 
 
-def test_a_folders_layout_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+def test_the_layout_of_a_folder_is_detected_from_its_contents(tmp_path: Path) -> None:
     folder_of(tmp_path / "a", 1)
-    assert layout_of(tmp_path / "a") == "own_masks"
-    for text, layout in (('{"annotations": []}', "own_coco"), ('{"shapes": []}', "own_labelme"),
-                         ('{"x.jpg1": {"regions": []}}', "own_via")):  # fmt: skip
+    assert detect_layout(tmp_path / "a") == "image_mask_folder"
+    for text, layout in (('{"annotations": []}', "coco"), ('{"shapes": []}', "labelme"),
+                         ('{"x.jpg1": {"regions": []}}', "via")):  # fmt: skip
         (tmp_path / layout).mkdir()
         (tmp_path / layout / "x.json").write_text(text)
-        assert layout_of(tmp_path / layout) == layout
+        assert detect_layout(tmp_path / layout) == layout
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="neither images/ with masks/"):
-        layout_of(tmp_path / "empty")
+    with pytest.raises(DataError, match="Unsupported layout"):
+        detect_layout(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [("own_masks", "image_mask_folder"), ("own_coco", "coco"), ("own_via", "via"),
+     ("own_labelme", "labelme")],
+)  # fmt: skip
+def test_recipes_may_use_the_former_ids_of_layouts(former: str, current: str) -> None:
+    assert dataset(former) is dataset(current)
+    assert dataset(current).info.id == current
 
 
 def test_one_command_fine_tunes_validates_and_keeps_the_best(
@@ -103,7 +113,7 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     best = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
     kept = load_model(run / "model", device="cpu").state_dict()
     assert all(torch.equal(kept[n], best[f"model.{n}"]) for n in kept)
-    assert load_recipe(run / "recipe.yaml").data.sources[0].dataset == "own_masks"
+    assert load_recipe(run / "recipe.yaml").data.sources[0].dataset == "image_mask_folder"
 
 
 def test_the_papers_rounds_give_one_mask_and_then_three() -> None:
@@ -211,7 +221,7 @@ def test_an_outline_beside_its_image_stops_before_training(
         main.run()
     error = capsys.readouterr().err
     assert stop.value.code == 1
-    assert "p0.png: an outline from (200, 150) to (300, 220) lies outside its image" in error
+    assert "p0.png: the outline from (200, 150) to (300, 220) lies outside the image" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 

@@ -21,10 +21,10 @@ from ultrasam.errors import DataError, RecipeError
 from ultrasam.images.masks import components
 from ultrasam.prompt_simulation import ClickSampling
 from ultrasam.settings import validate
-from ultrasam.store.build import build
+from ultrasam.store.build import build_store
 from ultrasam.store.cache import phantom_store
-from ultrasam.store.index import Settings
-from ultrasam.store.splits import Shares
+from ultrasam.store.index import BuildSettings
+from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import Store
 from ultrasam.training.augmentation import Augmentation, random_sector
 from ultrasam.training.datamodule import IndexedData
@@ -198,14 +198,14 @@ def test_real_data_have_the_counts_of_their_readme(
 
 
 def test_a_coco_file_of_ones_own_has_the_counts_of_its_readme(shared_data: Path) -> None:
-    samples = list(dataset("own_coco").images(shared_data / "dev" / "MMOTU_2d_sample"))
+    samples = list(dataset("coco").images(shared_data / "dev" / "MMOTU_2d_sample"))
     assert len(samples) == 10
     parts = [p for s in samples for i in s.instances for p in components(i.mask, least=64)]
     assert len(parts) == 10
 
 
-def test_an_unknown_data_set_is_told() -> None:
-    with pytest.raises(DataError, match="busi"):
+def test_an_unknown_data_set_is_refused() -> None:
+    with pytest.raises(DataError, match="Unknown data set 'nonsense'"):
         dataset("nonsense")
 
 
@@ -216,8 +216,10 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for i in range(4):
         save(base / "raw" / "bus_b" / "original" / f"{i}.png", picture(i))
         save(base / "raw" / "bus_b" / "GT" / f"{i}.png", grey(disc(40, 30, 15)))
-    build(
-        find_datasets([str(base / "raw")]), base / "store", settings=Settings(shares=Shares(0, 0))
+    build_store(
+        find_datasets([str(base / "raw")]),
+        base / "store",
+        settings=BuildSettings(split_fractions=SplitFractions(0, 0)),
     )
     return Store.open(base / "store")
 

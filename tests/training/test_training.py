@@ -246,7 +246,7 @@ def test_missing_data_is_told_before_training(recipe_file: Path, tmp_path: Path)
     recipe = load_recipe(
         recipe_file, [f"data.sources=[{{dataset: BUSI, path: {tmp_path / 'nowhere'}}}]"]
     )
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="does not exist"):
         train(recipe)
 
 

@@ -1,1 +1,1 @@
-"""What US-43d is, and how its files and one's own are read."""
+"""The US-43d catalogue, and readers for its data sets and for custom ones."""

@@ -1,7 +1,6 @@
-"""AnnotatedImage: what all that trains, evaluates or exports takes; and Case: one unit of raw data,
-described but not yet read.
+"""`AnnotatedImage`, the input of training, evaluation and export, and `Case`, a raw file before it is read.
 
-A Case can be pickled, so that listing happens once and reading in any process.
+A `Case` can be pickled: one process lists a data set, and any process can read its cases.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.errors import UltraSamError, one_line
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame, Grey, grey
@@ -30,14 +29,14 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """What reading yields: pixels with their instances.
+class CaseImage:
+    """One image of a case, as its reader yields it.
 
     Attributes:
-        pixels: [H, W] or [H, W, 3] uint8.
-        instances: the structures; none of a normal image.
-        frame: number of the cine's frame or the volume's slice, counted from 0; None of a still.
-        spacing: (row, column) mm between pixels' centres, where the source has it.
+        pixels: [H, W] or [H, W, 3] RGB uint8.
+        instances: the annotated structures; empty for a normal image.
+        frame: 0-based index of the cine frame or volume slice; None for a still.
+        spacing: (row, column) distance between pixel centers in mm; None if unknown.
     """
 
     pixels: Frame
@@ -48,23 +47,23 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """An image, a clip or a volume of one subject, not read yet.
+    """A still, cine or volume of one subject, not read yet.
 
     Attributes:
-        dataset: the data set's id.
-        key: unique in the data set, the same on every disk.
-        sources: the files, the image's first.
-        read: gives pictures, and skips for what is left out.
-        subject: who was scanned; None where the source doesn't tell.
-        study: the examination or recording, where told apart.
-        split: train, val or test, where the source has splits.
-        class_label: the image's class, where the source has one.
+        dataset: id of the data set.
+        key: unique within the data set, and independent of where the files are stored.
+        sources: the files; the image file comes first.
+        read: yields the images of the case, and a skip for each one it leaves out.
+        subject: id of the person scanned; None if unknown.
+        study: id of the examination or recording; None if unknown.
+        split: the source's own split (train, val, test or trainval); None if it has none.
+        class_label: class of the image; None if it has none.
     """
 
     dataset: str
     key: str
-    sources: tuple[Entry, ...]
-    read: Callable[[], Iterable[Picture | Skip]]
+    sources: tuple[FileEntry, ...]
+    read: Callable[[], Iterable[CaseImage | Skip]]
     subject: str | None = None
     study: str | None = None
     split: str | None = None
@@ -74,25 +73,25 @@ class Case:
     def source(self) -> str:
         return self.sources[0].path
 
-    def pictures(self) -> Iterator[Picture | Skip]:
-        """What `read` gives; damage ends the case with a skip, never with an exception."""
+    def images(self) -> Iterator[CaseImage | Skip]:
+        """The images of the case without empty masks. A damaged file yields a skip, never an exception."""
         try:
-            for picture in self.read():
-                if isinstance(picture, Skip):
-                    yield picture
+            for image in self.read():
+                if isinstance(image, Skip):
+                    yield image
                     continue
-                present = tuple(i for i in picture.instances if i.mask.any())
-                yield Picture(picture.pixels, present, picture.frame, picture.spacing)
+                present = tuple(i for i in image.instances if i.mask.any())
+                yield CaseImage(image.pixels, present, image.frame, image.spacing)
         except UltraSamError as error:
             yield Skip(self.source, str(error), damage=True)
         except Exception as error:
-            # Files of 43 sources break in more ways than can be foreseen; the build must go on.
-            text = f"cannot be read: {type(error).__name__}: {one_line(error)}"
+            # Files from 43 sources break in unforeseeable ways, and the build must continue.
+            text = f"unreadable file: {type(error).__name__}: {one_line(error)}"
             yield Skip(self.source, text, damage=True)
 
 
 class ImageReader(Protocol):
-    """Where an annotated image's pixels and masks come from; each call may read a file."""
+    """Reads the pixels and masks of an annotated image; each call may read a file."""
 
     def pixels(self) -> Frame:
         """[H, W] or [H, W, 3] RGB uint8."""
@@ -104,27 +103,27 @@ class ImageReader(Protocol):
         """The name of each instance."""
 
     def areas(self) -> tuple[int, ...]:
-        """The pixels of each instance."""
+        """The area of each instance in pixels."""
 
     def mask(self, index: int) -> BoolMask:
-        """The mask [H, W] of one instance."""
+        """The mask of one instance, [H, W] bool."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedImage:
-    """An image with its instances, whatever it comes from; pixels and masks are read when asked for.
+    """An image with its instances, from raw data or a store. Pixels and masks are read on access.
 
     Attributes:
-        dataset: id of the data set; empty for images that belong to none.
-        name: unique in the data set: the case's key, and the frame of a cine or volume.
-        subject: who was scanned; the case's key if the source does not say.
-        source: the image's path below the data set's folder.
-        reader: gives pixels and masks.
-        study: the examination, if known.
-        frame: number of the frame or slice, counted from 0; None for a still.
-        spacing: (row, column) mm between the centres of pixels, if known.
-        split: train, val or test, if the source or the store assigns one.
-        class_label: the image's class, if it has one.
+        dataset: id of the data set; empty for an image that belongs to none.
+        name: unique within the data set: the key of the case, plus the frame of a cine or volume.
+        subject: id of the person scanned; the key of the case if unknown.
+        source: path of the image file, relative to the data set's folder.
+        reader: reads the pixels and masks.
+        study: id of the examination; None if unknown.
+        frame: 0-based index of the frame or slice; None for a still.
+        spacing: (row, column) distance between pixel centers in mm; None if unknown.
+        split: train, val or test as assigned by the source or the store; None if unassigned.
+        class_label: class of the image; None if it has none.
     """
 
     dataset: str
@@ -150,18 +149,18 @@ class AnnotatedImage:
         source: str = "",
         **optional: Any,
     ) -> AnnotatedImage:
-        """An image whose pixels and masks are held in memory; ``optional`` are further attributes."""
+        """An image with pixels and masks in memory; ``optional`` sets the remaining attributes."""
         reader = _InMemory(pixels, tuple(instances))
         return cls(dataset, name, subject, source, reader, **optional)
 
     @property
     def key(self) -> str:
-        """Unique among images of all data sets."""
+        """Unique across all data sets."""
         return f"{self.dataset}/{self.name}" if self.dataset else self.name
 
     @property
     def subject_key(self) -> str:
-        """Unique among subjects of all data sets."""
+        """The subject's id, unique across all data sets."""
         return f"{self.dataset}/{self.subject}" if self.dataset else self.subject
 
     @property
@@ -169,7 +168,7 @@ class AnnotatedImage:
         """[H, W] or [H, W, 3] RGB uint8.
 
         Raises:
-            DataError: the file is missing or damaged.
+            DataError: The file is missing or damaged.
         """
         return self.reader.pixels()
 
@@ -178,7 +177,7 @@ class AnnotatedImage:
         """[H, W] uint8.
 
         Raises:
-            DataError: the file is missing or damaged.
+            DataError: The file is missing or damaged.
         """
         return self.reader.grey()
 
@@ -189,23 +188,23 @@ class AnnotatedImage:
 
     @property
     def areas(self) -> tuple[int, ...]:
-        """The pixels of each instance."""
+        """The area of each instance in pixels."""
         return self.reader.areas()
 
     def mask(self, index: int) -> BoolMask:
-        """The mask [H, W] of one instance."""
+        """The mask of one instance, [H, W] bool."""
         return self.reader.mask(index)
 
     @property
     def instances(self) -> tuple[Instance, ...]:
-        """All instances with their masks, read now."""
+        """All instances with their masks, read on access."""
         return tuple(Instance(name, self.mask(i)) for i, name in enumerate(self.structures))
 
     def loaded(self) -> AnnotatedImage:
-        """The same image with pixels and masks held in memory.
+        """A copy with pixels and masks in memory.
 
         Raises:
-            DataError: the file is missing or damaged.
+            DataError: The file is missing or damaged.
         """
         return replace(self, reader=_InMemory(self.pixels, self.instances))
 
@@ -232,21 +231,21 @@ class _InMemory:
 
 
 def images_of(case: Case) -> Iterator[AnnotatedImage | Skip]:
-    """All annotated images of a case, and what it leaves out."""
-    for picture in case.pictures():
-        if isinstance(picture, Skip):
-            yield picture
+    """Read the annotated images of a case, with a skip for each one left out."""
+    for image in case.images():
+        if isinstance(image, Skip):
+            yield image
             continue
         yield AnnotatedImage.in_memory(
-            picture.pixels,
-            picture.instances,
+            image.pixels,
+            image.instances,
             dataset=case.dataset,
-            name=case.key if picture.frame is None else f"{case.key}#{picture.frame}",
+            name=case.key if image.frame is None else f"{case.key}#{image.frame}",
             subject=case.subject or case.key,
             source=case.source,
             study=case.study,
-            frame=picture.frame,
-            spacing=picture.spacing,
+            frame=image.frame,
+            spacing=image.spacing,
             split=case.split,
             class_label=case.class_label,
         )

@@ -1,8 +1,7 @@
-"""Archives read in place, members and all, and unpacked without trusting them.
+"""Read archives in place, and unpack them without trusting their contents.
 
-ZIP and plain TAR members are read where they lie, also in archives inside archives. RAR, 7z and
-compressed TAR can only be read from their beginning: those are unpacked once, beside each other in
-the folder for temporary files, and removed at the end of a build.
+Members of ZIP and plain TAR files are read in place, nested archives included. RAR, 7z and compressed TAR
+allow sequential access only: they are unpacked once to the temporary folder, and removed after the build.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ ARCHIVE_SUFFIXES = (
     ".zip", ".change2zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar", ".7z",
 )  # fmt: skip
 
-# What an archive may grow to: no data set here is larger, nor packed more tightly.
+# Limits on unpacking, in bytes and as a ratio; every data set of the catalogue is well below them.
 MAX_UNPACKED = 2 * 2**40
 MAX_RATIO = 200
-_FREE_OF_RATIO = 4 * 2**30
+_RATIO_EXEMPT = 4 * 2**30
 _BLOCK = 1 << 20
 _SCRATCH = "ultrasam-unpacked"
 
@@ -47,18 +46,18 @@ class Member:
 
 
 def is_archive(name: str) -> bool:
-    """The name is that of an archive that can be read."""
+    """Whether the file name has the suffix of a supported archive format."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def list_members(chain: tuple[str, ...]) -> list[Member]:
-    """The files in an archive, links and folders left out.
+    """List the files in an archive, without links and folders.
 
     Args:
-        chain: the archive's path on disk, then the member names that lead to one inside it.
+        chain: the path of the archive on disk, then the member names leading to a nested archive.
 
     Raises:
-        DataError: damaged, encrypted, or it claims more than any data set holds.
+        DataError: The archive is damaged, encrypted, or unpacks to more than the limit.
     """
     with _explained(chain):
         return _open(chain).members()
@@ -68,7 +67,7 @@ def read_member(chain: tuple[str, ...]) -> bytes:
     """The bytes of the member at the end of ``chain``.
 
     Raises:
-        DataError: damaged or missing.
+        DataError: The member is missing or damaged.
     """
     with _explained(chain):
         return _open(chain[:-1]).read(chain[-1])
@@ -76,7 +75,11 @@ def read_member(chain: tuple[str, ...]) -> bytes:
 
 @contextmanager
 def member_on_disk(chain: tuple[str, ...]) -> Iterator[Path]:
-    """A path on disk of the member at the end of ``chain``, for libraries that open paths only."""
+    """The member at the end of ``chain`` as a path on disk, for libraries that open only paths.
+
+    Raises:
+        DataError: The member is missing or damaged.
+    """
     with _explained(chain):
         path = _open(chain[:-1]).path_of(chain[-1])
     if path is not None:
@@ -89,13 +92,13 @@ def member_on_disk(chain: tuple[str, ...]) -> Iterator[Path]:
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack an archive of any known format into ``folder``; files there are replaced.
+    """Unpack an archive of any supported format into ``folder``, replacing existing files.
 
     Returns:
-        How many files.
+        The number of files unpacked.
 
     Raises:
-        DataError: damaged; or a member lies outside the folder, is a link, or the whole is too large.
+        DataError: The archive is damaged or too large, or a member is a link or lies outside the folder.
     """
     budget = _Budget(archive)
     count = 0
@@ -111,16 +114,16 @@ def unpack(archive: Path, folder: Path) -> int:
 
 
 def forget_unpacked() -> None:
-    """Remove what this build unpacked for reading, and what builds that were killed left behind."""
+    """Remove the files that this build unpacked for reading, and leftovers of killed builds."""
     _open.cache_clear()
     shutil.rmtree(_scratch(), ignore_errors=True)
-    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}-*"):
-        # Another user's cannot be removed, which is as it should be.
-        if not _runs(left.name.rsplit("-", 1)[1]):
-            shutil.rmtree(left, ignore_errors=True)
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}-*"):
+        # Folders of other users cannot be removed, and must not be.
+        if not _is_running(folder.name.rsplit("-", 1)[1]):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _runs(pid: str) -> bool:
+def _is_running(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
     except (ValueError, ProcessLookupError):
@@ -134,21 +137,23 @@ class _Budget:
     def __init__(self, archive: Path) -> None:
         self.archive = archive
         size = archive.stat().st_size
-        self.left = min(MAX_UNPACKED, max(_FREE_OF_RATIO, MAX_RATIO * size))
+        self.remaining = min(MAX_UNPACKED, max(_RATIO_EXEMPT, MAX_RATIO * size))
 
     def spend(self, size: int) -> None:
-        self.left -= size
-        if self.left < 0:
+        self.remaining -= size
+        if self.remaining < 0:
             raise DataError(
-                f"{self.archive} unpacks to far more than its size allows; it is damaged or not meant "
-                "to be opened."
+                f"{self.archive} expands to a suspicious size and was not unpacked; download it again "
+                "from its official source."
             )
 
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
-        raise DataError(f"{archive} holds '{name}', which lies outside it; it was not unpacked.")
+        raise DataError(
+            f"{archive} contains '{name}', which points outside the target folder; it was not unpacked."
+        )
     return folder.joinpath(*parts)
 
 
@@ -158,7 +163,7 @@ def _streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
                 if _zip_link(info):
-                    raise DataError(f"{archive} holds the link '{info.filename}'; not unpacked.")
+                    raise DataError(_link_message(archive, info.filename))
                 if not info.is_dir():
                     with opened.open(info) as stream:
                         yield info.filename, iter(lambda s=stream: s.read(_BLOCK), b"")  # type: ignore[misc]
@@ -167,7 +172,7 @@ def _streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
         with tarfile.open(archive, "r:*") as tar:
             for entry in tar:
                 if entry.issym() or entry.islnk():
-                    raise DataError(f"{archive} holds the link '{entry.name}'; not unpacked.")
+                    raise DataError(_link_message(archive, entry.name))
                 file = tar.extractfile(entry)
                 if file is not None:
                     yield entry.name, iter(lambda s=file: s.read(_BLOCK), b"")  # type: ignore[misc]
@@ -176,16 +181,20 @@ def _streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 
 def _libarchive_streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The same of RAR and 7z, through the libarchive that the package archi brings along."""
-    instead = "Or unpack it by hand, and leave the folder beside it."
-    with needs(f"Unpacking {archive.name}", extra="archives", otherwise=instead):
+    """`_streams` for RAR and 7z, by the libarchive that the package archi bundles."""
+    alternative = "Or unpack it by hand, and keep the folder next to it."
+    with needs(f"Unpacking {archive.name}", extra="archives", otherwise=alternative):
         import archi
-    # By its path: archi reads open files wrongly now and then.
+    # Open by path: archi sometimes misreads open file objects.
     for entry in archi.Archive(str(archive)):
         if stat.S_ISLNK(entry.mode):
-            raise DataError(f"{archive} holds the link '{entry.filename}'; not unpacked.")
+            raise DataError(_link_message(archive, entry.filename))
         if stat.S_ISREG(entry.mode):
             yield entry.filename, iter(lambda e=entry: e.read(_BLOCK), b"")  # type: ignore[misc]
+
+
+def _link_message(archive: Path, name: str) -> str:
+    return f"{archive} contains the link '{name}'; it was not unpacked."
 
 
 def _zip_link(info: zipfile.ZipInfo) -> bool:
@@ -208,12 +217,12 @@ class _Zip:
         self.zip = zipfile.ZipFile(file)
 
     def members(self) -> list[Member]:
-        found = self.zip.infolist()
-        packed, size = sum(i.compress_size for i in found), sum(i.file_size for i in found)
-        if size > max(_FREE_OF_RATIO, MAX_RATIO * packed) or size > MAX_UNPACKED:
-            raise ValueError("it claims to unpack to far more than its size allows")
+        infos = self.zip.infolist()
+        packed, size = sum(i.compress_size for i in infos), sum(i.file_size for i in infos)
+        if size > max(_RATIO_EXEMPT, MAX_RATIO * packed) or size > MAX_UNPACKED:
+            raise ValueError("it expands to a suspicious size")
         return [
-            Member(i.filename, i.file_size) for i in found if not i.is_dir() and not _zip_link(i)
+            Member(i.filename, i.file_size) for i in infos if not i.is_dir() and not _zip_link(i)
         ]
 
     def read(self, name: str) -> bytes:
@@ -223,28 +232,28 @@ class _Zip:
         return None
 
     def stored(self, name: str) -> IO[bytes] | None:
-        """A seekable stream, where the member is stored as it is."""
+        """A seekable stream of the member; None if it is compressed."""
         if self.zip.getinfo(name).compress_type != zipfile.ZIP_STORED:
             return None
         return self.zip.open(name)
 
 
 class _Folder:
-    """An archive of a format that has no random access, unpacked once."""
+    """An archive without random access, unpacked once."""
 
     def __init__(self, archive: Path) -> None:
-        mark = hashlib.sha256(f"{archive}|{_stamp(str(archive))}".encode()).hexdigest()
-        self.folder = _scratch() / mark[:24]
+        key = hashlib.sha256(f"{archive}|{_stamp(str(archive))}".encode()).hexdigest()
+        self.folder = _scratch() / key[:24]
         if self.folder.is_dir():
             return
         self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = Path(tempfile.mkdtemp(dir=self.folder.parent))
+        unfinished = Path(tempfile.mkdtemp(dir=self.folder.parent))
         try:
-            unpack(archive, beside)
-            beside.rename(self.folder)
+            unpack(archive, unfinished)
+            unfinished.rename(self.folder)
         except BaseException as error:
-            shutil.rmtree(beside, ignore_errors=True)
-            # Another worker may have been first.
+            shutil.rmtree(unfinished, ignore_errors=True)
+            # Another worker may have finished first.
             if not (isinstance(error, OSError) and self.folder.is_dir()):
                 raise
 
@@ -290,8 +299,8 @@ def _open(chain: tuple[str, ...]) -> _Zip | _Tar | _Folder:
             return _Zip(stream)
     path = parent.path_of(chain[-1])
     if path is None:
-        mark = hashlib.sha256("|".join((*chain, _stamp(chain[0]))).encode()).hexdigest()[:24]
-        path = _scratch() / mark / PurePosixPath(chain[-1].replace("\\", "/")).name
+        key = hashlib.sha256("|".join((*chain, _stamp(chain[0]))).encode()).hexdigest()[:24]
+        path = _scratch() / key / PurePosixPath(chain[-1].replace("\\", "/")).name
         if not path.exists():
             atomic_write(path, parent.read(chain[-1]))
     return _open_file(path)
@@ -306,12 +315,12 @@ def _open_file(path: Path) -> _Zip | _Tar | _Folder:
 
 
 def _stamp(path: str) -> str:
-    found = Path(path).stat()
-    return f"{found.st_size}|{found.st_mtime_ns}"
+    status = Path(path).stat()
+    return f"{status.st_size}|{status.st_mtime_ns}"
 
 
 def _scratch() -> Path:
-    """Where one build unpacks, its worker processes included; a second build has a folder of its own."""
+    """The folder that one build and its workers unpack to; each build has its own."""
     parent = multiprocessing.parent_process()
     pid = os.getpid() if parent is None else parent.pid
     return Path(tempfile.gettempdir()) / f"{_SCRATCH}-{pid}"

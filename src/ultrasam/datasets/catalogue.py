@@ -1,4 +1,4 @@
-"""The catalogue: every data set that has a reader, by id, and how to find one by its name or folder."""
+"""The catalogue of data sets: look up a data set by id, name or folder name."""
 
 from __future__ import annotations
 
@@ -9,68 +9,76 @@ import re
 from functools import cache
 
 from ultrasam.datasets import us43d
-from ultrasam.datasets.custom import coco_file, labelme_files, paired_folders, via_files
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.custom import coco_file, image_mask_folder, labelme_files, via_files
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError
 
 
 @cache
-def catalogue() -> dict[str, RawDataset]:
-    """US-43d: the paper's 43 data sets, and further ones whose `Info.part_of_paper` is false, by id."""
-    found = {}
+def catalogue() -> dict[str, DatasetSpec]:
+    """All data sets by id: the 43 of US-43d, and others with `DatasetInfo.part_of_paper` false."""
+    specs = {}
     for module in pkgutil.iter_modules(us43d.__path__):
-        raw: RawDataset = importlib.import_module(f"{us43d.__name__}.{module.name}").DATASET
-        found[raw.info.id] = raw
-    return dict(sorted(found.items()))
+        spec: DatasetSpec = importlib.import_module(f"{us43d.__name__}.{module.name}").DATASET
+        specs[spec.info.id] = spec
+    return dict(sorted(specs.items()))
 
 
 @cache
-def _others() -> dict[str, RawDataset]:
-    """The layouts of people's own data."""
-    return {
-        _plain(raw.info.id): raw
-        for raw in (
-            paired_folders("own_masks", structure="object"),
-            coco_file("own_coco"),
-            via_files("own_via"),
-            labelme_files("own_labelme"),
-        )
-    }
+def _custom_layouts() -> dict[str, DatasetSpec]:
+    """The layouts of custom data sets (see `detect_layout`), by normalized id."""
+    specs = (
+        image_mask_folder("image_mask_folder", structure="object"),
+        coco_file("coco"),
+        via_files("via"),
+        labelme_files("labelme"),
+    )
+    return {_normalized(spec.info.id): spec for spec in specs}
 
 
-def dataset(name: str) -> RawDataset:
-    """The data set of an id, a name or a usual folder's name, in any case.
+# Ids of custom layouts in recipes of earlier versions.
+_FORMER_IDS = {
+    "own_masks": "image_mask_folder",
+    "own_coco": "coco",
+    "own_via": "via",
+    "own_labelme": "labelme",
+}
+
+
+def dataset(name: str) -> DatasetSpec:
+    """Look up a data set by id, name or usual folder name, ignoring case; or a custom layout by id.
 
     Raises:
-        DataError: there is none of that name.
+        DataError: No data set has this name.
     """
     by_name = _by_name()
-    plain = _plain(name)
-    if plain in by_name:
-        return by_name[plain]
-    if plain in _others():
-        return _others()[plain]
-    near = difflib.get_close_matches(plain, by_name, n=1)
-    hint = f"did you mean {by_name[near[0]].info.id}?" if near else "see ultrasam data list."
-    raise DataError(
-        f"No data set is called '{name}'; {hint} Some of them: busi, camus, hc18, tn3k, us_nerve."
-    )
+    key = _normalized(_FORMER_IDS.get(name, name))
+    if key in by_name:
+        return by_name[key]
+    if key in _custom_layouts():
+        return _custom_layouts()[key]
+    similar = difflib.get_close_matches(key, by_name, n=1)
+    if similar:
+        hint = f"Did you mean {by_name[similar[0]].info.id}?"
+    else:
+        hint = "List all data sets with: ultrasam data list"
+    raise DataError(f"Unknown data set '{name}'. {hint}")
 
 
-def recognise(folder_name: str) -> RawDataset | None:
-    """The data set that a folder or archive of this name holds, if the name tells."""
-    return _by_name().get(_plain(folder_name))
+def recognize(folder_name: str) -> DatasetSpec | None:
+    """The data set that is published under this folder or archive name; None if there is none."""
+    return _by_name().get(_normalized(folder_name))
 
 
 @cache
-def _by_name() -> dict[str, RawDataset]:
-    names: dict[str, RawDataset] = {}
-    for raw in catalogue().values():
-        for name in (raw.info.id, raw.info.name, *raw.info.folders):
-            names.setdefault(_plain(name), raw)
+def _by_name() -> dict[str, DatasetSpec]:
+    names: dict[str, DatasetSpec] = {}
+    for spec in catalogue().values():
+        for name in (spec.info.id, spec.info.name, *spec.info.folders):
+            names.setdefault(_normalized(name), spec)
     return names
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     name = re.sub(r"\.(zip|tar|tar\.gz|tgz|rar|7z|change2zip)$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -1,4 +1,4 @@
-"""What the catalogue says of a data set, and the reader that belongs to it."""
+"""`DatasetSpec`: the facts about a data set and its reader."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Literal
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
-from ultrasam.datasets.file_tree import RawTree, Report, Skip
+from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport
 from ultrasam.errors import DataError
 
 UNKNOWN = "unknown"
+# Reasons for leaving files out that several readers share.
+NO_OBJECT = "no object annotated"
+MISSING_MASK = "image without a mask"
+MISSING_IMAGE = "mask without an image"
+IMAGE_NOT_FOUND = "listed image not found"
+DUPLICATE_IMAGE = "duplicate image"
+OPTIONAL_STRUCTURE = "optional structure (off by default)"
 Access = Literal["open", "registration", "request", "kaggle"]
 Kind = Literal["still", "cine", "volume"]
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A public address that needs no account.
+    """A public download that requires no account.
 
     Attributes:
-        host: zenodo, mendeley or github, whose listing gives files and checksums; or direct.
-        record: the record's number, ``id/version``, ``owner/name``, or the address itself.
+        host: where the files are; zenodo and mendeley list sizes and checksums, direct is a plain URL.
+        record: the Zenodo record, Mendeley ``id/version``, GitHub ``owner/name``, or URL.
     """
 
     host: Literal["zenodo", "mendeley", "github", "direct"]
@@ -30,25 +37,26 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
-    """Facts about a data set; what isn't known says so.
+class DatasetInfo:
+    """Facts about a data set; unknown ones are ``UNKNOWN``.
 
     Attributes:
-        id: short name, the same in folders, tables and commands.
-        name: as in the paper (arXiv 2411.16222).
+        id: short name used in folders, tables and commands.
+        name: name in the UltraSam paper (arXiv 2411.16222).
         url: where it is published.
-        access: open; or behind a registration, a request to the authors, or a Kaggle login.
-        licence: as its authors state it.
-        organ, structures: what is seen, what is annotated.
-        kind: stills, cines or volumes.
-        size: how much there is, from the literature.
-        layout: what lies where once it is unpacked.
-        citation: BibTeX.
-        folders: names of folders or archives by which it is recognised.
-        download: a public direct address, if there is one.
-        extras: structures that are off by default.
+        access: open, registration, request (to the authors) or kaggle (login).
+        license: license stated by its authors.
+        organ: what the images show.
+        structures: what is annotated.
+        kind: still, cine or volume.
+        size: number of images, as published.
+        layout: where the files are after unpacking.
+        citation: BibTeX entry.
+        folders: names of published folders or archives that identify the data set.
+        download: public download, if there is one.
+        optional_structures: annotated structures that are off by default.
         note: what a user should know before using it.
-        part_of_paper: one of the 43.
+        part_of_paper: whether it is one of the paper's 43 data sets.
     """
 
     id: str
@@ -60,37 +68,38 @@ class Info:
     kind: Kind
     size: str
     layout: str
-    licence: str = UNKNOWN
+    license: str = UNKNOWN
     citation: str = UNKNOWN
     folders: tuple[str, ...] = ()
     download: Download | None = None
-    extras: tuple[str, ...] = ()
+    optional_structures: tuple[str, ...] = ()
     note: str = ""
     part_of_paper: bool = True
 
 
 def bibtex(kind: str, key: str, **fields: str | int) -> str:
-    """A BibTeX entry."""
+    """Format a BibTeX entry."""
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
     return "\n".join([f"@{kind}{{{key},", *lines, "}"])
 
 
-Reader = Callable[[RawTree, Report], Iterable[Case]]
+Reader = Callable[[FileTree, SkipReport], Iterable[Case]]
 
 
 @dataclass(frozen=True, slots=True)
-class RawDataset:
-    """One data set: its facts and its reader.
+class DatasetSpec:
+    """A data set: its facts and its reader.
 
     Attributes:
-        cases: lists the cases of a tree; what it leaves out goes to the report.
-        version: raised when the reader gives other samples for the same files.
-        shares_subjects: the id of another data set of the same subjects, with the same names.
-        sequence: the subject is unknown and images come in the order of a recording, so that those
-            that follow each other and look alike belong together.
+        info: facts about the data set.
+        cases: lists the cases in a file tree, and reports the files it leaves out.
+        version: incremented whenever the reader yields different images for the same files.
+        shares_subjects: id of another data set with the same subjects under the same ids.
+        sequence: whether subjects are unknown and the images are frames in recording order, so that
+            similar consecutive images are grouped.
     """
 
-    info: Info
+    info: DatasetInfo
     cases: Reader
     version: int = 1
     shares_subjects: str | None = None
@@ -101,55 +110,57 @@ class RawDataset:
         return self.info.name
 
     def list_cases(
-        self, root: Path, *, extras: frozenset[str] = frozenset()
-    ) -> tuple[list[Case], Report]:
-        """All cases below a folder, in the order of their keys, and what was left out.
+        self, root: Path, *, include: frozenset[str] = frozenset()
+    ) -> tuple[list[Case], SkipReport]:
+        """List all cases in a folder, sorted by key, and report the files left out.
+
+        Args:
+            root: folder or archive with the data set.
+            include: optional structures to read as well.
 
         Raises:
-            DataError: there is no such folder, or nothing of this data set in it.
+            DataError: The folder does not exist or contains no case of this data set.
         """
-        report = Report()
-        tree = RawTree(root, report, extras=extras)
+        report = SkipReport()
+        tree = FileTree(root, report, include=include)
         cases: dict[str, Case] = {}
         for case in self.cases(tree, report):
             if case.key in cases:
-                report.skip(case.source, "the same image is there twice")
+                report.skip(case.source, DUPLICATE_IMAGE)
             else:
                 cases[case.key] = case
         if not cases:
-            first = f"; the first thing left out: {report.skips[0].where}, " if report.skips else ""
-            why = report.skips[0].reason if report.skips else ""
+            first = report.skips[0] if report.skips else None
+            problem = f" First problem: {first}" if first else ""
             raise DataError(
-                f"Nothing of {self.info.name} is under {root}{first}{why}. It is laid out as: "
-                f"{self.info.layout}."
+                f"No annotated image of {self.info.name} found in {root}. "
+                f"Expected layout: {self.info.layout}.{problem}"
             )
         for entry in tree.unused():
-            report.skip(entry, "not a part of this data set's layout")
+            report.skip(entry, "not part of the data set's layout")
         return [cases[key] for key in sorted(cases)], report
 
     def images(
         self, root: Path, *, skipped: Callable[[Skip], object] | None = None
     ) -> Iterator[AnnotatedImage]:
-        """All annotated images below a folder, read one by one.
+        """Read all annotated images in a folder, one by one.
 
         Args:
-            skipped: told what is left out; without it damage raises.
+            root: folder or archive with the data set.
+            skipped: called with each file or image left out; if None, damaged files raise.
 
         Raises:
-            DataError: nothing is there; or, without ``skipped``, a file is damaged.
+            DataError: The folder contains no case, or ``skipped`` is None and a file is damaged.
         """
         cases, report = self.list_cases(root)
         for skip in report.skips:
             if skipped is not None:
                 skipped(skip)
         for case in cases:
-            for found in images_of(case):
-                if isinstance(found, AnnotatedImage):
-                    yield found
+            for item in images_of(case):
+                if isinstance(item, AnnotatedImage):
+                    yield item
                 elif skipped is not None:
-                    skipped(found)
-                elif found.damage:
-                    raise DataError(f"{found.where}: {found.reason}")
-
-
-NO_OBJECT = "no object is annotated"
+                    skipped(item)
+                elif item.damage:
+                    raise DataError(str(item))

@@ -1,4 +1,4 @@
-"""Which data sets lie in the folders that a person points at."""
+"""Find the data sets in the folders that a user names."""
 
 from __future__ import annotations
 
@@ -6,49 +6,58 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ultrasam.datasets.archives import is_archive
-from ultrasam.datasets.catalogue import catalogue, dataset, recognise
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.catalogue import catalogue, dataset, recognize
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError
 
 _DEPTH = 4
 
 
-def find_datasets(raw: Sequence[str], *, only: Sequence[str] = ()) -> list[tuple[RawDataset, Path]]:
-    """The data sets in folders: NAME=FOLDER says which; else folders' and archives' names tell.
+def find_datasets(
+    raw: Sequence[str], *, only: Sequence[str] = ()
+) -> list[tuple[DatasetSpec, Path]]:
+    """Identify data sets by ``NAME=FOLDER``, or by the names of folders and archives.
 
-    A folder may hold one data set or many, each by itself, at most four levels down.
+    A folder may contain several data sets, up to four levels down.
+
+    Args:
+        raw: folders to search, or ``NAME=FOLDER`` pairs.
+        only: ids or names of the data sets to keep; if empty, all are kept.
+
+    Returns:
+        Each data set with its folder, sorted by id.
 
     Raises:
-        DataError: a folder is missing, none is recognised, or one data set is found in two places.
+        DataError: A folder does not exist, contains no known data set, or two folders contain the same one.
     """
-    wanted = {dataset(name).info.id for name in only}
-    found: dict[str, tuple[RawDataset, Path]] = {}
+    selected = {dataset(name).info.id for name in only}
+    locations: dict[str, tuple[DatasetSpec, Path]] = {}
     for text in raw:
-        for data, path in _resolve(text, wanted):
-            if wanted and data.info.id not in wanted:
+        for spec, path in _resolve(text, selected):
+            if selected and spec.info.id not in selected:
                 continue
-            other = found.get(data.info.id, (data, path))[1]
+            other = locations.get(spec.info.id, (spec, path))[1]
             if other.resolve() != path.resolve():
                 raise DataError(
-                    f"{data.info.name} is in {other} and in {path}; say which with "
-                    f"{data.info.id}=FOLDER."
+                    f"{spec.info.name} is in both {other} and {path}; choose one with "
+                    f"{spec.info.id}=FOLDER."
                 )
-            found[data.info.id] = (data, path)
-    missing = wanted - set(found)
-    if missing and found:
+            locations[spec.info.id] = (spec, path)
+    missing = selected - set(locations)
+    if missing and locations:
         raise DataError(
-            f"{', '.join(sorted(missing))} was asked for but is not in {', '.join(raw)}; say where with "
+            f"{', '.join(sorted(missing))} not found in {', '.join(raw)}; give the folder with "
             f"{min(missing)}=FOLDER."
         )
-    if not found:
+    if not locations:
         raise DataError(
-            f"No data set is recognised in {', '.join(raw)}; name the folder as in ultrasam data list, "
-            "or say NAME=FOLDER, for example busi=downloads/breast."
+            f"No known data set in {', '.join(raw)}. Rename the folder to an id from "
+            "'ultrasam data list', or use NAME=FOLDER, for example busi=downloads/breast."
         )
-    return [found[key] for key in sorted(found)]
+    return [locations[key] for key in sorted(locations)]
 
 
-def _resolve(text: str, wanted: set[str]) -> Iterator[tuple[RawDataset, Path]]:
+def _resolve(text: str, selected: set[str]) -> Iterator[tuple[DatasetSpec, Path]]:
     name, equals, folder = text.partition("=")
     if equals and not Path(text).exists():
         path = Path(folder).expanduser()
@@ -57,22 +66,22 @@ def _resolve(text: str, wanted: set[str]) -> Iterator[tuple[RawDataset, Path]]:
         return
     path = Path(text).expanduser()
     _require(path)
-    yielded = list(_search(path, _DEPTH))
-    if not yielded and len(wanted) == 1:
-        # Asked for by name: the folder is taken for it, whatever it is called.
-        yield catalogue()[next(iter(wanted))], path
+    matches = list(_search(path, _DEPTH))
+    if not matches and len(selected) == 1:
+        # The only data set selected is the one in this folder, whatever the folder's name.
+        yield catalogue()[next(iter(selected))], path
         return
-    yield from yielded
+    yield from matches
 
 
 def _require(path: Path) -> None:
     if not path.exists():
-        raise DataError(f"There is no {path}; give the folder where the data are unpacked.")
+        raise DataError(f"{path} does not exist; give the folder that contains the data.")
 
 
-def _search(path: Path, depth: int) -> Iterator[tuple[RawDataset, Path]]:
-    """The folder itself by its name, else what is in it."""
-    known = recognise(path.resolve().name)
+def _search(path: Path, depth: int) -> Iterator[tuple[DatasetSpec, Path]]:
+    """Match the folder's own name, else search its contents."""
+    known = recognize(path.resolve().name)
     if known is not None:
         yield known, path
         return

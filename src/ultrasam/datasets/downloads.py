@@ -1,4 +1,4 @@
-"""Data sets from where they are published, for those that need no account; words for the others."""
+"""Download data sets that need no account, and explain how to get the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from ultrasam.datasets.archives import is_archive, unpack
-from ultrasam.datasets.description import Info, RawDataset
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec
 from ultrasam.download import ChecksumError, check_reachable, download
 from ultrasam.errors import DataError
 
@@ -21,8 +21,15 @@ _LISTINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
-    """A file to download: its name and address, and its size and checksum where the host tells them."""
+class RemoteFile:
+    """A file to download.
+
+    Attributes:
+        name: file name.
+        url: download URL.
+        size: in bytes; None if the host does not list it.
+        checksum: ``algorithm:hex``; None if the host does not list it.
+    """
 
     name: str
     url: str
@@ -30,21 +37,23 @@ class Remote:
     checksum: str | None = None
 
 
-def fetch(data: RawDataset, folder: Path, *, keep_archives: bool = False) -> list[Path]:
-    """Download and unpack a data set into ``folder/<id>``; what is there already is not fetched again.
+def fetch(data: DatasetSpec, folder: Path, *, keep_archives: bool = False) -> list[Path]:
+    """Download and unpack a data set into ``folder/<id>``, skipping files that are already there.
 
     Args:
-        keep_archives: leave the archives beside what was unpacked.
+        data: the data set.
+        folder: parent of the data set's folder.
+        keep_archives: keep the archives after unpacking.
 
     Returns:
-        What lies in the data set's folder.
+        The files and folders in the data set's folder.
 
     Raises:
-        DataError: it needs an account; there is no network; or what came is not what was published.
+        DataError: The data set needs an account, the host is unreachable, or a checksum differs.
     """
     info = data.info
     if info.download is None:
-        raise DataError(f"{info.name} cannot be downloaded by a program: {how_to_get(info)}")
+        raise DataError(f"{info.name} cannot be downloaded automatically: {how_to_get(info)}")
     target = folder / info.id
     try:
         files = list_files(info)
@@ -62,8 +71,8 @@ def fetch(data: RawDataset, folder: Path, *, keep_archives: bool = False) -> lis
                 download(remote.url, path, size=remote.size, checksum=remote.checksum)
         except ChecksumError as error:
             raise DataError(
-                f"{remote.name} of {info.name} is not the file that was published ({error}); try again, "
-                "and beware of proxies that rewrite downloads."
+                f"Checksum mismatch for {remote.name} of {info.name} ({error}). Try again; a proxy may "
+                "have altered the download."
             ) from error
         except Exception as error:
             raise DataError(_failed(info, error)) from error
@@ -75,30 +84,32 @@ def fetch(data: RawDataset, folder: Path, *, keep_archives: bool = False) -> lis
     return sorted(p for p in target.iterdir() if not p.name.startswith("."))
 
 
-def list_files(info: Info) -> list[Remote]:
-    """The files of a data set, as its host lists them.
+def list_files(info: DatasetInfo) -> list[RemoteFile]:
+    """Query the host for the files of a data set.
 
     Raises:
-        DataError: the host's answer is not understood.
-        OSError: there is no network, or the host refuses.
+        DataError: The response of the host has an unknown format.
+        OSError: The host is unreachable or refuses the request.
     """
     assert info.download is not None
     host, record = info.download.host, info.download.record
     if host == "direct":
-        return [Remote(record.rsplit("/", 1)[-1], record)]
+        return [RemoteFile(record.rsplit("/", 1)[-1], record)]
     if host == "github":
         name = record.split("/")[1]
-        return [Remote(f"{name}.zip", _LISTINGS["github"].format(record))]
+        return [RemoteFile(f"{name}.zip", _LISTINGS["github"].format(record))]
     url = _LISTINGS[host].format(*record.split("/"))
     answer = _ask(url)
     try:
         if host == "zenodo":
             return [
-                Remote(str(f["key"]), str(f["links"]["self"]), int(f["size"]), f.get("checksum"))
+                RemoteFile(
+                    str(f["key"]), str(f["links"]["self"]), int(f["size"]), f.get("checksum")
+                )
                 for f in answer["files"]
             ]
         return [
-            Remote(
+            RemoteFile(
                 str(f["filename"]),
                 str(f["content_details"]["download_url"]),
                 int(f["size"]),
@@ -108,21 +119,23 @@ def list_files(info: Info) -> list[Remote]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"The list of files at {url} is not as it was; download {info.name} yourself from {info.url}."
+            f"Unexpected response from {url}; download {info.name} manually from {info.url}."
         ) from error
 
 
-def how_to_get(info: Info) -> str:
-    """What a person does to have a data set."""
-    ways = {
+def how_to_get(info: DatasetInfo) -> str:
+    """Instructions for obtaining a data set."""
+    steps = {
         "open": f"download it from {info.url}",
-        "registration": f"register at {info.url}, accept the terms and download it there",
-        "request": f"ask its authors for it, as {info.url} says",
-        "kaggle": f"log in to Kaggle, accept the terms at {info.url} and download it there",
+        "registration": f"register at {info.url}, accept the terms, and download it there",
+        "request": f"request it from the authors (see {info.url})",
+        "kaggle": f"log in to Kaggle, accept the terms at {info.url}, and download it there",
     }
     if info.download is not None:
         return f"run: ultrasam data fetch {info.id}"
-    return f"{ways[info.access]}; put it, unpacked or not, into a folder called {info.id}."
+    return (
+        f"{steps[info.access]}; put it in a folder named {info.id} (archives need not be unpacked)."
+    )
 
 
 def _ask(url: str) -> Any:
@@ -135,12 +148,12 @@ def _ask(url: str) -> Any:
 def _inside(folder: Path, name: str) -> Path:
     plain = Path(name.replace("\\", "/")).name
     if not plain or plain.startswith("."):
-        raise DataError(f"The host lists a file called '{name}'; it was not downloaded.")
+        raise DataError(f"The host lists the unsafe file name '{name}'; nothing was downloaded.")
     return folder / plain
 
 
-def _failed(info: Info, error: Exception) -> str:
+def _failed(info: DatasetInfo, error: Exception) -> str:
     return (
-        f"{info.name} could not be downloaded ({type(error).__name__}); go online and try again (it "
-        f"resumes), or download it yourself from {info.url}."
+        f"Cannot download {info.name} ({type(error).__name__}). Check the network and try again (the "
+        f"download resumes), or download it manually from {info.url}."
     )

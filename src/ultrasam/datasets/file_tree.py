@@ -1,7 +1,7 @@
-"""What a person has on disk of a data set: a tree of files, archives opened, litter told apart.
+"""`FileTree`: the files of a raw data set, including those inside archives.
 
-Paths are matched by their ends, without regard to case, so an extra top folder or a renamed one does no
-harm. Every file is either used or reported: `RawTree.unused` gives what no layout asked for.
+Patterns match the end of a path and ignore case, so an extra or renamed top folder does no harm. Every file
+is either used or reported: `FileTree.unused` lists the files that no pattern matched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from ultrasam.datasets.archives import is_archive, list_members, member_on_disk, read_member
 from ultrasam.errors import DataError, MissingDependencyError
 
-_LITTER = re.compile(
+_SYSTEM_FILE = re.compile(
     r"/(__MACOSX/|\.(?!\.?/)[^/]*|Thumbs\.db$|desktop\.ini$|ehthumbs\.db$|~\$|[^/]*~$)",
     re.IGNORECASE,
 )
@@ -25,14 +25,14 @@ _PARTIAL = re.compile(r"\.(part|partial|crdownload|download|tmp|aria2)$", re.IGN
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FileEntry:
     """One file, on disk or in an archive.
 
     Attributes:
-        path: below the tree's root, '/' between parts, an archive being one of them; NFC.
-        chain: the path on disk, then the members that lead to it.
-        size: bytes.
-        stamp: changes when the file on disk does.
+        path: relative to the root of the tree, '/'-separated, in NFC; an archive counts as a folder.
+        chain: the path on disk, then the names of nested archive members.
+        size: in bytes.
+        stamp: modification time of the file on disk, in ns.
     """
 
     path: str
@@ -49,20 +49,20 @@ class Entry:
         return self.name.rsplit(".", 1)[0]
 
     def read(self) -> bytes:
-        """The file's bytes.
+        """Read the file.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: The file cannot be read.
         """
         if len(self.chain) > 1:
             return read_member(self.chain)
         try:
             return Path(self.chain[0]).read_bytes()
         except OSError as error:
-            raise DataError(f"{self.path} cannot be read: {error.strerror}.") from error
+            raise DataError(f"Cannot read {self.path}: {error.strerror}.") from error
 
     def on_disk(self) -> AbstractContextManager[Path]:
-        """A path for libraries that open nothing else; a copy while the context lasts, if need be."""
+        """A path for libraries that open only paths; may be a copy that lasts as long as the context."""
         if len(self.chain) > 1:
             return member_on_disk(self.chain)
         return nullcontext(Path(self.chain[0]))
@@ -70,91 +70,107 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Something that was left out, and why.
+    """A file or image that was left out.
 
     Attributes:
-        where: the file, and the frame in it if only that.
-        reason: a sentence; the same words for the same cause, so that they can be counted.
-        damage: something is broken; else a rule leaves it out.
+        where: path of the file, and the frame if only that one is left out.
+        reason: why; worded identically for the same cause, so that reasons can be counted.
+        damage: whether the file is damaged; otherwise a rule excludes it.
     """
 
     where: str
     reason: str
     damage: bool = False
 
+    def __str__(self) -> str:
+        # Messages about a damaged file name it already.
+        named = self.reason.startswith(self.where)
+        return self.reason if named else f"{self.where}: {self.reason}"
+
 
 @dataclass(slots=True)
-class Report:
-    """All that was left out while a data set was listed."""
+class SkipReport:
+    """The files left out while a data set was listed."""
 
     skips: list[Skip] = field(default_factory=list)
 
-    def skip(self, where: Entry | str, reason: str) -> None:
+    def skip(self, where: FileEntry | str, reason: str) -> None:
         self.skips.append(Skip(where if isinstance(where, str) else where.path, reason))
 
 
-class RawTree:
-    """All files below one folder (or one archive), archives opened."""
+class FileTree:
+    """All files in a folder or archive, including members of nested archives.
 
-    def __init__(self, root: Path, report: Report, *, extras: frozenset[str] = frozenset()) -> None:
-        """``extras``: structures asked for beyond the data set's usual ones."""
+    Args:
+        root: the folder or archive.
+        report: collects system files, unfinished downloads and unreadable archives.
+        include: optional structures to read as well.
+
+    Raises:
+        DataError: ``root`` does not exist.
+    """
+
+    def __init__(
+        self, root: Path, report: SkipReport, *, include: frozenset[str] = frozenset()
+    ) -> None:
         if not root.exists():
-            raise DataError(f"There is no {root}; give the folder where the data are unpacked.")
+            raise DataError(f"{root} does not exist; give the folder that contains the data.")
         self.root = root
-        self.extras = extras
+        self.include = include
         self.entries = sorted(_walk(root, report), key=lambda entry: entry.path)
         self._used: set[str] = set()
 
-    def match(self, pattern: str) -> Iterator[tuple[Entry, dict[str, str]]]:
-        """Files whose path holds ``pattern``, and its named groups.
+    def match(self, pattern: str) -> Iterator[tuple[FileEntry, dict[str, str]]]:
+        """Files whose path matches a regular expression, with the values of its named groups.
 
-        The path is '/', the root's own name, '/' and the path below it. Case is ignored; files come in
-        the order of their paths and count as used.
+        The expression is searched, ignoring case, in ``/<name of the root>/<path below the root>``. Files are
+        sorted by path and marked as used.
         """
         expression = re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE)
         for entry in self.entries:
-            found = expression.search(f"/{self.root.name}/{entry.path}")
-            if found:
+            match = expression.search(f"/{self.root.name}/{entry.path}")
+            if match:
                 self._used.add(entry.path)
-                yield entry, {k: v for k, v in found.groupdict().items() if v is not None}
+                yield entry, {k: v for k, v in match.groupdict().items() if v is not None}
 
-    def first(self, pattern: str) -> Entry | None:
-        """The first file that matches, if any."""
+    def first(self, pattern: str) -> FileEntry | None:
+        """The first matching file; None if there is none."""
         return next((entry for entry, _ in self.match(pattern)), None)
 
-    def unused(self) -> list[Entry]:
-        """Files that no pattern matched."""
+    def unused(self) -> list[FileEntry]:
+        """The files that no pattern has matched."""
         return [entry for entry in self.entries if entry.path not in self._used]
 
 
-def _walk(root: Path, report: Report) -> Iterator[Entry]:
+def _walk(root: Path, report: SkipReport) -> Iterator[FileEntry]:
     if root.is_file():
         yield from _expand(_entry(root, root.name), report, siblings=frozenset())
         return
     for folder, folders, files in os.walk(root):
         folders.sort()
-        here = Path(folder)
         siblings = frozenset(name.casefold() for name in (*folders, *files))
         for name in sorted(files):
-            path = here / name
+            path = Path(folder, name)
             relative = unicodedata.normalize("NFC", path.relative_to(root).as_posix())
             if path.is_symlink() and not path.exists():
-                report.skip(relative, "a link to nothing")
+                report.skip(relative, "broken link")
                 continue
             yield from _expand(_entry(path, relative), report, siblings=siblings)
 
 
-def _entry(path: Path, relative: str) -> Entry:
+def _entry(path: Path, relative: str) -> FileEntry:
     stat = path.stat()
-    return Entry(relative, (str(path),), stat.st_size, stat.st_mtime_ns)
+    return FileEntry(relative, (str(path),), stat.st_size, stat.st_mtime_ns)
 
 
-def _expand(entry: Entry, report: Report, *, siblings: frozenset[str]) -> Iterator[Entry]:
-    """The file itself, or what the archive holds."""
-    if _LITTER.search("/" + entry.path):
-        report.skip(entry, "left by the operating system")
+def _expand(
+    entry: FileEntry, report: SkipReport, *, siblings: frozenset[str]
+) -> Iterator[FileEntry]:
+    """The file itself, or the members of an archive."""
+    if _SYSTEM_FILE.search("/" + entry.path):
+        report.skip(entry, "system file")
     elif _PARTIAL.search(entry.path):
-        report.skip(entry, "an unfinished download")
+        report.skip(entry, "unfinished download")
     elif entry.size == 0:
         report.skip(entry, "empty file")
     elif not is_archive(entry.name):
@@ -163,15 +179,15 @@ def _expand(entry: Entry, report: Report, *, siblings: frozenset[str]) -> Iterat
         try:
             members = list_members(entry.chain)
         except (DataError, MissingDependencyError) as error:
-            report.skip(entry, f"archive cannot be read: {error}")
+            report.skip(entry, f"unreadable archive: {error}")
             return
         tops = {m.name.replace("\\", "/").split("/", 1)[0].casefold() for m in members}
         if siblings and (entry.stem.casefold() in siblings or (tops and tops <= siblings)):
-            report.skip(entry, "archive that is already unpacked beside it")
+            report.skip(entry, "archive already unpacked")
             return
         for member in sorted(members, key=lambda m: m.name):
             name = unicodedata.normalize("NFC", member.name.replace("\\", "/"))
-            inner = Entry(
+            inner = FileEntry(
                 f"{entry.path}/{name}", (*entry.chain, member.name), member.size, entry.stamp
             )
             yield from _expand(inner, report, siblings=frozenset())

@@ -13,7 +13,7 @@ from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.errors import DataError
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.images.pixels import Grey
-from ultrasam.store.splits import hold_out
+from ultrasam.store.splits import held_out_images
 
 Labels = Literal["structure", "image"]
 
@@ -109,7 +109,7 @@ def train_test_split(
     if any(image.split == "test" for image in images):
         tested = np.array([image.split == "test" for image in images])
     else:
-        tested = hold_out([(image.dataset, image.subject) for image in images], held_out)
+        tested = held_out_images([(image.dataset, image.subject) for image in images], held_out)
     return (
         [image for image, test in zip(images, tested, strict=True) if not test],
         [image for image, test in zip(images, tested, strict=True) if test],
@@ -169,6 +169,6 @@ def validation_split(
     Raises:
         DataError: there are fewer than two subjects.
     """
-    held = hold_out([("", subject_of(item)) for item in items], share)
+    held = held_out_images([("", subject_of(item)) for item in items], share)
     chosen = [item for item, out in zip(items, held, strict=True) if out]
     return [item for item, out in zip(items, held, strict=True) if not out], chosen[:most]

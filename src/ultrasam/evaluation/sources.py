@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
-from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.custom import coco_file, layout_of
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.catalogue import dataset, recognize
+from ultrasam.datasets.custom import coco_file, detect_layout
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
@@ -100,7 +100,7 @@ def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Collect
             yield _of_raw(name, data.list_cases(folder))
 
 
-def raw_datasets(text: str) -> Iterator[tuple[str, RawDataset, Path]]:
+def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
     """Name, reader and folder of the data sets in a folder: by their folders' names, or NAME=FOLDER; custom
     folders by what is in them.
 
@@ -136,14 +136,11 @@ def raw_datasets(text: str) -> Iterator[tuple[str, RawDataset, Path]]:
             )
         yield from others
     else:
-        yield path.resolve().name, dataset(layout_of(path)), path
+        yield path.resolve().name, dataset(detect_layout(path)), path
 
 
-def _told_by_name_or_layout(folder: Path) -> RawDataset:
-    try:
-        return dataset(folder.name)
-    except DataError:
-        return dataset(layout_of(folder))
+def _told_by_name_or_layout(folder: Path) -> DatasetSpec:
+    return recognize(folder.name) or dataset(detect_layout(folder))
 
 
 def _of_raw(name: str, listed: tuple[list[Case], object]) -> Collection:

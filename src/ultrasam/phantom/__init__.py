@@ -1,1 +1,1 @@
-"""Simulated ultrasound images with exact masks."""
+"""Simulate B-mode ultrasound images with exact masks."""

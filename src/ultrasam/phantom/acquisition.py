@@ -1,22 +1,22 @@
-"""A simulator of B-mode ultrasound images with exact masks, fast enough to train on.
+"""Simulate B-mode ultrasound images with exact masks, fast enough for training.
 
-What is simulated, in the order in which a scanner meets it:
+The steps follow the signal path of a scanner:
 
 1. *Tissue* (`scene`): scattering strength, attenuation and instance masks on a Cartesian grid.
-2. *Beams*: the maps are sampled along the beams of a linear, curved or phased array. Along each beam
-   the two-way attenuation adds up, so that calcified and dense structures cast shadows and fluid
-   leaves enhancement behind it.
+2. *Beams*: the maps are sampled along the beams of a linear, curved or phased array. Two-way attenuation
+   accumulates along each beam, so that calcified and dense structures cast shadows, and fluid causes
+   enhancement behind it.
 3. *Speckle*: complex Gaussian scatterers, weighted by the square root of the scattering strength and
    convolved with a separable point-spread function in beam coordinates, whose lateral width grows away
    from the focus. The magnitude is fully developed speckle with Rayleigh statistics (Burckhardt 1978;
    Wagner et al. 1983). Compounding averages the magnitudes of independent looks.
 4. *Specular echoes*: interfaces add a coherent echo that grows with the cosine of the angle between
    their normal and the beam.
-5. *Display* (`display`): time-gain compensation, log compression to a dynamic range,
-   scan conversion, grey map, and what machines and people burn into the picture.
+5. *Display* (`display`): time-gain compensation, log compression, scan conversion, gray map, and burned-in
+   annotations.
 
-Phantoms are for learning edges, speckle and prompts, not anatomy: names of structures say what they
-look like, and no clinical claim rests on them.
+Phantoms teach edges, speckle and prompts, not anatomy. Structures are named for their appearance; the names
+imply no clinical finding.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ FloatMap = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Phantom:
-    """A simulated picture and its truth.
+    """A simulated image with its ground truth.
 
     Attributes:
         pixels: [H, W] uint8.
-        masks: [N, H, W] bool; structures may lie in or touch one another.
-        names: N names of structures.
-        spacing: mm per pixel.
-        probe: the array's geometry.
+        masks: [N, H, W] bool; structures may be nested or touch.
+        names: names of the N structures.
+        spacing: pixel size in mm, the same in both directions.
+        probe: geometry of the transducer array.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -59,12 +59,12 @@ class Phantom:
 def simulate(
     seed: int, *, size: tuple[int, int] | None = None, probe: Probe | None = None
 ) -> Phantom:
-    """A picture that depends on ``seed`` alone (and on the arguments given).
+    """Simulate an image; the same arguments give the same image.
 
     Args:
-        seed: any non-negative integer.
-        size: (height, width) in pixels; drawn between 256 and 420 where None.
-        probe: drawn where None.
+        seed: a non-negative integer.
+        size: (height, width) in pixels; None draws 256 to 399 and 272 to 419.
+        probe: geometry of the transducer array; None draws one.
 
     Example:
         >>> phantom = simulate(7)
@@ -73,22 +73,23 @@ def simulate(
     """
     rng = np.random.default_rng(seed)
     height, width = size or (int(rng.integers(256, 400)), int(rng.integers(272, 420)))
-    chosen = probe or _draw_probe(rng)
-    field = _Field.draw(rng, chosen, height, width)
-    depth_mm = float(rng.uniform(30, 60) if chosen == "linear" else rng.uniform(60, 180))
-    scene = draw_scene(rng, field.inside, field.beam, fans_out=chosen != "linear")
+    probe = probe or _draw_probe(rng)
+    geometry = _BeamGeometry.draw(rng, probe, height, width)
+    depth_mm = float(rng.uniform(30, 60) if probe == "linear" else rng.uniform(60, 180))
+    scene = draw_scene(rng, geometry.inside, geometry.beam, is_sector=probe != "linear")
 
-    envelope = _acquire(rng, scene, field, depth_mm)
-    look = display.Look.draw(rng)
-    beams = display.compress(rng, envelope, look)
-    grey = np.asarray(cv2.remap(beams, *field.to_beams, cv2.INTER_LINEAR), dtype=np.float32)
-    picture = display.develop(rng, grey, look)
-    picture[~field.inside] = 0
-    masks = [(name, mask & field.inside) for name, mask in scene.instances]
-    kept = [(name, mask) for name, mask in masks if mask.sum() >= MIN_OBJECT_PIXELS]
-    picture = display.burn_in(rng, picture, field.inside, [mask for _, mask in kept])
-    stack = np.stack([mask for _, mask in kept]) if kept else np.zeros((0, height, width), bool)
-    return Phantom(picture, stack, tuple(n for n, _ in kept), depth_mm / height, chosen)
+    envelope = _acquire(rng, scene, geometry)
+    settings = display.DisplaySettings.draw(rng)
+    beams = display.compress(rng, envelope, settings)
+    gray = np.asarray(cv2.remap(beams, *geometry.to_beams, cv2.INTER_LINEAR), dtype=np.float32)
+    pixels = display.postprocess(rng, gray, settings)
+    pixels[~geometry.inside] = 0
+    visible = [(name, mask & geometry.inside) for name, mask in scene.instances]
+    instances = [(name, mask) for name, mask in visible if mask.sum() >= MIN_OBJECT_PIXELS]
+    names, masks = tuple(name for name, _ in instances), [mask for _, mask in instances]
+    pixels = display.burn_in(rng, pixels, geometry.inside, masks)
+    stack = np.stack(masks) if masks else np.zeros((0, height, width), bool)
+    return Phantom(pixels, stack, names, depth_mm / height, probe)
 
 
 def _draw_probe(rng: np.random.Generator) -> Probe:
@@ -97,14 +98,14 @@ def _draw_probe(rng: np.random.Generator) -> Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
-    """The map between the picture and the beams, both ways.
+class _BeamGeometry:
+    """The mapping between pixels and beams.
 
     Attributes:
-        inside: [H, W] bool, pixels that a beam passes.
+        inside: [H, W] bool, pixels in the field of view.
         beam: [2, H, W] float32, unit vector (x, y) of the beam through each pixel.
-        to_beams: for each pixel its (beam, sample) coordinates, for ``cv2.remap``.
-        to_pixels: for each sample of each beam its (x, y) pixel.
+        to_beams: (beam, sample) coordinates of each pixel, two arrays [H, W] for ``cv2.remap``.
+        to_pixels: (x, y) pixel coordinates of each sample of each beam, two arrays [samples, lines].
     """
 
     inside: npt.NDArray[np.bool_]
@@ -113,7 +114,8 @@ class _Field:
     to_pixels: tuple[FloatMap, FloatMap]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, probe: Probe, height: int, width: int) -> _Field:
+    def draw(cls, rng: np.random.Generator, probe: Probe, height: int, width: int) -> _BeamGeometry:
+        """Draw the geometry of a probe for an image of the given size."""
         samples, lines = height + 32, int(rng.integers(160, 288))
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
         if probe == "linear":
@@ -128,8 +130,8 @@ class _Field:
         else:
             half = rng.uniform(0.45, 0.75) if probe == "curved" else rng.uniform(0.6, 0.8)
             inner = rng.uniform(0.25, 0.8) if probe == "curved" else 0.01
-            # The deepest point touches the bottom, the widest the sides, with the inner radius in
-            # units of the depth of view.
+            # Fit the sector to the image: its arc to the bottom, its corners to the sides. The inner radius
+            # is in units of the depth.
             top = rng.uniform(0.0, 0.06) * height
             depth = min(
                 (height - top) * rng.uniform(0.92, 1.0) / (1 + inner * (1 - np.cos(half))),
@@ -154,10 +156,12 @@ class _Field:
         )
 
 
-def _acquire(rng: np.random.Generator, scene: Scene, field: _Field, depth_mm: float) -> FloatMap:
+def _acquire(rng: np.random.Generator, scene: Scene, geometry: _BeamGeometry) -> FloatMap:
     """The envelope [samples, lines] before time-gain compensation errors and log compression."""
     sample = {
-        name: cv2.remap(values, *field.to_pixels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        name: cv2.remap(
+            values, *geometry.to_pixels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         for name, values in (
             ("echo", scene.echo_db),
             ("attenuation", scene.attenuation_db),
@@ -167,7 +171,7 @@ def _acquire(rng: np.random.Generator, scene: Scene, field: _Field, depth_mm: fl
     shape = sample["echo"].shape
     depth = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
 
-    # Attenuation is in dB over the picture's height; what background tissue loses is compensated.
+    # Attenuation is in dB per image height, in excess of background tissue, whose loss is compensated.
     loss = np.cumsum(sample["attenuation"], axis=0) / shape[0]
     loss = cv2.GaussianBlur(loss, (0, 0), sigmaX=1.2)
     amplitude = 10 ** ((sample["echo"] / 2 - loss) / 10)
@@ -181,22 +185,22 @@ def _acquire(rng: np.random.Generator, scene: Scene, field: _Field, depth_mm: fl
     envelope = np.zeros(shape, np.float32)
     for _ in range(looks):
         scatter = rng.standard_normal((*shape, 2), dtype=np.float32) * amplitude[..., None]
-        sharp = _normalised_blur(scatter, narrow, axial)
-        soft = _normalised_blur(scatter, wide, axial * 1.15)
-        field_echo = sharp * (1 - blur[..., None]) + soft * blur[..., None]
-        envelope += np.sqrt((field_echo * field_echo).sum(axis=-1))
+        sharp = _unit_energy_blur(scatter, narrow, axial)
+        soft = _unit_energy_blur(scatter, wide, axial * 1.15)
+        echo = sharp * (1 - blur[..., None]) + soft * blur[..., None]
+        envelope += np.sqrt((echo * echo).sum(axis=-1))
     envelope /= looks
 
     specular = sample["specular"] * 10 ** (-loss / 10)
     envelope += cv2.GaussianBlur(specular, (0, 0), sigmaX=narrow, sigmaY=0.7 * axial)
-    # Electronic noise does not shrink with depth, so it shows where the compensated echo is weak.
+    # Electronic noise does not decay with depth, so it is visible where the compensated echo is weak.
     noise = 10 ** (-rng.uniform(38, 60) / 20) * 10 ** (depth * rng.uniform(0, 12) / 20)
     grain = rng.standard_normal((*shape, 2), dtype=np.float32)
     envelope += noise * np.sqrt((grain * grain).sum(axis=-1))
     return np.asarray(envelope, dtype=np.float32)
 
 
-def _normalised_blur(scatter: FloatMap, lateral: float, axial: float) -> FloatMap:
-    """The scatterers' echo for a Gaussian point-spread function of unit energy."""
+def _unit_energy_blur(scatter: FloatMap, lateral: float, axial: float) -> FloatMap:
+    """Convolve scatterers with a Gaussian point-spread function of unit energy."""
     blurred = cv2.GaussianBlur(scatter, (0, 0), sigmaX=lateral, sigmaY=axial)
     return np.asarray(blurred * np.sqrt(4 * np.pi * lateral * axial), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Phantoms' tissue behind the structures: layers, strands, bone, poor contact."""
+"""Background tissue of phantoms: layers, strands, bone and poor contact."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from ultrasam.phantom.tissue import Scene, smooth_noise
 
 
-def draw_layers(rng: np.random.Generator, scene: Scene, fans_out: bool) -> None:
-    """Skin, and layers of fat, muscle and fascia; fewer in the depth that a curved or phased probe shows."""
+def draw_layers(rng: np.random.Generator, scene: Scene, is_sector: bool) -> None:
+    """Draw skin and layers of fat, muscle and fascia; fewer in the deep view of a curved or phased probe."""
     height, width = scene.shape
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     base = rng.normal(0, 2)
     scene.echo_db += base + smooth_noise(rng, scene.shape, 60, 40) * rng.uniform(0.5, 2.5)
     scene.echo_db += smooth_noise(rng, scene.shape, 14, 10) * rng.uniform(0.3, 1.8)
-    count = int(rng.integers(0, 3)) if fans_out else int(rng.integers(2, 7))
+    count = int(rng.integers(0, 3)) if is_sector else int(rng.integers(2, 7))
     tops = np.sort(rng.uniform(0.03, 0.95, count)) * height
     bend, tilt = rng.normal(0, 0.04) * height, rng.normal(0, 0.05) * height
     for top in tops:
@@ -38,9 +38,9 @@ def draw_layers(rng: np.random.Generator, scene: Scene, fans_out: bool) -> None:
 
 
 def _draw_strands(rng: np.random.Generator, scene: Scene) -> None:
-    """Connective tissue: bright curved strands, and lobules of other echogenicity between them.
+    """Draw connective tissue: bright curved strands, and lobules of different echogenicity between them.
 
-    The zero lines of smooth noise are long curves that never cross; stretched sideways they look like
+    The zero contours of smooth noise are long curves that never cross. Stretched sideways, they resemble
     the septa of fat and the fascicles of muscle.
     """
     for _ in range(int(rng.integers(1, 5))):
@@ -48,18 +48,18 @@ def _draw_strands(rng: np.random.Generator, scene: Scene) -> None:
         noise = smooth_noise(rng, scene.shape, long, short)
         width = rng.uniform(0.03, 0.12)
         strand = np.exp(-((noise / width) ** 2))
-        where = np.clip(smooth_noise(rng, scene.shape, 70, 50) + rng.uniform(-0.3, 0.9), 0, 1.3)
-        scene.echo_db += strand * where * rng.uniform(4, 17)
-        scene.specular += strand * where**2 * rng.uniform(0, 3.5)
+        density = np.clip(smooth_noise(rng, scene.shape, 70, 50) + rng.uniform(-0.3, 0.9), 0, 1.3)
+        scene.echo_db += strand * density * rng.uniform(4, 17)
+        scene.specular += strand * density**2 * rng.uniform(0, 3.5)
         scene.echo_db += np.tanh(noise * 2) * rng.uniform(0, 5)
 
 
 def draw_bone(rng: np.random.Generator, scene: Scene) -> None:
-    """A bright arc that lets next to nothing through."""
+    """Draw a bright arc with a deep shadow."""
     height, width = scene.shape
     x = np.arange(width, dtype=np.float32)
-    centre, reach = rng.uniform(0, 1) * width, rng.uniform(0.08, 0.35) * width
-    bump = np.clip(1 - ((x - centre) / reach) ** 2, 0, None)
+    center, reach = rng.uniform(0, 1) * width, rng.uniform(0.08, 0.35) * width
+    bump = np.clip(1 - ((x - center) / reach) ** 2, 0, None)
     surface = rng.uniform(0.35, 0.9) * height - rng.uniform(0, 0.12) * height * np.sqrt(bump)
     y = np.arange(height, dtype=np.float32)[:, None]
     thickness = rng.uniform(1.0, 2.2)
@@ -71,9 +71,9 @@ def draw_bone(rng: np.random.Generator, scene: Scene) -> None:
 
 
 def draw_poor_contact(rng: np.random.Generator, scene: Scene) -> None:
-    """The shadow at a side of the picture where the probe does not touch the skin."""
+    """Draw the shadow at one side of the image where the probe does not touch the skin."""
     height, width = scene.shape
     x = np.arange(width, dtype=np.float32)[None, :]
-    centre, reach = rng.choice((0.0, 1.0)) * width, rng.uniform(0.05, 0.2) * width
-    drop = rng.uniform(8, 25) * np.exp(-(((x - centre) / reach) ** 2))
+    center, reach = rng.choice((0.0, 1.0)) * width, rng.uniform(0.05, 0.2) * width
+    drop = rng.uniform(8, 25) * np.exp(-(((x - center) / reach) ** 2))
     scene.echo_db -= np.repeat(drop, height, axis=0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A phantom's tissue: a background, and one to a dozen structures in it."""
+"""Compose the tissue of a phantom: a background and one to a dozen structures."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ from ultrasam.phantom.tissue import BoolMap, FloatMap, Scene
 
 
 def draw_scene(
-    rng: np.random.Generator, inside: BoolMap, beam: FloatMap, *, fans_out: bool
+    rng: np.random.Generator, inside: BoolMap, beam: FloatMap, *, is_sector: bool
 ) -> Scene:
-    """Background tissue and one to a dozen structures."""
+    """Draw background tissue and one to a dozen structures.
+
+    Args:
+        rng: source of randomness.
+        inside: [H, W] bool, pixels in the field of view.
+        beam: [2, H, W] unit vectors (x, y) along the beams.
+        is_sector: whether the beams diverge (curved or phased array).
+    """
     zeros = np.zeros(inside.shape, np.float32)
     scene = Scene(zeros.copy(), zeros.copy(), zeros.copy(), inside, beam)
-    draw_layers(rng, scene, fans_out)
-    plans: list[tuple[Callable[[np.random.Generator, Scene], None], float]] = [
+    draw_layers(rng, scene, is_sector)
+    painters: list[tuple[Callable[[np.random.Generator, Scene], None], float]] = [
         (draw_lesions, 0.34),
         (draw_vessels, 0.16),
         (draw_tube, 0.10),
@@ -35,9 +42,10 @@ def draw_scene(
         (draw_chambers, 0.08),
         (draw_complex_cyst, 0.12),
     ]
-    weights = np.array([w for _, w in plans])
-    for index in rng.choice(len(plans), size=int(rng.choice((1, 1, 2))), p=weights / weights.sum()):
-        plans[index][0](rng, scene)
+    weights = np.array([weight for _, weight in painters])
+    count = int(rng.choice((1, 1, 2)))
+    for index in rng.choice(len(painters), size=count, p=weights / weights.sum()):
+        painters[index][0](rng, scene)
     if rng.random() < 0.25:
         draw_bone(rng, scene)
     if rng.random() < 0.3:

@@ -1,8 +1,7 @@
-"""What phantoms are made of, and the tools that draw it into the scene's maps.
+"""Tissue maps of a phantom, and functions that draw into them.
 
-Lengths are in fractions of the field's shorter side; scattering is in dB relative to average tissue
-(cyst -40, hypoechoic lesion -12 to -5, muscle 0, fat -6, gland + 3, fascia + 10), as echogenicity is
-graded in B-mode phantoms (AIUM/IEC 61391-2).
+Scattering is in dB relative to average tissue (cyst -40, hypoechoic lesion -12 to -5, muscle 0, fat -6,
+gland +3, fascia +10), as echogenicity is graded in B-mode phantoms (AIUM/IEC 61391-2).
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ _SUBPIXEL = 4  # bits of fraction in OpenCV's polygon coordinates
 
 @dataclass(slots=True)
 class Scene:
-    """Maps [H, W] that the acquisition reads, and the masks of what lies in them.
+    """Tissue maps [H, W] that the acquisition reads, and the masks of the structures in them.
 
     Attributes:
-        echo_db: scattering strength in dB.
-        attenuation_db: loss in dB per picture height, in excess of background tissue.
+        echo_db: scattering strength in dB, relative to average tissue.
+        attenuation_db: loss in dB per image height, in excess of background tissue.
         specular: amplitude of coherent echoes from interfaces.
-        inside: pixels in the field of view.
-        beam: [2, H, W] unit vectors along the beams.
-        instances: names and masks.
+        inside: bool, pixels in the field of view.
+        beam: [2, H, W] unit vectors (x, y) along the beams.
+        instances: name and mask [H, W] of each structure.
     """
 
     echo_db: FloatMap
@@ -44,16 +43,18 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Matter:
-    """What a structure is made of.
+class Material:
+    """Acoustic properties of a structure.
 
     Attributes:
-        echo_db: mean scattering; ``contrast`` says whether it is relative to what it replaces.
-        contrast: add ``echo_db`` to the tissue underneath in place of replacing it.
-        texture_db, grain: amplitude of slow variations and their size in pixels.
-        attenuation_db: excess loss per picture height; negative behind fluid.
+        echo_db: mean scattering strength in dB.
+        contrast: whether ``echo_db`` is added to the tissue underneath instead of replacing it.
+        texture_db: amplitude of slow variations in dB.
+        grain: size of the variations in pixels.
+        attenuation_db: loss in dB per image height, in excess of background tissue; negative for fluid.
         rim: amplitude of the specular echo at the border.
-        rim_db, rim_width: scattering of a wall drawn along the border, and its width in pixels.
+        rim_db: scattering strength of a wall along the border in dB.
+        rim_width: width of the wall in pixels; 0 for no wall.
         softness: blur of the border in pixels.
     """
 
@@ -71,7 +72,7 @@ class Matter:
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int], grain_x: float, grain_y: float
 ) -> FloatMap:
-    """Unit-variance Gaussian noise of the given correlation lengths in pixels."""
+    """Gaussian noise [H, W] of about unit variance with the given correlation lengths in pixels."""
     height = max(3, int(shape[0] / max(grain_y, 1)) + 3)
     width = max(3, int(shape[1] / max(grain_x, 1)) + 3)
     coarse = rng.standard_normal((height, width), dtype=np.float32)
@@ -80,13 +81,21 @@ def smooth_noise(
 
 def blob(
     rng: np.random.Generator,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     radii: tuple[float, float],
     *,
     roughness: float,
     angle: float = 0.0,
 ) -> FloatMap:
-    """A closed smooth contour [96, 2]: an ellipse whose radius carries random harmonics."""
+    """A smooth closed contour, [96, 2] of (x, y) pixels: an ellipse with random harmonics in its radius.
+
+    Args:
+        rng: source of randomness.
+        center: (x, y) in pixels.
+        radii: of the ellipse in pixels, before rotation.
+        roughness: amplitude of the harmonics, relative to the radius.
+        angle: rotation in radians.
+    """
     theta = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     radius = np.ones_like(theta)
     for order in range(2, 9):
@@ -95,46 +104,56 @@ def blob(
     radius = np.clip(radius, 0.35, 2.0)
     x, y = radii[0] * radius * np.cos(theta), radii[1] * radius * np.sin(theta)
     cos, sin = np.cos(angle), np.sin(angle)
-    points = np.stack([centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos], axis=-1)
+    points = np.stack([center[0] + x * cos - y * sin, center[1] + x * sin + y * cos], axis=-1)
     return points.astype(np.float32)
 
 
 def fill(contour: FloatMap, shape: tuple[int, int]) -> BoolMap:
-    """The mask of a closed contour given to a sixteenth of a pixel."""
+    """The mask [H, W] of a closed contour [N, 2], rasterized with a precision of 1/16 pixel."""
     mask = np.zeros(shape, np.uint8)
     fixed = np.round((contour - 0.5) * (1 << _SUBPIXEL)).astype(np.int32)
     cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL)
     return mask.astype(bool)
 
 
-def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, matter: Matter) -> None:
-    """Replace the tissue under ``mask`` by ``matter``, with its border, wall and echo."""
+def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, material: Material) -> None:
+    """Fill ``mask`` [H, W] with a material, including border, wall and specular echo."""
     hard = mask.astype(np.float32)
-    alpha = cv2.GaussianBlur(hard, (0, 0), max(0.4, matter.softness))
-    texture = smooth_noise(rng, scene.shape, matter.grain, matter.grain) * matter.texture_db
-    target = texture + matter.echo_db + (scene.echo_db if matter.contrast else 0)
+    alpha = cv2.GaussianBlur(hard, (0, 0), max(0.4, material.softness))
+    texture = smooth_noise(rng, scene.shape, material.grain, material.grain) * material.texture_db
+    target = texture + material.echo_db + (scene.echo_db if material.contrast else 0)
     scene.echo_db += alpha * (target - scene.echo_db)
-    scene.attenuation_db += alpha * (matter.attenuation_db - scene.attenuation_db)
+    scene.attenuation_db += alpha * (material.attenuation_db - scene.attenuation_db)
     scene.specular *= 1 - alpha
-    if matter.rim_width:
+    if material.rim_width:
         edge = np.clip(4 * alpha * (1 - alpha), 0, 1)
-        wall = cv2.GaussianBlur(edge, (0, 0), matter.rim_width)
+        wall = cv2.GaussianBlur(edge, (0, 0), material.rim_width)
         wall /= max(float(wall.max()), 1e-6)
-        scene.echo_db += wall * (matter.rim_db - scene.echo_db)
-    if matter.rim:
+        scene.echo_db += wall * (material.rim_db - scene.echo_db)
+    if material.rim:
         # The gradient's component along the beam is the cosine of the angle of incidence.
         soft = cv2.GaussianBlur(hard, (0, 0), 0.9)
         slope_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.25)
         slope_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.25)
         along = slope_x * scene.beam[0] + slope_y * scene.beam[1]
         patchy = np.clip(0.6 + 0.5 * smooth_noise(rng, scene.shape, 14, 14), 0, 1.5)
-        scene.specular += matter.rim * np.abs(along) ** 1.5 * patchy
+        scene.specular += material.rim * np.abs(along) ** 1.5 * patchy
 
 
 def place(
     rng: np.random.Generator, scene: Scene, *, low: float, high: float, aspect: float = 1.6
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """A random centre in the field, and radii between ``low`` and ``high`` of its shorter side."""
+    """Draw the center and radii of a structure.
+
+    Args:
+        rng: source of randomness.
+        scene: the scene; the center is in its field of view.
+        low, high: range of the mean radius, as a fraction of the field's shorter side.
+        aspect: maximum ratio of the radii.
+
+    Returns:
+        The center (x, y) and the two radii, in pixels.
+    """
     ys, xs = np.nonzero(scene.inside)
     index = int(rng.integers(len(ys)))
     side = min(np.ptp(ys), np.ptp(xs))

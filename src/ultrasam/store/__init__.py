@@ -1,1 +1,1 @@
-"""The store: what data sets are built into and what everything else reads."""
+"""The store: build data sets into one, validate it, read it, and export it."""

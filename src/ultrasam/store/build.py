@@ -1,8 +1,8 @@
-"""Raw data sets in, one store out: listed, read in parallel, checked for duplicates, split, written.
+"""Build raw data sets into one store: list, read in parallel, find duplicates, assign splits, write.
 
-A build may be killed at any moment and run again: what was read is in the journal, every file is
-written whole or not at all, and the manifest, which makes a store of it, comes last. Nothing in a store
-depends on time, order or the number of workers.
+A build may be killed at any time and resumed: the journal records what was read, every file is written
+atomically, and the manifest, which completes the store, comes last. The contents of a store do not depend on
+time, order or the number of workers.
 """
 
 from __future__ import annotations
@@ -23,153 +23,154 @@ import cv2
 from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.archives import forget_unpacked
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.files import update_file
 from ultrasam.progress import OnProgress, no_progress
-from ultrasam.store.index import Settings, Summary, assemble
+from ultrasam.store.index import BuildSettings, BuildSummary, write_tables
 from ultrasam.store.journal import (
-    Chunk,
-    chunks_of,
+    JournalShard,
     journal_folder,
-    load_chunk,
-    read_chunk,
-    write_chunk,
+    load_shard,
+    read_shard,
+    shards_of,
+    write_shard,
 )
-
-_SHOWN = 3
 
 
 @dataclass(slots=True)
-class Built:
-    """What a build has done.
+class BuildResult:
+    """Outcome of a build.
 
     Attributes:
-        failed: data sets of which nothing could be read, with the reason.
-        crashed: cases whose reading ended its process.
+        summary: counts of the store.
+        failed: data sets that could not be listed, with the reason.
+        crashed: cases that crashed the process that read them, as ``dataset: file``.
     """
 
-    summary: Summary
+    summary: BuildSummary
     failed: dict[str, str] = field(default_factory=dict)
     crashed: list[str] = field(default_factory=list)
 
 
-def build(
-    sources: Sequence[tuple[RawDataset, Path]],
+def build_store(
+    sources: Sequence[tuple[DatasetSpec, Path]],
     store: Path,
     *,
-    settings: Settings,
-    extras: frozenset[str] = frozenset(),
+    settings: BuildSettings,
+    include: frozenset[str] = frozenset(),
     workers: int = 0,
     on_progress: OnProgress = no_progress,
-) -> Built:
-    """Add data sets to a store, which is made if need be; those already there stay, or are renewed.
+) -> BuildResult:
+    """Create a store from data sets, or add them to an existing one; those already there are updated.
 
     Args:
         sources: data sets and their folders.
-        extras: structures that are off by default, as ``id.structure``.
-        workers: processes that read; 0 reads in this one.
-        on_progress: called with the cases read and all of them, ``dataset`` and ``images`` so far.
+        store: folder of the store.
+        settings: filters, split fractions and duplicate thresholds.
+        include: optional structures to read as well, as ``id.structure``.
+        workers: number of processes that read; 0 reads in this process.
+        on_progress: called with the number of cases read and their total, the current ``dataset``, and the
+            number of ``images`` so far.
 
     Raises:
-        DataError: the store's folder holds something else, or nothing at all could be read.
+        DataError: The folder contains other files, or no data set could be read.
     """
-    _claim(store)
+    _create_folder(store)
     failed: dict[str, str] = {}
     crashed: list[str] = []
-    plans: list[tuple[RawDataset, list[Chunk], list[Skip]]] = []
-    for data, root in sources:
-        prefix = f"{data.info.id}."
-        wanted = frozenset(e.removeprefix(prefix) for e in extras if e.startswith(prefix))
-        _check_extras(data, wanted)
+    listed: list[tuple[DatasetSpec, list[JournalShard], list[Skip]]] = []
+    for spec, root in sources:
+        prefix = f"{spec.info.id}."
+        optional = frozenset(s.removeprefix(prefix) for s in include if s.startswith(prefix))
+        _require_known(spec, optional)
         try:
-            cases, report = data.list_cases(root, extras=wanted)
+            cases, report = spec.list_cases(root, include=optional)
         except DataError as error:
-            failed[data.info.id] = str(error)
+            failed[spec.info.id] = str(error)
             continue
-        version = f"{data.info.id}|{data.version}|{sorted(wanted)}"
-        plans.append((data, list(chunks_of(cases, version=version)), report.skips))
+        version = f"{spec.info.id}|{spec.version}|{sorted(optional)}"
+        listed.append((spec, list(shards_of(cases, version=version)), report.skips))
     try:
-        todo = [chunk for _, chunks, _ in plans for chunk in chunks]
-        _read_all(todo, store, workers, on_progress, crashed)
+        all_shards = [shard for _, shards, _ in listed for shard in shards]
+        _read_all(all_shards, store, workers, on_progress, crashed)
     finally:
         forget_unpacked()
-    for data, chunks, skips in plans:
-        _write_index(data, chunks, skips, store)
+    for spec, shards, skips in listed:
+        _write_index(spec, shards, skips, store)
     if not any((store / "journal").glob("*/index.json")):
-        reasons = "; ".join(failed.values())
-        raise DataError(f"Nothing could be built: {reasons}")
-    return Built(assemble(store, settings), failed, crashed)
+        raise DataError(f"No data set could be read: {'; '.join(failed.values())}")
+    return BuildResult(write_tables(store, settings), failed, crashed)
 
 
-def _claim(store: Path) -> None:
-    """The folder is a store, or empty, or not there yet."""
+def _create_folder(store: Path) -> None:
+    """Create the folder unless it is a store or empty; refuse anything else."""
     if store.exists() and not store.is_dir():
         raise DataError(f"{store} is a file; give a folder for the store.")
     if store.is_dir() and any(store.iterdir()) and not (store / "journal").is_dir():
         raise DataError(
-            f"{store} holds other files and is no store; give an empty or a new folder with -o."
+            f"{store} is not a store and contains other files; give an empty or new folder."
         )
     (store / "journal").mkdir(parents=True, exist_ok=True)
 
 
-def _check_extras(data: RawDataset, wanted: frozenset[str]) -> None:
-    unknown = wanted - set(data.info.extras)
+def _require_known(spec: DatasetSpec, optional: frozenset[str]) -> None:
+    unknown = optional - set(spec.info.optional_structures)
     if unknown:
-        known = ", ".join(data.info.extras) or "none"
+        known = ", ".join(spec.info.optional_structures) or "none"
         raise DataError(
-            f"{data.info.name} has no '{min(unknown)}' to add; there is {known} (--with)."
+            f"{spec.info.name} has no optional structure '{min(unknown)}' (available: {known})."
         )
 
 
 def _read_all(
-    chunks: Sequence[Chunk],
+    shards: Sequence[JournalShard],
     store: Path,
     workers: int,
     on_progress: OnProgress,
     crashed: list[str],
 ) -> None:
-    total, done, images = sum(len(c.cases) for c in chunks), 0, 0
-    todo: list[Chunk] = []
-    for chunk in chunks:
-        known = _done_before(chunk, store)
-        if known is None:
-            todo.append(chunk)
+    total, done, images = sum(len(s.cases) for s in shards), 0, 0
+    pending: list[JournalShard] = []
+    for shard in shards:
+        count = _count_read(shard, store)
+        if count is None:
+            pending.append(shard)
         else:
-            done, images = done + len(chunk.cases), images + known
-    if chunks:
-        on_progress(done, total, dataset=chunks[0].dataset, images=images)
+            done, images = done + len(shard.cases), images + count
+    if shards:
+        on_progress(done, total, dataset=shards[0].dataset, images=images)
 
-    def tell(chunk: Chunk, count: int) -> None:
+    def advance(shard: JournalShard, count: int) -> None:
         nonlocal done, images
-        done, images = done + len(chunk.cases), images + count
-        on_progress(done, total, dataset=chunk.dataset, images=images)
+        done, images = done + len(shard.cases), images + count
+        on_progress(done, total, dataset=shard.dataset, images=images)
 
     if workers < 1:
-        for chunk in todo:
-            tell(chunk, read_chunk(chunk, store)[0])
+        for shard in pending:
+            advance(shard, read_shard(shard, store)[0])
         return
-    suspects = _in_pool(todo, store, workers, tell)
-    for chunk in suspects:
-        # One of these ended its process; alone, it can be told which.
-        for case in chunk.cases:
-            single = Chunk(chunk.dataset, (case,), f"{chunk.mark}-{len(crashed)}")
-            if _in_pool([single], store, 1, lambda _c, _n: None):
-                crashed.append(f"{chunk.dataset}: {case.source}")
+    suspects = _read_in_pool(pending, store, workers, advance)
+    for shard in suspects:
+        # One of these cases crashed the process; read each in its own process to find out which.
+        for case in shard.cases:
+            single = JournalShard(shard.dataset, (case,), f"{shard.key}-{len(crashed)}")
+            if _read_in_pool([single], store, 1, lambda _shard, _count: None):
+                crashed.append(f"{shard.dataset}: {case.source}")
             single.file(store).unlink(missing_ok=True)
-        tell(chunk, _read_around(chunk, store, {c.split(": ", 1)[1] for c in crashed}))
+        advance(shard, _read_without(shard, store, {c.split(": ", 1)[1] for c in crashed}))
 
 
-def _done_before(chunk: Chunk, store: Path) -> int | None:
-    """How many images an earlier build read of a chunk; None if any of them is gone or cut short."""
-    file = chunk.file(store)
+def _count_read(shard: JournalShard, store: Path) -> int | None:
+    """The number of images that an earlier build read from a shard; None if any is missing or incomplete."""
+    file = shard.file(store)
     if not file.exists():
         return None
     try:
-        table, _ = load_chunk(file)
+        table, _ = load_shard(file)
     except Exception:
-        return None  # written by another version, or damaged on disk: it is read again
+        return None  # written by another version, or damaged: read it again
     try:
         for path, size in zip(
             table["file"].to_pylist(), table["file_size"].to_pylist(), strict=True
@@ -181,44 +182,47 @@ def _done_before(chunk: Chunk, store: Path) -> int | None:
     return len(table)
 
 
-def _in_pool(
-    chunks: Iterable[Chunk], store: Path, workers: int, tell: Callable[[Chunk, int], None]
-) -> list[Chunk]:
-    """Read chunks in processes; gives those that were being read when one of the processes died."""
-    # A fork of a process that has threads may hang; a fresh one costs a second.
-    fresh = multiprocessing.get_context("spawn")
-    waiting = iter(chunks)
-    suspects: list[Chunk] = []
+def _read_in_pool(
+    shards: Iterable[JournalShard],
+    store: Path,
+    workers: int,
+    advance: Callable[[JournalShard, int], None],
+) -> list[JournalShard]:
+    """Read shards in worker processes; return those being read when a process crashed."""
+    # Forking a process with threads may hang; spawning one takes a second.
+    spawn = multiprocessing.get_context("spawn")
+    waiting = iter(shards)
+    suspects: list[JournalShard] = []
     while True:
-        running: dict[Future[tuple[int, int]], Chunk] = {}
+        running: dict[Future[tuple[int, int]], JournalShard] = {}
         broken = False
-        with ProcessPoolExecutor(workers, mp_context=fresh, initializer=_end_with_parent) as pool:
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_exit_with_parent) as pool:
             while True:
                 while not broken and len(running) < 2 * workers:
-                    chunk = next(waiting, None)
-                    if chunk is None:
+                    shard = next(waiting, None)
+                    if shard is None:
                         break
                     try:
-                        running[pool.submit(read_chunk, chunk, store)] = chunk
+                        running[pool.submit(read_shard, shard, store)] = shard
                     except BrokenProcessPool:
-                        suspects.append(chunk)
+                        suspects.append(shard)
                         broken = True
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    chunk = running.pop(future)
+                    shard = running.pop(future)
                     try:
-                        tell(chunk, future.result()[0])
+                        advance(shard, future.result()[0])
                     except BrokenProcessPool:
-                        suspects.append(chunk)
+                        suspects.append(shard)
                         broken = True
         if not broken:
             return suspects
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it does, also if that was killed."""
-    cv2.setNumThreads(1)  # the processes are the parallelism
+def _exit_with_parent() -> None:
+    """Exit this process when its parent exits or is killed."""
+    cv2.setNumThreads(1)  # the worker processes already use all cores
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -230,34 +234,36 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _read_around(chunk: Chunk, store: Path, crashed: set[str]) -> int:
-    """Read a chunk without the cases that end their process."""
-    good = tuple(case for case in chunk.cases if case.source not in crashed)
-    bad: list[Case] = [case for case in chunk.cases if case.source in crashed]
-    count, _ = read_chunk(Chunk(chunk.dataset, good, chunk.mark), store)
-    table, skips = load_chunk(chunk.file(store))
-    skips += [Skip(case.source, "reading it ends the program: badly damaged") for case in bad]
-    write_chunk(chunk, store, table.to_pylist(), skips)
+def _read_without(shard: JournalShard, store: Path, crashed: set[str]) -> int:
+    """Read a shard without the cases that crash the process; return the number of images."""
+    good = tuple(case for case in shard.cases if case.source not in crashed)
+    bad: list[Case] = [case for case in shard.cases if case.source in crashed]
+    count, _ = read_shard(JournalShard(shard.dataset, good, shard.key), store)
+    table, skips = load_shard(shard.file(store))
+    skips += [Skip(case.source, "damaged: reading it crashes the process") for case in bad]
+    write_shard(shard, store, table.to_pylist(), skips)
     return count
 
 
-def _write_index(data: RawDataset, chunks: list[Chunk], skips: list[Skip], store: Path) -> None:
-    folder = journal_folder(store, data.info.id)
+def _write_index(
+    spec: DatasetSpec, shards: list[JournalShard], skips: list[Skip], store: Path
+) -> None:
+    folder = journal_folder(store, spec.info.id)
     index = {
-        "name": data.info.name,
-        "licence": data.info.licence,
-        "url": data.info.url,
-        "citation": data.info.citation,
-        "reader_version": data.version,
-        "shares_subjects": data.shares_subjects,
-        "sequence": data.sequence,
-        "chunks": [chunk.mark for chunk in chunks],
+        "name": spec.info.name,
+        "license": spec.info.license,
+        "url": spec.info.url,
+        "citation": spec.info.citation,
+        "reader_version": spec.version,
+        "shares_subjects": spec.shares_subjects,
+        "sequence": spec.sequence,
+        "shards": [shard.key for shard in shards],
         "skips": [[skip.where, skip.reason] for skip in skips],
         "built_by": __version__,
     }
     text = json.dumps(index, indent=0, ensure_ascii=False)
     update_file(folder / "index.json", text.encode())
-    kept = {f"{chunk.mark}.arrow" for chunk in chunks} | {"index.json"}
+    current = {f"{shard.key}.arrow" for shard in shards} | {"index.json"}
     for file in folder.iterdir():
-        if file.name not in kept:
+        if file.name not in current:
             file.unlink()

@@ -1,7 +1,7 @@
-"""Stores of raw data sets, built when they are first trained on and kept in the cache folder.
+"""Cached stores of raw data sets, built on first use.
 
-Everything that trains reads a store. A recipe that names raw folders gets one for each of them: the first run
-builds it, later runs find it, and a changed file is read again.
+All training reads stores. A recipe that names raw folders gets one store for each: the first run builds it,
+and later runs reuse it and read only the files that changed.
 """
 
 from __future__ import annotations
@@ -15,38 +15,43 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from ultrasam.datasets.description import RawDataset
+from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError
 from ultrasam.progress import OnProgress, no_progress
-from ultrasam.store.build import build
-from ultrasam.store.index import Settings
+from ultrasam.store.build import build_store
+from ultrasam.store.index import BuildSettings
 from ultrasam.store.phantoms import phantom_dataset
-from ultrasam.store.splits import Shares
+from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import Store
 
 logger = logging.getLogger(__name__)
 
 
 def cached_store(
-    dataset: RawDataset,
+    dataset: DatasetSpec,
     folder: Path,
     *,
     workers: int = 0,
     on_progress: OnProgress = no_progress,
 ) -> Store:
-    """The store of one raw data set, brought up to date with its folder.
+    """The cached store of a raw data set, updated to the current contents of its folder.
 
-    Several processes may ask for the same store: one builds, the others wait. Sides that the source assigns
-    are kept; all other images are in ``train``.
+    If several processes request the same store, one builds it and the others wait. Images keep the split that
+    the source assigns; all others are in ``train``.
 
     Args:
-        workers: processes that read; 0 reads in this one.
+        dataset: the data set.
+        folder: folder with its files.
+        workers: number of processes that read; 0 reads in this process.
+        on_progress: see `build_store`.
 
     Raises:
-        DataError: the folder is missing, or nothing in it can be used.
+        DataError: The folder does not exist or contains no readable image.
     """
     if not folder.is_dir():
-        raise DataError(f"{dataset.info.id}: there is no folder {folder}; unpack the data there.")
+        raise DataError(
+            f"{dataset.info.id}: folder {folder} does not exist; unpack the data there."
+        )
     key = f"{dataset.info.id}|{folder.resolve()}"
     return _built(dataset, folder, key, workers, on_progress)
 
@@ -58,21 +63,28 @@ def phantom_store(
     workers: int = 0,
     on_progress: OnProgress = no_progress,
 ) -> Store:
-    """A store of ``count`` phantoms that depend on ``seed`` alone."""
-    empty = cache_folder() / "empty"  # a data set is read from a folder, and phantoms have none
+    """A cached store of ``count`` phantoms determined by ``seed``.
+
+    Args:
+        count: number of phantoms.
+        seed: different seeds give different phantoms.
+        workers: number of processes that simulate; 0 simulates in this process.
+        on_progress: see `build_store`.
+    """
+    empty = cache_folder() / "empty"  # a data set needs a folder, but phantoms have no files
     empty.mkdir(parents=True, exist_ok=True)
     key = f"phantoms|{count}|{seed}"
     return _built(phantom_dataset(count, seed=seed), empty, key, workers, on_progress)
 
 
 def cache_folder() -> Path:
-    """Where cached stores lie: ``stores`` in ULTRASAM_CACHE, or in the user's cache folder."""
+    """The folder of cached stores: ``stores`` in ``$ULTRASAM_CACHE`` or in the user's cache folder."""
     base = os.environ.get("ULTRASAM_CACHE") or platformdirs.user_cache_dir("ultrasam")
     return Path(base) / "stores"
 
 
 def _built(
-    dataset: RawDataset,
+    dataset: DatasetSpec,
     folder: Path,
     key: str,
     workers: int,
@@ -82,17 +94,17 @@ def _built(
     root = cache_folder() / name
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_suffix(".lock")):
-        settings = Settings(shares=Shares(val=0, test=0))
-        built = build(
+        settings = BuildSettings(split_fractions=SplitFractions(val=0, test=0))
+        result = build_store(
             [(dataset, folder)], root, settings=settings, workers=workers, on_progress=on_progress
         )
-    skips: Counter[str] = sum(built.summary.skips.values(), Counter())
+    skips: Counter[str] = sum(result.summary.skips.values(), Counter())
     if skips:
         reasons = "; ".join(f"{count} × {reason}" for reason, count in skips.most_common(3))
         logger.warning(
-            "%s: %d files or images left out (%s). All are listed in %s.",
+            "%s: skipped %d files or images (%s). See %s for all of them.",
             dataset.info.id, sum(skips.values()), reasons, root / "skipped.csv",
         )  # fmt: skip
-    for crash in built.crashed:
-        logger.warning("%s: reading it ended the process; left out.", crash)
+    for crash in result.crashed:
+        logger.warning("%s: skipped, because reading it crashed the process.", crash)
     return Store.open(root)

@@ -1,4 +1,4 @@
-"""A store in the layouts of other tools: COCO, YOLO, nnU-Net, Hugging Face datasets, WebDataset."""
+"""Export a store to the formats of other tools: COCO, YOLO, nnU-Net, Hugging Face datasets, WebDataset."""
 
 from __future__ import annotations
 
@@ -14,54 +14,56 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
+from ultrasam.datasets.annotated_image import SPLITS
 from ultrasam.errors import DataError
 from ultrasam.files import update_file
 from ultrasam.store.journal import write_png
 from ultrasam.store.store import Store
 
-SIDES = ("train", "val", "test")
-OBJECT = "object"  # the paper's one category
+OBJECT = "object"  # the single category of the paper
 Exporter = Callable[[Store, Path, bool], dict[str, int]]
 
 
-def export(
-    store: Store, folder: Path, kind: str, *, class_agnostic: bool = False
+def export_store(
+    store: Store, folder: Path, format_: str, *, class_agnostic: bool = False
 ) -> dict[str, int]:
-    """Write a store in another layout into a new folder; excluded images stay behind.
+    """Export the training, validation and test images of a store to a new folder.
 
     Args:
-        kind: coco, yolo, nnunet, hf or webdataset.
-        class_agnostic: all structures become one, ``object``, as in the paper.
+        store: the store.
+        folder: a new or empty folder.
+        format_: coco, yolo, nnunet, hf or webdataset.
+        class_agnostic: export all structures as one category, ``object``, as in the paper.
 
     Returns:
-        How many images each side has.
+        The number of images in each split.
 
     Raises:
-        DataError: the folder isn't empty, or the layout cannot hold what the store has.
+        DataError: The format is unknown or has too few labels for the store, or the folder is not empty.
     """
-    if kind not in EXPORTERS:
-        raise DataError(f"There is no format '{kind}'; there are {', '.join(EXPORTERS)}.")
+    if format_ not in EXPORTERS:
+        raise DataError(f"Unknown format '{format_}'; use one of {', '.join(EXPORTERS)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is there already; give a new folder with -o.")
+        raise DataError(f"{folder} already exists; give a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    return EXPORTERS[kind](store, folder, class_agnostic)
+    return EXPORTERS[format_](store, folder, class_agnostic)
 
 
 def structures(store: Store, *, class_agnostic: bool) -> list[str]:
-    """Names of structures, in the order of their numbers."""
+    """Names of the structures in a store, in the order of their indices in the export."""
     if class_agnostic:
         return [OBJECT]
     return sorted(set(store.instances["structure"].to_pylist()))
 
 
-class _Rows:
-    """Rows of one side, with what every layout writes of them."""
+class _SplitRows:
+    """The images of one split, and the values that every format writes."""
 
-    def __init__(self, store: Store, side: str, *, class_agnostic: bool) -> None:
-        self.store, self.rows = store, store.select(splits=[side])
+    def __init__(self, store: Store, split: str, *, class_agnostic: bool) -> None:
+        self.store, self.rows = store, store.select(splits=[split])
         names = structures(store, class_agnostic=class_agnostic)
-        self.number = {name: k for k, name in enumerate(names)}
-        self.agnostic = class_agnostic
+        self.index = {name: k for k, name in enumerate(names)}
+        self.class_agnostic = class_agnostic
         self.images = store.images
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -74,7 +76,9 @@ class _Rows:
         return f"{image['dataset']}__{Path(image['file']).name}"
 
     def structure(self, instance: int) -> str:
-        return OBJECT if self.agnostic else str(self.store.instances["structure"][instance].as_py())
+        if self.class_agnostic:
+            return OBJECT
+        return str(self.store.instances["structure"][instance].as_py())
 
     def annotations(self, row: int, image: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for instance in self.store.instances_of(row):
@@ -91,27 +95,27 @@ class _Rows:
 def _coco(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
     counts = {}
     names = structures(store, class_agnostic=class_agnostic)
-    for side in SIDES:
-        rows = _Rows(store, side, class_agnostic=class_agnostic)
-        # The paper's file names, where its layout is asked for.
-        file = f"{side}.agnostic.coco.json" if class_agnostic else f"{side}.json"
+    for split in SPLITS:
+        rows = _SplitRows(store, split, class_agnostic=class_agnostic)
+        # The class-agnostic export uses the paper's file names.
+        file = f"{split}.agnostic.coco.json" if class_agnostic else f"{split}.json"
         with (folder / file).open("w", encoding="utf-8") as out:
             out.write('{"info": {"description": "UltraSam store"}, "licenses": [], "categories": ')
             categories = [{"id": k, "name": n, "supercategory": ""} for k, n in enumerate(names, 1)]
             json.dump(categories, out)
             out.write(', "images": [')
-            _listed(out, (_coco_image(row, rows, image) for row, image in rows))
+            _write_items(out, (_coco_image(row, rows, image) for row, image in rows))
             out.write('], "annotations": [')
-            _listed(out, _coco_annotations(rows))
+            _write_items(out, _coco_annotations(rows))
             out.write("]}\n")
         for _, image in rows:
             _link(store.root / image["file"], folder / "images" / rows.file(image))
-        counts[side] = len(rows.rows)
+        counts[split] = len(rows.rows)
     return counts
 
 
-def _coco_image(row: int, rows: _Rows, image: dict[str, Any]) -> dict[str, Any]:
-    described = {
+def _coco_image(row: int, rows: _SplitRows, image: dict[str, Any]) -> dict[str, Any]:
+    required = {
         "id": row + 1,
         "file_name": rows.file(image),
         "height": image["height"],
@@ -119,52 +123,52 @@ def _coco_image(row: int, rows: _Rows, image: dict[str, Any]) -> dict[str, Any]:
         "dataset": image["dataset"],
         "subject": image["subject"],
     }
-    extra = ("class_label", "frame")
-    return described | {k: image[k] for k in extra if image[k] is not None}
+    optional = ("class_label", "frame")
+    return required | {k: image[k] for k in optional if image[k] is not None}
 
 
-def _coco_annotations(rows: _Rows) -> Iterator[dict[str, Any]]:
+def _coco_annotations(rows: _SplitRows) -> Iterator[dict[str, Any]]:
     for row, image in rows:
         first = rows.store.instances_of(row).start
         for k, annotation in enumerate(rows.annotations(row, image)):
-            number = rows.number[annotation.pop("category")] + 1
+            category_id = rows.index[annotation.pop("category")] + 1
             yield {
                 "id": first + k + 1,
                 "image_id": row + 1,
-                "category_id": number,
+                "category_id": category_id,
                 "iscrowd": 0,
                 **annotation,
             }
 
 
-def _listed(out: IO[str], items: Iterator[dict[str, Any]]) -> None:
+def _write_items(out: IO[str], items: Iterator[dict[str, Any]]) -> None:
     for index, item in enumerate(items):
         out.write((",\n" if index else "\n") + json.dumps(item, ensure_ascii=False))
 
 
 def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
     counts = {}
-    for side in SIDES:
-        rows = _Rows(store, side, class_agnostic=class_agnostic)
+    for split in SPLITS:
+        rows = _SplitRows(store, split, class_agnostic=class_agnostic)
         for row, image in rows:
             file = rows.file(image)
-            _link(store.root / image["file"], folder / "images" / side / file)
+            _link(store.root / image["file"], folder / "images" / split / file)
             lines = []
             for instance in store.instances_of(row):
-                number = rows.number[rows.structure(instance)]
-                lines += [f"{number} {points}" for points in _yolo_outlines(store, instance)]
+                category = rows.index[rows.structure(instance)]
+                lines += [f"{category} {points}" for points in _yolo_outlines(store, instance)]
             text = "\n".join(lines) + ("\n" if lines else "")
-            update_file(folder / "labels" / side / f"{Path(file).stem}.txt", text.encode())
-        counts[side] = len(rows.rows)
+            update_file(folder / "labels" / split / f"{Path(file).stem}.txt", text.encode())
+        counts[split] = len(rows.rows)
     names = structures(store, class_agnostic=class_agnostic)
-    listed = "\n".join(f"  {k}: {json.dumps(name)}" for k, name in enumerate(names))
-    sides = "\n".join(f"{side}: images/{side}" for side in SIDES)
-    update_file(folder / "data.yaml", f"path: .\n{sides}\nnames:\n{listed}\n".encode())
+    categories = "\n".join(f"  {k}: {json.dumps(name)}" for k, name in enumerate(names))
+    splits = "\n".join(f"{split}: images/{split}" for split in SPLITS)
+    update_file(folder / "data.yaml", f"path: .\n{splits}\nnames:\n{categories}\n".encode())
     return counts
 
 
 def _yolo_outlines(store: Store, instance: int) -> Iterator[str]:
-    """Outlines of an instance, points as shares of the image; holes are filled, as the format has none."""
+    """Outlines of an instance in relative coordinates; holes are filled, since YOLO has none."""
     mask = store.mask(instance)
     height, width = mask.shape
     contours, _ = cv2.findContours(
@@ -179,27 +183,30 @@ def _yolo_outlines(store: Store, instance: int) -> Iterator[str]:
 def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
     names = structures(store, class_agnostic=class_agnostic)
     if len(names) > 254:
-        raise DataError("nnU-Net's PNG labels hold 254 structures; export fewer data sets.")
+        raise DataError(
+            f"The store has {len(names)} structures, but nnU-Net labels in PNG allow only 254; use "
+            "--class-agnostic."
+        )
     counts: dict[str, int] = {}
     folds: dict[str, list[str]] = {}
-    for side in SIDES:
-        rows = _Rows(store, side, class_agnostic=class_agnostic)
-        part = "Ts" if side == "test" else "Tr"
-        folds[side] = []
+    for split in SPLITS:
+        rows = _SplitRows(store, split, class_agnostic=class_agnostic)
+        suffix = "Ts" if split == "test" else "Tr"
+        folds[split] = []
         for row, image in rows:
             stem = Path(rows.file(image)).stem
-            folds[side].append(stem)
-            # One channel for all images: a set where some were in colour would not be read.
-            write_png(folder / f"images{part}" / f"{stem}_0000.png", store.pixels(row))
+            folds[split].append(stem)
+            # nnU-Net requires the same number of channels in all images, so all are written in gray.
+            write_png(folder / f"images{suffix}" / f"{stem}_0000.png", store.pixels(row))
             labels = np.zeros((image["height"], image["width"]), np.uint8)
-            # Larger ones first, so that what lies inside another stays visible.
-            inside_last = sorted(
+            # Largest first, so that structures inside others stay visible.
+            largest_first = sorted(
                 store.instances_of(row), key=lambda i: -int(store.column("area")[i])
             )
-            for instance in inside_last:
-                labels[store.mask(instance)] = rows.number[rows.structure(instance)] + 1
-            write_png(folder / f"labels{part}" / f"{stem}.png", labels)
-        counts[side] = len(rows.rows)
+            for instance in largest_first:
+                labels[store.mask(instance)] = rows.index[rows.structure(instance)] + 1
+            write_png(folder / f"labels{suffix}" / f"{stem}.png", labels)
+        counts[split] = len(rows.rows)
     description = {
         "channel_names": {"0": "ultrasound"},
         "labels": {"background": 0, **{name: k for k, name in enumerate(names, 1)}},
@@ -207,56 +214,56 @@ def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
         "file_ending": ".png",
     }
     update_file(folder / "dataset.json", json.dumps(description, indent=1).encode())
-    split = [{"train": folds["train"], "val": folds["val"]}]
-    update_file(folder / "splits_final.json", json.dumps(split).encode())
+    final = [{"train": folds["train"], "val": folds["val"]}]
+    update_file(folder / "splits_final.json", json.dumps(final).encode())
     return counts
 
 
 def _hugging_face(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
     counts = {}
-    for side in SIDES:
-        rows = _Rows(store, side, class_agnostic=class_agnostic)
+    for split in SPLITS:
+        rows = _SplitRows(store, split, class_agnostic=class_agnostic)
         if not len(rows.rows):
             continue
-        place = folder / ("validation" if side == "val" else side)
-        place.mkdir()
-        with (place / "metadata.jsonl").open("w", encoding="utf-8") as out:
+        split_folder = folder / ("validation" if split == "val" else split)
+        split_folder.mkdir()
+        with (split_folder / "metadata.jsonl").open("w", encoding="utf-8") as out:
             for row, image in rows:
-                _link(store.root / image["file"], place / rows.file(image))
-                found = list(rows.annotations(row, image))
+                _link(store.root / image["file"], split_folder / rows.file(image))
+                annotations = list(rows.annotations(row, image))
                 keys = ("category", "bbox", "area", "segmentation")
                 line: dict[str, Any] = {"file_name": rows.file(image)}
                 line |= {k: image[k] for k in ("dataset", "subject", "class_label")}
-                line["objects"] = {k: [a[k] for a in found] for k in keys}
+                line["objects"] = {k: [a[k] for a in annotations] for k in keys}
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
-        counts[side] = len(rows.rows)
+        counts[split] = len(rows.rows)
     return counts
 
 
 def _web_dataset(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
-    """Shards of 1,000 images, in an order that mixes data sets and is always the same."""
+    """Write shards of 1,000 images, shuffled across data sets with a fixed seed."""
     counts = {}
-    for side in SIDES:
-        rows = _Rows(store, side, class_agnostic=class_agnostic)
-        listed = list(rows)
-        np.random.default_rng(0).shuffle(listed)
-        for start in range(0, len(listed), 1000):
-            with tarfile.open(folder / f"{side}-{start // 1000:05d}.tar", "w") as shard:
-                for row, image in listed[start : start + 1000]:
+    for split in SPLITS:
+        rows = _SplitRows(store, split, class_agnostic=class_agnostic)
+        shuffled = list(rows)
+        np.random.default_rng(0).shuffle(shuffled)
+        for start in range(0, len(shuffled), 1000):
+            with tarfile.open(folder / f"{split}-{start // 1000:05d}.tar", "w") as shard:
+                for row, image in shuffled[start : start + 1000]:
                     key = Path(rows.file(image)).stem.replace(".", "_")
-                    note = {k: image[k] for k in ("dataset", "name", "subject", "class_label")}
-                    note["objects"] = list(rows.annotations(row, image))
-                    text = json.dumps(note, ensure_ascii=False).encode()
+                    record = {k: image[k] for k in ("dataset", "name", "subject", "class_label")}
+                    record["objects"] = list(rows.annotations(row, image))
+                    text = json.dumps(record, ensure_ascii=False).encode()
                     for suffix, data in (("png", store.path(row).read_bytes()), ("json", text)):
                         entry = tarfile.TarInfo(f"{key}.{suffix}")
                         entry.size = len(data)
                         shard.addfile(entry, io.BytesIO(data))
-        counts[side] = len(listed)
+        counts[split] = len(shuffled)
     return counts
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy where the disk cannot."""
+    """Hard-link a file; copy it if the file system does not support links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

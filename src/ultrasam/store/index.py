@@ -1,4 +1,4 @@
-"""From the journal to the tables: filters, duplicates, sides of the split, and the manifest."""
+"""Write a store's tables and manifest from its journal: filter instances, group duplicates, assign splits."""
 
 from __future__ import annotations
 
@@ -19,116 +19,131 @@ from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.extras import needs
 from ultrasam.files import update_file
-from ultrasam.store.duplicates import Alike, Hashes, following_pairs, group, near_pairs
-from ultrasam.store.journal import load_chunk
-from ultrasam.store.splits import EXCLUDED, Shares, assign
-from ultrasam.store.store import IMAGES, INSTANCES, VERSION, write_table
+from ultrasam.store.duplicates import (
+    DuplicateThresholds,
+    Hashes,
+    connected_groups,
+    consecutive_pairs,
+    similar_pairs,
+)
+from ultrasam.store.journal import load_shard
+from ultrasam.store.migrations import VERSION, upgrade_dataset
+from ultrasam.store.splits import EXCLUDED, SplitFractions, assign_splits
+from ultrasam.store.store import IMAGES, INSTANCES, write_table
 
 with needs("Working with data sets", extra="data"):
     import pyarrow as pa
 
-# The test sets of the paper (arXiv 2411.16222, 4), held out as a whole for zero-shot evaluation.
+# The paper's zero-shot test sets (arXiv 2411.16222, section 4).
 PAPER_TEST_SETS = ("bus_bra", "gist514", "mmotu_2d")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a build decides beyond reading.
+class BuildSettings:
+    """Settings of a build that apply after reading.
 
     Attributes:
-        least_area: instances of fewer pixels are left out.
-        least_share: instances smaller than this share of their image's largest are left out; the
-            paper's code used 0.95 on a test set, and said 5 %.
-        shares: of subjects on the validation and test sides, where the source doesn't say.
-        hold_out: data sets whose images all test.
-        alike: when images count as the same.
+        min_area: drop instances with fewer pixels.
+        min_relative_area: drop instances smaller than this fraction of the largest in their image. The
+            paper's code uses 0.95 on one test set, while the paper mentions 5%.
+        split_fractions: fractions of subjects for validation and test, where the source assigns no split.
+        test_datasets: ids of data sets used for testing only.
+        duplicate_thresholds: when two images belong to one group.
     """
 
-    least_area: int = 1
-    least_share: float = 0.0
-    shares: Shares = field(default_factory=Shares)
-    hold_out: tuple[str, ...] = ()
-    alike: Alike = field(default_factory=Alike)
+    min_area: int = 1
+    min_relative_area: float = 0.0
+    split_fractions: SplitFractions = field(default_factory=SplitFractions)
+    test_datasets: tuple[str, ...] = ()
+    duplicate_thresholds: DuplicateThresholds = field(default_factory=DuplicateThresholds)
 
     @classmethod
-    def from_manifest(cls, manifest: dict[str, Any]) -> Settings:
-        """The settings that a store was built with."""
+    def from_manifest(cls, manifest: dict[str, Any]) -> BuildSettings:
+        """The settings recorded in a store's manifest."""
         values = dict(manifest["settings"])
         return cls(
             **values
             | {
-                "shares": Shares(**values["shares"]),
-                "alike": Alike(**values["alike"]),
-                "hold_out": tuple(values["hold_out"]),
+                "split_fractions": SplitFractions(**values["split_fractions"]),
+                "duplicate_thresholds": DuplicateThresholds(**values["duplicate_thresholds"]),
+                "test_datasets": tuple(values["test_datasets"]),
             }
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """What a store holds.
+class BuildSummary:
+    """Counts of a store.
 
     Attributes:
-        manifest: as written to manifest.json.
-        skips: per data set, how much was left out for which reason.
+        manifest: content of manifest.json.
+        skips: for each data set, the number of skipped files and images by reason.
     """
 
     manifest: dict[str, Any]
     skips: dict[str, Counter[str]]
 
 
-def assemble(store: Path, settings: Settings) -> Summary:
-    """Write a store's tables and manifest from its journal; files of images that are gone go too.
+def write_tables(store: Path, settings: BuildSettings) -> BuildSummary:
+    """Write a store's tables and manifest from its journal, and delete image files that no row names.
+
+    Args:
+        store: folder of the store.
+        settings: filters, split fractions and duplicate thresholds.
 
     Raises:
-        DataError: not one image was read.
+        DataError: The journal has no image.
     """
     indexes = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        path.parent.name: upgrade_dataset(json.loads(path.read_text(encoding="utf-8")))
         for path in sorted((store / "journal").glob("*/index.json"))
     }
-    table, skips = _gather(store, indexes)
+    table, skips = _read_journal(store, indexes)
     if not len(table):
-        worst = [f"{s.where}: {s.reason}" for found in skips.values() for s in found][:1]
-        raise DataError(f"Not one image could be read{': ' + worst[0] if worst else ''}.")
+        first = next((skip for listed in skips.values() for skip in listed), None)
+        raise DataError(f"No image could be read.{f' First problem: {first}' if first else ''}")
     order = np.argsort(np.array(table["dataset"].to_pylist()), kind="stable")
     table = table.take(pa.array(order))
-    groups, alike = _groups(table, indexes, settings.alike)
-    held = set(settings.hold_out)
+    groups, duplicates = _groups(table, indexes, settings.duplicate_thresholds)
+    test_datasets = set(settings.test_datasets)
     datasets, subjects = table["dataset"].to_pylist(), _subject_keys(table, indexes)
-    official = [
-        "test" if dataset in held else own
-        for dataset, own in zip(datasets, table["official_split"].to_pylist(), strict=True)
+    source_splits = [
+        "test" if dataset in test_datasets else source_split
+        for dataset, source_split in zip(datasets, table["source_split"].to_pylist(), strict=True)
     ]
-    sides = assign(
-        groups, [s[0] for s in subjects], [s[1] for s in subjects], official, settings.shares
+    splits = assign_splits(
+        groups,
+        [owner for owner, _ in subjects],
+        [subject for _, subject in subjects],
+        source_splits,
+        settings.split_fractions,
     )
-    images, instances, dropped = _tables(table, groups, sides, settings)
-    build = hashlib.sha256()
+    images, instances, dropped = _tables(table, groups, splits, settings)
+    digest = hashlib.sha256()
     for column in (*images.columns, *instances.columns):
-        build.update(repr(column.type).encode())
+        digest.update(repr(column.type).encode())
         for chunk in column.chunks:
             for buffer in chunk.buffers():
-                build.update(buffer or b"-")
-    mark = build.hexdigest()[:32]
-    write_table(store / "instances.arrow", instances, build=mark)
-    write_table(store / "images.arrow", images, build=mark)
+                digest.update(buffer or b"-")
+    build_id = digest.hexdigest()[:32]
+    write_table(store / "instances.arrow", instances, build=build_id)
+    write_table(store / "images.arrow", images, build=build_id)
     update_file(store / "skipped.csv", _skipped_csv(skips))
     manifest = {
         "store_version": VERSION,
-        "build": mark,
-        "ultrasam": __version__,
+        "build": build_id,
+        "ultrasam_version": __version__,
         "settings": asdict(settings),
         "images": len(images),
         "instances": len(instances),
         "subjects": len(set(subjects)),
-        "left_out_instances": dropped,
-        "alike": alike,
-        "sides": dict(sorted(Counter(sides).items())),
-        "excluded_why": "their group has images that the source tests or validates on",
+        "dropped_instances": dropped,
+        "duplicates": duplicates,
+        "splits": dict(sorted(Counter(splits).items())),
+        "excluded_reason": "the group has images in the source's test or validation split",
         "datasets": {
             name: {
-                **{k: v for k, v in index.items() if k not in ("chunks", "skips")},
+                **{k: v for k, v in index.items() if k not in ("shards", "skips")},
                 "images": datasets.count(name),
                 "skipped": dict(sorted(Counter(s.reason for s in skips[name]).items())),
             }
@@ -137,29 +152,29 @@ def assemble(store: Path, settings: Settings) -> Summary:
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=False)
     update_file(store / "manifest.json", text.encode())
-    _remove_strays(store, set(images["file"].to_pylist()))
-    return Summary(
-        manifest, {name: Counter(s.reason for s in found) for name, found in skips.items()}
+    _remove_orphans(store, set(images["file"].to_pylist()))
+    return BuildSummary(
+        manifest, {name: Counter(s.reason for s in listed) for name, listed in skips.items()}
     )
 
 
-def _gather(
+def _read_journal(
     store: Path, indexes: dict[str, dict[str, Any]]
 ) -> tuple[pa.Table, dict[str, list[Skip]]]:
     tables, skips = [], {}
     for name, index in indexes.items():
         skips[name] = [Skip(where, reason) for where, reason in index["skips"]]
-        for mark in index["chunks"]:
-            table, left_out = load_chunk(store / "journal" / name / f"{mark}.arrow")
+        for key in index["shards"]:
+            table, shard_skips = load_shard(store / "journal" / name / f"{key}.arrow")
             tables.append(table)
-            skips[name] += left_out
+            skips[name] += shard_skips
     if not tables:
-        raise DataError(f"{store} has nothing to assemble; run ultrasam data build again.")
+        raise DataError(f"The journal of {store} is empty; build the store again.")
     return pa.concat_tables(tables).combine_chunks(), skips
 
 
 def _subject_keys(table: pa.Table, indexes: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    """Whose subjects they are, and the subject."""
+    """For each image, the data set that numbers its subjects, and the subject."""
     owner = {name: index.get("shares_subjects") or name for name, index in indexes.items()}
     pairs = zip(table["dataset"].to_pylist(), table["subject"].to_pylist(), strict=True)
     return [(owner[dataset], subject) for dataset, subject in pairs]
@@ -174,45 +189,45 @@ def _hashes(table: pa.Table, name: str) -> Hashes:
 
 
 def _groups(
-    table: pa.Table, indexes: dict[str, dict[str, Any]], alike: Alike
+    table: pa.Table, indexes: dict[str, dict[str, Any]], thresholds: DuplicateThresholds
 ) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
-    """What must stay in one split, and how many links of each kind there are."""
-    subjects, exact = _subject_keys(table, indexes), table["sha256"].to_pylist()
-    same_subject, same_pixels = _equal_pairs(subjects), _equal_pairs(exact)
+    """Groups [N] of images that must stay in one split, and the number of links of each kind."""
+    subjects, hashes = _subject_keys(table, indexes), table["sha256"].to_pylist()
+    same_subject, same_pixels = _equal_pairs(subjects), _equal_pairs(hashes)
     shape, texture = _hashes(table, "shape_hash"), _hashes(table, "texture_hash")
-    near = near_pairs(shape, texture, alike.near)
-    links = [same_subject, same_pixels, near]
+    similar = similar_pairs(shape, texture, thresholds.similar)
+    links = [same_subject, same_pixels, similar]
     datasets = np.array(table["dataset"].to_pylist())
     known = table["subject_known"].to_numpy(zero_copy_only=False)
     names = table["name"].to_pylist()
-    following = 0
+    consecutive = 0
     for name, index in indexes.items():
         rows = np.flatnonzero((datasets == name) & ~known)
         if len(rows) > 1:
-            most = alike.sequence if index["sequence"] else alike.following
-            pairs = following_pairs([names[i] for i in rows], shape[rows], most)
+            max_distance = thresholds.sequence if index["sequence"] else thresholds.consecutive
+            pairs = consecutive_pairs([names[i] for i in rows], shape[rows], max_distance)
             links.append(rows[pairs])
-            following += len(pairs)
-    groups = group(len(table), np.concatenate(links))
+            consecutive += len(pairs)
+    groups = connected_groups(len(table), np.concatenate(links))
     _, sizes = np.unique(groups, return_counts=True)
     return groups, {
         "exact": len(same_pixels),
-        "near": len(near) - sum(exact[i] == exact[j] for i, j in near.tolist()),
-        "following": following,
+        "similar": len(similar) - sum(hashes[i] == hashes[j] for i, j in similar.tolist()),
+        "consecutive": consecutive,
         "groups": len(sizes),
         "largest_group": int(sizes.max()),
     }
 
 
 def _equal_pairs(values: list[Any]) -> npt.NDArray[np.int64]:
-    """Each item with the first of its value."""
+    """Pairs [P, 2] of each item and the first item of equal value."""
     first: dict[Any, int] = {}
     pairs = [(first.setdefault(v, i), i) for i, v in enumerate(values)]
     return np.array([p for p in pairs if p[0] != p[1]], np.int64).reshape(-1, 2)
 
 
 def _tables(
-    table: pa.Table, groups: npt.NDArray[np.int64], sides: list[str], settings: Settings
+    table: pa.Table, groups: npt.NDArray[np.int64], splits: list[str], settings: BuildSettings
 ) -> tuple[pa.Table, pa.Table, dict[str, int]]:
     lists = _one_chunk(table["instances"])
     counts = np.asarray(lists.value_lengths().fill_null(0))
@@ -221,28 +236,28 @@ def _tables(
     area = np.asarray(flat.field("area"))
     largest = np.zeros(len(table), np.int64)
     np.maximum.at(largest, owner, area)
-    big = area >= settings.least_area
-    alike = area >= settings.least_share * largest[owner]
+    large = area >= settings.min_area
+    relatively_large = area >= settings.min_relative_area * largest[owner]
     dropped = {
-        "under_least_area": int((~big).sum()),
-        "under_least_share": int((big & ~alike).sum()),
+        "below_min_area": int((~large).sum()),
+        "below_min_relative_area": int((large & ~relatively_large).sum()),
     }
-    kept = np.flatnonzero(big & alike)
-    owner, flat = owner[kept], flat.take(pa.array(kept))
+    rows = np.flatnonzero(large & relatively_large)
+    owner, flat = owner[rows], flat.take(pa.array(rows))
     counts = np.bincount(owner, minlength=len(table)).astype(np.int32)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
     columns = {name: table[name] for name in IMAGES.names if name in table.column_names}
     columns |= {
-        "split": pa.array(sides),
+        "split": pa.array(splits),
         "group": pa.array(groups.astype(np.int32)),
         "first_instance": pa.array(first),
         "instance_count": pa.array(counts),
     }
-    images = _fitted(columns, IMAGES)
-    shared = table.select(
+    images = _table_of(columns, IMAGES)
+    image_columns = table.select(
         ["dataset", "subject", "spacing_row", "spacing_column", "source", "sha256"]
     )
-    repeated = shared.take(pa.array(owner))
+    repeated = image_columns.take(pa.array(owner))
     details = {
         name: flat.field(name) for name in ("structure", "x0", "y0", "x1", "y1", "area", "rle")
     }
@@ -251,11 +266,11 @@ def _tables(
         "image": pa.array(owner.astype(np.int32)),
         "split": images["split"].take(pa.array(owner)),
     }
-    return images, _fitted(columns, INSTANCES), dropped
+    return images, _table_of(columns, INSTANCES), dropped
 
 
-def _fitted(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    """Columns in a schema's order and types, each one chunk whose dictionary is sorted."""
+def _table_of(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
+    """A table with the order and types of a schema, each column in one chunk."""
     arrays = []
     for schema_field in schema:
         column = columns[schema_field.name]
@@ -267,7 +282,7 @@ def _fitted(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
 
 
 def _one_chunk(column: Any) -> Any:
-    """A column as one array; it may be one already."""
+    """A column as a single array."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):
         return array.chunk(0) if array.num_chunks else pa.array([], array.type)
@@ -278,13 +293,13 @@ def _skipped_csv(skips: dict[str, list[Skip]]) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["dataset", "where", "reason"])
-    for name, found in skips.items():
-        writer.writerows([name, skip.where, skip.reason] for skip in found)
+    for name, listed in skips.items():
+        writer.writerows([name, skip.where, skip.reason] for skip in listed)
     return out.getvalue().encode()
 
 
-def _remove_strays(store: Path, known: set[str]) -> None:
-    """Images that no table names, and what a killed process left half-written."""
+def _remove_orphans(store: Path, known: set[str]) -> None:
+    """Delete image files that no row names, and partial files of killed processes."""
     for path in (store / "images").rglob("*"):
         if path.is_file() and path.relative_to(store).as_posix() not in known:
             path.unlink()
@@ -292,4 +307,4 @@ def _remove_strays(store: Path, known: set[str]) -> None:
         path.unlink()
 
 
-__all__ = ["EXCLUDED", "PAPER_TEST_SETS", "Settings", "Summary", "assemble"]
+__all__ = ["EXCLUDED", "PAPER_TEST_SETS", "BuildSettings", "BuildSummary", "write_tables"]

@@ -1,7 +1,7 @@
-"""What a build has done so far: per chunk of cases, a file with all that the tables need.
+"""The journal of a build: one file per shard of cases, with everything that the tables need.
 
-A chunk is read by one worker, which writes its images and then, at once, the chunk's file. So a build
-that is killed resumes where it stopped, and a second build of the same data reads nothing again.
+A worker reads a shard: it writes the images, then the shard's file, atomically. An interrupted build
+therefore resumes, and rebuilding the same data reads no file again.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ import cv2
 import numpy as np
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
-from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.extras import needs
 from ultrasam.files import update_file
 from ultrasam.images.masks import box_of, components, encode_rle
 from ultrasam.images.pixels import Frame
 from ultrasam.store.duplicates import content_hash, perceptual_hashes
+from ultrasam.store.migrations import upgrade_columns
 
 with needs("Working with data sets", extra="data"):
     import pyarrow as pa
 
 FORMAT = 1
 
-# Scans are noise: higher levels and other filters hardly press them further, at two or three times the cost.
+# Ultrasound is noise: higher levels and other filters save little space, at two to three times the cost.
 _PNG = [
     cv2.IMWRITE_PNG_COMPRESSION, 1,
     cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
@@ -52,7 +53,7 @@ SCHEMA = pa.schema(
         ("subject_known", pa.bool_()),
         ("study", pa.string()),
         ("frame", pa.int32()),
-        ("official_split", pa.string()),
+        ("source_split", pa.string()),
         ("class_label", pa.string()),
         ("height", pa.int32()),
         ("width", pa.int32()),
@@ -68,142 +69,164 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Cases that are read together, and the mark by which the journal knows them."""
+class JournalShard:
+    """Cases that are read together.
+
+    Attributes:
+        dataset: id of their data set.
+        cases: the cases.
+        key: hash of everything that the shard's images depend on; the name of its file.
+    """
 
     dataset: str
     cases: tuple[Case, ...]
-    mark: str
+    key: str
 
     def file(self, store: Path) -> Path:
-        return journal_folder(store, self.dataset) / f"{self.mark}.arrow"
+        """The shard's file in the journal of a store."""
+        return journal_folder(store, self.dataset) / f"{self.key}.arrow"
 
 
 def journal_folder(store: Path, dataset: str) -> Path:
-    """Where the journal of one data set lies."""
+    """The journal folder of one data set."""
     return store / "journal" / dataset
 
 
-def chunks_of(cases: Sequence[Case], *, version: str) -> Iterator[Chunk]:
-    """Cases in chunks of about 16, cut by what they are called, so that additions move few borders."""
-    held: list[Case] = []
+def shards_of(cases: Sequence[Case], *, version: str) -> Iterator[JournalShard]:
+    """Divide cases into shards of about 16.
+
+    Boundaries depend on the cases' keys, so that adding cases changes few shards.
+
+    Args:
+        cases: sorted by key.
+        version: data set, reader version and options; part of each shard's key.
+    """
+    shard: list[Case] = []
     for case in cases:
-        held.append(case)
-        if hashlib.blake2b(case.key.encode(), digest_size=1).digest()[0] < 16 or len(held) == 64:
-            yield _chunk(held, version)
-            held = []
-    if held:
-        yield _chunk(held, version)
+        shard.append(case)
+        if hashlib.blake2b(case.key.encode(), digest_size=1).digest()[0] < 16 or len(shard) == 64:
+            yield _shard(shard, version)
+            shard = []
+    if shard:
+        yield _shard(shard, version)
 
 
-def _chunk(cases: list[Case], version: str) -> Chunk:
+def _shard(cases: list[Case], version: str) -> JournalShard:
     digest = hashlib.sha256(f"{FORMAT}|{version}".encode())
     for case in cases:
-        digest.update(json.dumps(_facts(case)).encode())
-    return Chunk(cases[0].dataset, tuple(cases), digest.hexdigest()[:32])
+        digest.update(json.dumps(_identity(case)).encode())
+    return JournalShard(cases[0].dataset, tuple(cases), digest.hexdigest()[:32])
 
 
-def _facts(value: object) -> object:
-    """All that a case's images depend on, in JSON's types: files by relative path, size and time of
-    change, and the values that tables gave.
+def _identity(value: object) -> object:
+    """Everything that the images of a case depend on, in JSON types.
 
-    Neither where the files lie on this disk nor how the code is named or laid out counts, so a raw folder
-    may be moved. What the code does is the version's part: a reader raises it when it gives other images.
+    Files count by relative path, size and modification time, and values read from tables count too. The
+    location of the raw folder and the names in the code do not, so both may change. A change in what a reader
+    does must increment its `DatasetSpec.version`.
     """
-    if isinstance(value, Entry):
+    if isinstance(value, FileEntry):
         return [value.path, value.size, value.stamp]
     if isinstance(value, partial):
-        return [_facts(value.args), _facts(value.keywords)]
+        return [_identity(value.args), _identity(value.keywords)]
     if is_dataclass(value) and not isinstance(value, type):
-        return [_facts(getattr(value, field.name)) for field in fields(value)]
+        return [_identity(getattr(value, field.name)) for field in fields(value)]
     if isinstance(value, Mapping):
-        return [[_facts(key), _facts(item)] for key, item in value.items()]
+        return [[_identity(key), _identity(item)] for key, item in value.items()]
     if isinstance(value, list | tuple):
-        return [_facts(item) for item in value]
+        return [_identity(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if value is None or isinstance(value, str | int | float):
         return value
     if callable(value):
         return None
-    raise TypeError(
-        f"a case holds a {type(value).__name__}, whose value the journal cannot compare"
-    )
+    raise TypeError(f"the journal cannot hash a {type(value).__name__} in a case")
 
 
-def read_chunk(chunk: Chunk, store: Path) -> tuple[int, int]:
-    """Read a chunk's cases into the store: images, then the journal's file.
+def read_shard(shard: JournalShard, store: Path) -> tuple[int, int]:
+    """Read a shard's cases into the store: first the images, then the journal's file.
 
     Returns:
-        How many images it holds, and how many things it left out.
+        The number of images, and the number of skips.
     """
     rows: list[dict[str, Any]] = []
     skips: list[Skip] = []
-    for case in chunk.cases:
-        for found in images_of(case):
-            if isinstance(found, Skip):
-                skips.append(found)
+    for case in shard.cases:
+        for item in images_of(case):
+            if isinstance(item, Skip):
+                skips.append(item)
             else:
-                row = _row(found, case)
-                row["file_size"] = write_png(store / row["file"], found.pixels)
+                row = _row(item, case)
+                row["file_size"] = write_png(store / row["file"], item.pixels)
                 rows.append(row)
-    write_chunk(chunk, store, rows, skips)
+    write_shard(shard, store, rows, skips)
     return len(rows), len(skips)
 
 
-def write_chunk(chunk: Chunk, store: Path, rows: list[dict[str, Any]], skips: list[Skip]) -> None:
-    """The journal's file of a chunk that has been read."""
+def write_shard(
+    shard: JournalShard, store: Path, rows: list[dict[str, Any]], skips: list[Skip]
+) -> None:
+    """Write the journal's file of a shard, atomically.
+
+    Args:
+        shard: the shard.
+        store: folder of the store.
+        rows: one row of `SCHEMA` per image.
+        skips: files and images left out.
+    """
     notes = json.dumps([[s.where, s.reason] for s in skips], ensure_ascii=False)
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"skips": notes}))
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table)
-    update_file(chunk.file(store), sink.getvalue().to_pybytes())
+    update_file(shard.file(store), sink.getvalue().to_pybytes())
 
 
-def load_chunk(file: Path) -> tuple[pa.Table, list[Skip]]:
-    """A chunk's images, with their instances, and what it left out."""
+def load_shard(file: Path) -> tuple[pa.Table, list[Skip]]:
+    """Load a shard's file: a table of images with their instances (`SCHEMA`), and the skips."""
     with pa.memory_map(str(file)) as source:
         table = pa.ipc.open_file(source).read_all()
     notes = json.loads(table.schema.metadata[b"skips"])
-    return table.replace_schema_metadata(None), [Skip(where, reason) for where, reason in notes]
+    table = upgrade_columns(table.replace_schema_metadata(None))
+    return table, [Skip(where, reason) for where, reason in notes]
 
 
 def write_png(path: Path, pixels: Frame) -> int:
-    """Write an image losslessly; gives the file's size in bytes."""
+    """Write an image [H, W] or [H, W, 3] RGB uint8 as PNG, and return the file size in bytes."""
     image = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1])
     done, data = cv2.imencode(".png", image, _PNG)
     if not done:
-        raise OSError(f"{path} cannot be encoded")
+        raise OSError(f"Cannot encode {path} as PNG.")
     update_file(path, data.tobytes())
     return len(data)
 
 
-def _row(sample: AnnotatedImage, case: Case) -> dict[str, Any]:
-    shape_hash, texture_hash = perceptual_hashes(sample.pixels)
-    height, width = sample.pixels.shape[:2]
+def _row(image: AnnotatedImage, case: Case) -> dict[str, Any]:
+    shape_hash, texture_hash = perceptual_hashes(image.pixels)
+    height, width = image.pixels.shape[:2]
     return {
-        "dataset": sample.dataset,
-        "name": sample.name,
-        "file": f"images/{sample.dataset}/{file_stem(sample.name)}.png",
-        "source": sample.source,
-        "subject": sample.subject,
+        "dataset": image.dataset,
+        "name": image.name,
+        "file": f"images/{image.dataset}/{file_stem(image.name)}.png",
+        "source": image.source,
+        "subject": image.subject,
         "subject_known": case.subject is not None,
-        "study": sample.study,
-        "frame": sample.frame,
-        "official_split": sample.split,
-        "class_label": sample.class_label,
+        "study": image.study,
+        "frame": image.frame,
+        "source_split": image.split,
+        "class_label": image.class_label,
         "height": height,
         "width": width,
-        "spacing_row": sample.spacing[0] if sample.spacing else None,
-        "spacing_column": sample.spacing[1] if sample.spacing else None,
-        "sha256": content_hash(sample.pixels),
+        "spacing_row": image.spacing[0] if image.spacing else None,
+        "spacing_column": image.spacing[1] if image.spacing else None,
+        "sha256": content_hash(image.pixels),
         "shape_hash": shape_hash,
         "texture_hash": texture_hash,
         "instances": [
             _instance(instance.name, part)
-            for instance in sample.instances
+            for instance in image.instances
             for part in components(instance.mask)
         ],
     }
@@ -219,6 +242,6 @@ def _instance(name: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str,
 
 
 def file_stem(name: str) -> str:
-    """A file name of letters, digits, '.', '_' and '-' that is unique to ``name``."""
+    """A unique file name for ``name``, of ASCII letters, digits, '.', '_' and '-'."""
     plain = re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_.")[:80]
     return f"{plain}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"

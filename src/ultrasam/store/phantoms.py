@@ -1,23 +1,23 @@
-"""Phantoms as a data set, so that they are made once, in several processes, and kept."""
+"""Phantoms as a data set, so that worker processes simulate them once and a store keeps them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from ultrasam.datasets.annotated_image import Case, Instance, Picture
-from ultrasam.datasets.description import Info, RawDataset
-from ultrasam.datasets.file_tree import Entry, RawTree, Report
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec
+from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
 from ultrasam.phantom.acquisition import simulate
 
 ID = "phantoms"
-# Runs with different seeds draw from ranges that do not overlap.
+# Different seeds use ranges of phantoms that do not overlap.
 _SEEDS_PER_RUN = 10**7
 
 
-def phantom_dataset(count: int, *, seed: int) -> RawDataset:
-    """``count`` phantoms that depend on ``seed`` alone; its folder is not looked at."""
-    info = Info(
+def phantom_dataset(count: int, *, seed: int) -> DatasetSpec:
+    """A data set of ``count`` phantoms determined by ``seed``; its reader ignores the folder."""
+    info = DatasetInfo(
         id=ID,
         name=ID,
         url="simulated",
@@ -27,23 +27,23 @@ def phantom_dataset(count: int, *, seed: int) -> RawDataset:
         kind="still",
         size=f"{count} images",
         layout="none",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         part_of_paper=False,
     )
 
-    def cases(_tree: RawTree, _report: Report) -> Iterator[Case]:
+    def cases(_tree: FileTree, _report: SkipReport) -> Iterator[Case]:
         first = seed * _SEEDS_PER_RUN
         for number in range(first, first + count):
             name = f"{number:09d}"
-            entry = Entry(name, ("",), 0, 0)
+            entry = FileEntry(name, ("",), 0, 0)
             yield Case(ID, name, (entry,), partial(_read, number))
 
-    return RawDataset(info, cases)
+    return DatasetSpec(info, cases)
 
 
-def _read(seed: int) -> Iterable[Picture]:
+def _read(seed: int) -> Iterable[CaseImage]:
     phantom = simulate(seed)
     instances = tuple(
         Instance(name, mask) for name, mask in zip(phantom.names, phantom.masks, strict=True)
     )
-    return [Picture(phantom.pixels, instances, spacing=(phantom.spacing, phantom.spacing))]
+    return [CaseImage(phantom.pixels, instances, spacing=(phantom.spacing, phantom.spacing))]

@@ -1,4 +1,4 @@
-"""A few rows that stand for many."""
+"""Pick a representative sample of rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def spread(rows: npt.NDArray[np.int64], count: int) -> list[int]:
-    """``count`` rows spread evenly over all, so that a sheet shows every part of a data set."""
+    """Pick ``count`` of the rows [N] at even intervals, so that every part of a data set is represented."""
     if len(rows) <= count:
         return [int(r) for r in rows]
     return [int(rows[i]) for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]

@@ -1,8 +1,7 @@
-"""On which side of the split an image stands: the source's own side, else one by a hash of its subject.
+"""Assign images to splits: the source's own split if it has one, else by a hash of the subject.
 
-A subject's images, and images that are the same or look the same, are one group, and a group stands
-on one side. Where a source put two of a group on different sides, the test side is kept as published
-and the others are excluded.
+All images of a subject, and all identical or similar images, form a group, and a group stays in one split. If
+a source puts images of one group in different splits, its test images stay and the others are excluded.
 """
 
 from __future__ import annotations
@@ -14,82 +13,100 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.datasets.annotated_image import SPLITS
 from ultrasam.errors import DataError
 
 EXCLUDED = "excluded"
-# The source's own test images are known, but not which of the rest validate.
+# A source split that does not separate training from validation images.
 TRAINVAL = "trainval"
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
-    """Shares of subjects on the validation and test sides, where the source doesn't say."""
+class SplitFractions:
+    """Fractions of subjects assigned to validation and test, for data sets without their own split."""
 
     val: float = 0.05
     test: float = 0.05
 
 
-def position(dataset: str, subject: str) -> float:
-    """A number in [0, 1) that depends on the subject alone."""
+def hash_position(dataset: str, subject: str) -> float:
+    """Deterministic position in [0, 1) derived from the ids of the data set and the subject."""
     digest = hashlib.blake2b(f"{dataset}/{subject}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def side_of(where: float, shares: Shares, *, official: str | None = None) -> str:
-    """train, val or test of one subject."""
-    if official in ("train", "val", "test"):
-        return official
-    if where < shares.test:
-        return "train" if official == TRAINVAL else "test"
-    return "val" if where < shares.test + shares.val else "train"
+def split_of(position: float, fractions: SplitFractions, *, source_split: str | None = None) -> str:
+    """The split of a subject: train, val or test.
+
+    Args:
+        position: of the subject (see `hash_position`).
+        fractions: fractions of subjects for validation and test.
+        source_split: split assigned by the source, if any.
+    """
+    if source_split is not None and source_split in SPLITS:
+        return source_split
+    if position < fractions.test:
+        return "train" if source_split == TRAINVAL else "test"
+    return "val" if position < fractions.test + fractions.val else "train"
 
 
-def assign(
+def assign_splits(
     groups: npt.NDArray[np.int64],
     datasets: Sequence[str],
     subjects: Sequence[str],
-    official: Sequence[str | None],
-    shares: Shares,
+    source_splits: Sequence[str | None],
+    fractions: SplitFractions,
 ) -> list[str]:
-    """The side of each of N images: train, val, test or excluded.
+    """Assign each of N images to a split: train, val, test or excluded.
 
     Args:
-        groups: [N], equal for images of one group.
-        official: the source's side (train, val, test, trainval), or None.
+        groups: [N] int64, equal for images of one group.
+        datasets: id of each image's data set.
+        subjects: subject of each image.
+        source_splits: split assigned by the source (train, val, test, trainval), or None.
+        fractions: fractions of subjects for validation and test, where the source assigns no split.
     """
     ranks = {"test": 0, "val": 1, "train": 2, TRAINVAL: 3, None: 4}
     strongest: dict[int, str | None] = {}
     first: dict[int, tuple[str, str]] = {}
-    for g, dataset, subject, own in zip(groups.tolist(), datasets, subjects, official, strict=True):
-        if g not in strongest or ranks[own] < ranks[strongest[g]]:
-            strongest[g] = own
+    rows = zip(groups.tolist(), datasets, subjects, source_splits, strict=True)
+    for g, dataset, subject, source_split in rows:
+        if g not in strongest or ranks[source_split] < ranks[strongest[g]]:
+            strongest[g] = source_split
         first[g] = min(first.get(g, (dataset, subject)), (dataset, subject))
-    sides = {g: side_of(position(*first[g]), shares, official=strongest[g]) for g in strongest}
-    out = []
-    for g, own in zip(groups.tolist(), official, strict=True):
-        side = sides[g]
-        fits = own is None or own == side or (own == TRAINVAL and side != "test")
-        out.append(side if fits else EXCLUDED)
-    return out
+    split_of_group = {
+        g: split_of(hash_position(*first[g]), fractions, source_split=strongest[g])
+        for g in strongest
+    }
+    splits = []
+    for g, source_split in zip(groups.tolist(), source_splits, strict=True):
+        split = split_of_group[g]
+        compatible = source_split in (None, split) or (source_split == TRAINVAL and split != "test")
+        splits.append(split if compatible else EXCLUDED)
+    return splits
 
 
-def hold_out(subjects: Sequence[tuple[str, str]], share: float) -> npt.NDArray[np.bool_]:
-    """[N]: which of N images are of the subjects held out: ``share`` of all subjects, at least one of them.
+def held_out_images(subjects: Sequence[tuple[str, str]], fraction: float) -> npt.NDArray[np.bool_]:
+    """Hold out a fraction of the subjects, but at least one and not all.
 
-    Subjects are ranked by a hash, so that nearly the same ones are held out when images are added.
+    Subjects are ranked by a hash, so that adding images changes few of the held-out subjects.
 
     Args:
-        subjects: (data set, subject) of each image.
+        subjects: (data set, subject) of each of N images.
+        fraction: fraction of the subjects to hold out.
+
+    Returns:
+        [N] bool, true for images of held-out subjects.
 
     Raises:
-        DataError: there are fewer than two subjects.
+        DataError: There are fewer than two subjects.
     """
-    ranked = sorted(set(subjects), key=lambda subject: position(*subject))
+    ranked = sorted(set(subjects), key=lambda subject: hash_position(*subject))
     if len(ranked) < 2:
         raise DataError(
-            f"{len(subjects)} images of {len(ranked)} subject cannot be split; at least two subjects are "
-            "needed."
+            f"Cannot hold out a subject: the {len(subjects)} images show only {len(ranked)} subject; at "
+            "least two are needed."
         )
-    count = min(len(ranked) - 1, max(1, round(share * len(ranked))))
-    chosen = set(ranked[:count])
-    return np.array([subject in chosen for subject in subjects])
+    count = min(len(ranked) - 1, max(1, round(fraction * len(ranked))))
+    held_out = set(ranked[:count])
+    return np.array([subject in held_out for subject in subjects])

@@ -1,4 +1,4 @@
-"""What a store holds, in numbers: a Markdown page, and an HTML page with plots."""
+"""Statistics of a store, as a Markdown page and an HTML page with plots."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultrasam.datasets.annotated_image import SPLITS
 from ultrasam.extras import needs
 from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page as html_page
 from ultrasam.reporting.markdown import table, to_html
 from ultrasam.reporting.plots import figure
+from ultrasam.store.splits import EXCLUDED
 from ultrasam.store.store import Store
 
 with needs("Working with data sets", extra="data"):
@@ -19,17 +21,20 @@ with needs("Working with data sets", extra="data"):
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_STRUCTURES = 40
+_MAX_PLOTTED_STRUCTURES = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """Tables of a store.
+class StoreStatistics:
+    """Statistics of a store.
 
     Attributes:
-        datasets: per data set, images, those with an object, masks, subjects, structures, sides.
-        structures: per structure, masks, images, data sets and size.
-        sizes: one row an instance: share of the image's area, and its equivalent diameter in pixels.
+        datasets: for each data set, the numbers of images, masks, subjects and images in each split.
+        structures: for each structure, the numbers of masks, images and data sets, and the median size.
+        sizes: for each instance, the area as a fraction of the image, and the equivalent diameter in pixels.
+        images: the image table.
+        skipped: for each data set, the number of skipped files and images by reason.
+        manifest: the manifest of the store.
     """
 
     datasets: pl.DataFrame
@@ -40,30 +45,28 @@ class Stats:
     manifest: dict[str, Any]
 
 
-def stats(store: Store) -> Stats:
-    """Count a store."""
-    images = store.image_frame().with_columns(
+def compute_statistics(store: Store) -> StoreStatistics:
+    """Compute the statistics of a store."""
+    images = store.images_df().with_columns(
         pl.col("dataset", "split", "class_label").cast(pl.String)
     )
-    instances = store.instance_frame().with_columns(
+    instances = store.instances_df().with_columns(
         pl.col("dataset", "split", "structure").cast(pl.String)
     )
     sizes = instances.select("dataset", "structure", "area", "image").with_columns(
         (images["height"] * images["width"]).gather(instances["image"]).alias("pixels")
     )
     sizes = sizes.with_columns(
-        (pl.col("area") / pl.col("pixels")).alias("share"),
+        (pl.col("area") / pl.col("pixels")).alias("relative area"),
         (pl.col("area") * 4 / 3.141592653589793).sqrt().alias("diameter"),
     )
-    sides = [
-        (pl.col("split") == side).sum().alias(side) for side in ("train", "val", "test", "excluded")
-    ]
+    splits = [(pl.col("split") == split).sum().alias(split) for split in (*SPLITS, EXCLUDED)]
     per_image = images.group_by("dataset").agg(
         pl.len().alias("images"),
-        (pl.col("instance_count") > 0).sum().alias("with object"),
+        (pl.col("instance_count") > 0).sum().alias("with objects"),
         pl.col("subject").n_unique().alias("subjects"),
         pl.col("subject_known").all().alias("subjects known"),
-        *sides,
+        *splits,
         pl.col("width").median().cast(pl.Int32).alias("median width"),
         pl.col("height").median().cast(pl.Int32).alias("median height"),
     )
@@ -78,91 +81,100 @@ def stats(store: Store) -> Stats:
             pl.len().alias("masks"),
             pl.col("image").n_unique().alias("images"),
             pl.col("dataset").n_unique().alias("data sets"),
-            pl.col("share").median().alias("median share"),
+            pl.col("relative area").median().alias("median area"),
             pl.col("diameter").median().alias("median diameter"),
         )
         .sort("masks", "structure", descending=[True, False])
     )
     skipped = {n: d["skipped"] for n, d in store.manifest["datasets"].items() if d["skipped"]}
-    return Stats(datasets.fill_null(0), structures, sizes, images, skipped, store.manifest)
+    return StoreStatistics(
+        datasets.fill_null(0), structures, sizes, images, skipped, store.manifest
+    )
 
 
-def markdown(found: Stats) -> str:
-    """The page in Markdown."""
-    d = found.datasets
+def markdown(statistics: StoreStatistics) -> str:
+    """Format statistics as a Markdown page."""
+    d, duplicates = statistics.datasets, statistics.manifest["duplicates"]
     lines = [
         "# Data overview",
         "",
-        f"{d['images'].sum():,} images ({d['with object'].sum():,} with an object), "
-        f"{d['masks'].sum():,} masks of {len(found.structures)} structures, "
-        f"{found.manifest['subjects']:,} subjects, {len(d)} data sets.",
+        f"{d['images'].sum():,} images ({d['with objects'].sum():,} with objects), "
+        f"{d['masks'].sum():,} masks of {len(statistics.structures)} structures, "
+        f"{statistics.manifest['subjects']:,} subjects, {len(d)} data sets.",
         "",
         "## Data sets",
         "",
-        "Where subjects are not known, each image counts as one; those that follow each other and look "
-        "alike are kept on one side all the same.",
+        "If subjects are unknown, each image counts as a subject; similar consecutive images still stay in "
+        "one split.",
         "",
         _table(
             d,
-            ["dataset", "images", "with object", "masks", "subjects", "subjects known", "train", "val",
+            ["dataset", "images", "with objects", "masks", "subjects", "subjects known", "train", "val",
              "test", "excluded", "median width", "median height", "structures"],
         ),
         "",
         "## Structures",
         "",
-        "Share: of the image's area. Diameter: of the disc of the same area, in pixels.",
+        "Median area: fraction of the image. Median diameter: of a disc of equal area, in pixels.",
         "",
         _table(
-            found.structures.with_columns(
-                pl.col("median share").round(4), pl.col("median diameter").round(1)
+            statistics.structures.with_columns(
+                pl.col("median area").round(4), pl.col("median diameter").round(1)
             ),
-            ["structure", "masks", "images", "data sets", "median share", "median diameter"],
+            ["structure", "masks", "images", "data sets", "median area", "median diameter"],
         ),
         "",
-        "## Duplicates and sides",
+        "## Duplicates",
         "",
-        "; ".join(f"{k.replace('_', ' ')}: {v:,}" for k, v in found.manifest["alike"].items()) + ".",
+        f"{duplicates['exact']:,} exact duplicates, {duplicates['similar']:,} similar pairs, and "
+        f"{duplicates['consecutive']:,} pairs of similar consecutive images. They and the images of each "
+        f"subject form {duplicates['groups']:,} groups; the largest has "
+        f"{duplicates['largest_group']:,} images.",
         "",
-        "; ".join(f"{k}: {v:,} images" for k, v in found.manifest["sides"].items()) + ".",
+        "## Splits",
         "",
-        "## Left out",
+        ", ".join(f"{k}: {v:,} images" for k, v in statistics.manifest["splits"].items()) + ".",
+        "",
+        "## Dropped and skipped",
         "",
     ]  # fmt: skip
-    dropped = found.manifest["left_out_instances"]
+    dropped = statistics.manifest["dropped_instances"]
     lines.append(
-        "; ".join(f"{k.replace('_', ' ')}: {v:,} instances" for k, v in dropped.items()) + "."
+        f"Instances below the minimum area: {dropped['below_min_area']:,}; below the minimum relative area: "
+        f"{dropped['below_min_relative_area']:,}."
     )
     lines.append("")
     rows = [
         {"dataset": name, "reason": reason, "count": count}
-        for name, reasons in found.skipped.items()
+        for name, reasons in statistics.skipped.items()
         for reason, count in reasons.items()
     ]
-    lines.append(_table(pl.DataFrame(rows), ["dataset", "reason", "count"]) if rows else "Nothing.")
+    if rows:
+        lines.append(_table(pl.DataFrame(rows), ["dataset", "reason", "count"]))
+    else:
+        lines.append("No files were skipped.")
     return "\n".join(lines) + "\n"
 
 
-def page(found: Stats) -> str:
-    """The page in HTML, self-contained, with plots."""
+def html(statistics: StoreStatistics) -> str:
+    """Format statistics as a self-contained HTML page with plots."""
     figures = [
-        figure("Images and masks per data set", lambda axes: _plot_datasets(axes, found)),
-        figure("Masks per structure", lambda axes: _plot_structures(axes, found)),
-        figure(
-            "Size of objects, share of the image's area", lambda axes: _plot_shares(axes, found)
-        ),
-        figure("Size of images", lambda axes: _plot_image_sizes(axes, found)),
+        figure("Images and masks per data set", lambda axes: _plot_datasets(axes, statistics)),
+        figure("Masks per structure", lambda axes: _plot_structures(axes, statistics)),
+        figure("Object sizes", lambda axes: _plot_areas(axes, statistics)),
+        figure("Image sizes", lambda axes: _plot_image_sizes(axes, statistics)),
     ]
     plots = "".join(figures)
-    return html_page("Data overview", f"{to_html(markdown(found))}<h2>Plots</h2>\n{plots}")
+    return html_page("Data overview", f"{to_html(markdown(statistics))}<h2>Plots</h2>\n{plots}")
 
 
 def write_pages(store: Store, folder: Path) -> tuple[Path, Path]:
-    """Write stats.md and stats.html into ``folder``."""
-    found = stats(store)
-    text, web = folder / "stats.md", folder / "stats.html"
-    atomic_write(text, markdown(found))
-    atomic_write(web, page(found))
-    return text, web
+    """Write the statistics of a store to stats.md and stats.html in ``folder``, and return both paths."""
+    statistics = compute_statistics(store)
+    markdown_file, html_file = folder / "stats.md", folder / "stats.html"
+    atomic_write(markdown_file, markdown(statistics))
+    atomic_write(html_file, html(statistics))
+    return markdown_file, html_file
 
 
 def _table(frame: pl.DataFrame, columns: list[str]) -> str:
@@ -175,43 +187,43 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
-def _plot_datasets(axes: Axes, found: Stats) -> None:
-    d = found.datasets.sort("images")
-    at = list(range(len(d)))
-    axes.barh([i + 0.2 for i in at], d["images"].to_list(), 0.4, label="images", color="#3b6ea5")
-    axes.barh([i - 0.2 for i in at], d["masks"].to_list(), 0.4, label="masks", color="#e0912f")
-    axes.set_yticks(at, d["dataset"].to_list(), fontsize=max(4, 9 - len(d) // 10))
+def _plot_datasets(axes: Axes, statistics: StoreStatistics) -> None:
+    d = statistics.datasets.sort("images")
+    rows = list(range(len(d)))
+    axes.barh([i + 0.2 for i in rows], d["images"].to_list(), 0.4, label="images", color="#3b6ea5")
+    axes.barh([i - 0.2 for i in rows], d["masks"].to_list(), 0.4, label="masks", color="#e0912f")
+    axes.set_yticks(rows, d["dataset"].to_list(), fontsize=max(4, 9 - len(d) // 10))
     axes.set_xscale("log")
     axes.legend()
 
 
-def _plot_structures(axes: Axes, found: Stats) -> None:
-    s = found.structures.head(_MOST_STRUCTURES).reverse()
+def _plot_structures(axes: Axes, statistics: StoreStatistics) -> None:
+    s = statistics.structures.head(_MAX_PLOTTED_STRUCTURES).reverse()
     axes.barh(s["structure"].to_list(), s["masks"].to_list(), color="#3b6ea5")
     axes.tick_params(axis="y", labelsize=max(4, 9 - len(s) // 8))
     axes.set_xscale("log")
 
 
-def _plot_shares(axes: Axes, found: Stats) -> None:
+def _plot_areas(axes: Axes, statistics: StoreStatistics) -> None:
     bins = [10 ** (-5 + k / 8) for k in range(41)]
-    shares = found.sizes["share"].clip(1e-5, 1).to_list()
-    axes.hist(shares, bins=bins, color="#3b6ea5")
+    areas = statistics.sizes["relative area"].clip(1e-5, 1).to_list()
+    axes.hist(areas, bins=bins, color="#3b6ea5")
     axes.set_xscale("log")
-    axes.set_xlabel("share of the image")
+    axes.set_xlabel("area as a fraction of the image")
     axes.set_ylabel("masks")
 
 
-def _plot_image_sizes(axes: Axes, found: Stats) -> None:
-    for name, rows in found.images.group_by("dataset", maintain_order=True):
-        picked = rows.head(2000)
+def _plot_image_sizes(axes: Axes, statistics: StoreStatistics) -> None:
+    for name, rows in statistics.images.group_by("dataset", maintain_order=True):
+        sample = rows.head(2000)
         axes.scatter(
-            picked["width"].to_list(),
-            picked["height"].to_list(),
+            sample["width"].to_list(),
+            sample["height"].to_list(),
             s=6,
             alpha=0.5,
             label=str(name[0]),
         )
-    axes.set_xlabel("width")
-    axes.set_ylabel("height")
-    if len(found.datasets) <= 12:
+    axes.set_xlabel("width in pixels")
+    axes.set_ylabel("height in pixels")
+    if len(statistics.datasets) <= 12:
         axes.legend(fontsize=6)

@@ -1,13 +1,15 @@
-"""The store: images as PNG, and two Arrow tables that are mapped, not read: of images and of instances.
+"""Open a store, select images, and read pixels and masks.
 
-    STORE/manifest.json      versions, settings, counts; written last
-    STORE/images.arrow       one row an image, grouped by data set
-    STORE/instances.arrow    one row an instance: the image's row, and again all that selects it
-    STORE/images/<id>/*.png  pixels, grey or RGB
-    STORE/skipped.csv        all that was left out, and why
-    STORE/journal/           lets a build go on; may be deleted
+A store has images as PNG files, and two memory-mapped Arrow tables:
 
-A row's `split` is train, val, test, or excluded (it would leak into another side).
+    STORE/manifest.json      versions, settings and counts; written last
+    STORE/images.arrow       one row per image, sorted by data set
+    STORE/instances.arrow    one row per instance: the row of its image, and copies of columns of the image
+    STORE/images/<id>/*.png  pixels, gray or RGB
+    STORE/skipped.csv        files and images left out, with the reason
+    STORE/journal/           lets an interrupted build resume; may be deleted
+
+Column `split` is train, val, test or excluded (the image would leak between splits).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from ultrasam.extras import needs
 from ultrasam.files import atomic_file
 from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.pixels import Frame
+from ultrasam.store.migrations import upgrade_columns, upgrade_manifest
 
 with needs("Working with data sets", extra="data"):
     import pyarrow as pa
@@ -37,7 +40,6 @@ with needs("Working with data sets", extra="data"):
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
 IMAGES = pa.schema(
@@ -51,7 +53,7 @@ IMAGES = pa.schema(
         ("study", pa.string()),
         ("frame", pa.int32()),
         ("split", _NAME),
-        ("official_split", _NAME),
+        ("source_split", _NAME),
         ("class_label", _NAME),
         ("height", pa.int32()),
         ("width", pa.int32()),
@@ -86,38 +88,37 @@ INSTANCES = pa.schema(
 )
 
 
-# What an AnnotatedImage says of itself.
-_DESCRIBING = ["dataset", "name", "subject", "source", "study", "frame", "spacing_row",
-               "spacing_column", "split", "class_label"]  # fmt: skip
+# Columns that become attributes of an AnnotatedImage.
+_IMAGE_COLUMNS = ["dataset", "name", "subject", "source", "study", "frame", "spacing_row",
+                  "spacing_column", "split", "class_label"]  # fmt: skip
 _BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class Store:
-    """An open store. Opening maps the tables; pixels and masks are read when asked for.
+    """An open store: tables are memory-mapped, and pixels and masks are read on access.
 
-    Pickling one sends its path only, so workers share the mapped pages.
+    Pickling sends only the path, so that worker processes share the mapped pages.
+
+    Attributes:
+        root: the folder of the store.
     """
 
     root: Path
 
     @classmethod
     def open(cls, root: Path) -> Store:
-        """Open a finished store.
+        """Open a complete store.
 
         Raises:
-            DataError: there is none, its build was not finished, or another version wrote it.
+            DataError: The folder is no store, its build is incomplete, or its version is not supported.
         """
         store = cls(root)
-        found = store.manifest.get("store_version")
-        if found != VERSION:
-            raise DataError(
-                f"{root} was written as version {found}, this program reads {VERSION}; build it again."
-            )
+        build = store.manifest["build"].encode()
         for table in (store.images, store.instances):
-            if (table.schema.metadata or {}).get(b"build") != store.manifest["build"].encode():
+            if (table.schema.metadata or {}).get(b"build") != build:
                 raise DataError(
-                    f"The last build of {root} was cut off at its end; run the same command again."
+                    f"The last build of {root} was interrupted; run the same command again to finish it."
                 )
         return store
 
@@ -126,61 +127,69 @@ class Store:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
+        """Versions, settings, counts, and the license and citation of each data set.
+
+        Raises:
+            DataError: The manifest is missing or damaged, or its version is not supported.
+        """
         path = self.root / "manifest.json"
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise DataError(
-                f"{self.root} is not a finished store (no manifest.json); make one with "
-                "ultrasam data build RAW -o STORE."
+                f"{self.root} is not a complete store (no manifest.json). Build one with: "
+                "ultrasam data build RAW -o STORE"
             ) from error
         except (OSError, ValueError) as error:
-            raise DataError(f"{path} is damaged: {error}; build the store again.") from error
-        return content
+            raise DataError(f"{path} is damaged ({error}); build the store again.") from error
+        return upgrade_manifest(content, where=self.root)
 
     @cached_property
     def images(self) -> pa.Table:
+        """The image table (columns: `IMAGES`)."""
         return self._mapped("images.arrow")
 
     @cached_property
     def instances(self) -> pa.Table:
+        """The instance table (columns: `INSTANCES`)."""
         return self._mapped("instances.arrow")
 
     def _mapped(self, name: str) -> pa.Table:
         try:
-            return pa.ipc.open_file(pa.memory_map(str(self.root / name))).read_all()
+            table = pa.ipc.open_file(pa.memory_map(str(self.root / name))).read_all()
         except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"{self.root / name} is missing or damaged; build the store again."
             ) from error
+        return upgrade_columns(table)
 
-    def image_frame(self) -> pl.DataFrame:
-        """The table of images, for queries."""
+    def images_df(self) -> pl.DataFrame:
+        """The image table as a polars DataFrame."""
         return _frame(self.images)
 
-    def instance_frame(self) -> pl.DataFrame:
-        """The table of instances, for queries."""
+    def instances_df(self) -> pl.DataFrame:
+        """The instance table as a polars DataFrame."""
         return _frame(self.instances)
 
     @cached_property
     def boxes(self) -> npt.NDArray[np.int32]:
-        """All boxes [N, 4]: x0, y0, x1, y1."""
+        """Boxes of all instances, [N, 4] int32: x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
         return np.stack([self.column(name) for name in ("x0", "y0", "x1", "y1")], axis=1)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """A numeric column of the table of instances, without a copy."""
+        """A numeric column of the instance table, [N], without a copy."""
         chunks = self.instances[name].chunks
-        if not chunks:  # a store without a single object
+        if not chunks:  # a store without objects
             return np.zeros(0, self.instances.schema.field(name).type.to_pandas_dtype())
         return np.asarray(chunks[0].to_numpy(zero_copy_only=True))
 
     def box(self, instance: int) -> tuple[int, int, int, int]:
-        """x0, y0, x1, y1 of one instance, without reading the others'."""
+        """The box of one instance (see `boxes`), without reading the others."""
         x0, y0, x1, y1 = (int(self.column(name)[instance]) for name in ("x0", "y0", "x1", "y1"))
         return x0, y0, x1, y1
 
     def mask(self, instance: int) -> BoolMask:
-        """One instance's mask [H, W]."""
+        """The mask of one instance, [H, W] bool."""
         image = int(self.column("image")[instance])
         size = [self.images[name][image].as_py() for name in ("height", "width")]
         return decode_rle(
@@ -188,40 +197,40 @@ class Store:
         )
 
     def instances_of(self, image: int) -> range:
-        """Rows of an image's instances."""
+        """The rows of an image's instances in the instance table."""
         first = self.images["first_instance"][image].as_py()
         return range(first, first + self.images["instance_count"][image].as_py())
 
     def path(self, image: int) -> Path:
-        """The image's file."""
+        """The file of an image."""
         return self.root / str(self.images["file"][image].as_py())
 
-    def pixels(self, image: int, *, colour: bool = False) -> Frame:
-        """One image, [H, W] uint8; with ``colour`` [H, W, 3] RGB where it is stored so.
+    def pixels(self, image: int, *, color: bool = False) -> Frame:
+        """The pixels of an image, [H, W] uint8; with ``color``, [H, W, 3] RGB uint8 if it is stored in RGB.
 
         Raises:
-            DataError: missing or damaged.
+            DataError: The image file is missing or damaged.
         """
-        flag = cv2.IMREAD_UNCHANGED if colour else cv2.IMREAD_GRAYSCALE
-        found = cv2.imread(str(self.path(image)), flag)
-        if found is None:
+        flag = cv2.IMREAD_UNCHANGED if color else cv2.IMREAD_GRAYSCALE
+        pixels = cv2.imread(str(self.path(image)), flag)
+        if pixels is None:
             raise DataError(
-                f"{self.path(image)} is missing or damaged; delete it and run ultrasam data build again."
+                f"{self.path(image)} is missing or damaged; delete it and build the store again."
             )
-        return np.asarray(found[..., ::-1] if found.ndim == 3 else found, dtype=np.uint8)
+        return np.asarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels, dtype=np.uint8)
 
     def image(self, row: int) -> AnnotatedImage:
-        """One image, its pixels and masks not read yet."""
+        """The image in a row of the image table; pixels and masks are read on access."""
         return next(self.annotated_images([row]))
 
     def annotated_images(self, rows: Sequence[int]) -> Iterator[AnnotatedImage]:
-        """Images by their rows, pixels and masks not read yet.
+        """The images in some rows of the image table; pixels and masks are read on access.
 
-        The table is read in blocks, which is some hundred times faster than row by row.
+        Reads the table in blocks, which is about a hundred times faster than row by row.
         """
         for start in range(0, len(rows), _BLOCK):
             block = np.asarray(rows[start : start + _BLOCK], np.int64)
-            table = self.images.select(_DESCRIBING).take(pa.array(block))
+            table = self.images.select(_IMAGE_COLUMNS).take(pa.array(block))
             for row, values in zip(block.tolist(), table.to_pylist(), strict=True):
                 spacing = values.pop("spacing_row"), values.pop("spacing_column")
                 yield AnnotatedImage(
@@ -237,28 +246,34 @@ class Store:
         splits: Iterable[str] | None = None,
         with_instances: bool = False,
     ) -> npt.NDArray[np.int64]:
-        """Rows of images of some data sets and sides, in order."""
-        kept = pa.scalar(True)
+        """Rows [N] of the image table that meet all conditions, in ascending order.
+
+        Args:
+            datasets: ids of data sets; None selects all.
+            splits: train, val, test or excluded; None selects all.
+            with_instances: select only images with an instance.
+        """
+        selected = pa.scalar(True)
         for name, values in (("dataset", datasets), ("split", splits)):
             if values is not None:
-                wanted = pa.array(list(values), pa.string())
-                kept = pc.and_(kept, pc.is_in(self.images[name].cast(pa.string()), wanted))
+                allowed = pa.array(list(values), pa.string())
+                selected = pc.and_(selected, pc.is_in(self.images[name].cast(pa.string()), allowed))
         if with_instances:
-            kept = pc.and_(kept, pc.greater(self.images["instance_count"], 0))
-        if isinstance(kept, pa.Scalar):
+            selected = pc.and_(selected, pc.greater(self.images["instance_count"], 0))
+        if isinstance(selected, pa.Scalar):
             return np.arange(len(self.images))
-        return np.flatnonzero(np.asarray(kept.to_numpy()))
+        return np.flatnonzero(np.asarray(selected.to_numpy()))
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredImage:
-    """Reads one row's pixels and masks. Pickling sends the store's path and the row."""
+    """Reads the pixels and masks of one row. Pickling sends only the store's path and the row."""
 
     store: Store
     row: int
 
     def pixels(self) -> Frame:
-        return self.store.pixels(self.row, colour=True)
+        return self.store.pixels(self.row, color=True)
 
     def grey(self) -> npt.NDArray[np.uint8]:
         return self.store.pixels(self.row)
@@ -276,10 +291,11 @@ class _StoredImage:
 
 
 class StoredImages(Sequence[AnnotatedImage]):
-    """Some images of a store, none of them read: 280,000 rows cost two megabytes.
+    """A lazy sequence of images in a store: 280,000 rows take two megabytes.
 
     Args:
-        rows: [N] rows of the table of images.
+        store: the store.
+        rows: rows [N] of the image table.
     """
 
     def __init__(self, store: Store, rows: npt.NDArray[np.int64]) -> None:
@@ -309,7 +325,13 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 
 
 def write_table(path: Path, table: pa.Table, *, build: str) -> None:
-    """Write a table so that it can be mapped: uncompressed, in one batch, whole or not at all."""
+    """Write a table for memory mapping: uncompressed, in one batch, and atomically.
+
+    Args:
+        path: file to write.
+        table: the table.
+        build: id of the build, stored in the table's metadata.
+    """
     table = table.combine_chunks().replace_schema_metadata({"build": build})
     with atomic_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=max(1, len(table)))

@@ -1,4 +1,4 @@
-"""Is a store sound: every image whole and the one that was built, every mask inside it, no split leak."""
+"""Validate a store: image files, masks, boxes, and split leakage."""
 
 from __future__ import annotations
 
@@ -23,66 +23,83 @@ _BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault: of which kind, where, and what exactly."""
+    """A fault in a store.
+
+    Attributes:
+        kind: kind of fault, such as ``missing image``.
+        where: the image or instance.
+        detail: what is wrong.
+    """
 
     kind: str
     where: str
     detail: str
 
 
-def check(
+def validate_store(
     store: Store, *, workers: int = 2, on_progress: OnProgress = no_progress
 ) -> Iterator[Problem]:
-    """All faults of a store, as they are found."""
-    yield from leaks(store)
+    """Find all faults of a store.
+
+    Args:
+        store: the store.
+        workers: number of threads.
+        on_progress: called with the number of images validated and their total.
+
+    Yields:
+        Each fault as it is found.
+    """
+    yield from split_leaks(store)
     yield from _rows(store)
     total = len(store.images)
     rows = iter(range(total))
     done = 0
     with ThreadPoolExecutor(max(1, workers)) as pool:
         while block := list(islice(rows, _BLOCK)):
-            for found in pool.map(lambda row: list(_image(store, row)), block):
-                yield from found
+            for problems in pool.map(lambda row: list(_image(store, row)), block):
+                yield from problems
             done += len(block)
             on_progress(done, total)
 
 
-def leaks(store: Store) -> Iterator[Problem]:
-    """Subjects, groups of equal images and equal pixels that stand on more than one side."""
-    described = store.manifest["datasets"]
-    owner = {name: d.get("shares_subjects") or name for name, d in described.items()}
+def split_leaks(store: Store) -> Iterator[Problem]:
+    """Find subjects, groups of similar images, and identical images in more than one split."""
+    specs = store.manifest["datasets"]
+    owner = {name: spec.get("shares_subjects") or name for name, spec in specs.items()}
     datasets = store.images["dataset"].to_pylist()
-    sides = store.images["split"].to_pylist()
+    splits = store.images["split"].to_pylist()
     names = store.images["name"].to_pylist()
     columns = {
         "subject": [
             f"{owner.get(dataset, dataset)}/{subject}"
             for dataset, subject in zip(datasets, store.images["subject"].to_pylist(), strict=True)
         ],
-        "group of like images": store.images["group"].to_pylist(),
+        "group of similar images": store.images["group"].to_pylist(),
         "image": store.images["sha256"].to_pylist(),
     }
     for what, keys in columns.items():
-        seen: dict[object, dict[str, str]] = defaultdict(dict)
-        for key, side, dataset, name in zip(keys, sides, datasets, names, strict=True):
-            if side != EXCLUDED:
-                seen[key].setdefault(side, f"{dataset}/{name}")
-        for by_side in seen.values():
-            if len(by_side) > 1:
-                where = " and ".join(f"{name} ({side})" for side, name in sorted(by_side.items()))
-                yield Problem("split leak", where, f"one {what} on {len(by_side)} sides")
+        examples: dict[object, dict[str, str]] = defaultdict(dict)
+        for key, split, dataset, name in zip(keys, splits, datasets, names, strict=True):
+            if split != EXCLUDED:
+                examples[key].setdefault(split, f"{dataset}/{name}")
+        for by_split in examples.values():
+            if len(by_split) > 1:
+                where = " and ".join(
+                    f"{name} ({split})" for split, name in sorted(by_split.items())
+                )
+                yield Problem("split leak", where, f"same {what} in {len(by_split)} splits")
 
 
 def _rows(store: Store) -> Iterator[Problem]:
-    """The two tables agree, and images are there once."""
+    """Find image rows with a wrong instance count, and files named by several rows."""
     counts = np.bincount(store.column("image"), minlength=len(store.images))
-    wanted = np.asarray(store.images["instance_count"])
-    for row in np.flatnonzero(counts != wanted):
+    expected = np.asarray(store.images["instance_count"])
+    for row in np.flatnonzero(counts != expected):
         where = store.images["file"][int(row)].as_py()
-        yield Problem("table", where, f"{counts[row]} instances, its row says {wanted[row]}")
-    for file, times in Counter(store.images["file"].to_pylist()).items():
-        if times > 1:
-            yield Problem("table", file, f"{times} rows name this file")
+        yield Problem("table", where, f"{counts[row]} instances instead of {expected[row]}")
+    for file, count in Counter(store.images["file"].to_pylist()).items():
+        if count > 1:
+            yield Problem("table", file, f"{count} rows name this file")
 
 
 def _image(store: Store, row: int) -> Iterator[Problem]:
@@ -91,15 +108,18 @@ def _image(store: Store, row: int) -> Iterator[Problem]:
     try:
         pixels = decode_frame(path.read_bytes(), file)
     except FileNotFoundError:
-        yield Problem("missing image", file, "run ultrasam data build again")
+        yield Problem("missing image", file, "build the store again")
         return
     except (OSError, UltraSamError) as error:
         yield Problem("corrupt image", file, str(error))
         return
     if pixels.shape[:2] != size:
-        yield Problem("image size", file, f"{pixels.shape[:2]}, its row says {size}")
+        actual = f"{pixels.shape[1]} × {pixels.shape[0]}"
+        yield Problem("image size", file, f"{actual} pixels instead of {size[1]} × {size[0]}")
     elif content_hash(pixels) != store.images["sha256"][row].as_py():
-        detail = "its pixels are not those that were built; delete it and build again"
+        detail = (
+            "the pixels have changed since the build; delete the file and build the store again"
+        )
         yield Problem("hash mismatch", file, detail)
     for instance in store.instances_of(row):
         yield from _instance(store, instance, size, file)
@@ -109,7 +129,8 @@ def _instance(store: Store, row: int, size: tuple[int, int], file: str) -> Itera
     where = f"{file} instance {row}"
     x0, y0, x1, y1 = store.box(row)
     if not (0 <= x0 < x1 <= size[1] and 0 <= y0 < y1 <= size[0]):
-        yield Problem("box out of bounds", where, f"{(x0, y0, x1, y1)} in {size[1]} × {size[0]}")
+        detail = f"{(x0, y0, x1, y1)} in an image of {size[1]} × {size[0]} pixels"
+        yield Problem("box out of bounds", where, detail)
         return
     try:
         counts = store.instances["rle"][row].as_py().decode("ascii")
@@ -119,8 +140,9 @@ def _instance(store: Store, row: int, size: tuple[int, int], file: str) -> Itera
         return
     area = int(np.count_nonzero(mask))
     if not area:
-        yield Problem("empty mask", where, "it has no pixels")
+        yield Problem("empty mask", where, "the mask has no pixels")
     elif area != int(store.column("area")[row]):
-        yield Problem("mask", where, f"{area} pixels, its row says {store.column('area')[row]}")
+        detail = f"the area is {area} pixels instead of {store.column('area')[row]}"
+        yield Problem("mask", where, detail)
     elif tuple(int(v) for v in box_of(mask)) != (x0, y0, x1, y1):
-        yield Problem("mask", where, "its box is not the one in its row")
+        yield Problem("mask", where, "the box does not fit the mask")

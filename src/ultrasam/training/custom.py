@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.custom import layout_of
+from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError
 from ultrasam.training.recipe import Recipe
 from ultrasam.weights.load import config_of_spec
@@ -14,7 +14,7 @@ _EPOCHS = 30
 
 
 def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
-    """A recipe that fine-tunes ``init`` on a folder (see `layout_of`).
+    """A recipe that fine-tunes ``init`` on a folder (see `detect_layout`).
 
     Of a large model and fewer than 500 images only the decoder and low-rank updates are trained; a small
     model is trained whole. Images go by about 30 times, boxes and clicks half and half, with the
@@ -25,7 +25,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
         DataError: the folder is missing, of no known layout, or has too few images.
         CheckpointError: there is no such model.
     """
-    layout = layout_of(folder)
+    layout = detect_layout(folder)
     cases, _ = dataset(layout).list_cases(folder)
     count = len(cases)
     if count < 4:

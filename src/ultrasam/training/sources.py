@@ -16,7 +16,7 @@ from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import DataError
 from ultrasam.store.cache import cached_store, phantom_store
 from ultrasam.store.sampling import spread
-from ultrasam.store.splits import hold_out
+from ultrasam.store.splits import held_out_images
 from ultrasam.store.store import Store, StoredImages
 from ultrasam.training.promptable_data import Source
 from ultrasam.training.recipe import DataSource, Recipe, StoreSource
@@ -136,7 +136,7 @@ def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedIm
     held_out: list[AnnotatedImage] = []
     if recipe.validation.every:
         subjects = [(image.dataset, image.subject) for image in StoredImages(store, rows)]
-        chosen = hold_out(subjects, recipe.validation.share)
+        chosen = held_out_images(subjects, recipe.validation.share)
         held_out = list(
             StoredImages(store, np.array(spread(rows[chosen], recipe.validation.images), np.int64))
         )

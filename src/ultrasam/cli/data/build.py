@@ -13,9 +13,9 @@ from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
 
 if TYPE_CHECKING:
-    from ultrasam.datasets.description import RawDataset
-    from ultrasam.store.build import Built
-    from ultrasam.store.index import Settings
+    from ultrasam.datasets.description import DatasetSpec
+    from ultrasam.store.build import BuildResult
+    from ultrasam.store.index import BuildSettings
 
 logger = logging.getLogger(__name__)
 
@@ -70,19 +70,19 @@ def build(
     """
     from ultrasam.datasets.catalogue import dataset
     from ultrasam.datasets.discover import find_datasets
-    from ultrasam.store.index import PAPER_TEST_SETS, Settings
-    from ultrasam.store.splits import Shares
+    from ultrasam.store.index import PAPER_TEST_SETS, BuildSettings
+    from ultrasam.store.splits import SplitFractions
 
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise DataError("--val and --test are shares from 0 that sum to less than 1.")
     if least_area < 1 or not 0 <= least_share <= 1:
         raise DataError("--least-area is at least 1, --least-share within 0 and 1.")
     held = {dataset(name).info.id for name in hold_out or []}
-    settings = Settings(
-        least_area=least_area,
-        least_share=least_share,
-        shares=Shares(val, test),
-        hold_out=tuple(sorted(held | set(PAPER_TEST_SETS if zero_shot else ()))),
+    settings = BuildSettings(
+        min_area=least_area,
+        min_relative_area=least_share,
+        split_fractions=SplitFractions(val, test),
+        test_datasets=tuple(sorted(held | set(PAPER_TEST_SETS if zero_shot else ()))),
     )
     sources = find_datasets(raw, only=only or [])
     _run(sources, out, settings, frozenset(with_ or []), workers)
@@ -115,7 +115,7 @@ def import_(
     if name in catalogue():
         raise DataError(f"'{name}' is a data set of the catalogue; take another name.")
     if format_ == "masks":
-        data = custom.paired_folders(name, structure=structure)
+        data = custom.image_mask_folder(name, structure=structure)
     elif format_ in ("coco", "via", "labelme"):
         readers = {
             "coco": custom.coco_file,
@@ -130,38 +130,38 @@ def import_(
     _run([(data, folder)], out, _settings_of(out), frozenset(), workers)
 
 
-def _settings_of(store: Path) -> Settings:
+def _settings_of(store: Path) -> BuildSettings:
     """Those of the store's last build, so that adding to it changes no side."""
-    from ultrasam.store.index import Settings
+    from ultrasam.store.index import BuildSettings
     from ultrasam.store.store import Store
 
     if not (store / "manifest.json").exists():
-        return Settings()
-    return Settings.from_manifest(Store(store).manifest)
+        return BuildSettings()
+    return BuildSettings.from_manifest(Store(store).manifest)
 
 
 def _run(
-    sources: list[tuple[RawDataset, Path]],
+    sources: list[tuple[DatasetSpec, Path]],
     out: Path,
-    settings: Settings,
+    settings: BuildSettings,
     extras: frozenset[str],
     workers: int,
 ) -> None:
-    from ultrasam.store.build import build as run
+    from ultrasam.store.build import build_store as run
 
     with progress_bar("reading") as on_progress:
         built = run(
             sources,
             out,
             settings=settings,
-            extras=extras,
+            include=extras,
             workers=workers,
             on_progress=on_progress,
         )
     _report(built, out)
 
 
-def _report(built: Built, out: Path) -> None:
+def _report(built: BuildResult, out: Path) -> None:
     manifest = built.summary.manifest
     for name, reasons in built.summary.skips.items():
         images = manifest["datasets"][name]["images"]
@@ -171,14 +171,16 @@ def _report(built: Built, out: Path) -> None:
             print(f"    {count:,} × {reason}")
         if len(reasons) > 4:
             print(f"    and {len(reasons) - 4} more reasons")
-    alike, sides = manifest["alike"], manifest["sides"]
+    alike, sides = manifest["duplicates"], manifest["splits"]
     print(
         f"{manifest['images']:,} images, {manifest['instances']:,} instances, "
         f"{manifest['subjects']:,} subjects: "
         + ", ".join(f"{n:,} {side}" for side, n in sides.items())
     )
-    print(f"{alike['exact']:,} exact and {alike['near']:,} near duplicates, kept on one side each")
-    for what, count in manifest["left_out_instances"].items():
+    print(
+        f"{alike['exact']:,} exact and {alike['similar']:,} near duplicates, kept on one side each"
+    )
+    for what, count in manifest["dropped_instances"].items():
         if count:
             print(f"{count:,} instances left out ({what.replace('_', ' ')})")
     if any(built.summary.skips.values()):

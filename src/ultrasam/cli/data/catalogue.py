@@ -35,10 +35,10 @@ def list_(
         if (every or raw.info.part_of_paper)
         and matches(raw.info.organ, organ)
         and (access is None or raw.info.access == access.casefold())
-        and matches(raw.info.licence, licence)
+        and matches(raw.info.license, licence)
     ]
     rows = [
-        (i.id, i.name, i.organ, ", ".join(i.structures), i.kind, i.size, i.access, i.licence)
+        (i.id, i.name, i.organ, ", ".join(i.structures), i.kind, i.size, i.access, i.license)
         for i in found
     ]
     if plain:
@@ -73,11 +73,11 @@ def info(name: Annotated[str, typer.Argument(help="A data set's id or name.")]) 
         ("Address", found.url),
         ("Organ", found.organ),
         ("Structures", ", ".join(found.structures)),
-        ("Off by default", ", ".join(f"{found.id}.{e}" for e in found.extras)),
+        ("Off by default", ", ".join(f"{found.id}.{e}" for e in found.optional_structures)),
         ("Kind", found.kind),
         ("Size", found.size),
         ("Access", found.access),
-        ("Licence", found.licence),
+        ("Licence", found.license),
         ("Note", found.note),
         ("How to get it", how_to_get(found)),
         ("Layout", found.layout),

@@ -62,7 +62,7 @@ def show(
 def check(store: StorePath, workers: Workers = 2) -> None:
     """Find missing and damaged images, masks that don't fit, changed pixels and split leaks."""
     from ultrasam.store.store import Store
-    from ultrasam.store.validate import check as run
+    from ultrasam.store.validate import validate_store as run
 
     opened = Store.open(store)
     found = 0
@@ -90,7 +90,7 @@ def export(
     ] = False,
 ) -> None:
     """Write a store in another tool's layout; images are linked where the disk can."""
-    from ultrasam.store.export import export as run
+    from ultrasam.store.export import export_store as run
     from ultrasam.store.store import Store
 
     counts = run(Store.open(store), out, format_, class_agnostic=class_agnostic)

@@ -1,1 +1,1 @@
-"""Readers of the layouts that several data sets share."""
+"""Readers for layouts that several data sets share."""

@@ -1,4 +1,4 @@
-"""Images and masks kept as arrays: NumPy files, pickled dictionaries (read safely), HDF5."""
+"""Read images and masks stored as arrays: NumPy files, pickled dictionaries (restricted), HDF5."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Case, Instance, Picture
-from ultrasam.datasets.description import NO_OBJECT
-from ultrasam.datasets.file_tree import Entry, RawTree, Report, Skip
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
+from ultrasam.datasets.description import MISSING_IMAGE, MISSING_MASK, NO_OBJECT
+from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.label_rules import fill_holes, require_shape
-from ultrasam.datasets.readers.paired_images import MaskStyle, finish
-from ultrasam.errors import DataError
+from ultrasam.datasets.readers.paired_images import MaskOptions, finish
+from ultrasam.errors import DataError, one_line
 from ultrasam.extras import needs
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.raster import decode_frame
@@ -28,62 +28,75 @@ _MAX_HEADER = 10_000
 
 def paired_arrays(
     dataset: str,
-    tree: RawTree,
-    report: Report,
+    tree: FileTree,
+    report: SkipReport,
     *,
     image: str,
     mask: str,
     structure: str,
-    style: MaskStyle,
+    options: MaskOptions,
 ) -> Iterator[Case]:
-    """Cases of arrays [N, H, W(, C)] of images with arrays of masks, paired by the group ``number``."""
-    masks: dict[int, Entry] = {}
+    """List pairs of NumPy files: images [N, H, W] or [N, H, W, C], and masks of the same shape.
+
+    Args:
+        dataset: id of the data set.
+        tree, report: files to search, and where to report skipped ones.
+        image, mask: path patterns (see `FileTree.match`) with the group ``number``, which pairs them and is
+            the subject.
+        structure: name of the structure that the masks show.
+        options: how masks become instances.
+    """
+    masks: dict[int, FileEntry] = {}
     for entry, groups in tree.match(mask):
         if int(groups["number"]) in masks:
-            report.skip(entry, "a second mask array of the same images")
+            report.skip(entry, "duplicate mask array")
         else:
             masks[int(groups["number"])] = entry
     for entry, groups in tree.match(image):
-        found = masks.pop(int(groups["number"]), None)
-        if found is None:
-            report.skip(entry, "image without a mask")
+        mask_entry = masks.pop(int(groups["number"]), None)
+        if mask_entry is None:
+            report.skip(entry, MISSING_MASK)
             continue
         yield Case(
             dataset,
             str(int(groups["number"])),
-            (entry, found),
-            partial(_read_arrays, entry, found, structure, style),
+            (entry, mask_entry),
+            partial(_read_arrays, entry, mask_entry, structure, options),
             subject=str(int(groups["number"])),
         )
     for entry in masks.values():
-        report.skip(entry, "mask without an image")
+        report.skip(entry, MISSING_IMAGE)
 
 
 def _read_arrays(
-    image: Entry, mask: Entry, structure: str, style: MaskStyle
-) -> Iterator[Picture | Skip]:
+    image: FileEntry, mask: FileEntry, structure: str, options: MaskOptions
+) -> Iterator[CaseImage | Skip]:
     images, masks = _stack(load_npy(image), image), _stack(load_npy(mask), mask)
     if images.shape[:3] != masks.shape[:3]:
-        raise DataError(f"{mask.path}: masks are {masks.shape[:3]}, images {images.shape[:3]}")
+        raise DataError(
+            f"{mask.path}: the masks have shape {masks.shape[:3]}, but the images {images.shape[:3]}."
+        )
     for index in range(len(images)):
         values = np.asarray(images[index])
         labels = np.asarray(masks[index])
         pixels = _squeezed(values)
         instances = [Instance(structure, (labels if labels.ndim == 2 else labels.max(axis=2)) > 0)]
-        yield finish(image.path, pixels, instances, style, frame=index)
+        yield finish(image.path, pixels, instances, options, frame=index)
 
 
-def _stack(array: npt.NDArray[Any], entry: Entry) -> npt.NDArray[Any]:
-    """[N, H, W] or [N, H, W, C]; one image alone is a stack of one."""
+def _stack(array: npt.NDArray[Any], entry: FileEntry) -> npt.NDArray[Any]:
+    """The array as [N, H, W] or [N, H, W, C]; a single image becomes a stack of one."""
     if array.ndim == 2:
         array = array[None]
     if array.ndim not in (3, 4):
-        raise DataError(f"{entry.path} holds an array of shape {array.shape}, not of images")
+        raise DataError(
+            f"{entry.path} has shape {array.shape}; images need [N, H, W] or [N, H, W, C]."
+        )
     return array
 
 
 def _squeezed(values: npt.NDArray[Any]) -> Frame:
-    """One stored image to uint8; floats in 0-1 become 0-255."""
+    """Convert one stored image to uint8; floats in 0-1 are scaled to 0-255."""
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if np.issubdtype(values.dtype, np.floating) and values.size and float(values.max()) <= 1:
@@ -91,25 +104,25 @@ def _squeezed(values: npt.NDArray[Any]) -> Frame:
     return to_uint8(values)
 
 
-def load_npy(entry: Entry) -> npt.NDArray[Any]:
-    """A NumPy file, mapped from disk where it lies there; pickles are refused.
+def load_npy(entry: FileEntry) -> npt.NDArray[Any]:
+    """Load a NumPy file, memory-mapped if it is not in an archive; pickled objects are refused.
 
     Raises:
-        DataError: damaged, or it holds objects.
+        DataError: The file is damaged or contains pickled objects.
     """
     try:
         if len(entry.chain) == 1:
             return np.asarray(np.load(entry.chain[0], mmap_mode="r", allow_pickle=False))
         return np.asarray(np.load(io.BytesIO(entry.read()), allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{entry.path} is not a whole NumPy file: {error}") from error
+        raise DataError(f"{entry.path} is not a valid NumPy file: {error}") from error
 
 
-def load_pickled_npy(entry: Entry) -> Any:
-    """The object in a NumPy file of one pickled object, which may hold arrays and plain containers only.
+def load_pickled_npy(entry: FileEntry) -> Any:
+    """Load a NumPy file with one pickled object, allowing only arrays and plain containers.
 
     Raises:
-        DataError: damaged, or the pickle asks for anything else.
+        DataError: The file is damaged, or the pickle requires any other class.
     """
     data = io.BytesIO(entry.read())
     try:
@@ -121,13 +134,17 @@ def load_pickled_npy(entry: Entry) -> Any:
         )
         _, _, dtype = read_header(data, max_header_size=_MAX_HEADER)
         if not dtype.hasobject:
-            raise DataError(f"{entry.path} holds plain numbers, not a dictionary of masks")
-        found = _ArraysOnly(data).load()
+            raise DataError(
+                f"{entry.path} contains plain numbers instead of a dictionary of masks."
+            )
+        content = _ArraysOnly(data).load()
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{entry.path} cannot be read: {' '.join(str(error).split())}") from error
-    return found.item() if isinstance(found, np.ndarray) and found.dtype.hasobject else found
+        raise DataError(f"Cannot read {entry.path}: {one_line(error)}") from error
+    return (
+        content.item() if isinstance(content, np.ndarray) and content.dtype.hasobject else content
+    )
 
 
 _ALLOWED = {
@@ -149,26 +166,26 @@ class _ArraysOnly(pickle.Unpickler):
             return _encode  # how Python 2 wrote bytes
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
-                f"its pickle asks for {module}.{name}, which is not allowed"
+                f"the pickle requires {module}.{name}, which is not allowed"
             )
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes encoded as {encoding}")
+        raise pickle.UnpicklingError(f"unsupported encoding {encoding}")
     return text.encode("latin1")
 
 
 def read_pickled_masks(
-    image: Entry, file: Entry, structures: tuple[str, ...]
-) -> Iterator[Picture | Skip]:
-    """An image with a pickled dictionary whose ``structures`` maps names to 0/1 masks."""
+    image: FileEntry, file: FileEntry, structures: tuple[str, ...]
+) -> Iterator[CaseImage | Skip]:
+    """Read an image and a pickled dictionary whose ``structures`` maps names to 0/1 masks [H, W]."""
     pixels = decode_frame(image.read(), image.path)
     content = load_pickled_npy(file)
     masks = content.get("structures") if isinstance(content, dict) else None
     if not isinstance(masks, dict):
-        raise DataError(f"{file.path} has no 'structures'")
+        raise DataError(f"{file.path} has no dictionary 'structures'.")
     instances = []
     for name, mask in masks.items():
         if str(name) not in structures:
@@ -177,18 +194,28 @@ def read_pickled_masks(
         values = np.asarray(mask)
         require_shape(values, pixels.shape[:2], f"{file.path} {name}")
         instances.append(Instance(str(name), values > 0))
-    yield Picture(pixels, tuple(instances))
+    yield CaseImage(pixels, tuple(instances))
 
 
 def hdf5_clips(
     dataset: str,
-    entry: Entry,
-    report: Report,
+    entry: FileEntry,
+    report: SkipReport,
     *,
     structure: str,
     subject: Callable[[str], str],
 ) -> Iterator[Case]:
-    """Clips in an HDF5 file with the arrays image, mask [N, H, W], annot_id and frame_num [N]."""
+    """List the clips in an HDF5 file.
+
+    The file has the arrays image and mask, [N, H, W] or [N, H, W, C], and annot_id and frame_num, [N].
+
+    Args:
+        dataset: id of the data set.
+        entry: the file.
+        report: where to report skipped files.
+        structure: name of the structure that the masks show.
+        subject: maps a clip's annot_id to its subject.
+    """
     with needs("Reading HDF5 files", extra="data"):
         import h5py
 
@@ -197,28 +224,28 @@ def hdf5_clips(
         with entry.on_disk() as path, h5py.File(path, "r") as file:
             missing = [n for n in ("image", "mask", "annot_id") if n not in file]
             if missing:
-                raise DataError(f"{entry.path} lacks the array '{missing[0]}'")
+                raise DataError(f"{entry.path} has no array '{missing[0]}'.")
             ids = [_text(value) for value in file["annot_id"][()].ravel()]
             numbers = file["frame_num"][()].ravel() if "frame_num" in file else np.arange(len(ids))
     except (OSError, RuntimeError, KeyError) as error:
-        report.skip(entry, f"damaged: {' '.join(str(error).split())}")
+        report.skip(entry, f"damaged: {one_line(error)}")
         return
     for row, (clip, number) in enumerate(zip(ids, numbers, strict=True)):
         frames[clip].append((int(number), row))
-    for clip, found in frames.items():
+    for clip, rows in frames.items():
         yield Case(
             dataset,
             re.sub(r"[^\w.-]", "_", clip),
             (entry,),
-            partial(_read_clip, entry, tuple(sorted(found)), structure, clip),
+            partial(_read_clip, entry, tuple(sorted(rows)), structure, clip),
             subject=subject(clip),
             study=clip,
         )
 
 
 def _read_clip(
-    entry: Entry, rows: tuple[tuple[int, int], ...], structure: str, clip: str
-) -> Iterator[Picture | Skip]:
+    entry: FileEntry, rows: tuple[tuple[int, int], ...], structure: str, clip: str
+) -> Iterator[CaseImage | Skip]:
     with needs("Reading HDF5 files", extra="data"):
         import h5py
 
@@ -235,7 +262,7 @@ def _read_clip(
             if not mask.any():
                 yield Skip(f"{entry.path} {clip} frame {number}", NO_OBJECT)
                 continue
-            yield Picture(pixels, (Instance(structure, fill_holes(mask > 0)),), number)
+            yield CaseImage(pixels, (Instance(structure, fill_holes(mask > 0)),), number)
 
 
 def _text(value: Any) -> str:

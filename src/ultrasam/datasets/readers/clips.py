@@ -1,11 +1,11 @@
-"""A clip with lists of mask files, the k-th of each for the k-th frame."""
+"""Read clips whose masks are lists of files, one file per frame."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ultrasam.datasets.annotated_image import Instance, Picture
-from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.datasets.annotated_image import CaseImage, Instance
+from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.label_rules import LabelRule, require_shape
 from ultrasam.errors import UltraSamError
 from ultrasam.images.cine import read_cine
@@ -14,17 +14,22 @@ from ultrasam.images.raster import decode_values
 
 
 def read_masked_clip(
-    clip: Entry, lists: tuple[tuple[LabelRule, tuple[Entry, ...]], ...]
-) -> Iterator[Picture | Skip]:
-    """Every frame that has a mask; the lists may differ in length.
+    clip: FileEntry, lists: tuple[tuple[LabelRule, tuple[FileEntry, ...]], ...]
+) -> Iterator[CaseImage | Skip]:
+    """Read all frames of a clip that have a mask.
 
-    A damaged mask costs its frame, since the frame would be short of an object.
+    A frame with a damaged mask is skipped, since it would be only partly annotated.
+
+    Args:
+        clip: the video file.
+        lists: pairs of a label rule and mask files; the k-th file belongs to frame k. Lists may differ in
+            length.
     """
     count = max(len(masks) for _, masks in lists)
     with clip.on_disk() as path:
         scan = read_cine(path)
-        for surplus in range(len(scan), count):
-            yield Skip(f"{clip.path} frame {surplus}", "mask beyond the clip's last frame")
+        for extra in range(len(scan), count):
+            yield Skip(f"{clip.path} frame {extra}", "mask after the last frame of the clip")
         for frame in range(min(count, len(scan))):
             try:
                 pixels = grey_if_grey(scan.frame(frame))
@@ -37,4 +42,4 @@ def read_masked_clip(
             except UltraSamError as error:
                 yield Skip(f"{clip.path} frame {frame}", str(error), damage=True)
                 continue
-            yield Picture(pixels, tuple(instances), frame)
+            yield CaseImage(pixels, tuple(instances), frame)

@@ -1,4 +1,4 @@
-"""Instances as COCO's annotations have them: polygons or run lengths."""
+"""Read COCO annotations: polygons and run-length encoded (RLE) masks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import Instance, Picture
-from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.datasets.annotated_image import CaseImage, Instance
+from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.label_rules import require_shape
 from ultrasam.datasets.readers.polygons import polygons_mask
 from ultrasam.errors import DataError
@@ -23,37 +23,40 @@ def coco_instances(
     split_polygons: bool,
     where: str = "an annotation",
 ) -> list[Instance]:
-    """(structure, COCO segmentation) pairs to instances.
+    """Convert COCO segmentations to instances.
 
     Args:
-        split_polygons: each polygon of an annotation is an instance of its own.
+        segmentations: pairs of a structure's name and a COCO segmentation.
+        shape: (height, width) of the image in pixels.
+        split_polygons: make each polygon of an annotation an instance.
+        where: the file that error messages name.
 
     Raises:
-        DataError: a segmentation is neither polygons nor run lengths, or lies outside the image.
+        DataError: A segmentation is neither polygons nor RLE, or lies outside the image.
     """
-    found = []
+    instances = []
     for name, segmentation in segmentations:
         if isinstance(segmentation, list):
             polygons = [np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in segmentation]
             groups = [[p] for p in polygons] if split_polygons else [polygons]
-            found += [Instance(name, polygons_mask(group, shape, where)) for group in groups]
+            instances += [Instance(name, polygons_mask(group, shape, where)) for group in groups]
         elif isinstance(segmentation, dict) and "counts" in segmentation:
-            found.append(Instance(name, decode_rle(segmentation)))  # type: ignore[arg-type]
+            instances.append(Instance(name, decode_rle(segmentation)))  # type: ignore[arg-type]
         else:
             raise DataError(
-                f"an annotation of '{name}' has neither polygons nor run lengths; export masks as RLE"
+                f"{where}: an annotation of '{name}' is neither polygons nor RLE; export masks as RLE."
             )
-    return found
+    return instances
 
 
 def read_coco_image(
-    image: Entry, segmentations: tuple[tuple[str, Any], ...], *, split_polygons: bool = False
-) -> Iterator[Picture | Skip]:
-    """An image with (structure, COCO segmentation) pairs."""
+    image: FileEntry, segmentations: tuple[tuple[str, Any], ...], *, split_polygons: bool = False
+) -> Iterator[CaseImage | Skip]:
+    """Read an image with its COCO segmentations (see `coco_instances`)."""
     pixels = decode_frame(image.read(), image.path)
-    found = coco_instances(
+    instances = coco_instances(
         segmentations, pixels.shape[:2], split_polygons=split_polygons, where=image.path
     )
-    for instance in found:
+    for instance in instances:
         require_shape(instance.mask, pixels.shape[:2], image.path)
-    yield Picture(pixels, tuple(found))
+    yield CaseImage(pixels, tuple(instances))

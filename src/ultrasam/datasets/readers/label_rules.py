@@ -1,4 +1,4 @@
-"""How the values of a mask file name structures: by a threshold, by value, or by colour."""
+"""Rules that map the values of a mask file to structures: by threshold, value or color."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Values = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Grey of at least ``least`` is the structure; a mask of 0 and 1 counts as 0 and 255."""
+    """Values of at least ``min_value`` are the structure; a mask of zeros and ones counts as 0 and 255."""
 
     name: str
-    least: int = 1
+    min_value: int = 1
 
     def __call__(self, values: Values) -> tuple[Instance, ...]:
         if values.ndim == 3:
-            # A coloured pixel is not black, whatever its luminance.
-            values = values.max(axis=2) if self.least == 1 else grey(values.astype(np.uint8))
-        least = 1 if self.least > 1 and int(values.max()) == 1 else self.least
-        return (Instance(self.name, values >= least),)
+            # A colored pixel is not background, however low its luminance.
+            values = values.max(axis=2) if self.min_value == 1 else grey(values.astype(np.uint8))
+        min_value = 1 if self.min_value > 1 and int(values.max()) == 1 else self.min_value
+        return (Instance(self.name, values >= min_value),)
 
 
 @dataclass(frozen=True, slots=True)
 class ByValue:
-    """Each value is a structure of its own.
+    """Each value is a structure.
 
     Attributes:
-        names: value to structure.
-        nearest: a value counts as the nearest of 0 and the named ones (lossy masks).
+        names: maps values to structures.
+        nearest: round values to the nearest of 0 and the named ones, for masks with lossy compression.
     """
 
     names: Mapping[int, str]
@@ -55,11 +55,12 @@ class ByValue:
 
 
 @dataclass(frozen=True, slots=True)
-class ByColour:
-    """Each (red, green, blue) is a structure of its own.
+class ByColor:
+    """Each color is a structure.
 
     Attributes:
-        tolerance: largest difference in any channel.
+        names: maps (red, green, blue) to structures.
+        tolerance: maximum difference in any channel.
     """
 
     names: Mapping[tuple[int, int, int], str]
@@ -70,30 +71,30 @@ class ByColour:
             values = np.repeat(values[..., None], 3, axis=2)
         rgb = values.astype(np.int16)
         return tuple(
-            Instance(name, (np.abs(rgb - np.array(colour)) <= self.tolerance).all(axis=-1))
-            for colour, name in self.names.items()
+            Instance(name, (np.abs(rgb - np.array(color)) <= self.tolerance).all(axis=-1))
+            for color, name in self.names.items()
         )
 
 
 @dataclass(frozen=True, slots=True)
 class FilledOutline:
-    """The mask holds the structure's closed outline."""
+    """The mask shows the closed outline of the structure, in values of at least ``min_value``."""
 
     name: str
-    least: int = 128
+    min_value: int = 128
 
     def __call__(self, values: Values) -> tuple[Instance, ...]:
-        outline = Threshold(self.name, self.least)(values)[0].mask
+        outline = Threshold(self.name, self.min_value)(values)[0].mask
         return (Instance(self.name, fill_holes(outline)),)
 
 
-LabelRule = Threshold | ByValue | ByColour | FilledOutline
-"""Turns a mask's values, [H, W] or [H, W, 3], into instances, of which some may be empty."""
-RULES = (Threshold, ByValue, ByColour, FilledOutline)
+LabelRule = Threshold | ByValue | ByColor | FilledOutline
+"""Maps mask values [H, W] or [H, W, 3] to instances, some of which may be empty."""
+RULES = (Threshold, ByValue, ByColor, FilledOutline)
 
 
 def resize_values(values: Values, shape: tuple[int, int]) -> Values:
-    """Values at ``shape``, the nearest one each."""
+    """Resize values to ``shape`` (height, width) by nearest-neighbor interpolation."""
     if values.shape[:2] == shape:
         return values
     return np.asarray(
@@ -102,20 +103,25 @@ def resize_values(values: Values, shape: tuple[int, int]) -> Values:
 
 
 def require_shape(values: Values, shape: tuple[int, int], what: str) -> None:
-    """Refuse a mask that doesn't fit its image.
+    """Check that a mask has the size of its image.
+
+    Args:
+        values: the mask, [H, W] or [H, W, C].
+        shape: (height, width) of the image in pixels.
+        what: the mask, for the error message.
 
     Raises:
-        DataError: they differ.
+        DataError: The sizes differ.
     """
     if values.shape[:2] != shape:
         height, width = values.shape[:2]
         raise DataError(
-            f"{what}: mask is {width} × {height} pixels, its image {shape[1]} × {shape[0]}"
+            f"{what}: the mask has {width} × {height} pixels, but the image {shape[1]} × {shape[0]}."
         )
 
 
 def fill_holes(mask: BoolMask) -> BoolMask:
-    """The mask with its holes filled."""
+    """Fill the holes of a mask [H, W]."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros(mask.shape, np.uint8)
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
@@ -123,7 +129,7 @@ def fill_holes(mask: BoolMask) -> BoolMask:
 
 
 def largest_component(mask: BoolMask) -> BoolMask:
-    """The largest 8-connected component; all of an empty mask."""
+    """Keep the largest 8-connected component of a mask [H, W]."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
         return mask
@@ -131,9 +137,9 @@ def largest_component(mask: BoolMask) -> BoolMask:
 
 
 def opened(mask: BoolMask, size: int) -> BoolMask:
-    """Morphological opening with a ``size`` × ``size`` square."""
+    """Morphological opening of a mask [H, W] with a square of ``size`` pixels."""
     square = np.ones((size, size), np.uint8)
-    # OpenCV doesn't mirror the square's anchor between the two, which shifts by a pixel if it is even.
+    # OpenCV does not mirror the anchor of the square, which shifts the mask by a pixel if size is even.
     eroded = cv2.erode(mask.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     mirrored = (size - 1 - size // 2,) * 2
     return cv2.dilate(eroded, square, anchor=mirrored).astype(bool)

@@ -1,4 +1,4 @@
-"""LabelMe's files, one beside each image."""
+"""Read LabelMe annotations: one JSON file per image."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import Instance, Picture
-from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.datasets.annotated_image import CaseImage, Instance
+from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.polygons import Polygon, points_of, polygons_mask
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.errors import DataError
 from ultrasam.images.raster import decode_frame
 
 
-def read_labelme(image: Entry, file: Entry, names: Mapping[str, str]) -> Iterator[Picture | Skip]:
-    """An image with a LabelMe file; labels that ``names`` lacks are skipped, each told.
+def read_labelme(
+    image: FileEntry, file: FileEntry, names: Mapping[str, str]
+) -> Iterator[CaseImage | Skip]:
+    """Read an image and its LabelMe file.
 
-    An empty ``names`` takes every label as it is.
+    Args:
+        image: the image file.
+        file: the LabelMe file.
+        names: maps lower-case labels to structures; other labels are reported as skipped. If empty, every
+            label is a structure.
     """
     pixels = decode_frame(image.read(), image.path)
     content = parse_json(file)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list):
-        raise DataError(f"{file.path} is not a LabelMe file: it has no 'shapes'")
+        raise DataError(f"{file.path} is not a LabelMe file: it has no 'shapes'.")
     instances = []
     for shape in shapes:
         label = str(shape.get("label", "")).strip()
@@ -32,11 +38,11 @@ def read_labelme(image: Entry, file: Entry, names: Mapping[str, str]) -> Iterato
         if not name:
             yield Skip(file.path, f"unknown label '{label}'")
         elif kind not in ("polygon", "rectangle", "circle"):
-            yield Skip(file.path, f"a shape of type '{kind}' has no area")
+            yield Skip(file.path, f"shape without area ({kind})")
         else:
             points = _outline(kind, points_of(shape.get("points"), file.path))
             instances.append(Instance(name, polygons_mask([points], pixels.shape[:2], file.path)))
-    yield Picture(pixels, tuple(instances))
+    yield CaseImage(pixels, tuple(instances))
 
 
 def _outline(kind: str, points: Polygon) -> Polygon:

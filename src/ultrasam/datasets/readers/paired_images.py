@@ -1,8 +1,8 @@
-"""Stills with mask files: the layout that most data sets have.
+"""Read stills with mask files, the most common layout.
 
-Images and masks are found by two patterns on their paths; the named groups that both have pair them.
-Some names of groups have a meaning: `subject`, `study`, `split`, `class_label`; `number` is compared as
-a number.
+Two patterns find images and masks by path, and the named groups that both patterns share pair them. The
+groups `subject`, `study`, `split` and `class_label` also set the metadata of an image; `number` is compared
+as an integer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Case, Instance, Picture, Spacing
-from ultrasam.datasets.description import NO_OBJECT
-from ultrasam.datasets.file_tree import Entry, RawTree, Report, Skip
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance, Spacing
+from ultrasam.datasets.description import (
+    DUPLICATE_IMAGE,
+    MISSING_IMAGE,
+    MISSING_MASK,
+    NO_OBJECT,
+    OPTIONAL_STRUCTURE,
+)
+from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.label_rules import (
     RULES,
     ByValue,
@@ -33,23 +39,23 @@ from ultrasam.images.raster import decode_frame, decode_values
 
 Groups = Mapping[str, str]
 Describe = Callable[[dict[str, str]], Mapping[str, str | None]]
-MEANINGS = ("subject", "study", "split", "class_label")
+METADATA_GROUPS = ("subject", "study", "split", "class_label")
 
 
 @dataclass(frozen=True, slots=True)
-class MaskStyle:
-    """What happens between a mask file and its instances.
+class MaskOptions:
+    """How a mask file becomes instances.
 
     Attributes:
-        resize: a mask of another size is scaled to its image (nearest); else it is left out.
-        turn: image and mask are turned by 180 degrees.
-        skip_empty: images without any object are left out.
-        fit: changes a mask's values to fit its image, given the image's (height, width).
-        clean: changes one instance's mask, given the image.
+        resize: scale a mask of another size to its image (nearest neighbor); otherwise the image is skipped.
+        rotate_180: rotate image and mask by 180 degrees.
+        skip_empty: skip images without an object.
+        fit: changes the values of a mask, given the (height, width) of its image.
+        clean: changes the mask of an instance, given the image.
     """
 
     resize: bool = False
-    turn: bool = False
+    rotate_180: bool = False
     skip_empty: bool = False
     fit: Callable[[Values, tuple[int, int]], Values] | None = None
     clean: Callable[[BoolMask, Frame], BoolMask] | None = None
@@ -57,59 +63,60 @@ class MaskStyle:
 
 def paired(
     dataset: str,
-    tree: RawTree,
-    report: Report,
+    tree: FileTree,
+    report: SkipReport,
     *,
     image: str,
     mask: str,
     labels: LabelRule | Callable[[Groups], LabelRule | None],
-    style: MaskStyle = MaskStyle(),
-    unmasked: str = "image without a mask",
-    excluding: Mapping[str, str] | None = None,
+    options: MaskOptions = MaskOptions(),
+    missing_mask_reason: str = MISSING_MASK,
+    exclude: Mapping[str, str] | None = None,
     describe: Describe | None = None,
     spacing: Mapping[str, Spacing] | None = None,
 ) -> Iterator[Case]:
-    """Cases of images and masks that share the values of their patterns' groups.
+    """List cases of images and masks whose patterns' shared groups have equal values.
 
     Args:
-        image, mask: patterns of paths (see `RawTree.match`).
-        labels: a rule, or what gives one (or None, to leave the mask out) from the mask's groups.
-        unmasked: the reason reported for an image without a mask.
-        excluding: patterns of files to leave out, each with the reason.
-        describe: the image's groups to `MEANINGS`, where the groups alone don't say.
-        spacing: by the image's file name.
+        dataset: id of the data set.
+        tree, report: files to search, and where to report skipped ones.
+        image, mask: path patterns (see `FileTree.match`).
+        labels: a label rule, or a function of the mask's groups that returns one (None skips the mask).
+        options: how masks become instances.
+        missing_mask_reason: reason reported for an image without a mask.
+        exclude: maps patterns of files to leave out to the reason.
+        describe: maps the image's groups to `METADATA_GROUPS`, for metadata that is not in the groups.
+        spacing: maps lower-case image file names to (row, column) mm.
     """
-    left_out = set()
-    for pattern, reason in (excluding or {}).items():
+    excluded = set()
+    for pattern, reason in (exclude or {}).items():
         for entry, _ in tree.match(pattern):
-            left_out.add(entry.path)
+            excluded.add(entry.path)
             report.skip(entry, reason)
-    masks: list[tuple[Entry, dict[str, str]]] = [
-        found for found in tree.match(mask) if found[0].path not in left_out
+    masks: list[tuple[FileEntry, dict[str, str]]] = [
+        (entry, groups) for entry, groups in tree.match(mask) if entry.path not in excluded
     ]
-    taken = {entry.path for entry, _ in masks}
+    not_images = excluded | {entry.path for entry, _ in masks}
     images = [
-        found
-        for found in tree.match(image)
-        if found[0].path not in left_out and found[0].path not in taken
+        (entry, groups) for entry, groups in tree.match(image) if entry.path not in not_images
     ]
     shared = shared_groups(image, mask)
-    by_key: dict[tuple[str, ...], list[tuple[Entry, LabelRule]]] = {}
+    by_key: dict[tuple[str, ...], list[tuple[FileEntry, LabelRule]]] = {}
     for entry, groups in masks:
         rule = labels if isinstance(labels, RULES) else labels(groups)
         if rule is not None:
             by_key.setdefault(key_of(groups, shared), []).append((entry, rule))
         else:
             by_key.setdefault(key_of(groups, shared), [])
-            report.skip(entry, "a structure that is off by default")
+            report.skip(entry, OPTIONAL_STRUCTURE)
     paired_keys = set()
     for entry, groups in images:
         key = key_of(groups, shared)
         if key not in by_key:
-            report.skip(entry, unmasked)
+            report.skip(entry, missing_mask_reason)
             continue
         if key in paired_keys:
-            report.skip(entry, "the same image is there twice")
+            report.skip(entry, DUPLICATE_IMAGE)
             continue
         paired_keys.add(key)
         yield Case(
@@ -120,76 +127,88 @@ def paired(
                 read_pair,
                 entry,
                 tuple(by_key[key]),
-                style,
+                options,
                 (spacing or {}).get(entry.name.casefold()),
             ),
-            **meaning_of(groups, describe),
+            **metadata_of(groups, describe),
         )
-    for key, found in by_key.items():
+    for key, unpaired in by_key.items():
         if key not in paired_keys:
-            for entry, _ in found:
-                report.skip(entry, "mask without an image")
+            for entry, _ in unpaired:
+                report.skip(entry, MISSING_IMAGE)
 
 
 def read_pair(
-    image: Entry,
-    masks: tuple[tuple[Entry, LabelRule], ...],
-    style: MaskStyle,
+    image: FileEntry,
+    masks: tuple[tuple[FileEntry, LabelRule], ...],
+    options: MaskOptions,
     spacing: Spacing | None,
-) -> Iterator[Picture | Skip]:
-    """One image with all of its masks; a damaged mask costs the image, which it would leave unlabelled."""
+) -> Iterator[CaseImage | Skip]:
+    """Read one image with all of its masks.
+
+    If a mask is damaged, the image is skipped, since it would be only partly annotated.
+    """
     pixels = decode_frame(image.read(), image.path)
     shape = pixels.shape[:2]
     instances: list[Instance] = []
     for entry, rule in masks:
         values = decode_values(entry.read(), entry.path, indices=isinstance(rule, ByValue))
-        if style.fit is not None:
-            values = style.fit(values, shape)
-        if style.resize:
+        if options.fit is not None:
+            values = options.fit(values, shape)
+        if options.resize:
             values = resize_values(values, shape)
         require_shape(values, shape, entry.path)
         instances.extend(rule(values))
-    yield finish(image.path, pixels, instances, style, spacing=spacing)
+    yield finish(image.path, pixels, instances, options, spacing=spacing)
 
 
 def finish(
     where: str,
     pixels: Frame,
     instances: list[Instance],
-    style: MaskStyle,
+    options: MaskOptions,
     *,
     spacing: Spacing | None = None,
     frame: int | None = None,
-) -> Picture | Skip:
-    """Clean and turn as ``style`` says; a skip if nothing is left that should be."""
-    if style.clean is not None:
-        instances = [Instance(i.name, style.clean(i.mask, pixels)) for i in instances]
-    if style.skip_empty and not any(i.mask.any() for i in instances):
+) -> CaseImage | Skip:
+    """Apply ``options`` to an image [H, W] or [H, W, 3] and its instances; return a skip if none is left.
+
+    Args:
+        where: path of the image, for the skip.
+        pixels: the image.
+        instances: its instances.
+        options: how masks become instances.
+        spacing: (row, column) mm, if known.
+        frame: 0-based index of the frame, if any.
+    """
+    if options.clean is not None:
+        instances = [Instance(i.name, options.clean(i.mask, pixels)) for i in instances]
+    if options.skip_empty and not any(i.mask.any() for i in instances):
         return Skip(where if frame is None else f"{where} frame {frame}", NO_OBJECT)
-    if style.turn:
+    if options.rotate_180:
         pixels = half_turn(pixels)
         instances = [Instance(i.name, half_turn(i.mask)) for i in instances]
-    return Picture(pixels, tuple(instances), frame, spacing)
+    return CaseImage(pixels, tuple(instances), frame, spacing)
 
 
 def half_turn(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Both axes of [H, W, …] flipped."""
+    """Rotate [H, W, …] by 180 degrees."""
     return np.ascontiguousarray(array[::-1, ::-1])
 
 
 def clear_black(mask: BoolMask, pixels: Frame) -> BoolMask:
-    """The mask where the image is not black."""
+    """Remove the mask pixels where the image is black."""
     black = pixels == 0 if pixels.ndim == 2 else (pixels == 0).all(axis=2)
     return np.asarray(mask & ~black)
 
 
 def shared_groups(*patterns: str) -> list[str]:
-    """Names of the groups that all patterns have."""
+    """Names of the groups that all patterns share."""
     return sorted(set.intersection(*(set(re.compile(p).groupindex) for p in patterns)))
 
 
 def key_of(groups: Mapping[str, str], shared: list[str]) -> tuple[str, ...]:
-    """What pairs an image with its masks: the shared groups' values, without regard to case."""
+    """The case-folded values of the shared groups, which pair an image with its masks."""
     values = []
     for name in shared:
         value = groups.get(name, "")
@@ -197,9 +216,9 @@ def key_of(groups: Mapping[str, str], shared: list[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def meaning_of(groups: dict[str, str], describe: Describe | None) -> dict[str, str | None]:
-    """Subject, study, split and class of an image, by its groups and what ``describe`` adds."""
-    meaning: dict[str, str | None] = {name: groups.get(name) for name in MEANINGS}
+def metadata_of(groups: dict[str, str], describe: Describe | None) -> dict[str, str | None]:
+    """Subject, study, split and class of an image, from its groups and ``describe``."""
+    metadata: dict[str, str | None] = {name: groups.get(name) for name in METADATA_GROUPS}
     if "class_label" in groups:
-        meaning["class_label"] = groups["class_label"].casefold()
-    return meaning if describe is None else meaning | dict(describe(groups))
+        metadata["class_label"] = groups["class_label"].casefold()
+    return metadata if describe is None else metadata | dict(describe(groups))

@@ -1,4 +1,4 @@
-"""CSV and JSON files of raw data, read as people write them."""
+"""Read CSV and JSON files leniently: any encoding, separator and column case."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam.datasets.file_tree import Entry
+from ultrasam.datasets.file_tree import FileEntry
 from ultrasam.errors import DataError, one_line
 from ultrasam.extras import needs
 
@@ -16,11 +16,11 @@ with needs("Reading tables", extra="data"):
     import polars as pl
 
 
-def parse_json(entry: Entry) -> Any:
-    """A JSON file; bytes that are not UTF-8 are read as Latin-1, which keeps ASCII as it is.
+def parse_json(entry: FileEntry) -> Any:
+    """Parse a JSON file. A file that is not UTF-8 is decoded as Latin-1, which preserves ASCII.
 
     Raises:
-        DataError: not JSON.
+        DataError: The file is not JSON.
     """
     data = entry.read()
     try:
@@ -29,14 +29,14 @@ def parse_json(entry: Entry) -> Any:
         except UnicodeDecodeError:
             return json.loads(data.decode("latin-1"))
     except ValueError as error:
-        raise DataError(f"{entry.path} is not JSON: {one_line(error)}") from error
+        raise DataError(f"{entry.path} is not valid JSON: {one_line(error)}") from error
 
 
-def read_table(entry: Entry) -> pl.DataFrame:
-    """A CSV file, all columns as text, their names stripped.
+def read_table(entry: FileEntry) -> pl.DataFrame:
+    """Read a CSV file with all columns as text and column names stripped.
 
     Raises:
-        DataError: not a table.
+        DataError: The file is not a table.
     """
     try:
         data = entry.read().decode("utf-8-sig", errors="replace")
@@ -46,17 +46,20 @@ def read_table(entry: Entry) -> pl.DataFrame:
             io.StringIO(data), separator=separator, infer_schema=False, truncate_ragged_lines=True
         )
     except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"{entry.path} is not a table of comma-separated values: {one_line(error)}"
-        ) from error
+        raise DataError(f"{entry.path} is not a valid CSV file: {one_line(error)}") from error
     return table.rename({name: name.strip() for name in table.columns})
 
 
-def column(table: pl.DataFrame, entry: Entry, *names: str) -> list[str]:
-    """One column's cells as text, by the first of ``names`` that it has, in any case.
+def column(table: pl.DataFrame, entry: FileEntry, *names: str) -> list[str]:
+    """The cells of the first of the columns ``names`` that the table has, as stripped text.
+
+    Args:
+        table: the table.
+        entry: its file, for the error message.
+        names: column names to try in order; case is ignored.
 
     Raises:
-        DataError: it has none of them.
+        DataError: The table has none of these columns.
     """
     by_name = {name.casefold(): name for name in table.columns}
     for name in names:
@@ -64,12 +67,12 @@ def column(table: pl.DataFrame, entry: Entry, *names: str) -> list[str]:
             cells = table[by_name[name.casefold()]].cast(pl.String).fill_null("")
             return [cell.strip() for cell in cells]
     raise DataError(
-        f"{entry.path} has no column '{names[0]}'; it has {', '.join(table.columns) or 'none'}"
+        f"{entry.path} has no column '{names[0]}'; its columns are {', '.join(table.columns) or 'none'}."
     )
 
 
 def number(text: str) -> float | None:
-    """A cell's finite number, or None."""
+    """The number in a cell; None if it is not finite or not a number."""
     try:
         value = float(text)
     except ValueError:

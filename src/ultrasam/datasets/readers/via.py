@@ -1,4 +1,4 @@
-"""Regions drawn with the VGG Image Annotator (VIA)."""
+"""Read regions annotated with the VGG Image Annotator (VIA)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,38 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam.datasets.annotated_image import Instance, Picture
-from ultrasam.datasets.file_tree import Entry, Skip
+from ultrasam.datasets.annotated_image import CaseImage, Instance
+from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.polygons import Polygon, polygons_mask
 from ultrasam.images.raster import decode_frame
 
 
 def read_via(
-    image: Entry, regions: tuple[dict[str, Any], ...], attribute: str | None, default: str
-) -> Iterator[Picture | Skip]:
-    """An image with VIA regions (polygons, rectangles, circles, ellipses)."""
+    image: FileEntry, regions: tuple[dict[str, Any], ...], attribute: str | None, default: str
+) -> Iterator[CaseImage | Skip]:
+    """Read an image with VIA regions: polygons, rectangles, circles and ellipses.
+
+    Args:
+        image: the image file.
+        regions: VIA's region records.
+        attribute: region attribute that names the structure; defaults to ``name``, else the first one.
+        default: structure of regions without a name.
+    """
     pixels = decode_frame(image.read(), image.path)
     instances = []
     for region in regions:
         shape = region.get("shape_attributes", {})
         outline = _via_outline(shape)
         if outline is None:
-            yield Skip(image.path, f"a region of kind '{shape.get('name')}' has no area")
+            yield Skip(image.path, f"shape without area ({shape.get('name')})")
             continue
         attributes = region.get("region_attributes") or {}
-        named = attributes.get(attribute) if attribute else None
-        if named is None and attribute is None and attributes:
-            named = attributes.get("name", next(iter(attributes.values())))
-        name = str(named).strip() if isinstance(named, str) and named.strip() else default
+        value = attributes.get(attribute) if attribute else None
+        if value is None and attribute is None and attributes:
+            value = attributes.get("name", next(iter(attributes.values())))
+        name = value.strip() if isinstance(value, str) and value.strip() else default
         instances.append(Instance(name, polygons_mask([outline], pixels.shape[:2], image.path)))
-    yield Picture(pixels, tuple(instances))
+    yield CaseImage(pixels, tuple(instances))
 
 
 def _via_outline(shape: Mapping[str, Any]) -> Polygon | None:
@@ -47,12 +54,12 @@ def _via_outline(shape: Mapping[str, Any]) -> Polygon | None:
             cx, cy = float(shape["cx"]), float(shape["cy"])
             rx = float(shape["r"] if kind == "circle" else shape["rx"])
             ry = float(shape["r"] if kind == "circle" else shape["ry"])
-            turn = float(shape.get("theta", 0.0))
+            theta = float(shape.get("theta", 0.0))
             angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
             u, v = rx * np.cos(angles), ry * np.sin(angles)
             x_, y_ = (
-                cx + u * np.cos(turn) - v * np.sin(turn),
-                cy + u * np.sin(turn) + v * np.cos(turn),
+                cx + u * np.cos(theta) - v * np.sin(theta),
+                cy + u * np.sin(theta) + v * np.cos(theta),
             )
             return tuple(zip(x_.tolist(), y_.tolist(), strict=True))
     except (KeyError, TypeError, ValueError):

@@ -1,6 +1,6 @@
-"""Volumes and cines stored as volumes (NIfTI, MHA) with volumes of labels; each slice is a picture.
+"""Read volumes (NIfTI, MHA) with label volumes, slice by slice; cines may be stored as volumes too.
 
-SimpleITK gives [z, y, x]. Slices along axis 0 are [y, x], along axis 1 [z, x], along axis 2 [z, y].
+SimpleITK returns [z, y, x]. Slices along axis 0 are [y, x], along axis 1 [z, x], along axis 2 [z, y].
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import Case, Instance, Picture, Spacing
+from ultrasam.datasets.annotated_image import Case, CaseImage, Instance, Spacing
 from ultrasam.datasets.description import NO_OBJECT
-from ultrasam.datasets.file_tree import Entry, RawTree, Report, Skip
+from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.paired_images import (
     Describe,
     half_turn,
     key_of,
-    meaning_of,
+    metadata_of,
     shared_groups,
 )
 from ultrasam.errors import DataError
@@ -35,58 +35,66 @@ Volume = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeStyle:
-    """How a pair of volumes becomes pictures.
+class VolumeOptions:
+    """How a volume and its label volume become images.
 
     Attributes:
-        labels: value to structure; every value above 0 where it has the one key -1.
-        channels: the labels' first axis holds one binary volume per structure; its k-th is named by
-            this function of k, instead of ``labels``.
-        axis: of the slices.
-        turn: slices are turned by 180 degrees.
-        flip: slices are flipped top to bottom.
-        keep_empty: slices without an object are kept.
-        still: the volume is one image; a first axis of three is its colours, of which the first is used.
-        clean_volume: changes the label volume, given the image's.
-        clean: changes one slice's instance mask, given the image's slice.
-        least_share: slices whose labels cover less than this share are left out.
+        labels: maps label values to structures; the single key -1 stands for all values above 0.
+        name_of_channel: for label volumes with one binary channel per structure on the first axis: maps the
+            channel's index to the structure, instead of ``labels``.
+        slice_axis: axis along which the volume is sliced.
+        rotate_180: rotate slices by 180 degrees.
+        flip_vertical: flip slices top to bottom.
+        keep_empty: keep slices without an object.
+        single_image: the volume is one image; of a first axis with color channels, the first one is used.
+        clean_volume: changes the label volume, given the image volume.
+        clean: changes the mask of an instance in a slice, given the slice of the image.
+        min_coverage: skip slices whose labels cover less than this fraction of the pixels.
     """
 
     labels: Mapping[int, str]
-    channels: Callable[[int], str] | None = None
-    axis: int = 0
-    turn: bool = False
-    flip: bool = False
+    name_of_channel: Callable[[int], str] | None = None
+    slice_axis: int = 0
+    rotate_180: bool = False
+    flip_vertical: bool = False
     keep_empty: bool = False
-    still: bool = False
+    single_image: bool = False
     clean_volume: Callable[[Volume, Volume], Volume] | None = None
     clean: Callable[[BoolMask, npt.NDArray[np.uint8]], BoolMask] | None = None
-    least_share: float = 0.0
+    min_coverage: float = 0.0
 
 
 def paired_volumes(
     dataset: str,
-    tree: RawTree,
-    report: Report,
+    tree: FileTree,
+    report: SkipReport,
     *,
     image: str,
     label: str,
-    style: VolumeStyle,
+    options: VolumeOptions,
     describe: Describe | None = None,
 ) -> Iterator[Case]:
-    """Cases of image and label volumes that share their patterns' groups (see `readers.paired`)."""
+    """List cases of image and label volumes whose patterns' shared groups have equal values.
+
+    Args:
+        dataset: id of the data set.
+        tree, report: files to search, and where to report skipped ones.
+        image, label: path patterns (see `FileTree.match`).
+        options: how volumes become images.
+        describe: maps the image's groups to metadata (see `paired`).
+    """
     shared = shared_groups(image, label)
-    labels: dict[tuple[str, ...], Entry] = {}
+    labels: dict[tuple[str, ...], FileEntry] = {}
     for entry, groups in tree.match(label):
         key = key_of(groups, shared)
         if key in labels:
-            report.skip(entry, "a second label volume of the same image")
+            report.skip(entry, "duplicate label volume")
         else:
             labels[key] = entry
-    taken = {entry.path for entry in labels.values()}
+    label_paths = {entry.path for entry in labels.values()}
     used = set()
     for entry, groups in tree.match(image):
-        if entry.path in taken:
+        if entry.path in label_paths:
             continue
         key = key_of(groups, shared)
         if key not in labels:
@@ -97,66 +105,75 @@ def paired_volumes(
             dataset,
             "/".join(part for part in key if part),
             (entry, labels[key]),
-            partial(read_volumes, entry, labels[key], style),
-            **meaning_of(groups, describe),
+            partial(read_volumes, entry, labels[key], options),
+            **metadata_of(groups, describe),
         )
     for key, entry in labels.items():
         if key not in used:
             report.skip(entry, "labels without a volume")
 
 
-def read_volumes(image: Entry, label: Entry, style: VolumeStyle) -> Iterator[Picture | Skip]:
-    """The slices of one pair, read together."""
+def read_volumes(
+    image: FileEntry, label: FileEntry, options: VolumeOptions
+) -> Iterator[CaseImage | Skip]:
+    """Read the slices of one image volume and its label volume.
+
+    Raises:
+        DataError: A file is damaged, or the volumes differ in size.
+    """
     pixels, spacing = load(image)
     values, _ = load(label)
-    if style.channels is not None and values.ndim == pixels.ndim:
+    if options.name_of_channel is not None and values.ndim == pixels.ndim:
         values = values[None]
-    if style.channels is None and values.ndim == 4 and values.shape[0] == 1:
+    if options.name_of_channel is None and values.ndim == 4 and values.shape[0] == 1:
         values = values[0]
     while pixels.ndim > 3 and pixels.shape[0] == 1:
         pixels = pixels[0]
-    if style.still and pixels.ndim == 3:
+    if options.single_image and pixels.ndim == 3:
         pixels = pixels[0]
-    if style.still and values.ndim == 3:
+    if options.single_image and values.ndim == 3:
         values = values[0]
     if pixels.ndim == 2:
         pixels, values = pixels[None], values[None] if values.ndim == 2 else values
     if values.shape[-3:] != pixels.shape or values.ndim not in (3, 4):
         raise DataError(
-            f"labels are {_size(values)} voxels, the image {_size(pixels)}; they are not of each other"
+            f"the label volume has {_size(values)} voxels, but the image volume {_size(pixels)}"
         )
     grey = to_uint8(pixels)
-    if style.clean_volume is not None:
-        values = style.clean_volume(values, grey)
-    plane = tuple(s for a, s in enumerate(spacing) if a != style.axis)
+    if options.clean_volume is not None:
+        values = options.clean_volume(values, grey)
+    plane = tuple(s for a, s in enumerate(spacing) if a != options.slice_axis)
     known: Spacing | None = (plane[0], plane[1]) if len(plane) == 2 and min(plane) > 0 else None
-    for k in range(grey.shape[style.axis]):
-        slice_ = np.ascontiguousarray(np.take(grey, k, axis=style.axis))
-        instances = _instances(np.take(values, k, axis=style.axis - 3), style)
-        if style.clean is not None:
-            instances = [Instance(i.name, style.clean(i.mask, slice_)) for i in instances]
-        if not style.keep_empty and not any(i.mask.any() for i in instances):
+    for k in range(grey.shape[options.slice_axis]):
+        slice_ = np.ascontiguousarray(np.take(grey, k, axis=options.slice_axis))
+        instances = _instances(np.take(values, k, axis=options.slice_axis - 3), options)
+        if options.clean is not None:
+            instances = [Instance(i.name, options.clean(i.mask, slice_)) for i in instances]
+        if not options.keep_empty and not any(i.mask.any() for i in instances):
             yield Skip(f"{image.path} slice {k}", NO_OBJECT)
             continue
-        covered = np.count_nonzero(np.take(values, k, axis=style.axis - 3))
-        if covered < style.least_share * slice_.size:
-            share = f"labels cover less than {style.least_share:.1%} of the slice"
-            yield Skip(f"{image.path} slice {k}", share)
+        labeled = np.count_nonzero(np.take(values, k, axis=options.slice_axis - 3))
+        if labeled < options.min_coverage * slice_.size:
+            reason = f"labels cover less than {options.min_coverage:.1%} of the slice"
+            yield Skip(f"{image.path} slice {k}", reason)
             continue
-        if style.turn:
+        if options.rotate_180:
             slice_ = half_turn(slice_)
             instances = [Instance(i.name, half_turn(i.mask)) for i in instances]
-        if style.flip:
+        if options.flip_vertical:
             slice_ = np.ascontiguousarray(slice_[::-1])
             instances = [Instance(i.name, i.mask[::-1]) for i in instances]
-        yield Picture(slice_, tuple(instances), None if style.still else k, known)
+        yield CaseImage(slice_, tuple(instances), None if options.single_image else k, known)
 
 
-def load(entry: Entry) -> tuple[Volume, tuple[float, ...]]:
-    """Voxels [z, y, x] (further axes before) and their spacing in the same order, of the last three.
+def load(entry: FileEntry) -> tuple[Volume, tuple[float, ...]]:
+    """Load a volume.
+
+    Returns:
+        Voxels [z, y, x], preceded by further axes if there are any, and the spacing (z, y, x) in mm.
 
     Raises:
-        DataError: damaged.
+        DataError: The file is damaged.
     """
     sitk.ProcessObject.GlobalWarningDisplayOff()
     try:
@@ -172,12 +189,14 @@ def load(entry: Entry) -> tuple[Volume, tuple[float, ...]]:
     return array, tuple(float(s) for s in volume.GetSpacing()[2::-1])
 
 
-def _instances(values: Volume, style: VolumeStyle) -> list[Instance]:
-    if style.channels is not None:
-        return [Instance(style.channels(k), channel > 0) for k, channel in enumerate(values)]
-    if set(style.labels) == {-1}:
-        return [Instance(style.labels[-1], values > 0)]
-    return [Instance(name, values == value) for value, name in style.labels.items()]
+def _instances(values: Volume, options: VolumeOptions) -> list[Instance]:
+    if options.name_of_channel is not None:
+        return [
+            Instance(options.name_of_channel(k), channel > 0) for k, channel in enumerate(values)
+        ]
+    if set(options.labels) == {-1}:
+        return [Instance(options.labels[-1], values > 0)]
+    return [Instance(name, values == value) for value, name in options.labels.items()]
 
 
 def _size(array: Volume) -> str:

@@ -1,1 +1,1 @@
-"""One short file per data set: its layout and labels. Each has one `DATASET`."""
+"""One module per data set, each with one `DATASET`: its facts, layout and labels."""

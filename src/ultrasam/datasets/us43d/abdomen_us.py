@@ -1,16 +1,16 @@
-"""AbdomenUS: eight organs as colours; real and simulated images, of which the real ones are read."""
+"""AbdomenUS: eight organs, marked by color. Only the real images are read, not the simulated ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import SPLITS, Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.label_rules import ByColour
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.label_rules import ByColor
 from ultrasam.datasets.readers.paired_images import paired
 
-_COLOURS = {
+_COLORS = {
     (100, 0, 100): "liver",
     (255, 255, 0): "kidney",
     (0, 0, 255): "pancreas",
@@ -21,13 +21,13 @@ _COLOURS = {
     (255, 0, 255): "spleen",
 }
 
-INFO = Info(
+INFO = DatasetInfo(
     id="abdomen_us",
     name="AbdomenUS",
     url="https://www.kaggle.com/datasets/ignaciorlando/ussimandsegm",
     access="kaggle",
     organ="abdomen",
-    structures=tuple(_COLOURS.values()),
+    structures=tuple(_COLORS.values()),
     kind="still",
     size="about 600 images",
     layout="abdominal_US/<AUS|RUS>/images/<split>/x.png, …/annotations/<split>/x.png",
@@ -41,24 +41,24 @@ INFO = Info(
         volume=15,
         year=2020,
     ),
-    note="Colours are taken as red, green, blue, which was not checked on the original files: look at a "
-    "contact sheet before you trust pancreas against vessels, or kidney against adrenals.",
+    note="Mask colors are assumed to be in RGB order, which was not verified on the original files. Check a "
+    "contact sheet: with BGR order, pancreas and vessels, and kidney and adrenals, would be swapped.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
         report,
         image=r"/(?P<kind>[^/]+)/images/(?P<part>[^/]+)/(?P<stem>[^/]+)\.(png|jpe?g)$",
         mask=r"/(?P<kind>[^/]+)/annotations/(?P<part>[^/]+)/(?P<stem>[^/]+)\.png$",
-        excluding={r"/AUS/.*\.(png|jpe?g)$": "simulated image"},
-        labels=ByColour(_COLOURS),
+        exclude={r"/AUS/.*\.(png|jpe?g)$": "simulated image"},
+        labels=ByColor(_COLORS),
         describe=lambda g: {
             "split": g["part"].casefold() if g["part"].casefold() in SPLITS else None
         },
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,27 +1,27 @@
-"""ACOUSLIC-AI: fetal abdomen in blind sweeps of 840 frames; a table tells which sweeps share a subject."""
+"""ACOUSLIC-AI: fetal abdomen in blind sweeps of 840 frames. A table maps sweeps to subjects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.tables import column, read_table
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 from ultrasam.errors import DataError
 
-INFO = Info(
+INFO = DatasetInfo(
     id="acouslic",
     name="ACOUSLIC-AI",
     url="https://acouslic-ai.grand-challenge.org/overview-and-goals/",
     access="registration",
-    licence="CC BY-NC-SA 4.0 (not verified)",
+    license="CC BY-NC-SA 4.0 (not verified)",
     organ="fetal abdomen",
     structures=("abdomen",),
     kind="cine",
     size="300 sweeps of 840 frames",
-    layout="images/**/x.mha and masks/**/x.mha of the same name",
+    layout="images/**/<stem>.mha with masks/**/<stem>.mha",
     folders=("acouslic-ai-train-set", "ACOUSLIC-AI"),
     citation=bibtex(
         "article",
@@ -35,7 +35,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     subjects: dict[str, str] = {}
     for table, _ in tree.match(r"\.csv$"):
         try:
@@ -55,9 +55,9 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"/images/(.+/)?(?P<stem>[^/]+)\.mha$",
         label=r"/masks/(.+/)?(?P<stem>[^/]+)\.mha$",
-        style=VolumeStyle({-1: "abdomen"}),
+        options=VolumeOptions({-1: "abdomen"}),
         describe=lambda g: {"subject": subjects.get(g["stem"], g["stem"]), "study": g["stem"]},
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,16 +1,16 @@
-"""ASUS: the spine, as NumPy arrays of whole sweeps; stored upside down."""
+"""ASUS: the spine, as NumPy arrays of whole sweeps, rotated by 180 degrees."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import paired_arrays
-from ultrasam.datasets.readers.paired_images import MaskStyle
+from ultrasam.datasets.readers.paired_images import MaskOptions
 
-INFO = Info(
+INFO = DatasetInfo(
     id="asus",
     name="ASUS",
     url="https://pmc.ncbi.nlm.nih.gov/articles/PMC7654705/",
@@ -19,7 +19,7 @@ INFO = Info(
     structures=("spine",),
     kind="cine",
     size="unknown",
-    layout="DataArrays.zip with '<n>_….npy' images [N, H, W, C] in 0-1, '<n>_…segmentation….npy' masks",
+    layout="DataArrays.zip: images '<n>_….npy' ([N, H, W, C] in 0-1), masks '<n>_…segmentation….npy'",
     folders=("ASUS", "DataArrays", "DataArrays.zip"),
     citation=bibtex(
         "article",
@@ -31,11 +31,11 @@ INFO = Info(
         number=11,
         year=2020,
     ),
-    note="Kept on a cloud drive that the article links to.",
+    note="Hosted on a cloud drive linked from the article.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired_arrays(
         INFO.id,
         tree,
@@ -43,8 +43,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"/(?P<number>\d+)_(?![^/]*segmentation)[^/]*\.npy$",
         mask=r"/(?P<number>\d+)_[^/]*segmentation[^/]*\.npy$",
         structure="spine",
-        style=MaskStyle(turn=True, skip_empty=True),
+        options=MaskOptions(rotate_180=True, skip_empty=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

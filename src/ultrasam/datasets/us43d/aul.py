@@ -1,4 +1,4 @@
-"""AUL: the liver and its masses, one JSON list of points per structure; the top folder is the class."""
+"""AUL: the liver and its masses, as one JSON list of points per structure. The top folder is the class."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import Entry, RawTree, Report
+from ultrasam.datasets.description import (
+    MISSING_IMAGE,
+    MISSING_MASK,
+    OPTIONAL_STRUCTURE,
+    DatasetInfo,
+    DatasetSpec,
+    Download,
+    bibtex,
+)
+from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
 from ultrasam.datasets.readers.polygons import read_polygon_lists
 
-INFO = Info(
+INFO = DatasetInfo(
     id="aul",
     name="AUL",
     url="https://zenodo.org/records/7272660",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="liver",
     structures=("liver", "mass"),
-    extras=("outline",),
+    optional_structures=("outline",),
     kind="still",
     size="735 images (435 malignant, 200 benign, 100 normal)",
     layout="Benign.zip, Malignant.zip, Normal.zip: <class>/<class>/image/<i>.jpg, "
@@ -37,37 +45,38 @@ INFO = Info(
         number=1,
         year=2023,
     ),
-    note="'outline' is the scanned area, no object, and off by default.",
+    note="The optional structure 'outline' is the scanned area, not an object.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
-    outlines: dict[tuple[str, str], list[tuple[Entry, str]]] = defaultdict(list)
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+    outlines: dict[tuple[str, str], list[tuple[FileEntry, str]]] = defaultdict(list)
     for entry, groups in tree.match(
-        r"/(?P<label>benign|malignant|normal)/segmentation/(?P<what>liver|mass|outline)/(?P<stem>[^/]+)\.json$"
+        r"/(?P<label>benign|malignant|normal)/segmentation/"
+        r"(?P<structure>liver|mass|outline)/(?P<stem>[^/]+)\.json$"
     ):
-        what = groups["what"].casefold()
-        if what == "outline" and what not in tree.extras:
-            report.skip(entry, "a structure that is off by default")
+        structure = groups["structure"].casefold()
+        if structure == "outline" and structure not in tree.include:
+            report.skip(entry, OPTIONAL_STRUCTURE)
             continue
-        outlines[groups["label"].casefold(), groups["stem"].casefold()].append((entry, what))
+        outlines[groups["label"].casefold(), groups["stem"].casefold()].append((entry, structure))
     images = tree.match(r"/(?P<label>benign|malignant|normal)/image/(?P<stem>[^/]+)\.(jpe?g|png)$")
     for image, groups in images:
         key = groups["label"].casefold(), groups["stem"].casefold()
-        found = tuple(outlines.pop(key, ()))
-        if not found:
-            report.skip(image, "image without a mask")
+        outlines_of_image = tuple(outlines.pop(key, ()))
+        if not outlines_of_image:
+            report.skip(image, MISSING_MASK)
             continue
         yield Case(
             INFO.id,
             "/".join(key),
-            (image, *(entry for entry, _ in found)),
-            partial(read_polygon_lists, image, found),
+            (image, *(entry for entry, _ in outlines_of_image)),
+            partial(read_polygon_lists, image, outlines_of_image),
             class_label=key[0],
         )
-    for left in outlines.values():
-        for entry, _ in left:
-            report.skip(entry, "mask without an image")
+    for unpaired in outlines.values():
+        for entry, _ in unpaired:
+            report.skip(entry, MISSING_IMAGE)
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

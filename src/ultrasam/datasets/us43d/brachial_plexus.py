@@ -1,4 +1,4 @@
-"""brachial plexus: clips with a folder of masks per structure, the k-th mask for the k-th frame."""
+"""brachial plexus: clips with one folder of masks per structure; the k-th mask belongs to frame k."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import Entry, RawTree, Report
+from ultrasam.datasets.description import MISSING_IMAGE, DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
 from ultrasam.datasets.readers.clips import read_masked_clip
 from ultrasam.datasets.readers.label_rules import Threshold
 
-INFO = Info(
+INFO = DatasetInfo(
     id="brachial_plexus",
     name="brachial plexus",
     url="https://github.com/Regional-US/brachial_plexus",
@@ -22,7 +22,7 @@ INFO = Info(
     structures=("nerve_plexus", "needle"),
     kind="cine",
     size="227 clips",
-    layout="<n>_….mp4; folders '<n>_…ac_masks…' (plexus) and '<n>_…needle…' of JPEG masks, one a frame",
+    layout="<n>_….mp4; folders '<n>_…ac_masks…' (plexus) and '<n>_…needle…' with one JPEG mask per frame",
     folders=("brachial_plexus", "brachial plexus", "brachial_plexus-main"),
     download=Download("github", "Regional-US/brachial_plexus"),
     citation=bibtex(
@@ -36,8 +36,8 @@ INFO = Info(
 _FOLDER = r"/(?P<folder>[^/]*?(?P<what>ac_masks|needle|P_021_09_masks)[^/]*)/(.+/)?[^/]+\.jpe?g$"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
-    masks: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+    masks: dict[str, dict[str, list[FileEntry]]] = defaultdict(lambda: defaultdict(list))
     for entry, groups in tree.match(_FOLDER):
         name = "needle" if groups["what"].casefold() == "needle" else "nerve_plexus"
         masks[_clip(groups["folder"])][name].append(entry)
@@ -47,33 +47,33 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             report.skip(clip, "clip without masks")
             continue
         lists = tuple(
-            (Threshold(name, 100), tuple(sorted(found, key=lambda e: _natural(e.path))))
-            for name, found in sorted(masks.pop(key).items(), reverse=True)
+            (Threshold(name, 100), tuple(sorted(entries, key=lambda e: natural_sort_key(e.path))))
+            for name, entries in sorted(masks.pop(key).items(), reverse=True)
         )
         yield Case(
             INFO.id,
             key,
-            (clip, *(entry for _, found in lists for entry in found)),
+            (clip, *(entry for _, entries in lists for entry in entries)),
             partial(read_masked_clip, clip, lists),
             subject=key,
             study=clip.stem,
         )
-    for left in masks.values():
-        for found in left.values():
-            for entry in found:
-                report.skip(entry, "mask without an image")
+    for unpaired in masks.values():
+        for entries in unpaired.values():
+            for entry in entries:
+                report.skip(entry, MISSING_IMAGE)
 
 
 def _clip(name: str) -> str:
-    """The part before the first underscore; the one folder named the other way round counts as its
-    clip's, whose number follows 'P_'."""
-    odd = re.match(r"P_0*(\d+)_", name, re.IGNORECASE)
-    first = odd.group(1) if odd else name.split("_")[0].rsplit(".", 1)[0]
+    """The number of the clip: the part before the first underscore; in one folder, the part after 'P_'."""
+    exception = re.match(r"P_0*(\d+)_", name, re.IGNORECASE)
+    first = exception.group(1) if exception else name.split("_")[0].rsplit(".", 1)[0]
     return first.lstrip("0").casefold() or "0"
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
+def natural_sort_key(path: str) -> list[tuple[int, str]]:
+    """A key that sorts paths by the numbers in them."""
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", path)]
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

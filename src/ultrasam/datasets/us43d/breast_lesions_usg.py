@@ -1,21 +1,21 @@
-"""BrEaST: breast lesions, one mask for the tumour and further ones for other findings; one case a patient."""
+"""BrEaST: breast lesions, one image per patient, with a mask for the tumor and masks for other findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="breast_lesions_usg",
     name="BrEaST",
     url="https://www.cancerimagingarchive.net/collection/breast-lesions-usg/",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="breast",
     structures=("breast_nodule", "other_lesion"),
     kind="still",
@@ -35,7 +35,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -48,4 +48,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,23 +1,23 @@
-"""BUS-BRA: breast nodules; tables give pathology, patient and fold, of which the paper tests on the first."""
+"""BUS-BRA: breast nodules. Tables give pathology, patient and fold; the paper tests on fold 1."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import LabelRule, Threshold
 from ultrasam.datasets.readers.paired_images import Groups, paired
 from ultrasam.datasets.readers.tables import column, read_table
 from ultrasam.errors import DataError
 
-INFO = Info(
+INFO = DatasetInfo(
     id="bus_bra",
     name="BUS-BRA",
     url="https://github.com/wgomezf/BUS-BRA",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="breast",
     structures=("breast_nodule_benign", "breast_nodule_malignant"),
     kind="still",
@@ -39,11 +39,11 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     table = tree.first(r"/5-fold-cv\.csv$")
     if table is None:
         raise DataError(
-            "BUS-BRA: 5-fold-cv.csv is missing, which holds pathology and folds; add it"
+            "BUS-BRA: 5-fold-cv.csv (pathology and folds) is missing; add it to the folder."
         )
     rows = read_table(table)
     ids = [i.casefold() for i in column(rows, table, "ID")]
@@ -64,10 +64,13 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
 
     def describe(groups: dict[str, str]) -> dict[str, str | None]:
         name = f"bus_{groups['stem']}".casefold()
-        known = fold.get(name)
+        fold_of_image = fold.get(name)
+        split = None
+        if fold_of_image is not None:
+            split = "test" if float(fold_of_image) == 1 else "trainval"
         return {
             "subject": subject.get(name, groups["case"]),
-            "split": None if known is None else "test" if float(known) == 1 else "trainval",
+            "split": split,
             "class_label": pathology.get(name),
         }
 
@@ -82,4 +85,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,21 +1,21 @@
-"""BUS-UC: breast lesions by class; a third folder repeats both."""
+"""BUS-UC: breast lesions, in one folder per class. A third folder repeats both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
-from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="bus_uc",
     name="BUS-UC",
     url="https://data.mendeley.com/datasets/3ksd7w7jkx/1",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="breast",
     structures=("breast_benign", "breast_malignant"),
     kind="still",
@@ -35,17 +35,17 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
         report,
         image=r"/(?P<class_label>benign|malignant)/images/(?P<stem>[^/]+)\.png$",
         mask=r"/(?P<class_label>benign|malignant)/masks/(?P<stem>[^/]+)\.png$",
-        excluding={r"/All/": "repeats other files of the data set"},
+        exclude={r"/All/": "copy of another file"},
         labels=lambda g: Threshold(f"breast_{g['class_label'].casefold()}", 255),
-        style=MaskStyle(resize=True, skip_empty=True),
+        options=MaskOptions(resize=True, skip_empty=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

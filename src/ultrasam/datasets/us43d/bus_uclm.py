@@ -1,21 +1,21 @@
-"""BUS-UCLM: breast lesions, the colour is the class; four letters name the patient."""
+"""BUS-UCLM: breast lesions. The color is the class; the first four letters identify the patient."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.label_rules import ByColour
-from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.label_rules import ByColor
+from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="bus_uclm",
     name="BUS-UCLM",
     url="https://data.mendeley.com/datasets/7fvgj4jsp7/1",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="breast",
     structures=("benign_breast_lesion", "malignant_breast_lesion"),
     kind="still",
@@ -37,18 +37,18 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
         report,
         image=r"/images/(?P<stem>(?P<subject>[^/_]+)_[^/]+)\.png$",
         mask=r"/masks/(?P<stem>[^/_]+_[^/]+)\.png$",
-        labels=ByColour(
+        labels=ByColor(
             {(0, 255, 0): "benign_breast_lesion", (255, 0, 0): "malignant_breast_lesion"}
         ),
-        style=MaskStyle(skip_empty=True),
+        options=MaskOptions(skip_empty=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,21 +1,21 @@
-"""BUSI: breast lesions; the folder is the class; further lesions have masks of their own."""
+"""BUSI: breast lesions, one mask per lesion. The folder is the class."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="busi",
     name="BUSI",
     url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="breast",
     structures=("breast_nodule",),
     kind="still",
@@ -32,12 +32,12 @@ INFO = Info(
         pages=104863,
         year=2020,
     ),
-    note="Known to hold duplicates. Normal images have empty masks; they are kept without an object, for "
+    note="Known to contain duplicates. Normal images have empty masks; they are kept, without objects, for "
     "classification.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -48,4 +48,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,21 +1,21 @@
-"""CAMUS: the heart in two views, half a cycle as a volume of frames; one folder a patient."""
+"""CAMUS: the heart in two views, half a cycle each, as a volume of frames; one folder per patient."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.paired_images import clear_black
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 
-INFO = Info(
+INFO = DatasetInfo(
     id="camus",
     name="CAMUS",
     url="https://humanheart-project.creatis.insa-lyon.fr/database/",
     access="open",
-    licence="CC BY-NC-SA 4.0",
+    license="CC BY-NC-SA 4.0",
     organ="heart",
     structures=("endocardium", "epicardium", "atrium_wall"),
     kind="cine",
@@ -33,28 +33,30 @@ INFO = Info(
         number=9,
         year=2019,
     ),
-    note="Some mirrors ask for a registration.",
+    note="Some mirrors require registration.",
 )
 
 _SUBGROUPS = {"training": "train", "validation": "val", "testing": "test"}
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     split: dict[str, str] = {}
     for entry, groups in tree.match(r"/subgroup_(?P<part>training|validation|testing)\.txt$"):
         for patient in entry.read().decode("utf-8", errors="replace").split():
             split[patient.casefold()] = _SUBGROUPS[groups["part"].casefold()]
     for entry, _ in tree.match(r"_(ED|ES)(_gt)?\.nii(\.gz)?$"):
-        report.skip(entry, "repeats a frame of the half sequence")
+        report.skip(entry, "copy of a frame in the half sequence")
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence\.nii(\.gz)?$",
         label=r"/(?P<subject>patient\d+)_(?P<study>2CH|4CH)_half_sequence_gt\.nii(\.gz)?$",
-        style=VolumeStyle({1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black),
+        options=VolumeOptions(
+            {1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black
+        ),
         describe=lambda g: {"split": split.get(g["subject"].casefold())},
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,4 +1,4 @@
-"""CardiacUDC: the heart in clips of six sites, stored upside down; holes in labels are filled."""
+"""CardiacUDC: the heart in clips from six sites, rotated by 180 degrees. Holes in labels are filled."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import fill_holes
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 from ultrasam.images.masks import BoolMask
 
-INFO = Info(
+INFO = DatasetInfo(
     id="cardiac_udc",
     name="CardiacUDC",
     url="https://www.kaggle.com/datasets/xiaoweixumedicalai/cardiacudc-dataset",
@@ -45,21 +45,21 @@ def _filled(mask: BoolMask, pixels: npt.NDArray[np.uint8]) -> BoolMask:
     return fill_holes(mask)
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/(?P<site>[^/]+)/(?P<patient>[^/]+?)_image[^/]*\.nii(\.gz)?$",
         label=r"/(?P<site>[^/]+)/(?P<patient>[^/]+?)_label[^/]*\.nii(\.gz)?$",
-        style=VolumeStyle(
+        options=VolumeOptions(
             dict(enumerate(INFO.structures, 1)),
             clean=_filled,
-            turn=True,
-            least_share=0.025,
+            rotate_180=True,
+            min_coverage=0.025,
         ),
         describe=lambda g: {"subject": f"{g['site']}/{g['patient']}"},
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,21 +1,21 @@
-"""CCAUI: the common carotid artery across; the long number before '_slice_' names the recording."""
+"""CCAUI: cross-sections of the common carotid artery. The number before '_slice_' is the subject."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
-from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="ccaui",
     name="CCAUI",
     url="https://data.mendeley.com/datasets/d4xt63mgjm/1",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="neck",
     structures=("carotid_artery",),
     kind="still",
@@ -37,7 +37,7 @@ INFO = Info(
 _STEM = r"(?P<stem>((?P<subject>\d+)[^/]*_slice_)?[^/]+)\.(png|jpe?g|bmp|tiff?)$"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -45,8 +45,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"/(US )?images/" + _STEM,
         mask=r"/[^/]*mask[^/]*/" + _STEM,
         labels=Threshold("carotid_artery", 255),
-        style=MaskStyle(skip_empty=True),
+        options=MaskOptions(skip_empty=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,16 +1,16 @@
-"""DDTI: thyroid nodules, as cropped by the authors of TN3K; an archive inside an archive."""
+"""DDTI: thyroid nodules, as cropped by the authors of TN3K; in a nested archive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="ddti",
     name="DDTI",
     url="https://github.com/openmedlab/Awesome-Medical-Dataset/blob/main/resources/TN3K.md",
@@ -36,7 +36,7 @@ INFO = Info(
 _STEM = r"(?P<stem>((?P<subject>\d+)_)?[^/]+)\.png$"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -47,4 +47,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

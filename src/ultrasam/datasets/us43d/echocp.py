@@ -1,15 +1,15 @@
-"""EchoCP: chambers of the heart in contrast echocardiography, stored upside down."""
+"""EchoCP: heart chambers in contrast echocardiography, rotated by 180 degrees."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 
-INFO = Info(
+INFO = DatasetInfo(
     id="echocp",
     name="EchoCP",
     url="https://www.kaggle.com/datasets/xiaoweixumedicalai/echocp",
@@ -18,7 +18,7 @@ INFO = Info(
     structures=("chamber",),
     kind="cine",
     size="30 patients",
-    layout="<stem>_image.nii.gz, <stem>_label.nii.gz; the stem begins with the patient",
+    layout="<patient>…_image.nii.gz with <patient>…_label.nii.gz",
     folders=("EchoCP", "EchoCP_dataset"),
     citation=bibtex(
         "inproceedings",
@@ -32,15 +32,15 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/(?P<stem>(?P<subject>[^/_]+)[^/]*)_image\.nii(\.gz)?$",
         label=r"/(?P<stem>[^/_]+[^/]*)_label\.nii(\.gz)?$",
-        style=VolumeStyle({-1: "chamber"}, turn=True),
+        options=VolumeOptions({-1: "chamber"}, rotate_180=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

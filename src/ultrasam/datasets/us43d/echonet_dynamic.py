@@ -1,4 +1,4 @@
-"""EchoNet-Dynamic: the left ventricle traced on two frames of each clip, as pairs of points across it."""
+"""EchoNet-Dynamic: the left ventricle, traced on two frames per clip as chords across it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import SPLITS, Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.tables import column, number, read_table
 from ultrasam.datasets.readers.tracings import read_tracings
 from ultrasam.errors import DataError
 
-INFO = Info(
+INFO = DatasetInfo(
     id="echonet_dynamic",
     name="EchoNet-Dynamic",
     url="https://echonet.github.io/dynamic",
     access="registration",
-    licence="Stanford research use agreement",
+    license="Stanford research use agreement",
     organ="heart",
     structures=("left_ventricle",),
     kind="cine",
@@ -39,28 +39,26 @@ INFO = Info(
 Chord = tuple[float, float, float, float]
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     table = tree.first(r"/VolumeTracings\.csv$")
     if table is None:
-        raise DataError(
-            "EchoNet-Dynamic: VolumeTracings.csv is missing, which holds the tracings; add it"
-        )
+        raise DataError("EchoNet-Dynamic: VolumeTracings.csv is missing; add it to the folder.")
     rows = read_table(table)
     columns = [column(rows, table, name) for name in ("FileName", "Frame", "X1", "Y1", "X2", "Y2")]
     tracings: dict[str, dict[int, list[Chord]]] = defaultdict(lambda: defaultdict(list))
     for name, frame, *cells in zip(*columns, strict=True):
         chord = [number(cell) for cell in cells]
-        at = number(frame)
-        if at is None or None in chord:
-            report.skip(f"{table.path} {name}", "a tracing that is not of numbers")
+        index = number(frame)
+        if index is None or None in chord:
+            report.skip(f"{table.path} {name}", "tracing without numbers")
             continue
-        tracings[_stem(name)][int(at)].append(tuple(chord))  # type: ignore[arg-type]
+        tracings[_stem(name)][int(index)].append(tuple(chord))  # type: ignore[arg-type]
     split: dict[str, str] = {}
     files = tree.first(r"/FileList\.csv$")
     if files is not None:
         rows = read_table(files)
-        named = zip(column(rows, files, "FileName"), column(rows, files, "Split"), strict=True)
-        split = {_stem(name): side.casefold() for name, side in named}
+        pairs = zip(column(rows, files, "FileName"), column(rows, files, "Split"), strict=True)
+        split = {_stem(name): value.casefold() for name, value in pairs}
     for clip, _ in tree.match(r"/Videos/[^/]+\.avi$"):
         key = _stem(clip.name)
         if key not in tracings:
@@ -82,11 +80,11 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             split=split[key] if split.get(key) in SPLITS else None,
         )
     for name in tracings:
-        report.skip(f"{name}.avi", "traced clip that is missing")
+        report.skip(f"{name}.avi", "traced clip not found")
 
 
 def _stem(name: str) -> str:
     return name.casefold().removesuffix(".avi")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

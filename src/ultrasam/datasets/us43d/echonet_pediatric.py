@@ -1,4 +1,4 @@
-"""EchoNet-Pediatric: the left ventricle of children, traced as a polygon; frames are counted from 1."""
+"""EchoNet-Pediatric: the left ventricle of children, traced as polygons. Frame numbers are 1-based."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.tables import column, number, read_table
 from ultrasam.datasets.readers.tracings import read_tracings
 
-INFO = Info(
+INFO = DatasetInfo(
     id="echonet_pediatric",
     name="EchoNet-Pediatric",
     url="https://echonet.github.io/pediatric",
     access="registration",
-    licence="Stanford research use agreement",
+    license="Stanford research use agreement",
     organ="heart",
     structures=("left_ventricle",),
     kind="cine",
@@ -36,13 +36,13 @@ INFO = Info(
         number=5,
         year=2023,
     ),
-    note="Of the ten folds, 0-7 train, 8 validates and 9 tests.",
+    note="Of the ten folds, 0-7 are the training split, 8 the validation split and 9 the test split.",
 )
 
 _VIEW = r"/(?P<view>A4C|PSAX)/"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     tracings: dict[tuple[str, str], dict[int, list[tuple[float, float]]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -50,19 +50,19 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         rows = read_table(table)
         columns = [column(rows, table, name) for name in ("FileName", "Frame", "X", "Y")]
         for name, frame, *cells in zip(*columns, strict=True):
-            at, x, y = number(frame), number(cells[0]), number(cells[1])
-            if at is None or x is None or y is None:
-                # 'No Systolic' and 'No Diastolic' stand where nothing was traced.
-                report.skip(f"{table.path} {name}", "a tracing that is not of numbers")
+            index, x, y = number(frame), number(cells[0]), number(cells[1])
+            if index is None or x is None or y is None:
+                # Rows of untraced frames contain 'No Systolic' or 'No Diastolic'.
+                report.skip(f"{table.path} {name}", "tracing without numbers")
                 continue
-            tracings[groups["view"].upper(), _stem(name)][int(at) - 1].append((x, y))
+            tracings[groups["view"].upper(), _stem(name)][int(index) - 1].append((x, y))
     split: dict[tuple[str, str], str] = {}
     for table, groups in tree.match(_VIEW + r"FileList\.csv$"):
         rows = read_table(table)
         folds = zip(column(rows, table, "FileName"), column(rows, table, "Split"), strict=True)
         for name, fold in folds:
-            side = {8.0: "val", 9.0: "test"}.get(number(fold) or 0.0, "train")
-            split[groups["view"].upper(), _stem(name)] = side
+            split_of_fold = {8.0: "val", 9.0: "test"}.get(number(fold) or 0.0, "train")
+            split[groups["view"].upper(), _stem(name)] = split_of_fold
     for clip, groups in tree.match(_VIEW + r"Videos/[^/]+\.avi$"):
         key = groups["view"].upper(), _stem(clip.name)
         if key not in tracings:
@@ -81,11 +81,11 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             split=split.get(key),
         )
     for view, name in tracings:
-        report.skip(f"{view}/{name}.avi", "traced clip that is missing")
+        report.skip(f"{view}/{name}.avi", "traced clip not found")
 
 
 def _stem(name: str) -> str:
     return name.casefold().removesuffix(".avi")
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

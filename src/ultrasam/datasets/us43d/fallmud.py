@@ -1,4 +1,4 @@
-"""FALLMUD: muscle: aponeuroses, and fascicles, which the paper's code lost and which are off by default."""
+"""FALLMUD: muscle aponeuroses. Fascicles are optional, since the paper's code does not read them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import LabelRule, Threshold, Values
-from ultrasam.datasets.readers.paired_images import Groups, MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import Groups, MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="fallmud",
     name="FALLMUD",
     url="https://kalisteo.cea.fr/index.php/fallmud/",
     access="registration",
     organ="muscle",
     structures=("aponeurosis",),
-    extras=("fascicle",),
+    optional_structures=("fascicle",),
     kind="still",
     size="about 800 images",
     layout="FALLMUD/<NeilCronin|RyanCunningham>/images/x.*, aponeurosis_masks/x.*, fascicle_masks/x.*",
@@ -34,8 +34,8 @@ INFO = Info(
         booktitle="ACM Conference on Bioinformatics, Computational Biology, and Health Informatics",
         year=2021,
     ),
-    note="Masks that lie across their image are turned by 90 degrees against the clock; whether that is "
-    "the right way round was not checked on the original files.",
+    note="Masks with width and height swapped are rotated by 90 degrees counterclockwise. The direction was "
+    "not verified on the original files; check a contact sheet.",
 )
 
 
@@ -43,10 +43,10 @@ def _upright(values: Values, shape: tuple[int, int]) -> Values:
     return np.rot90(values) if values.shape[:2] != shape else values
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     def rule(groups: Groups) -> LabelRule | None:
         what = groups["what"].casefold()
-        return Threshold(what, 100) if what == "aponeurosis" or what in tree.extras else None
+        return Threshold(what, 100) if what == "aponeurosis" or what in tree.include else None
 
     return paired(
         INFO.id,
@@ -55,8 +55,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"/(?P<group>NeilCronin|RyanCunningham)/images/(?P<stem>[^/]+)\.\w+$",
         mask=r"/(?P<group>NeilCronin|RyanCunningham)/(?P<what>aponeurosis|fascicle)_masks/(?P<stem>[^/]+)\.\w+$",
         labels=rule,
-        style=MaskStyle(fit=_upright),
+        options=MaskOptions(fit=_upright),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

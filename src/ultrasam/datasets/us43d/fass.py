@@ -1,4 +1,4 @@
-"""FASS: four structures of the fetal abdomen; masks are pickled, and read with nothing but arrays allowed."""
+"""FASS: four structures of the fetal abdomen. Masks are pickles; only arrays are unpickled."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import (
+    MISSING_IMAGE,
+    MISSING_MASK,
+    DatasetInfo,
+    DatasetSpec,
+    Download,
+    bibtex,
+)
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import read_pickled_masks
 
-INFO = Info(
+INFO = DatasetInfo(
     id="fass",
     name="FASS",
     url="https://data.mendeley.com/datasets/4gcpm9dsc3/1",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="fetal abdomen",
     structures=("artery", "liver", "stomach", "vein"),
     kind="still",
     size="1588 images of 169 subjects",
-    layout="an inner ZIP: IMAGES/P<NN>_IMG<k>.png, ARRAY_FORMAT/P<NN>_IMG<k>.npy",
+    layout="nested ZIP: IMAGES/P<NN>_IMG<k>.png, ARRAY_FORMAT/P<NN>_IMG<k>.npy",
     folders=("FASS", "Fetal Abdominal Structures Segmentation Dataset Using Ultrasonic Images"),
     download=Download("mendeley", "4gcpm9dsc3/1"),
     citation=bibtex(
@@ -35,7 +42,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     stem = r"(?P<stem>(?P<subject>P\d+)_IMG\d+)"
     masks = {
         groups["stem"].casefold(): entry
@@ -44,7 +51,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     for image, groups in tree.match(rf"/IMAGES/{stem}\.png$"):
         key = groups["stem"].casefold()
         if key not in masks:
-            report.skip(image, "image without a mask")
+            report.skip(image, MISSING_MASK)
             continue
         mask = masks.pop(key)
         yield Case(
@@ -55,7 +62,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             subject=groups["subject"],
         )
     for entry in masks.values():
-        report.skip(entry, "mask without an image")
+        report.skip(entry, MISSING_IMAGE)
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

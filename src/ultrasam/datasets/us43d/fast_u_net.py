@@ -1,18 +1,18 @@
-"""Fast-U-Net: the fetal head and abdomen, in RAR archives; masks have specks, which are removed."""
+"""Fast-U-Net: the fetal head and abdomen, in RAR archives. Specks in the masks are removed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold, largest_component, opened
-from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame
 
-INFO = Info(
+INFO = DatasetInfo(
     id="fast_u_net",
     name="Fast-U-Net",
     url="https://github.com/vahidashkani/Fast-U-Net",
@@ -42,8 +42,8 @@ def _one_piece(mask: BoolMask, pixels: Frame) -> BoolMask:
     return largest_component(opened(mask, 12))
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
-    # Heads pair by the first two parts of their names, abdomens by the whole.
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+    # Heads are paired by the first two parts of the file name, abdomens by all of it.
     stems = {"AC": r"(?P<stem>[^/]+)\.\w+$", "HC": r"(?P<stem>[^/_.]+_[^/_.]+)[^/]*\.\w+$"}
     for part, stem in stems.items():
         yield from paired(
@@ -53,8 +53,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             image=rf"/(?P<part>{part})_image\d*(\.rar)?/(.+/)?" + stem,
             mask=rf"/(?P<part>{part})_mask\d*(\.rar)?/(.+/)?" + stem,
             labels=Threshold("abdominal_or_head_circumference", 255),
-            style=MaskStyle(skip_empty=True, clean=_one_piece),
+            options=MaskOptions(skip_empty=True, clean=_one_piece),
         )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

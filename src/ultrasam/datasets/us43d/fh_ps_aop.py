@@ -1,4 +1,4 @@
-"""FH-PS-AOP: pubic symphysis and fetal head; labels are cleared outside the scanned area."""
+"""FH-PS-AOP: pubic symphysis and fetal head. Labels outside the scanned area are removed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import cv2
 import numpy as np
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import largest_component, opened
-from ultrasam.datasets.readers.volumes import Volume, VolumeStyle, paired_volumes
+from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
 
-INFO = Info(
+INFO = DatasetInfo(
     id="fh_ps_aop",
     name="FH-PS-AOP",
     url="https://zenodo.org/records/10829116",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="fetal head and pelvis",
     structures=("pubic_symphysis", "fetal_head"),
     kind="still",
     size="4000 images",
-    layout="an inner ZIP 'Pubic Symphysis-Fetal Head Segmentation and Angle of Progression': "
+    layout="nested ZIP 'Pubic Symphysis-Fetal Head Segmentation and Angle of Progression': "
     "image_mha/<i>.mha, label_mha/<i>.mha",
     folders=("FH-PS-AOP", "Pubic Symphysis-Fetal Head Segmentation and Angle of Progression"),
     download=Download("zenodo", "10829116"),
@@ -36,8 +36,7 @@ INFO = Info(
         doi="10.5281/zenodo.10829116",
         year=2024,
     ),
-    note="Images are frames of videos whose subjects are not told; those that follow each other and look "
-    "alike are kept together.",
+    note="Images are video frames of unknown subjects; similar consecutive frames stay in one split.",
 )
 
 
@@ -50,20 +49,20 @@ def _inside_scanned_area(labels: Volume, image: Volume) -> Volume:
     return np.where(hull[None] > 0, labels, 0)
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/image_mha/(?P<stem>[^/]+)\.mha$",
         label=r"/label_mha/(?P<stem>[^/]+)\.mha$",
-        style=VolumeStyle(
+        options=VolumeOptions(
             {1: "pubic_symphysis", 2: "fetal_head"},
-            still=True,
+            single_image=True,
             clean_volume=_inside_scanned_area,
             keep_empty=True,
         ),
     )
 
 
-DATASET = RawDataset(INFO, _cases, sequence=True)
+DATASET = DatasetSpec(INFO, _cases, sequence=True)

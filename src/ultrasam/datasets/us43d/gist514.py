@@ -1,4 +1,4 @@
-"""GIST514-DB: stromal tumours and leiomyomas in endoscopic ultrasound; COCO polygons, each an instance."""
+"""GIST514-DB: stromal tumors and leiomyomas in endoscopic ultrasound, as COCO polygons, one instance each."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from functools import partial
 from typing import Any
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import (
+    IMAGE_NOT_FOUND,
+    MISSING_MASK,
+    DatasetInfo,
+    DatasetSpec,
+    bibtex,
+)
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.coco import read_coco_image
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.errors import DataError
 
 _CATEGORIES = {1: "leiomyoma", 2: "gist"}
 
-INFO = Info(
+INFO = DatasetInfo(
     id="gist514",
     name="GIST514-DB",
     url="https://github.com/howardchina/query2",
@@ -43,26 +49,26 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     images = {e.name.casefold(): e for e, _ in tree.match(r"/images/[^/]+\.jpe?g$")}
-    found = False
+    has_annotations = False
     for table, groups in tree.match(r"/(?P<part>train|val)_anno_crop_split_0\.json$"):
-        found = True
+        has_annotations = True
         content = parse_json(table)
         annotations: dict[Any, list[tuple[str, Any]]] = defaultdict(list)
         try:
             for a in content["annotations"]:
                 name = _CATEGORIES[a["category_id"]]
                 annotations[a["image_id"]].append((name, a["segmentation"]))
-            listed = [
+            records = [
                 (str(i["file_name"]), annotations.get(i["id"], [])) for i in content["images"]
             ]
         except (KeyError, TypeError) as error:
-            raise DataError(f"{table.path} is not a COCO file: {error!r}") from error
-        for name, segmentations in listed:
+            raise DataError(f"{table.path} is not a COCO annotation file: {error!r}.") from error
+        for name, segmentations in records:
             image = images.pop(name.replace("\\", "/").rsplit("/", 1)[-1].casefold(), None)
             if image is None:
-                report.skip(name, "annotated image that is missing")
+                report.skip(name, IMAGE_NOT_FOUND)
                 continue
             kinds = sorted({structure for structure, _ in segmentations})
             yield Case(
@@ -75,11 +81,13 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
                 class_label=kinds[0] if len(kinds) == 1 else None,
             )
     for entry, _ in tree.match(r"_anno_crop_split_[1-9]\d*\.json$"):
-        report.skip(entry, "another way to split the same images")
-    if not found:
-        raise DataError("GIST514-DB: the annotations of split 0 are missing; add them")
+        report.skip(entry, "alternative split of the same images")
+    if not has_annotations:
+        raise DataError(
+            "GIST514-DB: the annotation files of split 0 are missing; add them to the folder."
+        )
     for image in images.values():
-        report.skip(image, "image without a mask")
+        report.skip(image, MISSING_MASK)
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

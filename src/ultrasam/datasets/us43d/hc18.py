@@ -1,26 +1,26 @@
-"""HC18: the fetal head; the annotation is the outline of an ellipse; a table gives mm per pixel."""
+"""HC18: the fetal head, annotated as the outline of an ellipse. A table gives the pixel size in mm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case, Spacing
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import FilledOutline
 from ultrasam.datasets.readers.paired_images import paired
 from ultrasam.datasets.readers.tables import column, number, read_table
 
-INFO = Info(
+INFO = DatasetInfo(
     id="hc18",
     name="HC (HC18)",
     url="https://hc18.grand-challenge.org/",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="fetal head",
     structures=("fetal_head",),
     kind="still",
-    size="999 annotated images, 335 for testing without annotation",
+    size="999 annotated images; 335 test images without annotation",
     layout="training_set/<NNN>[_k]HC.png and <…>HC_Annotation.png, training_set_pixel_size_and_HC.csv",
     folders=("HC18", "training_set"),
     download=Download("zenodo", "1322001"),
@@ -39,7 +39,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     spacing: dict[str, Spacing] = {}
     for table, _ in tree.match(r"/(training|test)_set_pixel_size[^/]*\.csv$"):
         rows = read_table(table)
@@ -49,7 +49,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         for name, size in sizes:
             mm = number(size)
             if mm is None or mm <= 0:
-                report.skip(f"{table.path} {name}", "a pixel size that is not a number above 0")
+                report.skip(f"{table.path} {name}", "invalid pixel size")
             else:
                 spacing[name.casefold()] = (mm, mm)
     return paired(
@@ -63,4 +63,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

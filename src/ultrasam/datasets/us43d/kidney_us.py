@@ -1,24 +1,24 @@
-"""kidneyUS: the kidney's capsule by the first reader; inner parts and the second reader are optional."""
+"""kidneyUS: the renal capsule by the first reader. Inner structures and the second reader are optional."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import LabelRule, Threshold
-from ultrasam.datasets.readers.paired_images import Groups, MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import Groups, MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="kidney_us",
     name="kidneyUS",
     url="https://github.com/rsingla92/kidneyUS",
     access="request",
-    licence="CC BY-NC-SA 4.0",
+    license="CC BY-NC-SA 4.0",
     organ="kidney",
     structures=("kidney",),
-    extras=("central_echo_complex", "cortex", "medulla", "second_reader"),
+    optional_structures=("central_echo_complex", "cortex", "medulla", "second_reader"),
     kind="still",
     size="534 images",
     layout="kidneyUS_images_14_june_2022.zip: <stem>.png; labels/reviewed_masks_<1|2>/<part>/<stem>.png",
@@ -31,16 +31,16 @@ INFO = Info(
         booktitle="Simplifying Medical Ultrasound (ASMUS)",
         year=2023,
     ),
-    note="The labels are open, the images are sent on request.",
+    note="The labels are public; the images are available on request.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     def rule(groups: Groups) -> LabelRule | None:
         part = groups["part"].casefold().replace(" ", "_")
-        if part != "capsule" and part not in tree.extras:
+        if part != "capsule" and part not in tree.include:
             return None
-        if groups["reader"] == "2" and "second_reader" not in tree.extras:
+        if groups["reader"] == "2" and "second_reader" not in tree.include:
             return None
         name = "kidney" if part == "capsule" else part
         return Threshold(name if groups["reader"] == "1" else f"{name}_second_reader")
@@ -52,8 +52,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"/kidneyUS_images[^/]*/(.+/)?(?P<stem>(?P<subject>[^/_]+)[^/]*)\.png$",
         mask=r"/reviewed_masks_(?P<reader>[12])/(?P<part>[^/]+)/(?P<stem>[^/]+)\.png$",
         labels=rule,
-        style=MaskStyle(skip_empty=True),
+        options=MaskOptions(skip_empty=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,21 +1,21 @@
-"""LUSS_phantom: artefacts of a lung phantom, by value."""
+"""LUSS_phantom: artifacts in images of a lung phantom, one mask value each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import ByValue
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="luss_phantom",
     name="LUSS_phantom",
     url="https://archive.researchdata.leeds.ac.uk/1263/",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="lung phantom",
     structures=("rib", "pleural_line", "a_line", "b_line", "b_line_confluence"),
     kind="still",
@@ -32,11 +32,11 @@ INFO = Info(
         volume=140,
         year=2024,
     ),
-    note="All images show one phantom, so all stand on one side of a split.",
+    note="All images show the same phantom, so all are in one split.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -48,4 +48,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,21 +1,21 @@
-"""MicroSeg: the prostate in micro-ultrasound volumes, stored upside down; numbers repeat between splits."""
+"""MicroSeg: the prostate in micro-ultrasound volumes, rotated by 180 degrees, numbered anew in each split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.paired_images import clear_black
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 
-INFO = Info(
+INFO = DatasetInfo(
     id="micro_seg",
     name="MicroSeg",
     url="https://zenodo.org/records/10475293",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="prostate",
     structures=("prostate",),
     kind="volume",
@@ -34,11 +34,11 @@ INFO = Info(
         pages=102326,
         year=2024,
     ),
-    note="The same 75 patients as MUP.",
+    note="Same 75 patients as MUP.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     for entry, _ in tree.match(r"/non_expert_annotations?/"):
         report.skip(entry, "annotation by a non-expert")
     return paired_volumes(
@@ -47,7 +47,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"/micro_ultrasound_scans/microUS_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
         label=r"/expert_annotations/expert_annotation_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
-        style=VolumeStyle({1: "prostate"}, clean=clear_black, turn=True),
+        options=VolumeOptions({1: "prostate"}, clean=clear_black, rotate_180=True),
         describe=lambda g: {
             "subject": f"{g['part'].casefold()}_{g['nn']}",
             "split": "test" if g["part"].casefold() == "test" else "trainval",
@@ -55,4 +55,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,12 +1,12 @@
-"""MMOTU-2D: ovarian tumours; a class per image, given by two lists that are also its split."""
+"""MMOTU-2D: ovarian tumors, one class per image. Two lists give the class and the split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import LabelRule, Threshold
 from ultrasam.datasets.readers.paired_images import Groups, paired
 
@@ -15,12 +15,12 @@ _CLASSES = (
     "normal_ovary", "mucinous_cystadenoma", "high_grade_serous",
 )  # fmt: skip
 
-INFO = Info(
+INFO = DatasetInfo(
     id="mmotu_2d",
     name="MMOTU-2D",
     url="https://github.com/cv516Buaa/MMOTU_DS2Net",
     access="open",
-    licence="research only",
+    license="research only",
     organ="ovary",
     structures=_CLASSES,
     kind="still",
@@ -36,11 +36,11 @@ INFO = Info(
         journal="arXiv:2207.06799",
         year=2022,
     ),
-    note="Kept on a cloud drive that the page links to. Which patient an image is of is not told.",
+    note="Hosted on a cloud drive linked from the page. Patients are not identified.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     kind: dict[str, str] = {}
     split: dict[str, str] = {}
     for entry, groups in tree.match(r"/(?P<part>train|val)_cls\.txt$"):
@@ -50,7 +50,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
                 continue
             stem = words[0].rsplit(".", 1)[0].casefold()
             if len(words) < 2 or not words[1].isdigit() or int(words[1]) >= len(_CLASSES):
-                report.skip(f"{entry.path} {words[0]}", "a line without a known class")
+                report.skip(f"{entry.path} {words[0]}", "unknown class")
                 continue
             kind[stem] = _CLASSES[int(words[1])]
             split[stem] = "test" if groups["part"].casefold() == "val" else "trainval"
@@ -64,7 +64,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         report,
         image=r"^(?!.*/OTU_3d/).*/images/(?P<stem>[^/]+)\.jpe?g$",
         mask=r"^(?!.*/OTU_3d/).*/annotations/(?P<stem>[^/]+)\.png$",
-        excluding={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
+        exclude={r"/annotations/[^/]+_binary\.png$": "copy of the color mask"},
         labels=rule,
         describe=lambda g: {
             "split": split.get(g["stem"].casefold()),
@@ -73,4 +73,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

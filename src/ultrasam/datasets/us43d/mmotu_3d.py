@@ -1,22 +1,22 @@
-"""MMOTU-3D: contrast-enhanced images of ovarian tumours."""
+"""MMOTU-3D: contrast-enhanced images of ovarian tumors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 from ultrasam.datasets.us43d.mmotu_2d import INFO as SISTER
 
-INFO = Info(
+INFO = DatasetInfo(
     id="mmotu_3d",
     name="MMOTU-3D",
     url=SISTER.url,
     access="open",
-    licence=SISTER.licence,
+    license=SISTER.license,
     organ="ovary",
     structures=("lesion",),
     kind="still",
@@ -24,20 +24,20 @@ INFO = Info(
     layout="OTU_3d/images/<i>.JPG, OTU_3d/annotations/<i>.PNG",
     folders=("OTU_3d", "MMOTU_3d", "MMOTU-3D"),
     citation=SISTER.citation,
-    note="Kept on a cloud drive that the page links to. Contrast-enhanced.",
+    note="Hosted on a cloud drive linked from the page. Contrast-enhanced.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
         report,
         image=r"^(?!.*/OTU_2d/).*/images/(?P<stem>[^/]+)\.jpe?g$",
         mask=r"^(?!.*/OTU_2d/).*/annotations/(?P<stem>[^/]+)\.png$",
-        excluding={r"/annotations/[^/]+_binary\.png$": "repeats the coloured mask"},
+        exclude={r"/annotations/[^/]+_binary\.png$": "copy of the color mask"},
         labels=Threshold("lesion"),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

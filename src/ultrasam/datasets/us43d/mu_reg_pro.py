@@ -1,15 +1,15 @@
-"""regPro: the prostate and its landmarks, one channel each, in volumes cut along their last axis."""
+"""regPro: the prostate and landmarks, one label channel each. Volumes are sliced along the last axis."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 
-INFO = Info(
+INFO = DatasetInfo(
     id="mu_reg_pro",
     name="regPro",
     url="https://muregpro.github.io/data.html",
@@ -37,17 +37,17 @@ def _name(channel: int) -> str:
     return "landmark" if channel else "prostate"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     for entry, _ in tree.match(r"/mr_(images|labels)/"):
-        report.skip(entry, "magnetic resonance, not ultrasound")
+        report.skip(entry, "MR image, not ultrasound")
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"^(.*/(?P<split>train|val)(\.zip)?/(.+/)?|.*/)us_images/(?P<subject>case\d+)\.nii(\.gz)?$",
         label=r"/us_labels/(?P<subject>case\d+)\.nii(\.gz)?$",
-        style=VolumeStyle({}, channels=_name, axis=2, turn=True),
+        options=VolumeOptions({}, name_of_channel=_name, slice_axis=2, rotate_180=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

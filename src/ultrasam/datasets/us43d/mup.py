@@ -1,4 +1,4 @@
-"""MUP: MicroSeg's prostates in another processing: flipped, whole black lines cleared, every slice kept."""
+"""MUP: the volumes of MicroSeg processed differently: flipped, black lines unlabeled, empty slices kept."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.volumes import Volume, VolumeStyle, paired_volumes
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
 from ultrasam.datasets.us43d.micro_seg import INFO as SISTER
 
-INFO = Info(
+INFO = DatasetInfo(
     id="mup",
     name="MUP",
     url=SISTER.url,
     access="open",
-    licence=SISTER.licence,
+    license=SISTER.license,
     organ="prostate",
     structures=("prostate",),
     kind="volume",
@@ -26,8 +26,7 @@ INFO = Info(
     folders=("MUP",),
     download=Download("zenodo", "10475293"),
     citation=SISTER.citation,
-    note="The same 75 patients as MicroSeg: take one of the two, or let the store keep each patient on one "
-    "side of the split.",
+    note="Same 75 patients as MicroSeg. In a store with both, each patient stays in one split.",
 )
 
 
@@ -38,15 +37,15 @@ def _off_black_lines(labels: Volume, image: Volume) -> Volume:
     return np.where(keep, labels, 0)
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/microUS_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
         label=r"/expert_annotation_(?P<part>train|test)_(?P<nn>\d+)\.nii(\.gz)?$",
-        style=VolumeStyle(
-            {1: "prostate"}, clean_volume=_off_black_lines, flip=True, keep_empty=True
+        options=VolumeOptions(
+            {1: "prostate"}, clean_volume=_off_black_lines, flip_vertical=True, keep_empty=True
         ),
         describe=lambda g: {
             "subject": f"{g['part'].casefold()}_{g['nn']}",
@@ -55,4 +54,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases, shares_subjects="micro_seg")
+DATASET = DatasetSpec(INFO, _cases, shares_subjects="micro_seg")

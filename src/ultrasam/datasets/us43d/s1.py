@@ -1,21 +1,21 @@
-"""S1: breast tumours, benign as 127 and malignant as 255."""
+"""S1: breast tumors; mask value 127 is benign, 255 malignant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import ByValue
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="s1",
     name="S1",
     url="https://pmc.ncbi.nlm.nih.gov/articles/PMC8205136/",
     access="open",
-    licence="CC BY 4.0 (not verified)",
+    license="CC BY 4.0 (not verified)",
     organ="breast",
     structures=("benign_tumour", "malignant_tumour"),
     kind="still",
@@ -38,7 +38,7 @@ INFO = Info(
 _IMAGE = r"\.(png|jpe?g|bmp)$"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -47,10 +47,10 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         + _IMAGE,
         mask=r"^(?!.*general)(?=.*labels).*/(?P<part>training|testing)DataSet/(.+/)?(?P<stem>[^/]+)"
         + _IMAGE,
-        excluding={rf"general.*{_IMAGE}": "label of another kind"},
+        exclude={rf"general.*{_IMAGE}": "label without classes"},
         labels=ByValue({127: "benign_tumour", 255: "malignant_tumour"}, nearest=True),
         describe=lambda g: {"split": "test" if g["part"].casefold() == "testing" else "trainval"},
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

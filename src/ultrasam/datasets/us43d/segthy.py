@@ -1,15 +1,15 @@
-"""SegThy: thyroid, carotid and jugular in tracked volumes, stored upside down."""
+"""SegThy: thyroid, carotid and jugular in tracked volumes, rotated by 180 degrees."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.volumes import VolumeStyle, paired_volumes
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
 
-INFO = Info(
+INFO = DatasetInfo(
     id="segthy",
     name="SegThy",
     url="https://www.cs.cit.tum.de/camp/publications/segthy-dataset/",
@@ -34,15 +34,15 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired_volumes(
         INFO.id,
         tree,
         report,
         image=r"/(?P<stem>(?P<subject>[^/_]+)[^/]*)_US\.nii(\.gz)?$",
         label=r"^(?=.*label).*/(?P<stem>[^/]+?)\.nii(\.gz)?$",
-        style=VolumeStyle({1: "thyroid", 2: "carotid", 3: "jugular"}, turn=True),
+        options=VolumeOptions({1: "thyroid", 2: "carotid", 3: "jugular"}, rotate_180=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,26 +1,26 @@
-"""STMUS_NDA: muscles across: biceps (BB), gastrocnemius (GM), tibialis (TA)."""
+"""STMUS_NDA: cross-sections of muscles: biceps (BB), gastrocnemius (GM), tibialis (TA)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
-from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="stmus_nda",
     name="STMUS_NDA",
     url="https://data.mendeley.com/datasets/3jykz7wz8d/1",
     access="open",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     organ="muscle (biceps, gastrocnemius, tibialis)",
     structures=("transverse_muscle",),
     kind="still",
     size="3917 images of 1283 subjects",
-    layout="an inner ZIP: Polito-Radboud-DeepLearningUS/<BB|GM|TA>/…/<stem>.png; masks in a folder named "
+    layout="nested ZIP: Polito-Radboud-DeepLearningUS/<BB|GM|TA>/…/<stem>.png; masks in a folder named "
     "'…Masks…'",
     folders=("STMUS_NDA", "Polito-Radboud-DeepLearningUS"),
     download=Download("mendeley", "3jykz7wz8d/1"),
@@ -40,7 +40,7 @@ INFO = Info(
 _STEM = r"(?P<stem>((?P<subject>\d+)_)?[^/]+)\.png$"
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -48,8 +48,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"^(?!.*masks).*/(?P<muscle>BB|GM|TA)/(.+/)?" + _STEM,
         mask=r"^(?=.*masks).*/(?P<muscle>BB|GM|TA)/(.+/)?" + _STEM,
         labels=Threshold("transverse_muscle"),
-        style=MaskStyle(skip_empty=True),
+        options=MaskOptions(skip_empty=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,16 +1,16 @@
-"""STU-Hospital: breast tumours; masks are 128 × 128, images larger."""
+"""STU-Hospital: breast tumors. Masks are 128 × 128 pixels, smaller than the images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Download, Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
-from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="stu_hospital",
     name="STU-Hospital",
     url="https://github.com/xbhlk/STU-Hospital",
@@ -37,7 +37,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -45,8 +45,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"/Test_Image_(?P<number>\d+)\.png$",
         mask=r"/mask_(?P<number>\d+)\.png$",
         labels=Threshold("breast_tumour", 128),
-        style=MaskStyle(resize=True),
+        options=MaskOptions(resize=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,16 +1,16 @@
-"""TG3K: the thyroid gland in frames of 16 recordings, which the names don't tell apart."""
+"""TG3K: the thyroid gland in frames of 16 recordings, which file names do not identify."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="tg3k",
     name="TG3K",
     url="https://github.com/openmedlab/Awesome-Medical-Dataset/blob/main/resources/TN3K.md",
@@ -29,11 +29,11 @@ INFO = Info(
         booktitle="IEEE 18th International Symposium on Biomedical Imaging (ISBI)",
         year=2021,
     ),
-    note="Frames that follow each other and look alike are kept on one side of a split.",
+    note="Recordings are not identified; similar consecutive frames stay in one split.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -44,4 +44,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases, sequence=True)
+DATASET = DatasetSpec(INFO, _cases, sequence=True)

@@ -1,22 +1,22 @@
-"""Thyroid US Cineclip: thyroid nodules in all frames of 192 clips, in one HDF5 file."""
+"""Thyroid US Cineclip: thyroid nodules in every frame of 192 clips, in one HDF5 file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import hdf5_clips
 from ultrasam.datasets.readers.tables import column, read_table
 from ultrasam.errors import DataError
 
-INFO = Info(
+INFO = DatasetInfo(
     id="thyroid_cineclip",
     name="Thyroid US Cineclip",
     url="https://stanfordaimi.azurewebsites.net/datasets/a72f2b02-7b53-4c5d-963c-d7253220bfd5",
     access="registration",
-    licence="Stanford research use agreement",
+    license="Stanford research use agreement",
     organ="thyroid",
     structures=("thyroid_nodule",),
     kind="cine",
@@ -34,13 +34,14 @@ INFO = Info(
         number=3,
         year=2022,
     ),
-    note="Where metadata.csv names no patient, the part of annot_id before its underscore counts as one.",
+    note="If metadata.csv has no patient column, the part of annot_id before the underscore identifies the "
+    "patient, which was not verified on the original files.",
 )
 
 _PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject", "pid", "anon_mrn", "mrn")
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     subjects: dict[str, str] = {}
     table = tree.first(r"/metadata\.csv$")
     if table is not None:
@@ -62,4 +63,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,16 +1,16 @@
-"""TN3K: thyroid nodules; JPEG masks; the folders are the split."""
+"""TN3K: thyroid nodules with JPEG masks. The folders give the split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="tn3k",
     name="TN3K",
     url="https://github.com/haifangong/TRFE-Net-for-thyroid-nodule-segmentation",
@@ -35,7 +35,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -46,4 +46,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

@@ -1,21 +1,21 @@
-"""TN-SCUI: thyroid nodules; masks of 0 and 1, or 0 and 255."""
+"""TN-SCUI: thyroid nodules. Masks have values 0 and 1, or 0 and 255."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="tnscui",
     name="TN-SCUI",
     url="https://tn-scui2020.grand-challenge.org/",
     access="request",
-    licence="research only",
+    license="research only",
     organ="thyroid",
     structures=("thyroid_nodule",),
     kind="still",
@@ -33,7 +33,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -44,4 +44,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

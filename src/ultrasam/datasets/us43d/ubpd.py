@@ -1,4 +1,4 @@
-"""UPBD: six structures around the brachial plexus, as LabelMe files with labels in pinyin."""
+"""UPBD: six structures around the brachial plexus, as LabelMe files with pinyin labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import (
+    MISSING_IMAGE,
+    MISSING_MASK,
+    DatasetInfo,
+    DatasetSpec,
+    bibtex,
+)
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.labelme import read_labelme
 
 _PINYIN = {
@@ -19,7 +25,7 @@ _PINYIN = {
     "jizhu": "spine",
 }
 
-INFO = Info(
+INFO = DatasetInfo(
     id="ubpd",
     name="UPBD",
     url="https://ubpd.worldwidetracing.com:9443/",
@@ -45,12 +51,12 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     files = {entry.path.rsplit(".", 1)[0].casefold(): entry for entry, _ in tree.match(r"\.json$")}
     for image, groups in tree.match(r"/(?P<subject>[^/_]+)[^/]*\.jpe?g$"):
         file = files.pop(image.path.rsplit(".", 1)[0].casefold(), None)
         if file is None:
-            report.skip(image, "image without a mask")
+            report.skip(image, MISSING_MASK)
             continue
         yield Case(
             INFO.id,
@@ -60,7 +66,7 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
             subject=groups["subject"].rsplit(".", 1)[0],
         )
     for file in files.values():
-        report.skip(file, "mask without an image")
+        report.skip(file, MISSING_IMAGE)
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

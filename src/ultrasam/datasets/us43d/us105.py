@@ -1,16 +1,16 @@
-"""105US: liver tumours; the number before the first blank pairs image and mask."""
+"""105US: liver tumors. The number before the first space pairs image and mask."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
-from ultrasam.datasets.readers.paired_images import MaskStyle, paired
+from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="us105",
     name="105US",
     url="https://www.researchgate.net/publication/329586355_100_2D_US_Images_and_Tumor_Segmentation_Masks",
@@ -19,7 +19,7 @@ INFO = Info(
     structures=("tumor",),
     kind="still",
     size="105 images",
-    layout="'<i> ….png' at any depth; masks of the same number right in a folder named '…Masks…'",
+    layout="'<i> ….png' at any depth; masks '<i> ….png' in a folder named '…Masks…'",
     folders=("105US", "100 2D US Images and Tumor Segmentation Masks"),
     citation=bibtex(
         "misc",
@@ -31,7 +31,7 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -39,8 +39,8 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
         image=r"/(?P<number>\d+)( [^/]*)?\.png$",
         mask=r"/[^/]*masks[^/]*/(?P<number>\d+)( [^/]*)?\.png$",
         labels=Threshold("tumor", 255),
-        style=MaskStyle(skip_empty=True),
+        options=MaskOptions(skip_empty=True),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

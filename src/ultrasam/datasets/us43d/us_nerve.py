@@ -1,21 +1,21 @@
-"""US Nerve Segmentation (Kaggle 2016): brachial plexus; the number before the underscore is the subject."""
+"""US Nerve Segmentation (Kaggle 2016): brachial plexus. The number before the underscore is the subject."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="us_nerve",
     name="US Nerve Segmentation",
     url="https://www.kaggle.com/c/ultrasound-nerve-segmentation/data",
     access="kaggle",
-    licence="competition rules",
+    license="competition rules",
     organ="brachial plexus",
     structures=("cervical_nerves",),
     kind="still",
@@ -30,11 +30,11 @@ INFO = Info(
         howpublished="Kaggle",
         year=2016,
     ),
-    note="About 60 % of the masks are empty; near-duplicate images are known to contradict each other.",
+    note="About 60% of the masks are empty. Some near-duplicate images have contradictory masks.",
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
@@ -45,4 +45,4 @@ def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)

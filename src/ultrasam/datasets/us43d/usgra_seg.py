@@ -1,22 +1,22 @@
-"""USGRA-seg: nerves and vessels in regional anaesthesia, as colours; not one of the paper's 43."""
+"""USGRA-seg: nerves and vessels in regional anesthesia, marked by color. Not one of the paper's 43."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import Info, RawDataset, bibtex
-from ultrasam.datasets.file_tree import RawTree, Report
-from ultrasam.datasets.readers.label_rules import ByColour
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.file_tree import FileTree, SkipReport
+from ultrasam.datasets.readers.label_rules import ByColor
 from ultrasam.datasets.readers.paired_images import paired
 
-INFO = Info(
+INFO = DatasetInfo(
     id="usgra_seg",
     name="USGRA-seg",
     url="unknown",
     access="open",
-    licence="CC BY 4.0",
-    organ="regional anaesthesia",
+    license="CC BY 4.0",
+    organ="regional anesthesia",
     structures=("nerve", "vessel"),
     kind="still",
     size="unknown",
@@ -27,15 +27,15 @@ INFO = Info(
 )
 
 
-def _cases(tree: RawTree, report: Report) -> Iterator[Case]:
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     return paired(
         INFO.id,
         tree,
         report,
         image=r"/images/(?P<stem>[^/]+)\.png$",
         mask=r"/masks/(?P<stem>[^/]+)\.png$",
-        labels=ByColour({(128, 0, 0): "nerve", (0, 128, 0): "vessel"}),
+        labels=ByColor({(128, 0, 0): "nerve", (0, 128, 0): "vessel"}),
     )
 
 
-DATASET = RawDataset(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases)
