@@ -97,8 +97,8 @@ def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
     from ultrasam.datasets.description import DatasetSpec
     from ultrasam.datasets.readers.label_rules import Threshold
     from ultrasam.datasets.readers.paired_images import MaskOptions, paired
-    from ultrasam.store.build import build
-    from ultrasam.store.index import Settings
+    from ultrasam.store import build
+    from ultrasam.store.index import BuildSettings
     from ultrasam.store.splits import SplitFractions
 
     def scaled(raw: DatasetSpec) -> DatasetSpec:
@@ -112,29 +112,29 @@ def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
         return paired(
             "dl_track", tree, report,
             image=r"/apo_images/(?P<stem>[^/]+)\.png$", mask=r"/apo_masks/(?P<stem>[^/]+)\.png$",
-            labels=Threshold("aponeurosis", 128), style=MaskOptions(resize=True, skip_empty=True),
+            labels=Threshold("aponeurosis", 128), options=MaskOptions(resize=True, skip_empty=True),
         )  # fmt: skip
 
     described = replace(image_mask_folder("dl_track"), cases=muscle, sequence=True)
     sources = [(dataset(name), data / name) for name in SETS] + [(described, data / MUSCLE)]
-    built = build(
+    result = build.build_store(
         [(scaled(raw), root) for raw, root in sources if root.is_dir()],
         store,
-        settings=Settings(least_area=24, shares=SplitFractions(val=0.05, test=0.0)),
+        settings=BuildSettings(min_area=24, split_fractions=SplitFractions(val=0.05, test=0.0)),
         workers=workers,
     )
-    if built.failed:
-        raise SystemExit(f"Not packed: {built.failed}")
-    return {name: found["images"] for name, found in built.summary.manifest["datasets"].items()}
+    if result.failed:
+        raise SystemExit(f"Not packed: {result.failed}")
+    return {name: found["images"] for name, found in result.summary.manifest["datasets"].items()}
 
 
 def _scaled(read: Callable[[], Iterable[object]]) -> Iterator[object]:
     """Pictures in grey, at most `SIDE` pixels on each side; skips unchanged."""
-    from ultrasam.datasets.annotated_image import Instance, Picture
+    from ultrasam.datasets.annotated_image import CaseImage, Instance
     from ultrasam.images.pixels import grey
 
     for found in read():
-        if not isinstance(found, Picture):
+        if not isinstance(found, CaseImage):
             yield found
             continue
         height, width = found.pixels.shape[:2]
