@@ -99,7 +99,7 @@ def naive(roots: dict[str, Path], out: Path) -> int:
             masks = [binary_fill_holes(outline > 127)]
         else:
             files = sorted(path.parent.glob(f"{path.stem}_mask*.png"))
-            masks = [_grey(imageio.imread(f)) >= 150 for f in files]
+            masks = [_gray(imageio.imread(f)) >= 150 for f in files]
         name = f"{len(images):05d}.png"
         imageio.imwrite(out / "images" / name, pixels)
         height, width = pixels.shape[:2]
@@ -120,7 +120,7 @@ def naive(roots: dict[str, Path], out: Path) -> int:
     return len(images)
 
 
-def _grey(mask: np.ndarray) -> np.ndarray:
+def _gray(mask: np.ndarray) -> np.ndarray:
     return mask[..., 0] if mask.ndim == 3 else mask
 
 

@@ -48,7 +48,7 @@ SMALL_NANO = replace(
 )
 
 
-def randomised(config: ModelConfig, seed: int = 0) -> UltraSam:
+def randomized(config: ModelConfig, seed: int = 0) -> UltraSam:
     """A model none of whose tensors is zero, so that every one of them matters to the output."""
     torch.manual_seed(seed)
     model = UltraSam(config).eval()
@@ -96,10 +96,10 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def tiny() -> UltraSam:
-    return randomised(TINY)
+    return randomized(TINY)
 
 
 @pytest.fixture(scope="session")
 def fresh_nano() -> UltraSam:
     """nano's architecture with random weights."""
-    return randomised(CONFIGS["nano"])
+    return randomized(CONFIGS["nano"])

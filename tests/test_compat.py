@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam import UltraSam
 from ultrasam.compat import Sam, SamPredictor, sam_model_registry
@@ -30,7 +30,7 @@ def image() -> np.ndarray:
 @pytest.fixture(scope="module", params=["tiny", "nano"])
 def sam(request: pytest.FixtureRequest) -> Sam:
     """SAM's own design, and one that needs more than Meta's tensors hold."""
-    return Sam(randomised(TINY if request.param == "tiny" else CONFIGS["nano"])).eval()
+    return Sam(randomized(TINY if request.param == "tiny" else CONFIGS["nano"])).eval()
 
 
 def test_return_values_are_metas(tiny: UltraSam, image: np.ndarray) -> None:
@@ -208,7 +208,7 @@ def test_the_three_parts_are_metas(sam: Sam) -> None:
 def test_a_sam_is_trained_and_saved_like_metas(tmp_path: Path) -> None:
     """Parameters of a part, gradients through the three calls, Meta's names in the state dict, a deep
     copy."""
-    model = Sam(randomised(TINY)).train()
+    model = Sam(randomized(TINY)).train()
     twin = copy.deepcopy(model)
     optimiser = torch.optim.SGD(
         [*model.image_encoder.parameters(), *model.mask_decoder.parameters()], lr=1.0
@@ -234,24 +234,24 @@ def test_a_sam_is_trained_and_saved_like_metas(tmp_path: Path) -> None:
     assert model.to("cpu") is model
 
 
-def test_a_mask_alone_has_no_tokens_and_a_grey_image_is_not_mirrored(sam: Sam) -> None:
+def test_a_mask_alone_has_no_tokens_and_a_gray_image_is_not_mirrored(sam: Sam) -> None:
     """As segment-anything: the token that is no point follows clicks only."""
     size = sam.config.mask_size
     sparse, dense = sam.prompt_encoder(masks=torch.zeros(2, 1, size, size))
     assert sparse.shape == (2, 0, sam.config.decoder_width)
     assert dense.shape[0] == 2
     predictor = SamPredictor(sam)
-    grey = np.random.default_rng(0).integers(0, 255, (60, 90), np.uint8)
-    predictor.set_image(grey, "BGR")
+    gray = np.random.default_rng(0).integers(0, 255, (60, 90), np.uint8)
+    predictor.set_image(gray, "BGR")
     features = predictor.features
-    predictor.set_image(grey, "RGB")
+    predictor.set_image(gray, "RGB")
     assert torch.equal(features, predictor.features)
     low = np.random.default_rng(1).normal(size=(1, size, size)).astype(np.float32)
     assert predictor.predict(mask_input=low)[0].shape == (3, 60, 90)
 
 
 def test_moves_of_a_sam_set_type_and_attention() -> None:
-    model = Sam(randomised(TINY))
+    model = Sam(randomized(TINY))
     parts = [m for m in model.modules() if isinstance(m, Attention)]
     assert all(part.attention_function is sliced_attention for part in parts)
     assert next(model.to("cpu", torch.float64).parameters()).dtype == torch.float64

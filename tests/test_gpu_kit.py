@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.datasets.layouts.truth import disc, grey, picture, save
+from tests.datasets.layouts.truth import disc, gray, picture, save
 from ultrasam.store.store import Store
 from ultrasam.training.recipe import load_recipe
 from ultrasam.training.shipped import recipe_path
@@ -53,11 +53,11 @@ def test_its_recipe_draws_from_every_packed_data_set(script: Callable[[str], Any
 
 def test_a_packed_store_is_a_store_again(script: Callable[[str], Any], tmp_path: Path) -> None:
     pack = script("pack")
-    image, mask = (cv2.resize(a, (800, 600)) for a in (picture(1), grey(disc(40, 30, 15))))
+    image, mask = (cv2.resize(a, (800, 600)) for a in (picture(1), gray(disc(40, 30, 15))))
     save(tmp_path / "raw/BUSI/benign/benign (1).png", image)
     save(tmp_path / "raw/BUSI/benign/benign (1)_mask.png", mask)
     save(tmp_path / "raw/DL_Track/apo_images/a.png", picture(2))
-    save(tmp_path / "raw/DL_Track/apo_masks/a.png", grey(disc(40, 30, 15)))
+    save(tmp_path / "raw/DL_Track/apo_masks/a.png", gray(disc(40, 30, 15)))
     counts = pack.build_store(tmp_path / "raw", tmp_path / "built", workers=0)
     assert counts == {"busi": 1, "dl_track": 1}
     pack.pack(tmp_path / "built", tmp_path / "data.zip")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from ultrasam.errors import PromptError
-from ultrasam.images.masks import box_of
+from ultrasam.images.masks import bounding_box
 from ultrasam.prompt_simulation import (
     ClickSampling,
     corrective_click,
@@ -52,7 +52,7 @@ def test_a_simulated_click_falls_in_the_mask(seed: int, central: float) -> None:
     rng = np.random.default_rng(seed)
     mask = rng.random((12, 17)) < 0.3
     mask[3, 4] = True
-    x, y = simulate_click(rng, mask, ClickSampling(central=central))
+    x, y = simulate_click(rng, mask, ClickSampling(near_center=central))
     assert mask[int(y), int(x)]
 
 
@@ -95,8 +95,8 @@ def test_a_corrective_click_lies_in_the_error_with_its_label(seed: int) -> None:
 def test_the_box_of_a_mask_has_its_far_edges() -> None:
     mask = np.zeros((10, 12), bool)
     mask[2:5, 3:9] = True
-    assert box_of(mask).tolist() == [3, 2, 9, 5]
-    assert box_of(np.zeros((3, 3), bool)).tolist() == [0, 0, 0, 0]
+    assert bounding_box(mask).tolist() == [3, 2, 9, 5]
+    assert bounding_box(np.zeros((3, 3), bool)).tolist() == [0, 0, 0, 0]
 
 
 @given(seed=st.integers(0, 10**6))
@@ -104,17 +104,17 @@ def test_clicks_have_the_labels_of_where_they_fall(seed: int) -> None:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:90, 0:120]
     mask = ((x - 60) / 35) ** 2 + ((y - 45) / 20) ** 2 < 1
-    points, labels = simulate_clicks(rng, mask, ClickSampling(scribble=0.4, several=0.6))
+    points, labels = simulate_clicks(rng, mask, ClickSampling(scribble=0.4, multiple=0.6))
     assert 1 <= len(points) == len(labels) <= 5
     for (px, py), label in zip(points, labels, strict=True):
         assert bool(mask[int(py), int(px)]) == bool(label)
-    beside, labels = simulate_clicks(rng, mask, ClickSampling(beside=1.0))
+    beside, labels = simulate_clicks(rng, mask, ClickSampling(near_miss=1.0))
     assert labels.tolist() == [1]
     column, row = np.floor(beside[0]).astype(int)
     assert not mask[row, column]
     distance = np.hypot(x - column, y - row)[mask].min()
     assert distance < 0.15 * np.sqrt(mask.sum()) + 1
-    filled, labels = simulate_clicks(rng, np.ones((9, 9), bool), ClickSampling(beside=1.0))
+    filled, labels = simulate_clicks(rng, np.ones((9, 9), bool), ClickSampling(near_miss=1.0))
     assert len(filled) == len(labels) == 1  # there is nothing beside it: the click is on it
 
 

@@ -3,7 +3,7 @@
     python benchmarks/gpu/pack.py --data DIR [--out .gpu] [--python 3.12]
 
 Writes `OUT/wheels/*.whl` and `OUT/data.zip`. The zip holds a store (`ultrasam data build`) whose images are
-grey, at most 640 pixels on each side, as WebP; `unpack` turns it back into a store. Its `val`
+gray, at most 640 pixels on each side, as WebP; `unpack` turns it back into a store. Its `val`
 split is 5 % of the subjects, on which `score.py` measures.
 """
 
@@ -87,7 +87,7 @@ def _core_version() -> str:
 
 
 def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
-    """Build a store of scaled grey images from those of the data sets that are below ``data``.
+    """Build a store of scaled gray images from those of the data sets that are below ``data``.
 
     Returns:
         The number of images of each data set.
@@ -129,9 +129,9 @@ def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
 
 
 def _scaled(read: Callable[[], Iterable[object]]) -> Iterator[object]:
-    """Pictures in grey, at most `SIDE` pixels on each side; skips unchanged."""
+    """Pictures in gray, at most `SIDE` pixels on each side; skips unchanged."""
     from ultrasam.datasets.annotated_image import CaseImage, Instance
-    from ultrasam.images.pixels import grey
+    from ultrasam.images.pixels import gray
 
     for found in read():
         if not isinstance(found, CaseImage):
@@ -140,7 +140,7 @@ def _scaled(read: Callable[[], Iterable[object]]) -> Iterator[object]:
         height, width = found.pixels.shape[:2]
         scale = min(1.0, SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(grey(found.pixels), size, interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(gray(found.pixels), size, interpolation=cv2.INTER_AREA)
         parts = [
             Instance(i.name, cv2.resize(i.mask * np.uint8(255), size, interpolation=cv2.INTER_AREA) > 127)
             for i in found.instances

@@ -30,7 +30,7 @@ def one_line(error: BaseException | str, *, limit: int | None = 160) -> str:
     return text if limit is None or len(text) <= limit else f"{text[:limit]} …"
 
 
-def first_of(error: Any) -> str:
+def first_validation_error(error: Any) -> str:
     """The first fault that a pydantic ValidationError names: where, and what; without a full stop."""
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])

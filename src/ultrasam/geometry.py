@@ -24,7 +24,7 @@ class ViewTransform:
     """The map between a rectangle of a scan and the model's square input.
 
     Coordinates are (x, y) with the origin at the top-left corner of the top-left pixel, in the scan
-    as in the input, so that a pixel's centre lies at + 0.5.
+    as in the input, so that a pixel's center lies at + 0.5.
 
     Attributes:
         height, width: the scan's size in pixels.
@@ -179,7 +179,7 @@ class ViewTransform:
 
 
 def _placed(start: float, side: int, length: int) -> int:
-    """The first pixel of a view of ``side``, moved inside ``length`` or centred on it."""
+    """The first pixel of a view of ``side``, moved inside ``length`` or centered on it."""
     if side >= length:
         return -((side - length) // 2)
     return int(np.clip(round(start), 0, length - side))

@@ -18,7 +18,7 @@ class ClickSampling:
     """Where people click.
 
     Attributes:
-        central: share of clicks near the centre of mass; the others are uniform in the mask.
+        central: share of clicks near the center of mass; the others are uniform in the mask.
         spread: standard deviation of central clicks, as a share of the object's box.
         scribble: chance that a click is drawn out to a stroke of clicks inside the object.
         several: chance that further clicks follow, on the object or close beside it, each with its label.
@@ -103,8 +103,8 @@ def simulate_click(
     ys, xs = np.nonzero(mask)
     if rng.random() < style.central:
         size = np.array([np.ptp(xs) + 1, np.ptp(ys) + 1])
-        centre = np.array([xs.mean() + 0.5, ys.mean() + 0.5])
-        point = centre + rng.normal(0, style.spread, 2) * size
+        center = np.array([xs.mean() + 0.5, ys.mean() + 0.5])
+        point = center + rng.normal(0, style.spread, 2) * size
         x, y = np.floor(point).astype(int)
         if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x]:
             return np.asarray(point, dtype=np.float64)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import PromptError
-from ultrasam.images.masks import box_of, coco_result
+from ultrasam.images.masks import bounding_box, coco_result
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -184,7 +184,7 @@ class Prediction:
         out = np.full((len(self), 4), np.nan)
         for row, mask in zip(out, self.best, strict=True):
             if mask.any():
-                row[:] = box_of(mask)
+                row[:] = bounding_box(mask)
         return out
 
     def areas(self, spacing: tuple[float, float] | None = None) -> FloatArray:

@@ -27,7 +27,7 @@ from ultrasam.downstream.classification.task import cross_validate, train_classi
 from ultrasam.downstream.images import check_classes, folds_of, label_of, open_class_images
 from ultrasam.downstream.settings import ClassifierSettings, Mode
 from ultrasam.errors import CheckpointError, DataError
-from ultrasam.images.masks import ellipse_in
+from ultrasam.images.masks import inscribed_ellipse
 
 
 def picture(seed: int, label: str) -> np.ndarray:  # type: ignore[type-arg]
@@ -39,7 +39,7 @@ def picture_and_spot(seed: int, label: str) -> tuple[np.ndarray, np.ndarray]:  #
     rng = np.random.default_rng(seed)
     frame = rng.rayleigh(50, (96, 128))
     x, y = rng.uniform(35, 90), rng.uniform(35, 60)
-    spot = ellipse_in((x - 22, y - 18, x + 22, y + 18), frame.shape)
+    spot = inscribed_ellipse((x - 22, y - 18, x + 22, y + 18), frame.shape)
     frame[spot] *= 2.2 if label == "bright" else 0.3
     return np.clip(frame, 0, 255).astype(np.uint8), spot
 
@@ -79,7 +79,7 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     classifier = train_classifier(model, items, ("bright", "dark"), settings)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     fresh = items_of(40)[24:]
-    said = classifier.predict(item.grey for item in fresh)
+    said = classifier.predict(item.gray for item in fresh)
     right = [
         ("bright", "dark")[int(i)] == item.class_label
         for i, item in zip(said.argmax(1), fresh, strict=True)
@@ -92,7 +92,7 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     assert bool(changed) == (mode == "full")
     save_classifier(classifier, tmp_path / "saved", {"init": "nano"})
     assert "Classes: bright, dark." in (tmp_path / "saved" / "README.md").read_text()
-    again = load(tmp_path / "saved").predict(item.grey for item in fresh)
+    again = load(tmp_path / "saved").predict(item.gray for item in fresh)
     assert torch.allclose(said, again, atol=1e-6)
 
 
@@ -104,7 +104,7 @@ def test_folds_keep_subjects_and_proportions_apart() -> None:
     for train, test in folds:
         assert not {items[i].subject for i in train} & {items[i].subject for i in test}
         assert 0.25 <= np.mean([items[i].class_label == "dark" for i in test]) <= 0.75
-    few = [*items, image_of(items[0].grey, "x", "rare", "s-rare")]
+    few = [*items, image_of(items[0].gray, "x", "rare", "s-rare")]
     with pytest.raises(
         DataError, match="Class 'rare' has images of 1 subjects, too few for 4 folds"
     ):
@@ -114,7 +114,7 @@ def test_folds_keep_subjects_and_proportions_apart() -> None:
 def test_cross_validation_never_tests_what_it_saw() -> None:
     """Labels that mean nothing can't be told on subjects that were left out."""
     items = [
-        image_of(i.grey, i.name, ("a", "b")[n // 2 % 2], f"s{n // 2}")
+        image_of(i.gray, i.name, ("a", "b")[n // 2 % 2], f"s{n // 2}")
         for n, i in enumerate(items_of(32))
     ]
     folds = folds_of(items, 4)
@@ -156,7 +156,7 @@ def test_the_command_writes_a_model_that_predict_takes(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for item in items_of(24):
-        save(tmp_path / "in" / label_of(item) / f"{item.name}.png", item.grey)
+        save(tmp_path / "in" / label_of(item) / f"{item.name}.png", item.gray)
     (tmp_path / "in" / "dark" / "broken.png").write_bytes(b"nothing")
     out = tmp_path / "out"
     asked = ["finetune", "classify", "--data", tmp_path / "in", "--folds", 3, "-o", out]
@@ -189,7 +189,7 @@ def test_the_command_writes_a_model_that_predict_takes(
     [
         (["--data", "nowhere"], "There is no nowhere"),
         (["--data", "one"], "at least two classes are needed"),
-        (["--data", "in", "--classes", "bright,grey"], "no image of class 'grey'"),
+        (["--data", "in", "--classes", "bright,gray"], "no image of class 'gray'"),
         (["--data", "in", "--folds", "9"], "too few for 9 folds"),
         (["--data", "in", "stepz=3"], "stepz"),
         (["--data", "in", "--init", "random:giant"], "no such size"),
@@ -210,9 +210,9 @@ def test_bad_data_is_one_sentence(
     message: str,
 ) -> None:
     for item in items_of(8):
-        save(tmp_path / "in" / label_of(item) / f"{item.name}.png", item.grey)
+        save(tmp_path / "in" / label_of(item) / f"{item.name}.png", item.gray)
         other = "strange" if item.class_label == "dark" else "bright"
-        save(tmp_path / "other" / other / f"o{item.name}.png", item.grey)
+        save(tmp_path / "other" / other / f"o{item.name}.png", item.gray)
     save(tmp_path / "one" / "dark" / "a.png", picture(0, "dark"))
     save(tmp_path / "one" / "empty" / "sub" / "a.png", picture(0, "dark"))
     (tmp_path / "one" / "light").mkdir()
@@ -228,7 +228,7 @@ def test_bad_data_is_one_sentence(
 def test_a_table_gives_subjects_and_a_subject_on_two_sides_is_refused(tmp_path: Path) -> None:
     rows = ["path,label,subject"]
     for i, item in enumerate(items_of(6)):
-        save(tmp_path / f"{item.name}.png", item.grey)
+        save(tmp_path / f"{item.name}.png", item.gray)
         rows.append(f"{item.name}.png,{item.class_label},p{i // 2}")
     (tmp_path / "all.csv").write_text("\n".join(rows))
     found = open_class_images([str(tmp_path / "all.csv")])
@@ -249,7 +249,7 @@ def test_evidence_points_at_what_is_bright() -> None:
         frame, spot = picture_and_spot(seed, "bright")
         shown = saliency(classifier, frame, 0)
         assert shown.shape == (240, 640, 3)
-        assert np.ptp(shown[:, :320].astype(int), axis=2).max() == 0  # the picture itself is grey
+        assert np.ptp(shown[:, :320].astype(int), axis=2).max() == 0  # the picture itself is gray
         redness = shown[:, 320:, 0].astype(int) - shown[:, 320:, 2]
         inside = cv2.resize(spot.astype(np.uint8), (320, 240)) > 0
         assert redness[inside].mean() > 30 + redness[~inside].mean()

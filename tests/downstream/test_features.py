@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from ultrasam.cli import main
 from ultrasam.downstream.features import Embedder, ModelInput, nearest, pca_picture
 from ultrasam.errors import ConfigError
@@ -24,7 +24,7 @@ from ultrasam.reporting.plots import jpeg
 
 @pytest.fixture(scope="module")
 def model() -> UltraSam:
-    return randomised(TINY).eval()
+    return randomized(TINY).eval()
 
 
 def test_tokens_are_those_before_the_neck(model: UltraSam) -> None:
@@ -98,8 +98,8 @@ def test_embed_writes_a_row_an_image_or_a_prompt_and_names_bad_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for i in range(3):
-        grey = simulate(i, size=(90, 120)).pixels
-        atomic_write(tmp_path / "in" / f"{i}.jpg", jpeg(np.repeat(grey[..., None], 3, 2)))
+        gray = simulate(i, size=(90, 120)).pixels
+        atomic_write(tmp_path / "in" / f"{i}.jpg", jpeg(np.repeat(gray[..., None], 3, 2)))
     atomic_write(tmp_path / "in" / "bad.png", b"not a picture")
     out = tmp_path / "f.parquet"
     monkeypatch.setattr(sys, "argv", ["ultrasam", "embed", str(tmp_path / "in"), "-o", str(out)])

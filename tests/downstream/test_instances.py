@@ -254,12 +254,12 @@ def test_the_command_and_predict(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "in", "--classes", "grey"], "show too few objects"),
+        (["--data", "in", "--classes", "gray"], "show too few objects"),
         (["--data", "in", "--labels", "image"], "show too few objects"),
         (["--data", "in", "size=72"], "not a multiple of 32"),
         (["--data", "in", "width=100"], "width"),
         (["--data", "in", "--test", "in"], "are in both training and test data"),
-        (["--data", "in", "--test", "other"], "the class 'grey', of which training has no object"),
+        (["--data", "in", "--test", "other"], "the class 'gray', of which training has no object"),
         (["--data", "in", "--device", "nowhere"], "Device 'nowhere' is not available"),
         (["--data", "in", "--init", "resnet50:in"], "can't load 'in'"),
     ],
@@ -275,7 +275,7 @@ def test_bad_data_is_one_sentence(
     save_pairs(tmp_path / "in", 6)
     image = pair(50)
     save(tmp_path / "other" / "images" / "a.png", image.pixels)
-    save(tmp_path / "other" / "masks" / "grey" / "a.png", image.masks[0].astype(np.uint8) * 255)
+    save(tmp_path / "other" / "masks" / "gray" / "a.png", image.masks[0].astype(np.uint8) * 255)
     monkeypatch.chdir(tmp_path)
     assert ultrasam("finetune", "instances", *arguments) == 1
     error = capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
 from ultrasam.downstream.backbone import load_backbone
@@ -59,7 +59,7 @@ def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
 
 def test_a_sam_design_is_classified_as_it_was_trained() -> None:
     """Masks may come from a prepared image on a CPU; the class comes from the plain decoder."""
-    classifier = RegionClassifier(randomised(TINY), ("a", "b"))
+    classifier = RegionClassifier(randomized(TINY), ("a", "b"))
     predictor = RegionPredictor(classifier)
     predictor.set_image(pair(0).pixels)
     boxes = [(20, 20, 60, 60), (60, 10, 110, 80)]
@@ -96,7 +96,7 @@ def test_a_folder_of_an_earlier_version_is_opened(tmp_path: Path) -> None:
     assert any("fine_stride4" in name for name in state)
     save_file(state, weights)
     entry = json.loads(about.read_text())
-    entry["preprocessing"] = "grey or RGB, longest side to size, normalised, zero-padded"
+    entry["preprocessing"] = "gray or RGB, longest side to size, normalized, zero-padded"
     entry["config"] |= {"zoom": 1.6, "mirror": True, "pixel_mean": [1, 2, 3], "name": "nano"}
     about.write_text(json.dumps(entry))
     weights.rename(tmp_path / "prompted.safetensors")

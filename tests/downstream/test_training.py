@@ -29,7 +29,7 @@ from ultrasam.training.optimization import parameter_groups
 from ultrasam.training.run_settings import OptimizerSettings
 
 
-def labelled(count: int) -> list[AnnotatedImage]:
+def labeled(count: int) -> list[AnnotatedImage]:
     return [
         AnnotatedImage.in_memory(
             pair(i).pixels, name=str(i), subject=str(i), class_label="ab"[i % 2]
@@ -47,7 +47,7 @@ def test_blocks_computed_twice_teach_the_same() -> None:
     def weights(**changes: object) -> list[torch.Tensor]:
         settings = classifier_settings(**changes)
         model = load_backbone("nano")
-        return list(train_classifier(model, labelled(6), ("a", "b"), settings).parameters())
+        return list(train_classifier(model, labeled(6), ("a", "b"), settings).parameters())
 
     whole, again = weights(), weights(trainer={"checkpointing": True})
     assert all(torch.allclose(a, b, atol=2e-5) for a, b in zip(whole, again, strict=True))
@@ -70,7 +70,7 @@ def train_task(task: str, folder: Path | None, *, steps: int, resume: bool = Fal
     options = {"folder": folder, "resume": resume}
     if task == "classify":
         model = load_backbone("nano")
-        return train_classifier(model, labelled(6), ("a", "b"), settings, **options)  # type: ignore[arg-type]
+        return train_classifier(model, labeled(6), ("a", "b"), settings, **options)  # type: ignore[arg-type]
     targets = [pair(i) for i in range(4)]
     if task == "regions":
         return train_region_classifier(load_backbone("nano"), targets, settings, **options)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_a_task_keeps_the_best_weights_and_stops_early(
     model = load_backbone("nano")
     trained: nn.Module
     if task == "classify":
-        trained = train_classifier(model, labelled(6), ("a", "b"), settings)  # type: ignore[arg-type]
+        trained = train_classifier(model, labeled(6), ("a", "b"), settings)  # type: ignore[arg-type]
     elif task == "regions":
         trained = train_region_classifier(model, targets, settings)  # type: ignore[arg-type]
     else:

@@ -18,7 +18,7 @@ import torch
 
 from tests import processes
 from tests.datasets.layouts import MAKERS
-from tests.datasets.layouts.truth import grey, save
+from tests.datasets.layouts.truth import gray, save
 from ultrasam.cli import main
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError
@@ -30,7 +30,7 @@ from ultrasam.evaluation.report.results import read_results
 from ultrasam.evaluation.runner import Settings, run
 from ultrasam.evaluation.sources import open_collections
 from ultrasam.evaluation.suite import load_suite
-from ultrasam.images.masks import ellipse_in
+from ultrasam.images.masks import inscribed_ellipse
 from ultrasam.inference.predictor import Predictor
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
@@ -46,7 +46,7 @@ def folder_of(path: Path, count: int, *, start: int = 100) -> Path:
         phantom = simulate(start + i, size=(120, 160))
         save(path / "images" / f"p{i:02}.png", phantom.pixels)
         mask = phantom.masks[0] if len(phantom.masks) else np.zeros((120, 160), bool)
-        save(path / "masks" / f"p{i:02}.png", grey(mask))
+        save(path / "masks" / f"p{i:02}.png", gray(mask))
     return path
 
 
@@ -368,7 +368,7 @@ def test_the_papers_suite_names_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    "name", ["box", "box15", "point", "random", "offcentre", "human", "points4", "human2"]
+    "name", ["box", "box15", "point", "random", "offcenter", "human", "points4", "human2"]
 )
 def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
     class Watching(EllipseInBox):
@@ -380,7 +380,7 @@ def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
 
     from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 
-    truth = ellipse_in((30, 20, 90, 70), (100, 120))
+    truth = inscribed_ellipse((30, 20, 90, 70), (100, 120))
     pixels = np.zeros((100, 120), np.uint8)
     sample = AnnotatedImage.in_memory(
         pixels, (Instance("cyst", truth),), dataset="d", name="n", subject="s", source="p"
@@ -401,7 +401,7 @@ def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
 
 
 def test_the_random_walker_finds_a_bright_disc() -> None:
-    truth = ellipse_in((45, 32, 75, 58), (100, 120))
+    truth = inscribed_ellipse((45, 32, 75, 58), (100, 120))
     rng = np.random.default_rng(0)
     walker = RandomWalker()
     walker.set_image(

@@ -46,7 +46,7 @@ def test_components_come_largest_first() -> None:
     mask = np.zeros((20, 20), bool)
     mask[1:3, 1:3], mask[10:18, 5:9] = True, True
     assert [int(part.sum()) for part in components(mask)] == [32, 4]
-    assert len(components(mask, least=5)) == 1
+    assert len(components(mask, min_area=5)) == 1
 
 
 def test_an_interval_holds_the_mean_and_widens_with_few_subjects() -> None:
@@ -104,7 +104,7 @@ def prompts_seen(
     return seen
 
 
-@pytest.mark.parametrize("kind", ["box", "box10", "point", "random", "human", "offcentre"])
+@pytest.mark.parametrize("kind", ["box", "box10", "point", "random", "human", "offcenter"])
 def test_every_segmenter_gets_the_same_prompts_in_whatever_order(kind: str) -> None:
     samples, box = phantom_samples(6), kind.startswith("box")
     first = prompts_seen(FilledBox() if box else DiscAtClick(), samples, kind)

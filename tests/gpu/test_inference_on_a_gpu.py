@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ultrasam
-from tests.conftest import randomised
+from tests.conftest import randomized
 from tests.gpu.conftest import sizes
 from tests.model.prompts import random_prompts
 from ultrasam.evaluation.metrics.masks import dice
@@ -26,7 +26,7 @@ BOXES = ((139, 244, 417, 460), (192, 143, 307, 280))
 
 @pytest.fixture(scope="module", params=sizes())
 def model(request: pytest.FixtureRequest) -> UltraSam:
-    return randomised(CONFIGS[request.param])
+    return randomized(CONFIGS[request.param])
 
 
 def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:

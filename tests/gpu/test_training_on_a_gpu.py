@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import randomised
+from tests.conftest import randomized
 from tests.gpu.conftest import sizes
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.image_encoder import attention_with_relative_positions
@@ -106,7 +106,7 @@ def step(model: UltraSam, device: str, *, bf16: bool) -> tuple[float, dict[str, 
 
 @pytest.mark.parametrize("size", sizes())
 def test_a_training_step_is_the_cpus(size: str, gpu: str) -> None:
-    model = randomised(CONFIGS[size])
+    model = randomized(CONFIGS[size])
     expected, gradients = step(model, "cpu", bf16=False)
     for bf16, far, alike in ((False, 1e-4, 0.9999), (True, 2e-2, 0.97)):
         loss, found = step(model, gpu, bf16=bf16)
@@ -130,7 +130,7 @@ def test_an_interrupted_run_resumes_as_if_it_had_not_been(
     longer = load_recipe(path, ["name=cut"])
     resumed = load_model(train(longer, resume=True), device="cpu").state_dict()
     near = 1e-4 if precision == "32-true" else 5e-3
-    moved = randomised(CONFIGS["nano"]).state_dict()
+    moved = randomized(CONFIGS["nano"]).state_dict()
     assert any((whole[name] - moved[name]).abs().max() > 1e-2 for name in whole)
     for name, expected in whole.items():
         # A bias of attention's keys changes nothing; its gradient is rounding, and AdamW enlarges that.

@@ -33,9 +33,9 @@ def dicom_bytes(
     pixels: Pixels, kind: str = "MONOCHROME2", syntax: str = ExplicitVRLittleEndian, **tags: object
 ) -> bytes:
     """A DICOM object of [H, W], [T, H, W], [H, W, 3] or [T, H, W, 3] pixels."""
-    colour = pixels.shape[-1] == 3 and pixels.ndim >= 3
-    frames = pixels.shape[0] if pixels.ndim == (4 if colour else 3) else 1
-    height, width = pixels.shape[-3:-1] if colour else pixels.shape[-2:]
+    color = pixels.shape[-1] == 3 and pixels.ndim >= 3
+    frames = pixels.shape[0] if pixels.ndim == (4 if color else 3) else 1
+    height, width = pixels.shape[-3:-1] if color else pixels.shape[-2:]
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -45,8 +45,8 @@ def dicom_bytes(
     data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID
     data.PatientID = "subject-7"
     data.Rows, data.Columns = height, width
-    data.SamplesPerPixel = 3 if colour else 1
-    if colour:
+    data.SamplesPerPixel = 3 if color else 1
+    if color:
         data.PlanarConfiguration = 0
     data.PhotometricInterpretation = kind
     bits = pixels.dtype.itemsize * 8
@@ -95,12 +95,12 @@ def write_video(path: Path, codec: str, frames: int = 7) -> list[npt.NDArray[np.
 
 def sample_files(folder: Path) -> dict[str, Path]:
     """One good file of every format."""
-    grey = picture()
+    gray = picture()
     files = {}
     for suffix in ("png", "bmp", "tif", "jpg", "gif"):
         files[suffix] = folder / f"a.{suffix}"
-        Image.fromarray(grey).save(files[suffix])
-    stack = np.stack([grey, grey[::-1], grey[:, ::-1]])
+        Image.fromarray(gray).save(files[suffix])
+    stack = np.stack([gray, gray[::-1], gray[:, ::-1]])
     files["dcm"] = folder / "a.dcm"
     files["dcm"].write_bytes(dicom_bytes(stack))
     files["j2k.dcm"] = folder / "j2k.dcm"

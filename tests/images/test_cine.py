@@ -20,7 +20,7 @@ KINDS = {
     "open groups": ("b.mp4", "libx264", "yuv420p", {"g": "8", "bf": "3", "x264-params": "open-gop=1"}, [100]),
     "uneven times": ("c.mp4", "libx264", "yuv420p", {"g": "7", "bf": "2"}, [7, 33, 100, 12]),
     "MPEG-4": ("d.avi", "mpeg4", "yuv420p", {"g": "6"}, [100]),
-    "grey": ("e.avi", "ffv1", "gray", {"g": "1"}, [100]),
+    "gray": ("e.avi", "ffv1", "gray", {"g": "1"}, [100]),
 }  # fmt: skip
 
 
@@ -55,19 +55,19 @@ def in_order(path: Path, layout: str) -> list[npt.NDArray[np.uint8]]:
 def test_frames_are_the_same_in_any_order(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, kind)
     scan = read_scan(path)
-    expected = in_order(path, "rgb24" if scan.colour else "gray")
-    assert scan.frames == len(expected) == FRAMES
-    assert scan.colour == (kind != "grey")
+    expected = in_order(path, "rgb24" if scan.is_rgb else "gray")
+    assert scan.num_frames == len(expected) == FRAMES
+    assert scan.is_rgb == (kind != "gray")
     shuffled = np.random.default_rng(0).permutation(FRAMES)
     for index in (*shuffled.tolist(), *range(FRAMES), *range(FRAMES - 1, -1, -1)):
         difference = np.abs(scan.frame(index).astype(int) - expected[index])
-        assert difference.max() <= 2, index  # two builds of FFmpeg may round colours apart
+        assert difference.max() <= 2, index  # two builds of FFmpeg may round colors apart
 
 
 def test_a_frame_whose_bytes_are_damaged_is_named_and_no_other_shown_for_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path, "grey")
+    path = write(tmp_path, "gray")
     expected = in_order(path, "gray")
     with av.open(str(path)) as container:
         places = [packet.pos for packet in container.demux(video=0) if packet.size]

@@ -20,7 +20,7 @@ from ultrasam.images import dicom_codecs
 from ultrasam.images.dicom_codecs import check_decodable
 from ultrasam.images.reading import read_scan
 
-# Real files that come with pydicom: compressed, what they show uncompressed, grey levels they may differ by.
+# Real files that come with pydicom: compressed, what they show uncompressed, gray levels they may differ by.
 PAIRS = [
     ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_rle.dcm", 0),  # JPEG Lossless, selection value 1
     ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm", 0),

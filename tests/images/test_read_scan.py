@@ -28,17 +28,17 @@ from ultrasam.images.pixels import to_uint8
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
-def test_a_grey_picture_is_read_as_it_is(tmp_path: Path, suffix: str) -> None:
+def test_a_gray_picture_is_read_as_it_is(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(picture()).save(path)
     scan = read_scan(path)
-    assert (scan.frames, scan.height, scan.width, scan.colour) == (1, 72, 95, False)
+    assert (scan.num_frames, scan.height, scan.width, scan.is_rgb) == (1, 72, 95, False)
     assert np.array_equal(scan.frame(0), picture())
-    assert scan.pixels.shape == (1, 72, 95)
+    assert scan.read_all().shape == (1, 72, 95)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1", "CMYK"])
-def test_every_mode_becomes_grey_or_rgb(tmp_path: Path, mode: str) -> None:
+def test_every_mode_becomes_gray_or_rgb(tmp_path: Path, mode: str) -> None:
     rgb = np.stack([picture(), picture()[::-1], picture()[:, ::-1]], axis=-1)
     image = Image.fromarray(rgb).convert(mode)
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
@@ -80,7 +80,7 @@ def test_pages_and_animation_steps_are_frames(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:], duration=40)
     for name in ("a.tif", "a.gif"):
         scan = read_scan(tmp_path / name)
-        assert scan.frames == 4
+        assert scan.num_frames == 4
         assert [int(scan.frame(i).max()) for i in (3, 0, 2)] == [60, 0, 40]
     assert read_scan(tmp_path / "a.gif").frame_time == 40
 
@@ -91,9 +91,9 @@ def test_dicom_frames_are_exact_in_every_lossless_syntax(tmp_path: Path, syntax:
     path = tmp_path / "a.dcm"
     path.write_bytes(dicom_bytes(stack, syntax=syntax))
     scan = read_scan(path)
-    assert scan.frames == 3
+    assert scan.num_frames == 3
     assert np.array_equal(scan.frame(1), stack[1])
-    assert np.array_equal(scan.pixels, stack)
+    assert np.array_equal(scan.read_all(), stack)
     assert scan.subject == "subject-7"
 
 
@@ -107,7 +107,7 @@ def test_rgb_dicom_is_rgb(tmp_path: Path, syntax: str) -> None:
     rgb = np.stack([picture(), picture()[::-1], picture()[:, ::-1]], axis=-1)
     (tmp_path / "a.dcm").write_bytes(dicom_bytes(rgb, "RGB", syntax))
     scan = read_scan(tmp_path / "a.dcm")
-    assert scan.colour
+    assert scan.is_rgb
     assert np.array_equal(scan.frame(), rgb)
 
 
@@ -188,9 +188,9 @@ def test_volumes_give_slices_and_spacing(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"v.{suffix}"
     sitk.WriteImage(image, str(path))
     scan = read_scan(path)
-    assert (scan.frames, scan.height, scan.width) == (2, 72, 95)
+    assert (scan.num_frames, scan.height, scan.width) == (2, 72, 95)
     assert scan.spacing == pytest.approx((0.3, 0.2))
-    assert np.array_equal(scan.pixels, volume)
+    assert np.array_equal(scan.read_all(), volume)
 
 
 def test_a_volume_of_signed_numbers_is_mapped_over_its_whole_range(tmp_path: Path) -> None:
@@ -206,11 +206,11 @@ def test_cine_frames_come_in_any_order(tmp_path: Path, suffix: str, codec: str) 
     path = tmp_path / f"c.{suffix}"
     sent = write_video(path, codec)
     scan = read_scan(path)
-    assert scan.frames == len(sent)
+    assert scan.num_frames == len(sent)
     assert scan.frame_time == pytest.approx(100)
     for index in (5, 0, 6, 3, 3, 4):
-        grey = scan.frame(index).mean(axis=-1)
-        assert np.abs(grey - sent[index]).mean() < 6, index
+        gray = scan.frame(index).mean(axis=-1)
+        assert np.abs(gray - sent[index]).mean() < 6, index
 
 
 def test_a_frame_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_damaged_files_give_a_clear_error_or_pixels_but_nothing_else(
     target.write_bytes(bytes(bad))
     try:
         scan = read_scan(target)
-        scan.frame(scan.frames - 1)
+        scan.frame(scan.num_frames - 1)
     except ScanError as error:
         assert "\n" not in str(error)
 
@@ -305,7 +305,7 @@ def test_no_damaged_bit_of_a_tiffs_directory_is_a_fault_of_ours(
             target.write_bytes(bytes(bad))
             try:
                 scan = read_scan(target)
-                scan.frame(scan.frames - 1)
+                scan.frame(scan.num_frames - 1)
             except ScanError:
                 refused += 1
     assert refused > 100

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 import ultrasam
-from tests.conftest import SMALL_NANO, randomised
+from tests.conftest import SMALL_NANO, randomized
 from ultrasam import Prediction, Predictor, Prompt, UltraSam
 from ultrasam.compat import SamPredictor
 from ultrasam.errors import ConfigError, PromptError, ScanError
 from ultrasam.evaluation.metrics.masks import dice
 from ultrasam.evaluation.models.baselines import DiscAtClick, EllipseInBox
 from ultrasam.geometry import ViewTransform
-from ultrasam.images.masks import box_of, centre_of_mass
+from ultrasam.images.masks import bounding_box, center_of_mass
 from ultrasam.inference.augmentation import MeanPrediction, ViewPrediction
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.model.preprocessing import TestTimeAugmentation
@@ -43,12 +43,12 @@ def phantoms() -> list[tuple[np.ndarray, np.ndarray]]:
 def scores(
     segmenter: Segmenter, phantoms: list[tuple[np.ndarray, np.ndarray]], kind: str
 ) -> npt.NDArray[np.float64]:
-    """The Dice of each phantom's structure, by its box or a click at its centre."""
+    """The Dice of each phantom's structure, by its box or a click at its center."""
     found = []
     for pixels, truth in phantoms:
         segmenter.set_image(pixels)
         box = kind == "box"
-        prompt = Prompt(box=box_of(truth)) if box else Prompt(points=[centre_of_mass(truth)])
+        prompt = Prompt(box=bounding_box(truth)) if box else Prompt(points=[center_of_mass(truth)])
         found.append(dice(segmenter.predict(prompt).masks[0, 0], truth))
     return np.array(found)
 
@@ -71,10 +71,10 @@ def test_many_prompts_in_one_call_equal_each_alone(
     pixels, truth = phantoms[0]
     predictor = Predictor(nano, **options)
     predictor.set_image(pixels)
-    x, y = centre_of_mass(truth)
+    x, y = center_of_mass(truth)
     first = predictor.predict(Prompt(points=[(x, y)]))
     prompts = [
-        Prompt(box=tuple(box_of(truth))),
+        Prompt(box=tuple(bounding_box(truth))),
         Prompt(points=[(x, y)]),
         Prompt(points=[(x, y), (2, 3)], labels=[1, 0]),
         Prompt(box=(5, 5, 60, 50), points=[(30, 30)]),
@@ -106,16 +106,16 @@ def test_a_mirrored_frame_gives_mirrored_masks_where_every_view_is_mirrored_too(
         """Share of the masks' pixels that change sides."""
         predictor, wrong, all_ = Predictor(model, refine=refine), 0, 0
         for pixels, truth in phantoms[:3]:
-            width, (x, y) = truth.shape[1], centre_of_mass(truth)
+            width, (x, y) = truth.shape[1], center_of_mass(truth)
             prompts = [
-                Prompt(box=tuple(box_of(truth))),
+                Prompt(box=tuple(bounding_box(truth))),
                 Prompt(points=[(x, y)]),
                 Prompt(mask=truth),
             ]
             predictor.set_image(pixels)
             found = predictor.predict(prompts)
             turned = [
-                Prompt(box=tuple(box_of(truth[:, ::-1]))),
+                Prompt(box=tuple(bounding_box(truth[:, ::-1]))),
                 Prompt(points=[(width - x, y)]),
                 Prompt(mask=truth[:, ::-1]),
             ]
@@ -158,7 +158,7 @@ def test_a_box_is_seen_whole_and_closer_and_both_mirrored(nano: UltraSam) -> Non
 
 
 def test_a_view_is_encoded_once() -> None:
-    model = with_views(randomised(SMALL_NANO), zoom=1.6, flip=True)
+    model = with_views(randomized(SMALL_NANO), zoom=1.6, flip=True)
     predictor = Predictor(model, refine=True)
     predictor.set_image(simulate(905, size=(300, 400)).pixels)
     backend = predictor.backend
@@ -181,7 +181,7 @@ def test_a_model_without_augmentation_gives_its_logits_as_they_are(
     box = (40.0, 40.0, 80.0, 88.0)
     meta = SamPredictor(tiny)
     meta.set_image(np.repeat(pixels[..., None], 3, -1))
-    # Meta's convention counts pixels, whose centres lie half a pixel further on.
+    # Meta's convention counts pixels, whose centers lie half a pixel further on.
     _, _, logits = meta.predict(box=np.array(box) - 0.5, multimask_output=False)
     several = with_views(tiny, zoom=1.6, flip=True)
     for predictor in (Predictor(tiny), Predictor(several, tta=False)):
@@ -217,7 +217,7 @@ def test_three_candidates_come_best_first(nano: UltraSam) -> None:
     prediction = predictor.predict(Prompt(points=[(40, 40)]), multimask=True)
     assert prediction.masks.shape == (1, 3, 90, 140)
     assert (np.diff(prediction.predicted_iou[0]) <= 0).all()
-    assert ((prediction.stability >= 0) & (prediction.stability <= 1)).all()
+    assert ((prediction.stability_score >= 0) & (prediction.stability_score <= 1)).all()
     assert prediction.low_res_logits.shape == (1, 3, 64, 64)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ultrasam
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from ultrasam import Predictor, Prompt
 from ultrasam.inference import segment as module
 from ultrasam.phantom.acquisition import simulate
@@ -36,7 +36,7 @@ def test_a_file_that_was_written_since_is_loaded_anew(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (90, 120), np.uint8)
     found = []
     for seed in (0, 0, 1):
-        save_pretrained(randomised(TINY, seed), tmp_path / "m")
+        save_pretrained(randomized(TINY, seed), tmp_path / "m")
         result = ultrasam.segment(pixels, box=(5, 5, 60, 60), model=tmp_path / "m", device="cpu")
         found.append(result.low_res_logits)
     assert np.array_equal(found[0], found[1])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.export import Dim, export
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from tests.model.prompts import random_prompts
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.image_encoder import Attention, attention_with_relative_positions
@@ -21,7 +21,7 @@ NAMES = ["tiny", "nano", pytest.param("vit-b", marks=pytest.mark.slow)]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
-    model = randomised(CONFIGURATIONS[name])
+    model = randomized(CONFIGURATIONS[name])
     size = model.config.image_size
     graph = EncoderGraph(model)
     pixels = torch.randn(2, 3, size, size)
@@ -36,7 +36,7 @@ def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_decoder_exports_with_any_number_of_prompts_and_points(name: str, mask: bool) -> None:
-    model = randomised(CONFIGURATIONS[name])
+    model = randomized(CONFIGURATIONS[name])
     size = model.config.image_size
     graph = DecoderGraph(model)
     with torch.inference_mode():
@@ -70,7 +70,7 @@ def test_the_decoder_exports_with_any_number_of_prompts_and_points(name: str, ma
 
 
 def test_the_graphs_are_the_network() -> None:
-    model = randomised(CONFIGS["nano"])
+    model = randomized(CONFIGS["nano"])
     arrays = random_prompts(model.config, 3, count=2, mask=True)
     prompts = PromptTensors.from_arrays(arrays)
     assert prompts.masks is not None
@@ -83,11 +83,11 @@ def test_the_graphs_are_the_network() -> None:
             torch.ones(2, dtype=torch.bool),
         )  # fmt: skip
     assert torch.allclose(masks, expected.masks, atol=1e-6)
-    assert torch.allclose(iou, expected.iou, atol=1e-6)
+    assert torch.allclose(iou, expected.predicted_iou, atol=1e-6)
 
 
 def test_a_graph_and_a_predictor_do_not_change_each_other() -> None:
-    model = randomised(TINY)
+    model = randomized(TINY)
     graph, backend = EncoderGraph(model), TorchBackend(model)
     for module, form in (
         (graph.model, attention_with_relative_positions),

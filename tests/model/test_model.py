@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from tests.model.prompts import random_prompts
 from ultrasam.errors import ConfigError
-from ultrasam.model.config import CONFIGS, ModelConfig, config_of
+from ultrasam.model.config import CONFIGS, ModelConfig, get_config
 from ultrasam.model.image_encoder import window_partition, window_unpartition
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
@@ -23,7 +23,7 @@ from ultrasam.prompts import UNUSED, PromptArrays
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.weights.load import encoder_to_bfloat16
 
-MODELS = {"tiny": randomised(TINY), "nano": randomised(CONFIGS["nano"])}
+MODELS = {"tiny": randomized(TINY), "nano": randomized(CONFIGS["nano"])}
 _CACHE: dict[tuple[str, int], ImageEmbedding] = {}
 
 
@@ -55,7 +55,7 @@ def test_prompts_of_different_lengths_together_equal_each_alone(
             tensors = PromptTensors.from_arrays(alone)
             one = model.decode(images, tensors, image_index=index[i : i + 1])
             assert (together.masks[i] - one.masks[0]).abs().max() < 1e-4
-            assert (together.iou[i] - one.iou[0]).abs().max() < 1e-4
+            assert (together.predicted_iou[i] - one.predicted_iou[0]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -88,21 +88,21 @@ def test_windows_go_back_to_where_they_came_from(
 
 
 def test_gradients_reach_every_parameter() -> None:
-    model = randomised(CONFIGS["nano"]).train()
+    model = randomized(CONFIGS["nano"]).train()
     prompts = [random_prompts(model.config, s, mask=s == 3) for s in (3, 2, 1)]
     output = model(
         torch.randn(2, 3, 256, 256),
         PromptTensors.from_arrays(PromptArrays.concatenate(prompts)),
         image_index=torch.tensor([0, 1, 1]),
     )
-    (output.masks.square().mean() + output.iou.square().mean()).backward()
+    (output.masks.square().mean() + output.predicted_iou.square().mean()).backward()
     silent = {n for n, p in model.named_parameters() if p.grad is None}
     # Prompt maps always give a mask prompt, so that there is never none.
     assert silent == {"prompt_encoder.no_mask_embed.weight"}
 
 
 def test_checkpointing_changes_no_gradient() -> None:
-    model, gradients = randomised(TINY), []
+    model, gradients = randomized(TINY), []
     prompts = PromptTensors.from_arrays(random_prompts(TINY, 1))
     pixels = torch.randn(1, 3, 128, 128)
     for enabled in (False, True):
@@ -115,7 +115,7 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 
 def test_an_encoder_in_bfloat16_gives_an_embedding_for_a_decoder_in_float32() -> None:
-    model = randomised(CONFIGS["nano"])
+    model = randomized(CONFIGS["nano"])
     pixels = torch.randn(1, 3, 256, 256)
     with torch.inference_mode():
         exact = model.encode(pixels).image
@@ -177,11 +177,11 @@ def test_an_impossible_configuration_is_refused() -> None:
     with pytest.raises(ValueError, match="conv stem"):
         ModelConfig(high_res_features=True)
     with pytest.raises(ConfigError, match="vit-b"):
-        config_of("giant")
+        get_config("giant")
 
 
 def test_earlier_names_of_sizes_and_keys_are_read() -> None:
-    assert config_of("base") is CONFIGS["vit-b"]
+    assert get_config("base") is CONFIGS["vit-b"]
     now = replace(TINY, stem="conv", high_res_features=True, prompt_maps=True)
     text = (
         now.to_json()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from transformers import Sam2Config, Sam2Model
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam.errors import CheckpointError, EvaluationError
 from ultrasam.evaluation.models.registry import open_competitor
@@ -37,14 +37,14 @@ def test_transformers_sam_gives_our_masks_with_our_weights(
     pixels: np.ndarray,  # type: ignore[type-arg]
 ) -> None:
     model = UltraSam(TINY, preprocessor=PREPROCESSING["sam"]).eval()
-    model.load_state_dict(randomised(TINY).state_dict())
+    model.load_state_dict(randomized(TINY).state_dict())
     peer_of(model).save_pretrained(tmp_path / "sam")
     ours, theirs = Predictor(model), open_competitor(f"transformers:{tmp_path / 'sam'}")
     for segmenter in (ours, theirs.segmenter):
         segmenter.set_image(pixels)
     for prompt in PROMPTS:
         a, b = ours.predict(prompt), theirs.segmenter.predict(prompt)
-        # Theirs counts points from pixels' centres, ours from corners: up to half a pixel apart.
+        # Theirs counts points from pixels' centers, ours from corners: up to half a pixel apart.
         assert np.abs(a.low_res_logits - b.low_res_logits).max() < 5e-3
         assert np.abs(a.predicted_iou - b.predicted_iou).max() < 1e-3
         assert (a.masks != b.masks).mean() < 5e-3

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from skimage.transform import resize
 from transformers import SamImageProcessor, SamModel, SamProcessor
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam.compat import Sam, SamPredictor
 from ultrasam.errors import ConfigError, PromptError
@@ -25,22 +25,22 @@ SHAPES = [(300, 400), (90, 70), (128, 128), (700, 333)]
 
 def frame(shape: tuple[int, int], *, rgb: bool) -> np.ndarray:
     """A simulated picture with the borders, speckle and black margins of real ones."""
-    grey = simulate(905, size=shape).pixels
+    gray = simulate(905, size=shape).pixels
     if not rgb:
-        return grey
-    colours = np.stack([grey, grey // 2, 255 - grey], axis=-1)
-    return np.ascontiguousarray(colours)
+        return gray
+    colors = np.stack([gray, gray // 2, 255 - gray], axis=-1)
+    return np.ascontiguousarray(colors)
 
 
 @pytest.fixture(scope="module")
 def sam() -> UltraSam:
-    model = randomised(TINY)
+    model = randomized(TINY)
     return _fed_as(model, "sam")
 
 
 @pytest.fixture(scope="module")
 def medsam() -> UltraSam:
-    model = randomised(TINY)
+    model = randomized(TINY)
     with torch.no_grad():  # random weights give logits near zero, whose signs mean nothing
         for mlp in model.mask_decoder.output_hypernetworks_mlps:
             mlp.layers[-1].weight.mul_(100)
@@ -122,7 +122,7 @@ def test_medsam_is_fed_as_its_script_feeds_it(
     ours = medsam.preprocessor.image(pixels, view)
     expected = medsam_input(pixels, TINY.image_size)[0].numpy()
     assert (ours.min(), ours.max()) == (0, 1)
-    assert np.abs(ours - expected).max() <= 1.01 / 255  # a grey level, from the cast to integers
+    assert np.abs(ours - expected).max() <= 1.01 / 255  # a gray level, from the cast to integers
     assert (np.abs(ours - expected) > 1e-6).mean() < 0.01
 
 

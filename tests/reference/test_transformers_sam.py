@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import SamConfig, SamModel
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
@@ -44,7 +44,7 @@ def peer_of(model: UltraSam) -> SamModel:
 @pytest.fixture(scope="module", params=["tiny", pytest.param("base", marks=pytest.mark.slow)])
 def pair(request: pytest.FixtureRequest) -> tuple[UltraSam, SamModel, torch.Tensor]:
     config: ModelConfig = TINY if request.param == "tiny" else CONFIGS["vit-b"]
-    model = randomised(config)
+    model = randomized(config)
     if request.param == "base":  # 800 MB a block in the plain form, which the small model takes
         set_attention(model, "cpu")
     pixels = torch.randn(1, 3, config.image_size, config.image_size)
@@ -105,7 +105,7 @@ def test_the_whole_model_equals_the_peers(
         expected = peer(image_embeddings=embeddings[1], multimask_output=multimask, **theirs)
         output = model.decode(ImageEmbedding(embeddings[1]), ours)
     kept = slice(1, 4) if multimask else slice(0, 1)
-    logits, iou = output.masks[:, kept], output.iou[:, kept]
+    logits, iou = output.masks[:, kept], output.predicted_iou[:, kept]
     assert (logits - expected.pred_masks[0]).abs().max() <= 1e-4
     assert (iou - expected.iou_scores[0]).abs().max() <= 1e-5
 

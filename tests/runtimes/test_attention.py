@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from ultrasam.model.image_encoder import (
     Attention,
     AttentionFunction,
@@ -71,7 +71,7 @@ def test_gradients_are_those_of_the_plain_form(form: AttentionFunction) -> None:
 
 
 def test_the_form_follows_the_device_and_can_be_changed_again() -> None:
-    model = randomised(TINY)
+    model = randomized(TINY)
     parts = [m for m in model.image_encoder.modules() if isinstance(m, Attention)]
     for device, form in zip(("mps", "cpu", "cuda:1"), FORMS, strict=True):
         attention.set_attention(model, device)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from tests.model.prompts import random_prompts
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
@@ -37,7 +37,7 @@ def plain(
             PromptTensors.from_arrays(prompts),
             image_index=torch.from_numpy(index),
         )
-    return output.masks.numpy(), output.iou.numpy()
+    return output.masks.numpy(), output.predicted_iou.numpy()
 
 
 @pytest.mark.parametrize("multimask", [False, True])
@@ -47,7 +47,7 @@ def plain(
 def test_the_backend_equals_the_plain_network(
     name: str, images: int, mask: bool, multimask: bool
 ) -> None:
-    model = randomised(TINY if name == "tiny" else CONFIGS["nano"])
+    model = randomized(TINY if name == "tiny" else CONFIGS["nano"])
     backend = TorchBackend(model)
     assert isinstance(backend, Backend)
     embeddings = encoded(backend, images)
@@ -74,7 +74,7 @@ def test_a_prepared_image_is_the_plain_decoder_in_other_sums(
 ) -> None:
     """In double precision, where nothing but the sums' order is left to differ."""
     monkeypatch.setattr(cpu_decoder, "_TOKENS_AT_ONCE", 240)  # parts of 40 and 24 for 6 prompts
-    model = randomised(replace(TINY, decoder_width=128)).double()
+    model = randomized(replace(TINY, decoder_width=128)).double()
     decoder = model.mask_decoder
     with torch.inference_mode():
         images = model.encode(torch.randn(1, 3, 128, 128, dtype=torch.float64))
@@ -89,16 +89,16 @@ def test_a_prepared_image_is_the_plain_decoder_in_other_sums(
             assert (logits - expected.masks[:, :masks]).abs().max() < (
                 1e-9 * expected.masks.abs().max()
             )
-            assert (iou - expected.iou[:, :masks]).abs().max() < 1e-9
+            assert (iou - expected.predicted_iou[:, :masks]).abs().max() < 1e-9
 
 
 def test_weights_that_change_after_the_image_was_set_are_the_ones_used() -> None:
     """A merge, a fine-tuning step or load_state_dict between set_image and predict."""
-    model = randomised(TINY)
+    model = randomized(TINY)
     backend = TorchBackend(model)
     embeddings, prompts, index = encoded(backend), random_prompts(TINY, 1), np.zeros(1, np.int64)
     before, _ = backend.decode(embeddings, prompts, index, multimask=False)
-    other = randomised(TINY, seed=1)
+    other = randomized(TINY, seed=1)
     read = model.mask_decoder.transformer.final_attn_token_to_image
     changes = (
         lambda: read.k_proj.weight.data.neg_(),  # which no norm and no version counter sees
@@ -122,7 +122,7 @@ def test_weights_that_change_after_the_image_was_set_are_the_ones_used() -> None
 
 def test_what_is_prepared_is_marked_by_every_weight_that_it_reads() -> None:
     """A gradient of what is prepared reaches a weight, or the weight is not in it."""
-    model = randomised(TINY)
+    model = randomized(TINY)
     shared = cpu_decoder.prepare(model, torch.randn(1, TINY.decoder_width, 8, 8))
     tensors = [shared.upscaled]
     for stage in shared.stages:
@@ -132,18 +132,18 @@ def test_what_is_prepared_is_marked_by_every_weight_that_it_reads() -> None:
     total = sum(t.double().square().sum() for t in tensors)
     assert isinstance(total, torch.Tensor)
     total.backward()
-    before = cpu_decoder.mark_of(model)
+    before = cpu_decoder.weights_checksum(model)
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and parameter.grad.any():
             with torch.no_grad():
                 parameter.view(-1)[0] += 0.1
-            after = cpu_decoder.mark_of(model)
+            after = cpu_decoder.weights_checksum(model)
             assert not torch.equal(before, after), name
             before = after
 
 
 def test_low_rank_updates_of_the_decoder_are_not_passed_by() -> None:
-    model = randomised(TINY)
+    model = randomized(TINY)
     assert cpu_decoder.supports(model.mask_decoder)
     inject_adapter_in_model(
         LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False), model.mask_decoder
@@ -157,7 +157,7 @@ def test_low_rank_updates_of_the_decoder_are_not_passed_by() -> None:
 
 
 def test_nothing_is_prepared_in_half_precision() -> None:
-    model = randomised(TINY)
+    model = randomized(TINY)
     backend = TorchBackend(model)
     embeddings, prompts, index = encoded(backend), random_prompts(TINY, 1), np.zeros(1, np.int64)
     with torch.autocast("cpu", torch.bfloat16):
@@ -168,7 +168,7 @@ def test_nothing_is_prepared_in_half_precision() -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "nano"])
 def test_threads_with_predictors_of_their_own_share_one_model(name: str) -> None:
-    model = randomised(TINY if name == "tiny" else CONFIGS["nano"])
+    model = randomized(TINY if name == "tiny" else CONFIGS["nano"])
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (60 + 10 * i, 90, 3), np.uint8) for i in range(6)]
     prompts = [

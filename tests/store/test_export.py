@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from tests.datasets.layouts.truth import disc, grey, picture, rectangle, save
+from tests.datasets.layouts.truth import disc, gray, picture, rectangle, save
 from ultrasam.datasets import custom
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
 from ultrasam.datasets.description import DatasetSpec
@@ -253,7 +253,7 @@ def test_labelme_and_mask_folders_are_read(tmp_path: Path) -> None:
     assert np.array_equal(samples[0].instances[0].mask, rectangle(5, 6, 20, 30))
     assert "shape without area" in skips[0].reason
     for what, mask in (("cyst", disc(20, 20, 8)), ("vessel", disc(50, 30, 6))):
-        save(tmp_path / "pm" / "masks" / what / "a.png", grey(mask))
+        save(tmp_path / "pm" / "masks" / what / "a.png", gray(mask))
     save(tmp_path / "pm" / "images" / "a.png", picture(1))
     samples, _ = read(custom.image_mask_folder("mine"), tmp_path / "pm")
     assert {i.name: int(i.mask.sum()) for i in samples[0].instances} == {

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.datasets.layouts import MAKERS
-from tests.datasets.layouts.truth import Truth, disc, grey, picture, save
+from tests.datasets.layouts.truth import Truth, disc, gray, picture, save
 from ultrasam.datasets.catalogue import catalogue
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.errors import DataError
@@ -149,7 +149,7 @@ def busi_like(raw: Path, count: int, start: int = 0) -> None:
         image = cv2.normalize(smooth, None, 0, 250, cv2.NORM_MINMAX)
         save(base / f"benign ({i}).png", np.asarray(image, np.uint8))
         mask = disc(30 + i % 40, 40, 9 + i % 7, 96, 128)
-        save(base / f"benign ({i})_mask.png", grey(mask))
+        save(base / f"benign ({i})_mask.png", gray(mask))
 
 
 def test_a_damaged_file_is_reported_and_affects_no_other(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_duplicates_are_never_in_two_splits(tmp_path: Path) -> None:
             pressed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
             image = np.asarray(cv2.imdecode(pressed, cv2.IMREAD_GRAYSCALE))
         save(base / "Images" / f"bus_{i:04d}-l.png", image)
-        save(base / "Masks" / f"mask_{i:04d}-l.png", grey(disc(60, 40, 9, 96, 128)))
+        save(base / "Masks" / f"mask_{i:04d}-l.png", gray(disc(60, 40, 9, 96, 128)))
         rows.append(f"bus_{i:04d}-l,benign,1")
     (base / "5-fold-cv.csv").write_text("\n".join(rows))
     built = make_store(tmp_path / "raw", tmp_path / "store")
@@ -295,7 +295,7 @@ def test_the_manifest_counts_dropped_instances(tmp_path: Path) -> None:
     base = tmp_path / "raw" / "busi" / "Dataset_BUSI_with_GT" / "benign"
     save(base / "benign (1).png", picture(1))
     big, small, tiny = disc(20, 20, 12), disc(60, 20, 4), disc(60, 50, 2)
-    save(base / "benign (1)_mask.png", grey(big | small | tiny))
+    save(base / "benign (1)_mask.png", gray(big | small | tiny))
     built = make_store(tmp_path / "raw", tmp_path / "store", min_area=12, min_relative_area=0.5)
     assert built.summary.manifest["instances"] == 1
     assert built.summary.manifest["dropped_instances"] == {

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.datasets.layouts.truth import grey, save
+from tests.datasets.layouts.truth import gray, save
 from ultrasam import load, load_model
 from ultrasam.cli import main
 from ultrasam.datasets.catalogue import dataset
@@ -42,7 +42,7 @@ def folder_of(path: Path, count: int) -> Path:
         phantom = simulate(50 + i, size=(120, 160))
         save(path / "images" / f"p{i}.png", phantom.pixels)
         mask = phantom.masks[0] if len(phantom.masks) else np.zeros((120, 160), bool)
-        save(path / "masks" / f"p{i}.png", grey(mask))
+        save(path / "masks" / f"p{i}.png", gray(mask))
     return path
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.conftest import SMALL_NANO, randomised
-from tests.datasets.layouts.truth import grey, save
+from tests.conftest import SMALL_NANO, randomized
+from tests.datasets.layouts.truth import gray, save
 from ultrasam import load
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.catalogue import dataset
@@ -31,7 +31,7 @@ def crescents(folder: Path, count: int) -> list[AnnotatedImage]:
         mask = (np.hypot(x, y) < 30) & (np.hypot(x - 16 * np.cos(turn), y - 16 * np.sin(turn)) > 22)
         frame = cv2.GaussianBlur(rng.rayleigh(50, (96, 128)), (0, 0), 1) * np.where(mask, 2, 0.7)
         save(base / f"benign ({i}).png", np.clip(frame, 0, 255).astype(np.uint8))
-        save(base / f"benign ({i})_mask.png", grey(mask))
+        save(base / f"benign ({i})_mask.png", gray(mask))
     return list(dataset("BUSI").images(folder))
 
 
@@ -41,7 +41,7 @@ def dice_by_box(segmenter: Segmenter, samples: list[AnnotatedImage]) -> float:
 
 def test_three_images_are_learnt_by_heart(tmp_path: Path) -> None:
     samples = crescents(tmp_path / "data", 3)
-    save_pretrained(randomised(SMALL_NANO), tmp_path / "init")
+    save_pretrained(randomized(SMALL_NANO), tmp_path / "init")
     recipe = Recipe.model_validate(
         {
             "name": "overfit", "init": str(tmp_path / "init"), "output": str(tmp_path / "runs"),

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import processes
-from tests.conftest import SMALL_NANO, randomised
+from tests.conftest import SMALL_NANO, randomized
 from tests.crashes import kill_this_process_before
 from tests.store.test_store import busi_like
 from ultrasam.weights.hub import save_pretrained
@@ -34,7 +34,7 @@ Weights = dict[str, torch.Tensor]
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "recipe.yaml"
-    save_pretrained(randomised(SMALL_NANO), tmp_path / "init")
+    save_pretrained(randomized(SMALL_NANO), tmp_path / "init")
     busi_like(tmp_path, 20)
     places = {name: tmp_path / name for name in ("init", "output")}
     path.write_text(RECIPE.format(**places, data=tmp_path / "busi"))

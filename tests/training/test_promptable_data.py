@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tests.datasets.layouts.truth import disc, grey, picture, save
+from tests.datasets.layouts.truth import disc, gray, picture, save
 from tests.store.test_store import busi_like
 from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.datasets.catalogue import dataset
@@ -191,7 +191,7 @@ def test_real_data_have_the_counts_of_their_readme(
         part
         for sample in samples
         for instance in sample.instances
-        for part in components(instance.mask, least=64)
+        for part in components(instance.mask, min_area=64)
     ]
     assert len(found) == objects
     assert all(s.spacing for s in samples) == (name == "HC18")
@@ -200,7 +200,7 @@ def test_real_data_have_the_counts_of_their_readme(
 def test_a_coco_file_of_ones_own_has_the_counts_of_its_readme(shared_data: Path) -> None:
     samples = list(dataset("coco").images(shared_data / "dev" / "MMOTU_2d_sample"))
     assert len(samples) == 10
-    parts = [p for s in samples for i in s.instances for p in components(i.mask, least=64)]
+    parts = [p for s in samples for i in s.instances for p in components(i.mask, min_area=64)]
     assert len(parts) == 10
 
 
@@ -215,7 +215,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     busi_like(base / "raw", 40)
     for i in range(4):
         save(base / "raw" / "bus_b" / "original" / f"{i}.png", picture(i))
-        save(base / "raw" / "bus_b" / "GT" / f"{i}.png", grey(disc(40, 30, 15)))
+        save(base / "raw" / "bus_b" / "GT" / f"{i}.png", gray(disc(40, 30, 15)))
     build_store(
         find_datasets([str(base / "raw")]),
         base / "store",
@@ -360,7 +360,7 @@ def test_a_recipe_can_train_on_a_store(
 
 
 def test_prompts_of_different_lengths_share_a_batch() -> None:
-    style = PromptSampling(box=0.4, clicks=ClickSampling(scribble=0.5, several=0.5))
+    style = PromptSampling(box=0.4, clicks=ClickSampling(scribble=0.5, multiple=0.5))
     data = views(PLAIN, style)
     batch = collate([data[i] for i in range(8)])
     count, slots = batch.labels.shape

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import randomised
+from tests.conftest import randomized
 from tests.store.test_store import busi_like
 from ultrasam import load
 from ultrasam.errors import CheckpointError, DataError, RecipeError
@@ -116,7 +116,7 @@ def test_an_ambiguous_prompt_shows_the_best_of_three() -> None:
 
 @pytest.mark.parametrize("feedback", [True, False])
 def test_every_round_gives_a_loss_and_gradients(feedback: bool) -> None:
-    model = randomised(CONFIGS["nano"])
+    model = randomized(CONFIGS["nano"])
     image = model.encode(torch.randn(2, 3, 256, 256))
     first = PromptTensors(torch.rand(3, 2, 2) * 256, torch.tensor([[1, -1], [2, 3], [1, -1]]))
     targets = (torch.rand(3, 1, 64, 64) > 0.5).float()
@@ -219,8 +219,8 @@ def test_adapters_of_nothing_are_refused_before_training(recipe_file: Path) -> N
         ("name=[", "not valid YAML"),
         ("optimiser.lr=1", "now called 'optimizer'"),
         ("prompts.rounds=1", "now called 'interaction.rounds'"),
-        ("prompts.clicks.centrall=1", "did you mean 'central'"),
-        ("prompts.clicks.central=2", "central at most 1"),
+        ("prompts.clicks.near_centerr=1", "did you mean 'central'"),
+        ("prompts.clicks.near_center=2", "central at most 1"),
         ("prompts.jitters=[0.1, 0.2]", "one weight for each"),
         ("adapt.rank=0", "rank must be at least 1"),
     ],

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from ultrasam.errors import CheckpointError
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.preprocessing import TestTimeAugmentation
@@ -45,7 +45,7 @@ def trained_a_little(model: UltraSam) -> None:
 
 @pytest.mark.parametrize("kind", ["lora", "adapter"])
 def test_a_fresh_adaptation_changes_nothing(kind: Kind) -> None:
-    model = randomised(TINY)
+    model = randomized(TINY)
     before = outcome(model)
     adapt(model, Adaptation(kind))
     assert torch.equal(outcome(model.eval()), before)
@@ -82,12 +82,12 @@ def test_the_decoder_can_stay_frozen_too() -> None:
 
 @pytest.mark.parametrize("kind", ["lora", "adapter", "decoder"])
 def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Path) -> None:
-    model = randomised(TINY)
+    model = randomized(TINY)
     adaptation = Adaptation(kind, rank=4)
     adapt(model, adaptation)
     trained_a_little(model)
     save_adaptation(model, adaptation, tmp_path / "a.safetensors", init="tiny")
-    other = randomised(TINY)
+    other = randomized(TINY)
     assert not torch.allclose(outcome(other), outcome(model.eval()))
     assert load_adaptation(other, tmp_path / "a.safetensors") == adaptation
     assert torch.equal(outcome(other.eval()), outcome(model))
@@ -97,33 +97,33 @@ def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Pa
         load_adaptation(UltraSam(CONFIGS["nano"]), tmp_path / "a.safetensors")
     (tmp_path / "b.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="is not an adapter file"):
-        load_adaptation(randomised(TINY), tmp_path / "b.safetensors")
+        load_adaptation(randomized(TINY), tmp_path / "b.safetensors")
 
 
 @pytest.mark.parametrize("kind", ["lora", "adapter", "decoder"])
 def test_an_adaptation_is_refused_by_other_weights_and_known_in_half_precision(
     kind: Kind, tmp_path: Path
 ) -> None:
-    model, file = randomised(TINY), tmp_path / "a.safetensors"
+    model, file = randomized(TINY), tmp_path / "a.safetensors"
     adaptation = Adaptation(kind, rank=4)
     adapt(model, adaptation)
     trained_a_little(model)
     save_adaptation(model, adaptation, file, init="tiny")
-    other = randomised(TINY)
+    other = randomized(TINY)
     with torch.no_grad():
         other.image_encoder.pos_embed[0, 0, 0, 0] += 1
     before = outcome(other)
     with pytest.raises(CheckpointError, match="was made for other weights of the model 'tiny'"):
         load_adaptation(other, file)
     assert torch.equal(outcome(other), before)
-    halved = randomised(TINY)
+    halved = randomized(TINY)
     halved.image_encoder.to(torch.bfloat16)
     assert load_adaptation(halved, file) == adaptation
 
 
 def test_an_adaptation_of_an_earlier_version_says_how_its_model_is_fed(tmp_path: Path) -> None:
     """Earlier files kept that in the configuration."""
-    model, file = randomised(TINY), tmp_path / "a.safetensors"
+    model, file = randomized(TINY), tmp_path / "a.safetensors"
     adaptation = Adaptation("lora", rank=4)
     adapt(model, adaptation)
     save_adaptation(model, adaptation, file, init="tiny")
@@ -135,14 +135,14 @@ def test_an_adaptation_of_an_earlier_version_says_how_its_model_is_fed(tmp_path:
     del note["preprocessing"], note["tta"]
     note["model"] = json.dumps(json.loads(note["model"]) | {"zoom": 1.2, "pixel_mean": [1, 2, 3]})
     save_file(tensors, file, metadata={"format": "pt", key: json.dumps(note)})
-    other = randomised(TINY)
+    other = randomized(TINY)
     assert load_adaptation(other, file) == adaptation
     assert other.tta == TestTimeAugmentation(zoom=1.2)
     assert other.preprocessor.mean == (1, 2, 3)
 
 
 def test_low_rank_updates_merge_into_an_ordinary_model(tmp_path: Path) -> None:
-    model = randomised(TINY)
+    model = randomized(TINY)
     names = set(model.state_dict())
     adapt(model, Adaptation("lora", rank=4))
     trained_a_little(model)
@@ -150,7 +150,7 @@ def test_low_rank_updates_merge_into_an_ordinary_model(tmp_path: Path) -> None:
     merge(model)
     assert set(model.state_dict()) == names
     assert torch.allclose(outcome(model), before, atol=1e-4)
-    bottlenecks = randomised(TINY)
+    bottlenecks = randomized(TINY)
     adapt(bottlenecks, Adaptation("adapter"))
     with pytest.raises(CheckpointError, match="cannot be merged"):
         merge(bottlenecks)
@@ -159,7 +159,7 @@ def test_low_rank_updates_merge_into_an_ordinary_model(tmp_path: Path) -> None:
 
 
 def test_learning_rates_fall_towards_the_input() -> None:
-    scales = layer_scales(randomised(TINY), "image_encoder.", 0.5)
+    scales = layer_scales(randomized(TINY), "image_encoder.", 0.5)
     assert scales["mask_decoder.iou_token.weight"] == 1
     assert scales["image_encoder.neck.0.weight"] == 1
     assert scales["image_encoder.blocks.2.norm1.weight"] == 0.5

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.preprocessing import TestTimeAugmentation
@@ -76,7 +76,7 @@ def test_the_published_names_are_those_of_the_published_checkpoint(tiny: UltraSa
 
 @pytest.mark.parametrize("nest", [None, "model", "state_dict"])
 @pytest.mark.parametrize("naming", ["meta", "transformers", "mmdet"])
-def test_files_of_every_naming_are_recognised(
+def test_files_of_every_naming_are_recognized(
     tmp_path: Path, tiny: UltraSam, naming: Format, nest: str | None
 ) -> None:
     theirs: object = from_our_keys(tiny.state_dict(), naming)
@@ -96,7 +96,7 @@ def test_files_of_every_naming_are_recognised(
 @pytest.mark.slow
 @pytest.mark.parametrize("naming", ["meta", "transformers", "mmdet"])
 def test_a_vit_b_of_every_naming_is_the_base_configuration(tmp_path: Path, naming: Format) -> None:
-    model = randomised(CONFIGS["vit-b"])
+    model = randomized(CONFIGS["vit-b"])
     torch.save({"state_dict": from_our_keys(model.state_dict(), naming)}, tmp_path / "w.pth")
     loaded = load_model(tmp_path / "w.pth", device="cpu")
     assert loaded.config == CONFIGS["vit-b"]
@@ -153,7 +153,7 @@ def test_a_pickles_code_never_runs(tmp_path: Path, tiny: UltraSam, legacy: bool)
 def test_our_own_format_keeps_configuration_and_weights(
     tmp_path: Path, config: ModelConfig
 ) -> None:
-    model = randomised(config)
+    model = randomized(config)
     save_pretrained(model, tmp_path / "m")
     again = load_model(tmp_path / "m", device="cpu")
     assert again.config == config
@@ -414,7 +414,7 @@ def test_medsam_is_told_by_its_name_with_a_word(tmp_path: Path, tiny: UltraSam) 
 
 def test_weights_of_an_earlier_version_load_with_their_settings(tmp_path: Path) -> None:
     """Earlier files kept preprocessing and views in the configuration, and had other names."""
-    model = randomised(CONFIGS["nano"])
+    model = randomized(CONFIGS["nano"])
     earlier = json.loads(model.config.to_json())
     for now, then in (("high_res_features", "fine_features"), ("prompt_maps", "drawn_prompts")):
         earlier[then] = earlier.pop(now)

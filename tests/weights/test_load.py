@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ultrasam
-from tests.conftest import TINY, randomised
+from tests.conftest import TINY, randomized
 from ultrasam import hardware
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.resnet import ResNet
@@ -23,7 +23,7 @@ from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.hub import save_pretrained
-from ultrasam.weights.load import config_of_spec, load, load_model
+from ultrasam.weights.load import resolve_config, load, load_model
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY
 from ultrasam.weights.spec import ModelSpec
 
@@ -110,7 +110,7 @@ def test_a_path_may_hold_a_plus_sign_and_a_known_name_is_no_folder(
 
 @pytest.mark.parametrize("size", ["nano", "vit-b", "vit-l", "vit-h"])
 def test_every_size_can_be_had_without_weights(size: str) -> None:
-    assert config_of_spec(f"random:{size}") is CONFIGS[size]
+    assert resolve_config(f"random:{size}") is CONFIGS[size]
     with torch.device("meta"):
         model = UltraSam(CONFIGS[size])
     counts = {"nano": 4.9, "vit-b": 93.7, "vit-l": 312.3, "vit-h": 641.1}  # of Meta's, in millions
@@ -119,7 +119,7 @@ def test_every_size_can_be_had_without_weights(size: str) -> None:
 
 def test_sizes_of_registered_weights_are_known_without_a_download() -> None:
     for entry in REGISTRY.values():
-        assert config_of_spec(entry.name) is CONFIGS[entry.architecture]
+        assert resolve_config(entry.name) is CONFIGS[entry.architecture]
 
 
 def test_random_weights_follow_their_seed_and_nothing_else() -> None:
@@ -135,7 +135,7 @@ def test_registered_weights_bring_their_preprocessing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Whatever a downloaded file says of itself."""
-    torch.save(randomised(TINY).state_dict(), tmp_path / "w.pth")
+    torch.save(randomized(TINY).state_dict(), tmp_path / "w.pth")
     monkeypatch.setattr("ultrasam.weights.download.fetch", lambda _: tmp_path / "w.pth")
     monkeypatch.setattr("ultrasam.weights.download.fetch_hub", lambda _: tmp_path / "w.pth")
     for name, key in (("ultrasam", "ultrasam"), ("sam-vit-b", "sam"), ("medsam", "medsam"),
@@ -223,7 +223,7 @@ def test_the_command_says_which_name_is_deprecated(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save_pretrained(randomised(TINY), tmp_path / "m")
+    save_pretrained(randomized(TINY), tmp_path / "m")
     monkeypatch.setattr(
         "ultrasam.weights.download.fetch", lambda _: tmp_path / "m" / "model.safetensors"
     )
@@ -251,7 +251,7 @@ def test_a_mirror_of_medsam_is_told_by_its_name(
 ) -> None:
     folder = tmp_path / "medsam-vit-base"
     folder.mkdir()
-    torch.save(randomised(TINY).state_dict(), folder / "pytorch_model.bin")
+    torch.save(randomized(TINY).state_dict(), folder / "pytorch_model.bin")
     monkeypatch.setattr("ultrasam.weights.download.fetch_hub", lambda _: folder)
     for name in ("someone/medsam-vit-base", folder / "pytorch_model.bin"):
         with warnings.catch_warnings():

@@ -43,7 +43,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="KIND,...",
-            help="box, box5 to box20 (moved corners), point, random, offcentre, human; points3, … with "
+            help="box, box5 to box20 (moved corners), point, random, offcenter, human; points3, … with "
             "corrective clicks.",
         ),
     ] = "box,box10,point,points3",

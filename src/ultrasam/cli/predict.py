@@ -101,10 +101,10 @@ def predict(
     from ultrasam.inference.predictor import Predictor
     from ultrasam.weights.load import load
     from ultrasam.weights.spec import ModelSpec
-    from ultrasam.weights.tasks import task_of
+    from ultrasam.weights.tasks import detect_task
 
     spec = ModelSpec.parse(model)
-    task = task_of(spec.path) if spec.kind == "path" else None
+    task = detect_task(spec.path) if spec.kind == "path" else None
     if classify and task is None:
         raise PromptError(
             f"'{model}' tells no classes; give --model a folder that ultrasam finetune classify, prompted or "
@@ -183,7 +183,7 @@ def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: s
     import csv
 
     from ultrasam.downstream.classification.model import load_classifier
-    from ultrasam.images.pixels import grey
+    from ultrasam.images.pixels import gray
     from ultrasam.images.reading import read_scan
 
     classifier = load_classifier(model, device)
@@ -194,7 +194,7 @@ def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: s
         table.writerow(["path", "class", *classifier.head.classes])
         for path in paths:
             try:
-                found = classifier.predict([grey(read_scan(path).frame(frame))])[0]
+                found = classifier.predict([gray(read_scan(path).frame(frame))])[0]
             except UltraSamError as error:
                 failed += 1
                 logger.error("%s", error)

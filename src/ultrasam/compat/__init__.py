@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.compat.parts import (
-    ImageEncoderFace,
-    MaskDecoderFace,
-    PromptEncoderFace,
+    SamImageEncoder,
+    SamMaskDecoder,
+    SamPromptEncoder,
     ResizeLongestSide,
     check_boxes,
 )
 from ultrasam.errors import CheckpointError, PromptError
 from ultrasam.images.scan import Scan
-from ultrasam.model.config import config_of
+from ultrasam.model.config import get_config
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.weights.load import load_model
@@ -46,9 +46,9 @@ class Sam(nn.Module):
         super().__init__()
         self.ultrasam = ultrasam
         set_attention(ultrasam, str(ultrasam.device))
-        self.image_encoder = ImageEncoderFace(ultrasam)
-        self.prompt_encoder = PromptEncoderFace(ultrasam)
-        self.mask_decoder = MaskDecoderFace(ultrasam)
+        self.image_encoder = SamImageEncoder(ultrasam)
+        self.prompt_encoder = SamPromptEncoder(ultrasam)
+        self.mask_decoder = SamMaskDecoder(ultrasam)
 
     @property
     def config(self) -> Any:
@@ -144,7 +144,7 @@ class Sam(nn.Module):
 
 def _build(name: str) -> Callable[..., Sam]:
     def build(checkpoint: str | os.PathLike[str] | None = None) -> Sam:
-        size = config_of(name)
+        size = get_config(name)
         model = load_model(checkpoint or f"random:{size.name}", device="cpu")
         if (model.config.width, model.config.depth) != (size.width, size.depth):
             raise CheckpointError(

@@ -36,7 +36,7 @@ class _Face(nn.Module):
         return cast(UltraSam, self.__dict__["_whole"])
 
 
-class ImageEncoderFace(_Face):
+class SamImageEncoder(_Face):
     """``image_encoder(x)``: preprocessed pixels [B, 3, S, S] to the embedding [B, C, H, W]."""
 
     def __init__(self, ultrasam: UltraSam) -> None:
@@ -58,7 +58,7 @@ class ImageEncoderFace(_Face):
         return embedding
 
 
-class PromptEncoderFace(_Face):
+class SamPromptEncoder(_Face):
     """``prompt_encoder(points=, boxes=, masks=)``: prompts in the model's pixel indices to sparse [N, T, C]
     and dense [N, C, H, W] embeddings."""
 
@@ -139,7 +139,7 @@ class PromptEncoderFace(_Face):
         )
 
 
-class MaskDecoderFace(_Face):
+class SamMaskDecoder(_Face):
     """``mask_decoder(image_embeddings=, image_pe=, sparse_prompt_embeddings=, dense_prompt_embeddings=,
     multimask_output=)``: low-res logits [N, M, S, S] and predicted IoU [N, M]."""
 
@@ -189,7 +189,7 @@ class MaskDecoderFace(_Face):
         pe = image_pe[0].flatten(1).t()
         output = self.ultrasam.mask_decoder(image_embeddings, pe, prompts, high_res)
         part = slice(1, 4) if multimask_output else slice(0, 1)
-        return output.masks[:, part].float(), output.iou[:, part].float()
+        return output.masks[:, part].float(), output.predicted_iou[:, part].float()
 
 
 class ResizeLongestSide:

@@ -14,7 +14,7 @@ import numpy as np
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.errors import UltraSamError, one_line
 from ultrasam.images.masks import BoolMask
-from ultrasam.images.pixels import Frame, Grey, grey
+from ultrasam.images.pixels import Frame, Gray, gray
 
 Spacing = tuple[float, float]
 SPLITS = ("train", "val", "test")
@@ -96,7 +96,7 @@ class ImageReader(Protocol):
     def pixels(self) -> Frame:
         """[H, W] or [H, W, 3] RGB uint8."""
 
-    def grey(self) -> Grey:
+    def gray(self) -> Gray:
         """[H, W] uint8."""
 
     def structures(self) -> tuple[str, ...]:
@@ -173,13 +173,13 @@ class AnnotatedImage:
         return self.reader.pixels()
 
     @property
-    def grey(self) -> Grey:
+    def gray(self) -> Gray:
         """[H, W] uint8.
 
         Raises:
             DataError: The file is missing or damaged.
         """
-        return self.reader.grey()
+        return self.reader.gray()
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -217,8 +217,8 @@ class _InMemory:
     def pixels(self) -> Frame:
         return self.image
 
-    def grey(self) -> Grey:
-        return grey(self.image)
+    def gray(self) -> Gray:
+        return gray(self.image)
 
     def structures(self) -> tuple[str, ...]:
         return tuple(instance.name for instance in self.annotated)

@@ -134,18 +134,18 @@ class Embedder:
 
 def nearest(features: Features, query: Features, count: int = 5) -> npt.NDArray[np.int64]:
     """Indices of the rows of ``features`` [N, C] most alike to ``query`` [C] by cosine, best first."""
-    centred = features - features.mean(axis=0)
+    centered = features - features.mean(axis=0)
     wanted = query - features.mean(axis=0)
-    norms = np.linalg.norm(centred, axis=1) * np.linalg.norm(wanted) + 1e-12
-    return np.argsort(-(centred @ wanted) / norms, kind="stable")[:count]
+    norms = np.linalg.norm(centered, axis=1) * np.linalg.norm(wanted) + 1e-12
+    return np.argsort(-(centered @ wanted) / norms, kind="stable")[:count]
 
 
 def pca_picture(patches: Features) -> npt.NDArray[np.uint8]:
     """[h, w, 3] RGB: the first three principal components of patches [h, w, C], each over its range."""
     flat = patches.reshape(-1, patches.shape[-1])
-    centred = flat - flat.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    parts = centred @ directions[:3].T
+    centered = flat - flat.mean(axis=0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
+    parts = centered @ directions[:3].T
     low, high = np.percentile(parts, [1, 99], axis=0)
     scaled = np.clip((parts - low) / np.maximum(high - low, 1e-9), 0, 1)
     return np.asarray(255 * scaled, np.uint8).reshape(*patches.shape[:2], -1)

@@ -18,7 +18,7 @@ from ultrasam.downstream.targets import check_subjects
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import raw_datasets
 from ultrasam.images.masks import BoolMask
-from ultrasam.images.pixels import Frame, Grey, grey
+from ultrasam.images.pixels import Frame, Gray, gray
 from ultrasam.images.reading import read_scan, scan_suffixes
 from ultrasam.store.cache import cached_store
 from ultrasam.store.store import Store, StoredImages
@@ -47,7 +47,7 @@ def open_datasets(
         datasets: ids; only these are opened. One that is nowhere is missing from the result.
 
     Raises:
-        DataError: a path is missing, nothing is recognised in it, or a data set is in two places.
+        DataError: a path is missing, nothing is recognized in it, or a data set is in two places.
     """
     wanted = {dataset_id(name) for name in datasets}
     found: dict[str, Sequence[AnnotatedImage]] = {}
@@ -212,8 +212,8 @@ class _File:
     def pixels(self) -> Frame:
         return read_scan(self.path).frame(0)
 
-    def grey(self) -> Grey:
-        return grey(self.pixels())
+    def gray(self) -> Gray:
+        return gray(self.pixels())
 
     def structures(self) -> tuple[str, ...]:
         return ()

@@ -226,13 +226,13 @@ def _classify(
     classes = sorted({label_of(image) for image in train})
     if len(classes) < 2 or not test:
         raise DataError(
-            f"{len(train)} labelled images of {len(classes)} classes to train on and {len(test)} to test on "
+            f"{len(train)} labeled images of {len(classes)} classes to train on and {len(test)} to test on "
             "are too few."
         )
     check_classes(train, test)
     classifier = train_classifier(model, train, classes, settings)
     truth = np.array([classes.index(label_of(image)) for image in test])
-    found = classifier.predict(image.grey for image in test).double().numpy()
+    found = classifier.predict(image.gray for image in test).double().numpy()
     scored = score(truth, found, [image.subject_key for image in test])
     figures: Figures = {n: (scored[n].value, scored[n].low, scored[n].high) for n in NAMES}
     return figures, {"train": len(train), "test": len(test), **_parameters(classifier)}

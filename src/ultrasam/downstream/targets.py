@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.errors import DataError
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
-from ultrasam.images.pixels import Grey
+from ultrasam.images.pixels import Gray
 from ultrasam.store.splits import held_out_images
 
 Labels = Literal["structure", "image"]
@@ -41,9 +41,9 @@ class InstanceTarget:
         return self.image.subject_key
 
     @property
-    def pixels(self) -> Grey:
+    def pixels(self) -> Gray:
         """[H, W] uint8."""
-        return self.image.grey
+        return self.image.gray
 
     @property
     def masks(self) -> npt.NDArray[np.bool_]:
@@ -54,7 +54,7 @@ class InstanceTarget:
 
     @classmethod
     def of(
-        cls, pixels: Grey, masks: npt.NDArray[np.bool_], labels: Sequence[str], *, name: str = "",
+        cls, pixels: Gray, masks: npt.NDArray[np.bool_], labels: Sequence[str], *, name: str = "",
         subject: str = "",
     ) -> InstanceTarget:  # fmt: skip
         """A target whose image is held in memory."""

@@ -1,6 +1,6 @@
 """Prompts drawn from the truth, the same for every segmenter, and the scores that they earn.
 
-The paper's protocol (arXiv 2411.16222, 4): a click at the mask's centre of mass, or its tight box.
+The paper's protocol (arXiv 2411.16222, 4): a click at the mask's center of mass, or its tight box.
 Beyond it: boxes and clicks as people give them, and corrective clicks.
 """
 
@@ -20,17 +20,17 @@ import numpy.typing as npt
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.masks import dice, iou
-from ultrasam.images.masks import MIN_OBJECT_PIXELS, box_of, centre_of_mass, components
-from ultrasam.images.pixels import grey
+from ultrasam.images.masks import MIN_OBJECT_PIXELS, bounding_box, center_of_mass, components
+from ultrasam.images.pixels import gray
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.prompt_simulation import ClickSampling, corrective_click, jitter_box, simulate_clicks
 from ultrasam.prompts import Prompt
 
 BoolMask = npt.NDArray[np.bool_]
-_EDGE = 0.35  # off-centre clicks fall in the outer part of the mask, up to this share of its depth
-_HUMAN = ClickSampling(central=0.7, spread=0.12, beside=0.05)
+_EDGE = 0.35  # off-center clicks fall in the outer part of the mask, up to this share of its depth
+_HUMAN = ClickSampling(near_center=0.7, center_spread=0.12, near_miss=0.05)
 _KIND = re.compile(
-    r"box(?P<jitter>\d{0,2})|(?P<start>points(?=\d)|point|random|offcentre|human)(?P<n>\d{0,2})"
+    r"box(?P<jitter>\d{0,2})|(?P<start>points(?=\d)|point|random|offcenter|human)(?P<n>\d{0,2})"
 )
 
 
@@ -38,8 +38,8 @@ _KIND = re.compile(
 class PromptKind:
     """How prompts are drawn from a mask.
 
-    ``box`` (tight), ``box10`` (each corner moved by up to 10 % of the side); ``point`` (centre of mass),
-    ``random`` (anywhere in the mask), ``offcentre`` (near its border), ``human`` (mostly near the centre,
+    ``box`` (tight), ``box10`` (each corner moved by up to 10 % of the side); ``point`` (center of mass),
+    ``random`` (anywhere in the mask), ``offcenter`` (near its border), ``human`` (mostly near the center,
     sometimes off it, one in twenty a little beside). ``points3``, ``random3``, …: that click and two
     corrective ones, in the deepest error; those of ``human`` fall anywhere in the largest error.
 
@@ -50,7 +50,7 @@ class PromptKind:
     """
 
     name: str
-    start: Literal["box", "point", "random", "offcentre", "human"]
+    start: Literal["box", "point", "random", "offcenter", "human"]
     jitter: float = 0.0
     clicks: int = 1
 
@@ -65,7 +65,7 @@ class PromptKind:
         if found is None or (found["start"] == "point" and found["n"]):
             raise EvaluationError(
                 f"There is no kind of prompt '{name}'; there are box, box5 to box20, point, random, "
-                "offcentre, human, and with corrective clicks points3, random3, …"
+                "offcenter, human, and with corrective clicks points3, random3, …"
             )
         if found["start"] is None:
             return cls(name, "box", jitter=int(found["jitter"] or 0) / 100)
@@ -82,9 +82,9 @@ class Target:
     structure: str = "object"
 
     @cached_property
-    def centre(self) -> npt.NDArray[np.float64]:
-        """The centre of mass [2]."""
-        return centre_of_mass(self.truth)
+    def center(self) -> npt.NDArray[np.float64]:
+        """The center of mass [2]."""
+        return center_of_mass(self.truth)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +119,7 @@ def targets_of(sample: AnnotatedImage, *, seed: int = 0) -> list[Target]:
     found = [
         (part, instance.name)
         for instance in sample.instances
-        for part in components(instance.mask, least=MIN_OBJECT_PIXELS)
+        for part in components(instance.mask, min_area=MIN_OBJECT_PIXELS)
     ]
     name = f"{sample.dataset}/{sample.name}"
     return [
@@ -129,8 +129,8 @@ def targets_of(sample: AnnotatedImage, *, seed: int = 0) -> list[Target]:
 
 
 def click_misses(target: Target) -> bool:
-    """The centre of mass lies outside the mask."""
-    x, y = np.floor(target.centre).astype(int)
+    """The center of mass lies outside the mask."""
+    x, y = np.floor(target.center).astype(int)
     return not bool(target.truth[y, x])
 
 
@@ -170,15 +170,15 @@ def attempt(segmenter: Segmenter, targets: Sequence[Target], kind: PromptKind) -
 def _first(target: Target, kind: PromptKind) -> Prompt:
     truth, rng = target.truth, np.random.default_rng(target.seed)
     if kind.start == "box":
-        box = box_of(truth)
+        box = bounding_box(truth)
         if kind.jitter:
             height, width = truth.shape
             box = jitter_box(rng, box, kind.jitter)
             box = np.clip(box, 0, (width, height, width, height))
         return Prompt(box=tuple(box))
     if kind.start == "point":
-        return Prompt(points=target.centre[None], labels=[1])
-    if kind.start == "offcentre":
+        return Prompt(points=target.center[None], labels=[1])
+    if kind.start == "offcenter":
         points, labels = _near_border(rng, truth), np.array([1])
     else:
         style = _HUMAN if kind.start == "human" else ClickSampling()
@@ -216,7 +216,7 @@ def evaluate(
         targets = targets_of(sample)
         if not targets:
             continue
-        segmenter.set_image(grey(sample.pixels))
+        segmenter.set_image(gray(sample.pixels))
         for kind in parsed:
             for target, found in zip(targets, attempt(segmenter, targets, kind), strict=True):
                 yield Score(

@@ -33,7 +33,7 @@ from ultrasam.evaluation.protocol import (
 from ultrasam.evaluation.sources import Collection, Unit
 from ultrasam.files import atomic_write
 from ultrasam.images.masks import encode_rle
-from ultrasam.images.pixels import Frame, grey
+from ultrasam.images.pixels import Frame, gray
 from ultrasam.inference.segmenter import ScanLike, Segmenter
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prediction, Prompt
@@ -146,7 +146,7 @@ def _lines(
             continue
         if (unit.dataset, found.name) in done:
             continue
-        pixels = grey(found.pixels)
+        pixels = gray(found.pixels)
         read = time.perf_counter()
         timed.seconds = 0.0
         try:

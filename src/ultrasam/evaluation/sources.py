@@ -59,7 +59,7 @@ def open_collections(
         limit: most units of a data set, spread evenly over it.
 
     Raises:
-        DataError: a path is missing or nothing is recognised in it.
+        DataError: a path is missing or nothing is recognized in it.
     """
     found: dict[str, Collection] = {}
     for path in paths:
@@ -105,7 +105,7 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
     folders by what is in them.
 
     Raises:
-        DataError: nothing is recognised.
+        DataError: nothing is recognized.
     """
     path = Path(text).expanduser()
     try:

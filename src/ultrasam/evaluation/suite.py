@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ultrasam.errors import EvaluationError, UltraSamError, first_of, one_line
+from ultrasam.errors import EvaluationError, UltraSamError, first_validation_error, one_line
 from ultrasam.evaluation.protocol import PromptKind
 from ultrasam.extras import needs
 
@@ -66,7 +66,7 @@ def read_checked(
     try:
         return kind.model_validate(change(content))
     except ValidationError as error:
-        raise wrong(f"{path}: {first_of(error)}.") from error
+        raise wrong(f"{path}: {first_validation_error(error)}.") from error
 
 
 def load_suite(path: Path) -> Suite:

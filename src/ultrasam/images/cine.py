@@ -26,7 +26,7 @@ _set_log_level: Any = (
 )  # OpenCV 4, 5
 
 _RAW_PACKETS = [cv2.CAP_PROP_FORMAT, -1]
-_GREY = (b"Y8", b"Y1")  # how the codes of FFmpeg's grey pixel formats begin
+_GRAY = (b"Y8", b"Y1")  # how the codes of FFmpeg's gray pixel formats begin
 _SAME_TIME = 0.01  # ms; frames are at least 1 ms apart
 _STEPS = 8  # frames ahead to which decoding on is cheaper than a seek
 _LEAD = 8  # frames before the wanted one to seek to: a key frame may be followed by frames shown before it
@@ -45,7 +45,7 @@ def read_cine(file: Path) -> Scan:
         cine.frames,
         cine.height,
         cine.width,
-        cine.colour,
+        cine.color,
         cine.read,
         source=file,
         frame_time=cine.frame_time,
@@ -63,7 +63,7 @@ class _Cine:
         self.height = int(self.video.get(cv2.CAP_PROP_FRAME_HEIGHT))
         self.width = int(self.video.get(cv2.CAP_PROP_FRAME_WIDTH))
         code = int(self.video.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF
-        self.colour = not code.to_bytes(4, "little").startswith(_GREY)
+        self.color = not code.to_bytes(4, "little").startswith(_GRAY)
         rate = float(self.video.get(cv2.CAP_PROP_FPS))
         self.frame_time = 1000 / rate if rate > 0 else None
         self.next = 0
@@ -80,7 +80,7 @@ class _Cine:
             self.next = index + 1
             if pixels is None:
                 raise self._damaged(index)
-            if self.colour:
+            if self.color:
                 return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
             return np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels[..., 0], np.uint8)
 

@@ -23,7 +23,7 @@ with needs("Reading DICOM", extra="dicom"):
 
 register()
 
-_CENTIMETRES = 3  # PS3.3 C.8.5.5.1.15, units of ultrasound regions
+_CENTIMETERS = 3  # PS3.3 C.8.5.5.1.15, units of ultrasound regions
 _TISSUE = 1  # PS3.3 C.8.5.5.1.1, region spatial format: 2D
 
 
@@ -107,17 +107,17 @@ def _to_frame(pixels: npt.NDArray[Any], header: pydicom.Dataset, kind: str) -> F
         if "RescaleSlope" in header:
             slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
             low, top = low * slope + intercept, top * slope
-        grey = np.clip((values - low) * (255 / top) + 0.5, 0, 255).astype(np.uint8)
+        gray = np.clip((values - low) * (255 / top) + 0.5, 0, 255).astype(np.uint8)
     else:
-        grey = to_uint8(values)
-    return np.asarray(255 - grey if kind == "MONOCHROME1" else grey, dtype=np.uint8)
+        gray = to_uint8(values)
+    return np.asarray(255 - gray if kind == "MONOCHROME1" else gray, dtype=np.uint8)
 
 
 def _spacing(header: pydicom.Dataset) -> tuple[float, float] | None:
     """(row, column) mm per pixel: of the first tissue region of an ultrasound image, else of the image."""
     for region in header.get("SequenceOfUltrasoundRegions", None) or []:
         units = {region.get(f"PhysicalUnits{axis}Direction") for axis in "XY"}
-        if units == {_CENTIMETRES} and region.get("RegionSpatialFormat") == _TISSUE:
+        if units == {_CENTIMETERS} and region.get("RegionSpatialFormat") == _TISSUE:
             row = abs(float(region.PhysicalDeltaY)) * 10
             column = abs(float(region.PhysicalDeltaX)) * 10
             if row > 0 and column > 0:

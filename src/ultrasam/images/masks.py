@@ -44,7 +44,7 @@ def decode_rle(rle: RLE) -> BoolMask:
     return run_lengths.decode(rle["counts"], (height, width))
 
 
-def box_of(mask: BoolMask) -> npt.NDArray[np.float64]:
+def bounding_box(mask: BoolMask) -> npt.NDArray[np.float64]:
     """The tight box [4] of a mask; all zeros for an empty one."""
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     return np.array([x, y, x + width, y + height] if width else [0, 0, 0, 0], dtype=np.float64)
@@ -57,14 +57,14 @@ def components(mask: BoolMask, *, least: int = 1) -> list[BoolMask]:
     return [labels == i for area, i in sorted(areas, reverse=True) if area >= least]
 
 
-def centre_of_mass(mask: BoolMask) -> npt.NDArray[np.float64]:
-    """(x, y) of the centre of mass [2]; it may lie outside a concave mask."""
+def center_of_mass(mask: BoolMask) -> npt.NDArray[np.float64]:
+    """(x, y) of the center of mass [2]; it may lie outside a concave mask."""
     moments = cv2.moments(np.ascontiguousarray(mask).view(np.uint8), binaryImage=True)
     return np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
 
 
 def deepest_point(mask: BoolMask) -> npt.NDArray[np.float64]:
-    """(x, y) of the pixel's centre [2] that is farthest from the mask's border."""
+    """(x, y) of the pixel's center [2] that is farthest from the mask's border."""
     depth = cv2.distanceTransform(
         np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )
@@ -72,7 +72,7 @@ def deepest_point(mask: BoolMask) -> npt.NDArray[np.float64]:
     return np.array([x - 0.5, y - 0.5])
 
 
-def ellipse_in(box: npt.ArrayLike, shape: tuple[int, int]) -> BoolMask:
+def inscribed_ellipse(box: npt.ArrayLike, shape: tuple[int, int]) -> BoolMask:
     """The largest ellipse in a box, as a mask of ``shape``."""
     x0, y0, x1, y1 = (float(v) for v in np.asarray(box))
     y, x = np.ogrid[0 : shape[0], 0 : shape[1]]
@@ -82,7 +82,7 @@ def ellipse_in(box: npt.ArrayLike, shape: tuple[int, int]) -> BoolMask:
 
 
 def polygon_mask(polygons: Sequence[npt.ArrayLike], shape: tuple[int, int]) -> BoolMask:
-    """The union of polygons, each [K, 2] of (x, y) from pixels' corners, as COCO's rasteriser fills them.
+    """The union of polygons, each [K, 2] of (x, y) from pixels' corners, as COCO's rasterizer fills them.
 
     Polygons of fewer than three points are empty.
     """
@@ -106,7 +106,7 @@ def coco_result(
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One entry of a COCO results file; ``extra`` are keys of ours, which COCO's readers pass over."""
-    x0, y0, x1, y1 = box_of(mask).tolist()
+    x0, y0, x1, y1 = bounding_box(mask).tolist()
     return {
         "image_id": image_id,
         "category_id": category_id,

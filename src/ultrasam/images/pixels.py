@@ -1,4 +1,4 @@
-"""Pixels of any type as 8-bit grey or RGB, the one form in which a frame is handed on."""
+"""Pixels of any type as 8-bit gray or RGB, the one form in which a frame is handed on."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def to_uint8(array: npt.NDArray[np.generic]) -> Frame:
     return np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)
 
 
-Grey = npt.NDArray[np.uint8]
+Gray = npt.NDArray[np.uint8]
 
 
-def grey(pixels: Frame) -> Grey:
+def gray(pixels: Frame) -> Gray:
     """[H, W] or [H, W, 3] RGB to [H, W] by luminance (ITU-R BT.601)."""
     if pixels.ndim == 2:
         return pixels
@@ -54,12 +54,12 @@ def grey(pixels: Frame) -> Grey:
     return np.asarray(np.rint(pixels @ np.array([0.299, 0.587, 0.114])), dtype=np.uint8)
 
 
-_COLOUR_TRACES = 12
+_COLOR_TRACES = 12
 
 
-def grey_if_grey(pixels: Frame) -> Frame:
-    """A clip's frame as [H, W] where it has no colour but a lossy coder's traces of it, else as given."""
+def gray_if_colorless(pixels: Frame) -> Frame:
+    """A clip's frame as [H, W] where it has no color but a lossy coder's traces of it, else as given."""
     if pixels.ndim == 2:
         return pixels
     spread = pixels.max(axis=2) - pixels.min(axis=2)
-    return grey(pixels) if int(spread.max()) <= _COLOUR_TRACES else pixels
+    return gray(pixels) if int(spread.max()) <= _COLOR_TRACES else pixels

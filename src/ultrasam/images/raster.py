@@ -20,7 +20,7 @@ from ultrasam.images.scan import Scan, check_size
 def read_raster(file: Path) -> Scan:
     """Open a picture.
 
-    Transparency is laid over black, a camera's orientation mark is obeyed, palettes become colours,
+    Transparency is laid over black, a camera's orientation mark is obeyed, palettes become colors,
     and more than 8 bits are mapped as `to_uint8` says.
 
     Raises:
@@ -47,23 +47,23 @@ def read_raster(file: Path) -> Scan:
 
 
 def decode_frame(data: bytes, name: str) -> Frame:
-    """The first frame of a picture's bytes: [H, W] uint8 if it is grey, also if stored as colour, else
+    """The first frame of a picture's bytes: [H, W] uint8 if it is gray, also if stored as color, else
     [H, W, 3].
 
     Raises:
         ScanError: damaged, truncated or too large; ``name`` says what.
     """
     frame = _decoded(io.BytesIO(data), name, 0, _to_frame)
-    grey = frame if frame.ndim == 2 else frame[..., 0]
-    if frame.ndim == 3 and all(np.array_equal(grey, frame[..., i]) for i in (1, 2)):
-        return np.ascontiguousarray(grey)
+    gray = frame if frame.ndim == 2 else frame[..., 0]
+    if frame.ndim == 3 and all(np.array_equal(gray, frame[..., i]) for i in (1, 2)):
+        return np.ascontiguousarray(gray)
     return frame
 
 
 def decode_values(data: bytes, name: str, *, indices: bool = False) -> npt.NDArray[np.generic]:
-    """A mask's values as they are stored: [H, W], or [H, W, 3] of a coloured one.
+    """A mask's values as they are stored: [H, W], or [H, W, 3] of a colored one.
 
-    Transparency is dropped, one bit becomes 0 and 255. A palette gives its colours, or with ``indices``
+    Transparency is dropped, one bit becomes 0 and 255. A palette gives its colors, or with ``indices``
     their numbers.
 
     Raises:

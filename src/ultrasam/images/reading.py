@@ -1,7 +1,7 @@
 """`read_scan`, which makes a Scan of any file.
 
 Which reader a file goes to is decided by its first bytes. A name that contradicts them is refused:
-in an archive it means that something was mislabelled or half-converted.
+in an archive it means that something was mislabeled or half-converted.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ class Scan:
     Attributes:
         frames: how many there are; slices of a volume count as frames.
         height, width: of every frame, in pixels.
-        colour: frames are [H, W, 3] RGB; else [H, W].
+        color: frames are [H, W, 3] RGB; else [H, W].
         read_frame: the pixels of one frame, uint8; called with 0 … frames - 1.
-        spacing: (row, column) distance between pixels' centres in mm, None where unknown.
+        spacing: (row, column) distance between pixels' centers in mm, None where unknown.
         source: the file.
         subject: who was scanned, where the file says so.
         frame_time: milliseconds between frames, where known.
@@ -35,7 +35,7 @@ class Scan:
     frames: int
     height: int
     width: int
-    colour: bool
+    color: bool
     read_frame: Callable[[int], Frame]
     spacing: tuple[float, float] | None = None
     source: Path | None = None

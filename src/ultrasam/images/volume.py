@@ -47,7 +47,7 @@ def read_volume(file: Path) -> Scan:
         raise ScanError(f"{file} claims {math.prod(size)} voxels; it is damaged, or must be split.")
     if components not in (1, 3, 4):
         raise ScanError(
-            f"{file} has {components} values to a voxel; 1 (grey) or 3 (RGB) are images."
+            f"{file} has {components} values to a voxel; 1 (gray) or 3 (RGB) are images."
         )
     cache: list[Frame] = []
 

@@ -125,7 +125,7 @@ def predict_files(
     ``<stem>_mask_<n>.png`` and ``<stem>_overlay.png`` in ``out``; where two inputs share a stem, their
     number is added. Call `write_results` with what comes back.
     """
-    yield from each_file(
+    yield from process_files(
         paths,
         lambda path, image_id, name: _predict_file(
             segmenter, path, image_id, name, prompts_for(path, prompts), out, frame, provenance
@@ -133,7 +133,7 @@ def predict_files(
     )
 
 
-def each_file(
+def process_files(
     paths: Sequence[Path], do: Callable[[Path, int, str], FileResult]
 ) -> Iterator[FileResult]:
     """What ``do(path, image id from 1, stem that no other has)`` gives of each file, or why it failed."""
@@ -181,7 +181,7 @@ def _predict_file(
         said = {
             "file_name": str(path), "frame": frame, "prompt": _as_json(prompt),
             "predicted_iou": round(float(prediction.predicted_iou[index, 0]), 4),
-            "stability": round(float(prediction.stability[index, 0]), 4), **provenance,
+            "stability": round(float(prediction.stability_score[index, 0]), 4), **provenance,
         }  # fmt: skip
         if told is not None and isinstance(segmenter, Classifying):
             chances = dict(

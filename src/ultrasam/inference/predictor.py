@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
-from ultrasam.images.masks import box_of
+from ultrasam.images.masks import bounding_box
 from ultrasam.inference.augmentation import (
     MeanPrediction,
     ViewPrediction,
@@ -233,7 +233,7 @@ class Predictor:
         prompt, views = request.prompt, request.views
         around: tuple[ViewTransform, ...] = ()
         if closer:
-            box, point = box_of(logits > 0), prompt.points[0]
+            box, point = bounding_box(logits > 0), prompt.points[0]
             corners = [np.minimum(box[:2], point), np.maximum(box[2:], point)]
             around = zoomed(np.concatenate(corners), full, self.tta)
         if around:
@@ -241,7 +241,7 @@ class Predictor:
         elif not self.refine:
             return None
         if self.refine and prompt.box is None:
-            prompt = Prompt(box=box_of(logits > 0))
+            prompt = Prompt(box=bounding_box(logits > 0))
         return _Request(prompt, views, self.refine or multimask, logits)
 
     def _embeddings(self, views: Sequence[ViewTransform]) -> list[Any]:

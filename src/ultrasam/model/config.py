@@ -34,7 +34,7 @@ class ModelConfig:
             transformers see better").
         high_res_features: add the conv stem's stride-4 and stride-8 features, and the prompt maps, to the
             decoder's up-scaling (as SAM 2 does with its encoder's, Ravi et al. 2024).
-        prompt_maps: rasterise boxes and clicks as two further channels beside the mask prompt's one, so
+        prompt_maps: rasterize boxes and clicks as two further channels beside the mask prompt's one, so
             that the decoder sees where a prompt is without having to learn it from tokens.
     """
 
@@ -164,7 +164,7 @@ CONFIGS: dict[str, ModelConfig] = {
 }
 
 
-def config_of(size: str) -> ModelConfig:
+def get_config(size: str) -> ModelConfig:
     """The configuration of a size: ``nano``, ``vit-b``, ``vit-l`` or ``vit-h``.
 
     Raises:

@@ -22,7 +22,7 @@ BlockFunction = Callable[[nn.Module, Tensor], Tensor]
 
 
 class ImageEncoder(nn.Module):
-    """Normalised RGB pixels to an image embedding.
+    """Normalized RGB pixels to an image embedding.
 
     ``forward(pixels)`` takes [B, 3, S, S] (S = ``config.image_size``) and returns the embedding
     [B, decoder_width, S / patch, S / patch] and, with ``config.high_res_features``, the stem's features
@@ -140,7 +140,7 @@ class Block(nn.Module):
 
 
 def attend(attention: nn.Module, x: Tensor, window: int) -> Tensor:
-    """Attention over normalised tokens [B, H, W, C], in windows of ``window`` tokens unless that is 0."""
+    """Attention over normalized tokens [B, H, W, C], in windows of ``window`` tokens unless that is 0."""
     if not window:
         return cast(Tensor, attention(x))
     windows = window_partition(x, window)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class LayerNorm2d(nn.Module):
-    """Layer normalisation over the channels of [B, C, H, W]."""
+    """Layer normalization over the channels of [B, C, H, W]."""
 
     def __init__(self, channels: int, *, eps: float = 1e-6) -> None:
         super().__init__()

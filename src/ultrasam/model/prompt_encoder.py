@@ -122,7 +122,7 @@ class PromptEncoder(nn.Module):
         tokens = self._embed_points(prompts.coords, prompts.labels)
         unused = prompts.labels == UNUSED
         if self.config.prompt_maps:
-            maps = self._rasterise(prompts).to(tokens.dtype)
+            maps = self._rasterize(prompts).to(tokens.dtype)
             return EncodedPrompts(tokens, unused, self.mask_downscaling(maps), maps)
         dense = self.no_mask_embed.weight.view(1, -1, 1, 1)
         if prompts.masks is not None:
@@ -152,7 +152,7 @@ class PromptEncoder(nn.Module):
         tokens: Tensor = table[labels.clamp(min=-1) + 1] + positions.to(table.dtype)
         return tokens
 
-    def _rasterise(self, prompts: PromptTensors) -> Tensor:
+    def _rasterize(self, prompts: PromptTensors) -> Tensor:
         """Mask logits, boxes and clicks as three images [N, 3, mask_size, mask_size].
 
         - Mask logits are scaled to ± 2 and 0 where there is none.
@@ -174,9 +174,9 @@ class PromptEncoder(nn.Module):
         low = _corner(coords, labels == TOP_LEFT)  # [N, 2]
         high = _corner(coords, labels == BOTTOM_RIGHT)
         has_box = (labels == TOP_LEFT).any(dim=1).view(-1, 1, 1)
-        centre, radius = (low + high) / 2, ((high - low) / 2).clamp(min=1.0)
-        u = (axis - centre[:, :1]) / radius[:, :1]  # [N, size]
-        v = (axis - centre[:, 1:]) / radius[:, 1:]
+        center, radius = (low + high) / 2, ((high - low) / 2).clamp(min=1.0)
+        u = (axis - center[:, :1]) / radius[:, :1]  # [N, size]
+        v = (axis - center[:, 1:]) / radius[:, 1:]
         bump = 1 - (u.square()[:, None, :] + v.square()[:, :, None])
         box = torch.where(has_box, bump.clamp(-1, 1), bump.new_tensor(-1.0))
 

@@ -58,19 +58,19 @@ def draw_case(
     """
     scale = _SIDE / max(pixels.shape)
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    grey = cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
-    panels = [np.array(grey) for _ in range(4)]
+    gray = cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+    panels = [np.array(gray) for _ in range(4)]
     x0, y0, x1, y1 = (round(float(v) * scale) for v in np.asarray(box))
     cv2.rectangle(panels[0], (x0, y0), (x1, y1), _PROMPT, 1)
     small = [
         cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         for m in (truth, found)
     ]
-    for panel, mask, colour in ((panels[1], small[0], _TRUTH), (panels[2], small[1], _FOUND)):
+    for panel, mask, color in ((panels[1], small[0], _TRUTH), (panels[2], small[1], _FOUND)):
         outline, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(panel, outline, -1, colour, 1)
+        cv2.drawContours(panel, outline, -1, color, 1)
     panels[3][small[0] & ~small[1]] = _TRUTH
     panels[3][small[1] & ~small[0]] = _FOUND
     return np.concatenate(panels, axis=1)

@@ -82,7 +82,7 @@ class SharedImage:
     Attributes:
         stages: before, between and after the layers.
         upscaled: Z g after the last layer through the first transposed convolution, [L, 4 * first].
-        mark: of the weights that it was made with; see `mark_of`.
+        mark: of the weights that it was made with; see `weights_checksum`.
     """
 
     stages: tuple[Stage, ...]
@@ -114,7 +114,7 @@ def supports(decoder: MaskDecoder) -> bool:
     return plain and exact and not decoder.high_res_features
 
 
-def mark_of(model: UltraSam) -> Tensor:
+def weights_checksum(model: UltraSam) -> Tensor:
     """A number for each weight that `prepare` reads, [weights]: its product with fixed random numbers, which
     changes however it is written. (PyTorch's version counters do not see writes to ``.data``.)"""
     transformer = model.mask_decoder.transformer
@@ -180,7 +180,7 @@ def prepare(model: UltraSam, embedding: Tensor) -> SharedImage:
             added = tuple(o @ z.t() for o in outputs)
             weight, bias = layer.norm4.weight, layer.norm4.bias
             x = z * weight
-    return SharedImage(tuple(stages), x @ _linear_map(decoder, 0)[0].t(), mark_of(model))
+    return SharedImage(tuple(stages), x @ _linear_map(decoder, 0)[0].t(), weights_checksum(model))
 
 
 def decode(
@@ -289,7 +289,7 @@ def _upscale(
     """The up-scaling of the image, in parts that stay in cache, and its product with each mask's vector.
 
     A transposed convolution of kernel and stride 2 is a linear map of a pixel to four, so no token needs its
-    neighbours: finished pixels are put in order once, at the end.
+    neighbors: finished pixels are put in order once, at the end.
     """
     weight, offset = _linear_map(decoder, 0)
     offset = offset + weight @ bias

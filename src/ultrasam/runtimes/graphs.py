@@ -54,4 +54,4 @@ class DecoderGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         prompts = PromptTensors(coords, labels, masks, has_mask)
         output = self.model.decode(ImageEmbedding(image, high_res), prompts)
-        return output.masks, output.iou
+        return output.masks, output.predicted_iou

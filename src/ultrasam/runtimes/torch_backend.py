@@ -102,7 +102,7 @@ class TorchBackend:
             some = slice(start, start + count)
             output = self.model.decode(images, prompts[some], image_index=index[some])
             logits.append(output.masks[:, :masks])
-            iou.append(output.iou[:, :masks])
+            iou.append(output.predicted_iou[:, :masks])
         return torch.cat(logits), torch.cat(iou)
 
     def _decode_shared(
@@ -110,7 +110,7 @@ class TorchBackend:
     ) -> tuple[Tensor, Tensor]:
         encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
         shared = embedding.shared
-        if shared is None or not torch.equal(shared.mark, cpu_decoder.mark_of(self.model)):
+        if shared is None or not torch.equal(shared.mark, cpu_decoder.weights_checksum(self.model)):
             shared = cpu_decoder.prepare(self.model, embedding.image.image)
             embedding.shared = shared
         logits, iou = [], []

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.extras import needs
-from ultrasam.images.pixels import Frame, grey
+from ultrasam.images.pixels import Frame, gray
 
 BITS = 256
 Hashes = npt.NDArray[np.uint8]  # [N, 32]
@@ -32,7 +32,7 @@ def content_hash(pixels: Frame) -> bytes:
 
 def perceptual_hashes(pixels: Frame) -> tuple[bytes, bytes]:
     """The shape hash and the texture hash of an image, 32 bytes each."""
-    image = grey(pixels)
+    image = gray(pixels)
     small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small.astype(np.float32))[:16, :16].ravel()
     shape = np.packbits(low > np.median(low))

@@ -22,7 +22,7 @@ from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.extras import needs
 from ultrasam.files import update_file
-from ultrasam.images.masks import box_of, components, encode_rle
+from ultrasam.images.masks import bounding_box, components, encode_rle
 from ultrasam.images.pixels import Frame
 from ultrasam.store.duplicates import content_hash, perceptual_hashes
 from ultrasam.store.migrations import upgrade_columns
@@ -233,7 +233,7 @@ def _row(image: AnnotatedImage, case: Case) -> dict[str, Any]:
 
 
 def _instance(name: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
-    x0, y0, x1, y1 = (int(v) for v in box_of(mask))
+    x0, y0, x1, y1 = (int(v) for v in bounding_box(mask))
     rle = str(encode_rle(mask)["counts"]).encode("ascii")
     return {
         "structure": name, "x0": x0, "y0": y0, "x1": x1, "y1": y1,

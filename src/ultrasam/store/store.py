@@ -275,7 +275,7 @@ class _StoredImage:
     def pixels(self) -> Frame:
         return self.store.pixels(self.row, color=True)
 
-    def grey(self) -> npt.NDArray[np.uint8]:
+    def gray(self) -> npt.NDArray[np.uint8]:
         return self.store.pixels(self.row)
 
     def structures(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 
 from ultrasam.errors import UltraSamError, one_line
-from ultrasam.images.masks import box_of, decode_rle
+from ultrasam.images.masks import bounding_box, decode_rle
 from ultrasam.images.raster import decode_frame
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.duplicates import content_hash
@@ -144,5 +144,5 @@ def _instance(store: Store, row: int, size: tuple[int, int], file: str) -> Itera
     elif area != int(store.column("area")[row]):
         detail = f"the area is {area} pixels instead of {store.column('area')[row]}"
         yield Problem("mask", where, detail)
-    elif tuple(int(v) for v in box_of(mask)) != (x0, y0, x1, y1):
+    elif tuple(int(v) for v in bounding_box(mask)) != (x0, y0, x1, y1):
         yield Problem("mask", where, "the box does not fit the mask")

@@ -1,6 +1,6 @@
 """Changes of an image that a scanner, a setting or another patient could have made, and no others.
 
-No elastic warps, no colours, no upside-down images: speckle, shadows and the order of tissues come from
+No elastic warps, no colors, no upside-down images: speckle, shadows and the order of tissues come from
 physics, and a model that must explain the impossible learns less of the possible.
 """
 
@@ -78,7 +78,7 @@ class View:
                 cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
             )
             matrix[:, :2] *= shrink
-        # OpenCV counts from pixel centres: p' = A (p + 1/2) + t - 1/2.
+        # OpenCV counts from pixel centers: p' = A (p + 1/2) + t - 1/2.
         matrix[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
         size = self.size[::-1]
         return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), np.uint8)
@@ -127,9 +127,9 @@ def augment(
     ``zoomed`` and ``cone`` do not apply: the whole image is shown.
     """
     shape = (pixels.shape[0], pixels.shape[1])
-    centre = (shape[1] / 2, shape[0] / 2)
+    center = (shape[1] / 2, shape[0] / 2)
     scale = math.exp(rng.uniform(-1, 1) * augmentation.scale)
-    view = View(_affine(rng, augmentation, scale, centre, centre), shape)
+    view = View(_affine(rng, augmentation, scale, center, center), shape)
     changed = augment_intensity(rng, view.resample(pixels), augmentation)
     if not len(masks):
         return changed, masks
@@ -140,10 +140,10 @@ def _affine(
     rng: np.random.Generator,
     augmentation: Augmentation,
     scale: float,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     target: tuple[float, float],
 ) -> npt.NDArray[np.float64]:
-    """[2, 3]: a random rotation, stretch and flip about ``centre``, which is moved to ``target``."""
+    """[2, 3]: a random rotation, stretch and flip about ``center``, which is moved to ``target``."""
     angle = math.radians(rng.uniform(-1, 1) * augmentation.rotation * (rng.random() < _ROTATED))
     stretch = math.exp(rng.uniform(-1, 1) * augmentation.stretch / 2)
     mirror = -1.0 if rng.random() < augmentation.flip else 1.0
@@ -151,38 +151,38 @@ def _affine(
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag(
         [mirror * scale * stretch, scale / stretch]
     )
-    shift = np.array(target) - linear @ np.array(centre)
+    shift = np.array(target) - linear @ np.array(center)
     return np.concatenate([linear, shift[:, None]], axis=1)
 
 
 def augment_intensity(
     rng: np.random.Generator, pixels: Pixels, augmentation: Augmentation
 ) -> Pixels:
-    """Changes of gain, time-gain curve, grey map, speckle and resolution of a view [h, w]."""
+    """Changes of gain, time-gain curve, gray map, speckle and resolution of a view [h, w]."""
     height, width = pixels.shape[:2]
-    grey: Floats = pixels.astype(np.float32) / 255
+    gray: Floats = pixels.astype(np.float32) / 255
     black = pixels == 0
     strength = augmentation.brightness
     if strength:
-        grey = grey ** math.exp(rng.normal(0, 0.25) * strength)
+        gray = gray ** math.exp(rng.normal(0, 0.25) * strength)
         if rng.random() < 0.5:
             knots = rng.normal(0, 0.12 * strength, 5)
             curve = np.interp(np.linspace(0, 4, height), np.arange(5), knots)
-            grey = grey * np.exp(curve).astype(np.float32)[:, None]
-        grey = grey * math.exp(rng.normal(0, 0.2) * strength) + rng.normal(0, 0.02) * strength
+            gray = gray * np.exp(curve).astype(np.float32)[:, None]
+        gray = gray * math.exp(rng.normal(0, 0.2) * strength) + rng.normal(0, 0.02) * strength
     if rng.random() < augmentation.degradation:
-        grey = _floats(cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.4, 1.4)))
+        gray = _floats(cv2.GaussianBlur(gray, (0, 0), rng.uniform(0.4, 1.4)))
     if rng.random() < augmentation.degradation:
         share = rng.uniform(0.35, 0.8)
         small = (max(1, int(width * share)), max(1, int(height * share)))
-        coarse = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
-        grey = _floats(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
+        coarse = cv2.resize(gray, small, interpolation=cv2.INTER_AREA)
+        gray = _floats(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
     if rng.random() < augmentation.degradation:
         grain = cv2.GaussianBlur(
             rng.standard_normal((height, width), dtype=np.float32), (0, 0), rng.uniform(0.5, 1.5)
         )
-        grey = grey * (1 + rng.uniform(0.1, 0.5) * grain)
-    out: Pixels = np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
+        gray = gray * (1 + rng.uniform(0.1, 0.5) * grain)
+    out: Pixels = np.clip(gray * 255 + 0.5, 0, 255).astype(np.uint8)
     out[black] = 0
     return out
 
@@ -194,14 +194,14 @@ def _floats(array: npt.ArrayLike) -> Floats:
 def random_sector(rng: np.random.Generator, size: int) -> npt.NDArray[np.bool_]:
     """A sector [S, S] as a curved probe above the image would show it: at least two thirds of its width
     at mid-height, nearly all of its depth."""
-    centre = size * (0.5 + rng.uniform(-0.08, 0.08))
+    center = size * (0.5 + rng.uniform(-0.08, 0.08))
     width = size * rng.uniform(0.67, 1.1)
     # Any wider, and a sector of this width half-way down would begin inside the image.
     half = rng.uniform(math.radians(20), math.atan(width / size))
     apex = size / 2 - width / 2 / math.tan(half)
     top, bottom = rng.uniform(0, 0.06) * size, rng.uniform(0.92, 1.1) * size
     y, x = np.ogrid[0:size, 0:size]
-    dx, dy = x + 0.5 - centre, y + 0.5 - apex
+    dx, dy = x + 0.5 - center, y + 0.5 - apex
     radius = np.hypot(dx, dy)
     inside = np.abs(np.arctan2(dx, dy)) <= half
     return np.asarray(inside & (radius >= top - apex) & (radius <= bottom - apex))

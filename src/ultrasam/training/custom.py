@@ -8,7 +8,7 @@ from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError
 from ultrasam.training.recipe import Recipe
-from ultrasam.weights.load import config_of_spec
+from ultrasam.weights.load import resolve_config
 
 _EPOCHS = 30
 
@@ -32,7 +32,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
         raise DataError(
             f"{folder} has {count} annotated images; at least 4 are needed, to hold one out."
         )
-    config = config_of_spec(init)
+    config = resolve_config(init)
     small = config.image_size <= 512
     batch = min(16 if small else 2, count)
     steps = int(min(20_000, max(200, _EPOCHS * count / batch)))

@@ -25,7 +25,7 @@ from ultrasam.training.recipe import Recipe
 from ultrasam.training.sources import store_sources
 from ultrasam.training.train import prepare
 from ultrasam.weights.adapters import count_parameters
-from ultrasam.weights.load import config_of_spec
+from ultrasam.weights.load import resolve_config
 
 _TIMED_BLOCKS = 2
 _REPEATS = 3
@@ -58,7 +58,7 @@ def estimate(recipe: Recipe) -> Estimate:
         DataError: data are missing.
     """
     settings = recipe.trainer
-    config = config_of_spec(recipe.init or f"random:{recipe.model}")
+    config = resolve_config(recipe.init or f"random:{recipe.model}")
     images = count_images(recipe)
     with torch.device("meta"):
         model = UltraSam(config)

@@ -58,7 +58,7 @@ def interact(
     ambiguous = is_ambiguous(first.labels)
     for index in range(interaction.rounds):
         output = model.decode(image, prompts, image_index=image_index)
-        logits, iou = output.masks.float(), output.iou.float()
+        logits, iou = output.masks.float(), output.predicted_iou.float()
         last = index + 1 == interaction.rounds
         if interaction.masks == "last":
             ambiguous = torch.full_like(ambiguous, last)

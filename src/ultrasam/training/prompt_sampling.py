@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from ultrasam.images.masks import box_of
+from ultrasam.images.masks import bounding_box
 from ultrasam.prompt_simulation import ClickSampling, jitter_box, simulate_clicks
 from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, NOT_A_POINT, TOP_LEFT
 from ultrasam.settings import StrictModel
@@ -54,7 +54,7 @@ def sample_prompt(
     if rng.random() < sampling.box:
         weights = np.array(sampling.jitter_weights)
         jitter = float(rng.choice(sampling.jitters, p=weights / weights.sum()))
-        box = jitter_box(rng, box_of(mask), jitter)
+        box = jitter_box(rng, bounding_box(mask), jitter)
         return box.reshape(2, 2).astype(np.float32), np.array([TOP_LEFT, BOTTOM_RIGHT])
     points, kinds = simulate_clicks(rng, mask, sampling.clicks)
     coords = np.concatenate([points, np.zeros((1, 2))]).astype(np.float32)

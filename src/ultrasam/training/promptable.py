@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.evaluation.protocol import PromptKind, attempt, evaluate, targets_of
-from ultrasam.images.masks import box_of
+from ultrasam.images.masks import bounding_box
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
@@ -76,8 +76,8 @@ class PromptableTask(TrainingTask[Recipe]):
         if self.pictures is None or not (targets := targets_of(image)):
             return
         target = max(targets, key=lambda t: int(t.truth.sum()))
-        pixels = image.grey
+        pixels = image.gray
         predictor.set_image(pixels)
         (found,) = attempt(predictor, [target], PromptKind.parse("box"))
         path = self.pictures / f"{self.global_step:07d}_{index}.png"
-        write_png(path, draw_case(pixels, box_of(target.truth), target.truth, found.mask))
+        write_png(path, draw_case(pixels, bounding_box(target.truth), target.truth, found.mask))

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import DataError
-from ultrasam.images.masks import MIN_OBJECT_PIXELS, box_of
+from ultrasam.images.masks import MIN_OBJECT_PIXELS, bounding_box
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.prompts import UNUSED
 from ultrasam.training.augmentation import (
@@ -68,7 +68,7 @@ class PromptableBatch(TensorBatch):
     seeds: Tensor
 
     def inputs(self, preprocessor: Preprocessor) -> Tensor:
-        """The model's input [B, 3, S, S]: normalised pixels, and zeros for padding, as in prediction."""
+        """The model's input [B, 3, S, S]: normalized pixels, and zeros for padding, as in prediction."""
         rgb = self.pixels.expand(-1, 3, -1, -1).float()
         return preprocessor.normalize(rgb) * self.valid
 
@@ -156,11 +156,11 @@ class PromptableViews(Dataset[PromptedView]):
         if not usable:
             return None
         order = rng.permutation(usable)
-        grey = image.grey
-        shape = (grey.shape[0], grey.shape[1])
-        first = box_of(image.mask(int(order[0])))
+        gray = image.gray
+        shape = (gray.shape[0], gray.shape[1])
+        first = bounding_box(image.mask(int(order[0])))
         view = square_view(rng, self.augmentation, shape, self.image_size, first)
-        pixels = view.resample(grey)
+        pixels = view.resample(gray)
         sector = None
         if rng.random() < self.augmentation.cone:
             sector = random_sector(rng, self.image_size)

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from ultrasam.errors import RecipeError
-from ultrasam.model.config import config_of
+from ultrasam.model.config import get_config
 from ultrasam.settings import StrictModel, deep_merge, override, read_yaml, validate
 from ultrasam.training.augmentation import Augmentation
 from ultrasam.training.prompt_sampling import PromptSampling
@@ -54,10 +54,10 @@ class MaskLosses(StrictModel):
 _RENAMED = {
     "views": "augmentation",
     "optimiser": "optimizer",
-    "prompts.central_clicks": "prompts.clicks.central",
+    "prompts.central_clicks": "prompts.clicks.near_center",
     "prompts.scribbles": "prompts.clicks.scribble",
-    "prompts.several_clicks": "prompts.clicks.several",
-    "prompts.clicks_beside": "prompts.clicks.beside",
+    "prompts.several_clicks": "prompts.clicks.multiple",
+    "prompts.clicks_beside": "prompts.clicks.near_miss",
     **{f"prompts.{k}": f"interaction.{k}" for k in Interaction.model_fields},
 }
 
@@ -133,7 +133,7 @@ class Recipe(RunSettings):
     @field_validator("model")
     @classmethod
     def _known_model(cls, name: str) -> str:
-        return config_of(name).name
+        return get_config(name).name
 
     @property
     def folder(self) -> Path:

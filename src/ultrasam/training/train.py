@@ -119,7 +119,7 @@ def prepare(model: UltraSam, recipe: Recipe) -> None:
 
 def trained_preprocessor(init: Preprocessor) -> Preprocessor:
     """How training feeds a model that started from weights fed as ``init``: an image keeps its aspect and is
-    resampled by areas; what an image's own range was scaled to, the range of grey values is, since a view
+    resampled by areas; what an image's own range was scaled to, the range of gray values is, since a view
     shows a part of it; and all kinds of prompts are drawn."""
     fed = replace(
         init, resize="letterbox", resample="area", prompt_types=Preprocessor().prompt_types

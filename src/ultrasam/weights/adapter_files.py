@@ -84,7 +84,7 @@ def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
     return adaptation
 
 
-def adaptation_at(path: Path) -> tuple[Path, str] | None:
+def find_adaptation(path: Path) -> tuple[Path, str] | None:
     """The adaptation that a file is, or that a folder holds in place of a whole model.
 
     Returns:

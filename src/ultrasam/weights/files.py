@@ -1,4 +1,4 @@
-"""Weights in files: found in folders, read without running anyone's code, recognised by their names, checked
+"""Weights in files: found in folders, read without running anyone's code, recognized by their names, checked
 in full."""
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Checkpoint:
 def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoint:
     """Read a file, or a folder that holds one, sharded or not.
 
-    Recognised are our own safetensors, Meta's SAM and MedSAM, transformers' ``SamModel`` and the published
+    Recognized are our own safetensors, Meta's SAM and MedSAM, transformers' ``SamModel`` and the published
     UltraSam checkpoint (mmdetection), nested and prefixed as trainers leave them. Tensors that belong to no
     part of the model are named in a warning and left out.
 

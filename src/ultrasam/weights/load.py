@@ -18,14 +18,14 @@ from ultrasam.hardware import choose_precision, default_device, place
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.weights.adapter_files import adaptation_at, load_adaptation
+from ultrasam.weights.adapter_files import find_adaptation, load_adaptation
 from ultrasam.weights.adapters import merge
 from ultrasam.weights.cache import cached_file
 from ultrasam.weights.files import build_model, read_checkpoint
 from ultrasam.weights.imagenet import from_imagenet
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA, Weights
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import ARCHITECTURES, TASKS, resolve, task_of
+from ultrasam.weights.tasks import ARCHITECTURES, TASKS, resolve, detect_task
 
 log = logging.getLogger(__name__)
 SpecLike = ModelSpec | str | os.PathLike[str]
@@ -68,7 +68,7 @@ def load(
         raise ConfigError(
             f"'{spec.text}': +refine is a predictor's option; use ultrasam.Predictor or the commands."
         )
-    if spec.kind == "path" and (task := task_of(spec.path)) is not None:
+    if spec.kind == "path" and (task := detect_task(spec.path)) is not None:
         if spec.has_options or precision not in (None, "float32", "fp32", "auto"):
             raise ConfigError(
                 f"{spec.path} is fine-tuned for a task, which takes no options of a promptable model."
@@ -109,7 +109,7 @@ def load_model(
     return place(model, device)
 
 
-def config_of_spec(spec: SpecLike) -> ModelConfig:
+def resolve_config(spec: SpecLike) -> ModelConfig:
     """The configuration of a promptable model; weights are read only where nothing else tells."""
     spec = _spec(spec)
     if spec.kind == "registered":
@@ -165,11 +165,11 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
     own_preprocessing = spec.preprocessing
     if spec.kind == "path":
         path = spec.path
-        if task_of(path) is not None:
+        if detect_task(path) is not None:
             raise CheckpointError(
                 f"{path} is fine-tuned for another task; a promptable model is required here."
             )
-        if (adapter := adaptation_at(path)) is not None:
+        if (adapter := find_adaptation(path)) is not None:
             model = _with_adapter(*adapter)
             if preprocessor is not None:
                 model.preprocessor = replace(preprocessor, size=model.config.image_size)

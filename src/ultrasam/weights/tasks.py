@@ -23,7 +23,7 @@ def register_architecture(name: str, loader: str) -> None:
     ARCHITECTURES[name] = loader
 
 
-def task_of(folder: Path) -> str | None:
+def detect_task(folder: Path) -> str | None:
     """The task whose JSON file a folder holds, or None."""
     return next((key for key in TASKS if (folder / f"{key}.json").is_file()), None)
 

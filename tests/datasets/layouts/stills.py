@@ -15,7 +15,7 @@ from tests.datasets.layouts.truth import (
     Truth,
     W,
     disc,
-    grey,
+    gray,
     picture,
     rectangle,
     save,
@@ -24,11 +24,11 @@ from tests.datasets.layouts.truth import (
 )  # fmt: skip
 
 
-def colours(**masks: object) -> np.ndarray:
+def colors(**masks: object) -> np.ndarray:
     """{'r,g,b': mask} painted in turn."""
     out = np.zeros((H, W, 3), np.uint8)
-    for colour, mask in masks.items():
-        out[np.asarray(mask)] = [int(c) for c in colour.split("_")[1:]]
+    for color, mask in masks.items():
+        out[np.asarray(mask)] = [int(c) for c in color.split("_")[1:]]
     return out
 
 
@@ -38,10 +38,10 @@ def us105(root: Path) -> list[Truth]:
     for i in (1, 23):
         mask = disc(30 + i, 30, 9)
         save(folder / "Images" / f"{i:02d} liver tumour.png", picture(i))
-        save(folder / "Tumor Masks" / f"{i} mask of tumour.png", grey(mask))
+        save(folder / "Tumor Masks" / f"{i} mask of tumour.png", gray(mask))
         out.append(Truth(f"{i:02d} liver tumour.png", [("tumor", mask)], pixels=picture(i)))
     save(folder / "Images" / "5 nothing.png", picture(5))
-    save(folder / "Tumor Masks" / "5 nothing.png", grey(disc(1, 1, 20), 254))  # 254 // 255 is 0
+    save(folder / "Tumor Masks" / "5 nothing.png", gray(disc(1, 1, 20), 254))  # 254 // 255 is 0
     return out
 
 
@@ -62,7 +62,7 @@ def abdomen_us(root: Path) -> list[Truth]:
         save(base / "images" / part / f"x{i}.jpg", picture(i))
         save(
             base / "annotations" / part / f"x{i}.png",
-            colours(**dict(parts.values())),
+            colors(**dict(parts.values())),
         )
         masks = [(name, mask) for name, (_, mask) in parts.items()]
         out.append(Truth(f"RUS/images/{part}/x{i}.jpg", masks, split=part))
@@ -76,9 +76,9 @@ def breast_lesions_usg(root: Path) -> list[Truth]:
     folder = root / "BrEaST-Lesions_USG-images_and_masks"
     tumour, first, second = disc(20, 20, 8), disc(50, 20, 5), disc(50, 45, 6)
     save(folder / "case001.png", picture(1))
-    save(folder / "case001_tumor.png", grey(tumour, 7))
-    save(folder / "case001_other1.png", grey(first))
-    save(folder / "case001_other2.png", grey(second))
+    save(folder / "case001_tumor.png", gray(tumour, 7))
+    save(folder / "case001_other1.png", gray(first))
+    save(folder / "case001_other2.png", gray(second))
     save(folder / "case002.png", picture(2))
     (folder / "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx").write_bytes(b"PK")
     masks = [("breast_nodule", tumour), ("other_lesion", first), ("other_lesion", second)]
@@ -110,19 +110,19 @@ def bus_uc(root: Path) -> list[Truth]:
         small = disc(20, 16, r, H // 2, W // 2)
         for folder in (kind, "All"):
             save(root / "BUS_UC" / folder / "images" / "003.png", picture(r))
-            save(root / "BUS_UC" / folder / "masks" / "003.png", grey(small))
+            save(root / "BUS_UC" / folder / "masks" / "003.png", gray(small))
         mask = np.kron(small, np.ones((2, 2), bool))
         name = f"breast_{kind.lower()}"
         out.append(Truth(f"{kind}/images/003.png", [(name, mask)], class_label=kind.lower()))
     save(root / "BUS_UC" / "Benign" / "images" / "004.png", picture(4))
-    save(root / "BUS_UC" / "Benign" / "masks" / "004.png", grey(disc(1, 1, 5) & False))
+    save(root / "BUS_UC" / "Benign" / "masks" / "004.png", gray(disc(1, 1, 5) & False))
     return out
 
 
 def bus_uclm(root: Path) -> list[Truth]:
     benign, malignant = disc(20, 30, 8), disc(55, 30, 8)
     save(root / "images" / "ALWI_000.png", picture(1))
-    painted = Image.fromarray(colours(c_0_255_0=benign, c_255_0_0=malignant))
+    painted = Image.fromarray(colors(c_0_255_0=benign, c_255_0_0=malignant))
     (root / "masks").mkdir()
     painted.quantize(8).save(root / "masks" / "ALWI_000.png")  # with a palette
     save(root / "images" / "ANFO_001.png", picture(2))
@@ -140,7 +140,7 @@ def bus_bra(root: Path) -> list[Truth]:
     for k, (name, kind, fold, case) in enumerate(rows):
         mask = disc(30, 25, 8 + k)
         save(base / "Images" / f"{name}.png", picture(k))
-        save(base / "Masks" / f"{name.replace('bus', 'mask')}.png", grey(mask))
+        save(base / "Masks" / f"{name.replace('bus', 'mask')}.png", gray(mask))
         out.append(
             Truth(
                 f"Images/{name}.png",
@@ -169,13 +169,13 @@ def busi(root: Path) -> list[Truth]:
     base = root / "Dataset_BUSI_with_GT"
     first, second, third = disc(20, 20, 8), disc(60, 20, 6), disc(40, 50, 7)
     save(base / "benign" / "benign (1).png", np.repeat(picture(1)[..., None], 3, axis=2))
-    save(base / "benign" / "benign (1)_mask.png", grey(first))
-    save(base / "benign" / "benign (1)_mask_1.png", grey(second))
-    save(base / "benign" / "benign (1)_mask_2.png", grey(third))
+    save(base / "benign" / "benign (1)_mask.png", gray(first))
+    save(base / "benign" / "benign (1)_mask_1.png", gray(second))
+    save(base / "benign" / "benign (1)_mask_2.png", gray(third))
     save(base / "malignant" / "malignant (1).png", picture(2))
-    save(base / "malignant" / "malignant (1)_mask.png", grey(second))
+    save(base / "malignant" / "malignant (1)_mask.png", gray(second))
     save(base / "normal" / "normal (1).png", picture(3))
-    save(base / "normal" / "normal (1)_mask.png", grey(first & False))
+    save(base / "normal" / "normal (1)_mask.png", gray(first & False))
     nodule = "breast_nodule"
     return [
         Truth("benign/benign (1).png", [(nodule, first), (nodule, second), (nodule, third)],
@@ -190,9 +190,9 @@ def ccaui(root: Path) -> list[Truth]:
     base = root / "Common Carotid Artery Ultrasound Images"
     stem = "202201121748100022VAS_slice_1069"
     save(base / "US images" / f"{stem}.png", picture(1))
-    save(base / "Expert mask images" / f"{stem}.png", grey(mask))
+    save(base / "Expert mask images" / f"{stem}.png", gray(mask))
     save(base / "US images" / f"{stem}0.png", picture(2))
-    save(base / "Expert mask images" / f"{stem}0.png", grey(mask & False))
+    save(base / "Expert mask images" / f"{stem}0.png", gray(mask & False))
     masks = [("carotid_artery", mask)]
     return [Truth(f"{stem}.png", masks, subject="202201121748100022", pixels=picture(1))]
 
@@ -203,7 +203,7 @@ def ddti(root: Path) -> list[Truth]:
     for name, subject in (("102_1", "102"), ("7", None)):
         mask = disc(30, 30, 10)
         files.image(f"2_preprocessed_data/stage1/p_image/{name}.PNG", picture(5))
-        files.image(f"2_preprocessed_data/stage1/p_mask/{name}.PNG", grey(mask))
+        files.image(f"2_preprocessed_data/stage1/p_mask/{name}.PNG", gray(mask))
         masks = [("thyroid_nodule", mask)]
         out.append(Truth(f"p_image/{name}.PNG", masks, subject=subject, pixels=picture(5)))
     zipped(root / "Thyroid Dataset" / "DDTI dataset" / "DDTI.zip", files.files)
@@ -218,10 +218,10 @@ def fallmud(root: Path) -> list[Truth]:
         base / "NeilCronin" / "aponeurosis_masks" / "a1.png",
         np.where(straight, 100, 99).astype(np.uint8),
     )
-    save(base / "NeilCronin" / "fascicle_masks" / "a1.png", grey(across))
+    save(base / "NeilCronin" / "fascicle_masks" / "a1.png", gray(across))
     save(base / "RyanCunningham" / "images" / "b1.png", picture(2))
     lying = np.ascontiguousarray(np.rot90(across, -1))  # to be turned back
-    save(base / "RyanCunningham" / "aponeurosis_masks" / "b1.jpg", grey(lying))
+    save(base / "RyanCunningham" / "aponeurosis_masks" / "b1.jpg", gray(lying))
     upright = ("aponeurosis", np.rot90(lying))
     return [
         Truth("NeilCronin/images/a1.tif", [("aponeurosis", straight)], pixels=picture(1)),
@@ -236,10 +236,10 @@ def fast_u_net(root: Path) -> list[Truth]:
     images, masks, heads, head_masks = Files(), Files(), Files(), Files()
     images.image("AC_image1/010_AC.png", picture(1))
     images.image("AC_image1/011_AC.png", picture(2))
-    masks.image("AC_mask/010_AC.png", grey(ring | speck))
-    masks.image("AC_mask/011_AC.png", grey(speck))  # opened away: no object
+    masks.image("AC_mask/010_AC.png", gray(ring | speck))
+    masks.image("AC_mask/011_AC.png", gray(speck))  # opened away: no object
     heads.image("HC_image3/004_2HC.png", picture(3))
-    head_masks.image("HC_mask/004_2HC_Annotation.png", grey(ring))
+    head_masks.image("HC_mask/004_2HC_Annotation.png", gray(ring))
     for path, files in (("AC/AC_image1.rar", images), ("AC/AC_mask.rar", masks),
                         ("HC/HC_image3.rar", heads), ("HC/HC_mask.rar", head_masks)):  # fmt: skip
         (base / path).parent.mkdir(parents=True, exist_ok=True)
@@ -259,7 +259,7 @@ def hc18(root: Path) -> list[Truth]:
     ):
         outer, inner = disc(40, 30, 20), disc(40, 30, 18)
         save(root / "training_set" / f"{name}.png", picture(len(out)))
-        save(root / "training_set" / f"{name}_Annotation.png", grey(outer & ~inner))
+        save(root / "training_set" / f"{name}_Annotation.png", gray(outer & ~inner))
         lines.append(f"{name}.png,{mm},99.9")
         out.append(
             Truth(f"{name}.png", [("fetal_head", outer)], subject=subject, spacing=(mm, mm),
@@ -278,8 +278,8 @@ def kidney_us(root: Path) -> list[Truth]:
     zipped(base / "kidneyUS_images_14_june_2022.zip", files.files)
     for reader in (1, 2):
         folder = base / "labels" / f"reviewed_masks_{reader}"
-        save(folder / "capsule" / "12_abc_2.png", grey(capsule, 1))
-        save(folder / "cortex" / "12_abc_2.png", grey(inside, 1))
+        save(folder / "capsule" / "12_abc_2.png", gray(capsule, 1))
+        save(folder / "cortex" / "12_abc_2.png", gray(inside, 1))
     (base / "labels" / "reviewed_labels_1.csv").write_text("filename\n12_abc_2.png\n")
     return [Truth("12_abc_2.png", [("kidney", capsule)], subject="12", pixels=picture(1))]
 
@@ -305,8 +305,8 @@ def mmotu_2d(root: Path) -> list[Truth]:
     for stem, kind, part in rows:
         mask = disc(30, 30, 10 + kind)
         save(base / "images" / f"{stem}.JPG", picture(kind))
-        save(base / "annotations" / f"{stem}.PNG", colours(c_64_0_3=mask))
-        save(base / "annotations" / f"{stem}_binary.PNG", grey(mask))
+        save(base / "annotations" / f"{stem}.PNG", colors(c_64_0_3=mask))
+        save(base / "annotations" / f"{stem}_binary.PNG", gray(mask))
         with (base / f"{part}_cls.txt").open("a") as file:
             file.write(f"{stem}.JPG  {kind}\n")
         split = "test" if part == "val" else "trainval"
@@ -319,7 +319,7 @@ def mmotu_2d(root: Path) -> list[Truth]:
 def mmotu_3d(root: Path) -> list[Truth]:
     mask = disc(30, 30, 10)
     save(root / "OTU_3d" / "images" / "1.JPG", picture(1))
-    save(root / "OTU_3d" / "annotations" / "1.PNG", colours(c_0_0_9=mask))
+    save(root / "OTU_3d" / "annotations" / "1.PNG", colors(c_0_0_9=mask))
     return [Truth("images/1.JPG", [("lesion", mask)])]
 
 
@@ -332,8 +332,8 @@ def s1(root: Path) -> list[Truth]:
         mask = disc(30, 30, 10)
         base = root / "Data" / f"{part}DataSet"
         save(base / "OriginalImages" / "1.jpg", picture(1))
-        save(base / "Labels" / "1.png", grey(mask, value))
-        save(base / "GeneralLabels" / "1.png", grey(mask))
+        save(base / "Labels" / "1.png", gray(mask, value))
+        save(base / "GeneralLabels" / "1.png", gray(mask))
         split = "test" if part == "Testing" else "trainval"
         out.append(Truth(f"{part}DataSet/OriginalImages/1.jpg", [(name, mask)], split=split))
     return out
@@ -348,7 +348,7 @@ def stmus_nda(root: Path) -> list[Truth]:
         )
         files.image(
             f"Polito-Radboud-DeepLearningUS/{muscle}/Manual Masks/017_{muscle}_left.png",
-            grey(mask, 1),
+            gray(mask, 1),
         )
         masks = [("transverse_muscle", mask)]
         out.append(Truth(f"Images/017_{muscle}_left.png", masks, subject="017", pixels=picture(1)))
@@ -360,7 +360,7 @@ def stu_hospital(root: Path) -> list[Truth]:
     small = disc(64, 50, 30, 128, 128)
     image = picture(1, 256, 384)
     save(root / "Hospital" / "Test_Image_3.png", image)
-    save(root / "Hospital" / "mask_3.png", np.repeat(grey(small)[..., None], 3, axis=2))
+    save(root / "Hospital" / "mask_3.png", np.repeat(gray(small)[..., None], 3, axis=2))
     mask = np.kron(small, np.ones((2, 3), bool))
     return [Truth("Test_Image_3.png", [("breast_tumour", mask)], pixels=image, shape=(256, 384))]
 
@@ -373,7 +373,7 @@ def thyroid(part: str, folder: str) -> Callable[[Path], list[Truth]]:
         for prefix, split in ((("trainval-", "trainval"), ("test-", "test"))
                               if folder == "tn3k" else (("thyroid-", None),)):  # fmt: skip
             save(base / f"{prefix}image" / "0001.jpg", picture(1))
-            save(base / f"{prefix}mask" / "0001.jpg", grey(mask))
+            save(base / f"{prefix}mask" / "0001.jpg", gray(mask))
             out.append(Truth(f"{prefix}image/0001.jpg", [(part, mask)], split=split))
         return out
 
@@ -384,7 +384,7 @@ def tnscui(root: Path) -> list[Truth]:
     mask, out = disc(30, 30, 10), []
     for i, value in ((1, 1), (2, 255)):
         save(root / "tnscui" / "JPEGImages" / f"{i}.jpg", picture(i))
-        save(root / "tnscui" / "SegmentationClass" / f"{i}.png", grey(mask, value))
+        save(root / "tnscui" / "SegmentationClass" / f"{i}.png", gray(mask, value))
         out.append(Truth(f"JPEGImages/{i}.jpg", [("thyroid_nodule", mask)]))
     return out
 
@@ -393,7 +393,7 @@ def us_nerve(root: Path) -> list[Truth]:
     mask = disc(30, 30, 10)
     for name, m in (("1_1", mask), ("13_7", mask & False)):
         save(root / "train" / f"{name}.tif", picture(len(name)))
-        save(root / "train" / f"{name}_mask.tif", grey(m))
+        save(root / "train" / f"{name}_mask.tif", gray(m))
     return [
         Truth("train/1_1.tif", [("cervical_nerves", mask)], subject="1", pixels=picture(3)),
         Truth("train/13_7.tif", [], subject="13", pixels=picture(4)),

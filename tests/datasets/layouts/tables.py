@@ -1,6 +1,6 @@
 """Outlines as numbers: JSON, LabelMe, COCO, tables of tracings; and a clip with folders of masks.
 
-Outlines are rectangles on whole pixels, so that every sound rasteriser fills the same ones.
+Outlines are rectangles on whole pixels, so that every sound rasterizer fills the same ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tests.datasets.layouts.truth import Files, Truth, grey, picture, rectangle, save, zipped
+from tests.datasets.layouts.truth import Files, Truth, gray, picture, rectangle, save, zipped
 
 
 def corners(x0: int, y0: int, x1: int, y1: int) -> list[list[int]]:
@@ -19,7 +19,7 @@ def corners(x0: int, y0: int, x1: int, y1: int) -> list[list[int]]:
 
 
 def clip(path: Path, frames: int, *, height: int = 64, width: int = 80) -> None:
-    """A grey clip whose k-th frame has the level 40 + 20 k."""
+    """A gray clip whose k-th frame has the level 40 + 20 k."""
     path.parent.mkdir(parents=True, exist_ok=True)
     codec = "mjpeg" if path.suffix == ".avi" else "mpeg4"
     with av.open(str(path), "w") as container:
@@ -55,11 +55,11 @@ def brachial_plexus(root: Path) -> list[Truth]:
     plexus, needle = rectangle(16, 16, 48, 40), rectangle(56, 8, 72, 16)
     clip(base / "12_BP.mp4", 3)
     for k in range(3):
-        save(base / "12_ac_masks" / f"frame_{k + 8}.jpg", grey(plexus))  # 8, 9, 10
+        save(base / "12_ac_masks" / f"frame_{k + 8}.jpg", gray(plexus))  # 8, 9, 10
     for k in range(2):
-        save(base / "12_needle_masks" / f"frame_{k + 8}.jpg", grey(needle))
+        save(base / "12_needle_masks" / f"frame_{k + 8}.jpg", gray(needle))
     clip(base / "21_BP.mp4", 1)
-    save(base / "P_021_09_masks" / "a.jpg", grey(needle))
+    save(base / "P_021_09_masks" / "a.jpg", gray(needle))
     out = []
     for k in range(3):
         masks = [("nerve_plexus", plexus)] + ([("needle", needle)] if k < 2 else [])

@@ -61,7 +61,7 @@ def encoded(suffix: str, array: Array) -> bytes:
     return out.getvalue()
 
 
-def grey(mask: Array, value: int = 255) -> npt.NDArray[np.uint8]:
+def gray(mask: Array, value: int = 255) -> npt.NDArray[np.uint8]:
     return (np.asarray(mask) * value).astype(np.uint8)
 
 

@@ -81,7 +81,7 @@ def info(name: Annotated[str, typer.Argument(help="A data set's id or name.")]) 
         ("Note", found.note),
         ("How to get it", how_to_get(found)),
         ("Layout", found.layout),
-        ("Recognised by", ", ".join(f"'{f}'" for f in (found.id, *found.folders))),
+        ("Recognized by", ", ".join(f"'{f}'" for f in (found.id, *found.folders))),
         ("Then", f"ultrasam data build {found.id}=FOLDER -o STORE"),
     ]
     for head, text in lines:

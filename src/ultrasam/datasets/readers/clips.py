@@ -9,7 +9,7 @@ from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.label_rules import LabelRule, require_shape
 from ultrasam.errors import UltraSamError
 from ultrasam.images.cine import read_cine
-from ultrasam.images.pixels import grey_if_grey
+from ultrasam.images.pixels import gray_if_colorless
 from ultrasam.images.raster import decode_values
 
 
@@ -32,7 +32,7 @@ def read_masked_clip(
             yield Skip(f"{clip.path} frame {extra}", "mask after the last frame of the clip")
         for frame in range(min(count, len(scan))):
             try:
-                pixels = grey_if_grey(scan.frame(frame))
+                pixels = gray_if_colorless(scan.frame(frame))
                 instances: list[Instance] = []
                 for rule, masks in lists:
                     if frame < len(masks):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ultrasam.datasets.annotated_image import Instance
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask
-from ultrasam.images.pixels import grey
+from ultrasam.images.pixels import gray
 
 Values = npt.NDArray[Any]
 
@@ -28,7 +28,7 @@ class Threshold:
     def __call__(self, values: Values) -> tuple[Instance, ...]:
         if values.ndim == 3:
             # A colored pixel is not background, however low its luminance.
-            values = values.max(axis=2) if self.min_value == 1 else grey(values.astype(np.uint8))
+            values = values.max(axis=2) if self.min_value == 1 else gray(values.astype(np.uint8))
         min_value = 1 if self.min_value > 1 and int(values.max()) == 1 else self.min_value
         return (Instance(self.name, values >= min_value),)
 

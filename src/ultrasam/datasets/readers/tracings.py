@@ -10,7 +10,7 @@ from ultrasam.datasets.readers.polygons import Polygon
 from ultrasam.errors import ScanError
 from ultrasam.images.cine import read_cine
 from ultrasam.images.masks import polygon_mask
-from ultrasam.images.pixels import grey_if_grey
+from ultrasam.images.pixels import gray_if_colorless
 
 
 def read_tracings(
@@ -35,7 +35,7 @@ def read_tracings(
             except ScanError:
                 yield Skip(where, "frame cannot be decoded", damage=True)
                 continue
-            pixels = grey_if_grey(pixels)
+            pixels = gray_if_colorless(pixels)
             yield CaseImage(
                 pixels, (Instance(name, polygon_mask([polygon], pixels.shape[:2])),), frame
             )

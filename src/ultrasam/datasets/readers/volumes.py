@@ -139,13 +139,13 @@ def read_volumes(
         raise DataError(
             f"the label volume has {_size(values)} voxels, but the image volume {_size(pixels)}"
         )
-    grey = to_uint8(pixels)
+    gray = to_uint8(pixels)
     if options.clean_volume is not None:
-        values = options.clean_volume(values, grey)
+        values = options.clean_volume(values, gray)
     plane = tuple(s for a, s in enumerate(spacing) if a != options.slice_axis)
     known: Spacing | None = (plane[0], plane[1]) if len(plane) == 2 and min(plane) > 0 else None
-    for k in range(grey.shape[options.slice_axis]):
-        slice_ = np.ascontiguousarray(np.take(grey, k, axis=options.slice_axis))
+    for k in range(gray.shape[options.slice_axis]):
+        slice_ = np.ascontiguousarray(np.take(gray, k, axis=options.slice_axis))
         instances = _instances(np.take(values, k, axis=options.slice_axis - 3), options)
         if options.clean is not None:
             instances = [Instance(i.name, options.clean(i.mask, slice_)) for i in instances]

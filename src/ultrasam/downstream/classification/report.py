@@ -130,7 +130,7 @@ def _pictures(report: ClassificationReport, classifier: Classifier) -> str:
         image = report.images[i]
         name = report.classes[predicted[i]]
         title = f"{image.key}: {label_of(image)}, predicted {name} {confidence[i]:.2f}"
-        drawn.append(picture(title, jpeg(saliency(classifier, image.grey, int(predicted[i])))))
+        drawn.append(picture(title, jpeg(saliency(classifier, image.gray, int(predicted[i])))))
     return "".join(drawn)
 
 
@@ -149,9 +149,9 @@ def saliency(
     size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
     small = cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
     heat = cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR)[..., None]
-    colour = np.where(heat > 0, (255, 60, 40), (50, 90, 255))
+    color = np.where(heat > 0, (255, 60, 40), (50, 90, 255))
     strength = 0.6 * np.abs(heat)
-    mixed = np.asarray(small * (1 - strength) + colour * strength, np.uint8)
+    mixed = np.asarray(small * (1 - strength) + color * strength, np.uint8)
     return np.concatenate([small, mixed], axis=1)
 
 

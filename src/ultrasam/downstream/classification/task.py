@@ -67,7 +67,7 @@ class ClassificationTask(TrainingTask[ClassifierSettings]):
         model: Classifier = self.model
         if image.class_label not in model.head.classes:
             return {}
-        predicted = int(model.predict([image.grey])[0].argmax())
+        predicted = int(model.predict([image.gray])[0].argmax())
         right = model.head.classes[predicted] == image.class_label
         return {self.monitor: float(right)}
 
@@ -95,7 +95,7 @@ class ClassificationViews(Dataset[tuple[Tensor, Tensor, int]]):
 
     def input(self, rng: np.random.Generator, row: int) -> tuple[Tensor, Tensor]:
         """The model's input for one image, augmented."""
-        pixels, _ = augment(rng, self.images[row].grey, _NO_MASKS, self.augmentation)
+        pixels, _ = augment(rng, self.images[row].gray, _NO_MASKS, self.augmentation)
         return self.preprocess(pixels)
 
 
@@ -117,7 +117,7 @@ class FrozenViews(ClassificationViews):
         self.valid: list[Tensor] = []
         tokens: np.memmap[Any, np.dtype[np.float32]] | None = None
         for start in range(0, len(images), _ENCODED):
-            inputs = [self.preprocess(image.grey) for image in images[start : start + _ENCODED]]
+            inputs = [self.preprocess(image.gray) for image in images[start : start + _ENCODED]]
             self.valid += [valid for _, valid in inputs]
             with torch.no_grad():
                 pixels = torch.stack([pixels for pixels, _ in inputs]).to(device)
@@ -213,7 +213,7 @@ def cross_validate(
 
         shifted = _Shifted(on_progress, number * steps, len(folds) * steps)
         classifier = train_classifier(model, train, classes, settings, on_progress=shifted)
-        out[tested] = classifier.predict(image.grey for image in test).double().numpy()
+        out[tested] = classifier.predict(image.gray for image in test).double().numpy()
         if done is not None:
             done.parent.mkdir(parents=True, exist_ok=True)
             np.save(done, out[tested])

@@ -11,7 +11,7 @@ from ultrasam.images.masks import coco_result
 from ultrasam.images.reading import read_scan
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_labels, write_mask
-from ultrasam.inference.batch import FileResult, each_file
+from ultrasam.inference.batch import FileResult, process_files
 
 
 def find_files(
@@ -44,7 +44,7 @@ def find_files(
                 coco_result(mask, image_id=image_id, score=sure, extra=said, category_id=label + 1)
             )
         overlay = out / f"{name}_overlay.png"
-        write_overlay(overlay, pixels, list(found.masks), colours=found.labels.tolist())
+        write_overlay(overlay, pixels, list(found.masks), colors=found.labels.tolist())
         return FileResult(path, overlay, entries)
 
-    yield from each_file(paths, find)
+    yield from process_files(paths, find)

@@ -102,10 +102,10 @@ def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: P
 def beside(
     image: InstanceTarget, found: Detections, classes: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
-    """An RGB picture of the truth beside what was found, one colour a class."""
+    """An RGB picture of the truth beside what was found, one color a class."""
     told = [classes.index(label) for label in image.labels]
     panels = [
-        draw_overlay(image.pixels, list(masks), colours=[int(label) for label in labels])
+        draw_overlay(image.pixels, list(masks), colors=[int(label) for label in labels])
         for masks, labels in ((image.masks, told), (found.masks, found.labels))
     ]
     scale = 320 / max(image.pixels.shape)

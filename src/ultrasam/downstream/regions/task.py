@@ -18,7 +18,7 @@ from ultrasam.downstream.regions.model import RegionClassifier, RegionPredictor
 from ultrasam.downstream.settings import RegionSettings
 from ultrasam.downstream.targets import InstanceTarget, validation_split
 from ultrasam.errors import DataError
-from ultrasam.images.masks import box_of, centre_of_mass
+from ultrasam.images.masks import bounding_box, center_of_mass
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.progress import OnProgress, no_progress
@@ -153,15 +153,15 @@ def correct(
     classifier: RegionClassifier, targets: Sequence[InstanceTarget], kind: str
 ) -> tuple[npt.NDArray[np.float64], list[str]]:
     """Of each object whether its class is predicted correctly (1 or 0) from its tight ``box`` or a click at
-    its centre of mass (``point``); and its subject."""
+    its center of mass (``point``); and its subject."""
     predictor = RegionPredictor(classifier)
     found, subjects = list[float](), list[str]()
     for target in targets:
         predictor.set_image(target.pixels)
         prompts = [
-            Prompt(box=tuple(box_of(mask)))
+            Prompt(box=tuple(bounding_box(mask)))
             if kind == "box"
-            else Prompt(points=centre_of_mass(mask)[None])
+            else Prompt(points=center_of_mass(mask)[None])
             for mask in target.masks
         ]
         predicted = predictor.classify(prompts).argmax(axis=1)

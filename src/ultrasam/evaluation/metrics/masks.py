@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.extras import needs
-from ultrasam.images.masks import box_of
+from ultrasam.images.masks import bounding_box
 
 with needs("Evaluation", extra="evaluate"):
     from scipy.spatial import cKDTree
@@ -59,11 +59,11 @@ def compare(
 
     Args:
         mask, truth: [H, W].
-        spacing: (row, column) between pixels' centres.
+        spacing: (row, column) between pixels' centers.
         tolerance: of the surface Dice, in the unit of ``spacing``.
     """
     width = boundary_width(truth.shape)
-    x0, y0, x1, y1 = box_of(mask | truth).astype(int)
+    x0, y0, x1, y1 = bounding_box(mask | truth).astype(int)
     if x1:
         mask, truth = mask[y0:y1, x0:x1], truth[y0:y1, x0:x1]
     there, back = surface_distances(mask, truth, spacing)
@@ -118,7 +118,7 @@ def surface_distances(
 ) -> tuple[Distances, Distances]:
     """From each border pixel of one mask to the nearest of the other: of ``mask``, of ``truth``.
 
-    A border pixel has one of its four neighbours outside the mask, or lies at the image's border. All NaN
+    A border pixel has one of its four neighbors outside the mask, or lies at the image's border. All NaN
     where the other mask is empty.
     """
     borders = [np.argwhere(_border(m)) * np.asarray(spacing) for m in (mask, truth)]
@@ -148,7 +148,7 @@ def hd95(there: Distances, back: Distances) -> float:
 
 
 def _percentile95(values: Distances) -> float:
-    """As numpy.percentile's, linear between neighbours, ten times faster."""
+    """As numpy.percentile's, linear between neighbors, ten times faster."""
     place = 0.95 * (len(values) - 1)
     low = int(place)
     high = min(low + 1, len(values) - 1)
@@ -167,7 +167,7 @@ def assd(there: Distances, back: Distances) -> float:
 
 
 def nsd(there: Distances, back: Distances, tolerance: float) -> float:
-    """Normalised surface Dice: the share of both borders within ``tolerance`` of the other (Nikolov et al.
+    """Normalized surface Dice: the share of both borders within ``tolerance`` of the other (Nikolov et al.
     2021, equation 1); 1 where both masks are empty, 0 where one is."""
     total = len(there) + len(back)
     if not total:

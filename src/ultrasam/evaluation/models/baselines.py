@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ultrasam.errors import PromptError
 from ultrasam.extras import needs
-from ultrasam.images.masks import ellipse_in
+from ultrasam.images.masks import inscribed_ellipse
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.prompts import Prediction, Prompt
 
@@ -50,7 +50,7 @@ class EllipseInBox(_Baseline):
     """The largest ellipse in the box."""
 
     def segment(self, prompt: Prompt) -> BoolMask:
-        return ellipse_in(_box(prompt), self.shape)
+        return inscribed_ellipse(_box(prompt), self.shape)
 
 
 class FilledBox(_Baseline):
@@ -75,11 +75,13 @@ class GrabCut(_Baseline):
         x1, y1 = np.ceil(box[2:] + reach).astype(int)
         view = self.pixels[y0:y1, x0:x1]
         inside = _filled(box, self.shape)[y0:y1, x0:x1]
-        centre = np.tile((box[:2] + box[2:]) / 2, 2)
+        center = np.tile((box[:2] + box[2:]) / 2, 2)
         labels = np.full(view.shape[:2], cv2.GC_BGD, np.uint8)
         labels[inside] = cv2.GC_PR_BGD
-        labels[ellipse_in(box, self.shape)[y0:y1, x0:x1]] = cv2.GC_PR_FGD
-        labels[ellipse_in(centre + 0.4 * (box - centre), self.shape)[y0:y1, x0:x1]] = cv2.GC_FGD
+        labels[inscribed_ellipse(box, self.shape)[y0:y1, x0:x1]] = cv2.GC_PR_FGD
+        labels[inscribed_ellipse(center + 0.4 * (box - center), self.shape)[y0:y1, x0:x1]] = (
+            cv2.GC_FGD
+        )
         mask = np.zeros(self.shape, dtype=bool)
         if {cv2.GC_BGD, cv2.GC_FGD} <= set(labels.ravel().tolist()):
             rgb = view if view.ndim == 3 else np.repeat(view[..., None], 3, 2)
@@ -107,7 +109,7 @@ class DiscAtClick(_Baseline):
             raise PromptError("The disc needs a click; give a point.")
         radius = 0.12 * max(self.shape)
         x, y = points[0]
-        return ellipse_in((x - radius, y - radius, x + radius, y + radius), self.shape)
+        return inscribed_ellipse((x - radius, y - radius, x + radius, y + radius), self.shape)
 
 
 class RandomWalker(_Baseline):
@@ -129,18 +131,20 @@ class RandomWalker(_Baseline):
         seeds = np.zeros(self.shape, np.int8)
         if prompt.box is not None:
             box = _box(prompt)
-            centre = np.tile((box[:2] + box[2:]) / 2, 2)
+            center = np.tile((box[:2] + box[2:]) / 2, 2)
             reach = (box[2:] - box[:2]) / 4
             seeds[~_filled(box, self.shape)] = 2
-            seeds[ellipse_in(centre + 0.4 * (box - centre), self.shape)] = 1
+            seeds[inscribed_ellipse(center + 0.4 * (box - center), self.shape)] = 1
         else:
             radius = 0.12 * max(self.shape)
             box = np.concatenate([points[0] - 2 * radius, points[0] + 2 * radius])
             reach = np.full(2, radius)
-            seeds[~ellipse_in(box, self.shape)] = 2
+            seeds[~inscribed_ellipse(box, self.shape)] = 2
         dot = 0.02 * max(self.shape)
         for (x, y), label in zip(points, labels, strict=True):
-            seeds[ellipse_in((x - dot, y - dot, x + dot, y + dot), self.shape)] = 1 if label else 2
+            seeds[inscribed_ellipse((x - dot, y - dot, x + dot, y + dot), self.shape)] = (
+                1 if label else 2
+            )
         x0, y0 = np.floor(np.maximum(box[:2] - reach, 0)).astype(int)
         x1, y1 = np.ceil(np.minimum(box[2:] + reach, (width, height))).astype(int)
         view = (

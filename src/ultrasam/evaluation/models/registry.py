@@ -21,7 +21,7 @@ from ultrasam.runtimes.torch_backend import TorchBackend
 from ultrasam.weights.hashing import weights_hash
 from ultrasam.weights.load import load
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import task_of
+from ultrasam.weights.tasks import detect_task
 
 GROUP = "ultrasam.segmenters"
 _BOTH = frozenset({"box", "point"})
@@ -100,7 +100,7 @@ def _third_parties() -> dict[str, EntryPoint]:
 def _predictor(spec: str, device: str | None) -> Predictor:
     """A model of ours, or a fine-tuned one that takes prompts."""
     parsed = ModelSpec.parse(spec)
-    if parsed.kind == "path" and task_of(parsed.path) is not None:
+    if parsed.kind == "path" and detect_task(parsed.path) is not None:
         opened = load(parsed, device=device)
         if not hasattr(opened, "predictor"):
             raise EvaluationError(

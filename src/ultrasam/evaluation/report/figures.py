@@ -11,8 +11,8 @@ from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, calibration
 from ultrasam.evaluation.report.results import Results, datasets_of
 from ultrasam.evaluation.sources import Collection
-from ultrasam.images.masks import box_of, decode_rle
-from ultrasam.images.pixels import grey
+from ultrasam.images.masks import bounding_box, decode_rle
+from ultrasam.images.pixels import gray
 from ultrasam.reporting.plots import draw_case, figure, jpeg, picture
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def reliability(results: Results) -> str:
     """True against predicted IoU, in ten bins; a point's area is the bin's count."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+        axes.plot([0, 1], [0, 1], color="gray", linewidth=1)
         for kind in results.kinds:
             rows = results.of(kind)
             if len(rows):
@@ -125,12 +125,14 @@ def worst(
             for counts in (entry["truth"], entry["tries"][kind]["mask"])
         )
         title = f"{key[0]}, {key[1]}: {row['structure']}, Dice {row['dice']:.2f}"
-        drawn.append(picture(title, jpeg(draw_case(pixels[key], box_of(truth), truth, found))))
+        drawn.append(
+            picture(title, jpeg(draw_case(pixels[key], bounding_box(truth), truth, found)))
+        )
     return "".join(drawn)
 
 
 def _pixels(collections: Sequence[Collection], wanted: set[tuple[str, str]]) -> dict[Any, Any]:
-    """The grey images that are wanted, read again."""
+    """The gray images that are wanted, read again."""
     found = {}
     keys = {(dataset, name.split("#")[0]) for dataset, name in wanted} | wanted
     for collection in collections:
@@ -138,5 +140,5 @@ def _pixels(collections: Sequence[Collection], wanted: set[tuple[str, str]]) -> 
             if (unit.dataset, unit.key) in keys:
                 for sample in unit.read():
                     if isinstance(sample, AnnotatedImage) and (unit.dataset, sample.name) in wanted:
-                        found[unit.dataset, sample.name] = grey(sample.pixels)
+                        found[unit.dataset, sample.name] = gray(sample.pixels)
     return found

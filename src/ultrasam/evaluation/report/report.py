@@ -115,7 +115,7 @@ def _missed(results: Results, kind: str) -> str:
     rows = results.of(kind)
     share = rows["misses"].mean() if len(rows) else 0
     return (
-        f"The first click is the object's centre of mass; {float(share or 0):.1%} of them lie outside their "  # type: ignore[arg-type]
+        f"The first click is the object's center of mass; {float(share or 0):.1%} of them lie outside their "  # type: ignore[arg-type]
         "object.\n"
     )
 

@@ -63,7 +63,7 @@ class Results:
                 "subject": f"{line['dataset']}/{line['subject']}",
                 "structure": entry["structure"],
                 "kind": kind,
-                "millimetres": line["spacing"] is not None,
+                "millimeters": line["spacing"] is not None,
                 "area": entry["area"],
                 "share": entry["area"] / (line["size"][0] * line["size"][1]),
                 "misses": entry["misses"],
@@ -78,7 +78,7 @@ class Results:
         schema: dict[str, Any] = {
             **dict.fromkeys(("dataset", "image", "subject", "structure", "kind"), pl.String),
             **dict.fromkeys((*MEASURES, "predicted_iou", "share"), pl.Float64),
-            "object": pl.Int64, "area": pl.Int64, "millimetres": pl.Boolean, "misses": pl.Boolean,
+            "object": pl.Int64, "area": pl.Int64, "millimeters": pl.Boolean, "misses": pl.Boolean,
             "ious": pl.List(pl.Float64),
         }  # fmt: skip
         return pl.DataFrame(rows, schema=schema).sort("dataset", "image", "object", "kind")

@@ -85,7 +85,7 @@ def by_measure(all_results: Sequence[Results], kind: str) -> Table:
         for measure in ("dice", "iou", "boundary_iou", "nsd"):
             cells.append(number(_macro(table, measure)))
         for unit in (True, False):
-            chosen = table.filter(pl.col("millimetres") == unit)
+            chosen = table.filter(pl.col("millimeters") == unit)
             for measure in DISTANCES:
                 cells.append(number(_macro(chosen, measure), digits=2))
         cells.append(str(table["hd95"].null_count()))

@@ -14,8 +14,8 @@ from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame
 from ultrasam.images.writing.png import encode_png
 
-# Okabe and Ito's colours, told apart by colour-blind people, as RGB.
-_COLOURS = (
+# Okabe and Ito's colors, told apart by color-blind people, as RGB.
+_COLORS = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
     (0, 114, 178), (213, 94, 0), (204, 121, 167),
 )  # fmt: skip
@@ -28,19 +28,19 @@ def write_overlay(
     *,
     boxes: Sequence[npt.ArrayLike] = (),
     points: Sequence[tuple[float, float, int]] = (),
-    colours: Sequence[int] | None = None,
+    colors: Sequence[int] | None = None,
 ) -> None:
     """The frame with masks as tinted areas and outlines, boxes as frames, and clicks as dots.
 
     Args:
         boxes: x0, y0, x1, y1 in the frame's pixels.
         points: (x, y, label); a filled dot is on the object, a ring beside it.
-        colours: a number of each mask, of which equal ones get one colour; each its own where None.
+        colors: a number of each mask, of which equal ones get one color; each its own where None.
     """
     atomic_write(
         path,
         encode_png(
-            draw_overlay(frame, masks, boxes=boxes, points=points, colours=colours)[..., ::-1]
+            draw_overlay(frame, masks, boxes=boxes, points=points, colors=colors)[..., ::-1]
         ),
     )
 
@@ -51,23 +51,23 @@ def draw_overlay(
     *,
     boxes: Sequence[npt.ArrayLike] = (),
     points: Sequence[tuple[float, float, int]] = (),
-    colours: Sequence[int] | None = None,
+    colors: Sequence[int] | None = None,
 ) -> Frame:
     """What `write_overlay` writes, as [H, W, 3] uint8 RGB."""
     rgb = np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame.copy()
     stroke = max(1, round(max(rgb.shape[:2]) / 400))
-    numbers = range(len(masks)) if colours is None else colours
+    numbers = range(len(masks)) if colors is None else colors
     for index, mask in zip(numbers, masks, strict=True):
-        colour = np.array(_COLOURS[index % len(_COLOURS)], dtype=np.float32)
-        rgb[mask] = (0.72 * rgb[mask] + 0.28 * colour).astype(np.uint8)
+        color = np.array(_COLORS[index % len(_COLORS)], dtype=np.float32)
+        rgb[mask] = (0.72 * rgb[mask] + 0.28 * color).astype(np.uint8)
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(rgb, contours, -1, colour.tolist(), stroke, cv2.LINE_AA)
+        cv2.drawContours(rgb, contours, -1, color.tolist(), stroke, cv2.LINE_AA)
     for box in boxes:
         x0, y0, x1, y1 = (round(float(v)) for v in np.asarray(box))
         cv2.rectangle(rgb, (x0, y0), (x1 - 1, y1 - 1), (255, 255, 255), stroke)
     for x, y, label in points:
-        centre = (int(x), int(y))
-        cv2.circle(rgb, centre, 3 * stroke, (0, 0, 0), stroke + 1, cv2.LINE_AA)
+        center = (int(x), int(y))
+        cv2.circle(rgb, center, 3 * stroke, (0, 0, 0), stroke + 1, cv2.LINE_AA)
         filled = cv2.FILLED if label else stroke
-        cv2.circle(rgb, centre, 3 * stroke, (255, 255, 255), filled, cv2.LINE_AA)
+        cv2.circle(rgb, center, 3 * stroke, (255, 255, 255), filled, cv2.LINE_AA)
     return rgb
