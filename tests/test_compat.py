@@ -33,7 +33,7 @@ def sam(request: pytest.FixtureRequest) -> Sam:
     return Sam(randomized(TINY if request.param == "tiny" else CONFIGS["nano"])).eval()
 
 
-def test_return_values_are_metas(tiny: UltraSam, image: np.ndarray) -> None:
+def test_return_values_match_segment_anything(tiny: UltraSam, image: np.ndarray) -> None:
     predictor = SamPredictor(tiny)
     predictor.set_image(image)
     masks, scores, logits = predictor.predict(
@@ -168,11 +168,11 @@ def test_images_set_as_tensors_are_those_set_as_arrays(sam: Sam) -> None:
     assert by_tensor.input_size == by_array.input_size
     whole = by_tensor.transform.apply_image_torch(torch.from_numpy(image).permute(2, 0, 1)[None])
     assert whole.shape[-2:] == by_tensor.input_size
-    with pytest.raises(PromptError, match=r"takes \[1, 3, h, w\] with a longest side of"):
+    with pytest.raises(PromptError, match=r"takes \[1, 3, h, w\] with a longer side of"):
         by_tensor.set_torch_image(torch.zeros(1, 3, 50, 40), (50, 40))
 
 
-def test_the_three_parts_are_metas(sam: Sam) -> None:
+def test_the_three_parts_match_segment_anything(sam: Sam) -> None:
     size, grid, width = sam.image_encoder.img_size, sam.config.grid, sam.config.decoder_width
     low = sam.config.mask_size
     with torch.no_grad():
@@ -199,13 +199,13 @@ def test_the_three_parts_are_metas(sam: Sam) -> None:
     assert full.shape == (1, 3, 33, 17)
     assert sam.prompt_encoder.input_image_size == (size, size)
     if sam.config.prompt_maps:
-        with pytest.raises(PromptError, match="needs the very tensors"):
+        with pytest.raises(PromptError, match="needs the tensors that"):
             sam.mask_decoder(embedding, pe, sparse.clone(), dense, False)
     with pytest.raises(PromptError, match="image_embeddings has the shape"):
         sam.mask_decoder(x[None], pe, sparse, dense, False)
 
 
-def test_a_sam_is_trained_and_saved_like_metas(tmp_path: Path) -> None:
+def test_a_sam_trains_and_saves_like_segment_anything(tmp_path: Path) -> None:
     """Parameters of a part, gradients through the three calls, Meta's names in the state dict, a deep
     copy."""
     model = Sam(randomized(TINY)).train()
@@ -235,7 +235,7 @@ def test_a_sam_is_trained_and_saved_like_metas(tmp_path: Path) -> None:
 
 
 def test_a_mask_alone_has_no_tokens_and_a_gray_image_is_not_mirrored(sam: Sam) -> None:
-    """As segment-anything: the token that is no point follows clicks only."""
+    """As in segment-anything, the not-a-point token follows only clicks."""
     size = sam.config.mask_size
     sparse, dense = sam.prompt_encoder(masks=torch.zeros(2, 1, size, size))
     assert sparse.shape == (2, 0, sam.config.decoder_width)
@@ -250,7 +250,7 @@ def test_a_mask_alone_has_no_tokens_and_a_gray_image_is_not_mirrored(sam: Sam) -
     assert predictor.predict(mask_input=low)[0].shape == (3, 60, 90)
 
 
-def test_moves_of_a_sam_set_type_and_attention() -> None:
+def test_moving_a_sam_sets_dtype_and_attention() -> None:
     model = Sam(randomized(TINY))
     parts = [m for m in model.modules() if isinstance(m, Attention)]
     assert all(part.attention_function is sliced_attention for part in parts)
@@ -269,23 +269,23 @@ def test_the_registry_checks_the_size(tmp_path: Path, tiny: UltraSam) -> None:
 
 
 BAD = [
-    ({"point_coords": [(1, 1), (2, 2), (3, 3)], "point_labels": [1, 1]}, "one label to each point"),
+    ({"point_coords": [(1, 1), (2, 2), (3, 3)], "point_labels": [1, 1]}, "one label per point"),
     ({"point_coords": [(40, 60)], "point_labels": [[1]]}, "point_labels has the shape"),
     ({"point_coords": [40, 60], "point_labels": [1]}, r"give \[K, 2\]"),
-    ({"point_coords": [(40, 60)]}, "point_labels must be given"),
+    ({"point_coords": [(40, 60)]}, "point_coords requires point_labels"),
     ({"point_coords": [(40, 60)], "point_labels": [5]}, "not .*5"),
     ({"point_coords": [(40, 60)], "point_labels": [-3]}, "not .*-3"),
-    ({"point_coords": [(float("nan"), 60)], "point_labels": [1]}, "not finite"),
-    ({"box": [[1, 1, 50, 50], [2, 2, 60, 60]]}, "predict takes one box"),
-    ({"box": [90, 90, 10, 10]}, r"\[90.0, 90.0, 10.0, 10.0\] is not x0, y0, x1, y1"),
-    ({"box": [float("nan"), 1, 5, 5]}, "not finite"),
+    ({"point_coords": [(float("nan"), 60)], "point_labels": [1]}, "finite numbers"),
+    ({"box": [[1, 1, 50, 50], [2, 2, 60, 60]]}, "give one box"),
+    ({"box": [90, 90, 10, 10]}, r"\[90.0, 90.0, 10.0, 10.0\] is invalid; give x0, y0, x1, y1"),
+    ({"box": [float("nan"), 1, 5, 5]}, "finite numbers"),
     ({"box": [1, 2, 3]}, "box has the shape"),
     (
         {"box": [1, 1, 50, 50], "mask_input": np.zeros((32, 32))},
         r"give low-res logits \[1, 32, 32\]",
     ),
     ({"box": [1, 1, 50, 50], "mask_input": np.zeros((1, 256, 256))}, r"give .* \[1, 32, 32\]"),
-    ({}, "Give point_coords, a box or mask_input"),
+    ({}, "give point_coords, a box or mask_input"),
 ]
 
 
@@ -307,8 +307,8 @@ def test_a_bad_batch_is_refused_in_a_sentence(tiny: UltraSam, image: np.ndarray)
     predictor.set_image(image)
     point, label = torch.tensor([[[40.0, 60.0]]]), torch.tensor([[1]])
     for arguments, message in (
-        ((point, None), "point_labels must be given"),
-        ((None, None, torch.zeros(0, 4)), "There is no prompt"),
+        ((point, None), "point_coords requires point_labels"),
+        ((None, None, torch.zeros(0, 4)), "The prompt is empty"),
         ((point, label, torch.tensor([[1.0, 1, 5, 5], [2, 2, 6, 6]])), "1 points, 2 boxes"),
     ):
         with pytest.raises(PromptError, match=message):

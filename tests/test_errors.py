@@ -1,4 +1,4 @@
-"""The texts of errors, as they stand inside a sentence."""
+"""Error messages inside a sentence."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def test_an_error_becomes_one_line_without_a_full_stop(error: Exception | str, l
     assert one_line(error) == line
 
 
-def test_a_long_text_is_cut_unless_all_of_it_is_wanted() -> None:
+def test_a_long_text_is_cut_unless_the_limit_is_none() -> None:
     assert one_line("x" * 200) == "x" * 160 + " …"
     assert one_line("x" * 200, limit=None) == "x" * 200

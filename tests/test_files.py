@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Files are complete or absent."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
     assert path.read_bytes() == b"new"
 
 
-def test_a_folder_that_takes_no_file_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_an_unwritable_folder_gives_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UltraSamError, match=r"b\.txt cannot be written: .+\.$"):
+    with pytest.raises(UltraSamError, match=r"Cannot write .*b\.txt: .+\.$"):
         atomic_write(tmp_path / "file" / "b.txt", b"x")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UltraSamError, match="folder cannot be written"):
+    with pytest.raises(UltraSamError, match=r"Cannot write .*folder"):
         atomic_write(tmp_path / "folder", b"x")
     assert names(tmp_path) == ["file", "folder"]
 
 
-def test_a_file_has_the_rights_of_any_other_file(tmp_path: Path) -> None:
+def test_a_file_has_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
     atomic_write(tmp_path / "ours", b"")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "ours")]

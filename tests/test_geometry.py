@@ -13,7 +13,7 @@ sides = st.integers(1, 900)
 
 
 @given(height=sides, width=sides, x=st.floats(0, 1), y=st.floats(0, 1))
-def test_points_go_to_the_model_and_back(height: int, width: int, x: float, y: float) -> None:
+def test_points_map_to_the_model_and_back(height: int, width: int, x: float, y: float) -> None:
     box = ViewTransform.full(height, width, size=256)
     point = np.array([x * width, y * height])
     assert np.allclose(box.points_to_scan(box.points_to_model(point)), point, atol=1e-6)
@@ -101,7 +101,7 @@ def test_logits_of_a_zoomed_view_land_where_the_view_is() -> None:
     assert inside.sum() == 40 * 40
 
 
-def test_a_mask_survives_the_way_to_the_input_and_back() -> None:
+def test_a_mask_survives_the_mapping_to_the_input_and_back() -> None:
     y, x = np.mgrid[0:200, 0:300]
     disc = (x - 150) ** 2 + (y - 100) ** 2 < 60**2
     logits = np.where(disc, 5.0, -5.0).astype(np.float32)
@@ -130,7 +130,9 @@ def test_a_stretched_view_fills_the_square_and_goes_back(
 
 
 @given(height=sides, width=sides)
-def test_coverage_is_the_share_of_each_patch_that_shows_the_view(height: int, width: int) -> None:
+def test_coverage_is_the_fraction_of_each_patch_that_the_view_covers(
+    height: int, width: int
+) -> None:
     view = ViewTransform.full(height, width, size=128)
     shown = np.zeros((128, 128))
     shown[: view.resized_shape[0], : view.resized_shape[1]] = 1

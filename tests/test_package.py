@@ -1,4 +1,4 @@
-"""The package as it is published: one version, typed, recipes inside, nothing of ours left in."""
+"""The published package: one version, typed, with recipes, without local paths."""
 
 from __future__ import annotations
 
@@ -73,11 +73,13 @@ def test_a_missing_package_names_its_extra() -> None:
         pytest.raises(
             MissingDependencyError, match=r"^Flying needs the extra 'wings': pip install"
         ),
-        needs("Flying", extra="wings", otherwise="Or walk."),
+        needs("Flying", extra="wings", alternative="Or walk."),
     ):
         import no_such_package  # type: ignore[import-not-found]  # noqa: F401
     with (
-        pytest.raises(MissingDependencyError, match=r"does not load: cannot import name 'nothing'"),
+        pytest.raises(
+            MissingDependencyError, match=r"failed to load: cannot import name 'nothing'"
+        ),
         needs("Flying", extra="wings"),
     ):
         from json import nothing  # type: ignore[attr-defined]  # noqa: F401
@@ -102,7 +104,7 @@ def test_a_file_comes_before_a_shipped_recipe_of_its_name(
     assert find_recipe("nano.yaml") == Path("nano.yaml")
 
 
-def test_an_unknown_recipe_is_told_what_there_is() -> None:
+def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
     with pytest.raises(RecipeError, match=r"no recipe 'nanoo'.*nano-lora"):
         find_recipe("nanoo")
 

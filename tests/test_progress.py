@@ -1,4 +1,4 @@
-"""Long work tells how far it is by one callback, which ends with all of it done."""
+"""Long operations report progress through one callback, up to the end."""
 
 from __future__ import annotations
 

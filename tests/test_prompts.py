@@ -57,7 +57,7 @@ def test_a_simulated_click_falls_in_the_mask(seed: int, central: float) -> None:
 
 
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 0.3))
-def test_a_jittered_box_moves_no_corner_further_than_its_share(seed: int, share: float) -> None:
+def test_a_jittered_box_moves_no_corner_further_than_its_fraction(seed: int, share: float) -> None:
     box = np.array([10.0, 20.0, 50.0, 40.0])
     moved = jitter_box(np.random.default_rng(seed), box, share)
     assert (np.abs(moved - box) <= share * np.array([40, 20, 40, 20]) + 1e-2).all()
@@ -139,7 +139,7 @@ def test_a_prompts_attributes_are_arrays_whatever_was_given() -> None:
     assert prompt.box.tolist() == [1, 2, 3, 4]
 
 
-def test_a_prediction_tells_best_masks_boxes_areas_and_coco_entries() -> None:
+def test_a_prediction_has_best_masks_boxes_areas_and_coco_entries() -> None:
     masks = np.zeros((2, 3, 40, 50), bool)
     masks[0, 0, 10:20, 5:30] = True
     masks[0, 1] = True

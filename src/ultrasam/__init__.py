@@ -1,6 +1,6 @@
 """UltraSam: segment anything in an ultrasound image from a click or a box.
 
-Importing the package is light; what is heavy loads when it is first used.
+Importing the package is cheap; heavy modules load on first use.
 """
 
 from __future__ import annotations
@@ -88,10 +88,12 @@ __all__ = [
     "segment",
 ]
 
-# What `load` opens beside promptable networks: rooms above `weights`, imported when they are first used.
+# What `load` opens besides promptable networks; these modules are imported on first use.
 register_task("classifier", "ultrasam.downstream.classification.model:load_classifier")
 register_task("regions", "ultrasam.downstream.regions.model:load_region_classifier")
-register_task("prompted", "ultrasam.downstream.regions.model:load_region_classifier")  # before 0.2
+register_task(
+    "prompted", "ultrasam.downstream.regions.model:load_region_classifier"
+)  # earlier name
 register_task("instances", "ultrasam.downstream.instances.model:load_instance_segmenter")
 register_architecture("resnet50", "ultrasam.downstream.resnet:open_resnet")
 

@@ -1,5 +1,4 @@
-"""Files from public addresses: with a progress bar, through proxies, resumed where they broke off,
-checked."""
+"""Download public files: with a progress bar, through proxies, resumable and verified."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ with needs("Downloading", extra="hub"):
 
 
 class ChecksumError(Exception):
-    """The downloaded file is not the one that was published."""
+    """The downloaded file differs from the published one."""
 
 
 def download(
@@ -30,16 +29,17 @@ def download(
     checksum: str | None = None,
     starts_with: Sequence[bytes] = (),
 ) -> None:
-    """Download ``url`` to ``path``, by way of ``<path>.part``, from which a broken download resumes.
+    """Download ``url`` to ``path`` through ``<path>.part``; an interrupted download resumes from there.
 
     Args:
-        size: bytes, where known.
-        checksum: ``sha256:…`` or ``md5:…``, where known.
-        starts_with: what such a file may begin with, where neither is known: a proxy's login page does not.
+        size: expected size in bytes, if known.
+        checksum: ``sha256:…`` or ``md5:…``, if known.
+        starts_with: valid first bytes of the file; they expose a proxy's login page if neither size nor
+            checksum is known.
 
     Raises:
-        ChecksumError: the file differs from what was published; it is removed.
-        OSError: there is no network, or another fault of the connection (as the HTTP library has it).
+        ChecksumError: The file differs from the published one; it is deleted.
+        OSError: The network is unreachable, or the connection fails (other errors are the HTTP library's).
     """
     check_reachable(url)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def download(
 
 
 def _was_complete(error: HfHubHTTPError, done: int) -> bool:
-    """Whether a server refused to resume because nothing is missing (RFC 9110, 416 Range Not Satisfiable)."""
+    """Whether the server refused to resume because the file is complete (RFC 9110, status 416)."""
     response = error.response
     if response is None or response.status_code != 416 or not done:
         return False
@@ -71,26 +71,29 @@ def _was_complete(error: HfHubHTTPError, done: int) -> bool:
 def _check(
     part: Path, size: int | None, checksum: str | None, starts_with: Sequence[bytes]
 ) -> None:
-    found_size = part.stat().st_size
-    if size is not None and found_size != size:
-        raise ChecksumError(f"it has {found_size:,} bytes, not {size:,}")
+    actual_size = part.stat().st_size
+    if size is not None and actual_size != size:
+        raise ChecksumError(f"it has {actual_size:,} bytes, not {size:,}")
     if checksum:
         kind, _, expected = checksum.partition(":")
         with part.open("rb") as file:
-            found = hashlib.file_digest(file, kind).hexdigest()
-        if found != expected:
+            actual = hashlib.file_digest(file, kind).hexdigest()
+        if actual != expected:
             raise ChecksumError(f"its {kind.upper()} differs")
     if starts_with:
         with part.open("rb") as file:
             start = file.read(16)
         if not start.startswith(tuple(starts_with)):
-            raise ChecksumError("it is another kind of file, such as a proxy's login page")
+            raise ChecksumError("it is a different kind of file, such as a proxy's login page")
 
 
 def check_reachable(url: str) -> None:
-    """Fail at once where there is no network, since the client retries for half a minute.
+    """Fail immediately if the host cannot be resolved; the HTTP client would retry for half a minute.
 
-    Behind a proxy nothing is checked: names are resolved by the proxy.
+    Behind a proxy this does nothing, because the proxy resolves names.
+
+    Raises:
+        OSError: The host cannot be resolved.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -1,7 +1,7 @@
-"""The one family of errors that UltraSam raises for what a user can put right.
+"""Errors that a user can fix, all derived from `UltraSamError`.
 
-Each message is one sentence that says what is wrong, where, and what to do. Each class is also the
-builtin that a Python programmer would expect, so that ``except ValueError`` works.
+Each message is one sentence: what is wrong, where, and what to do. Each class also derives from the builtin
+that a Python programmer would catch, so ``except ValueError`` works.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Any
 
 
 class UltraSamError(Exception):
-    """Base of all errors that a user can put right."""
+    """Base class of all errors that a user can fix."""
 
 
 class UltraSamWarning(UserWarning):
-    """Something that a user should know and that stops nothing; the command line prints it in one line."""
+    """A warning to the user; the command line prints it on one line."""
 
 
 def one_line(error: BaseException | str, *, limit: int | None = 160) -> str:
-    """What an error says, for use inside a sentence: one line, without a full stop at its end.
+    """The message of an error as one line without a final period, for use inside a sentence.
 
-    A fault of the system gives its cause alone, an error without a message its class's name.
+    An `OSError` gives only its cause; an error without a message gives its class name.
 
     Args:
-        limit: characters, of which a longer text keeps the first; None keeps all.
+        limit: maximum length in characters; longer messages are cut. None keeps all.
     """
     cause = getattr(error, "strerror", None) or error
     text = " ".join(str(cause).split()).rstrip(".") or type(error).__name__
@@ -31,43 +31,43 @@ def one_line(error: BaseException | str, *, limit: int | None = 160) -> str:
 
 
 def first_validation_error(error: Any) -> str:
-    """The first fault that a pydantic ValidationError names: where, and what; without a full stop."""
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    return f"{where or 'the file'}: {fault['msg']}"
+    """The first error in a pydantic ValidationError as ``location: message``, without a final period."""
+    first = error.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    return f"{location or 'the file'}: {first['msg']}"
 
 
 class ScanError(UltraSamError, ValueError):
-    """A file that cannot be read as a scan, or pixels that cannot be one."""
+    """A file or an array cannot be read as a scan."""
 
 
 class PromptError(UltraSamError, ValueError):
-    """A prompt that is malformed, lies outside the scan, or is of a kind that the model does not accept."""
+    """A prompt is malformed, lies outside the scan, or has a type that the model does not accept."""
 
 
 class CheckpointError(UltraSamError, ValueError):
-    """A file of weights that cannot be found, read, trusted or matched to the model."""
+    """A weights file cannot be found, read, trusted or matched to the model."""
 
 
 class ConfigError(UltraSamError, ValueError):
-    """A model's configuration, name or option that is unknown or impossible."""
+    """A model configuration, name or option is unknown or invalid."""
 
 
 class DeviceError(UltraSamError, RuntimeError):
-    """A device that this machine or this build of PyTorch does not have."""
+    """A device is not available on this machine or in this build of PyTorch."""
 
 
 class MissingDependencyError(UltraSamError, ImportError):
-    """An optional package that is needed and not installed."""
+    """An optional package is required but not installed."""
 
 
 class RecipeError(UltraSamError, ValueError):
-    """A recipe with an unknown key, a wrong type or an impossible value."""
+    """A recipe has an unknown key, a wrong type or an invalid value."""
 
 
 class DataError(UltraSamError, ValueError):
-    """Training or evaluation data that is missing or contradicts itself."""
+    """Training or evaluation data is missing or inconsistent."""
 
 
 class EvaluationError(UltraSamError, ValueError):
-    """An evaluation that cannot be run as asked, or results that cannot be compared."""
+    """An evaluation cannot run as requested, or its results cannot be compared."""

@@ -1,4 +1,4 @@
-"""Optional packages: every import of one goes through `needs`, so that one error names what to install."""
+"""Imports of optional packages: `needs` turns a failed import into an error that names what to install."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ultrasam.errors import MissingDependencyError
 
 
 @contextmanager
-def needs(what: str, *, extra: str, otherwise: str = "") -> Iterator[None]:
-    """Turn the failure of an import into the error that names the extra.
+def needs(feature: str, *, extra: str, alternative: str = "") -> Iterator[None]:
+    """Turn a failed import inside the block into an error that names the extra to install.
 
     Args:
-        what: what needs the packages, as the subject of a sentence.
+        feature: what needs the packages, as the subject of a sentence.
         extra: the extra of UltraSam that installs them.
-        otherwise: what else a user can do, as a sentence.
+        alternative: what else the user can do, as a sentence.
 
     Raises:
-        MissingDependencyError: a package that is imported inside is missing, or cannot be loaded.
+        MissingDependencyError: A package imported in the block is missing or cannot be loaded.
 
     Example:
         >>> with needs("Reading DICOM", extra="dicom"):
@@ -30,9 +30,9 @@ def needs(what: str, *, extra: str, otherwise: str = "") -> Iterator[None]:
         raise
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "ultrasam":
-            raise  # a fault of ours, which no package mends
-        message = f"{what} needs the extra '{extra}': pip install 'ultrasam[{extra}]'."
+            raise  # our own bug; no package fixes it
+        message = f"{feature} needs the extra '{extra}': pip install 'ultrasam[{extra}]'."
         if not isinstance(error, ModuleNotFoundError):
-            # The package is there: too old, say, or short of a library of the system.
-            message += f" (What is installed does not load: {error}.)"
-        raise MissingDependencyError(f"{message} {otherwise}".rstrip()) from error
+            # The package is installed but too old, or lacks a system library.
+            message += f" (The installed package failed to load: {error}.)"
+        raise MissingDependencyError(f"{message} {alternative}".rstrip()) from error

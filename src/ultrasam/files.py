@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all.
+"""Atomic file writes: a file is complete or absent.
 
-Each is written under another name beside its place and renamed, so a reader, a kill or a full disk never
-leaves half of one. A file that a kill leaves behind is called ``.NAME.<random>.part``.
+Each file is written under a temporary name in the same folder and then renamed, so an interruption or a full
+disk never leaves a partial file. An interrupted write may leave ``.NAME.<random>.part`` behind.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ultrasam.errors import UltraSamError, one_line
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write into that takes its place when the block ends, and is removed if that raises.
+    """Open a temporary file that replaces ``path`` when the block ends, or is deleted if the block raises.
 
     Raises:
-        UltraSamError: the folder cannot be written to.
+        UltraSamError: The folder is not writable.
     """
     part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     try:
@@ -42,10 +42,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write a file whole; text as UTF-8, its line ends as they are.
+    """Write a file atomically; text as UTF-8 with its line endings unchanged.
 
     Raises:
-        UltraSamError: the disk is full, or the folder cannot be written to.
+        UltraSamError: The disk is full, or the folder is not writable.
     """
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -56,10 +56,10 @@ def atomic_write(path: Path, content: bytes | str) -> None:
 
 
 def update_file(path: Path, content: bytes | str) -> None:
-    """Write a file whole; one that holds just this stays as it is, with its time.
+    """Write a file atomically unless it already has this content; its modification time then stays.
 
     Raises:
-        UltraSamError: the disk is full, or the folder cannot be written to.
+        UltraSamError: The disk is full, or the folder is not writable.
     """
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
@@ -68,10 +68,10 @@ def update_file(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """JSON, one entry a line where it is a list.
+    """Write JSON atomically; a list gets one entry per line.
 
     Raises:
-        UltraSamError: the disk is full, or the folder cannot be written to.
+        UltraSamError: The disk is full, or the folder is not writable.
     """
     if isinstance(content, list):
         text = "[\n" + ",\n".join(json.dumps(entry) for entry in content) + "\n]\n"
@@ -81,4 +81,4 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> UltraSamError:
-    return UltraSamError(f"{path} cannot be written: {one_line(error)}.")
+    return UltraSamError(f"Cannot write {path}: {one_line(error)}.")

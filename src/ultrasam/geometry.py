@@ -1,8 +1,8 @@
-"""ViewTransform: the only code that maps scan pixels to model pixels and back.
+"""ViewTransform maps scan pixels to model pixels and back; no other code does.
 
-A view is a rectangle of the scan: all of it, or a square around an object. It is scaled so that its longest
-side fills the model's square input, what remains at the bottom and right being padding (Kirillov et al. 2023,
-"Segment Anything", section 3 and its published code); or stretched to the square, as MedSAM does.
+A view is a rectangle of the scan: all of it, or a square around an object. It is either scaled so that its
+longer side fills the model's square input, with padding at the bottom and right (Kirillov et al. 2023,
+"Segment Anything", section 3 and its published code), or stretched to the square, as MedSAM does.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ PixelT = TypeVar("PixelT", bound=np.generic)
 class ViewTransform:
     """The map between a rectangle of a scan and the model's square input.
 
-    Coordinates are (x, y) with the origin at the top-left corner of the top-left pixel, in the scan
-    as in the input, so that a pixel's center lies at + 0.5.
+    Coordinates are (x, y). In the scan and in the input, the origin is the top-left corner of the top-left
+    pixel, so a pixel's center lies at + 0.5.
 
     Attributes:
         height, width: the scan's size in pixels.
-        size: the input's side in model pixels.
-        left, top, right, bottom: the view in scan pixels (integers; may reach beyond the scan, where
-            the input is then black).
-        flipped: left and right are exchanged in the input.
-        stretch: the view fills the square, whatever its aspect; else it keeps its aspect and is padded.
+        size: side of the input in model pixels.
+        left, top, right, bottom: the view in scan pixels (integers). It may extend beyond the scan; the input
+            is black there.
+        flipped: the input is mirrored left to right.
+        stretch: stretch the view to the square; otherwise keep its aspect ratio and pad.
     """
 
     height: int
@@ -51,24 +51,24 @@ class ViewTransform:
         return cls(height, width, size, 0, 0, width, height, stretch=stretch)
 
     def crop_around(self, box: npt.ArrayLike, *, margin: float) -> ViewTransform:
-        """A square view around ``box`` (x0, y0, x1, y1 in the scan), its side ``margin`` × the box's
+        """A square view around ``box`` (x0, y0, x1, y1 in the scan); its side is ``margin`` times the box's
         longer side.
 
-        The side is at most the scan's longer side, at least 16 pixels; the view is moved, not cut, to
-        stay inside the scan where it fits.
+        The side is at least 16 pixels and at most the scan's longer side. Where it fits, the view is shifted
+        to stay inside the scan, not cropped.
         """
         x0, y0, x1, y1 = (float(v) for v in np.asarray(box))
         height, width = self.height, self.width
         side = round(max(x1 - x0, y1 - y0) * margin)
         side = int(np.clip(side, min(16, max(height, width)), max(height, width)))
-        left = _placed((x0 + x1) / 2 - side / 2, side, width)
-        top = _placed((y0 + y1) / 2 - side / 2, side, height)
+        left = _fit_start((x0 + x1) / 2 - side / 2, side, width)
+        top = _fit_start((y0 + y1) / 2 - side / 2, side, height)
         return replace(
             self, left=left, top=top, right=left + side, bottom=top + side, flipped=False
         )
 
     def hflip(self) -> ViewTransform:
-        """The same view with left and right exchanged in the input."""
+        """The same view, mirrored left to right."""
         return replace(self, flipped=not self.flipped)
 
     @property
@@ -78,7 +78,7 @@ class ViewTransform:
 
     @property
     def resized_shape(self) -> tuple[int, int]:
-        """Height and width of the view in the input, in model pixels, padding left out."""
+        """Height and width of the view in model pixels, without padding."""
         if self.stretch:
             return self.size, self.size
         return (
@@ -87,7 +87,7 @@ class ViewTransform:
         )
 
     def coverage(self, patch: int) -> npt.NDArray[np.float32]:
-        """[size / patch, size / patch], the share of each patch of the input that shows the view."""
+        """The fraction of each input patch that the view covers, [size / patch, size / patch]."""
         height, width = self.resized_shape
         edges = np.arange(self.size // patch) * patch
         down, across = (np.clip((n - edges) / patch, 0, 1) for n in (height, width))
@@ -96,31 +96,31 @@ class ViewTransform:
     def points_to_model(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Scan coordinates [..., 2] to model coordinates."""
         xy = np.asarray(points, dtype=np.float64) - (self.left, self.top)
-        return self._turned(xy) * self._factors
+        return self._mirror(xy) * self._factors
 
     def points_to_scan(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Model coordinates [..., 2] to scan coordinates."""
         xy = np.asarray(points, dtype=np.float64) / self._factors
-        return np.add(self._turned(xy), (self.left, self.top))
+        return np.add(self._mirror(xy), (self.left, self.top))
 
     def boxes_to_model(self, boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Boxes [..., 4] as x0, y0, x1, y1 from the scan to the model."""
         corners = np.asarray(boxes, dtype=np.float64)
         moved = self.points_to_model(corners.reshape(*corners.shape[:-1], 2, 2))
-        if self.flipped:  # what was the left side is the right one
+        if self.flipped:  # the left edge has become the right one
             moved = np.stack([moved[..., ::-1, 0], moved[..., 1]], axis=-1)
         return moved.reshape(corners.shape)
 
     def crop(self, pixels: npt.NDArray[PixelT], *, fill: float = 0) -> npt.NDArray[PixelT]:
-        """The view of a frame [H, W, …] in scan pixels, flipped where the view is; ``fill`` outside.
+        """Crop the view from a frame [H, W, …], in scan pixels; flipped if the view is, ``fill`` outside.
 
         Raises:
-            PromptError: the frame has another size than the scan that this view is of.
+            PromptError: The frame's size differs from this view's scan.
         """
         if pixels.shape[:2] != (self.height, self.width):
             raise PromptError(
-                f"The frame is {pixels.shape[0]} × {pixels.shape[1]} pixels, but this view is of "
-                f"{self.height} × {self.width}; call set_image again."
+                f"The frame is {pixels.shape[1]} × {pixels.shape[0]} pixels, but this view is for "
+                f"{self.width} × {self.height}; call set_image again."
             )
         y0, y1 = max(self.top, 0), min(self.bottom, self.height)
         x0, x1 = max(self.left, 0), min(self.right, self.width)
@@ -136,13 +136,13 @@ class ViewTransform:
     ) -> npt.NDArray[np.float32]:
         """Low-res logits [h, w] of the whole input to the scan's pixels [H, W], bilinear.
 
-        Scan pixels outside the view get ``outside``. As in the published code: up to the input,
-        padding cut away, then to the scan.
+        Scan pixels outside the view get ``outside``. As in the published code, logits are upscaled to the
+        input's size, cropped to remove the padding, then resized to the scan.
         """
-        canvas = cv2.resize(logits, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        full_size = cv2.resize(logits, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
         height, width = self.resized_shape
         shape = (self.right - self.left, self.bottom - self.top)
-        view = cv2.resize(canvas[:height, :width], shape, interpolation=cv2.INTER_LINEAR)
+        view = cv2.resize(full_size[:height, :width], shape, interpolation=cv2.INTER_LINEAR)
         if self.flipped:
             view = view[:, ::-1]
         if (self.left, self.top, *shape) == (0, 0, self.width, self.height):
@@ -162,12 +162,12 @@ class ViewTransform:
         width = max(1, round(self.resized_shape[1] * size / self.size))
         shrinking = height < view.shape[0]
         flag = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-        canvas = np.full((size, size), outside, dtype=np.float32)
-        canvas[:height, :width] = cv2.resize(view, (width, height), interpolation=flag)
-        return canvas
+        out = np.full((size, size), outside, dtype=np.float32)
+        out[:height, :width] = cv2.resize(view, (width, height), interpolation=flag)
+        return out
 
-    def _turned(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Coordinates within the view, in scan pixels, from its other side where it is mirrored."""
+    def _mirror(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Coordinates within the view, in scan pixels; mirrored if the view is flipped."""
         if not self.flipped:
             return xy
         return np.stack([self.right - self.left - xy[..., 0], xy[..., 1]], axis=-1)
@@ -178,8 +178,8 @@ class ViewTransform:
         return np.array([width / (self.right - self.left), height / (self.bottom - self.top)])
 
 
-def _placed(start: float, side: int, length: int) -> int:
-    """The first pixel of a view of ``side``, moved inside ``length`` or centered on it."""
+def _fit_start(start: float, side: int, length: int) -> int:
+    """The first pixel of a view of ``side`` pixels: shifted inside ``length``, or centered if longer."""
     if side >= length:
         return -((side - length) // 2)
     return int(np.clip(round(start), 0, length - side))

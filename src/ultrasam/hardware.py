@@ -1,7 +1,7 @@
-"""Devices and number formats: what this machine has, and what a request for ``auto`` becomes.
+"""Devices and precisions: what this machine supports, and how ``auto`` is resolved.
 
-Processors of one class differ: weights in bfloat16 make a ViT encoder about twice as fast where the processor
-multiplies bfloat16, and five times slower where it does not. So nothing here is assumed; flags are read.
+bfloat16 weights make a ViT encoder about twice as fast on processors with bfloat16 instructions, and five
+times slower on others of the same class, so the choice depends on the processor's flags.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SPELLINGS = {
     "float32": "float32", "fp32": "float32", "32": "float32",
     "bfloat16": "bfloat16", "bf16": "bfloat16", "auto": "auto",
 }  # fmt: skip
-# As Linux names them: x86's two kinds of bfloat16 units, and Arm's.
+# Linux's names: two kinds of bfloat16 units on x86, one on Arm.
 _BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
-# Those that decide how fast a network runs; `processor` names the ones that are there.
-_TELLING_FLAGS = (
+# Flags that determine how fast a network runs; `processor` lists those present.
+_RELEVANT_FLAGS = (
     "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8",
     "asimd", "bf16", "i8mm", "sve",
 )  # fmt: skip
@@ -36,16 +36,17 @@ _TELLING_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class PrecisionChoice:
-    """A number format for the image encoder's weights, and why it was chosen; one clause."""
+    """A precision for the image encoder's weights, and a clause that gives the reason."""
 
     precision: Precision
     reason: str
 
 
 def default_device(device: str | torch.device | None = None) -> str:
-    """The device that is named, as text; for None, ``cuda`` if there is one, else ``cpu``. (Apple's ``mps``
-    was not
-    tested: it is taken only where it is named.)"""
+    """The given device as a string; by default ``cuda`` if available, otherwise ``cpu``.
+
+    Apple's ``mps`` is untested, so it is used only on request.
+    """
     if device:
         return str(device)
     import torch
@@ -57,59 +58,61 @@ def place(module: M, device: str) -> M:
     """Move a module to a device.
 
     Raises:
-        DeviceError: the device is not available, or its memory is too small.
+        DeviceError: The device is not available, or its memory is too small.
     """
     try:
         return module.to(device)
     except (RuntimeError, AssertionError) as error:
         if "out of memory" in str(error).lower():
-            raise DeviceError(f"The model does not fit into the memory of '{device}'.") from error
+            raise DeviceError(
+                f"The model does not fit in the memory of '{device}'; use a smaller model or 'cpu'."
+            ) from error
         raise DeviceError(f"Device '{device}' is not available; use 'cpu'.") from error
 
 
-def choose_precision(wanted: str | None, device: str) -> PrecisionChoice:
-    """The number format for a request.
+def choose_precision(requested: str | None, device: str) -> PrecisionChoice:
+    """Resolve a requested precision.
 
     Args:
-        wanted: ``float32`` (``fp32``), ``bfloat16`` (``bf16``) or ``auto``; None is float32. ``auto`` takes
-            bfloat16 where the device multiplies it in hardware.
+        requested: ``float32`` (``fp32``), ``bfloat16`` (``bf16``) or ``auto``; None means float32. ``auto``
+            means bfloat16 if the device supports it in hardware.
         device: a torch device.
 
     Raises:
-        ConfigError: the request is none of these.
+        ConfigError: The precision is unknown.
     """
-    name = _SPELLINGS.get(wanted or "float32")
+    name = _SPELLINGS.get(requested or "float32")
     if name is None:
-        raise ConfigError(f"Precision '{wanted}' is unknown; use auto, float32 or bfloat16.")
-    has, reason = _multiplies_bfloat16(device)
+        raise ConfigError(f"Unknown precision '{requested}'; use auto, float32 or bfloat16.")
+    supported, reason = _supports_bfloat16(device)
     if name == "auto":
-        return PrecisionChoice("bfloat16" if has else "float32", reason)
+        return PrecisionChoice("bfloat16" if supported else "float32", reason)
     if name == "bfloat16":
-        slow = "" if has else "as requested; slower than float32 here, since "
-        return PrecisionChoice("bfloat16", slow + reason if slow else "as requested")
-    return PrecisionChoice("float32", "as requested" if wanted else "the default")
+        slow = f"as requested; slower than float32 here, because {reason}"
+        return PrecisionChoice("bfloat16", "as requested" if supported else slow)
+    return PrecisionChoice("float32", "as requested" if requested else "the default")
 
 
-def _multiplies_bfloat16(device: str) -> tuple[bool, str]:
+def _supports_bfloat16(device: str) -> tuple[bool, str]:
     if device.startswith("cuda"):
         import torch
 
         try:
-            has = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
-        except (RuntimeError, AssertionError, ValueError):  # `place` says what is wrong with it
-            has = False
-        return has, f"the GPU {'has' if has else 'lacks'} bfloat16 units"
+            supported = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+        except (RuntimeError, AssertionError, ValueError):  # `place` reports the error
+            supported = False
+        return supported, f"the GPU {'has' if supported else 'lacks'} bfloat16 units"
     if device.startswith("cpu"):
-        found = [flag for flag in _BFLOAT16_FLAGS if flag in processor_flags()]
-        if found:
-            return True, f"the processor has {found[0]}"
+        flags = [flag for flag in _BFLOAT16_FLAGS if flag in processor_flags()]
+        if flags:
+            return True, f"the processor has {flags[0]}"
         return False, "the processor has no bfloat16 units"
     return False, f"float32 is the safe choice on '{device}'"
 
 
 @lru_cache(maxsize=1)
 def processor_flags() -> frozenset[str]:
-    """Instruction-set flags as Linux names them; empty where the system does not tell."""
+    """Instruction-set flags, by Linux's names; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -122,7 +125,7 @@ def processor_flags() -> frozenset[str]:
 
 
 def processor() -> str:
-    """The processor in a line, for the heading of a benchmark: model and telling flags."""
+    """The processor model and its relevant flags on one line, for a benchmark's heading."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -132,5 +135,5 @@ def processor() -> str:
                 break
     except OSError:
         pass
-    flags = [flag for flag in _TELLING_FLAGS if flag in processor_flags()]
+    flags = [flag for flag in _RELEVANT_FLAGS if flag in processor_flags()]
     return f"{name} ({' '.join(flags) or 'flags unknown'})"

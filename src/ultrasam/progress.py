@@ -1,4 +1,4 @@
-"""The one callback by which long work tells how far it is."""
+"""The callback that reports the progress of long operations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 
 class OnProgress(Protocol):
-    """Called with how much is done of how much, and with what else may be shown, by name."""
+    """Called as ``on_progress(done, total, **info)``; ``info`` holds named values to display."""
 
     def __call__(self, done: int, total: int, /, **info: Any) -> object: ...
 
 
 def no_progress(done: int, total: int, /, **info: Any) -> None:
-    """Tells nobody."""
+    """Ignore progress."""

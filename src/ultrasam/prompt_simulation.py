@@ -1,4 +1,4 @@
-"""Prompts as people give them, simulated from a mask: clicks, strokes, loose boxes, corrections."""
+"""Simulated user prompts for a mask: clicks, scribbles, imprecise boxes and corrective clicks."""
 
 from __future__ import annotations
 
@@ -15,67 +15,85 @@ from ultrasam.prompts import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class ClickSampling:
-    """Where people click.
+    """How simulated clicks are placed.
 
     Attributes:
-        central: share of clicks near the center of mass; the others are uniform in the mask.
-        spread: standard deviation of central clicks, as a share of the object's box.
-        scribble: chance that a click is drawn out to a stroke of clicks inside the object.
-        several: chance that further clicks follow, on the object or close beside it, each with its label.
-        beside: chance that a lone click, meant for the object, misses it by a little.
+        near_center: fraction of clicks near the center of mass; the others are uniform in the mask.
+        center_spread: standard deviation of clicks near the center, as a fraction of the object's box.
+        scribble: probability that a click becomes a stroke of clicks inside the object.
+        multiple: probability of further clicks, on the object or close to it, each with its label.
+        near_miss: probability that a single click, meant for the object, narrowly misses it.
 
     Raises:
-        ConfigError: a value is negative, or the chances add up to more than 1.
+        ConfigError: A value is negative, or the probabilities add up to more than 1.
     """
 
-    # For pydantic, of whose models this is a field.
+    # Read by pydantic where this class is a field of a model.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    central: float = 0.0
-    spread: float = 0.1
+    near_center: float = 0.0
+    center_spread: float = 0.1
     scribble: float = 0.0
-    several: float = 0.0
-    beside: float = 0.0
+    multiple: float = 0.0
+    near_miss: float = 0.0
 
     def __post_init__(self) -> None:
-        values = (self.central, self.spread, self.scribble, self.several, self.beside)
-        if min(values) < 0 or max(self.central, self.scribble + self.several + self.beside) > 1:
+        values = (
+            self.near_center,
+            self.center_spread,
+            self.scribble,
+            self.multiple,
+            self.near_miss,
+        )
+        if (
+            min(values) < 0
+            or max(self.near_center, self.scribble + self.multiple + self.near_miss) > 1
+        ):
             raise ConfigError(
-                "Click sampling: every value must be at least 0, central at most 1, and scribble, several "
-                "and beside together at most 1."
+                "Click sampling: values must be at least 0, near_center at most 1, and scribble, multiple "
+                "and near_miss together at most 1."
             )
+
+
+# Keys of earlier versions in recipes.
+RENAMED_CLICK_KEYS = {
+    "central": "near_center",
+    "spread": "center_spread",
+    "several": "multiple",
+    "beside": "near_miss",
+}
 
 
 def simulate_clicks(
     rng: np.random.Generator, mask: npt.NDArray[np.bool_], style: ClickSampling
 ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """The clicks [K, 2] of one prompt and their labels [K]: one, a stroke, or several."""
+    """The clicks [K, 2] and labels [K] of one prompt: a single click, a scribble, or several clicks."""
     kind = rng.random()
-    if kind < style.beside:
-        outside = _close_beside(rng, mask)
+    if kind < style.near_miss:
+        outside = _point_near(rng, mask)
         if outside is not None:
             return outside[None], np.array([1])
         kind = 1.0
     first = simulate_click(rng, mask, style)
-    if kind < style.beside + style.scribble:
+    if kind < style.near_miss + style.scribble:
         stroke = _stroke(rng, mask, first)
         return stroke, np.ones(len(stroke), np.int64)
     points, labels = [first], [1]
-    if kind < style.beside + style.scribble + style.several:
+    if kind < style.near_miss + style.scribble + style.multiple:
         for _ in range(int(rng.integers(1, 4))):
-            outside = _close_beside(rng, mask) if rng.random() < 0.4 else None
+            outside = _point_near(rng, mask) if rng.random() < 0.4 else None
             points.append(simulate_click(rng, mask, style) if outside is None else outside)
             labels.append(1 if outside is None else 0)
     return np.stack(points), np.array(labels)
 
 
 def _stroke(
-    rng: np.random.Generator, mask: npt.NDArray[np.bool_], start: FloatArray, *, most: int = 5
+    rng: np.random.Generator, mask: npt.NDArray[np.bool_], start: FloatArray, *, max_points: int = 5
 ) -> FloatArray:
-    """Clicks along a bent line from ``start`` for as long as it stays inside the mask."""
+    """Clicks along a curve from ``start``, for as long as it stays inside the mask."""
     step = 0.12 * float(np.sqrt(mask.sum()))
     angle, points = rng.uniform(0, 2 * np.pi), [start]
-    for _ in range(most - 1):
+    for _ in range(max_points - 1):
         angle += rng.normal(0, 0.5)
         point = points[-1] + step * np.array([np.cos(angle), np.sin(angle)])
         x, y = np.floor(point).astype(int)
@@ -85,8 +103,8 @@ def _stroke(
     return np.stack(points)
 
 
-def _close_beside(rng: np.random.Generator, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
-    """A point outside a mask, no farther from it than a tenth of its size; None if it fills the image."""
+def _point_near(rng: np.random.Generator, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
+    """A point outside a mask, at most a tenth of its size away; None if the mask fills the image."""
     reach = max(3, int(0.1 * np.sqrt(mask.sum())))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
     ys, xs = np.nonzero((near > 0) & ~mask)
@@ -101,10 +119,10 @@ def simulate_click(
 ) -> FloatArray:
     """One foreground click (x, y) in a mask [H, W], with sub-pixel jitter (arXiv 2411.16222, 3.2)."""
     ys, xs = np.nonzero(mask)
-    if rng.random() < style.central:
+    if rng.random() < style.near_center:
         size = np.array([np.ptp(xs) + 1, np.ptp(ys) + 1])
         center = np.array([xs.mean() + 0.5, ys.mean() + 0.5])
-        point = center + rng.normal(0, style.spread, 2) * size
+        point = center + rng.normal(0, style.center_spread, 2) * size
         x, y = np.floor(point).astype(int)
         if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x]:
             return np.asarray(point, dtype=np.float64)
@@ -112,10 +130,10 @@ def simulate_click(
     return np.array([xs[index], ys[index]]) + rng.random(2)
 
 
-def jitter_box(rng: np.random.Generator, box: npt.ArrayLike, share: float) -> FloatArray:
-    """Each corner moved by up to ± ``share`` of the box's side (arXiv 2411.16222, 3.2)."""
+def jitter_box(rng: np.random.Generator, box: npt.ArrayLike, fraction: float) -> FloatArray:
+    """Move each corner by up to ± ``fraction`` of the box's side (arXiv 2411.16222, 3.2)."""
     x0, y0, x1, y1 = np.asarray(box, dtype=np.float64)
-    reach = share * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
+    reach = fraction * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
     moved = np.array([x0, y0, x1, y1]) + rng.uniform(-1, 1, 4) * reach
     low, high = np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])
     return np.concatenate([low, np.maximum(high, low + 1e-3)])
@@ -124,17 +142,17 @@ def jitter_box(rng: np.random.Generator, box: npt.ArrayLike, share: float) -> Fl
 def corrective_click(
     prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]
 ) -> tuple[FloatArray, int] | None:
-    """The click with which a careful person mends a mask: the deepest point of the largest error.
+    """The corrective click of a careful annotator: the innermost point of the deepest error region.
 
     Args:
         prediction, truth: [H, W].
 
     Returns:
-        (x, y) and its label, or None where the masks are equal.
+        (x, y) and its label; None if the masks are equal.
     """
     best: tuple[float, FloatArray, int] | None = None
     for error, label in ((truth & ~prediction, 1), (prediction & ~truth, 0)):
-        # Only where the error is: the transform is slow.
+        # Crop to the error region, because the distance transform is slow.
         left, top, width, height = cv2.boundingRect(error.view(np.uint8))
         error = error[top : top + height, left : left + width]
         depth = cv2.distanceTransform(

@@ -1,7 +1,7 @@
-"""Prompt and Prediction, what everything else speaks.
+"""Prompt and Prediction: what a segmenter takes and returns.
 
-Coordinates are (x, y) in the scan's pixels, origin at the top-left corner of the top-left pixel;
-boxes are x0, y0, x1, y1.
+Coordinates are (x, y) in the scan's pixels; the origin is the top-left corner of the top-left pixel. Boxes
+are x0, y0, x1, y1.
 """
 
 from __future__ import annotations
@@ -14,32 +14,29 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import PromptError
-from ultrasam.images.masks import bounding_box, coco_result
+from ultrasam.images.masks import RLE, bounding_box, coco_result, encode_rle
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 
-# Labels of the point slots that a Segment-Anything network reads (SAM's own numbers; the last is ours).
+# Point labels of a Segment-Anything network (SAM's own numbers; UNUSED is ours).
 BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
-NOT_A_POINT = (
-    -1
-)  # takes part in attention, has no position; follows the clicks of a prompt without a box
-UNUSED = -2  # ignored: fills up prompts of a batch that have fewer points than others
+NOT_A_POINT = -1  # follows the clicks of a prompt without a box; attended to, has no position
+UNUSED = -2  # padding for prompts with fewer points than others in the batch; ignored
 
-_MASK_LOGIT = 8.0  # of a binary mask given as a prompt
+_MASK_LOGIT = 8.0  # a binary mask prompt becomes logits of ± this
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Prompt:
-    """What points at one object: a box, clicks, a mask of an earlier round, or several of these.
+    """A prompt for one object: a box, clicks, a mask from an earlier prediction, or a combination of these.
 
     Args:
         points: K clicks (x, y).
-        labels: K labels, 1 for a click on the object, 0 for one beside it; all 1 by default.
+        labels: K labels, 1 for foreground and 0 for background clicks; all 1 by default.
         box: x0, y0, x1, y1.
-        mask: logits of an earlier round: a prediction's ``low_res_logits`` [S, S], or anything in the scan's
-            pixels [H, W], bool or logits.
+        mask: a prediction's ``low_res_logits`` [S, S], or a mask in the scan's pixels [H, W], bool or logits.
 
     Attributes:
         points: [K, 2] float64; K may be 0.
@@ -48,7 +45,7 @@ class Prompt:
         mask: [S, S] or [H, W] float32 logits, or None.
 
     Raises:
-        PromptError: nothing is given, a shape is wrong, or a number is not finite.
+        PromptError: The prompt is empty, a shape is wrong, or a number is not finite.
 
     Example:
         >>> Prompt(points=[(120, 80)]).labels.tolist()
@@ -77,42 +74,42 @@ class Prompt:
 
     @property
     def is_single_click(self) -> bool:
-        """Nothing but one click: it may mean a part of an object or the whole."""
+        """Whether the prompt is a single click, which may mean a part of an object or all of it."""
         return self.box is None and self.mask is None and len(self.points) == 1
 
     def check_inside(self, height: int, width: int) -> None:
-        """Refuse a prompt that has nothing to do with a scan of this size.
+        """Reject a prompt that lies outside a scan of this size.
 
         Raises:
-            PromptError: a click outside the scan, a box that does not overlap it.
+            PromptError: A click is outside the scan, or the box does not overlap it.
         """
         outside = ((self.points < 0) | (self.points > (width, height))).any(axis=1)
         if outside.any():
             x, y = self.points[outside][0]
             raise PromptError(
-                f"The point {x:g},{y:g} is outside the scan of {width} × {height} pixels; points are "
-                "x,y in the scan's own pixels."
+                f"The point {x:g},{y:g} is outside the scan of {width} × {height} pixels; give x,y in the "
+                "scan's pixels."
             )
         if self.box is not None:
             x0, y0, x1, y1 = self.box
             if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
                 raise PromptError(
                     f"The box {x0:g},{y0:g},{x1:g},{y1:g} is outside the scan of {width} × {height} "
-                    "pixels; boxes are x0,y0,x1,y1 in the scan's own pixels."
+                    "pixels; give x0,y0,x1,y1 in the scan's pixels."
                 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptArrays:
-    """N prompts in model pixels, as a network reads them.
+    """N prompts in model pixels: the network's input.
 
     Attributes:
-        coords: [N, K, 2] float32, (x, y), origin at the input's top-left corner. Meta's code takes pixel
-            indices and adds 0.5: these are the sum.
+        coords: [N, K, 2] float32, (x, y); the origin is the input's top-left corner. Meta's code takes pixel
+            indices and adds 0.5; these values already include it.
         labels: [N, K] int64: ``FOREGROUND``, ``BACKGROUND``, a box's ``TOP_LEFT`` and ``BOTTOM_RIGHT``,
             ``NOT_A_POINT`` or ``UNUSED``.
-        masks: [N, 1, S, S] float32 logits, or None where no prompt has a mask.
-        has_mask: [N] bool, which prompts have one; None for all (with ``masks``).
+        masks: [N, 1, S, S] float32 logits; None if no prompt has a mask.
+        has_mask: [N] bool, which prompts have a mask; None means all of them (with ``masks``).
     """
 
     coords: Float32
@@ -125,7 +122,7 @@ class PromptArrays:
 
     @classmethod
     def concatenate(cls, parts: Sequence[PromptArrays]) -> PromptArrays:
-        """All prompts as one batch; slots that a prompt lacks are ``UNUSED``."""
+        """Join prompts into one batch, padded with ``UNUSED`` slots."""
         slots = max(part.labels.shape[1] for part in parts)
         missing = [(0, slots - part.labels.shape[1]) for part in parts]
         coords = [
@@ -135,39 +132,39 @@ class PromptArrays:
             np.pad(p.labels, ((0, 0), m), constant_values=UNUSED)
             for p, m in zip(parts, missing, strict=True)
         ]
-        given = [part.masks for part in parts if part.masks is not None]
-        if not given:
+        mask_parts = [part.masks for part in parts if part.masks is not None]
+        if not mask_parts:
             return cls(np.concatenate(coords), np.concatenate(labels))
-        size = given[0].shape[-1]
-        masks, has = [], []
+        size = mask_parts[0].shape[-1]
+        masks, has_mask = [], []
         for part in parts:
-            none = np.zeros((len(part), 1, size, size), np.float32)
-            masks.append(none if part.masks is None else part.masks)
-            every = np.full(len(part), part.masks is not None)
-            has.append(every if part.has_mask is None else part.has_mask)
+            empty = np.zeros((len(part), 1, size, size), np.float32)
+            masks.append(empty if part.masks is None else part.masks)
+            same = np.full(len(part), part.masks is not None)
+            has_mask.append(same if part.has_mask is None else part.has_mask)
         return cls(
             np.concatenate(coords),
             np.concatenate(labels),
             np.concatenate(masks),
-            np.concatenate(has),
+            np.concatenate(has_mask),
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """The masks predicted for N prompts; each has one, or M candidates, best first.
+    """Predicted masks for N prompts: M candidates per prompt, best first.
 
     Attributes:
-        masks: [N, M, H, W] bool, in the scan's own pixels.
-        predicted_iou: [N, M] float32, the model's estimate of each mask's IoU with the truth.
-        stability: [N, M] float32, IoU between the masks at thresholds + 1 and - 1 on the logits
-            (Kirillov et al. 2023, section 5).
-        low_res_logits: [N, M, S, S] float32 over the model's whole input, for ``Prompt.mask``.
+        masks: [N, M, H, W] bool, in the scan's pixels.
+        predicted_iou: [N, M] float32, the model's estimate of each mask's IoU with the ground truth.
+        stability_score: [N, M] float32, the IoU of the masks at logit thresholds + 1 and - 1 (Kirillov et al.
+            2023, section 5).
+        low_res_logits: [N, M, S, S] float32, over the model's whole input; valid as ``Prompt.mask``.
     """
 
     masks: npt.NDArray[np.bool_]
     predicted_iou: Float32
-    stability: Float32
+    stability_score: Float32
     low_res_logits: Float32
 
     def __len__(self) -> int:
@@ -175,12 +172,12 @@ class Prediction:
 
     @property
     def best(self) -> npt.NDArray[np.bool_]:
-        """[N, H, W], the mask of highest predicted IoU of each prompt."""
+        """The best mask of each prompt by predicted IoU, [N, H, W]."""
         return self.masks[:, 0]
 
     @property
     def boxes(self) -> FloatArray:
-        """[N, 4], the tight box x0, y0, x1, y1 of each best mask; NaN for an empty one."""
+        """The tight box x0, y0, x1, y1 of each best mask, [N, 4]; NaN for an empty mask."""
         out = np.full((len(self), 4), np.nan)
         for row, mask in zip(out, self.best, strict=True):
             if mask.any():
@@ -188,26 +185,30 @@ class Prediction:
         return out
 
     def areas(self, spacing: tuple[float, float] | None = None) -> FloatArray:
-        """[N], the area of each best mask.
+        """The area of each best mask, [N].
 
         Args:
-            spacing: size of a pixel in mm, vertical then horizontal (as ``Scan.spacing``); the areas then
-                are in mm². None counts pixels.
+            spacing: pixel size in mm, (row, column), as in ``Scan.spacing``; areas are then in mm². None
+                counts pixels.
 
         Raises:
-            ValueError: a spacing that is not two positive numbers.
+            ValueError: The spacing is not two positive numbers.
         """
         pixels: FloatArray = self.best.sum(axis=(1, 2)).astype(np.float64)
         if spacing is None:
             return pixels
         down, across = (float(v) for v in spacing)
         if not (np.isfinite([down, across]).all() and down > 0 and across > 0):
-            raise ValueError(f"spacing is two positive numbers in mm, not {spacing}.")
+            raise ValueError(f"spacing must be two positive numbers in mm, not {spacing}.")
         return np.asarray(pixels * down * across)
 
+    def to_rle(self) -> list[RLE]:
+        """The best masks as COCO's compressed RLE, one per prompt."""
+        return [encode_rle(mask) for mask in self.best]
+
     def to_coco(self, *, image_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
-        """The best masks as entries of a COCO results file, run lengths compressed; ``score`` is the
-        predicted IoU."""
+        """The best masks as entries of a COCO results file, with compressed RLE; ``score`` is the predicted
+        IoU."""
         return [
             coco_result(mask, image_id=image_id, score=float(iou), category_id=category_id)
             for mask, iou in zip(self.best, self.predicted_iou[:, 0], strict=True)
@@ -220,7 +221,7 @@ def _points(points: npt.ArrayLike | None) -> FloatArray:
         array = array.reshape(0, 2)
     if array.ndim != 2 or array.shape[1] != 2:
         raise PromptError(
-            f"The prompt's points have the shape {array.shape}; give one (x, y) to each point."
+            f"The prompt's points have the shape {array.shape}; give one (x, y) per point, [K, 2]."
         )
     return array
 
@@ -229,8 +230,8 @@ def _labels(labels: npt.ArrayLike | None, count: int) -> IntArray:
     array = np.ones(count) if labels is None else np.asarray(labels)
     if array.shape != (count,) or not np.isin(array, (BACKGROUND, FOREGROUND)).all():
         raise PromptError(
-            f"The prompt has {count} points and labels {array.tolist()}; give one label "
-            "to each point, 1 on the object or 0 beside it."
+            f"The prompt has {count} points and the labels {array.tolist()}; give one label per point, 1 for "
+            "foreground or 0 for background."
         )
     return array.astype(np.int64)
 
@@ -239,7 +240,7 @@ def _box(box: npt.ArrayLike) -> FloatArray:
     array = _floats(box, "box")
     if array.shape != (4,) or array[2] <= array[0] or array[3] <= array[1]:
         raise PromptError(
-            f"The box {array.tolist()} is not x0, y0, x1, y1 with x0 < x1 and y0 < y1."
+            f"The box {array.tolist()} is invalid; give x0, y0, x1, y1 with x0 < x1 and y0 < y1."
         )
     return array
 
@@ -249,19 +250,19 @@ def _mask(mask: npt.ArrayLike) -> Float32:
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2:
-        raise PromptError(f"The prompt's mask has the shape {array.shape}; give one image.")
+        raise PromptError(f"The prompt's mask has the shape {array.shape}; give [H, W].")
     if array.dtype == bool:
         array = np.where(array, _MASK_LOGIT, -_MASK_LOGIT)
     return _floats(array, "mask").astype(np.float32)
 
 
-def _floats(values: npt.ArrayLike, what: str) -> FloatArray:
+def _floats(values: npt.ArrayLike, name: str) -> FloatArray:
     try:
         array = np.array(
             values, dtype=np.float64
-        )  # a copy: what the caller does to theirs is not ours
+        )  # a copy: later changes by the caller have no effect
     except (TypeError, ValueError) as error:
-        raise PromptError(f"The prompt's {what} are not numbers: {values!r}.") from error
+        raise PromptError(f"The prompt's {name} must be numbers, not {values!r}.") from error
     if not np.isfinite(array).all():
-        raise PromptError(f"The prompt's {what} hold numbers that are not finite.")
+        raise PromptError(f"The prompt's {name} must be finite numbers.")
     return array

@@ -1,7 +1,7 @@
-"""Checked settings: YAML files whose keys are known, defaults by section, and KEY=VALUE overrides.
+"""Validated settings: YAML files, defaults by section, and KEY=VALUE overrides.
 
-Every recipe is a `StrictModel`. A section that a file gives in part keeps the recipe's own defaults for the
-rest, not those of the section's class.
+Every recipe is a `StrictModel`. If a file gives only part of a section, the rest keeps the recipe's defaults,
+not those of the section's class.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ M = TypeVar("M", bound="StrictModel")
 
 
 class StrictModel(BaseModel):
-    """A section of settings: frozen, and without unknown keys."""
+    """A section of settings: immutable; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,15 +52,15 @@ def validate(
     error: type[UltraSamError] = RecipeError,
     renamed: Mapping[str, str] | None = None,
 ) -> M:
-    """``content`` as a ``kind``.
+    """Validate ``content`` as a ``kind``.
 
     Args:
-        source: what the message names as the origin of the content.
-        error: the class of the error.
-        renamed: keys of earlier versions and what they are called now, both in full (``a.b``).
+        source: origin of the content, for the error message.
+        error: class of the error to raise.
+        renamed: full names (``a.b``) of keys of earlier versions, and their current names.
 
     Raises:
-        error: a key is unknown, or a value has the wrong type or is out of range.
+        error: A key is unknown, or a value has the wrong type or is out of range.
     """
     try:
         return kind.model_validate(content)
@@ -69,13 +69,13 @@ def validate(
 
 
 def read_yaml(path: Path, *, what: str, error: type[UltraSamError] = RecipeError) -> dict[str, Any]:
-    """The keys of a YAML file.
+    """Read a YAML file of keys and values.
 
     Args:
-        what: what the file is, for the message: "recipe", "suite".
+        what: what the file is, for the error message: "recipe", "suite".
 
     Raises:
-        error: the file is missing, is not YAML, or holds no keys.
+        error: The file is missing, is not YAML, or holds no keys.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -85,12 +85,12 @@ def read_yaml(path: Path, *, what: str, error: type[UltraSamError] = RecipeError
         text = " ".join(str(failure).split())
         raise error(f"{path} is not a YAML file: {text}.") from failure
     if not isinstance(content, dict):
-        raise error(f"{path} is not a {what}: a {what} is a YAML file of keys and values.")
+        raise error(f"{path} is not a {what}; a {what} is a YAML file of keys and values.")
     return content
 
 
 def deep_merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``changes`` over ``base``, section by section."""
+    """Merge ``changes`` into a copy of ``base``, section by section."""
     merged = dict(base)
     for key, value in changes.items():
         nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
@@ -99,10 +99,10 @@ def deep_merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
-    """``key.sub=value`` texts as nested keys; values are read as YAML.
+    """Parse ``key.sub=value`` texts into nested keys; values are YAML.
 
     Raises:
-        RecipeError: a text has another form.
+        RecipeError: A text is not ``key=value``.
     """
     content: dict[str, Any] = {}
     for text in texts:
@@ -111,14 +111,14 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def override(content: dict[str, Any], text: str) -> None:
-    """Set one key of ``content``, in place, from ``key.sub=value``.
+    """Set one key of ``content`` in place, from ``key.sub=value``.
 
     Raises:
-        RecipeError: the text has another form, or a parent key holds a value.
+        RecipeError: The text is not ``key=value``, or a parent key holds a value.
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise RecipeError(f"'{text}' is not KEY=VALUE, for example trainer.batch=4.")
+        raise RecipeError(f"'{text}' is not KEY=VALUE; write, for example, trainer.batch=4.")
     *parents, last = key.split(".")
     try:
         parsed = yaml.safe_load(value)
@@ -127,12 +127,12 @@ def override(content: dict[str, Any], text: str) -> None:
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
-            raise RecipeError(f"'{text}': '{parent}' holds a value, not keys.")
+            raise RecipeError(f"'{text}': '{parent}' is a value, not a section.")
     content[last] = parsed
 
 
 def _explain(failure: ValidationError, kind: type[BaseModel], renamed: Mapping[str, str]) -> str:
-    """The first error of a validation, in one sentence."""
+    """The first validation error as one sentence."""
     first = failure.errors()[0]
     location = ".".join(str(part) for part in first["loc"])
     if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -142,14 +142,14 @@ def _explain(failure: ValidationError, kind: type[BaseModel], renamed: Mapping[s
     known = list(_known_keys(kind, [str(part) for part in first["loc"][:-1]]))
     near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
-    return f"'{location}' is an unknown key; {hint}"
+    return f"unknown key '{location}'; {hint}"
 
 
 def _known_keys(kind: Any, path: Sequence[str]) -> Iterator[str]:
     for part in path:
         field = getattr(kind, "model_fields", {}).get(part)
         kind = field.annotation if field else None
-        # Of an optional section, the section.
+        # Unwrap Optional[Section].
         kind = next((a for a in get_args(kind) if hasattr(a, "model_fields")), kind)
     fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
     yield from fields

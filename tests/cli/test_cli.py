@@ -93,7 +93,7 @@ def test_one_bad_file_is_reported_and_the_rest_go_on(
     out = tmp_path / "out"
     done = ultrasam("predict", tmp_path, "--point", "60,45", "-o", out)
     assert done.status == 1
-    assert "bad.png is named like PNG" in done.err
+    assert "bad.png is not a valid PNG file" in done.err
     assert "1 of 3 files failed" in done.err
     assert (out / "a_overlay.png").exists()
     assert (out / "z_overlay.png").exists()
@@ -122,7 +122,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
     assert done.status == 0, done.err
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
     prompts.write_text(json.dumps({"b.png": [{"box": [1, 1, 50, 50]}]}))
-    assert "says nothing of a.png" in ultrasam("predict", picture, "--prompts", prompts).err
+    assert "has no prompts for a.png" in ultrasam("predict", picture, "--prompts", prompts).err
     for content, message in (
         ("[1]", "must map"),
         ("{", "not JSON"),
@@ -150,7 +150,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
         (["predict", "{a}", "--point", "5,5", "--model", "{a}"], 1, "not a checkpoint"),
         (["predict", "{a}", "--point", "5,5", "--precision", "int1"], 1, "float32 or bfloat16"),
         (["predict", "nowhere.png", "--point", "5,5"], 1, "There is no file"),
-        (["predict", "nowhere*.png", "--point", "5,5"], 1, "Nothing matches"),
+        (["predict", "nowhere*.png", "--point", "5,5"], 1, "No file matches"),
         (["predict", "{a}", "--frame", "x"], 2, "--frame"),
         (["predict"], 2, "INPUT"),
         (["fly"], 2, "No such command"),
@@ -174,7 +174,7 @@ def test_an_output_folder_that_cannot_be_is_told(ultrasam, picture: Path, tmp_pa
     (tmp_path / "file").write_text("in the way")
     done = ultrasam("predict", picture, "--point", "9,9", "-o", tmp_path / "file" / "out")
     assert done.status == 1
-    assert "cannot be written" in done.err
+    assert "Cannot write" in done.err
 
 
 @pytest.mark.slow

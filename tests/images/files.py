@@ -1,4 +1,4 @@
-"""Small files of every format, written by the libraries that own the formats."""
+"""Small files of every format, written by reference libraries."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def ultrasound_region(delta_cm: float) -> Dataset:
 
 
 def write_video(path: Path, codec: str, frames: int = 7) -> list[npt.NDArray[np.uint8]]:
-    """A lossless or nearly lossless cine of frames that grow brighter."""
+    """A lossless or nearly lossless cine of increasingly bright frames."""
     sent = []
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)

@@ -1,4 +1,4 @@
-"""Frames of a cine are exact in any order: compared with PyAV, which decodes from the start."""
+"""Cine frames are exact in any order, compared with PyAV, which decodes from the start."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_frame_whose_bytes_are_damaged_is_named_and_no_other_shown_for_it(
     assert capfd.readouterr().err == ""
 
 
-def test_a_cine_that_was_cut_off_gives_what_is_left_or_says_so(tmp_path: Path) -> None:
+def test_a_truncated_cine_gives_its_remaining_frames_or_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, "MPEG-4")
     expected = in_order(path, "rgb24")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])

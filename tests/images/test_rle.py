@@ -1,4 +1,4 @@
-"""Our run lengths are COCO's: equal to pycocotools', both ways."""
+"""RLE equals pycocotools in both directions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def theirs(mask: npt.NDArray[np.bool_]) -> str:
 
 @settings(max_examples=300, deadline=None)
 @given(masks)
-def test_run_lengths_are_pycocotools_own_and_come_back(mask: npt.NDArray[np.bool_]) -> None:
+def test_rle_equals_pycocotools_and_decodes_to_the_mask(mask: npt.NDArray[np.bool_]) -> None:
     assert encode(mask) == theirs(mask)
     assert np.array_equal(decode(encode(mask), mask.shape), mask)  # type: ignore[arg-type]
     assert np.array_equal(decode_rle(encode_rle(mask)), mask)
@@ -32,7 +32,7 @@ def test_run_lengths_are_pycocotools_own_and_come_back(mask: npt.NDArray[np.bool
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 3_000_000), min_size=1, max_size=8))
-def test_runs_of_any_length_are_read_as_lists_and_as_text(runs: list[int]) -> None:
+def test_runs_of_any_length_decode_from_lists_and_text(runs: list[int]) -> None:
     runs = [runs[0], *(max(1, run) for run in runs[1:])]
     mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(-1, 1)
     if mask.size == 0:
@@ -48,7 +48,7 @@ def test_a_whole_and_an_empty_mask_are_encoded_as_pycocotools_does() -> None:
 
 
 @given(st.text(max_size=30))
-def test_text_that_is_no_run_lengths_is_refused(text: str) -> None:
+def test_text_that_is_not_rle_is_refused(text: str) -> None:
     try:
         assert decode(text, (5, 6)).shape == (5, 6)
     except DataError as error:
@@ -57,5 +57,5 @@ def test_text_that_is_no_run_lengths_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("runs", [[31], [-1, 31], [[30]], ["x"], [], [10**30], None])
 def test_lists_that_do_not_fill_the_mask_are_refused(runs: list[int]) -> None:
-    with pytest.raises(DataError, match="not of a mask of 6 × 5 pixels"):
+    with pytest.raises(DataError, match="does not describe a mask of 6 × 5 pixels"):
         decode(runs, (5, 6))

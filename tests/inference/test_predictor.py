@@ -129,8 +129,8 @@ def test_a_mirrored_frame_gives_mirrored_masks_where_every_view_is_mirrored_too(
     assert differences(with_views(nano, zoom=0, flip=False)) > 1e-2
 
 
-def test_a_box_is_seen_whole_and_closer_and_both_mirrored(nano: UltraSam) -> None:
-    """Against one look each at the frame, a cut-out around the box, and the mirror images of both."""
+def test_a_box_is_decoded_in_the_whole_frame_and_zoomed_each_mirrored(nano: UltraSam) -> None:
+    """Compared with separate predictions in the frame, a crop around the box, and both mirrored."""
     phantom = simulate(905, size=(300, 400))
     pixels, box = phantom.pixels, np.array([150.0, 120, 200, 160])
     predictor = Predictor(nano)
@@ -170,7 +170,7 @@ def test_a_view_is_encoded_once() -> None:
         predictor.predict(Prompt(box=(150, 120, 200, 160), points=[(170, 140)]))
         assert encode.call_count == 1
         predictor.predict(prompts)  # more views than are kept
-    assert len(predictor._embedded) <= 2 + 64
+    assert len(predictor._cache) <= 2 + 64
     assert predictor.embedding.image.image.shape[0] == 1
 
 
@@ -261,7 +261,7 @@ def test_a_frame_of_a_cine_is_chosen(nano: UltraSam, tmp_path: Path) -> None:
         predictor.set_image(tmp_path / "c.tif", frame=2)
 
 
-def test_misuse_is_told(nano: UltraSam) -> None:
+def test_misuse_is_an_error(nano: UltraSam) -> None:
     predictor = Predictor(nano)
     with pytest.raises(PromptError, match="call set_image"):
         predictor.predict(Prompt(points=[(1, 1)]))
@@ -289,6 +289,6 @@ def test_an_option_of_loading_is_refused_where_the_model_is_loaded(
         Predictor(nano, **option)  # type: ignore[arg-type]
 
 
-def test_an_unknown_device_is_told() -> None:
+def test_an_unknown_device_is_an_error() -> None:
     with pytest.raises(ultrasam.UltraSamError, match="'nowhere' is not available"):
         ultrasam.load("nano", device="nowhere")

@@ -1,4 +1,4 @@
-"""Whatever gives the backend's two calls can stand behind a predictor, with or without PyTorch."""
+"""A predictor works with any backend that implements two calls, with or without PyTorch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ultrasam.runtimes.backend import Backend
 
 
 class BoxBackend:
-    """Fills a prompt's box, or a disc around its click, in the model's own pixels; no network at all."""
+    """Fills a prompt's box, or a disc around its click, in model pixels, without a network."""
 
     def __init__(self, preprocessor: Preprocessor, tta: TestTimeAugmentation) -> None:
         self.config: ModelConfig = CONFIGS["nano"]
@@ -84,7 +84,7 @@ def test_boxes_come_back_where_they_were_whatever_the_views(
     assert backend.encoded == (1 if not tta.zoom else 2 + 2 * 2)  # the second box fills the frame
 
 
-def test_a_lone_click_chooses_among_three_and_the_zoomed_view_follows_its_choice() -> None:
+def test_a_single_click_selects_one_of_three_masks_and_the_zoomed_view_follows_it() -> None:
     for tta, iou, views in ((TestTimeAugmentation(), 0.9, 1), (TestTimeAugmentation(1.6), 0.5, 2)):
         backend = BoxBackend(Preprocessor(), tta)
         predictor = Predictor(backend)

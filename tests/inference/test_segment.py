@@ -31,7 +31,7 @@ def test_segment_is_a_predictor_in_one_call() -> None:
         ultrasam.segment(pixels)
 
 
-def test_a_file_that_was_written_since_is_loaded_anew(tmp_path: Path) -> None:
+def test_a_file_that_has_changed_is_loaded_again(tmp_path: Path) -> None:
     module._loaded.cache_clear()
     pixels = np.random.default_rng(0).integers(0, 255, (90, 120), np.uint8)
     found = []

@@ -1,4 +1,4 @@
-"""Properties of the network that no comparison with a peer shows."""
+"""Properties of the network that comparisons with other implementations do not show."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_an_encoder_in_bfloat16_gives_an_embedding_for_a_decoder_in_float32() ->
 
 
 def test_positions_stay_exact_under_autocast() -> None:
-    """Angles reach hundreds of radians, where bfloat16 has lost the position."""
+    """Angles reach hundreds of radians, beyond the resolution of bfloat16."""
     encoder = MODELS["tiny"].prompt_encoder
     coords = torch.rand(4, 2)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -150,7 +150,7 @@ def test_embeddings_split_and_join() -> None:
 
 
 def test_the_network_is_plain() -> None:
-    """No test of device, dtype or gradient mode, and no Python branch on data, in any file of ``model/``."""
+    """No file in ``model/`` branches on device, dtype, gradient mode or data."""
     source = Path(__file__).parents[2] / "src" / "ultrasam" / "model"
     forbidden = {
         "device.type", "is_grad_enabled", "is_autocast_enabled", "is_cuda", "requires_grad",
@@ -172,9 +172,9 @@ def test_nano_is_small() -> None:
 
 
 def test_an_impossible_configuration_is_refused() -> None:
-    with pytest.raises(ConfigError, match="multiples"):
+    with pytest.raises(ConfigError, match="must be a multiple"):
         ModelConfig(width=100, heads=12)
-    with pytest.raises(ValueError, match="conv stem"):
+    with pytest.raises(ValueError, match="requires stem 'conv'"):
         ModelConfig(high_res_features=True)
     with pytest.raises(ConfigError, match="vit-b"):
         get_config("giant")

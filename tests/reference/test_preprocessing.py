@@ -114,7 +114,7 @@ def medsam_input(pixels: np.ndarray, size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("rgb", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_medsam_is_fed_as_its_script_feeds_it(
+def test_medsam_input_equals_that_of_its_script(
     medsam: UltraSam, shape: tuple[int, int], rgb: bool
 ) -> None:
     pixels = frame(shape, rgb=rgb)
@@ -170,7 +170,7 @@ def test_medsam_gives_the_masks_of_its_script(medsam: UltraSam, shape: tuple[int
 def test_a_mask_is_placed_as_medsams_script_places_it(
     medsam: UltraSam, shape: tuple[int, int]
 ) -> None:
-    """The script interpolates probabilities straight to the image, we logits by way of the input's size."""
+    """The script resizes probabilities directly to the image; we resize logits through the input's size."""
     side = TINY.mask_size
     y, x = np.mgrid[0:side, 0:side] + 0.5
     logits = (4 * (1 - ((x - 14) / 9) ** 2 - ((y - 17) / 7) ** 2)).astype(np.float32)
@@ -181,13 +181,13 @@ def test_a_mask_is_placed_as_medsams_script_places_it(
     assert (ours & theirs).sum() / (ours | theirs).sum() > 0.98
 
 
-def test_medsam_takes_boxes_alone(medsam: UltraSam) -> None:
+def test_medsam_accepts_only_boxes(medsam: UltraSam) -> None:
     predictor = Predictor(medsam)
     assert predictor.accepts == {"box"}
     predictor.set_image(frame((90, 70), rgb=False))
-    with pytest.raises(PromptError, match="accepts box prompts only, not point prompts"):
+    with pytest.raises(PromptError, match="accepts only box prompts, not point prompts"):
         predictor.predict(Prompt(points=[(30, 30)]))
     with pytest.raises(PromptError, match="not mask prompts"):
         predictor.predict(Prompt(box=(1, 1, 30, 30), mask=np.zeros((90, 70), bool)))
-    with pytest.raises(ConfigError, match="does not accept mask prompts"):
+    with pytest.raises(ConfigError, match="this model does not accept"):
         Predictor(medsam, refine=True)

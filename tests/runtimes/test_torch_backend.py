@@ -1,4 +1,4 @@
-"""The backend gives what the plain network gives, whatever form it takes, and from several threads."""
+"""The backend equals the plain network in all its forms, also with several threads."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def tokens_of(model: UltraSam, prompts: PromptArrays) -> tuple[torch.Tensor, tor
 
 
 @pytest.mark.parametrize("masks", [1, 4])
-def test_a_prepared_image_is_the_plain_decoder_in_other_sums(
+def test_a_prepared_image_gives_the_plain_decoders_result(
     masks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In double precision, where nothing but the sums' order is left to differ."""
+    """In double precision, where only the order of summation differs."""
     monkeypatch.setattr(cpu_decoder, "_TOKENS_AT_ONCE", 240)  # parts of 40 and 24 for 6 prompts
     model = randomized(replace(TINY, decoder_width=128)).double()
     decoder = model.mask_decoder
@@ -120,8 +120,8 @@ def test_weights_that_change_after_the_image_was_set_are_the_ones_used() -> None
         before = after
 
 
-def test_what_is_prepared_is_marked_by_every_weight_that_it_reads() -> None:
-    """A gradient of what is prepared reaches a weight, or the weight is not in it."""
+def test_the_checksum_covers_every_weight_that_preparation_reads() -> None:
+    """If preparation reads a weight, a gradient of its result reaches that weight."""
     model = randomized(TINY)
     shared = cpu_decoder.prepare(model, torch.randn(1, TINY.decoder_width, 8, 8))
     tensors = [shared.upscaled]
@@ -142,7 +142,7 @@ def test_what_is_prepared_is_marked_by_every_weight_that_it_reads() -> None:
             before = after
 
 
-def test_low_rank_updates_of_the_decoder_are_not_passed_by() -> None:
+def test_low_rank_updates_of_the_decoder_are_applied() -> None:
     model = randomized(TINY)
     assert cpu_decoder.supports(model.mask_decoder)
     inject_adapter_in_model(

@@ -270,7 +270,7 @@ def test_nano_from_nothing_learns_eight_real_images_by_heart(
             "name": "overfit", "model": "nano", "output": str(tmp_path / "runs"),
             "data": {"sources": [{"dataset": "STU-Hospital", "path": str(folder.parent)}]},
             "augmentation": {"flip": 0},
-            "prompts": {"box": 0.8, "jitters": [0.02], "clicks": {"central": 1}, "per_image": 1},
+            "prompts": {"box": 0.8, "jitters": [0.02], "clicks": {"near_center": 1}, "per_image": 1},
             "interaction": {"rounds": 1},
             "losses": {"alpha": 0.5, "gamma": 0, "focal": 5, "dice": 2},
             "optimizer": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,

@@ -1,9 +1,11 @@
-"""Adaptations: what is trained, what a fresh one changes (nothing), and how they are kept."""
+"""Adaptations: what they train, and how they are saved and loaded."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +62,9 @@ def test_a_fresh_adaptation_changes_nothing(kind: Kind) -> None:
         ("adapter", 12 * 2 * (2 * 768 * 192 + 192 + 768)),  # two bottlenecks a block
     ],
 )
-def test_what_is_trained_of_vit_b_is_what_arithmetic_says(kind: Kind, in_encoder: int) -> None:
+def test_the_number_of_trained_parameters_of_a_vit_b_is_as_calculated(
+    kind: Kind, in_encoder: int
+) -> None:
     with torch.device("meta"):
         model = UltraSam(CONFIGS["vit-b"])
     adapt(model, Adaptation(kind))
@@ -81,7 +85,7 @@ def test_the_decoder_can_stay_frozen_too() -> None:
 
 
 @pytest.mark.parametrize("kind", ["lora", "adapter", "decoder"])
-def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Path) -> None:
+def test_only_trained_tensors_are_saved_in_a_small_file(kind: Kind, tmp_path: Path) -> None:
     model = randomized(TINY)
     adaptation = Adaptation(kind, rank=4)
     adapt(model, adaptation)
@@ -101,7 +105,7 @@ def test_what_was_trained_is_kept_alone_in_a_small_file(kind: Kind, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["lora", "adapter", "decoder"])
-def test_an_adaptation_is_refused_by_other_weights_and_known_in_half_precision(
+def test_an_adaptation_fits_only_its_base_weights_in_any_precision(
     kind: Kind, tmp_path: Path
 ) -> None:
     model, file = randomized(TINY), tmp_path / "a.safetensors"
@@ -121,20 +125,49 @@ def test_an_adaptation_is_refused_by_other_weights_and_known_in_half_precision(
     assert load_adaptation(halved, file) == adaptation
 
 
-def test_an_adaptation_of_an_earlier_version_says_how_its_model_is_fed(tmp_path: Path) -> None:
-    """Earlier files kept that in the configuration."""
-    model, file = randomized(TINY), tmp_path / "a.safetensors"
-    adaptation = Adaptation("lora", rank=4)
-    adapt(model, adaptation)
-    save_adaptation(model, adaptation, file, init="tiny")
+def rewrite_note(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the JSON in an adapter file's metadata."""
     with safe_open(str(file), framework="pt") as opened:
         metadata = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     (key,) = set(metadata) - {"format"}
     note = json.loads(metadata[key])
-    del note["preprocessing"], note["tta"]
-    note["model"] = json.dumps(json.loads(note["model"]) | {"zoom": 1.2, "pixel_mean": [1, 2, 3]})
+    change(note)
     save_file(tensors, file, metadata={"format": "pt", key: json.dumps(note)})
+
+
+def test_adapters_of_an_earlier_version_are_still_checked_against_their_base_weights(
+    tmp_path: Path,
+) -> None:
+    """Earlier files called the hash of the base weights "frozen"; the first ones had none."""
+    model, file = randomized(TINY), tmp_path / "a.safetensors"
+    adaptation = Adaptation("lora", rank=4)
+    adapt(model, adaptation)
+    save_adaptation(model, adaptation, file, init="tiny")
+    rewrite_note(file, lambda note: note.update(frozen=note.pop("base_weights_hash")))
+    assert load_adaptation(randomized(TINY), file) == adaptation
+    other = randomized(TINY)
+    with torch.no_grad():
+        other.image_encoder.pos_embed[0, 0, 0, 0] += 1
+    with pytest.raises(CheckpointError, match="was made for other weights of the model 'tiny'"):
+        load_adaptation(other, file)
+    rewrite_note(file, lambda note: note.pop("frozen"))
+    assert load_adaptation(other, file) == adaptation
+
+
+def test_an_adaptation_of_an_earlier_version_keeps_its_preprocessing(tmp_path: Path) -> None:
+    """Earlier files stored it in the model configuration."""
+    model, file = randomized(TINY), tmp_path / "a.safetensors"
+    adaptation = Adaptation("lora", rank=4)
+    adapt(model, adaptation)
+    save_adaptation(model, adaptation, file, init="tiny")
+
+    def to_earlier(note: dict[str, Any]) -> None:
+        del note["preprocessing"], note["tta"]
+        config = json.loads(note["model"]) | {"zoom": 1.2, "pixel_mean": [1, 2, 3]}
+        note["model"] = json.dumps(config)
+
+    rewrite_note(file, to_earlier)
     other = randomized(TINY)
     assert load_adaptation(other, file) == adaptation
     assert other.tta == TestTimeAugmentation(zoom=1.2)
@@ -154,7 +187,7 @@ def test_low_rank_updates_merge_into_an_ordinary_model(tmp_path: Path) -> None:
     adapt(bottlenecks, Adaptation("adapter"))
     with pytest.raises(CheckpointError, match="cannot be merged"):
         merge(bottlenecks)
-    with pytest.raises(CheckpointError, match="is not saved whole"):
+    with pytest.raises(CheckpointError, match="cannot be saved as a complete model"):
         save_pretrained(bottlenecks, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine: resumed, checked, through a proxy."""
+"""Downloads from a local server: resumed, verified, through a proxy."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def published(address: str) -> Weights:
         REGISTRY["sam-vit-b"],
         name="test",
         url=f"{address}/weights.pth",
-        bytes=len(CONTENT),
+        num_bytes=len(CONTENT),
         sha256=hashlib.sha256(CONTENT).hexdigest(),
     )
 
@@ -86,15 +86,15 @@ def test_a_broken_download_resumes(server: str, tmp_path: Path) -> None:
     assert Handler.asked == [("/weights.pth", "bytes=300000-")]
 
 
-def test_a_part_that_is_whole_already_is_taken(server: str, tmp_path: Path) -> None:
-    """Where the size is not known, the server is asked for what follows the end: nothing."""
+def test_a_complete_partial_download_is_used(server: str, tmp_path: Path) -> None:
+    """If the size is unknown, the server is asked for what follows the end, which is nothing."""
     (tmp_path / "weights.pth.part").write_bytes(CONTENT)
-    weights = replace(published(server), bytes=None, sha256=None)
+    weights = replace(published(server), num_bytes=None, sha256=None)
     assert fetch(weights, cache=tmp_path).read_bytes() == CONTENT
 
 
 def test_other_bytes_than_those_published_are_refused(server: str, tmp_path: Path) -> None:
-    for changes, message in (({"sha256": "0" * 64}, "SHA256 differs"), ({"bytes": 7}, "not 7")):
+    for changes, message in (({"sha256": "0" * 64}, "SHA256 differs"), ({"num_bytes": 7}, "not 7")):
         with pytest.raises(CheckpointError, match=message):
             fetch(replace(published(server), **changes), cache=tmp_path)
         assert not list(tmp_path.iterdir())
@@ -104,7 +104,7 @@ def test_a_login_page_is_not_taken_for_weights(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Handler, "content", b"<html>Please log in</html>")
-    weights = replace(published(server), bytes=None, sha256=None)
+    weights = replace(published(server), num_bytes=None, sha256=None)
     with pytest.raises(CheckpointError, match="login page"):
         fetch(weights, cache=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -133,10 +133,10 @@ def test_offline_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(downloading, "getproxies", dict)
     monkeypatch.setattr(downloading.socket, "getaddrinfo", no_network)
     for name in ("ultrasam", "sam-vit-b"):
-        with pytest.raises(CheckpointError, match="Connect to the network") as caught:
+        with pytest.raises(CheckpointError, match="Check the network connection") as caught:
             fetch(REGISTRY[name], cache=tmp_path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match="Connect to the network"):
+    with pytest.raises(CheckpointError, match="Check the network connection"):
         fetch_hub("someone/something")
 
 

@@ -1,4 +1,4 @@
-"""Weights through every naming and back, and files that are not to be trusted."""
+"""Checkpoints in every format, and files that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def assert_equal(a: State, b: State) -> None:
 
 
 @pytest.mark.parametrize("naming", ["meta", "transformers", "mmdet"])
-def test_weights_pass_through_a_naming_and_back(tiny: UltraSam, naming: Format) -> None:
+def test_weights_convert_to_a_format_and_back(tiny: UltraSam, naming: Format) -> None:
     state = tiny.state_dict()
     theirs = from_our_keys(state, naming)
     assert detect_format(list(theirs)) == naming
@@ -76,7 +76,7 @@ def test_the_published_names_are_those_of_the_published_checkpoint(tiny: UltraSa
 
 @pytest.mark.parametrize("nest", [None, "model", "state_dict"])
 @pytest.mark.parametrize("naming", ["meta", "transformers", "mmdet"])
-def test_files_of_every_naming_are_recognized(
+def test_files_in_every_format_are_recognized(
     tmp_path: Path, tiny: UltraSam, naming: Format, nest: str | None
 ) -> None:
     theirs: object = from_our_keys(tiny.state_dict(), naming)
@@ -95,7 +95,7 @@ def test_files_of_every_naming_are_recognized(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("naming", ["meta", "transformers", "mmdet"])
-def test_a_vit_b_of_every_naming_is_the_base_configuration(tmp_path: Path, naming: Format) -> None:
+def test_a_vit_b_in_every_format_has_the_base_configuration(tmp_path: Path, naming: Format) -> None:
     model = randomized(CONFIGS["vit-b"])
     torch.save({"state_dict": from_our_keys(model.state_dict(), naming)}, tmp_path / "w.pth")
     loaded = load_model(tmp_path / "w.pth", device="cpu")
@@ -104,14 +104,14 @@ def test_a_vit_b_of_every_naming_is_the_base_configuration(tmp_path: Path, namin
 
 
 class _Log:
-    """Stands for the message hub and NumPy values of a training framework's checkpoint."""
+    """Stands for the objects that a training framework puts into a checkpoint."""
 
     def __init__(self) -> None:
         self.lines = collections.deque([1, 2, 3])
         self.levels = {3, 4}
 
 
-def test_objects_beside_the_weights_are_made_inert(tmp_path: Path, tiny: UltraSam) -> None:
+def test_other_objects_in_a_checkpoint_are_made_inert(tmp_path: Path, tiny: UltraSam) -> None:
     content = {
         "meta": {"time": "now", "where": Path("somewhere")},
         "message_hub": _Log(),
@@ -133,7 +133,7 @@ class _Attack:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_pickles_code_never_runs(tmp_path: Path, tiny: UltraSam, legacy: bool) -> None:
+def test_code_in_a_pickle_never_runs(tmp_path: Path, tiny: UltraSam, legacy: bool) -> None:
     canary = tmp_path / "ran"
     content = {"evil": _Attack(canary), "state_dict": tiny.state_dict()}
     path = tmp_path / "evil.pth"
@@ -220,7 +220,7 @@ def test_another_projects_model_is_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "w.pth")
 
 
-def test_an_unknown_name_says_what_is_known() -> None:
+def test_an_unknown_name_lists_the_known_names() -> None:
     with pytest.raises(CheckpointError, match="nano, ultrasam"):
         load_model("nonsense")
 
@@ -244,7 +244,7 @@ def loads(content: object, folder: Path, model: UltraSam) -> None:
 @pytest.mark.parametrize(
     "nest", ["model_state_dict", "model_state", "network_weights", "net", "ema"]
 )
-def test_weights_are_found_in_the_nests_of_trainers(
+def test_weights_are_found_where_trainers_nest_them(
     tmp_path: Path, tiny: UltraSam, nest: str
 ) -> None:
     state = tiny.state_dict()
@@ -265,7 +265,7 @@ def test_the_model_is_preferred_to_an_average_of_it(tmp_path: Path, tiny: UltraS
         f"model.{n}": t for n, t in state.items()
     }
     for content in (both, shorter):
-        with pytest.warns(UltraSamWarning, match="belong to no part"):
+        with pytest.warns(UltraSamWarning, match="are not part"):
             loads(content, tmp_path, tiny)
 
 
@@ -319,7 +319,7 @@ def test_a_checkpoints_own_mean_and_deviation_are_used(tmp_path: Path, tiny: Ult
     assert model.preprocessor == replace(PREPROCESSING["sam"], size=128)
     other = {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
     torch.save({**state, **other}, tmp_path / "other.pth")
-    with pytest.warns(UltraSamWarning, match="normalized by the mean"):
+    with pytest.warns(UltraSamWarning, match="Normalizing pixels by the mean"):
         model = load_model(tmp_path / "other.pth", device="cpu")
     assert (model.preprocessor.mean, model.preprocessor.std) == ((0, 0, 0), (1, 1, 1))
 
@@ -349,7 +349,7 @@ def test_folders_and_shards_load(tmp_path: Path, tiny: UltraSam, suffix: str) ->
     for path in (tmp_path / "shards", index):
         assert_equal(load_model(path, device="cpu").state_dict(), state)
     next((tmp_path / "shards").glob("*00002-of*")).unlink()
-    with pytest.raises(CheckpointError, match=r"names the shard .*00002-of-00002"):
+    with pytest.raises(CheckpointError, match=r"lists the shard .*00002-of-00002"):
         load_model(tmp_path / "shards", device="cpu")
 
 
@@ -365,7 +365,7 @@ def test_a_folder_means_the_file_of_weights_in_it(tmp_path: Path, tiny: UltraSam
     assert_equal(load_model(folder, device="cpu").state_dict(), state)
     torch.save(state, folder / "epoch_4.pth")
     with pytest.raises(
-        CheckpointError, match=r"several files of weights \(epoch_3.pth, epoch_4.pth\)"
+        CheckpointError, match=r"several weights files \(epoch_3.pth, epoch_4.pth\)"
     ):
         load_model(folder, device="cpu")
     (tmp_path / "peft").mkdir()
@@ -398,7 +398,7 @@ def test_preprocessing_and_augmentation_are_saved_with_the_weights(tmp_path: Pat
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*taken for MedSAM")
-def test_preprocessing_follows_from_what_a_file_is(
+def test_preprocessing_follows_from_the_file(
     tmp_path: Path, tiny: UltraSam, naming: Format, file: str, preprocessing: str
 ) -> None:
     torch.save(from_our_keys(tiny.state_dict(), naming), tmp_path / file)
@@ -406,14 +406,14 @@ def test_preprocessing_follows_from_what_a_file_is(
     assert model.preprocessor == replace(PREPROCESSING[preprocessing], size=128)
 
 
-def test_medsam_is_told_by_its_name_with_a_word(tmp_path: Path, tiny: UltraSam) -> None:
+def test_medsam_is_recognized_by_its_name_with_a_warning(tmp_path: Path, tiny: UltraSam) -> None:
     torch.save(tiny.state_dict(), tmp_path / "MedSAM.pth")
-    with pytest.warns(UltraSamWarning, match="taken for MedSAM by its name"):
+    with pytest.warns(UltraSamWarning, match="loaded as MedSAM because of its name"):
         load_model(tmp_path / "MedSAM.pth", device="cpu")
 
 
 def test_weights_of_an_earlier_version_load_with_their_settings(tmp_path: Path) -> None:
-    """Earlier files kept preprocessing and views in the configuration, and had other names."""
+    """Earlier files stored preprocessing and views in the configuration, under other names."""
     model = randomized(CONFIGS["nano"])
     earlier = json.loads(model.config.to_json())
     for now, then in (("high_res_features", "fine_features"), ("prompt_maps", "drawn_prompts")):

@@ -1,4 +1,4 @@
-"""Names to models: how a name is read, what `load` gives for it, and where it is put."""
+"""Model names: how they are parsed, and what `load` returns on which device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.hub import save_pretrained
-from ultrasam.weights.load import resolve_config, load, load_model
+from ultrasam.weights.load import load, load_model, resolve_config
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY
 from ultrasam.weights.spec import ModelSpec
 
@@ -60,7 +60,7 @@ def test_names_are_read(text: str, kind: str, name: str) -> None:
         ("random:huge", "random:vit-h"),
     ],
 )
-def test_earlier_names_mean_the_same_and_say_so(old: str, new: str) -> None:
+def test_earlier_names_mean_the_same_with_a_warning(old: str, new: str) -> None:
     with pytest.warns(UltraSamWarning, match=f"'{old}' is deprecated; use '{new}'"):
         earlier = ModelSpec.parse(old)
     now = ModelSpec.parse(new)
@@ -80,13 +80,13 @@ def test_options_are_read_in_any_order() -> None:
     [
         ("nano+turbo", ConfigError, r"unknown option '\+turbo'"),
         ("nano+preprocessing=clip", ConfigError, "unknown preprocessing 'clip'; use nano, sam"),
-        ("random:giant", ConfigError, "no such size; use nano, vit-b"),
+        ("random:giant", ConfigError, "unknown size; use nano, vit-b"),
         ("nonsense", CheckpointError, "neither a file nor a known model"),
         ("./missing.pth", CheckpointError, "neither a file nor a known model"),
         ("a/b/c", CheckpointError, "neither a file nor a known model"),
     ],
 )
-def test_a_wrong_name_is_refused_before_anything_is_opened(
+def test_a_wrong_name_is_refused_before_any_file_is_opened(
     text: str, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -109,7 +109,7 @@ def test_a_path_may_hold_a_plus_sign_and_a_known_name_is_no_folder(
 
 
 @pytest.mark.parametrize("size", ["nano", "vit-b", "vit-l", "vit-h"])
-def test_every_size_can_be_had_without_weights(size: str) -> None:
+def test_every_size_loads_without_weights(size: str) -> None:
     assert resolve_config(f"random:{size}") is CONFIGS[size]
     with torch.device("meta"):
         model = UltraSam(CONFIGS[size])
@@ -134,7 +134,7 @@ def test_random_weights_follow_their_seed_and_nothing_else() -> None:
 def test_registered_weights_bring_their_preprocessing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Whatever a downloaded file says of itself."""
+    """Regardless of the downloaded file's metadata."""
     torch.save(randomized(TINY).state_dict(), tmp_path / "w.pth")
     monkeypatch.setattr("ultrasam.weights.download.fetch", lambda _: tmp_path / "w.pth")
     monkeypatch.setattr("ultrasam.weights.download.fetch_hub", lambda _: tmp_path / "w.pth")
@@ -147,7 +147,7 @@ def test_registered_weights_bring_their_preprocessing(
 
 def test_other_architectures_and_tasks_are_opened_by_one_load(tmp_path: Path) -> None:
     assert isinstance(load("random:resnet50", device="cpu"), ResNet)
-    with pytest.raises(CheckpointError, match="takes no prompts"):
+    with pytest.raises(CheckpointError, match="does not take prompts"):
         load_model("random:resnet50", device="cpu")
     (tmp_path / "classifier.json").write_text("{}")
     with pytest.raises(CheckpointError, match="no readable model 'classifier'"):
@@ -188,11 +188,13 @@ def test_auto_takes_bfloat16_only_where_the_processor_has_it(
     assert given.precision == "bfloat16"
     assert ("slower" in given.reason) == (precision == "float32")
     assert choose_precision(None, "cpu").precision == "float32"
-    with pytest.raises(ConfigError, match="'half' is unknown; use auto, float32 or bfloat16"):
+    with pytest.raises(
+        ConfigError, match="Unknown precision 'half'; use auto, float32 or bfloat16"
+    ):
         choose_precision("half", "cpu")
 
 
-def test_what_auto_chose_is_said(
+def test_the_choice_of_auto_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(hardware, "processor_flags", lambda: frozenset({"avx512_bf16"}))
@@ -203,7 +205,7 @@ def test_what_auto_chose_is_said(
     assert load_model("nano", device="cpu").image_encoder.pos_embed.dtype == torch.float32
 
 
-def test_models_lists_what_there_is(
+def test_models_lists_the_registry(
     ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ultrasam("models", "--json") == 0
@@ -217,7 +219,7 @@ def test_models_lists_what_there_is(
     assert "CC-BY-NC" in capsys.readouterr().out
 
 
-def test_the_command_says_which_name_is_deprecated(
+def test_the_command_warns_about_a_deprecated_name(
     ultrasam: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -236,17 +238,17 @@ def test_the_command_says_which_name_is_deprecated(
 
 def test_options_that_do_not_apply_are_refused_and_others_reach_the_model(tmp_path: Path) -> None:
     assert load("nano+no-tta", device="cpu").tta.zoom == 0
-    with pytest.raises(ConfigError, match=r"\+refine is a predictor's option"):
+    with pytest.raises(ConfigError, match=r"is an option of the predictor"):
         load("nano+refine", device="cpu")
     (tmp_path / "classifier.json").write_text("{}")
     for given in ({"spec": f"{tmp_path}+bf16"}, {"spec": tmp_path, "precision": "bfloat16"}):
-        with pytest.raises(ConfigError, match="takes no options"):
+        with pytest.raises(ConfigError, match="do not apply to it"):
             load(**given, device="cpu")
-    with pytest.raises(ConfigError, match="'half' is unknown"):
+    with pytest.raises(ConfigError, match="Unknown precision 'half'"):
         load(tmp_path, device="cpu", precision="half")
 
 
-def test_a_mirror_of_medsam_is_told_by_its_name(
+def test_a_mirror_of_medsam_is_recognized_by_its_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = tmp_path / "medsam-vit-base"
@@ -272,7 +274,7 @@ def test_a_device_may_be_torchs() -> None:
 def test_a_predictor_of_something_else_is_refused() -> None:
     with pytest.raises(ConfigError, match="not a Linear"):
         Predictor(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match="takes no prompts"):
+    with pytest.raises(CheckpointError, match="does not take prompts"):
         Predictor("random:resnet50", device="cpu")
 
 

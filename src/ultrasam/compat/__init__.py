@@ -1,9 +1,8 @@
-"""Meta's calling convention over our models: change an import, keep the code.
+"""A drop-in replacement for segment-anything: change the import, keep the code.
 
-``from segment_anything import SamPredictor, sam_model_registry`` becomes
-``from ultrasam.compat import SamPredictor, sam_model_registry``. Arguments, return values, their order
-and types follow segment-anything 1.0; points and boxes are pixel indices there, as here. What is wrong in a
-prompt is a `PromptError` in a sentence.
+Replace ``from segment_anything import SamPredictor, sam_model_registry`` by
+``from ultrasam.compat import SamPredictor, sam_model_registry``. Arguments and return values follow
+segment-anything 1.0; points and boxes are pixel indices, as there. Invalid prompts raise `PromptError`.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.compat.parts import (
+    ResizeLongestSide,
     SamImageEncoder,
     SamMaskDecoder,
     SamPromptEncoder,
-    ResizeLongestSide,
-    check_boxes,
+    validate_boxes,
 )
 from ultrasam.errors import CheckpointError, PromptError
 from ultrasam.images.scan import Scan
@@ -36,7 +35,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Sam(nn.Module):
-    """segment-anything's ``Sam`` over an `UltraSam`, which is ``ultrasam``; ``state_dict`` has Meta's
+    """segment-anything's ``Sam``, wrapping an `UltraSam` (attribute ``ultrasam``); ``state_dict`` has Meta's
     names."""
 
     mask_threshold = 0.0
@@ -59,7 +58,7 @@ class Sam(nn.Module):
         return self.ultrasam.device
 
     def _apply(self, *arguments: Any, **options: Any) -> Sam:
-        # Every move (to, cuda, cpu, half) goes through here, and the attention's form follows the device.
+        # to(), cuda(), cpu() and half() all call this; the attention function depends on the device.
         super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
         set_attention(self.ultrasam, str(self.device))
         return self
@@ -71,7 +70,7 @@ class Sam(nn.Module):
         return self.ultrasam.load_state_dict(state_dict, *arguments, **options)
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """Pixels [..., 3, h, w] on 0–255 to the normalized and padded input [..., 3, S, S]."""
+        """Normalize and pad pixels [..., 3, h, w] in 0–255 to the input [..., 3, S, S]."""
         size = self.image_encoder.img_size
         x = self.ultrasam.preprocessor.normalize(x.float())
         return F.pad(x, (0, size - x.shape[-1], 0, size - x.shape[-2]))
@@ -79,7 +78,7 @@ class Sam(nn.Module):
     def postprocess_masks(
         self, masks: Tensor, input_size: tuple[int, ...], original_size: tuple[int, ...]
     ) -> Tensor:
-        """Low-res logits [N, M, S, S] to the original image's pixels [N, M, H, W]."""
+        """Upscale low-res logits [N, M, S, S] to the original image's pixels [N, M, H, W]."""
         side = self.image_encoder.img_size
         masks = F.interpolate(masks, (side, side), mode="bilinear", align_corners=False)
         masks = masks[..., : input_size[0], : input_size[1]]
@@ -93,7 +92,7 @@ class Sam(nn.Module):
         masks: Tensor | None,
         multimask_output: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Low-res logits [N, M, S, S] and predicted IoU [N, M] of N prompts in one image."""
+        """Low-res logits [N, M, S, S] and predicted IoU [N, M] for N prompts in one image."""
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
         low_res, iou = self.mask_decoder(
             image_embeddings=embedding,
@@ -108,15 +107,18 @@ class Sam(nn.Module):
     def forward(
         self, batched_input: list[dict[str, Any]], multimask_output: bool
     ) -> list[dict[str, Tensor]]:
-        """Meta's batched form.
+        """Predict masks for a batch of images, as in segment-anything.
 
         Args:
-            batched_input: of each image ``image`` [3, h, w] (transformed, on 0–255), ``original_size`` (H,
-                W), and any of ``point_coords`` [N, K, 2], ``point_labels`` [N, K], ``boxes`` [N, 4] and
+            batched_input: per image, ``image`` [3, h, w] (transformed, in 0–255), ``original_size`` (H, W),
+                and any of ``point_coords`` [N, K, 2], ``point_labels`` [N, K], ``boxes`` [N, 4] and
                 ``mask_inputs`` [N, 1, S, S], in the transformed image's pixel indices.
 
         Returns:
-            Of each image ``masks`` [N, M, H, W] bool, ``iou_predictions`` [N, M] and ``low_res_logits``.
+            Per image, ``masks`` [N, M, H, W] bool, ``iou_predictions`` [N, M] and ``low_res_logits``.
+
+        Raises:
+            PromptError: An entry lacks a key, or a prompt is invalid.
         """
         out = []
         for entry in batched_input:
@@ -148,7 +150,7 @@ def _build(name: str) -> Callable[..., Sam]:
         model = load_model(checkpoint or f"random:{size.name}", device="cpu")
         if (model.config.width, model.config.depth) != (size.width, size.depth):
             raise CheckpointError(
-                f"{checkpoint} holds the model '{model.config.name}', not '{size.name}'; ask for that one."
+                f"{checkpoint} holds the model '{model.config.name}', not '{size.name}'; request that size."
             )
         return Sam(model).eval()
 
@@ -165,7 +167,7 @@ sam_model_registry: dict[str, Callable[..., Sam]] = {
 
 
 class SamPredictor:
-    """segment-anything's ``SamPredictor`` over our model; one view, the whole image."""
+    """segment-anything's ``SamPredictor`` for our models, without test-time augmentation."""
 
     def __init__(self, sam_model: Sam | UltraSam) -> None:
         self.model = sam_model if isinstance(sam_model, Sam) else Sam(sam_model)
@@ -177,16 +179,21 @@ class SamPredictor:
         return self.model.device
 
     def reset_image(self) -> None:
-        """Forget the image."""
+        """Reset the image."""
         self.is_image_set = False
         self.features: Tensor | None = None
         self.original_size: tuple[int, int] = (0, 0)
         self.input_size: tuple[int, int] = (0, 0)
 
     def set_image(self, image: npt.NDArray[np.uint8], image_format: str = "RGB") -> None:
-        """Encode an image [H, W, 3] uint8, RGB or BGR."""
+        """Encode an image [H, W, 3] uint8, RGB or BGR.
+
+        Raises:
+            PromptError: ``image_format`` is unknown.
+            ScanError: The array is not an image.
+        """
         if image_format not in ("RGB", "BGR"):
-            raise PromptError(f"image_format is 'RGB' or 'BGR', not '{image_format}'.")
+            raise PromptError(f"image_format must be 'RGB' or 'BGR', not '{image_format}'.")
         swapped = image_format == "BGR" and np.ndim(image) == 3
         pixels = Scan.from_array(image[..., ::-1] if swapped else image).frame(0)
         if pixels.ndim == 2:
@@ -199,13 +206,17 @@ class SamPredictor:
     def set_torch_image(
         self, transformed_image: Tensor, original_image_size: tuple[int, ...]
     ) -> None:
-        """Encode an image [1, 3, h, w] on 0–255 that ``transform`` has resized."""
+        """Encode an image [1, 3, h, w] in 0–255, resized by ``transform``.
+
+        Raises:
+            PromptError: The shape is wrong.
+        """
         size = self.model.image_encoder.img_size
         shape = tuple(transformed_image.shape)
         if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != size:
             raise PromptError(
-                f"set_torch_image takes [1, 3, h, w] with a longest side of {size}, not {list(shape)}; "
-                "resize with transform.apply_image first."
+                f"set_torch_image takes [1, 3, h, w] with a longer side of {size}, not {list(shape)}; resize "
+                "with transform.apply_image first."
             )
         self.reset_image()
         self.original_size = (int(original_image_size[0]), int(original_image_size[1]))
@@ -215,9 +226,13 @@ class SamPredictor:
         self.is_image_set = True
 
     def get_image_embedding(self) -> Tensor:
-        """The image embedding, [1, C, H, W]."""
+        """The image embedding, [1, C, H, W].
+
+        Raises:
+            PromptError: No image is set.
+        """
         if self.features is None:
-            raise PromptError("An image must be set with set_image before predicting.")
+            raise PromptError("No image is set; call set_image before predict.")
         return self.features
 
     def predict(
@@ -229,15 +244,21 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[npt.NDArray[Any], FloatArray, FloatArray]:
-        """Masks [M, H, W], their predicted IoU [M], and low-res logits [M, S, S].
+        """Predict masks for one prompt.
 
         Args:
             point_coords: [K, 2] pixel indices (x, y).
-            point_labels: [K], 1 foreground, 0 background.
-            box: [4] as x0, y0, x1, y1; [1, 4] is taken too.
+            point_labels: [K], 1 for foreground, 0 for background.
+            box: [4] or [1, 4] as x0, y0, x1, y1.
             mask_input: [1, S, S] low-res logits.
-            multimask_output: three masks, in the decoder's order, in place of one.
-            return_logits: masks as logits in place of bool.
+            multimask_output: return three masks, in the decoder's order, instead of one.
+            return_logits: return masks as logits instead of bool.
+
+        Returns:
+            Masks [M, H, W], predicted IoU [M] and low-res logits [M, S, S].
+
+        Raises:
+            PromptError: No image is set, or the prompt is invalid.
         """
         self.get_image_embedding()
         coords = labels = boxes = masks = None
@@ -246,17 +267,17 @@ class SamPredictor:
             if points.ndim != 2 or points.shape[1] != 2:
                 raise PromptError(f"point_coords has the shape {points.shape}; give [K, 2].")
             if point_labels is None:
-                raise PromptError("point_labels must be given with point_coords.")
+                raise PromptError("point_coords requires point_labels.")
             coords = torch.as_tensor(self.transform.apply_coords(points, self.original_size))[None]
             labels = torch.as_tensor(np.asarray(point_labels))[None]
         if box is not None:
             corners = np.asarray(box, dtype=np.float64)
             if corners.shape not in ((4,), (1, 4)):
                 raise PromptError(
-                    f"box has the shape {corners.shape}; predict takes one box [4]. For several boxes use "
-                    "predict_torch."
+                    f"box has the shape {corners.shape}; give one box [4], or use predict_torch for several "
+                    "boxes."
                 )
-            check_boxes(torch.from_numpy(corners.reshape(1, 4)))
+            validate_boxes(torch.from_numpy(corners.reshape(1, 4)))
             moved = self.transform.apply_boxes(corners.reshape(1, 4), self.original_size)
             boxes = torch.as_tensor(moved)
         if mask_input is not None:
@@ -276,14 +297,21 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch of N prompts that ``transform`` has moved to the model's pixel indices.
+        """Predict masks for N prompts, transformed to the model's pixel indices.
 
         Args:
-            point_coords: [N, K, 2]; point_labels: [N, K]; boxes: [N, 4]; mask_input: [N, 1, S, S] (or [1, 1,
-                S, S] for all).
+            point_coords: [N, K, 2].
+            point_labels: [N, K].
+            boxes: [N, 4].
+            mask_input: [N, 1, S, S], or [1, 1, S, S] for all prompts.
+            multimask_output: return three masks instead of one.
+            return_logits: return masks as logits instead of bool.
 
         Returns:
-            Masks [N, M, H, W], predicted IoU [N, M], low-res logits [N, M, S, S].
+            Masks [N, M, H, W], predicted IoU [N, M] and low-res logits [N, M, S, S].
+
+        Raises:
+            PromptError: No image is set, or a prompt is invalid.
         """
         embedding = self.get_image_embedding()
         points = None if point_coords is None else (point_coords, point_labels)

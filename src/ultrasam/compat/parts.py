@@ -1,7 +1,7 @@
-"""The parts of segment-anything's ``Sam`` and its transform, over ours: their arguments, their tensors.
+"""The parts of segment-anything's ``Sam`` and its transform, with Meta's arguments and tensors.
 
-Meta's three calls pass plain tensors. A model with high-resolution features or prompt maps (nano) needs more
-than they hold; it travels with them as attributes of the very tensors that a part returned.
+Meta's parts exchange plain tensors. A model with high-resolution features or prompt maps (nano) needs more
+data, which is attached to these tensors as attributes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _LABELS = (BACKGROUND, FOREGROUND, NOT_A_POINT)
 Points = tuple[Tensor, Tensor | None]
 
 
-class _Face(nn.Module):
-    """One part of a model, ``module``, which is its only submodule; the whole is within reach."""
+class _SamPart(nn.Module):
+    """One part of a model; ``module`` is its only submodule, ``ultrasam`` the complete model."""
 
     def __init__(self, ultrasam: UltraSam, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.__dict__["_whole"] = ultrasam
+        self.__dict__["_model"] = ultrasam
 
     @property
     def ultrasam(self) -> UltraSam:
-        return cast(UltraSam, self.__dict__["_whole"])
+        return cast(UltraSam, self.__dict__["_model"])
 
 
-class SamImageEncoder(_Face):
-    """``image_encoder(x)``: preprocessed pixels [B, 3, S, S] to the embedding [B, C, H, W]."""
+class SamImageEncoder(_SamPart):
+    """``image_encoder(x)`` encodes preprocessed pixels [B, 3, S, S] as an embedding [B, C, H, W]."""
 
     def __init__(self, ultrasam: UltraSam) -> None:
         super().__init__(ultrasam, ultrasam.image_encoder)
@@ -49,8 +49,8 @@ class SamImageEncoder(_Face):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.img_size, self.img_size):
             raise PromptError(
-                f"image_encoder takes [B, 3, {self.img_size}, {self.img_size}], not {list(x.shape)}; use "
-                "preprocess."
+                f"image_encoder takes [B, 3, {self.img_size}, {self.img_size}], not {list(x.shape)}; call "
+                "preprocess first."
             )
         images = self.ultrasam.encode(x)
         embedding = images.image
@@ -58,9 +58,9 @@ class SamImageEncoder(_Face):
         return embedding
 
 
-class SamPromptEncoder(_Face):
-    """``prompt_encoder(points=, boxes=, masks=)``: prompts in the model's pixel indices to sparse [N, T, C]
-    and dense [N, C, H, W] embeddings."""
+class SamPromptEncoder(_SamPart):
+    """``prompt_encoder(points=, boxes=, masks=)`` encodes prompts in the model's pixel indices as sparse
+    [N, T, C] and dense [N, C, H, W] embeddings."""
 
     def __init__(self, ultrasam: UltraSam) -> None:
         super().__init__(ultrasam, ultrasam.prompt_encoder)
@@ -82,7 +82,7 @@ class SamPromptEncoder(_Face):
         return (self.ultrasam.config.mask_size,) * 2
 
     def get_dense_pe(self) -> Tensor:
-        """Positions of the embedding's tokens, [1, C, H, W]."""
+        """Positional encoding of the embedding's tokens, [1, C, H, W]."""
         pe: Tensor = self.ultrasam.prompt_encoder.get_dense_pe()  # [H * W, C]
         positions: Tensor = pe.t().unflatten(1, self.image_embedding_size)
         return positions[None]
@@ -102,33 +102,33 @@ class SamPromptEncoder(_Face):
         self, points: Points | None, boxes: Tensor | None, masks: Tensor | None
     ) -> PromptTensors:
         if points is None and boxes is None and masks is None:
-            raise PromptError("Give point_coords, a box or mask_input.")
+            raise PromptError("The prompt is empty; give point_coords, a box or mask_input.")
         device = self.ultrasam.device
         xy, kinds, counts = [], [], {}
         if points is not None:
-            coords, labels = _checked_points(*points)
-            # Meta's encoder adds half a pixel to indices; ours takes the sum.
+            coords, labels = _validate_points(*points)
+            # Meta's encoder adds half a pixel to indices; ours expects the sum.
             xy.append(coords + 0.5)
             kinds.append(labels)
             counts["points"] = len(coords)
         if boxes is not None:
-            corners = check_boxes(boxes)
+            corners = validate_boxes(boxes)
             xy.append(corners + 0.5)
             kinds.append(torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]]).expand(len(corners), -1))
             counts["boxes"] = len(corners)
         if masks is not None:
-            masks = _checked_masks(masks, self.ultrasam.config.mask_size).to(device)
+            masks = _validate_masks(masks, self.ultrasam.config.mask_size).to(device)
             if len(masks) > 1 or not counts:
                 counts["masks"] = len(masks)
         if len(set(counts.values())) > 1:
-            found = ", ".join(f"{count} {name}" for name, count in counts.items())
-            raise PromptError(f"The numbers of prompts differ: {found}.")
+            listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+            raise PromptError(f"The numbers of prompts differ: {listed}.")
         count = next(iter(counts.values()))
         if not count:
-            raise PromptError("There is no prompt: the tensors are empty.")
-        if (
-            boxes is None
-        ):  # Meta's pads clicks with a token that is no point; a mask alone has no tokens
+            raise PromptError("The prompt is empty: the tensors have length 0.")
+        if boxes is None:
+            # Meta's encoder pads clicks with a token that is not a point; a mask without clicks has no
+            # tokens.
             slots = 0 if points is None else 1
             xy.append(torch.zeros(count, slots, 2))
             kinds.append(torch.full((count, slots), NOT_A_POINT))
@@ -139,9 +139,9 @@ class SamPromptEncoder(_Face):
         )
 
 
-class SamMaskDecoder(_Face):
+class SamMaskDecoder(_SamPart):
     """``mask_decoder(image_embeddings=, image_pe=, sparse_prompt_embeddings=, dense_prompt_embeddings=,
-    multimask_output=)``: low-res logits [N, M, S, S] and predicted IoU [N, M]."""
+    multimask_output=)`` returns low-res logits [N, M, S, S] and predicted IoU [N, M]."""
 
     def __init__(self, ultrasam: UltraSam) -> None:
         super().__init__(ultrasam, ultrasam.mask_decoder)
@@ -174,7 +174,7 @@ class SamMaskDecoder(_Face):
         high_res: tuple[Tensor, ...] = getattr(image_embeddings, "high_res", ())
         if (config.high_res_features and not high_res) or (config.prompt_maps and encoded is None):
             raise PromptError(
-                f"The model '{config.name}' needs the very tensors that image_encoder and prompt_encoder "
+                f"The model '{config.name}' needs the tensors that image_encoder and prompt_encoder "
                 "returned, not copies of them."
             )
         unused = torch.zeros(
@@ -193,91 +193,94 @@ class SamMaskDecoder(_Face):
 
 
 class ResizeLongestSide:
-    """segment-anything's transform: images, points and boxes [..., (H, W) of the original] to the model's
-    pixels."""
+    """segment-anything's transform: converts images, points and boxes to the model's pixels."""
 
     def __init__(self, preprocessor: Preprocessor) -> None:
         self.preprocessor = preprocessor
         self.target_length = preprocessor.size
 
     def apply_image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """[H, W, 3] uint8 to [h, w, 3], unpadded."""
+        """Resize [H, W, 3] uint8 to [h, w, 3], without padding."""
         return self.preprocessor.resized(image, self.preprocessor.view(*image.shape[:2]))
 
     def apply_coords(
         self, coords: npt.NDArray[np.float64], original_size: tuple[int, ...]
     ) -> npt.NDArray[np.float64]:
-        """Pixel indices [..., 2]."""
+        """Convert pixel indices [..., 2]; ``original_size`` is (H, W)."""
         return self.preprocessor.view(*original_size).points_to_model(coords)
 
     def apply_boxes(
         self, boxes: npt.NDArray[np.float64], original_size: tuple[int, ...]
     ) -> npt.NDArray[np.float64]:
-        """Boxes [N, 4] as x0, y0, x1, y1."""
+        """Convert boxes [N, 4] as x0, y0, x1, y1; ``original_size`` is (H, W)."""
         return self.apply_coords(np.reshape(boxes, (-1, 2, 2)), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] to [B, 3, h, w], bilinear with antialiasing."""
+        """Resize [B, 3, H, W] to [B, 3, h, w], bilinear with antialiasing."""
         shape = self.preprocessor.view(*image.shape[-2:]).resized_shape
         return nn.functional.interpolate(
             image.float(), shape, mode="bilinear", align_corners=False, antialias=True
         )
 
     def apply_coords_torch(self, coords: Tensor, original_size: tuple[int, ...]) -> Tensor:
-        """As ``apply_coords``."""
+        """``apply_coords`` for a tensor."""
         moved = self.apply_coords(coords.detach().cpu().double().numpy(), original_size)
         return torch.from_numpy(moved).to(coords.device, torch.float32)
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: tuple[int, ...]) -> Tensor:
-        """As ``apply_boxes``."""
+        """``apply_boxes`` for a tensor."""
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
 
-def _checked_points(coords: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+def _validate_points(coords: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     if labels is None:
-        raise PromptError("point_labels must be given with point_coords.")
+        raise PromptError("point_coords requires point_labels.")
     coords, labels = coords.float().cpu(), torch.as_tensor(labels).cpu()
     if coords.ndim != 3 or coords.shape[2] != 2:
         raise PromptError(f"point_coords has the shape {list(coords.shape)}; give [N, K, 2].")
     if labels.shape != coords.shape[:2]:
         raise PromptError(
             f"point_labels has the shape {list(labels.shape)} and point_coords {list(coords.shape)}; give "
-            "one label to each point."
+            "one label per point."
         )
     if not bool(torch.isfinite(coords).all()):
-        raise PromptError("point_coords hold numbers that are not finite.")
+        raise PromptError("point_coords must be finite numbers.")
     if not bool(torch.isin(labels, torch.tensor(_LABELS)).all()):
         raise PromptError(
-            f"point_labels are 1 (foreground), 0 (background) or -1 (no point), not {labels.tolist()}."
+            f"point_labels must be 1 (foreground), 0 (background) or -1 (no point), not {labels.tolist()}."
         )
     return coords, labels.long()
 
 
-def check_boxes(boxes: Tensor) -> Tensor:
-    """Boxes [N, 4] or [N, 1, 4] as corners [N, 2, 2]."""
+def validate_boxes(boxes: Tensor) -> Tensor:
+    """Convert boxes [N, 4] or [N, 1, 4] to corners [N, 2, 2].
+
+    Raises:
+        PromptError: The shape is wrong, a number is not finite, or a corner is out of order.
+    """
     boxes = boxes.float().cpu()
     if boxes.ndim == 3 and boxes.shape[1] == 1:
         boxes = boxes[:, 0]
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise PromptError(f"boxes has the shape {list(boxes.shape)}; give [N, 4].")
     if not bool(torch.isfinite(boxes).all()):
-        raise PromptError("The box holds numbers that are not finite.")
+        raise PromptError("The box must have finite numbers.")
     corners = boxes.view(-1, 2, 2)
     wrong = (corners[:, 0] > corners[:, 1]).any(dim=1)
     if bool(wrong.any()):
         raise PromptError(
-            f"The box {boxes[wrong][0].tolist()} is not x0, y0, x1, y1 with x0 <= x1 and y0 <= y1."
+            f"The box {boxes[wrong][0].tolist()} is invalid; give x0, y0, x1, y1 with x0 <= x1 and y0 <= y1."
         )
     return corners
 
 
-def _checked_masks(masks: Tensor, size: int) -> Tensor:
-    """Mask prompts [N, 1, S, S] as float."""
+def _validate_masks(masks: Tensor, size: int) -> Tensor:
+    """Convert mask prompts [N, 1, S, S] to float."""
     if masks.ndim != 4 or tuple(masks.shape[1:]) != (1, size, size):
         shape = list(masks.shape[1:] if len(masks) == 1 else masks.shape)
         raise PromptError(
             f"mask_input has the shape {shape}; give low-res logits [1, {size}, {size}]."
         )
     if not bool(torch.isfinite(masks).all()):
-        raise PromptError("mask_input holds numbers that are not finite.")
+        raise PromptError("mask_input must be finite numbers.")
     return masks.float()

@@ -183,7 +183,7 @@ def _streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
 def _libarchive_streams(archive: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
     """`_streams` for RAR and 7z, by the libarchive that the package archi bundles."""
     alternative = "Or unpack it by hand, and keep the folder next to it."
-    with needs(f"Unpacking {archive.name}", extra="archives", otherwise=alternative):
+    with needs(f"Unpacking {archive.name}", extra="archives", alternative=alternative):
         import archi
     # Open by path: archi sometimes misreads open file objects.
     for entry in archi.Archive(str(archive)):

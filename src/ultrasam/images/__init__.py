@@ -1,1 +1,1 @@
-"""Pixels in and out; nothing here knows a model."""
+"""Read and write images and masks, independently of any model."""

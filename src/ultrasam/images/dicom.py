@@ -1,4 +1,4 @@
-"""DICOM through pydicom and its pixel plug-ins, one frame at a time."""
+"""Read DICOM through pydicom and its pixel plug-ins, one frame at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def read_dicom(file: Path) -> Scan:
     Modality and VOI transforms are applied, MONOCHROME1 is inverted, YBR and palettes become RGB.
 
     Raises:
-        ScanError: not DICOM, no pixels in it, damaged, or of a compression that cannot be decoded.
+        ScanError: The file is not DICOM, holds no pixels, is damaged, or uses an unsupported compression.
+        MissingDependencyError: The decoder of its compression is not installed.
     """
     try:
         with warnings.catch_warnings():
@@ -46,13 +47,14 @@ def read_dicom(file: Path) -> Scan:
             subject = str(header.get("PatientID", "")) or None
             frame_time = float(header.get("FrameTime", 0) or 0) or None
     except Exception as error:
-        raise ScanError(f"{file} is not DICOM, or damaged: {one_line(error)}.") from error
+        raise ScanError(f"{file} is not DICOM, or is damaged: {one_line(error)}.") from error
     if not kind or not height:
         name = str(getattr(header.get("SOPClassUID"), "name", "")) or "unknown kind"
-        # A damaged length takes for a name what follows it in the file, the subject's included.
+        # With a damaged length field, the name may contain any data that follows it, such as the subject's
+        # name.
         if not name.isprintable() or len(name) > 100:
             name = "unknown kind"
-        raise ScanError(f"{file} holds no image (it is DICOM, {name}); give an image object.")
+        raise ScanError(f"{file} holds no image (DICOM object: {name}); give an image object.")
     check_size(file, height, width, frames)
     syntax = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
     if syntax is not None:
@@ -74,13 +76,13 @@ def _read(file: Path, header: pydicom.Dataset, kind: str, index: int) -> Frame:
     except Exception as error:
         where = f"frame {index} of {file}" if index else str(file)
         raise ScanError(
-            f"The pixels of {where} cannot be decoded: {one_line(error)}; copy it again or export it "
-            "with another transfer syntax."
+            f"Cannot decode the pixels of {where}: {one_line(error)}; copy the file again or export it with "
+            "another transfer syntax."
         ) from error
 
 
 def _source(file: Path, header: pydicom.Dataset) -> Path | pydicom.Dataset:
-    """The file itself, of which one frame is read; or, without a file header, all of its data."""
+    """The file itself, to read single frames; without a file header, the complete data set."""
     if "TransferSyntaxUID" in getattr(header, "file_meta", {}):
         return file
     data = pydicom.dcmread(file, force=True)
@@ -114,7 +116,8 @@ def _to_frame(pixels: npt.NDArray[Any], header: pydicom.Dataset, kind: str) -> F
 
 
 def _spacing(header: pydicom.Dataset) -> tuple[float, float] | None:
-    """(row, column) mm per pixel: of the first tissue region of an ultrasound image, else of the image."""
+    """(row, column) in mm per pixel, from the first tissue region of an ultrasound image or from the
+    image."""
     for region in header.get("SequenceOfUltrasoundRegions", None) or []:
         units = {region.get(f"PhysicalUnits{axis}Direction") for axis in "XY"}
         if units == {_CENTIMETERS} and region.get("RegionSpatialFormat") == _TISSUE:

@@ -1,8 +1,8 @@
-"""What decodes DICOM's compressed pixels: pydicom's plug-ins, and one of ours where they leave a gap.
+"""Decoders for compressed DICOM pixels: pydicom's plug-ins, and one of our own for 12-bit JPEG Extended.
 
-JPEG, JPEG Lossless, JPEG-LS and JPEG 2000 are decoded by GDCM, high-throughput JPEG 2000 by OpenJPEG, run
-lengths by pydicom itself. pydicom refuses to give GDCM the 12-bit form of JPEG Extended, which GDCM decodes;
-the plug-in here does.
+GDCM decodes JPEG, JPEG Lossless, JPEG-LS and JPEG 2000, OpenJPEG decodes high-throughput JPEG 2000, and
+pydicom itself decodes RLE. pydicom does not pass 12-bit JPEG Extended to GDCM, although GDCM can decode it;
+the plug-in in this module does.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ with needs("Reading DICOM", extra="dicom"):
     from pydicom.pixels.decoders.base import DecodeRunner, JPEGExtended12BitDecoder, get_decoder
     from pydicom.uid import UID, JPEGExtended12Bit
 
-# Later than pydicom 3.0, which knows their numbers by no name.
+# Transfer syntaxes newer than pydicom 3.0, which has no names for them.
 _NAMES = {
     "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
     "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
     "1.2.840.10008.1.2.4.112": "JPEG XL",
 }
 
-DECODER_DEPENDENCIES = {JPEGExtended12Bit: ("gdcm",)}  # asked for by pydicom
+DECODER_DEPENDENCIES = {JPEGExtended12Bit: ("gdcm",)}  # required by pydicom
 
 
 def register() -> None:
-    """Add the plug-in of this module to pydicom's, after its own."""
+    """Register this module's plug-in with pydicom, after pydicom's own."""
     if "ultrasam" not in JPEGExtended12BitDecoder.available_plugins:
         JPEGExtended12BitDecoder.add_plugin("ultrasam", (__name__, "decode_extended"))
 
 
 def is_available(syntax: str) -> bool:
-    """Whether the plug-in decodes a transfer syntax; asked by pydicom."""
+    """Whether the plug-in can decode a transfer syntax; called by pydicom."""
     return syntax in DECODER_DEPENDENCIES and find_spec("gdcm") is not None
 
 
 def decode_extended(data: bytes, runner: DecodeRunner) -> bytes:
-    """One frame of JPEG Extended (process 2 and 4) by GDCM, as pydicom's runner describes it."""
+    """Decode one frame of JPEG Extended (process 2 and 4), described by pydicom's runner, with GDCM."""
     import gdcm
 
     fragment = gdcm.Fragment()
@@ -67,17 +67,17 @@ def decode_extended(data: bytes, runner: DecodeRunner) -> bytes:
     )
     pixels = image.GetBuffer()
     if pixels is None:
-        raise ValueError("GDCM cannot decode it")
-    # GDCM gives its bytes as a string.
+        raise ValueError("GDCM cannot decode this frame")
+    # GDCM returns bytes as a str.
     return bytes(pixels.encode("utf-8", "surrogateescape"))
 
 
 def check_decodable(file: Path, syntax: UID) -> None:
-    """Refuse a compression that nothing here decodes.
+    """Reject a compression that no installed decoder supports.
 
     Raises:
-        ScanError: no decoder is known.
-        MissingDependencyError: one is known and not installed.
+        ScanError: No decoder exists.
+        MissingDependencyError: A decoder exists but is not installed.
     """
     name = f"{_NAMES.get(syntax, syntax.name)} ({str.__str__(syntax)})"
     name = name if syntax.name != syntax or syntax in _NAMES else str.__str__(syntax)
@@ -85,11 +85,11 @@ def check_decodable(file: Path, syntax: UID) -> None:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         raise ScanError(
-            f"{file} is compressed as {name}, which cannot be decoded; export it uncompressed, or as "
-            "JPEG 2000 or JPEG-LS."
+            f"{file} is compressed as {name}, which is not supported; export it uncompressed, or as JPEG "
+            "2000 or JPEG-LS."
         ) from error
     if not decoder.is_available:
         raise MissingDependencyError(
-            f"{file} is compressed as {name}: decoding it needs the extra 'dicom': "
+            f"{file} is compressed as {name}; decoding it needs the extra 'dicom': "
             "pip install 'ultrasam[dicom]'."
         )

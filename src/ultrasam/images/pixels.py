@@ -1,4 +1,4 @@
-"""Pixels of any type as 8-bit gray or RGB, the one form in which a frame is handed on."""
+"""Convert pixels of any type to 8-bit gray or RGB, the only form of a frame."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ Frame = npt.NDArray[np.uint8]
 
 
 def to_uint8(array: npt.NDArray[np.generic]) -> Frame:
-    """Pixels of any numeric type to 0-255.
+    """Convert pixels of any numeric type to 0–255.
 
-    8 bits are kept. Wider integers are taken to have the least of 8, 10, 12, 14 and 16 bits (or their
-    own maximum, past that) that holds them, so that frames of one scan stay comparable; negative ones
-    are mapped from their least to their greatest. Floats within
-    0-1 are stretched to 0-255, floats within 0-255 rounded.
+    8-bit pixels are unchanged. Wider integers are scaled from the smallest of 8, 10, 12, 14 and 16 bits that
+    holds their maximum, or from the maximum itself. With negative values, minimum to maximum maps to 0–255.
+    Floats within 0–1 are scaled to 0–255; floats within 0–255 are rounded.
 
     Raises:
-        ScanError: complex or other non-numeric pixels, or values that are not finite.
+        ScanError: Pixels are not real numbers, or not finite.
     """
     if array.dtype == np.uint8:
         return array.astype(np.uint8, copy=False)
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise ScanError(f"Pixels of type {array.dtype} are not an image.")
+        raise ScanError(f"Pixels of type {array.dtype} are not supported; give integers or floats.")
     values = array.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ScanError("Some pixels are not finite numbers.")
+        raise ScanError("Some pixels are not finite numbers; replace NaN and infinity.")
     low, high = float(values.min()), float(values.max())
     if low < 0:
         top = high - low or 1.0
@@ -45,7 +44,7 @@ Gray = npt.NDArray[np.uint8]
 
 
 def gray(pixels: Frame) -> Gray:
-    """[H, W] or [H, W, 3] RGB to [H, W] by luminance (ITU-R BT.601)."""
+    """Convert [H, W, 3] RGB to [H, W] luminance (ITU-R BT.601); [H, W] is returned unchanged."""
     if pixels.ndim == 2:
         return pixels
     first = pixels[..., 0]
@@ -54,11 +53,11 @@ def gray(pixels: Frame) -> Gray:
     return np.asarray(np.rint(pixels @ np.array([0.299, 0.587, 0.114])), dtype=np.uint8)
 
 
-_COLOR_TRACES = 12
+_COLOR_TRACES = 12  # largest channel difference that lossy coding adds to a gray image
 
 
 def gray_if_colorless(pixels: Frame) -> Frame:
-    """A clip's frame as [H, W] where it has no color but a lossy coder's traces of it, else as given."""
+    """Convert a frame to [H, W] if its only color is compression noise; otherwise return it unchanged."""
     if pixels.ndim == 2:
         return pixels
     spread = pixels.max(axis=2) - pixels.min(axis=2)

@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, TIFF and GIF through Pillow; pages and animation steps are frames."""
+"""Read PNG, JPEG, BMP, TIFF and GIF through Pillow; pages and animation frames are the scan's frames."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ultrasam.images.scan import Scan, check_size
 
 
 def read_raster(file: Path) -> Scan:
-    """Open a picture.
+    """Open an image file.
 
-    Transparency is laid over black, a camera's orientation mark is obeyed, palettes become colors,
-    and more than 8 bits are mapped as `to_uint8` says.
+    Transparent images are blended with black, EXIF orientation is applied, palettes become RGB, and more than
+    8 bits are converted by `to_uint8`.
 
     Raises:
-        ScanError: damaged, truncated or too large.
+        ScanError: The file is damaged, truncated or too large.
     """
-    with _opened(file, str(file)) as image:
-        frames = _count(image, str(file))
+    with _open(file, str(file)) as image:
+        frames = _count_frames(image, str(file))
         check_size(file, image.height, image.width, frames)
         delay = image.info.get("duration")
     first = _read(file, 0)
@@ -47,72 +47,77 @@ def read_raster(file: Path) -> Scan:
 
 
 def decode_frame(data: bytes, name: str) -> Frame:
-    """The first frame of a picture's bytes: [H, W] uint8 if it is gray, also if stored as color, else
-    [H, W, 3].
+    """Decode the first frame of an encoded image: [H, W] uint8 if all channels are equal, else [H, W, 3].
+
+    Args:
+        name: of the image, for error messages.
 
     Raises:
-        ScanError: damaged, truncated or too large; ``name`` says what.
+        ScanError: The data is damaged, truncated or too large.
     """
-    frame = _decoded(io.BytesIO(data), name, 0, _to_frame)
-    gray = frame if frame.ndim == 2 else frame[..., 0]
-    if frame.ndim == 3 and all(np.array_equal(gray, frame[..., i]) for i in (1, 2)):
-        return np.ascontiguousarray(gray)
+    frame = _decode(io.BytesIO(data), name, 0, _to_frame)
+    first = frame if frame.ndim == 2 else frame[..., 0]
+    if frame.ndim == 3 and all(np.array_equal(first, frame[..., i]) for i in (1, 2)):
+        return np.ascontiguousarray(first)
     return frame
 
 
 def decode_values(data: bytes, name: str, *, indices: bool = False) -> npt.NDArray[np.generic]:
-    """A mask's values as they are stored: [H, W], or [H, W, 3] of a colored one.
+    """Decode a mask's stored values: [H, W], or [H, W, 3] for a color mask.
 
-    Transparency is dropped, one bit becomes 0 and 255. A palette gives its colors, or with ``indices``
-    their numbers.
+    Transparency is dropped; one-bit masks become 0 and 255.
+
+    Args:
+        name: of the image, for error messages.
+        indices: return a palette image's indices instead of its colors.
 
     Raises:
-        ScanError: damaged, truncated or too large; ``name`` says what.
+        ScanError: The data is damaged, truncated or too large.
     """
-    return _decoded(io.BytesIO(data), name, 0, _to_indices if indices else _to_values)
+    return _decode(io.BytesIO(data), name, 0, _to_indices if indices else _to_values)
 
 
-def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
+def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            # Sizes are checked by `check_size`, which says more than Pillow's warning.
+            # `check_size` replaces Pillow's warning about large images.
             warnings.simplefilter("ignore")
             return Image.open(file)
     except Image.DecompressionBombError as error:
         raise ScanError(
-            f"{name} claims more pixels than any scan has; it is damaged or not meant to be opened."
+            f"{name} declares more pixels than any scan has; it is damaged or malicious."
         ) from error
     except Exception as error:
         raise ScanError(
-            f"{name} is damaged: {_fault(error)}; copy or download it again."
+            f"{name} is damaged: {_reason(error)}; copy or download it again."
         ) from error
 
 
-def _count(image: Image.Image, name: str) -> int:
-    """Pages or frames; a TIFF's are counted by following pointers, any of which may be damaged."""
+def _count_frames(image: Image.Image, name: str) -> int:
+    """The number of pages or frames; TIFF pages form a linked list, which may be damaged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return int(getattr(image, "n_frames", 1))
     except Exception as error:
         raise ScanError(
-            f"{name} is damaged: {_fault(error)}; copy or download it again."
+            f"{name} is damaged: {_reason(error)}; copy or download it again."
         ) from error
 
 
 def _read(file: Path, index: int) -> Frame:
-    return _decoded(file, str(file), index, _to_frame)
+    return _decode(file, str(file), index, _to_frame)
 
 
-def _decoded(
+def _decode(
     file: Path | io.BytesIO,
     name: str,
     index: int,
     convert: Callable[[Image.Image], npt.NDArray[Any]],
 ) -> npt.NDArray[Any]:
     try:
-        with _opened(file, name) as image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters of a damaged file is raised
+        with _open(file, name) as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # real damage raises an error
             if index:
                 image.seek(index)
             check_size(Path(name), image.height, image.width)
@@ -122,7 +127,7 @@ def _decoded(
     except Exception as error:
         where = f"frame {index} of {name}" if index else name
         raise ScanError(
-            f"{where} is damaged: {_fault(error)}; copy or download it again."
+            f"{where} is damaged: {_reason(error)}; copy or download it again."
         ) from error
 
 
@@ -155,6 +160,6 @@ def _to_frame(image: Image.Image) -> Frame:
     return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
-def _fault(error: Exception) -> str:
-    undecoded = "cannot identify" in str(error)
-    return "it is not an image that can be decoded" if undecoded else one_line(error)
+def _reason(error: Exception) -> str:
+    unidentified = "cannot identify" in str(error)
+    return "it is not an image that can be decoded" if unidentified else one_line(error)

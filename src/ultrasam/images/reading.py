@@ -1,7 +1,7 @@
-"""`read_scan`, which makes a Scan of any file.
+"""`read_scan` opens any supported file as a `Scan`.
 
-Which reader a file goes to is decided by its first bytes. A name that contradicts them is refused:
-in an archive it means that something was mislabeled or half-converted.
+The first bytes of a file select its reader. A file whose suffix contradicts its content is an error, because
+it was probably mislabeled or only partly converted.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
     """Open a PNG, JPEG, BMP, TIFF, GIF, DICOM, NIfTI, MHA/MHD, NRRD, MP4 or AVI file.
 
     Raises:
-        ScanError: missing, empty, truncated, too large, named for another format than it holds, or
-            not an image.
+        ScanError: The file is missing, empty, truncated, too large or not an image, or its suffix names
+            another format.
+        MissingDependencyError: The format needs an extra that is not installed.
     """
     file = Path(path)
     if file.is_dir():
@@ -31,7 +32,7 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
     except FileNotFoundError as error:
         raise ScanError(f"There is no file {file}.") from error
     except OSError as error:
-        raise ScanError(f"{file} cannot be opened: {error.strerror}.") from error
+        raise ScanError(f"Cannot open {file}: {error.strerror}.") from error
     if size == 0:
         raise ScanError(f"{file} is empty; copy or download it again.")
     kind = _kind_of(start, file)
@@ -58,25 +59,25 @@ _NAMES = {
 
 
 def scan_suffixes() -> tuple[str, ...]:
-    """All suffixes of files that `read_scan` opens."""
+    """All file suffixes that `read_scan` supports."""
     return tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 
 
 def _kind_of(start: bytes, file: Path) -> str:
-    found = _kind_of_bytes(start, file)
+    actual = _kind_of_bytes(start, file)
     named = next(
         (k for k, suffixes in _SUFFIXES.items() if file.name.lower().endswith(suffixes)), None
     )
-    if found is None:
+    if actual is None:
         kinds = ", ".join(_NAMES.values())
-        what = f"named like {_NAMES[named]}, but holds none" if named else "not an image"
-        raise ScanError(f"{file} is {what}; images are {kinds}.")
-    if named is not None and named != found:
+        problem = f"is not a valid {_NAMES[named]} file" if named else "is not an image"
+        raise ScanError(f"{file} {problem}; supported formats are {kinds}.")
+    if named is not None and named != actual:
         raise ScanError(
-            f"{file} is named like {_NAMES[named]}, but holds {_NAMES[found]}; rename it to "
-            f"{_SUFFIXES[found][0]} if that is what it should be."
+            f"{file} has the suffix of {_NAMES[named]} but holds {_NAMES[actual]}; if that is intended, "
+            f"rename it to {_SUFFIXES[actual][0]}."
         )
-    return found
+    return actual
 
 
 def _kind_of_bytes(start: bytes, file: Path) -> str | None:
@@ -94,14 +95,14 @@ def _kind_of_bytes(start: bytes, file: Path) -> str | None:
         ("nifti", start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")),
         ("metaimage", start.lstrip().startswith((b"ObjectType", b"NDims", b"Comment"))),
         ("bmp", start.startswith(b"BM") and not name.endswith(_SUFFIXES["dicom"])),
-        # Old scanners leave out the preamble: the first tag is then of group 2 or 8.
+        # Old scanners omit the preamble; the first tag is then in group 2 or 8.
         ("dicom", start[:2] in (b"\x02\0", b"\x08\0") and name.endswith(_SUFFIXES["dicom"])),
     )
     return next((kind for kind, matches in signatures if matches), None)
 
 
 def _reader(kind: str) -> Callable[[Path], Scan]:
-    # The libraries behind the readers are heavy, and most sessions need one of them.
+    # The readers' libraries are heavy, and most sessions need only one.
     if kind == "dicom":
         from ultrasam.images.dicom import read_dicom
 

@@ -1,7 +1,8 @@
-"""COCO's run lengths: a mask's columns, one after the other, as lengths of runs of 0, 1, 0, …
+"""COCO's run-length encoding: the lengths of alternating runs of 0 and 1, column by column, starting with 0.
 
-Compressed, they are text: from the fourth on each length less the one two before, in groups of five bits,
-lowest first, of which each but a number's last carries a sixth bit; 48 is added to make characters of them.
+The compressed form is text. From the fourth on, each length is stored as the difference to the one two before
+it. A number is split into groups of five bits, lowest first; a sixth bit marks all groups but the last; and
+adding 48 makes each group an ASCII character.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import numpy.typing as npt
 from ultrasam.errors import DataError
 
 BoolMask = npt.NDArray[np.bool_]
-_GROUPS = 13  # of five bits, as many as 64 bits have
+_GROUPS = 13  # groups of five bits in 64 bits
 
 
 def encode(mask: BoolMask) -> str:
-    """[H, W] bool to COCO's compressed run lengths."""
+    """Encode a mask [H, W] as COCO's compressed RLE."""
     flat = np.asarray(mask, dtype=bool).ravel(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     start = [0, 0] if flat.size and flat[0] else [0]
@@ -37,33 +38,33 @@ def encode(mask: BoolMask) -> str:
 
 
 def decode(counts: str | list[int], shape: tuple[int, int]) -> BoolMask:
-    """COCO's run lengths, compressed or as a list, to [H, W] bool.
+    """Decode COCO's RLE, compressed or a list of lengths, to a mask [H, W].
 
     Raises:
-        DataError: they are malformed, or not of a mask of this size.
+        DataError: The RLE is malformed, or does not match ``shape``.
     """
     try:
-        runs = _parsed(counts) if isinstance(counts, str) else np.asarray(counts, dtype=np.int64)
-        whole = runs.ndim == 1 and (runs >= 0).all() and runs.sum() == shape[0] * shape[1]
+        runs = _parse(counts) if isinstance(counts, str) else np.asarray(counts, dtype=np.int64)
+        valid = runs.ndim == 1 and (runs >= 0).all() and runs.sum() == shape[0] * shape[1]
     except (ValueError, TypeError, OverflowError):
-        whole = False
-    if not whole:
-        raise DataError(f"The run lengths are not of a mask of {shape[1]} × {shape[0]} pixels.")
+        valid = False
+    if not valid:
+        raise DataError(f"The RLE does not describe a mask of {shape[1]} × {shape[0]} pixels.")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(flat.reshape(shape, order="F"))
 
 
-def _parsed(text: str) -> npt.NDArray[np.int64]:
+def _parse(text: str) -> npt.NDArray[np.int64]:
     codes = np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     if not codes.size:
         return codes
     last = (codes & 32) == 0
     if not last[-1] or codes.min() < 0 or codes.max() > 63:
-        raise ValueError("not run lengths")
+        raise ValueError("not compressed RLE")
     starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
     places = np.arange(len(codes)) - np.repeat(starts, np.diff([*starts, len(codes)]))
     if places.max() >= _GROUPS:
-        raise ValueError("a number of too many digits")
+        raise ValueError("a run length exceeds 64 bits")
     runs = np.add.reduceat((codes & 31) << (5 * places), starts)
     negative = (codes[last] & 16) != 0
     runs -= negative.astype(np.int64) << (5 * (places[last] + 1))

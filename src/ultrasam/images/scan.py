@@ -1,8 +1,8 @@
-"""Scan: what any file becomes."""
+"""Scan: the frames of a still, cine or volume, with spacing and source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,30 +12,30 @@ import numpy.typing as npt
 from ultrasam.errors import ScanError
 from ultrasam.images.pixels import Frame, to_uint8
 
-# More pixels than any scanner makes; what claims more is damaged, or a decompression bomb.
+# More than any scanner produces; a file that declares more is damaged or a decompression bomb.
 MAX_FRAME_PIXELS = 100_000_000
 MAX_FRAMES = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """Frames of one still, cine or volume, read when asked for.
+    """The frames of one still, cine or volume, decoded on access; iterating yields one frame at a time.
 
     Attributes:
-        frames: how many there are; slices of a volume count as frames.
-        height, width: of every frame, in pixels.
-        color: frames are [H, W, 3] RGB; else [H, W].
-        read_frame: the pixels of one frame, uint8; called with 0 … frames - 1.
-        spacing: (row, column) distance between pixels' centers in mm, None where unknown.
+        num_frames: the number of frames; a volume's slices are its frames.
+        height, width: size of every frame in pixels.
+        is_rgb: frames are [H, W, 3] RGB; otherwise [H, W].
+        read_frame: returns the pixels of frame 0 … num_frames - 1, uint8.
+        spacing: (row, column) distance between pixel centers in mm, or None if unknown.
         source: the file.
-        subject: who was scanned, where the file says so.
-        frame_time: milliseconds between frames, where known.
+        subject: the patient ID, if the file has one.
+        frame_time: milliseconds between frames, if known.
     """
 
-    frames: int
+    num_frames: int
     height: int
     width: int
-    color: bool
+    is_rgb: bool
     read_frame: Callable[[int], Frame]
     spacing: tuple[float, float] | None = None
     source: Path | None = None
@@ -43,47 +43,49 @@ class Scan:
     frame_time: float | None = None
 
     def __len__(self) -> int:
-        return self.frames
+        return self.num_frames
 
     def frame(self, index: int = 0) -> Frame:
-        """One frame, [H, W] or [H, W, 3] uint8.
+        """Decode one frame, [H, W] or [H, W, 3] uint8.
 
         Raises:
-            ScanError: there is no such frame, or its bytes are damaged.
+            ScanError: The frame does not exist, is damaged, or has a different size.
         """
-        if not 0 <= index < self.frames:
+        if not 0 <= index < self.num_frames:
             raise ScanError(
-                f"{self.source or 'The scan'} has {self.frames} frames; there is no frame {index} "
-                "(the first is 0)."
+                f"{self.source or 'The scan'} has {self.num_frames} frames, numbered from 0; there is no "
+                f"frame {index}."
             )
         pixels = self.read_frame(index)
         if pixels.shape[:2] != (self.height, self.width):
             raise ScanError(
-                f"{self.source}: frame {index} is {pixels.shape[1]} × {pixels.shape[0]} pixels, the "
-                f"first {self.width} × {self.height}; split the file into scans of one size."
+                f"{self.source}: frame {index} is {pixels.shape[1]} × {pixels.shape[0]} pixels, but the "
+                f"first is {self.width} × {self.height}; split the file into scans of one size."
             )
         return pixels
 
-    @property
-    def pixels(self) -> Frame:
-        """All frames in memory, [T, H, W] or [T, H, W, 3] uint8."""
-        return np.stack([self.frame(index) for index in range(self.frames)])
+    def __iter__(self) -> Iterator[Frame]:
+        return (self.frame(index) for index in range(self.num_frames))
+
+    def read_all(self) -> Frame:
+        """Decode every frame into memory, as [T, H, W] or [T, H, W, 3] uint8."""
+        return np.stack(list(self))
 
     @classmethod
     def from_array(
         cls, pixels: npt.ArrayLike, *, spacing: tuple[float, float] | None = None
     ) -> Scan:
-        """A still from [H, W] or [H, W, 3] pixels: uint8, wider integers, or floats in 0-1 or 0-255.
+        """Make a still from pixels [H, W] or [H, W, 3]: uint8, wider integers, or floats in 0–1 or 0–255.
 
         Raises:
-            ScanError: another shape or type, no pixels, or values that are not finite.
+            ScanError: The shape or type is wrong, the array is empty, or a value is not finite.
         """
         array = np.asarray(pixels)
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[..., 0]
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
             raise ScanError(
-                f"An array of shape {array.shape} is no frame; give [H, W] or [H, W, 3]."
+                f"An array of shape {array.shape} is not a frame; give [H, W] or [H, W, 3]."
             )
         if not array.size:
             raise ScanError(f"An array of shape {array.shape} has no pixels.")
@@ -93,15 +95,15 @@ class Scan:
 
 
 def check_size(file: Path, height: int, width: int, frames: int = 1) -> None:
-    """Refuse a file whose header claims what no scan has.
+    """Reject a file whose header declares an implausible size.
 
     Raises:
-        ScanError: no pixels, or more than `MAX_FRAME_PIXELS` or `MAX_FRAMES`.
+        ScanError: The file has no pixels, or more than `MAX_FRAME_PIXELS` or `MAX_FRAMES`.
     """
     if height < 1 or width < 1 or frames < 1:
         raise ScanError(f"{file} has no pixels ({width} × {height}, {frames} frames).")
     if height * width > MAX_FRAME_PIXELS or frames > MAX_FRAMES:
         raise ScanError(
-            f"{file} claims {frames} frames of {width} × {height} pixels, more than any scan has; it "
-            "is damaged or not meant to be opened."
+            f"{file} declares {frames} frames of {width} × {height} pixels, more than any scan has; it is "
+            "damaged or malicious."
         )

@@ -1,4 +1,4 @@
-"""NIfTI, MHA/MHD and NRRD through SimpleITK; slices along the last axis are frames."""
+"""Read NIfTI, MHA/MHD and NRRD through SimpleITK; slices along the last axis are frames."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MAX_VOXELS = 4_000_000_000
 
 
 def read_volume(file: Path) -> Scan:
-    """Open a volume; its voxels are read at the first frame that is asked for.
+    """Open a volume; its voxels are read on first access to a frame.
 
-    Voxels of more than 8 bits are mapped over the range of the whole volume, so that slices stay
-    comparable. Time, or any further axis, follows the slices.
+    Voxels of more than 8 bits are scaled over the range of the whole volume, so slices stay comparable. Time
+    and any further axes follow the slices.
 
     Raises:
-        ScanError: damaged, truncated or too large.
+        ScanError: The file is damaged, truncated or too large.
     """
     sitk.ProcessObject.GlobalWarningDisplayOff()
     reader = sitk.ImageFileReader()
@@ -38,37 +38,39 @@ def read_volume(file: Path) -> Scan:
         components = int(reader.GetNumberOfComponents())
     except Exception as error:
         raise ScanError(
-            f"{file} is damaged: {_fault(error)}; copy or download it again."
+            f"{file} is damaged: {_reason(error)}; copy or download it again."
         ) from error
     width, height = size[0], size[1] if len(size) > 1 else 1
     frames = math.prod(size[2:])
     check_size(file, height, width, frames)
     if width * height * frames * components > _MAX_VOXELS:
-        raise ScanError(f"{file} claims {math.prod(size)} voxels; it is damaged, or must be split.")
+        raise ScanError(
+            f"{file} declares {math.prod(size)} voxels; it is damaged or must be split."
+        )
     if components not in (1, 3, 4):
         raise ScanError(
-            f"{file} has {components} values to a voxel; 1 (gray) or 3 (RGB) are images."
+            f"{file} has {components} values per voxel; only 1 (gray), 3 (RGB) and 4 (RGBA) are supported."
         )
     cache: list[Frame] = []
 
     def read(index: int) -> Frame:
         if not cache:
-            cache.append(_read_all(file, reader, (frames, height, width), components))
+            cache.append(_read_voxels(file, reader, (frames, height, width), components))
         return np.asarray(cache[0][index])
 
-    known = len(spacing) > 1 and spacing[0] > 0 and spacing[1] > 0
+    has_spacing = len(spacing) > 1 and spacing[0] > 0 and spacing[1] > 0
     return Scan(
         frames,
         height,
         width,
         components > 1,
         read,
-        (spacing[1], spacing[0]) if known else None,
+        (spacing[1], spacing[0]) if has_spacing else None,
         file,
     )
 
 
-def _read_all(file: Path, reader: Any, shape: tuple[int, int, int], components: int) -> Frame:
+def _read_voxels(file: Path, reader: Any, shape: tuple[int, int, int], components: int) -> Frame:
     try:
         array = sitk.GetArrayFromImage(reader.Execute())
         array = (
@@ -79,11 +81,11 @@ def _read_all(file: Path, reader: Any, shape: tuple[int, int, int], components: 
         raise ScanError(f"{file}: {error}") from error
     except Exception as error:
         raise ScanError(
-            f"{file} is damaged: {_fault(error)}; copy or download it again."
+            f"{file} is damaged: {_reason(error)}; copy or download it again."
         ) from error
 
 
-def _fault(error: Exception) -> str:
-    """The last sentence of ITK's message, which is the one that says what happened."""
+def _reason(error: Exception) -> str:
+    """The last line of an ITK message, which gives the cause."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return one_line(lines[-1].split("ITK ERROR: ")[-1]) if lines else one_line(error)

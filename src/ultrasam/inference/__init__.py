@@ -1,1 +1,1 @@
-"""From a scan and prompts to masks."""
+"""Segment scans with prompts."""

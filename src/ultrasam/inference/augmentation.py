@@ -1,7 +1,7 @@
-"""Test-time augmentation: the views in which a prompt is decoded, and the mean of what they give.
+"""Test-time augmentation: choose the views of a prompt and average their predictions.
 
-Around a box, a zoomed view is averaged with the whole image; after a lone click, a view zoomed at what the
-click found replaces it; and each view may be averaged with its mirror image.
+For a box, a zoomed view is averaged with the whole image. For a single click, a view zoomed to the first mask
+replaces the whole image. Each view may also be averaged with its mirror image.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from ultrasam.geometry import ViewTransform
 from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.prompts import Float32, Prompt
 
-_MAX_LOGIT = 10.0  # clipped before averaging, so that one over-confident view cannot dominate
-_BOX_MARGIN = 1.5  # a box's view over a click's: the size is known already, surroundings tell more
-_MIN_GAIN = 1.15  # a zoomed view must enlarge the object by this to be worth its cost
+_MAX_LOGIT = 10.0  # clip logits before averaging, so one over-confident view cannot dominate
+_BOX_MARGIN = 1.5  # a box's view is larger than a click's: the size is known, context helps
+_MIN_GAIN = 1.15  # minimum magnification for which a zoomed view is worth its cost
 
 
 def first_views(
     prompt: Prompt, full: ViewTransform, tta: TestTimeAugmentation
 ) -> tuple[ViewTransform, ...]:
-    """The views of a prompt's first pass: the whole frame, and around its box if it has one."""
-    views = flips(full, tta)
+    """The views of a prompt's first pass: the whole frame, and a zoomed view around its box, if any."""
+    views = with_flip(full, tta)
     if tta.zoom and prompt.box is not None:
-        views += zoomed(prompt.box, full, tta, margin=_BOX_MARGIN)
+        views += zoomed_views(prompt.box, full, tta, margin=_BOX_MARGIN)
     return views
 
 
-def zoomed(
+def zoomed_views(
     box: npt.ArrayLike, full: ViewTransform, tta: TestTimeAugmentation, *, margin: float = 1.0
 ) -> tuple[ViewTransform, ...]:
-    """Views around a box; none where the whole frame shows it about as large."""
+    """Zoomed views around a box; none if they barely magnify it."""
     view = full.crop_around(box, margin=tta.zoom * margin)
-    return flips(view, tta) if view.scale >= _MIN_GAIN * full.scale else ()
+    return with_flip(view, tta) if view.scale >= _MIN_GAIN * full.scale else ()
 
 
-def flips(view: ViewTransform, tta: TestTimeAugmentation) -> tuple[ViewTransform, ...]:
-    """A view, and its mirror image where that is taken too."""
+def with_flip(view: ViewTransform, tta: TestTimeAugmentation) -> tuple[ViewTransform, ...]:
+    """A view, followed by its mirror image if enabled."""
     return (view, view.hflip()) if tta.flip else (view,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewPrediction:
-    """Masks of one prompt in one view: logits [M, S, S] and predicted IoU [M]."""
+    """The masks of one prompt in one view: logits [M, S, S] and predicted IoU [M]."""
 
     view: ViewTransform
     logits: Float32
@@ -54,17 +54,17 @@ class ViewPrediction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeanPrediction:
-    """The masks of one prompt, as the mean of one view or more, all of the same M masks."""
+    """The M masks of one prompt, averaged over one or more views."""
 
     views: tuple[ViewPrediction, ...]
 
     @property
     def predicted_iou(self) -> Float32:
-        """[M], the mean over views."""
+        """The mean over views, [M]."""
         return np.asarray(np.mean([v.predicted_iou for v in self.views], axis=0), dtype=np.float32)
 
-    def best(self, count: int) -> MeanPrediction:
-        """The ``count`` masks of the highest predicted IoU, the best first."""
+    def top(self, count: int) -> MeanPrediction:
+        """The ``count`` masks with the highest predicted IoU, best first."""
         order = np.argsort(-self.predicted_iou, kind="stable")[:count]
         return MeanPrediction(
             tuple(
@@ -75,14 +75,14 @@ class MeanPrediction:
 
     def in_scan(self, mask: int) -> Float32:
         """Logits of one mask in the scan's pixels, [H, W]."""
-        found = [v.view.logits_to_scan(v.logits[mask]) for v in self.views]
-        if len(found) == 1:
-            return found[0]
-        total = sum(np.clip(logits, -_MAX_LOGIT, _MAX_LOGIT) for logits in found)
-        return np.asarray(total / len(found), dtype=np.float32)
+        by_view = [v.view.logits_to_scan(v.logits[mask]) for v in self.views]
+        if len(by_view) == 1:
+            return by_view[0]
+        total = sum(np.clip(logits, -_MAX_LOGIT, _MAX_LOGIT) for logits in by_view)
+        return np.asarray(total / len(by_view), dtype=np.float32)
 
     def low_res(self, mask: int, full: ViewTransform, in_scan: Float32) -> Float32:
-        """Logits of one mask over the model's whole input, [S, S]; ``in_scan`` is what `in_scan` gave."""
+        """Logits of one mask over the model's whole input, [S, S], given its logits in the scan."""
         first = self.views[0]
         if len(self.views) == 1 and first.view == full:
             return np.asarray(first.logits[mask])

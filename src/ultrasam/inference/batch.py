@@ -1,4 +1,4 @@
-"""Many files, one after another: one that is bad is reported, and the others go on."""
+"""Segment many files; a file that fails is reported and does not stop the others."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ultrasam.images.masks import coco_result
 from ultrasam.images.reading import read_scan, scan_suffixes
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_mask
-from ultrasam.inference.segmenter import Classifying, Segmenter
+from ultrasam.inference.segmenter import ClassifyingSegmenter, Segmenter
 from ultrasam.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file.
+    """The result of one file.
 
     Attributes:
-        path: the input.
-        overlay: the overlay picture, or None where the file failed.
-        results: entries for the COCO results file.
-        error: one sentence, or None.
+        path: the input file.
+        overlay: the overlay image; None if the file failed.
+        results: its entries in the COCO results file.
+        error: one sentence if the file failed, else None.
     """
 
     path: Path
@@ -36,14 +36,14 @@ class FileResult:
     error: str | None = None
 
 
-def find_inputs(given: Sequence[str]) -> list[Path]:
-    """Files, folders (all images below them) and globs to files, each once, in order.
+def find_inputs(names: Sequence[str]) -> list[Path]:
+    """Expand files, folders (searched recursively) and globs into a list of files without duplicates.
 
     Raises:
-        ScanError: a name that matches nothing, or a folder without an image.
+        ScanError: A name matches nothing, or a folder holds no image.
     """
-    found: dict[Path, None] = {}
-    for name in given:
+    inputs: dict[Path, None] = {}
+    for name in names:
         path = Path(name)
         if path.is_dir():
             inside = sorted(
@@ -54,30 +54,30 @@ def find_inputs(given: Sequence[str]) -> list[Path]:
                 and p.is_file()
             )
             if not inside:
-                raise ScanError(f"The folder {path} holds no image.")
-            found |= dict.fromkeys(inside)
+                raise ScanError(f"The folder {path} holds no images.")
+            inputs |= dict.fromkeys(inside)
         elif glob.has_magic(name) and not path.exists():
             matches = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207 - may be absolute
             if not matches:
-                raise ScanError(f"Nothing matches {name}.")
-            found |= dict.fromkeys(p for p in matches if p.is_file())
+                raise ScanError(f"No file matches {name}.")
+            inputs |= dict.fromkeys(p for p in matches if p.is_file())
         else:
-            found[path] = None
-    return list(found)
+            inputs[path] = None
+    return list(inputs)
 
 
 def read_prompts(path: Path) -> dict[str, list[Prompt]]:
-    """A prompts file: image names to lists of prompts; the name ``*`` stands for every other image.
+    """Read a prompts file: a JSON object from image names to lists of prompts; ``*`` means all other images.
 
     ``{"a.png": [{"box": [x0, y0, x1, y1]}, {"points": [[x, y], …], "labels": [1, 0, …]}]}``
 
     Raises:
-        PromptError: not such a file.
+        PromptError: The file cannot be read, or is not of this form.
     """
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise PromptError(f"The prompts file {path} cannot be read: {error.strerror}.") from error
+        raise PromptError(f"Cannot read the prompts file {path}: {error.strerror}.") from error
     except ValueError as error:
         raise PromptError(f"The prompts file {path} is not JSON: {error}.") from error
     if not isinstance(content, dict):
@@ -85,12 +85,12 @@ def read_prompts(path: Path) -> dict[str, list[Prompt]]:
     out: dict[str, list[Prompt]] = {}
     for name, entries in content.items():
         if not isinstance(entries, list) or not entries:
-            raise PromptError(f"{path}: '{name}' needs a list of prompts.")
+            raise PromptError(f"{path}: '{name}' must be a list of at least one prompt.")
         out[name] = []
         for entry in entries:
             if not isinstance(entry, dict) or set(entry) - {"box", "points", "labels"}:
                 raise PromptError(
-                    f"{path}: '{name}': a prompt has the keys box, points and labels."
+                    f"{path}: '{name}': a prompt may have only the keys box, points and labels."
                 )
             try:
                 out[name].append(Prompt(**entry))
@@ -100,15 +100,17 @@ def read_prompts(path: Path) -> dict[str, list[Prompt]]:
 
 
 def prompts_for(path: Path, prompts: Mapping[str, list[Prompt]]) -> list[Prompt]:
-    """The prompts of one image, by its path, its name, or ``*``.
+    """The prompts for one image, by its path, its name or ``*``.
 
     Raises:
-        PromptError: there are none.
+        PromptError: There are no prompts for the image.
     """
     for name in (str(path), path.name, "*"):
         if name in prompts:
             return prompts[name]
-    raise PromptError(f"The prompts file says nothing of {path.name}; add it, or a '*' for all.")
+    raise PromptError(
+        f"The prompts file has no prompts for {path.name}; add an entry for it, or '*' for all images."
+    )
 
 
 def predict_files(
@@ -120,10 +122,12 @@ def predict_files(
     frame: int = 0,
     provenance: Mapping[str, Any],
 ) -> Iterator[FileResult]:
-    """Segment each file and write its masks and overlay.
+    """Segment each file, and write ``<stem>_mask_<n>.png`` and ``<stem>_overlay.png`` to ``out``.
 
-    ``<stem>_mask_<n>.png`` and ``<stem>_overlay.png`` in ``out``; where two inputs share a stem, their
-    number is added. Call `write_results` with what comes back.
+    If several inputs have the same stem, a number is appended to it. Pass the results to `write_results`.
+
+    Args:
+        provenance: keys to add to each entry of the results, such as the model's name.
     """
     yield from process_files(
         paths,
@@ -134,24 +138,24 @@ def predict_files(
 
 
 def process_files(
-    paths: Sequence[Path], do: Callable[[Path, int, str], FileResult]
+    paths: Sequence[Path], process: Callable[[Path, int, str], FileResult]
 ) -> Iterator[FileResult]:
-    """What ``do(path, image id from 1, stem that no other has)`` gives of each file, or why it failed."""
+    """Call ``process(path, image ID from 1, unique stem)`` for each file; errors become results."""
     stems: dict[str, int] = {}
     for image_id, path in enumerate(paths, start=1):
         stem = path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
         stems[stem.lower()] = stems.get(stem.lower(), 0) + 1
         name = stem if stems[stem.lower()] == 1 else f"{stem}_{stems[stem.lower()]}"
         try:
-            yield do(path, image_id, name)
+            yield process(path, image_id, name)
         except UltraSamError as error:
             yield FileResult(path, error=str(error))
-        except Exception as error:  # a fault of ours must not cost the other files
+        except Exception as error:  # a bug must not stop the other files
             yield FileResult(path, error=f"{path}: {type(error).__name__}: {error}")
 
 
 def write_results(results: Sequence[FileResult], out: Path) -> Path:
-    """One COCO results file for all inputs."""
+    """Write one COCO results file, ``predictions.json``, for all inputs; returns its path."""
     path = out / "predictions.json"
     write_json(path, [entry for result in results for entry in result.results])
     return path
@@ -173,23 +177,27 @@ def _predict_file(
         prediction = segmenter.predict(prompts)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from error
-    told = segmenter.classify(prompts) if isinstance(segmenter, Classifying) else None
+    probabilities = (
+        segmenter.classify(prompts) if isinstance(segmenter, ClassifyingSegmenter) else None
+    )
     entries = []
     for index, prompt in enumerate(prompts):
         mask = prediction.masks[index, 0]
         write_mask(out / f"{name}_mask_{index}.png", mask)
-        said = {
+        extra = {
             "file_name": str(path), "frame": frame, "prompt": _as_json(prompt),
             "predicted_iou": round(float(prediction.predicted_iou[index, 0]), 4),
-            "stability": round(float(prediction.stability_score[index, 0]), 4), **provenance,
+            "stability_score": round(float(prediction.stability_score[index, 0]), 4), **provenance,
         }  # fmt: skip
-        if told is not None and isinstance(segmenter, Classifying):
-            chances = dict(
-                zip(segmenter.classes, (round(float(p), 4) for p in told[index]), strict=True)
-            )
-            said |= {"class": max(chances, key=chances.__getitem__), "class_probabilities": chances}
+        if probabilities is not None and isinstance(segmenter, ClassifyingSegmenter):
+            rounded = (round(float(p), 4) for p in probabilities[index])
+            by_class = dict(zip(segmenter.classes, rounded, strict=True))
+            extra |= {
+                "class": max(by_class, key=by_class.__getitem__),
+                "class_probabilities": by_class,
+            }
         score = float(prediction.predicted_iou[index, 0])
-        entries.append(coco_result(mask, image_id=image_id, score=score, extra=said))
+        entries.append(coco_result(mask, image_id=image_id, score=score, extra=extra))
     overlay = out / f"{name}_overlay.png"
     points = [
         (float(x), float(y), int(label))
@@ -204,10 +212,10 @@ def _predict_file(
 
 
 def _as_json(prompt: Prompt) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    entry: dict[str, Any] = {}
     if prompt.box is not None:
-        said["box"] = prompt.box.tolist()
+        entry["box"] = prompt.box.tolist()
     if len(prompt.points):
-        said["points"] = prompt.points.tolist()
-        said["labels"] = prompt.labels.tolist()
-    return said
+        entry["points"] = prompt.points.tolist()
+        entry["labels"] = prompt.labels.tolist()
+    return entry

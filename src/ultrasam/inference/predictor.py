@@ -1,4 +1,4 @@
-"""Predictor: one frame, any number of prompts, masks in the scan's own pixels."""
+"""Predictor: segment one frame with any number of prompts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ultrasam.inference.augmentation import (
     MeanPrediction,
     ViewPrediction,
     first_views,
-    flips,
-    zoomed,
+    with_flip,
+    zoomed_views,
 )
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.model.preprocessing import PromptType, TestTimeAugmentation
@@ -30,18 +30,18 @@ from ultrasam.runtimes.backend import Backend
 if TYPE_CHECKING:
     from ultrasam.model.ultrasam import UltraSam
 
-# Views encoded and prompts decoded in one call: past this, memory grows and speed does not.
+# Prompts and views decoded per call; more would cost memory without a gain in speed.
 _CHUNK = 16
-# Zoomed views whose embeddings are kept: corrections and refinement come back to them.
+# Cached embeddings of zoomed views, which corrective clicks and refinement reuse.
 _MAX_CACHED = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Request:
-    """One prompt to be decoded in some views.
+    """A prompt and the views to decode it in.
 
     Attributes:
-        multimask: give the three masks of an ambiguous prompt, not the single one.
+        multimask: return the three candidates of an ambiguous prompt instead of the single mask.
         mask_input: logits in the scan's pixels, or None.
     """
 
@@ -52,23 +52,25 @@ class _Request:
 
 
 class Predictor:
-    """Segment what prompts point at in one frame; the image is encoded once.
+    """Segments one frame with prompts; the image is encoded only once.
 
-    A predictor holds the frame that is set and serves one thread; several predictors, each in its own thread,
-    may share one model.
+    A predictor holds the current frame and must be used from one thread at a time. Several predictors may
+    share one model.
 
     Args:
-        model: a name or path, as `ultrasam.load` takes it, with options (``nano+no-tta``); an `UltraSam` in
+        model: a name or path as in `ultrasam.load`, with options (``nano+no-tta``); an `UltraSam` in
             evaluation mode; or a `Backend`.
-        refine: the published test-time refinement (arXiv 2411.16222, 3.2): each prompt is decoded a
-            second time with its mask fed back and its click replaced by the mask's box, and of three
-            masks the one with the highest predicted IoU is taken. By default as the name says, else off.
-        tta: test-time augmentation, where the weights have it. By default as the name says, else on.
-        device, precision: of a model given by name, as `ultrasam.load` has them.
+        refine: use the published test-time refinement (arXiv 2411.16222, 3.2): decode each prompt a second
+            time with its mask fed back and its click replaced by the mask's box, and return the best of three
+            masks by predicted IoU. By default off, unless the name has ``+refine``.
+        tta: use the test-time augmentation of the weights, if any. By default on, unless the name has
+            ``+no-tta``.
+        device, precision: as in `ultrasam.load`, for a model given by name.
 
     Raises:
-        ConfigError: refinement of a model that does not accept mask prompts; a device or precision for a
-            model that is loaded already.
+        ConfigError: ``refine`` is set but the model does not accept mask prompts; or ``device`` or
+            ``precision`` is given for a model that is already loaded.
+        CheckpointError, DeviceError: The model cannot be loaded.
 
     Example:
         >>> import numpy as np
@@ -97,47 +99,51 @@ class Predictor:
             model = load_model(spec, device=device, precision=precision)
             if spec.kind == "imagenet":
                 warnings.warn(
-                    f"'{spec.text}' is an image encoder alone; its mask decoder has random weights.",
+                    f"'{spec.text}' is only an image encoder; its mask decoder has random weights.",
                     UltraSamWarning,
                     stacklevel=2,
                 )
         elif device is not None or precision is not None:
             raise ConfigError(
-                "device and precision are for a model given by name; this one is loaded already, so choose "
-                "them in ultrasam.load."
+                "device and precision apply only to a model given by name; for a loaded model, set them in "
+                "ultrasam.load."
             )
         self.backend = _backend(model)
         self.refine = bool(refine)
         if self.refine and "mask" not in self.accepts:
             raise ConfigError(
-                "Refinement feeds masks back, and this model does not accept mask prompts; leave refine out."
+                "Refinement needs mask prompts, which this model does not accept; use refine=False."
             )
         self.tta = self.backend.tta if tta is not False else TestTimeAugmentation()
         self._frame: npt.NDArray[np.uint8] | None = None
         self._full: ViewTransform | None = None
-        self._embedded: dict[ViewTransform, Any] = {}
+        self._cache: dict[ViewTransform, Any] = {}
 
     @property
     def accepts(self) -> frozenset[PromptType]:
-        """The kinds of prompt that the weights were trained with."""
+        """The prompt types that the weights were trained with."""
         return frozenset(self.backend.preprocessor.prompt_types)
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
         """Encode one frame of a scan, a file or an array [H, W] or [H, W, 3].
 
         Raises:
-            ScanError: the file or array is no scan, or has no such frame.
+            ScanError: The file or array cannot be read, or has no such frame.
         """
         pixels = as_scan(scan).frame(frame)
         full = self.backend.preprocessor.view(*pixels.shape[:2])
-        self._frame, self._full, self._embedded = pixels, full, {}
-        self._embeddings(flips(full, self.tta))
+        self._frame, self._full, self._cache = pixels, full, {}
+        self._embeddings(with_flip(full, self.tta))
 
     @property
     def embedding(self) -> Any:
-        """The backend's embedding of the whole frame."""
+        """The backend's embedding of the whole frame.
+
+        Raises:
+            PromptError: No image is set.
+        """
         _, full = self._ready()
-        return self._embedded[full]
+        return self._cache[full]
 
     def predict(
         self, prompts: Prompt | Sequence[Prompt], *, multimask: bool | None = None
@@ -146,23 +152,23 @@ class Predictor:
 
         Args:
             prompts: one, or N.
-            multimask: True gives three candidates to each prompt, the best by predicted IoU first.
-                False gives the single mask. None lets a lone click choose among the three, because
-                one click may mean a part or the whole.
+            multimask: True returns three candidates per prompt, best first by predicted IoU. False returns
+                the single mask. None returns one mask, for a single click the best of the three candidates,
+                because a click may mean a part or the whole of an object.
 
         Returns:
-            N prompts' masks, M = 3 with ``multimask=True``, else 1.
+            The masks of N prompts; M = 3 with ``multimask=True``, else 1.
 
         Raises:
-            PromptError: no image is set; a prompt lies outside it, its mask has another size, or the model
-                does not accept its kind.
+            PromptError: No image is set, a prompt lies outside it, a mask has the wrong size, or the model
+                does not accept the prompt's type.
         """
         _, full = self._ready()
-        given = [prompts] if isinstance(prompts, Prompt) else list(prompts)
-        for prompt in given:
+        prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+        for prompt in prompts:
             prompt.check_inside(full.height, full.width)
             self._check_accepted(prompt)
-        keep = 3 if multimask else 1
+        count = 3 if multimask else 1
         requests = [
             _Request(
                 prompt,
@@ -170,20 +176,21 @@ class Predictor:
                 prompt.is_single_click if multimask is None else multimask,
                 None if prompt.mask is None else self._mask_in_scan(prompt.mask),
             )
-            for prompt in given
+            for prompt in prompts
         ]
-        found = self._decode(requests)
-        second = {}
-        for i, (request, first) in enumerate(zip(requests, found, strict=True)):
+        predictions = self._decode(requests)
+        second_pass = {}
+        for i, (request, first) in enumerate(zip(requests, predictions, strict=True)):
             follow_up = self._second_pass(request, first, multimask=bool(multimask))
             if follow_up is not None:
-                second[i] = follow_up
-        for i, prediction in zip(second, self._decode(list(second.values())), strict=True):
-            found[i] = prediction
-        return self._prediction([prediction.best(keep) for prediction in found], keep)
+                second_pass[i] = follow_up
+        refined = self._decode(list(second_pass.values()))
+        for i, prediction in zip(second_pass, refined, strict=True):
+            predictions[i] = prediction
+        return self._prediction([prediction.top(count) for prediction in predictions], count)
 
     def prompt_arrays(self, prompts: Sequence[Prompt]) -> PromptArrays:
-        """Prompts in the model's pixels, in the view of the whole frame."""
+        """Convert prompts to model pixels, in the view of the whole frame."""
         _, full = self._ready()
         return self._arrays(
             [
@@ -193,12 +200,12 @@ class Predictor:
         )
 
     def _arrays(
-        self, given: Sequence[tuple[Prompt, ViewTransform, Float32 | None]]
+        self, requests: Sequence[tuple[Prompt, ViewTransform, Float32 | None]]
     ) -> PromptArrays:
         size = self.backend.config.mask_size
         to_model = self.backend.preprocessor.prompt
         return PromptArrays.concatenate(
-            [to_model(prompt, view, mask=mask, mask_size=size) for prompt, view, mask in given]
+            [to_model(prompt, view, mask=mask, mask_size=size) for prompt, view, mask in requests]
         )
 
     def _ready(self) -> tuple[npt.NDArray[np.uint8], ViewTransform]:
@@ -207,37 +214,37 @@ class Predictor:
         return self._frame, self._full
 
     def _check_accepted(self, prompt: Prompt) -> None:
-        given = {
+        types = {
             "point": len(prompt.points) > 0,
             "box": prompt.box is not None,
             "mask": prompt.mask is not None,
         }
-        refused = [kind for kind, there in given.items() if there and kind not in self.accepts]
-        if refused:
+        rejected = [kind for kind, used in types.items() if used and kind not in self.accepts]
+        if rejected:
             raise PromptError(
-                f"This model accepts {' and '.join(sorted(self.accepts))} prompts only, not {refused[0]} "
+                f"This model accepts only {' and '.join(sorted(self.accepts))} prompts, not {rejected[0]} "
                 "prompts."
             )
 
     def _second_pass(
         self, request: _Request, first: MeanPrediction, *, multimask: bool
     ) -> _Request | None:
-        """Zoom in on what a lone click found, and refine where that is asked for."""
+        """The second pass of a prompt, if any: zoom in on the mask of a single click, and refine."""
         _, full = self._ready()
-        closer = bool(self.tta.zoom) and request.prompt.is_single_click
-        if not closer and not self.refine:
+        zoom = bool(self.tta.zoom) and request.prompt.is_single_click
+        if not zoom and not self.refine:
             return None
-        logits = first.best(1).in_scan(0)
+        logits = first.top(1).in_scan(0)
         if not (logits > 0).any():
             return None
         prompt, views = request.prompt, request.views
-        around: tuple[ViewTransform, ...] = ()
-        if closer:
+        zoomed: tuple[ViewTransform, ...] = ()
+        if zoom:
             box, point = bounding_box(logits > 0), prompt.points[0]
             corners = [np.minimum(box[:2], point), np.maximum(box[2:], point)]
-            around = zoomed(np.concatenate(corners), full, self.tta)
-        if around:
-            views = around
+            zoomed = zoomed_views(np.concatenate(corners), full, self.tta)
+        if zoomed:
+            views = zoomed
         elif not self.refine:
             return None
         if self.refine and prompt.box is None:
@@ -245,27 +252,27 @@ class Predictor:
         return _Request(prompt, views, self.refine or multimask, logits)
 
     def _embeddings(self, views: Sequence[ViewTransform]) -> list[Any]:
-        """Of distinct views; those of the whole frame and the latest others are kept."""
+        """Embeddings of distinct views; those of the whole frame and the latest others stay cached."""
         pixels, full = self._ready()
-        new = [view for view in views if view not in self._embedded]
+        new = [view for view in views if view not in self._cache]
         if new:
             images = np.stack([self.backend.preprocessor.image(pixels, view) for view in new])
-            self._embedded.update(zip(new, self.backend.encode(images), strict=True))
-        found = [self._embedded[view] for view in views]
-        for view in list(self._embedded)[len(flips(full, self.tta)) : -_MAX_CACHED]:
-            del self._embedded[view]
-        return found
+            self._cache.update(zip(new, self.backend.encode(images), strict=True))
+        embeddings = [self._cache[view] for view in views]
+        for view in list(self._cache)[len(with_flip(full, self.tta)) : -_MAX_CACHED]:
+            del self._cache[view]
+        return embeddings
 
     def _decode(self, requests: Sequence[_Request]) -> list[MeanPrediction]:
-        """Decode prompts, each in its views, some at a time."""
+        """Decode each prompt in its views, in chunks."""
         flat = [(request, view) for request in requests for view in request.views]
-        found: list[ViewPrediction] = []
+        decoded: list[ViewPrediction] = []
         for start in range(0, len(flat), _CHUNK):
-            found += self._decode_chunk(flat[start : start + _CHUNK])
+            decoded += self._decode_chunk(flat[start : start + _CHUNK])
         out, end = [], 0
         for request in requests:
             start, end = end, end + len(request.views)
-            out.append(MeanPrediction(tuple(found[start:end])))
+            out.append(MeanPrediction(tuple(decoded[start:end])))
         return out
 
     def _decode_chunk(self, flat: Sequence[tuple[_Request, ViewTransform]]) -> list[ViewPrediction]:
@@ -283,7 +290,7 @@ class Predictor:
         ]
 
     def _mask_in_scan(self, mask: Float32) -> Float32:
-        """A prompt's mask as logits in the scan's pixels."""
+        """Convert a prompt's mask to logits in the scan's pixels."""
         _, full = self._ready()
         size = self.backend.config.mask_size
         if mask.shape == (full.height, full.width):
@@ -291,22 +298,21 @@ class Predictor:
         if mask.shape == (size, size):
             return full.logits_to_scan(mask)
         raise PromptError(
-            f"The prompt's mask is {mask.shape[1]} × {mask.shape[0]}; give a prediction's "
-            f"low_res_logits ({size} × {size}) or a mask of the scan's own size "
-            f"({full.width} × {full.height})."
+            f"The prompt's mask is {mask.shape[1]} × {mask.shape[0]}; give the low_res_logits of a "
+            f"prediction ({size} × {size}) or a mask of the scan's size ({full.width} × {full.height})."
         )
 
-    def _prediction(self, found: Sequence[MeanPrediction], keep: int) -> Prediction:
+    def _prediction(self, predictions: Sequence[MeanPrediction], masks_each: int) -> Prediction:
         _, full = self._ready()
         size = self.backend.config.mask_size
-        count = len(found)
-        masks = np.zeros((count, keep, full.height, full.width), dtype=bool)
-        stability = np.zeros((count, keep), dtype=np.float32)
-        low_res = np.zeros((count, keep, size, size), dtype=np.float32)
-        iou = np.zeros((count, keep), dtype=np.float32)
-        for i, prediction in enumerate(found):
+        shape = (len(predictions), masks_each)
+        masks = np.zeros((*shape, full.height, full.width), dtype=bool)
+        stability = np.zeros(shape, dtype=np.float32)
+        low_res = np.zeros((*shape, size, size), dtype=np.float32)
+        iou = np.zeros(shape, dtype=np.float32)
+        for i, prediction in enumerate(predictions):
             iou[i] = np.clip(prediction.predicted_iou, 0, 1)
-            for j in range(keep):
+            for j in range(masks_each):
                 logits = prediction.in_scan(j)
                 masks[i, j] = logits > 0
                 stability[i, j] = (logits > 1).sum() / max(1, int((logits > -1).sum()))
@@ -315,7 +321,7 @@ class Predictor:
 
 
 def _backend(model: Backend | UltraSam) -> Backend:
-    # A network can only be given where PyTorch is loaded already; other backends do without it.
+    # If PyTorch is not loaded, the model cannot be an UltraSam; other backends may not need PyTorch.
     network = getattr(sys.modules.get("ultrasam.model.ultrasam"), "UltraSam", None)
     if network is not None and isinstance(model, network):
         from ultrasam.runtimes.torch_backend import TorchBackend
@@ -323,6 +329,6 @@ def _backend(model: Backend | UltraSam) -> Backend:
         return TorchBackend(cast("UltraSam", model))
     if not isinstance(model, Backend):
         raise ConfigError(
-            f"Predictor takes a model's name, an UltraSam or a Backend, not a {type(model).__name__}."
+            f"Predictor takes a model name, an UltraSam or a Backend, not a {type(model).__name__}."
         )
     return model

@@ -1,4 +1,4 @@
-"""`segment`: one call from an image and a prompt to masks."""
+"""`segment`: segment an image in one call."""
 
 from __future__ import annotations
 
@@ -32,33 +32,36 @@ def segment(
 ) -> Prediction:
     """Segment one object of one frame.
 
-    The last two models stay loaded. For several prompts on one image use a `Predictor`, which encodes it
-    once.
+    The last two models stay in memory. For several prompts on one image use a `Predictor`, which encodes the
+    image only once.
 
     Args:
         image: a path, a `Scan`, or an array [H, W] or [H, W, 3].
         box: x0, y0, x1, y1 in the image's pixels.
-        points: K clicks (x, y); labels: 1 on the object, 0 beside it; all 1 by default.
-        mask: as `Prompt.mask`.
-        model: a name or path, with options, as `Predictor` takes it.
-        frame: of a cine or volume.
-        device, precision: as `ultrasam.load` has them.
+        points: K clicks (x, y).
+        labels: K labels, 1 for foreground and 0 for background clicks; all 1 by default.
+        mask: as in `Prompt`.
+        model: a name or path with options, as in `Predictor`.
+        frame: index of the frame in a cine or volume.
+        device, precision: as in `ultrasam.load`.
 
     Raises:
-        PromptError, ScanError, CheckpointError, ConfigError, DeviceError: as `Predictor` and `ultrasam.load`.
+        PromptError: The prompt is invalid, or the model does not accept its type.
+        ScanError: The image cannot be read.
+        CheckpointError, ConfigError, DeviceError: The model cannot be loaded; see `ultrasam.load`.
 
     Example:
         >>> import numpy as np
-        >>> found = segment(np.zeros((90, 120), np.uint8), box=(20, 20, 60, 50), device="cpu")
-        >>> found.best.shape
+        >>> prediction = segment(np.zeros((90, 120), np.uint8), box=(20, 20, 60, 50), device="cpu")
+        >>> prediction.best.shape
         (1, 90, 120)
     """
     prompt = Prompt(points, labels, box, mask)
     spec = ModelSpec.parse(model)
-    written = 0.0
+    modified = 0.0
     if spec.kind == "path":
-        written = max(p.stat().st_mtime for p in (spec.path, *spec.path.glob("*")) if p.exists())
-    network = _loaded(spec, device, precision, written)
+        modified = max(p.stat().st_mtime for p in (spec.path, *spec.path.glob("*")) if p.exists())
+    network = _loaded(spec, device, precision, modified)
     predictor = Predictor(network, refine=spec.refine, tta=spec.tta)
     predictor.set_image(image, frame=frame)
     return predictor.predict(prompt)
@@ -66,9 +69,9 @@ def segment(
 
 @lru_cache(maxsize=2)
 def _loaded(
-    spec: ModelSpec, device: str | None, precision: str | None, _written: float
+    spec: ModelSpec, device: str | None, precision: str | None, _modified: float
 ) -> UltraSam:
-    """A loaded model; a file that was written since is loaded anew."""
+    """Load a model; ``_modified`` reloads a file that has changed."""
     return load_model(spec, device=device, precision=precision)
 
 
@@ -80,5 +83,6 @@ def load_segmenter(
     device: str | None = None,
     precision: str | None = None,
 ) -> Predictor:
-    """A promptable model by name or path, ready for ``set_image`` and ``predict``; as `Predictor`."""
+    """Load a promptable model by name or path, for ``set_image`` and ``predict``; arguments as in
+    `Predictor`."""
     return Predictor(model, refine=refine, tta=tta, device=device, precision=precision)

@@ -1,4 +1,4 @@
-"""Segmenter: the protocol that evaluation, annotation and batch prediction talk to."""
+"""Segmenter: the interface that evaluation and batch prediction use."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ScanLike = Scan | str | os.PathLike[str] | npt.ArrayLike
 
 
 def as_scan(scan: ScanLike) -> Scan:
-    """A scan, a file's path or an array [H, W] or [H, W, 3] as a scan.
+    """Convert a file's path or an array [H, W] or [H, W, 3] to a scan; scans are returned unchanged.
 
     Raises:
-        ScanError: the file or array is none.
+        ScanError: The file or array cannot be read as a scan.
     """
     if isinstance(scan, (str, os.PathLike)):
         return read_scan(scan)
@@ -28,20 +28,20 @@ def as_scan(scan: ScanLike) -> Scan:
 
 
 class Segmenter(Protocol):
-    """Anything that segments what a prompt points at."""
+    """Segments objects from prompts."""
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
-        """Take one frame; prompts that follow are in its pixels."""
+        """Set the frame that later prompts refer to."""
 
     def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
-        """One mask per prompt."""
+        """Predict one mask per prompt."""
 
 
 @runtime_checkable
-class Classifying(Protocol):
-    """A segmenter that also tells the class of what a prompt points at."""
+class ClassifyingSegmenter(Protocol):
+    """A segmenter that also classifies the prompted object."""
 
     classes: tuple[str, ...]
 
     def classify(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
-        """Probabilities [N, classes], of the image that is set."""
+        """Class probabilities [N, classes] of N prompted objects in the current image."""

@@ -1,1 +1,1 @@
-"""The network and its weights; nothing here knows files of images."""
+"""The network and its preprocessing; no image files, no weights files."""

@@ -1,4 +1,4 @@
-"""ModelConfig: every size of the network, and the four named ones."""
+"""ModelConfig: the sizes of the network, and four named configurations."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from ultrasam.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Sizes and switches of a Segment-Anything network (Kirillov et al. 2023, appendix A).
+    """Sizes and options of a Segment-Anything network (Kirillov et al. 2023, appendix A).
 
-    The first group holds what Meta's SAM fixes for ViT-B at 1024 px. The second group is where a
-    small model departs from it; with its defaults the network is SAM's to the last tensor.
+    The defaults are Meta's SAM ViT-B at 1024 px, with identical tensors. The last four options are not in
+    SAM; small models use them.
 
     Attributes:
-        name: what the configuration is called in model cards and reports.
+        name: name of the configuration in model cards and reports.
         image_size: side of the square input in model pixels.
-        patch_size: model pixels per token; the embedding is ``image_size // patch_size`` tokens square.
-        width, depth, heads, mlp_width: of the image encoder.
-        window: side of the attention windows in tokens; 0 makes every block global.
-        global_blocks: blocks with global attention where ``window`` is not 0.
-        decoder_width: channels of the image embedding and of the mask decoder.
-        decoder_heads, decoder_mlp_width: of the two two-way layers.
-        upscale_channels: channels after the first and second of the ×2 up-scalings.
+        patch_size: model pixels per token; the embedding has ``image_size // patch_size`` tokens per side.
+        width, depth, heads, mlp_width: sizes of the image encoder.
+        window: side of the attention windows in tokens; 0 makes all blocks global.
+        global_blocks: indices of blocks with global attention if ``window`` is not 0.
+        decoder_width: channels of the image embedding and the mask decoder.
+        decoder_heads, decoder_mlp_width: sizes of the two two-way layers.
+        upscale_channels: channels after the first and the second ×2 upscaling.
         mask_prompt_channels: channels of the two stride-2 convolutions over a mask prompt.
-        relative_positions: decomposed relative positions in every encoder block.
-        stem: ``patch`` is one strided convolution; ``conv`` four 3 × 3 convolutions of stride 2,
-            which learn edges from far fewer images (Xiao et al. 2021, "Early convolutions help
-            transformers see better").
+        relative_positions: use decomposed relative positions in all encoder blocks.
+        stem: ``patch`` is one strided convolution; ``conv`` is four 3 × 3 convolutions of stride 2, which
+            learn edges from far fewer images (Xiao et al. 2021, "Early convolutions help transformers see
+            better").
         high_res_features: add the conv stem's stride-4 and stride-8 features, and the prompt maps, to the
-            decoder's up-scaling (as SAM 2 does with its encoder's, Ravi et al. 2024).
-        prompt_maps: rasterize boxes and clicks as two further channels beside the mask prompt's one, so
-            that the decoder sees where a prompt is without having to learn it from tokens.
+            decoder's upscaling (SAM 2 adds its encoder's features, Ravi et al. 2024).
+        prompt_maps: rasterize boxes and clicks as two channels next to the mask prompt, so the decoder does
+            not have to learn prompt locations from tokens.
+
+    Raises:
+        ConfigError: The sizes do not fit together.
     """
 
     name: str = "vit-b"
@@ -66,12 +69,12 @@ class ModelConfig:
             )
         if self.width % self.heads or self.decoder_width % (2 * self.decoder_heads):
             raise ConfigError(
-                f"Configuration '{self.name}': widths {self.width} and {self.decoder_width} must be "
-                f"multiples of heads {self.heads} and of 2 × decoder_heads {self.decoder_heads}."
+                f"Configuration '{self.name}': width {self.width} must be a multiple of heads {self.heads}, "
+                f"and decoder_width {self.decoder_width} of 2 × decoder_heads {self.decoder_heads}."
             )
         if self.high_res_features and self.stem != "conv":
             raise ConfigError(
-                f"Configuration '{self.name}': high_res_features need the conv stem; set stem to 'conv'."
+                f"Configuration '{self.name}': high_res_features requires stem 'conv'."
             )
 
     @property
@@ -81,7 +84,7 @@ class ModelConfig:
 
     @property
     def mask_size(self) -> int:
-        """Side of low-res logits and of mask prompts."""
+        """Side of low-res logits and mask prompts."""
         return 4 * self.grid
 
     def to_json(self) -> str:
@@ -89,17 +92,16 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Read what ``to_json`` wrote, or an earlier version's.
+        """Read the output of ``to_json``, from this or an earlier version.
 
         Raises:
-            ConfigError: not JSON, a key that this version does not know, or a value that no
-                configuration can have.
+            ConfigError: The text is not JSON, a key is unknown, or a value is invalid.
         """
         try:
             values: dict[str, Any] = json.loads(text)
         except json.JSONDecodeError as error:
             raise ConfigError(
-                "The model's configuration is not valid JSON; save the model again."
+                "The model configuration is not valid JSON; save the model again."
             ) from error
         if isinstance(values, dict):
             values = {_EARLIER_KEYS.get(key, key): value for key, value in values.items()}
@@ -109,17 +111,17 @@ class ModelConfig:
         if not isinstance(values, dict) or set(values) - known:
             extra = sorted(set(values) - known) if isinstance(values, dict) else text[:40]
             raise ConfigError(
-                f"The model's configuration has unknown keys {extra}; it may come from a newer "
-                "UltraSam: update the package."
+                f"The model configuration has unknown keys {extra}; it may come from a newer UltraSam, so "
+                "update the package."
             )
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         try:
             return cls(**{**values, **lists})
         except (TypeError, ZeroDivisionError) as error:
-            raise ConfigError(f"The model's configuration is malformed: {error}.") from error
+            raise ConfigError(f"The model configuration is malformed: {error}.") from error
 
 
-# Keys of earlier versions, and those that are a Preprocessor's or a TestTimeAugmentation's by now.
+# Keys of earlier versions; those in _ELSEWHERE have moved to Preprocessor and TestTimeAugmentation.
 _EARLIER_KEYS = {"fine_features": "high_res_features", "drawn_prompts": "prompt_maps"}
 _ELSEWHERE = ("pixel_mean", "pixel_std", "zoom", "mirror")
 SIZE_ALIASES = {"base": "vit-b", "large": "vit-l", "huge": "vit-h"}
@@ -165,12 +167,12 @@ CONFIGS: dict[str, ModelConfig] = {
 
 
 def get_config(size: str) -> ModelConfig:
-    """The configuration of a size: ``nano``, ``vit-b``, ``vit-l`` or ``vit-h``.
+    """The configuration of size ``nano``, ``vit-b``, ``vit-l`` or ``vit-h``.
 
     Raises:
-        ConfigError: there is no such size.
+        ConfigError: The size is unknown.
     """
     name = SIZE_ALIASES.get(size, size)
     if name not in CONFIGS:
-        raise ConfigError(f"There is no size '{size}'; use {', '.join(CONFIGS)}.")
+        raise ConfigError(f"Unknown model size '{size}'; use {', '.join(CONFIGS)}.")
     return CONFIGS[name]

@@ -22,12 +22,12 @@ BlockFunction = Callable[[nn.Module, Tensor], Tensor]
 
 
 class ImageEncoder(nn.Module):
-    """Normalized RGB pixels to an image embedding.
+    """Encodes normalized RGB pixels as an image embedding.
 
     ``forward(pixels)`` takes [B, 3, S, S] (S = ``config.image_size``) and returns the embedding
-    [B, decoder_width, S / patch, S / patch] and, with ``config.high_res_features``, the stem's features
-    at stride 4 and 8 (otherwise an empty tuple). ``block_function`` calls each block; training may set one
-    that keeps no activations (`ultrasam.runtimes.checkpointing`).
+    [B, decoder_width, S / patch, S / patch] and the stem's features at strides 4 and 8 (an empty tuple
+    without ``config.high_res_features``). ``block_function`` runs each block; training can replace it with
+    one that stores no activations (`ultrasam.runtimes.checkpointing`).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -55,7 +55,7 @@ class ImageEncoder(nn.Module):
         return self.neck(tokens.permute(0, 3, 1, 2)), high_res
 
     def forward_features(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Tokens before the neck [B, H, W, C], and the stem's features as ``forward`` gives them."""
+        """Tokens before the neck [B, H, W, C], and the stem's features as in ``forward``."""
         x, high_res = self.patch_embed(pixels)
         x = x + self.pos_embed
         for block in self.blocks:
@@ -63,20 +63,20 @@ class ImageEncoder(nn.Module):
         return x, high_res if self.high_res_features else ()
 
     def features(self, pixels: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
-        """Tokens before the neck, [B, H, W, C] after each of ``blocks`` (by default, the last).
+        """Tokens before the neck, [B, H, W, C], after each of ``blocks`` (by default, the last).
 
-        Pixels [B, 3, h, w] may have any size in whole patches: learned positions are interpolated
-        (arXiv 2411.16222 fine-tunes at 1024 px; Dosovitskiy et al. 2021, 3.2, for the interpolation).
+        Pixels [B, 3, h, w] may have any size in whole patches; position embeddings are interpolated
+        (Dosovitskiy et al. 2021, 3.2).
         """
         x, _ = self.patch_embed(pixels)
         x = x + self._positions(x.shape[1], x.shape[2])
         selected = [len(self.blocks) - 1] if blocks is None else list(blocks)
-        found = {}
+        features = {}
         for index, block in enumerate(self.blocks):
             x = self.block_function(block, x)
             if index in selected:
-                found[index] = x
-        return [found[index] for index in selected]
+                features[index] = x
+        return [features[index] for index in selected]
 
     def _positions(self, height: int, width: int) -> Tensor:
         if self.pos_embed.shape[1:3] == (height, width):
@@ -87,12 +87,12 @@ class ImageEncoder(nn.Module):
 
 
 def run_block(block: nn.Module, x: Tensor) -> Tensor:
-    """Tokens [B, H, W, C] through a block."""
+    """Run a block on tokens [B, H, W, C]."""
     return cast(Tensor, block(x))
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches through one linear map."""
+    """Linear embedding of non-overlapping patches."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -103,12 +103,12 @@ class PatchEmbed(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Four 3 × 3 convolutions of stride 2; also gives the features at stride 4 and 8."""
+    """Four 3 × 3 convolutions of stride 2; also returns the features at strides 4 and 8."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         if config.patch_size != 16:
-            raise ValueError("the conv stem has a stride of 16")
+            raise ValueError("the conv stem requires patch_size 16")
         widths = [3, *(config.width // divisor for divisor in (8, 4, 2)), config.width]
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
@@ -123,7 +123,7 @@ class ConvStem(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention (global, or in windows of ``window`` tokens), then an MLP, each with a residual."""
+    """Attention (global, or in windows of ``window`` tokens) and an MLP, each with a residual connection."""
 
     def __init__(self, config: ModelConfig, *, window: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Block(nn.Module):
 
 
 def attend(attention: nn.Module, x: Tensor, window: int) -> Tensor:
-    """Attention over normalized tokens [B, H, W, C], in windows of ``window`` tokens unless that is 0."""
+    """Attention over normalized tokens [B, H, W, C], in windows of ``window`` tokens; 0 is global."""
     if not window:
         return cast(Tensor, attention(x))
     windows = window_partition(x, window)
@@ -150,8 +150,8 @@ def attend(attention: nn.Module, x: Tensor, window: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head self-attention over a grid of tokens [B, H, W, C].
 
-    ``attention_function`` computes it from q, k, v and relative positions; `ultrasam.runtimes` has other
-    forms of the same for less memory or time.
+    ``attention_function`` computes attention from q, k, v and relative positions; `ultrasam.runtimes` has
+    equivalent functions that need less memory or time.
     """
 
     def __init__(self, config: ModelConfig, *, size: int) -> None:
@@ -181,8 +181,9 @@ class Attention(nn.Module):
 def attention_with_relative_positions(
     q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor
 ) -> Tensor:
-    """Softmax attention with decomposed relative positions: the bias of query (i, j) towards key (i', j') is
-    ``q · rel_h[i, i'] + q · rel_w[j, j']`` (Li et al. 2022, "MViTv2", eq. 4; used by SAM's encoder).
+    """Softmax attention with decomposed relative positions (Li et al. 2022, "MViTv2", eq. 4; as in SAM).
+
+    The bias of query (i, j) and key (i', j') is ``q · rel_h[i, i'] + q · rel_w[j, j']``.
 
     Args:
         q, k, v: [B, heads, H * W, C], unscaled.
@@ -199,8 +200,10 @@ def attention_with_relative_positions(
 
 
 def get_rel_pos(size: int, table: Tensor) -> Tensor:
-    """A table of offsets [2 S - 1, C] as [query, key, C] for ``size`` tokens, interpolated linearly where it
-    is of another size, as in SAM's code."""
+    """Expand a table of relative positions [2 S - 1, C] to [query, key, C] for ``size`` tokens.
+
+    If S differs from ``size``, the table is interpolated linearly, as in SAM's code.
+    """
     length = 2 * size - 1
     if len(table) != length:
         table = F.interpolate(table.t()[None], length, mode="linear")[0].t()
@@ -209,7 +212,8 @@ def get_rel_pos(size: int, table: Tensor) -> Tensor:
 
 
 def window_partition(x: Tensor, window: int) -> Tensor:
-    """Tokens [B, H, W, C], padded with zeros at the bottom and right, to [B * windows, window, window, C]."""
+    """Split tokens [B, H, W, C], zero-padded at the bottom and right, into [B * windows, window, window,
+    C]."""
     batch, height, width, channels = x.shape
     x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
     rows, columns = x.shape[1] // window, x.shape[2] // window
@@ -218,7 +222,7 @@ def window_partition(x: Tensor, window: int) -> Tensor:
 
 
 def window_unpartition(windows: Tensor, window: int, size: tuple[int, int]) -> Tensor:
-    """Windows [B * windows, window, window, C] back to tokens [B, H, W, C] of ``size`` (H, W)."""
+    """Merge windows [B * windows, window, window, C] into tokens [B, H, W, C] of ``size`` (H, W)."""
     height, width = size
     rows, columns = -(-height // window), -(-width // window)
     x = windows.view(-1, rows, columns, window, window, windows.shape[-1]).transpose(2, 3)

@@ -1,4 +1,4 @@
-"""Small layers that the three parts of the network share."""
+"""Layers shared by the three parts of the network."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class LayerNorm2d(nn.Module):
 
 
 class MLPBlock(nn.Module):
-    """Two linear layers with an activation between them, as in every transformer block.
+    """Two linear layers with an activation in between, as in every transformer block.
 
-    ``dropout`` follows both; its ``p`` is 0 until training sets it.
+    ``dropout`` follows both layers; its ``p`` is 0 unless training sets it.
     """
 
     def __init__(self, width: int, hidden: int, *, activation: type[nn.Module]) -> None:
@@ -43,7 +43,7 @@ class MLPBlock(nn.Module):
 
 
 class MLP(nn.Module):
-    """``layers`` linear layers with ReLU between them: hypernetworks and the IoU head."""
+    """``layers`` linear layers with ReLU in between, for the hypernetworks and the IoU head."""
 
     def __init__(self, width: int, hidden: int, out: int, *, layers: int) -> None:
         super().__init__()

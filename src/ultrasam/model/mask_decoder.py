@@ -1,5 +1,4 @@
-"""The mask decoder: tokens and image through the two-way transformer, then the up-scaling (SAM,
-appendix A)."""
+"""The mask decoder: a two-way transformer over tokens and image, then upscaling (SAM, appendix A)."""
 
 from __future__ import annotations
 
@@ -13,27 +12,28 @@ from ultrasam.model.layers import MLP, LayerNorm2d
 from ultrasam.model.prompt_encoder import EncodedPrompts
 from ultrasam.model.transformer import TwoWayTransformer
 
-NUM_MASK_TOKENS = 4  # one for a single mask, three for the parts and wholes of an ambiguous prompt
+NUM_MASK_TOKENS = 4  # one for the single mask, three for the candidates of an ambiguous prompt
 
 
 class MaskDecoderOutput(NamedTuple):
-    """What N prompts come to.
+    """The decoder's output for N prompts.
 
     Attributes:
-        masks: low-res logits [N, 4, 4 H, 4 W]: the single mask, then the three of an ambiguous prompt.
-        iou: predicted IoU [N, 4].
+        masks: low-res logits [N, 4, 4 H, 4 W]: the single mask, then the three candidates of an ambiguous
+            prompt.
+        predicted_iou: [N, 4], the estimated IoU of each mask.
         mask_tokens: [N, 4, C] after the transformer.
         image: [N, C, H, W] after the transformer.
     """
 
     masks: Tensor
-    iou: Tensor
+    predicted_iou: Tensor
     mask_tokens: Tensor
     image: Tensor
 
 
 class MaskDecoder(nn.Module):
-    """Prompts on image embeddings to low-res logits and predicted IoU."""
+    """Decodes prompts on image embeddings to low-res logits and predicted IoU."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -69,10 +69,10 @@ class MaskDecoder(nn.Module):
         """Decode all prompts at once.
 
         Args:
-            image_embedding: [N, C, H, W], each prompt's image; or [1, C, H, W], of all prompts.
-            image_pe: [H * W, C], positions of the embedding's tokens.
+            image_embedding: [N, C, H, W], the image of each prompt; or [1, C, H, W], one image for all.
+            image_pe: [H * W, C], positional encoding of the embedding's tokens.
             prompts: N encoded prompts.
-            high_res: what ``project_high_res`` made of the same images, or nothing.
+            high_res: the output of ``project_high_res`` for the same images, or empty.
         """
         tokens, unused = self.all_tokens(prompts)
         height, width = image_embedding.shape[2:]
@@ -83,7 +83,7 @@ class MaskDecoder(nn.Module):
         return self.predict(tokens, image, high_res, prompts.maps)
 
     def all_tokens(self, prompts: EncodedPrompts) -> tuple[Tensor, Tensor]:
-        """The IoU token, the mask tokens and the prompts' [N, 5 + T, C], and which are unused [N, 5 + T]."""
+        """The IoU, mask and prompt tokens [N, 5 + T, C], and which of them are unused [N, 5 + T]."""
         count = prompts.tokens.shape[0]
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output_tokens.expand(count, -1, -1), prompts.tokens], dim=1)
@@ -97,7 +97,7 @@ class MaskDecoder(nn.Module):
         high_res: tuple[Tensor, ...] = (),
         maps: Tensor | None = None,
     ) -> MaskDecoderOutput:
-        """Masks and IoU of tokens [N, 5 + T, C] and the image [N, C, H, W] after the transformer."""
+        """Masks and IoU from tokens [N, 5 + T, C] and the image [N, C, H, W] after the transformer."""
         mask_tokens = tokens[:, 1 : 1 + NUM_MASK_TOKENS]
         hyper_in = [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
         upscaled = self._upscale(image, high_res, maps)  # [N, second, 4 H, 4 W]
@@ -106,8 +106,11 @@ class MaskDecoder(nn.Module):
         return MaskDecoderOutput(masks.unflatten(2, upscaled.shape[2:]), iou, mask_tokens, image)
 
     def project_high_res(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The stem's features at stride 4 and 8 as addends of the up-scaling, once per image: [B, second,
-        4 H, 4 W] and [B, first, 2 H, 2 W], or nothing for nothing."""
+        """Project the stem's features at strides 4 and 8, which the upscaling adds; computed once per image.
+
+        Returns:
+            [B, second, 4 H, 4 W] and [B, first, 2 H, 2 W]; empty if ``features`` is.
+        """
         if not features:
             return ()
         return self.conv_s0(features[0]), self.conv_s1(features[1])

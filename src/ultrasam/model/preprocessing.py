@@ -1,8 +1,7 @@
-"""Preprocessor: from pixels and prompts to what a network reads. It belongs to the weights and is saved with
-them, and is the only code that knows mean, standard deviation, range, resampling, RGB and padding.
+"""Preprocessor: converts pixels and prompts to a network's input. It is saved with the weights.
 
-Weights of one architecture differ in this: SAM subtracts a mean and pads to a square, MedSAM stretches to a
-square and scales to 0–1. Fed in the other's way, either gives masks without any error, and wrong ones.
+Models of the same architecture differ here: SAM subtracts a mean and pads to a square, MedSAM stretches to a
+square and scales to 0–1. The wrong preprocessing raises no error but gives wrong masks.
 """
 
 from __future__ import annotations
@@ -39,35 +38,35 @@ SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class _Settings:
-    """Settings that are saved with weights, as JSON."""
+    """Settings that are saved with the weights as JSON."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready description."""
+        """The settings as a dictionary, ready for JSON."""
         return asdict(cast(Any, self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what ``to_dict`` gave.
+        """Read the output of ``to_dict``.
 
         Raises:
-            ConfigError: a key or a value that this version does not know.
+            ConfigError: A key or a value is unknown.
         """
         if not isinstance(values, Mapping):
-            raise ConfigError(f"The {cls.__name__} of the model is malformed: {values!r}.")
+            raise ConfigError(f"The model's {cls.__name__} is malformed: {values!r}.")
         unknown = set(values) - {field.name for field in fields(cast(Any, cls))}
         if unknown:
             raise ConfigError(
-                f"The {cls.__name__} of the model has unknown keys {sorted(unknown)}; it may come from a "
-                "newer UltraSam: update the package."
+                f"The model's {cls.__name__} has unknown keys {sorted(unknown)}; it may come from a newer "
+                "UltraSam, so update the package."
             )
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         try:
             return cls(**{**values, **lists})
         except TypeError as error:
             raise ConfigError(
-                f"The {cls.__name__} of the model is malformed: {dict(values)}."
+                f"The model's {cls.__name__} is malformed: {dict(values)}."
             ) from error
 
 
@@ -77,16 +76,19 @@ class Preprocessor(_Settings):
 
     Attributes:
         size: side of the square input in model pixels.
-        resize: ``letterbox`` scales the longer side to ``size`` and pads at the bottom and right with zeros,
-            after scaling of values; ``stretch`` fills the square.
-        resample: ``bilinear`` (OpenCV's, as mmdetection's Resize), ``bilinear-antialias`` (Pillow's, as
-            Meta's and transformers' SAM), ``area`` (areas averaged when shrinking, bilinear when enlarging)
-            or ``bicubic-antialias`` (a Gaussian, then cubic splines, as scikit-image's ``resize`` of order
+        resize: ``letterbox`` scales the longer side to ``size`` and pads the bottom and right with zeros
+            after normalization; ``stretch`` fills the square.
+        resample: ``bilinear`` (OpenCV's, as in mmdetection's Resize), ``bilinear-antialias`` (Pillow's, as in
+            Meta's and transformers' SAM), ``area`` (area averages when shrinking, bilinear when enlarging) or
+            ``bicubic-antialias`` (a Gaussian, then cubic splines, as in scikit-image's ``resize`` of order
             3).
-        scale: ``mean-std`` subtracts ``mean`` and divides by ``std``; ``min-max`` maps each image's own range
-            to 0–1.
-        mean, std: per RGB channel, on 0–255.
-        prompt_types: prompts that the weights were trained with.
+        scale: ``mean-std`` subtracts ``mean`` and divides by ``std``; ``min-max`` maps each image's range to
+            0–1.
+        mean, std: per RGB channel, for values in 0–255.
+        prompt_types: the prompt types that the weights were trained with.
+
+    Raises:
+        ConfigError: A value is invalid.
     """
 
     size: int = 1024
@@ -116,11 +118,12 @@ class Preprocessor(_Settings):
         return ViewTransform.full(height, width, size=self.size, stretch=self.resize == "stretch")
 
     def resized(self, pixels: UInt8, view: ViewTransform) -> UInt8:
-        """A frame [H, W] or [H, W, 3] to the view in model pixels [h, w] or [h, w, 3], unpadded."""
+        """Resize the view of a frame [H, W] or [H, W, 3] to model pixels [h, w] or [h, w, 3], without
+        padding."""
         return _RESAMPLERS[self.resample](view.crop(pixels), view.resized_shape)
 
     def image(self, pixels: UInt8, view: ViewTransform) -> Float32:
-        """A frame [H, W] or [H, W, 3] uint8 to the network's input [3, S, S]."""
+        """Convert the view of a frame [H, W] or [H, W, 3] uint8 to the network's input [3, S, S]."""
         resized = self.resized(pixels, view)
         rgb = np.repeat(resized[..., None], 3, axis=-1) if resized.ndim == 2 else resized
         out = np.zeros((3, self.size, self.size), np.float32)
@@ -129,7 +132,7 @@ class Preprocessor(_Settings):
         return out
 
     def normalize(self, pixels: ArrayT) -> ArrayT:
-        """Values on 0–255 to the network's range, unpadded.
+        """Scale values in 0–255 to the network's range.
 
         Args:
             pixels: [..., 3, h, w] float, a NumPy array or a torch tensor on any device.
@@ -149,10 +152,10 @@ class Preprocessor(_Settings):
     def prompt(
         self, prompt: Prompt, view: ViewTransform, *, mask: Float32 | None, mask_size: int
     ) -> PromptArrays:
-        """One prompt in model pixels of a view.
+        """Convert one prompt to model pixels of a view.
 
         Args:
-            prompt: clicks outside the view are left out; boxes are cut to it. Its own mask is not read.
+            prompt: clicks outside the view are dropped and boxes are clipped to it; its mask is ignored.
             mask: logits in the scan's pixels [H, W], or None.
             mask_size: side of the network's mask prompts.
         """
@@ -160,7 +163,7 @@ class Preprocessor(_Settings):
         inside = ((coords >= 0) & (coords <= view.size)).all(axis=1)
         labels = np.where(inside, prompt.labels, UNUSED)
         if prompt.box is None:
-            # SAM appends this token to clicks without a box; ours also to a mask alone, as in training.
+            # SAM appends this token to clicks without a box; we also append it to a mask without clicks.
             coords = np.concatenate([coords, np.zeros((1, 2))])
             labels = np.append(labels, NOT_A_POINT)
         else:
@@ -176,23 +179,27 @@ class Preprocessor(_Settings):
 
 @dataclass(frozen=True, slots=True)
 class TestTimeAugmentation(_Settings):
-    """Further views that a predictor averages; each costs one more run of the image encoder, which only a
-    small model can afford at each prompt.
+    """Additional views that a predictor averages. Each view runs the image encoder once more.
 
     Attributes:
-        zoom: side of a view around a box (half as much again) or around what a lone click found, as a
-            multiple of the object's longer side; 0 for none.
-        flip: each view is also taken with left and right exchanged.
+        zoom: side of the zoomed view around the mask of a single click, as a multiple of the object's longer
+            side; a box's view is 1.5 times as large. 0 disables zooming.
+        flip: also use the mirror image of each view.
+
+    Raises:
+        ConfigError: ``zoom`` is not a finite number of at least 0.
     """
 
-    __test__ = False  # pytest collects classes by this name
+    __test__ = False  # keeps pytest from collecting this class
 
     zoom: float = 0.0
     flip: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.zoom, int | float) or not 0 <= self.zoom < math.inf:
-            raise ConfigError(f"The zoom of test-time augmentation is not a number: {self.zoom!r}.")
+            raise ConfigError(
+                f"The zoom of test-time augmentation must be a number of at least 0, not {self.zoom!r}."
+            )
 
 
 def _area(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
@@ -210,7 +217,7 @@ def _bilinear_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
 
 
 def _bicubic_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
-    # The steps of scikit-image's resize(order=3, anti_aliasing=True, preserve_range=True), then a cast.
+    # Same as scikit-image's resize(order=3, anti_aliasing=True, preserve_range=True), then a cast.
     with needs("This model's preprocessing", extra="data"):
         from scipy import ndimage
 

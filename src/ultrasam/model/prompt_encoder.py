@@ -1,7 +1,7 @@
 """The prompt encoder: points, boxes and masks to tokens and a dense embedding (SAM, appendix A).
 
-Prompts of a batch are flat: N prompts in all, each with the same number of point slots; slots that a
-prompt lacks are ``UNUSED`` and change nothing: no attention reads them.
+A batch holds N prompts with the same number of point slots. Empty slots are ``UNUSED``; attention masks them
+out, so they do not change the result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, UNU
 
 @dataclass(frozen=True, slots=True)
 class PromptTensors:
-    """N prompts in model pixels: `ultrasam.prompts.PromptArrays` as tensors, with the same attributes.
+    """N prompts in model pixels: the tensor version of `ultrasam.prompts.PromptArrays`, same attributes.
 
     ``masks`` are [N, 1, mask_size, mask_size] logits.
     """
@@ -43,7 +43,7 @@ class PromptTensors:
 
     @classmethod
     def from_arrays(cls, prompts: PromptArrays) -> PromptTensors:
-        """The same prompts on the CPU."""
+        """Convert prompts to tensors on the CPU."""
         masks, has_mask = prompts.masks, prompts.has_mask
         return cls(
             torch.from_numpy(prompts.coords),
@@ -63,13 +63,13 @@ class PromptTensors:
 
 
 class EncodedPrompts(NamedTuple):
-    """What the mask decoder reads of N prompts.
+    """N prompts as the mask decoder's input.
 
     Attributes:
         tokens: [N, T, C] sparse embeddings.
         unused: [N, T] bool, tokens to ignore.
-        dense: [N, C, H, W], or [1, C, 1, 1] where no prompt has a mask.
-        maps: [N, 3, mask_size, mask_size] of a model with prompt maps, else None.
+        dense: [N, C, H, W], or [1, C, 1, 1] if no prompt has a mask.
+        maps: [N, 3, mask_size, mask_size] for a model with prompt maps, else None.
     """
 
     tokens: Tensor
@@ -88,8 +88,8 @@ class PositionEmbeddingRandom(nn.Module):
 
     def forward(self, coords: Tensor) -> Tensor:
         """[..., 2] in [0, 1] to [..., 2 * features]."""
-        # Angles reach hundreds of radians, where bfloat16 has lost the position: products one by one stay
-        # in float32 under autocast, a matrix product would not.
+        # Angles reach hundreds of radians, beyond the resolution of bfloat16. Elementwise products stay in
+        # float32 under autocast; a matrix product would not.
         x, y = (2 * coords.float() - 1).unsqueeze(-2).unbind(-1)  # [..., 1] both
         by_x, by_y = self.positional_encoding_gaussian_matrix.float()
         angles = 2 * math.pi * (x * by_x + y * by_y)
@@ -134,7 +134,7 @@ class PromptEncoder(nn.Module):
         return EncodedPrompts(tokens, unused, dense, None)
 
     def get_dense_pe(self) -> Tensor:
-        """Positions of the embedding's tokens, [H * W, C]."""
+        """Positional encoding of the embedding's tokens, [H * W, C]."""
         grid = self.config.grid
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
         axis = (torch.arange(grid, device=matrix.device, dtype=torch.float32) + 0.5) / grid
@@ -143,7 +143,7 @@ class PromptEncoder(nn.Module):
         return positions.to(self.no_mask_embed.weight.dtype)
 
     def _embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:
-        """Tokens [N, K, C] of coordinates [N, K, 2] and labels [N, K]."""
+        """Tokens [N, K, C] from coordinates [N, K, 2] and labels [N, K]."""
         points = [cast(nn.Embedding, point).weight for point in self.point_embeddings]
         table = torch.cat([self.not_a_point_embed.weight, *points])
         # rows: not a point, background, foreground, top-left, bottom-right
@@ -155,10 +155,11 @@ class PromptEncoder(nn.Module):
     def _rasterize(self, prompts: PromptTensors) -> Tensor:
         """Mask logits, boxes and clicks as three images [N, 3, mask_size, mask_size].
 
-        - Mask logits are scaled to ± 2 and 0 where there is none.
-        - A box is the smooth bump whose zero level is the largest ellipse in it: the best guess at an
-          object of which nothing but the box is known. -1 without a box.
-        - Clicks are Gaussians of 3 % of the input, + 1 foreground, - 1 background.
+        - Mask logits are scaled to ± 2; without a mask, 0.
+        - A box is a smooth bump whose zero level is the largest ellipse in the box, the best guess at an
+        object
+          given only its box; without a box, -1.
+        - Clicks are Gaussians with a standard deviation of 3 % of the input, + 1 foreground, - 1 background.
         """
         size, side = self.config.mask_size, self.config.image_size
         coords, labels = prompts.coords.float(), prompts.labels
@@ -188,6 +189,6 @@ class PromptEncoder(nn.Module):
         return torch.stack([mask, box, clicks], dim=1)
 
 
-def _corner(coords: Tensor, chosen: Tensor) -> Tensor:
-    """The coordinates [N, 2] of the one chosen slot of each prompt, 0 where none is."""
-    return (coords * chosen.unsqueeze(-1)).sum(dim=1)
+def _corner(coords: Tensor, selected: Tensor) -> Tensor:
+    """The coordinates [N, 2] of each prompt's selected slot, or 0."""
+    return (coords * selected.unsqueeze(-1)).sum(dim=1)

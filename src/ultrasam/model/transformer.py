@@ -1,4 +1,4 @@
-"""The mask decoder's two-way transformer between prompt tokens and the image (SAM, appendix A)."""
+"""The mask decoder's two-way transformer over prompt tokens and the image (SAM, appendix A)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ultrasam.model.layers import MLPBlock
 
 
 class TwoWayTransformer(nn.Module):
-    """Two layers of attention both ways, then once more from the tokens to the image."""
+    """Two two-way layers, then one more attention from tokens to image."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -25,10 +25,11 @@ class TwoWayTransformer(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, image_pe: Tensor, unused: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [N, T, C] and image tokens [N, L, C] with their positions [L, C], both updated.
+        """Update tokens [N, T, C] and image tokens [N, L, C].
 
         Args:
-            unused: [N, T] bool, tokens that nothing attends to.
+            image_pe: [L, C], positional encoding of the image tokens.
+            unused: [N, T] bool, tokens to mask out of attention.
         """
         queries, keys = tokens, image
         for layer in self.layers:
@@ -38,7 +39,8 @@ class TwoWayTransformer(nn.Module):
 
 
 class TwoWayAttentionBlock(nn.Module):
-    """Self-attention of tokens, tokens to image, MLP on tokens, image to tokens."""
+    """Self-attention of tokens, attention to the image, MLP on tokens, and attention of the image to
+    tokens."""
 
     def __init__(self, config: ModelConfig, *, skip_first_layer_pe: bool) -> None:
         super().__init__()
@@ -56,12 +58,12 @@ class TwoWayAttentionBlock(nn.Module):
     def forward(
         self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor, unused: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [N, T, C] and image tokens [N, L, C], each with its positions; both updated."""
+        """Update tokens [N, T, C] and image tokens [N, L, C], given their positional encodings."""
         queries = self.attend_to_tokens(queries, query_pe, unused)
-        placed = keys + key_pe
-        attended = self.cross_attn_token_to_image(queries + query_pe, placed, keys)
+        keys_with_pe = keys + key_pe
+        attended = self.cross_attn_token_to_image(queries + query_pe, keys_with_pe, keys)
         queries = self.update_tokens(queries, attended)
-        attended = self.cross_attn_image_to_token(placed, queries + query_pe, queries, unused)
+        attended = self.cross_attn_image_to_token(keys_with_pe, queries + query_pe, queries, unused)
         return queries, self.norm4(keys + attended)
 
     def attend_to_tokens(self, queries: Tensor, query_pe: Tensor, unused: Tensor) -> Tensor:
@@ -74,13 +76,13 @@ class TwoWayAttentionBlock(nn.Module):
         return cast(Tensor, self.norm1(queries))
 
     def update_tokens(self, queries: Tensor, attended: Tensor) -> Tensor:
-        """Tokens [N, T, C] with what they found in the image, after the MLP and both norms."""
+        """Tokens [N, T, C] after adding the attention to the image, the MLP and both norms."""
         queries = self.norm2(queries + attended)
         return cast(Tensor, self.norm3(queries + self.mlp(queries)))
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose inner width is the embedding's over ``downsample_rate``."""
+    """Multi-head attention with an inner width of the embedding's divided by ``downsample_rate``."""
 
     def __init__(self, config: ModelConfig, *, downsample_rate: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""UltraSam: the three parts as one module."""
+"""UltraSam: image encoder, prompt encoder and mask decoder as one module."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class ImageEmbedding(NamedTuple):
 
     Attributes:
         image: [B, C, H, W].
-        high_res: addends of the decoder's up-scaling, [B, …] each, of a model with high-resolution features;
-            else empty.
+        high_res: features that the decoder's upscaling adds, [B, …] each; empty for a model without
+            high-resolution features.
     """
 
     image: Tensor
     high_res: tuple[Tensor, ...] = ()
 
     def select(self, index: Tensor) -> ImageEmbedding:
-        """The images [N] of ``index``, one after another."""
+        """The embeddings of the images in ``index``, [N]."""
         return ImageEmbedding(
             self.image.index_select(0, index),
             tuple(part.index_select(0, index) for part in self.high_res),
         )
 
     def split(self) -> list[ImageEmbedding]:
-        """B embeddings of one image each."""
+        """Split into B embeddings of one image each."""
         high_res = [part.split(1) for part in self.high_res]
         return [
             ImageEmbedding(image, tuple(part[i] for part in high_res))
@@ -45,7 +45,7 @@ class ImageEmbedding(NamedTuple):
 
     @staticmethod
     def join(images: Sequence[ImageEmbedding]) -> ImageEmbedding:
-        """One embedding of the images of several."""
+        """Join embeddings into one batch."""
         if len(images) == 1:
             return images[0]
         return ImageEmbedding(
@@ -57,14 +57,13 @@ class ImageEmbedding(NamedTuple):
 class UltraSam(nn.Module):
     """A Segment-Anything network (Kirillov et al. 2023; UltraSam, arXiv 2411.16222).
 
-    Parameter names are Meta's, so that ``state_dict`` is the lingua franca between checkpoints. The module
-    holds the network in its plain form; `ultrasam.runtimes` has forms that are faster on one device or
-    another.
+    Parameters have Meta's names. This is the plain form of the network; `ultrasam.runtimes` has faster forms
+    for specific devices.
 
     Attributes:
-        config: sizes.
-        preprocessor: how pixels and prompts become its input.
-        tta: views that a predictor averages.
+        config: sizes of the network.
+        preprocessor: converts pixels and prompts to the network's input.
+        tta: the test-time augmentation that a predictor uses.
 
     Example:
         >>> model = UltraSam(CONFIGS["nano"]).eval()
@@ -92,19 +91,19 @@ class UltraSam(nn.Module):
         return self.mask_decoder.iou_token.weight.device
 
     def encode(self, pixels: Tensor) -> ImageEmbedding:
-        """Preprocessed pixels [B, 3, S, S] to their embedding."""
+        """Encode preprocessed pixels [B, 3, S, S]."""
         image, features = self.image_encoder(pixels)
         return ImageEmbedding(image, self.mask_decoder.project_high_res(features))
 
     def decode(
         self, images: ImageEmbedding, prompts: PromptTensors, *, image_index: Tensor | None = None
     ) -> MaskDecoderOutput:
-        """N prompts on B encoded images, any number of prompts to each.
+        """Decode N prompts on B encoded images, with any number of prompts per image.
 
         Args:
             images: B encoded images.
             prompts: N prompts in model pixels.
-            image_index: [N] long, the image of each prompt; not needed where B is 1.
+            image_index: [N] long, the image of each prompt; may be omitted if B is 1.
         """
         if image_index is not None:
             images = images.select(image_index)
@@ -119,5 +118,5 @@ class UltraSam(nn.Module):
     def forward(
         self, pixels: Tensor, prompts: PromptTensors, *, image_index: Tensor | None = None
     ) -> MaskDecoderOutput:
-        """``encode`` and ``decode`` in one call, on preprocessed pixels."""
+        """Encode preprocessed pixels and decode prompts in one call."""
         return self.decode(self.encode(pixels), prompts, image_index=image_index)

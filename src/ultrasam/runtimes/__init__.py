@@ -1,1 +1,1 @@
-"""The network on a device behind two calls, `encode` and `decode`, and faster forms of its parts."""
+"""Run the network on a device through `encode` and `decode`, with faster forms of its parts."""

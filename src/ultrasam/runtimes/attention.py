@@ -1,8 +1,8 @@
-"""Attention with relative positions that never holds an N × N bias: forms of
-`ultrasam.model.image_encoder.attention_with_relative_positions`, equal to rounding.
+"""Memory-efficient attention with relative positions, without an N × N bias.
 
-The plain form holds a bias and scores of [heads, N, N]: 1.6 GB for a global block of a ViT-B at 1024 px.
-`benchmarks/encoder.py` measures what these are for.
+These functions equal `ultrasam.model.image_encoder.attention_with_relative_positions` up to rounding. The
+plain form allocates a bias and scores of [heads, N, N], 1.6 GB for a global block of a ViT-B at 1024 px. For
+time and memory, see `benchmarks/encoder.py`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ultrasam.model.image_encoder import (
     attention_with_relative_positions,
 )
 
-# Rows of the grid whose scores are held at once: 256 queries × 4,096 keys × 12 heads in fp32 are 50 MB.
+# Grid rows per slice of scores: 256 queries × 4,096 keys × 12 heads in fp32 take 50 MB.
 _ROWS, _ROWS_BF16 = 4, 2
-_SMALL = 1024  # tokens, such as a window's, whose scores are held as a whole
+_SMALL = 1024  # up to this many tokens, such as in a window, scores are not sliced
 
 
 def set_attention(module: nn.Module, device: str) -> None:
-    """Give all image encoders in a module the attention that suits a device: slices on a CPU, the flash
-    kernel's on a GPU.
+    """Set the attention function of all image encoders in a module for a device: sliced on a CPU, the flash
+    kernel on a GPU.
 
-    Numbers change by rounding alone. Called again, it changes the form again.
+    Results change only by rounding.
     """
     function = attention_for(device)
     for part in module.modules():
@@ -36,20 +36,19 @@ def set_attention(module: nn.Module, device: str) -> None:
 
 
 def attention_for(device: str) -> AttentionFunction:
-    """The form for a torch device, such as ``cpu`` or ``cuda:1``."""
+    """The attention function for a torch device, such as ``cpu`` or ``cuda:1``."""
     if device.startswith("cpu"):
         return sliced_attention
     return folded_attention if device.startswith("cuda") else attention_with_relative_positions
 
 
 def sliced_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """Some rows of queries at a time against all keys.
+    """Attention over a few rows of queries at a time.
 
-    In fp32 each slice goes through the fused kernel with its bias. In bf16 it is two matrix products with a
-    softmax between them, the first accumulated onto the bias: that is where processors have bf16
-    instructions.
-    With gradients, scores of more than a window are computed again in the backward pass: they would be most
-    of a training step's memory.
+    In fp32, each slice uses the fused kernel with its bias. In bf16, it uses two matrix products with a
+    softmax in between, because processors have bf16 instructions for matrix products. With gradients, the
+    scores of more than a window are recomputed in the backward pass; otherwise they would dominate the memory
+    of a training step.
     """
     height, width = len(rel_h), len(rel_w)
     grid = q.unflatten(2, (height, width))
@@ -61,15 +60,15 @@ def sliced_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tens
         k, v = k.transpose(-1, -2).contiguous(), v.contiguous()
     small = height * width <= _SMALL
     rows = height if small else (_ROWS_BF16 if products else _ROWS)
-    room = None
+    scratch = None
     if not torch.is_grad_enabled():
-        # One buffer serves all slices: fresh memory costs more than what is done with it.
-        room = q.new_empty(*q.shape[:2], min(rows, height), width, height, width)
+        # One buffer for all slices: allocating new memory takes longer than the computation.
+        scratch = q.new_empty(*q.shape[:2], min(rows, height), width, height, width)
     parts = []
     for row in range(0, height, rows):
         down, across = bias_h[:, :, row : row + rows], bias_w[:, :, row : row + rows]
         queries = grid[:, :, row : row + rows].flatten(2, 3)
-        buffer = None if room is None else room[:, :, : down.shape[2]]
+        buffer = None if scratch is None else scratch[:, :, : down.shape[2]]
         arguments = (queries, k, v, down, across, products, buffer)
         if buffer is not None or small:
             parts.append(_one_slice(*arguments))
@@ -87,9 +86,9 @@ def _one_slice(
     products: bool,
     buffer: Tensor | None,
 ) -> Tensor:
-    """Queries [B, heads, R, C] against all keys [B, heads, N, C] ([B, heads, C, N] for ``products``);
-    ``buffer`` takes the bias and then the scores."""
-    # Left to itself, addition gives the sum a layout that must be copied afterwards.
+    """Attention of queries [B, heads, R, C] to all keys [B, heads, N, C] ([B, heads, C, N] for ``products``);
+    ``buffer`` holds the bias, then the scores."""
+    # Without a buffer, the sum would have a layout that needs another copy.
     bias = torch.add(bias_h.unsqueeze(-1), bias_w.unsqueeze(-2), out=buffer)
     bias = bias.reshape(*q.shape[:3], -1)
     if not products:
@@ -101,8 +100,11 @@ def _one_slice(
 
 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """The query widened by its products with both tables and the key by one-hot rows and columns, so that the
-    plain dot product holds the bias and the flash kernel, which takes no bias, can run."""
+    """Attention with the bias folded into queries and keys, for the flash kernel, which takes no bias.
+
+    Queries are extended by their products with both tables, keys by one-hot rows and columns, so that the dot
+    product includes the bias.
+    """
     height, width = len(rel_h), len(rel_w)
     grid = q.unflatten(2, (height, width))
     bias_h = torch.einsum("bnhwc,hkc->bnhwk", grid, rel_h).flatten(2, 3)
@@ -111,7 +113,7 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tens
     index = torch.arange(height * width, device=q.device)
     one_hot = torch.cat([F.one_hot(index // width, height), F.one_hot(index % width, width)], -1)
     wide_k = torch.cat([k, one_hot.to(k.dtype).expand(*k.shape[:2], -1, -1)], dim=-1)
-    # The flash kernel wants one width for q, k and v; zeros appended to v add nothing.
+    # The flash kernel requires equal widths of q, k and v; zeros appended to v have no effect.
     wide_v = F.pad(v, (0, wide_k.shape[-1] - v.shape[-1]))
     out = F.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=1.0)
     return out[..., : v.shape[-1]]

@@ -1,7 +1,7 @@
-"""Backend: the seam between a network in some runtime and everything that uses one.
+"""Backend: the interface between a network in some runtime and the code that uses it.
 
-Arrays go in and come out, so that a runtime without PyTorch, or one on another machine, can stand behind it.
-Views, chunks and the placing of masks in the scan are above this seam, in `ultrasam.inference`.
+Inputs and outputs are NumPy arrays, so a runtime needs no PyTorch and may be on another machine. Views,
+chunking and placing masks in the scan are in `ultrasam.inference`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ultrasam.prompts import Float32, IntArray, PromptArrays
 
 @runtime_checkable
 class Backend(Protocol):
-    """A promptable network that is ready to run.
+    """A promptable network, ready to run.
 
     Attributes:
-        config: sizes; of them a user of this seam needs ``mask_size``.
-        preprocessor: makes ``pixels`` and ``prompts`` of what a user has.
-        tta: the test-time augmentation that suits the weights.
+        config: sizes of the network; callers need ``mask_size``.
+        preprocessor: prepares the ``pixels`` and ``prompts`` that the methods take.
+        tta: the test-time augmentation of the weights.
     """
 
     @property
@@ -32,7 +32,7 @@ class Backend(Protocol):
     def tta(self) -> TestTimeAugmentation: ...
 
     def encode(self, pixels: Float32) -> Sequence[Any]:
-        """Preprocessed images [B, 3, S, S] to B embeddings, which this backend's ``decode`` takes back."""
+        """Encode preprocessed images [B, 3, S, S] as B embeddings, for this backend's ``decode``."""
 
     def decode(
         self,
@@ -42,12 +42,12 @@ class Backend(Protocol):
         *,
         multimask: bool,
     ) -> tuple[Float32, Float32]:
-        """N prompts on B embedded images.
+        """Decode N prompts on B embedded images.
 
         Args:
             image_index: [N], the image of each prompt.
-            multimask: all four masks: the single one, then the three of an ambiguous prompt; else the single
-                one alone.
+            multimask: return four masks (the single mask, then the three candidates of an ambiguous prompt);
+                otherwise only the single mask.
 
         Returns:
             Low-res logits [N, 4 or 1, M, M] (M is ``config.mask_size``) and predicted IoU [N, 4 or 1].

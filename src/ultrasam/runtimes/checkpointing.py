@@ -1,5 +1,4 @@
-"""Activation checkpointing: a block's activations are computed again in the backward pass, memory for
-time."""
+"""Activation checkpointing: recompute a block's activations in the backward pass to save memory."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from ultrasam.model.image_encoder import ImageEncoder, run_block
 
 
 def checkpoint_blocks(encoder: ImageEncoder, *, enabled: bool = True) -> None:
-    """Keep each block's input alone for the backward pass; without gradients nothing changes."""
+    """Store only each block's input for the backward pass; no effect without gradients."""
     encoder.block_function = _checkpointed if enabled else run_block
 
 

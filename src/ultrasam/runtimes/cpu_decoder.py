@@ -1,23 +1,23 @@
-"""Clicks and boxes on one image on a CPU: a form of the mask decoder that never writes the image's tokens,
-equal to the plain form to rounding. `benchmarks/decoder.py` measures what it gains.
+"""A faster mask decoder for clicks and boxes on one image on a CPU, equal to the plain one up to rounding.
 
-Prompts without a mask start from the same image tokens X [L, C]. Each of the two layers adds to them what
-they take of the prompt's few tokens, Pᵀ V with the weights P [heads * T, L] of a softmax, and normalizes. So
-after a layer
+It never materializes the image tokens of each prompt; for timings, see `benchmarks/decoder.py`. Prompts
+without a mask start from the same image tokens X [L, C]. Each of the two layers adds Pᵀ V, where P [heads *
+T, L] are attention weights to the prompt's few tokens and V their values, and normalizes. So after a layer
 
     X = s (Z + Rᵀ U) g + b
 
-with Z [L, C] of the image alone (each token less its mean), the prompt's rows R [R, L] and columns U [R, C]
-(each less its mean), the norm's weight g and bias b, and s [L] one over the deviation, from
+where Z [L, C] depends only on the image (each token minus its mean), R [R, L] and U [R, C] (each row minus
+its mean) depend on the prompt, g and b are the norm's weight and bias, and s [L] is the inverse deviation,
+from
 
     |Z + Rᵀ U|² = |Z|² + Σ R (2 U Zᵀ + U Uᵀ R).
 
-The next layer divides by s, which its own norm takes out again:
+The next layer is scaled by 1 / s, which its norm cancels:
 
     Z' = Z g,   R' = [R; P / s],   U' = [U g; V + (b + c) / heads]
 
-where b and the constant c of the output projection ride on V, since the weights of every head sum to one.
-What is projected of Z is made once per image; what is projected of U is small.
+where b and the bias c of the output projection are added to V, because the weights of each head sum to one.
+Projections of Z are computed once per image; projections of U are small.
 """
 
 from __future__ import annotations
@@ -36,15 +36,18 @@ from ultrasam.model.mask_decoder import MaskDecoder
 from ultrasam.model.transformer import Attention, TwoWayAttentionBlock
 from ultrasam.model.ultrasam import UltraSam
 
-# Image tokens of all prompts in a part of the up-scaling: as many finished pixels, 512 × 16 × 32 in fp32, are
-# 1 MB.
+# Image tokens of all prompts per part of the upscaling; their output, 512 × 16 × 32 in fp32, takes 1 MB.
 _TOKENS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """What a projection makes of the image by head: of Z g, which a prompt scales by its s, [heads, C', L],
-    and of b and the positions, which it does not, the same or (without positions) [heads, C', 1]."""
+    """A projection of the image, by head.
+
+    Attributes:
+        scaled: of Z g, which a prompt scales by its s, [heads, C', L].
+        fixed: of b and the positions, which is not scaled, [heads, C', L]; without positions, [heads, C', 1].
+    """
 
     scaled: Tensor
     fixed: Tensor
@@ -52,17 +55,17 @@ class Projected:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The image's tokens before, between and after the two layers, as far as prompts share them.
+    """The part of the image tokens that all prompts share, before, between or after the two layers.
 
     Attributes:
         bias: b, [C].
         weight: g, [C].
-        square: |Z|², and what constant columns add to the norm, [L].
-        constant: half of what constant columns that were divided by s add to it, [L].
-        added: what each layer's output projection makes of Z, by head, [heads, C', L] each: U Zᵀ is V times
-            these.
-        keys, values: as the attention from tokens to the image projects them.
-        queries: as the attention from the image to tokens does; None after the last layer.
+        square: |Z|² and the contribution of constant columns to the squared norm, [L].
+        constant: half the contribution of constant columns that were divided by s, [L].
+        added: the product of each layer's output projection with Z, by head, [heads, C', L] each; U Zᵀ is V
+            times these.
+        keys, values: projections for the attention from tokens to image.
+        queries: projection for the attention from image to tokens; None after the last layer.
     """
 
     bias: Tensor
@@ -77,23 +80,29 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class SharedImage:
-    """What `prepare` makes of one image.
+    """The precomputed parts of one image, from `prepare`.
 
     Attributes:
         stages: before, between and after the layers.
-        upscaled: Z g after the last layer through the first transposed convolution, [L, 4 * first].
-        mark: of the weights that it was made with; see `weights_checksum`.
+        upscaled: the first transposed convolution of Z g after the last layer, [L, 4 * first].
+        checksum: of the weights that it was computed with; see `weights_checksum`.
     """
 
     stages: tuple[Stage, ...]
     upscaled: Tensor
-    mark: Tensor
+    checksum: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What N prompts made of the image: s [N, 1, L], R [N, R, L], U g [N, R, C], and the values V by head
-    that U was made of, [N, heads, T, C'] of each layer."""
+    """The prompt-dependent parts of the image tokens for N prompts.
+
+    Attributes:
+        s: [N, 1, L].
+        rows: R, [N, R, L].
+        columns: U g, [N, R, C].
+        values: V of each layer, by head, [N, heads, T, C'].
+    """
 
     s: Tensor
     rows: Tensor
@@ -102,8 +111,8 @@ class Update:
 
 
 def supports(decoder: MaskDecoder) -> bool:
-    """Whether a decoder can be had in this form: without high-resolution features, in single or double
-    precision, and of plain linear layers, since low-rank updates of them would be passed by."""
+    """Whether a decoder can use this form: it must have no high-resolution features, be in single or double
+    precision, and have plain linear layers (low-rank updates would be skipped)."""
     plain = all(
         type(layer) is nn.Linear
         for module in decoder.transformer.modules()
@@ -115,8 +124,10 @@ def supports(decoder: MaskDecoder) -> bool:
 
 
 def weights_checksum(model: UltraSam) -> Tensor:
-    """A number for each weight that `prepare` reads, [weights]: its product with fixed random numbers, which
-    changes however it is written. (PyTorch's version counters do not see writes to ``.data``.)"""
+    """A checksum of each weight that `prepare` uses, [weights]: its product with fixed random numbers.
+
+    It detects any change; PyTorch's version counters miss writes to ``.data``.
+    """
     transformer = model.mask_decoder.transformer
     one, two = cast(Sequence[TwoWayAttentionBlock], transformer.layers)
     reads = (
@@ -142,7 +153,7 @@ def _probe(length: int) -> Tensor:
 
 
 def prepare(model: UltraSam, embedding: Tensor) -> SharedImage:
-    """What all prompts without a mask share of one image's embedding [1, C, H, W]."""
+    """Precompute what all prompts without a mask share, for one image embedding [1, C, H, W]."""
     decoder, transformer = model.mask_decoder, model.mask_decoder.transformer
     image = embedding[0].flatten(1).t() + model.prompt_encoder.no_mask_embed.weight  # [L, C]
     pe = model.prompt_encoder.get_dense_pe()
@@ -154,8 +165,10 @@ def prepare(model: UltraSam, embedding: Tensor) -> SharedImage:
     )
     x, weight, bias = image, torch.ones_like(image[0]), torch.zeros_like(image[0])
     square = constant = torch.zeros_like(image[:, 0])
-    outputs: tuple[Tensor, ...] = ()  # of each layer so far, by head, [heads, C', C]
-    columns = torch.zeros_like(bias)  # constant columns of the layers so far, all but the last's
+    outputs: tuple[
+        Tensor, ...
+    ] = ()  # output projection of each layer so far, by head, [heads, C', C]
+    columns = torch.zeros_like(bias)  # constant columns of the previous layers
     added: tuple[Tensor, ...] = ()
     stages = []
     for layer, read in zip((one, two, None), reads, strict=True):
@@ -167,16 +180,16 @@ def prepare(model: UltraSam, embedding: Tensor) -> SharedImage:
         values = _project(read, read.v_proj, x, bias[None])
         stages.append(Stage(bias, weight, square, constant, added, keys, values, queries))
         if layer is not None:
-            # Columns lose their mean before the norm's weight reaches them, so what makes them does, too.
+            # Columns are centered before the norm's weight is applied, and so are their factors.
             z = _centered(x)
             outputs = (*(o * weight for o in outputs), _centered(_output(write)))
-            own = _centered(bias + write.out_proj.bias)
-            if len(outputs) == 1:  # nothing has been divided by s yet
-                columns, own = own, torch.zeros_like(own)
+            layer_columns = _centered(bias + write.out_proj.bias)
+            if len(outputs) == 1:  # not yet divided by s
+                columns, layer_columns = layer_columns, torch.zeros_like(layer_columns)
             else:
                 columns = columns * weight
             square = z.square().sum(-1) + 2 * z @ columns
-            constant = z @ own
+            constant = z @ layer_columns
             added = tuple(o @ z.t() for o in outputs)
             weight, bias = layer.norm4.weight, layer.norm4.bias
             x = z * weight
@@ -190,7 +203,7 @@ def decode(
 
     Args:
         tokens: [N, T, C]; unused: [N, T] bool.
-        masks: how many of the four.
+        masks: number of masks, at most 4.
 
     Returns:
         Low-res logits [N, masks, 4 H, 4 W] and predicted IoU [N, masks].
@@ -200,13 +213,13 @@ def decode(
     update: Update | None = None
     for layer, stage, after in zip(layers, shared.stages, shared.stages[1:], strict=False):
         queries = layer.attend_to_tokens(queries, tokens, unused)
-        found = _read(layer.cross_attn_token_to_image, queries + tokens, stage, update)
-        queries = layer.update_tokens(queries, found)
+        attended = _read(layer.cross_attn_token_to_image, queries + tokens, stage, update)
+        queries = layer.update_tokens(queries, attended)
         update = _write(layer, queries + tokens, queries, unused, stage, after, update)
     assert update is not None
     stage = shared.stages[-1]
-    found = _read(transformer.final_attn_token_to_image, queries + tokens, stage, update)
-    queries = transformer.norm_final_attn(queries + found)
+    attended = _read(transformer.final_attn_token_to_image, queries + tokens, stage, update)
+    queries = transformer.norm_final_attn(queries + attended)
     mlps = list(decoder.output_hypernetworks_mlps)[:masks]
     hyper_in = torch.stack([mlp(queries[:, 1 + i]) for i, mlp in enumerate(mlps)], dim=1)
     logits = _upscale(decoder, shared.upscaled, stage.bias, update, hyper_in)
@@ -214,19 +227,19 @@ def decode(
 
 
 def _read(attention: Attention, tokens: Tensor, stage: Stage, update: Update | None) -> Tensor:
-    """What tokens [N, T, C] find in the image, [N, T, C]."""
+    """Attention of tokens [N, T, C] to the image, [N, T, C]."""
     q = attention.separate_heads(attention.q_proj(tokens)) * attention.scale
     scores = _scores(q, stage.keys, attention.k_proj, update)
     weights = torch.softmax(scores, dim=-1, out=scores)
     if update is not None:
         weights.mul_(update.s)
-    found = _shared(weights, stage.values.scaled.mT)  # [N, heads, T, C']
+    attended = _shared(weights, stage.values.scaled.mT)  # [N, heads, T, C']
     if update is not None:
         columns = attention.separate_heads(update.columns @ attention.v_proj.weight.t())
         by_row = (weights @ update.rows.mT).unflatten(1, (attention.num_heads, -1))
-        found = found + by_row @ columns
-    found = found + stage.values.fixed[:, None, :, 0]
-    return cast(Tensor, attention.out_proj(found.transpose(1, 2).flatten(2)))
+        attended = attended + by_row @ columns
+    attended = attended + stage.values.fixed[:, None, :, 0]
+    return cast(Tensor, attention.out_proj(attended.transpose(1, 2).flatten(2)))
 
 
 def _write(
@@ -238,23 +251,23 @@ def _write(
     after: Stage,
     update: Update | None,
 ) -> Update:
-    """The image attends to tokens [N, T, C], adds what it finds, and is normalized."""
+    """Attention of the image to tokens [N, T, C], residual and normalization."""
     attention = layer.cross_attn_image_to_token
     heads = attention.num_heads
     k = attention.separate_heads(attention.k_proj(keys)) * attention.scale
     assert stage.queries is not None
     scores = _scores(k, stage.queries, attention.q_proj, update).unflatten(1, (heads, -1))
     scores.masked_fill_(unused[:, None, :, None], -torch.inf)
-    # Tokens are not the last dimension, so that the softmax runs along L in long vectors.
+    # Tokens are not the last dimension, so the softmax vectorizes along L.
     rows = torch.softmax(scores, dim=2, out=scores).flatten(1, 2)  # [N, heads * T, L]
     v = attention.separate_heads(attention.v_proj(values))
     columns = (v @ _output(attention)).flatten(1, 2)
     columns = _centered(columns + (stage.bias + attention.out_proj.bias) / heads)
-    found = Update(rows, rows, columns, (v,))
+    new = Update(rows, rows, columns, (v,))
     square, eps = after.square, torch.as_tensor(layer.norm4.eps)
     if update is not None:
         deviation = update.s.reciprocal()
-        found = Update(
+        new = Update(
             rows,
             torch.cat([update.rows, rows.mul_(deviation)], dim=1),
             torch.cat([_centered(update.columns), columns], dim=1),
@@ -263,18 +276,17 @@ def _write(
         square = torch.addcmul(after.square, after.constant, deviation, value=2)
         eps = eps * deviation.square()
     with_z = [
-        _shared(2 * v, base).flatten(1, 2)
-        for v, base in zip(found.values, after.added, strict=True)
+        _shared(2 * v, base).flatten(1, 2) for v, base in zip(new.values, after.added, strict=True)
     ]
     products = with_z[0] if len(with_z) == 1 else torch.cat(with_z, dim=1)
-    products.baddbmm_(found.columns @ found.columns.mT, found.rows).mul_(found.rows)
+    products.baddbmm_(new.columns @ new.columns.mT, new.rows).mul_(new.rows)
     total = products.sum(dim=1, keepdim=True).add_(square).clamp_(min=0)
     s = torch.rsqrt(total / columns.shape[-1] + eps)
-    return replace(found, s=s, columns=found.columns * after.weight)
+    return replace(new, s=s, columns=new.columns * after.weight)
 
 
 def _scores(q: Tensor, base: Projected, linear: nn.Linear, update: Update | None) -> Tensor:
-    """Products of tokens by head [N, heads, T, C'] with the image through ``linear``, [N, heads * T, L]."""
+    """Products of tokens by head [N, heads, T, C'] with the projected image, [N, heads * T, L]."""
     if update is None:
         return _shared(q, base.scaled).add_(_shared(q, base.fixed)).flatten(1, 2)
     columns = (update.columns @ linear.weight.t()).unflatten(2, (q.shape[1], -1)).transpose(1, 2)
@@ -286,10 +298,10 @@ def _scores(q: Tensor, base: Projected, linear: nn.Linear, update: Update | None
 def _upscale(
     decoder: MaskDecoder, upscaled: Tensor, bias: Tensor, update: Update, hyper_in: Tensor
 ) -> Tensor:
-    """The up-scaling of the image, in parts that stay in cache, and its product with each mask's vector.
+    """Upscale the image in parts that fit in the cache, and multiply by each mask's hypernetwork output.
 
-    A transposed convolution of kernel and stride 2 is a linear map of a pixel to four, so no token needs its
-    neighbors: finished pixels are put in order once, at the end.
+    A transposed convolution with kernel and stride 2 maps each pixel linearly to four, independently of its
+    neighbors, so pixels are put in order once, at the end.
     """
     weight, offset = _linear_map(decoder, 0)
     offset = offset + weight @ bias
@@ -311,22 +323,22 @@ def _upscale(
 
 @lru_cache(maxsize=2)
 def _pixel_order(side: int) -> Tensor:
-    """Where each pixel, row by row, is among the tokens' 2 × 2 pixels of 2 × 2: to move whole axes takes a
-    CPU two to three times as long."""
+    """The index of each pixel, row by row, among the tokens' nested 2 × 2 pixels; permuting axes instead
+    takes two to three times as long on a CPU."""
     nested = torch.arange(16 * side**2).view(side, side, 2, 2, 2, 2)
     return nested.permute(0, 2, 4, 1, 3, 5).flatten()
 
 
 def _linear_map(decoder: MaskDecoder, index: int) -> tuple[Tensor, Tensor]:
-    """A transposed convolution of the up-scaling as the map of a pixel to its four, [2 * 2 * D, C] and [2 * 2
-    * D]."""
+    """A transposed convolution of the upscaling as a linear map from one pixel to four: weight [2 * 2 * D, C]
+    and bias [2 * 2 * D]."""
     conv = cast(nn.ConvTranspose2d, decoder.output_upscaling[index])
     assert conv.bias is not None
     return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
 
 
 def _project(attention: Attention, linear: nn.Linear, x: Tensor, fixed: Tensor) -> Projected:
-    """[L, C] both through a projection, whose bias goes with what is fixed."""
+    """Project ``x`` and ``fixed``, [L, C] both; the bias is added to the latter."""
     return Projected(
         attention.separate_heads((x @ linear.weight.t())[None])[0].mT.contiguous(),
         attention.separate_heads(linear(fixed)[None])[0].mT.contiguous(),
@@ -340,7 +352,8 @@ def _output(attention: Attention) -> Tensor:
 
 
 def _shared(a: Tensor, base: Tensor) -> Tensor:
-    """[N, heads, T, D] or [N, heads * T, D] times [heads, D, E] of all prompts; [N, heads, T, E]."""
+    """Multiply [N, heads, T, D] or [N, heads * T, D] by [heads, D, E], shared by all prompts; [N, heads, T,
+    E]."""
     heads, count = len(base), len(a)
     rows = a.view(count, heads, -1, a.shape[-1]).transpose(0, 1).flatten(1, 2)
     products: Tensor = torch.bmm(rows, base).unflatten(1, (count, -1))

@@ -1,4 +1,4 @@
-"""Encoder and decoder as two modules over plain tensors: what is exported to other runtimes."""
+"""Encoder and decoder as modules with plain tensors, for export to other runtimes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 
 
 class EncoderGraph(nn.Module):
-    """Preprocessed pixels [B, 3, S, S] to the image embedding [B, C, H, W] and, of a model with
-    high-resolution features, the decoder's addends at stride 4 and 8.
+    """Encodes preprocessed pixels [B, 3, S, S] as the image embedding [B, C, H, W] and, for a model with
+    high-resolution features, the features at strides 4 and 8 that the decoder adds.
 
-    It holds a copy of the model with its attention in the plain form: what is fast on this machine's
-    processor would bake its slices into the graph.
+    It holds a copy of the model with plain attention, because sliced attention would fix its slices in the
+    graph.
     """
 
     def __init__(self, model: UltraSam) -> None:
@@ -32,10 +32,10 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """N prompts on one image to low-res logits [N, 4, 4 H, 4 W] and predicted IoU [N, 4].
+    """Decodes N prompts on one image to low-res logits [N, 4, 4 H, 4 W] and predicted IoU [N, 4].
 
-    ``forward(image, high_res, coords, labels)`` takes what `EncoderGraph` gave of one image, and prompts as
-    `ultrasam.prompts.PromptArrays` has them; and, or not, mask prompts [N, 1, M, M] and which prompts have
+    ``forward(image, high_res, coords, labels)`` takes the output of `EncoderGraph` for one image and prompts
+    as in `ultrasam.prompts.PromptArrays`; optionally also mask prompts [N, 1, M, M] and which prompts have
     one, [N] bool.
     """
 

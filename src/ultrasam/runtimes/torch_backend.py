@@ -1,4 +1,4 @@
-"""PyTorch behind the backend's two calls; the reference for every other runtime."""
+"""The PyTorch backend, the reference for all other runtimes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from ultrasam.prompts import Float32, IntArray, PromptArrays
 from ultrasam.runtimes import cpu_decoder
 from ultrasam.runtimes.attention import set_attention
 
-# Image tokens of all prompts at once on a CPU: past one ViT-B's, its cache is too small.
+# Image tokens per call on a CPU; more than those of one ViT-B image exceed its cache.
 _CPU_TOKENS = 4096
-# Prompts at once on a prepared image, where only their rows [112, L] are held.
+# Prompts per call on a prepared image, where each prompt needs only rows [112, L].
 _CPU_SHARED = 4
 
 
 @dataclass(slots=True)
 class TorchEmbedding:
-    """One encoded image, and on a CPU what its prompts without a mask share, made when the first one
-    comes."""
+    """One encoded image and, on a CPU, what its prompts without a mask share, computed for the first one."""
 
     image: ImageEmbedding
     shared: cpu_decoder.SharedImage | None = None
 
 
 class TorchBackend:
-    """A model on the device that it is on.
+    """Runs a model on its current device.
 
-    The model's attention is set to the form that suits the device; its numbers change by rounding alone.
-    Several threads may use one model, each through a backend of its own or the same.
+    Sets the model's attention to the form for that device, which changes results only by rounding. Several
+    threads may share a model or a backend.
     """
 
     def __init__(self, model: UltraSam) -> None:
@@ -82,7 +81,7 @@ class TorchBackend:
         return _array(logits), _array(iou)
 
     def _shares(self) -> bool:
-        # A norm's deviation as a sum of products needs more digits than bfloat16 has.
+        # The norm's deviation, a sum of products, needs more precision than bfloat16.
         return (
             self.model.device.type == "cpu"
             and not self.model.config.prompt_maps
@@ -110,15 +109,17 @@ class TorchBackend:
     ) -> tuple[Tensor, Tensor]:
         encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
         shared = embedding.shared
-        if shared is None or not torch.equal(shared.mark, cpu_decoder.weights_checksum(self.model)):
+        if shared is None or not torch.equal(
+            shared.checksum, cpu_decoder.weights_checksum(self.model)
+        ):
             shared = cpu_decoder.prepare(self.model, embedding.image.image)
             embedding.shared = shared
         logits, iou = [], []
         for start in range(0, len(prompts), _CPU_SHARED):
             tokens, unused = decoder.all_tokens(encoder(prompts[start : start + _CPU_SHARED]))
-            found = cpu_decoder.decode(decoder, shared, tokens, unused, masks=masks)
-            logits.append(found[0])
-            iou.append(found[1])
+            part = cpu_decoder.decode(decoder, shared, tokens, unused, masks=masks)
+            logits.append(part[0])
+            iou.append(part[1])
         return torch.cat(logits), torch.cat(iou)
 
 

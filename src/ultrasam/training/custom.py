@@ -49,7 +49,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
             },
             "prompts": {
                 "jitters": [0.02, 0.05, 0.1], "jitter_weights": [0.4, 0.4, 0.2],
-                "clicks": {"central": 0.5, "several": 0.1}, "per_image": 4,
+                "clicks": {"near_center": 0.5, "multiple": 0.1}, "per_image": 4,
             },
             "interaction": {"corrective": 0.5, "feedback_gradient": False},
             "losses": {"alpha": 0.5, "gamma": 1, "focal": 10, "dice": 2},

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ultrasam.errors import RecipeError
 from ultrasam.model.config import get_config
+from ultrasam.prompt_simulation import RENAMED_CLICK_KEYS
 from ultrasam.settings import StrictModel, deep_merge, override, read_yaml, validate
 from ultrasam.training.augmentation import Augmentation
 from ultrasam.training.prompt_sampling import PromptSampling
@@ -58,6 +59,7 @@ _RENAMED = {
     "prompts.scribbles": "prompts.clicks.scribble",
     "prompts.several_clicks": "prompts.clicks.multiple",
     "prompts.clicks_beside": "prompts.clicks.near_miss",
+    **{f"prompts.clicks.{old}": f"prompts.clicks.{new}" for old, new in RENAMED_CLICK_KEYS.items()},
     **{f"prompts.{k}": f"interaction.{k}" for k in Interaction.model_fields},
 }
 

@@ -24,7 +24,7 @@ from ultrasam.training.promptable_data import PromptableViews, collate
 from ultrasam.training.recipe import Recipe, save_recipe
 from ultrasam.training.report import write_report
 from ultrasam.training.sources import open_data
-from ultrasam.weights.adapter_files import FILE as ADAPTATION
+from ultrasam.weights.adapter_files import ADAPTER_FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
 from ultrasam.weights.adapters import adapt, merge, refuse_bottlenecks
 from ultrasam.weights.hub import save_pretrained

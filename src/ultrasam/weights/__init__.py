@@ -1,1 +1,1 @@
-"""From a name to weights: one table, one way of reading a name, one `load`."""
+"""Load and save weights: model names, file formats, downloads and adapters."""

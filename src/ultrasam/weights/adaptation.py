@@ -1,4 +1,4 @@
-"""The choice of what is trained of a model; `ultrasam.weights.adapters` applies it."""
+"""Adaptation: which parts of a model are trained; `ultrasam.weights.adapters` applies it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Kind = Literal["full", "decoder", "lora", "adapter"]
 
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """How a model is adapted (arXiv 2411.16222, variants).
+    """How a model is fine-tuned (arXiv 2411.16222, variants).
 
     Attributes:
-        kind: ``full`` trains everything; ``decoder`` all but the image encoder; ``lora`` that and
-            low-rank updates of every block's qkv (Hu et al. 2022); ``adapter`` that and two bottlenecks a
-            block (Wu et al. 2023, Med-SA).
-        rank, alpha, dropout: of the low-rank updates; an update is scaled by alpha / rank.
-        ratio: width of a bottleneck over the encoder's.
-        decoder: with lora and adapter, the prompt encoder and the mask decoder are trained too.
+        kind: ``full`` trains everything; ``decoder`` everything but the image encoder; ``lora`` the decoder
+            and low-rank updates of each block's qkv (Hu et al. 2022); ``adapter`` the decoder and two
+            bottlenecks per block (Wu et al. 2023, Med-SA).
+        rank, alpha, dropout: of the low-rank updates; updates are scaled by alpha / rank.
+        ratio: width of a bottleneck relative to the encoder's width.
+        decoder: for lora and adapter, also train the prompt encoder and the mask decoder.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: A value is out of range.
     """
 
-    # For pydantic, of whose models this is a field.
+    # Read by pydantic where this class is a field of a model.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     kind: Kind = "full"

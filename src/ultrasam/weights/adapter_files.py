@@ -1,4 +1,4 @@
-"""Adapters in files: what was trained and no more, and which weights it was made for."""
+"""Save and load adapters: the trained tensors, and which base weights they belong to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from ultrasam.errors import CheckpointError
+from ultrasam.errors import CheckpointError, one_line
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
@@ -21,17 +21,17 @@ from ultrasam.weights.formats import current_key
 from ultrasam.weights.hashing import weights_hash
 from ultrasam.weights.infer import earlier_settings
 
-FILE = "adaptation.safetensors"
+ADAPTER_FILE = "adaptation.safetensors"
 _KEY = "ultrasam_adaptation"
 
 
 def save_adaptation(
     model: UltraSam, adaptation: Adaptation, path: Path, *, init: str | None
 ) -> None:
-    """Write what the adaptation trained, and no more, as safetensors.
+    """Save only the trained tensors, as safetensors.
 
     Args:
-        init: the name or path of the model that was adapted.
+        init: name or path of the base model.
     """
     state = model.state_dict()
     trained = {
@@ -45,69 +45,73 @@ def save_adaptation(
         "tta": model.tta.to_dict(),
         "adaptation": asdict(adaptation),
         "init": init,
-        "frozen": weights_hash(model, without=trained),
+        "base_weights_hash": weights_hash(model, exclude=trained),
     }
     save_file(trained, path, metadata={_KEY: json.dumps(note), "format": "pt"})
 
 
 def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
-    """Add a saved adaptation to the model that it was made from, in place.
+    """Apply a saved adaptation to its base model, in place.
 
     Raises:
-        CheckpointError: no such file, or it is of another model, or of the same with other weights.
+        CheckpointError: The file is missing or damaged, or was made for another model or other weights.
     """
-    note = _note_of(path)
+    note = _read_note(path)
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             tensors = {current_key(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         adaptation = Adaptation(**note["adaptation"])
         config = ModelConfig.from_json(note["model"])
     except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is not an adapter file ({error}).") from error
+        raise CheckpointError(f"{path} is not an adapter file: {one_line(error)}.") from error
     if config != model.config:
         raise CheckpointError(
-            f"{path} was made for the model '{config.name}' of other sizes than this '{model.config.name}'."
+            f"{path} was made for the model '{config.name}', whose sizes differ from '{model.config.name}'."
         )
-    if note.get("frozen") not in (None, weights_hash(model, without=tensors)):
+    # Earlier versions called the hash "frozen"; the first ones had none.
+    expected_hash = note.get("base_weights_hash", note.get("frozen"))
+    if expected_hash not in (None, weights_hash(model, exclude=tensors)):
         raise CheckpointError(
-            f"{path} was made for other weights of the model '{config.name}' than these; train it anew "
-            "on these, or load it on the ones that it was trained from."
+            f"{path} was made for other weights of the model '{config.name}'; load it on the weights that it "
+            "was trained from, or train it again."
         )
-    model.preprocessor, model.tta = _settings_of(note)  # the adapter was trained with these
+    model.preprocessor, model.tta = _read_settings(note)  # as in the adapter's training
     adapt(model, adaptation)
     state = model.state_dict()
     with torch.no_grad():
         for name, tensor in tensors.items():
             if name not in state or state[name].shape != tensor.shape:
-                raise CheckpointError(f"{path} does not fit the model at {name}.")
+                raise CheckpointError(
+                    f"{path} does not fit the model: tensor {name} is unexpected or has another shape."
+                )
             state[name].copy_(tensor)
     return adaptation
 
 
 def find_adaptation(path: Path) -> tuple[Path, str] | None:
-    """The adaptation that a file is, or that a folder holds in place of a whole model.
+    """Find the adapter file at a path: the file itself, or the one in a folder without a complete model.
 
     Returns:
-        Its file, and the name or path of the model that was adapted; None where there is none.
+        The file, and the name or path of its base model; None if there is no adapter.
 
     Raises:
-        CheckpointError: it is damaged, or does not say what it adapts.
+        CheckpointError: The file is damaged, or does not name its base model.
     """
     if path.is_dir():
-        if (path / "model.safetensors").exists() or not (path / FILE).is_file():
+        if (path / "model.safetensors").exists() or not (path / ADAPTER_FILE).is_file():
             return None
-        path = path / FILE
+        path = path / ADAPTER_FILE
     elif not _is_adaptation(path):
         return None
-    init = _note_of(path).get("init")
+    init = _read_note(path).get("init")
     if init is None:
         raise CheckpointError(
-            f"{path} does not say what it adapts; load that model and use load_adaptation on it."
+            f"{path} does not name its base model; load that model yourself and call load_adaptation."
         )
     return path, init
 
 
-def _settings_of(note: dict[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
+def _read_settings(note: dict[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
     if "preprocessing" not in note:
         return earlier_settings(json.loads(note["model"]))
     return (
@@ -123,10 +127,10 @@ def _is_adaptation(file: Path) -> bool:
         return False
 
 
-def _note_of(path: Path) -> dict[str, Any]:
+def _read_note(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             note: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is not an adapter file ({error}).") from error
+        raise CheckpointError(f"{path} is not an adapter file: {one_line(error)}.") from error
     return note

@@ -1,7 +1,7 @@
-"""What of a model is trained: all of it, its decoder, low-rank updates, or bottleneck adapters.
+"""Apply an `Adaptation` to a model: train all of it, its decoder, low-rank updates or bottleneck adapters.
 
-All but the first freeze the image encoder. Low-rank updates can be merged into the weights, after which the
-model is an ordinary one. `adapter_files` saves and loads what was trained alone.
+All but full training freeze the image encoder. Low-rank updates can be merged into the weights of an ordinary
+model. `adapter_files` saves and loads the trained tensors.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ultrasam.weights.adaptation import Adaptation
 if TYPE_CHECKING:
     from ultrasam.model.ultrasam import UltraSam
 
-# The attention's joint projection, as in the paper's LoRA variant.
+# The joint qkv projection, as in the paper's LoRA variant.
 _TARGETS = r"image_encoder\.blocks\.\d+\.attn\.qkv"
 
 
 class Bottleneck(nn.Module):
-    """Down, GELU, up; the last starts at zero, so that a fresh adapter changes nothing."""
+    """Down projection, GELU, up projection; the latter starts at zero, so a new adapter changes nothing."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -39,8 +39,8 @@ class Bottleneck(nn.Module):
 
 
 class AdaptedBlock(nn.Module):
-    """A block of the encoder with a residual bottleneck after attention and one beside the MLP, which is
-    scaled by a half (Med-SA)."""
+    """An encoder block with a residual bottleneck after the attention and one parallel to the MLP, scaled by
+    0.5 (Med-SA)."""
 
     def __init__(self, block: Block, *, ratio: float) -> None:
         super().__init__()
@@ -61,7 +61,11 @@ class AdaptedBlock(nn.Module):
 
 
 def adapt(model: UltraSam, adaptation: Adaptation) -> None:
-    """Add what an adaptation adds, in place, and freeze what it doesn't train."""
+    """Add an adaptation's layers to a model, in place, and freeze what it does not train.
+
+    Raises:
+        MissingDependencyError: LoRA needs peft, which is not installed.
+    """
     if adaptation.kind == "full":
         return
     if adaptation.kind == "lora":
@@ -79,9 +83,9 @@ def adapt(model: UltraSam, adaptation: Adaptation) -> None:
             lora_dropout=adaptation.dropout,
             target_modules=_TARGETS,
         )
-        rest = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
         inject_adapter_in_model(settings, model)
-        for parameter in rest.values():  # peft freezes all but its own
+        for parameter in trainable.values():  # peft freezes everything else
             parameter.requires_grad_(True)
     if adaptation.kind == "adapter":
         blocks = model.image_encoder.blocks
@@ -90,17 +94,18 @@ def adapt(model: UltraSam, adaptation: Adaptation) -> None:
 
 
 def merge(model: UltraSam) -> UltraSam:
-    """Fold low-rank updates into the weights, in place; bottlenecks, being no linear map, stay.
+    """Merge low-rank updates into the weights, in place.
 
     Raises:
-        CheckpointError: the model has bottleneck adapters.
+        CheckpointError: The model has bottleneck adapters, which cannot be merged.
+        MissingDependencyError: peft is not installed.
     """
     with needs("LoRA", extra="train"):
         from peft.tuners.tuners_utils import BaseTunerLayer
 
     if has_bottlenecks(model):
         raise CheckpointError(
-            "Bottleneck adapters cannot be merged into a model; keep them as a file of their own."
+            "Bottleneck adapters cannot be merged into a model; save them with save_adaptation."
         )
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -111,35 +116,36 @@ def merge(model: UltraSam) -> UltraSam:
 
 
 def has_bottlenecks(model: nn.Module) -> bool:
-    """Whether it holds bottleneck adapters, which no configuration describes."""
+    """Whether a model has bottleneck adapters, which no configuration describes."""
     return any(isinstance(m, AdaptedBlock) for m in model.modules())
 
 
 def refuse_bottlenecks(model: nn.Module, name: str) -> None:
-    """Refuse a model that could be neither trained further nor saved whole.
+    """Reject a model with bottleneck adapters, which can neither be trained further nor saved.
 
     Raises:
-        CheckpointError: it holds bottleneck adapters.
+        CheckpointError: The model has bottleneck adapters.
     """
     if has_bottlenecks(model):
         raise CheckpointError(
-            f"'{name}' contains bottleneck adapters; training starts from a whole model, such as the one "
-            "that they were trained on."
+            f"'{name}' has bottleneck adapters; start training from a model without them, such as its base "
+            "model."
         )
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """How many parameters are trained, and how many are frozen."""
+    """The numbers of trainable and of frozen parameters."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return trained, sum(p.numel() for p in model.parameters()) - trained
 
 
 def layer_scales(module: nn.Module, encoder: str, decay: float) -> dict[str, float]:
-    """Factor of each parameter's learning rate: 1 past the encoder's blocks, times ``decay`` with each
-    block towards the input (Clark et al. 2020; Bao et al. 2022).
+    """Layer-wise learning-rate decay: the factor of each parameter (Clark et al. 2020; Bao et al. 2022).
+
+    The factor is 1 after the encoder's blocks and is multiplied by ``decay`` per block towards the input.
 
     Args:
-        encoder: what the names of the image encoder's parameters begin with, ending in a dot.
+        encoder: prefix of the image encoder's parameter names, with the final dot.
     """
     names = [name for name, _ in module.named_parameters()]
     inside = [n.removeprefix(encoder) for n in names if n.startswith(encoder)]

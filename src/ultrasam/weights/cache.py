@@ -1,4 +1,4 @@
-"""Published weights that are on this machine already."""
+"""Find published weights that are already on this machine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ HUB_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
 def cache_path(weights: Weights, *, cache: Path | None = None) -> Path:
-    """Where the file of weights with an address of their own is kept.
+    """The cache path of weights with a URL.
 
     Args:
-        cache: a folder; by default the user's cache folder.
+        cache: cache folder; the user's by default.
     """
     assert weights.url is not None
     return (cache or user_cache_path("ultrasam") / "weights") / weights.url.rsplit("/", 1)[-1]
 
 
 def cached_file(weights: Weights, *, cache: Path | None = None) -> Path | None:
-    """The file of published weights on this machine, or None.
+    """The cached file of published weights, or None.
 
     Args:
-        cache: a folder; by default the user's cache folder, and the Hugging Face hub's.
+        cache: cache folder; by default the user's, and that of the Hugging Face hub.
     """
     if weights.url is None:
         assert weights.repository is not None
@@ -34,7 +34,7 @@ def cached_file(weights: Weights, *, cache: Path | None = None) -> Path | None:
             from huggingface_hub import hf_hub_download
             from huggingface_hub.errors import LocalEntryNotFoundError
         except ImportError:
-            return None  # what looks into the hub's cache is what fills it
+            return None  # without huggingface_hub, nothing can have filled its cache
         with suppress(LocalEntryNotFoundError, OSError):
             return Path(hf_hub_download(weights.repository, HUB_FILES[0], local_files_only=True))
         return None

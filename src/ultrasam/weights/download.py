@@ -1,4 +1,4 @@
-"""Weights that others publish: how they get to this machine."""
+"""Download published weights."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ with needs("Downloading weights", extra="hub"):
         RepositoryNotFoundError,
     )
 
-# A zip archive and a bare pickle: what torch.save writes.
+# Signatures of torch.save's files: a zip archive or a pickle.
 _TORCH_FILES = (b"PK\x03\x04", b"\x80")
 
 
 def fetch(weights: Weights, *, cache: Path | None = None) -> Path:
-    """The file of published weights, downloaded once: with a progress bar, resumed where it broke off,
-    checked.
+    """Download published weights unless they are cached; resumable and verified.
 
     Args:
-        cache: a folder; by default the user's cache folder.
+        cache: cache folder; the user's by default.
 
     Raises:
-        CheckpointError: offline, refused, or the file is not the one that was published.
+        CheckpointError: The download fails, or the file differs from the published one.
     """
-    found = cached_file(weights, cache=cache)
-    if found is not None:
-        return found
+    cached = cached_file(weights, cache=cache)
+    if cached is not None:
+        return cached
     if weights.url is None:
         assert weights.repository is not None
         return fetch_hub(weights.repository)
@@ -46,30 +45,32 @@ def fetch(weights: Weights, *, cache: Path | None = None) -> Path:
         download(
             weights.url,
             path,
-            size=weights.bytes,
+            size=weights.num_bytes,
             checksum=f"sha256:{weights.sha256}" if weights.sha256 else None,
             starts_with=_TORCH_FILES,
         )
     except ChecksumError as error:
         raise CheckpointError(
-            f"The file at {weights.url} is not the one that was published: {error}. Try again; a proxy may "
-            "have altered the download."
+            f"The file from {weights.url} is not the published one: {error}. Try again; a proxy may have "
+            "altered the download."
         ) from error
     except Exception as error:
         raise CheckpointError(
             f"Cannot download '{weights.name}' ({weights.description}) from {weights.url}: "
-            f"{type(error).__name__}. Connect to the network and try again (it resumes), or download the "
-            "file yourself and give its path."
+            f"{type(error).__name__}. Check the network connection and try again (the download resumes), or "
+            "download the file yourself and give its path."
         ) from error
     return path
 
 
 def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
-    """The safetensors of a repository on the Hugging Face hub; of a sharded model the index, its shards
-    beside it.
+    """Download the safetensors of a Hugging Face repository unless they are cached.
+
+    Returns:
+        The file; for a sharded model its index, with the shards in the same folder.
 
     Raises:
-        CheckpointError: offline, or there is no such repository or file.
+        CheckpointError: The download fails, or the repository or file does not exist.
     """
     for name in HUB_FILES:
         with suppress(LocalEntryNotFoundError):
@@ -82,13 +83,13 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
             return _fetch_shards(repository, revision)
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"'{repository}' is neither a file, nor a known model ({', '.join(known_names())}), "
-            "nor a repository on the Hugging Face hub."
+            f"'{repository}' is neither a file, nor a known model ({', '.join(known_names())}), nor a "
+            "repository on the Hugging Face hub."
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"Cannot download '{repository}' from the Hugging Face hub: {type(error).__name__}. Connect to "
-            "the network and try again, or give the path of a file."
+            f"Cannot download '{repository}' from the Hugging Face hub: {type(error).__name__}. Check the "
+            "network connection and try again, or give the path of a file."
         ) from error
 
 

@@ -1,5 +1,4 @@
-"""Weights in files: found in folders, read without running anyone's code, recognized by their names, checked
-in full."""
+"""Read and write checkpoints: find the file, read it safely, detect its format and validate its tensors."""
 
 from __future__ import annotations
 
@@ -37,13 +36,13 @@ from ultrasam.weights.pickles import read_pickle
 from ultrasam.weights.registry import PREPROCESSING
 
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
-# In a folder, the first of these that is there.
+# In a folder, the first of these that exists.
 _IN_FOLDER = (
     "model.safetensors", "model.safetensors.index.json",
     "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-# Under which trainers nest weights, the likeliest first; others are tried after these.
+# Keys under which trainers nest weights, most likely first; other keys are tried afterwards.
 _NESTS = (
     "state_dict", "model", "model_state_dict", "model_state", "module", "network_weights", "net",
     "network", "weights", "params", "sam", "ema", "model_ema", "state_dict_ema",
@@ -52,12 +51,12 @@ _NESTS = (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a file of weights holds.
+    """The content of a checkpoint file.
 
     Attributes:
-        config, preprocessor, tta: of the model.
-        state: tensors under our names.
-        source: the file or folder, for messages.
+        config, preprocessor, tta: settings of the model.
+        state: the tensors, under our names.
+        source: the file or folder, for error messages.
     """
 
     config: ModelConfig
@@ -68,18 +67,18 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoint:
-    """Read a file, or a folder that holds one, sharded or not.
+    """Read a checkpoint file, or a folder that holds one, sharded or not.
 
-    Recognized are our own safetensors, Meta's SAM and MedSAM, transformers' ``SamModel`` and the published
-    UltraSam checkpoint (mmdetection), nested and prefixed as trainers leave them. Tensors that belong to no
-    part of the model are named in a warning and left out.
+    Supports our own safetensors, Meta's SAM and MedSAM, transformers' ``SamModel`` and the published UltraSam
+    checkpoint (mmdetection), also nested and with the prefixes of training wrappers. Tensors outside the
+    model are ignored with a warning.
 
     Args:
-        preprocessing: a key of ``PREPROCESSING``, in place of what the file says or its format implies.
+        preprocessing: a key of ``PREPROCESSING``; by default from the file's metadata or its format.
 
     Raises:
-        CheckpointError: it is missing, damaged, not a checkpoint, or in an unknown format.
-        ConfigError: its configuration is not one that this version knows.
+        CheckpointError: The file is missing, damaged, not a checkpoint, or in an unknown format.
+        ConfigError: The file's model configuration is invalid or unknown.
     """
     file = checkpoint_file(path)
     content, metadata = _read_content(file)
@@ -94,11 +93,11 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
     if preprocessing is not None:
         preprocessor = PREPROCESSING[preprocessing]
     extra = sorted(name for name in state if not name.startswith(_PARTS))
-    named = [name for name in extra if name not in ("pixel_mean", "pixel_std")]
-    if named:
+    reported = [name for name in extra if name not in ("pixel_mean", "pixel_std")]
+    if reported:
         warnings.warn(
-            f"{path}: ignored {len(named)} tensors that belong to no part of the model "
-            f"({', '.join(named[:3])}{', …' if len(named) > 3 else ''}).",
+            f"{path}: ignored {len(reported)} tensors that are not part of the model "
+            f"({', '.join(reported[:3])}{', …' if len(reported) > 3 else ''}).",
             UltraSamWarning,
             stacklevel=3,
         )
@@ -109,10 +108,10 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
 
 
 def checkpoint_file(path: Path) -> Path:
-    """The file of weights that a path means: itself, or of a folder the one in it.
+    """The weights file at a path: the file itself, or the one in a folder.
 
     Raises:
-        CheckpointError: there is none, or several without a usual name.
+        CheckpointError: There is no weights file, or several and none has a standard name.
     """
     if path.is_file():
         return path
@@ -123,26 +122,28 @@ def checkpoint_file(path: Path) -> Path:
             return path / name
     if (path / "adapter_config.json").is_file():
         raise CheckpointError(
-            f"{path} holds a PEFT adapter, not a whole model; merge it into its base model "
-            "(merge_and_unload), save that, and load it."
+            f"{path} holds a PEFT adapter, not a complete model; merge it into its base model "
+            "(merge_and_unload), save the result and load that."
         )
-    found = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.is_file())
-    if len(found) == 1:
-        return found[0]
-    if not found and (path / "model").is_dir():
+    candidates = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates and (path / "model").is_dir():
         return checkpoint_file(path / "model")  # a run of `ultrasam train`
-    if found:
-        names = ", ".join(p.name for p in found[:5])
-        raise CheckpointError(f"{path} holds several files of weights ({names}); name one of them.")
-    raise CheckpointError(f"The folder {path} holds no weights ({', '.join(_SUFFIXES)}).")
+    if candidates:
+        names = ", ".join(p.name for p in candidates[:5])
+        raise CheckpointError(
+            f"{path} holds several weights files ({names}); give the path of one."
+        )
+    raise CheckpointError(f"The folder {path} holds no weights file ({', '.join(_SUFFIXES)}).")
 
 
 def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Save weights as safetensors, with configuration, preprocessing and test-time augmentation in the
+    """Save weights as safetensors, with the configuration, preprocessing and test-time augmentation as
     metadata.
 
     Args:
-        dtype: of the weights in the file; ``torch.float16`` halves it. The model's own by default.
+        dtype: of the saved weights; ``torch.float16`` halves the file. The model's by default.
     """
     state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     metadata = {
@@ -155,10 +156,10 @@ def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None =
 
 
 def build_model(checkpoint: Checkpoint) -> UltraSam:
-    """A model with a checkpoint's weights, in evaluation mode, in fp32, on the CPU.
+    """Build a model with a checkpoint's weights, in evaluation mode, in fp32, on the CPU.
 
     Raises:
-        CheckpointError: tensors are missing, unexpected or of another shape; some of each are named.
+        CheckpointError: Tensors are missing, unexpected or of the wrong shape.
     """
     with torch.device("meta"):
         model = UltraSam(
@@ -168,8 +169,8 @@ def build_model(checkpoint: Checkpoint) -> UltraSam:
     untrained = load_state(model, checkpoint.state, source=checkpoint.source)
     if untrained:
         warnings.warn(
-            f"{checkpoint.source} was trained without refinement: it has no weights for mask prompts, which "
-            "are untrained here.",
+            f"{checkpoint.source} was trained without refinement and has no weights for mask prompts; they "
+            "are initialized randomly.",
             UltraSamWarning,
             stacklevel=3,
         )
@@ -177,14 +178,14 @@ def build_model(checkpoint: Checkpoint) -> UltraSam:
 
 
 def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
-    """Copy a state dict into a model and refuse one that does not fit.
+    """Copy a state dict into a model.
 
     Returns:
-        Names of tensors that the checkpoint lacks: none, or the mask prompts' of a checkpoint that was
-        trained without refinement, which get fresh random weights.
+        Names of missing tensors that were initialized randomly: those for mask prompts if the checkpoint was
+        trained without refinement, otherwise none.
 
     Raises:
-        CheckpointError: tensors are missing, unexpected or of another shape; some of each are named.
+        CheckpointError: Tensors are missing, unexpected or of the wrong shape.
     """
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
@@ -220,7 +221,7 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
 
 
 def _read_content(file: Path) -> tuple[Any, Mapping[str, str]]:
-    """A file's content and its metadata; of an index, all shards'."""
+    """The content and metadata of a file; for an index, of all its shards."""
     if file.name.endswith(".index.json"):
         return _read_shards(file), {}
     with file.open("rb") as opened:
@@ -242,12 +243,12 @@ def _read_content(file: Path) -> tuple[Any, Mapping[str, str]]:
 
 
 def _kind_of_text(start: bytes) -> str | None:
-    """What kind of text a file begins with, or None where it is no text."""
+    """The kind of a text file, from its first bytes; None if it is not text."""
     if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (run 'git lfs pull' to fetch the file behind it)"
+        return "a Git LFS pointer (run 'git lfs pull' to fetch the file)"
     head = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page (the download may have met a login or error page)"
+        return "a web page (probably a login or error page)"
     if all(byte >= 32 or byte in (9, 10, 13) for byte in start) and len(start) > 3:
         return "a text file"
     return None
@@ -259,38 +260,38 @@ def _read_shards(index: Path) -> State:
             {str(v) for v in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
         )
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not an index of a sharded checkpoint.") from error
+        raise CheckpointError(f"{index} is not the index of a sharded checkpoint.") from error
     state: State = {}
     for name in files:
         shard = index.parent / Path(name).name
         if not shard.is_file():
-            raise CheckpointError(f"{index} names the shard {name}, which is not beside it.")
+            raise CheckpointError(
+                f"{index} lists the shard {name}, which is not in the same folder."
+            )
         content, _ = _read_content(shard)
         state |= _tensors(content)
     return state
 
 
 def _state_of(content: Any, path: Path) -> tuple[State, str]:
-    """The tensors of the first nest that holds a model of ours, and the format of their names."""
-    seen: list[str] = []
+    """The first nested state dict in a known format, and that format."""
+    first_names: list[str] = []
     for tensors in _candidates(content):
         stripped = strip_prefix(tensors)
         format_ = detect_format(list(stripped))
         if format_ is not None:
             return stripped, format_
-        seen = seen or list(tensors)[:3]
-    if not seen:
-        raise CheckpointError(
-            f"{path} holds no tensors under names; it is not a checkpoint of a model."
-        )
+        first_names = first_names or list(tensors)[:3]
+    if not first_names:
+        raise CheckpointError(f"{path} holds no named tensors; it is not a model checkpoint.")
     raise CheckpointError(
-        f"{path} holds no Segment-Anything model in a known format (it begins with {', '.join(seen)}); "
-        "known are UltraSam, Meta's SAM, MedSAM and transformers' SamModel."
+        f"{path} holds no Segment-Anything model in a known format (its first tensors are "
+        f"{', '.join(first_names)}); known are UltraSam, Meta's SAM, MedSAM and transformers' SamModel."
     )
 
 
 def _candidates(content: Any, depth: int = 0) -> Iterator[State]:
-    """State dicts in nested mappings, the likeliest first."""
+    """The state dicts in nested mappings, most likely first."""
     if not isinstance(content, Mapping) or depth > 3:
         return
     tensors = _tensors(content)
@@ -305,7 +306,7 @@ def _candidates(content: Any, depth: int = 0) -> Iterator[State]:
 
 
 def _tensors(content: Any) -> State:
-    """The tensors and arrays of a mapping; an array becomes a tensor."""
+    """The tensors in a mapping; arrays are converted to tensors."""
     if not isinstance(content, Mapping):
         return {}
     return {

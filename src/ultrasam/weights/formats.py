@@ -1,7 +1,7 @@
-"""Names of other projects' weights mapped to ours, by rule, and back.
+"""Convert tensor names between other projects' checkpoints and ours.
 
-Our names are Meta's. Two other formats exist: transformers' ``SamModel`` and the published UltraSam
-checkpoint (an mmdetection state dict), which also packs some tensors together.
+Our names are Meta's. The other formats are transformers' ``SamModel`` and the published UltraSam checkpoint
+(an mmdetection state dict), which also packs some tensors together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 State = dict[str, Tensor]
 Format = Literal["meta", "transformers", "mmdet"]
 
-# Pairs of (ours, theirs), applied in order to a name that starts with the first pair's ours.
+# Pairs of (ours, theirs), applied in order to names with the prefix.
 _Rules = Sequence[tuple[str, str]]
 
 _TRANSFORMERS: dict[str, _Rules] = {
@@ -83,7 +83,7 @@ _MMDET: dict[str, _Rules] = {
 _PE = "pe_layer.positional_encoding_gaussian_matrix"
 _SHARED_PE = "shared_image_embedding.positional_embedding"
 _LABELS = "prompt_encoder.label_encoder.label_embedding.weight"
-# Rows of the published checkpoint's one table of embeddings, in order.
+# The published checkpoint packs these embeddings into one table, in this order: (name, rows).
 _LABEL_ROWS = (
     ("prompt_encoder.no_mask_embed.weight", 1),
     *((f"prompt_encoder.point_embeddings.{i}.weight", 1) for i in range(4)),
@@ -93,17 +93,17 @@ _LABEL_ROWS = (
 )
 
 
-# Our names before they were SAM 2's.
+# Earlier names of ours, replaced by SAM 2's.
 _EARLIER = {"fine_stride4": "conv_s0", "fine_stride8": "conv_s1", "fine_maps": "conv_maps"}
-# A tensor that every model of a format has, and that no other part of a checkpoint is likely to.
+# A tensor in every model of a format, and unlikely anywhere else.
 _ANCHORS = ("image_encoder.pos_embed", "vision_encoder.pos_embed", "backbone.pos_embed")
 _AVERAGES = ("ema", "average", "teacher", "shadow", "swa")
-# What torch.compile puts anywhere in a name.
+# Inserted into names by torch.compile.
 _COMPILED = "_orig_mod."
 
 
 def detect_format(names: Sequence[str]) -> Format | None:
-    """Which project's key names these are; None where they are no project's that is known."""
+    """The format of a state dict, from its key names; None if unknown."""
     starts = {name.split(".", 1)[0] for name in names}
     if {"image_encoder", "prompt_encoder", "mask_decoder"} <= starts:
         return "meta"
@@ -115,10 +115,10 @@ def detect_format(names: Sequence[str]) -> Format | None:
 
 
 def strip_prefix(state: State) -> State:
-    """Names without what training wrappers put before them: ``module.``, ``model.``, ``sam_model.``, …
+    """Strip the prefixes of training wrappers: ``module.``, ``model.``, ``sam_model.``, …
 
-    The prefix is whatever stands before the encoder's positions. Of several models in one state dict, such as
-    a model and an average of it, the model is taken. Tensors without the prefix keep their names.
+    The prefix is found by the encoder's position embedding. If a state dict holds several models, such as a
+    model and its moving average, the model is chosen. Tensors without the prefix keep their names.
     """
     state = {name.replace(_COMPILED, ""): tensor for name, tensor in state.items()}
     prefixes = {
@@ -134,8 +134,7 @@ def strip_prefix(state: State) -> State:
 
 
 def to_our_keys(state: State, format_: str) -> State:
-    """Another project's state dict, or an earlier one of ours, under our names; names without a rule are
-    kept."""
+    """Rename another project's state dict, or one of an earlier version, to our names; others are kept."""
     if format_ == "transformers":
         return _from_transformers(state)
     if format_ == "mmdet":
@@ -144,7 +143,7 @@ def to_our_keys(state: State, format_: str) -> State:
 
 
 def from_our_keys(state: State, format_: Format) -> State:
-    """Our state dict under another project's names, for a model of SAM's own design."""
+    """Rename our state dict to another project's names, for models with SAM's architecture."""
     if format_ == "transformers":
         return _to_transformers(state)
     if format_ == "mmdet":
@@ -153,14 +152,14 @@ def from_our_keys(state: State, format_: Format) -> State:
 
 
 def current_key(name: str) -> str:
-    """A name of an earlier version as it is now."""
+    """The current name of a tensor, given a current or earlier name."""
     for earlier, now in _EARLIER.items():
         name = name.replace(f"mask_decoder.{earlier}.", f"mask_decoder.{now}.")
     return name
 
 
 def current_keys(content: Any) -> Any:
-    """Nested mappings, such as a trainer's checkpoint, with all names as they are now."""
+    """Nested mappings, such as a trainer's checkpoint, with current names throughout."""
     if isinstance(content, dict):
         return {
             current_key(key) if isinstance(key, str) else key: current_keys(value)
@@ -170,7 +169,7 @@ def current_keys(content: Any) -> Any:
 
 
 def earlier_key(name: str) -> str:
-    """A name as it was before; what was hashed with its names keeps its hash."""
+    """The earlier name of a tensor; hashes include it so that they stay valid."""
     for earlier, now in _EARLIER.items():
         name = name.replace(f"mask_decoder.{now}.", f"mask_decoder.{earlier}.")
     return name
@@ -202,7 +201,7 @@ def _from_transformers(state: State) -> State:
             out.setdefault(f"prompt_encoder.{_PE}", tensor)
             continue
         ours = _unrename(name, _TRANSFORMERS)
-        # Their three-layer perceptrons call the first and last layer by other names.
+        # transformers names the first and last layer of its MLPs differently.
         ours = re.sub(r"(mlps\.\d|iou_prediction_head)\.layers\.0\.", r"\1.layers.1.", ours)
         ours = ours.replace(".proj_in.", ".layers.0.").replace(".proj_out.", ".layers.2.")
         out[ours] = tensor

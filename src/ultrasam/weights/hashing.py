@@ -11,17 +11,17 @@ from torch import nn
 from ultrasam.weights.formats import earlier_key
 
 
-def weights_hash(model: nn.Module, *, without: Collection[str] = ()) -> str:
-    """SHA-256 of a model's tensors by name, rounded to bfloat16: held in that precision it is the same.
+def weights_hash(model: nn.Module, *, exclude: Collection[str] = ()) -> str:
+    """SHA-256 of a model's tensors and their names; bfloat16 and float32 copies have equal hashes.
 
     Args:
-        without: names of tensors that don't count.
+        exclude: names of tensors to leave out.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items(), key=lambda item: earlier_key(item[0])):
-        if name not in without:
+        if name not in exclude:
             values = tensor.detach().cpu().to(torch.bfloat16).contiguous().flatten()
-            # LoRA puts a layer's own weights below base_layer.
+            # LoRA moves a layer's weights under base_layer.
             digest.update(earlier_key(name.replace(".base_layer.", ".")).encode())
             digest.update(values.view(torch.uint8).numpy())
     return digest.hexdigest()

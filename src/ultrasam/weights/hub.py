@@ -1,4 +1,4 @@
-"""A model in and out of folders, and of the Hugging Face hub."""
+"""Save a model to a folder or to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from ultrasam.weights.files import write_checkpoint
 
 
 def save_pretrained(model: UltraSam, folder: str | Path) -> Path:
-    """Write ``model.safetensors``, with configuration and preprocessing in its metadata, and a model card to
-    fill in (unless there is one) to a folder, which `ultrasam.load` opens.
+    """Save a model to a folder that `ultrasam.load` opens.
+
+    Writes ``model.safetensors``, with the configuration and preprocessing as metadata, and a model card to
+    fill in, unless the folder has one.
 
     Raises:
-        CheckpointError: the model has bottleneck adapters, which no configuration describes.
+        CheckpointError: The model has bottleneck adapters, which no configuration describes.
     """
     if has_bottlenecks(model):
         raise CheckpointError(
-            "A model with bottleneck adapters is not saved whole; use save_adaptation."
+            "A model with bottleneck adapters cannot be saved as a complete model; use save_adaptation."
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +35,15 @@ def save_pretrained(model: UltraSam, folder: str | Path) -> Path:
 
 
 def push_to_hub(model: UltraSam, repository: str, *, private: bool = False) -> str:
-    """Upload what `save_pretrained` writes to ``owner/name`` on the Hugging Face hub; returns its address."""
+    """Upload a model to ``owner/name`` on the Hugging Face hub, as `save_pretrained` saves it.
+
+    Returns:
+        The URL of the repository.
+
+    Raises:
+        CheckpointError: The model has bottleneck adapters.
+        MissingDependencyError: huggingface_hub is not installed.
+    """
     with needs("Uploading to the Hugging Face hub", extra="hub"):
         from huggingface_hub import HfApi
 
@@ -49,6 +59,6 @@ def _card(model: UltraSam) -> str:
     return (
         "---\nlibrary_name: ultrasam\ntags:\n- ultrasound\n- segment-anything\n---\n\n"
         f"# UltraSam, `{model.config.name}`\n\n"
-        "A Segment-Anything model for ultrasound. Say here what it was trained on.\n\n"
-        "```python\nimport ultrasam\n\nmodel = ultrasam.load('this folder or repository')\n```\n"
+        "A Segment-Anything model for ultrasound. Describe its training data here.\n\n"
+        "```python\nimport ultrasam\n\nmodel = ultrasam.load('PATH-OR-REPOSITORY')\n```\n"
     )

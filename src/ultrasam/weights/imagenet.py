@@ -1,4 +1,4 @@
-"""A ViT-B that was trained on ImageNet as an image encoder of ours."""
+"""Initialize the image encoder from a ViT-B trained on ImageNet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ultrasam.weights.registry import PREPROCESSING
 
 
 def from_imagenet(repository: str) -> UltraSam:
-    """A ViT-B whose encoder's blocks, patches and positions are a plain ViT's, by repository or folder.
+    """A ViT-B with an ImageNet encoder, from a transformers repository or folder, and a random decoder.
 
-    Both are pre-norm transformers of the same sizes; SAM's windows and relative positions (zero here) are
-    what it lacks. Positions are interpolated to 64 × 64. The decoder is random.
+    Blocks, patch embedding and position embeddings are copied; positions are interpolated to 64 × 64. Windows
+    and relative positions, which a plain ViT lacks, are SAM's, with relative positions of zero.
 
     Raises:
         MissingDependencyError: transformers is not installed.
-        CheckpointError: it can't be loaded, or has other sizes.
+        CheckpointError: The weights cannot be loaded, or have other sizes than a ViT-B/16.
     """
     with needs("Loading ImageNet weights", extra="downstream"):
         from transformers import ViTModel
@@ -27,7 +27,7 @@ def from_imagenet(repository: str) -> UltraSam:
         vit = ViTModel.from_pretrained(repository, add_pooling_layer=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"transformers can't load '{repository}': {one_line(error)}."
+            f"Cannot load '{repository}' with transformers: {one_line(error)}."
         ) from error
     model = UltraSam(CONFIGS["vit-b"], preprocessor=PREPROCESSING["sam"])
     config, encoder = vit.config, model.image_encoder
@@ -39,29 +39,33 @@ def from_imagenet(repository: str) -> UltraSam:
         config.patch_size,
     )
     if ours != theirs:
-        raise CheckpointError(f"'{repository}' has the sizes {theirs}, not a ViT-B/16's {ours}.")
+        raise CheckpointError(
+            f"'{repository}' is not a ViT-B/16: its sizes are {theirs}, not {ours}."
+        )
     their = vit.state_dict()
     state = encoder.state_dict()
     state["patch_embed.proj.weight"] = their["embeddings.patch_embeddings.projection.weight"]
     state["patch_embed.proj.bias"] = their["embeddings.patch_embeddings.projection.bias"]
-    places = their["embeddings.position_embeddings"][0, 1:]  # without the class token's
-    side = round(len(places) ** 0.5)
-    grid = places.view(1, side, side, -1).permute(0, 3, 1, 2)
+    positions = their["embeddings.position_embeddings"][0, 1:]  # without the class token
+    side = round(len(positions) ** 0.5)
+    grid = positions.view(1, side, side, -1).permute(0, 3, 1, 2)
     grid = torch.nn.functional.interpolate(grid, (model.config.grid,) * 2, mode="bicubic")
     state["pos_embed"] = grid.permute(0, 2, 3, 1)
     layers = "layers" if any(k.startswith("layers.") for k in their) else "encoder.layer"
     for index in range(model.config.depth):
         for name in ("weight", "bias"):
-            here, there = f"blocks.{index}", f"{layers}.{index}"
+            our_block, their_block = f"blocks.{index}", f"{layers}.{index}"
             for a, b in _PARTS.items():
-                state[f"{here}.{a}.{name}"] = their[f"{there}.{_spelled(b, their, there)}.{name}"]
-            qkv = [their[f"{there}.{_spelled(q, their, there)}.{name}"] for q in _QKV]
-            state[f"{here}.attn.qkv.{name}"] = torch.cat(qkv)
+                state[f"{our_block}.{a}.{name}"] = their[
+                    f"{their_block}.{_existing(b, their, their_block)}.{name}"
+                ]
+            qkv = [their[f"{their_block}.{_existing(q, their, their_block)}.{name}"] for q in _QKV]
+            state[f"{our_block}.attn.qkv.{name}"] = torch.cat(qkv)
     encoder.load_state_dict(state)
     return model
 
 
-# Names in transformers 4, and in 5.
+# Names in transformers 4 and 5.
 _PARTS = {
     "norm1": ("layernorm_before",), "norm2": ("layernorm_after",),
     "attn.proj": ("attention.output.dense", "attention.o_proj"),
@@ -73,5 +77,5 @@ _QKV = tuple(
 )
 
 
-def _spelled(names: tuple[str, ...], state: dict[str, torch.Tensor], layer: str) -> str:
+def _existing(names: tuple[str, ...], state: dict[str, torch.Tensor], layer: str) -> str:
     return next(name for name in names if f"{layer}.{name}.weight" in state)

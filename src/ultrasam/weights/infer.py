@@ -1,5 +1,4 @@
-"""What a checkpoint does not say of itself: the sizes that its tensors' shapes tell, and how its format is
-fed."""
+"""Infer what a checkpoint does not state: sizes from its tensor shapes, preprocessing from its format."""
 
 from __future__ import annotations
 
@@ -17,22 +16,22 @@ from ultrasam.weights.formats import State
 from ultrasam.weights.registry import PREPROCESSING
 
 CONFIG_KEY, PREPROCESSING_KEY, TTA_KEY = "ultrasam_config", "ultrasam_preprocessing", "ultrasam_tta"
-# The mask prompts' convolutions: absent from checkpoints trained without refinement.
+# Convolutions over mask prompts; checkpoints trained without refinement lack them.
 MASK_PROMPTS = "prompt_encoder.mask_downscaling."
 Triple = tuple[float, float, float]
 
 
 def infer_config(state: State, path: Path) -> ModelConfig:
-    """The configuration that a state dict of SAM's own design has.
+    """Infer the configuration of a state dict with SAM's architecture.
 
     Raises:
-        CheckpointError: shapes that no such model has.
+        CheckpointError: Tensors are missing, or their shapes fit no such model.
     """
     try:
         return _infer_config(state)
     except (KeyError, IndexError, ValueError, ZeroDivisionError, ConfigError) as error:
         raise CheckpointError(
-            f"{path} lacks tensors of a Segment-Anything model ({error}); it may be a part of one."
+            f"{path} lacks tensors of a Segment-Anything model ({error}); it may hold only a part of one."
         ) from error
 
 
@@ -78,24 +77,29 @@ def _infer_config(state: State) -> ModelConfig:
 def infer_settings(
     metadata: Mapping[str, str], state: State, format_: str, path: Path
 ) -> tuple[Preprocessor, TestTimeAugmentation]:
-    """How a checkpoint's model is fed and used: as it says, or as its format implies."""
+    """Preprocessing and test-time augmentation, from a checkpoint's metadata or its format.
+
+    Raises:
+        CheckpointError: The metadata is damaged.
+        ConfigError: The metadata has an unknown key or value.
+    """
     if PREPROCESSING_KEY in metadata:
         try:
-            fed, tta = (
+            preprocessing, tta = (
                 json.loads(metadata[PREPROCESSING_KEY]),
                 json.loads(metadata.get(TTA_KEY, "{}")),
             )
         except ValueError as error:
             raise CheckpointError(f"{path} is damaged: its settings are not valid JSON.") from error
-        return Preprocessor.from_dict(fed), TestTimeAugmentation.from_dict(tta)
+        return Preprocessor.from_dict(preprocessing), TestTimeAugmentation.from_dict(tta)
     if CONFIG_KEY in metadata:
         return earlier_settings(json.loads(metadata[CONFIG_KEY]))
     if format_ == "mmdet":
         return PREPROCESSING["ultrasam"], TestTimeAugmentation()
     if "medsam" in path.name.lower() or "medsam" in path.absolute().parent.name.lower():
         warnings.warn(
-            f"{path} is taken for MedSAM by its name: images are stretched and scaled to 0–1, and boxes are "
-            "the only prompts; add '+preprocessing=sam' if it is not.",
+            f"{path} is loaded as MedSAM because of its name (images stretched and scaled to 0–1, box "
+            "prompts only); if it is not, add '+preprocessing=sam'.",
             UltraSamWarning,
             stacklevel=4,
         )
@@ -108,8 +112,8 @@ def infer_settings(
         )
         if len(mean) == len(std) == 3 and (mean, std) != (sam.mean, sam.std):
             warnings.warn(
-                f"{path} says that pixels are normalized by the mean {mean} and the standard deviation "
-                f"{std}, which are used.",
+                f"Normalizing pixels by the mean {mean} and the standard deviation {std} that {path} "
+                "specifies.",
                 UltraSamWarning,
                 stacklevel=4,
             )
@@ -118,7 +122,7 @@ def infer_settings(
 
 
 def earlier_settings(config: Mapping[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
-    """The settings of an earlier version, which kept them in the model's configuration."""
+    """The settings of earlier versions, which stored them in the model configuration."""
     preprocessor = Preprocessor(
         size=config.get("image_size", 1024),
         resample="area",

@@ -1,5 +1,4 @@
-"""`load`: a model by name or path, on a device, in a precision. Everything that opens a model goes through
-here."""
+"""`load` opens a model by name or path, on a device and in a precision; everything else goes through it."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from ultrasam.weights.files import build_model, read_checkpoint
 from ultrasam.weights.imagenet import from_imagenet
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA, Weights
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import ARCHITECTURES, TASKS, resolve, detect_task
+from ultrasam.weights.tasks import ARCHITECTURES, TASKS, detect_task, resolve
 
 log = logging.getLogger(__name__)
 SpecLike = ModelSpec | str | os.PathLike[str]
@@ -38,40 +37,41 @@ def load(
     precision: str | None = None,
     seed: int = 0,
 ) -> Any:
-    """A model of any kind, ready for use.
+    """Load a model of any kind.
 
     Args:
-        spec: ``nano`` (in the package), ``ultrasam``, ``sam-vit-b``, ``sam-vit-l``, ``sam-vit-h``, ``medsam``
-            (downloaded once); ``random:SIZE``; ``imagenet`` (a ViT-B's encoder); ``resnet50``; the path of a
-            checkpoint, of an adapter, whose model is loaded too, or of a folder that ``ultrasam finetune``
-            wrote; or a repository on the Hugging Face hub. See `ultrasam.weights.spec.ModelSpec`.
-        device: a torch device; by default the GPU, if there is one.
-        precision: of the image encoder's weights: ``float32`` (the default), ``bfloat16``, which halves their
-            memory and is faster where the device multiplies it in hardware, or ``auto``, which looks. The
-            decoder stays in float32.
-        seed: of random weights.
+        spec: ``nano`` (included in the package); ``ultrasam``, ``sam-vit-b``, ``sam-vit-l``, ``sam-vit-h`` or
+            ``medsam`` (downloaded once); ``random:SIZE``; ``imagenet`` (a ViT-B encoder); ``resnet50``; the
+            path of a checkpoint, an adapter (with its base model) or a folder from ``ultrasam finetune``; or
+            a Hugging Face repository. See `ultrasam.weights.spec.ModelSpec`.
+        device: a torch device; by default the GPU if available, otherwise the CPU.
+        precision: of the image encoder's weights: ``float32`` (the default), ``bfloat16`` (half the memory,
+            and faster on hardware that supports it) or ``auto``. The decoder stays in float32.
+        seed: for random weights.
 
     Returns:
-        An `UltraSam`, for a `Predictor`; of a fine-tuned folder what its task's loader gives
-        (``load_classifier``, ``load_region_classifier``, ``load_instance_segmenter``, which say which type);
-        of another architecture, its network.
+        An `UltraSam`, for use with `Predictor`. A fine-tuned folder gives the result of its task's loader
+        (``load_classifier``, ``load_region_classifier`` or ``load_instance_segmenter``); another architecture
+        gives its network.
 
     Raises:
-        CheckpointError: the weights cannot be found, downloaded, read or trusted.
-        ConfigError: an unknown size, option or precision.
-        DeviceError: the device is not available.
+        CheckpointError: The weights cannot be found, downloaded, read or trusted.
+        ConfigError: A size, option or precision is unknown.
+        DeviceError: The device is not available.
+        MissingDependencyError: The model needs an extra that is not installed.
     """
     spec = _spec(spec)
     device = default_device(device)
-    choose_precision(precision or spec.precision, device)  # a wrong one is refused for all kinds
+    choose_precision(precision or spec.precision, device)  # rejects an unknown precision
     if spec.refine:
         raise ConfigError(
-            f"'{spec.text}': +refine is a predictor's option; use ultrasam.Predictor or the commands."
+            f"'{spec.text}': '+refine' is an option of the predictor; use ultrasam.Predictor or the command "
+            "line."
         )
     if spec.kind == "path" and (task := detect_task(spec.path)) is not None:
         if spec.has_options or precision not in (None, "float32", "fp32", "auto"):
             raise ConfigError(
-                f"{spec.path} is fine-tuned for a task, which takes no options of a promptable model."
+                f"{spec.path} is fine-tuned for a task; the options of promptable models do not apply to it."
             )
         return resolve(TASKS[task])(spec.path, device)
     prefix, _, argument = spec.name.partition(":")
@@ -91,10 +91,10 @@ def load_model(
     precision: str | None = None,
     seed: int = 0,
 ) -> UltraSam:
-    """As `load`, for a promptable network; anything else is refused.
+    """Load a promptable network; arguments and errors as in `load`.
 
     Raises:
-        CheckpointError: also: the weights are of a network that takes no prompts.
+        CheckpointError: The model does not take prompts, or its weights cannot be loaded.
     """
     spec = _spec(spec)
     device = default_device(device)
@@ -110,7 +110,7 @@ def load_model(
 
 
 def resolve_config(spec: SpecLike) -> ModelConfig:
-    """The configuration of a promptable model; weights are read only where nothing else tells."""
+    """The configuration of a promptable model; weights are read only if the name does not determine it."""
     spec = _spec(spec)
     if spec.kind == "registered":
         return CONFIGS[REGISTRY[spec.name].architecture]
@@ -120,7 +120,7 @@ def resolve_config(spec: SpecLike) -> ModelConfig:
 
 
 def encoder_to_bfloat16(model: UltraSam) -> None:
-    """Hold the image encoder's weights in bfloat16, in place; what goes in and comes out stays float32."""
+    """Convert the image encoder's weights to bfloat16, in place; its inputs and outputs stay float32."""
     encoder = model.image_encoder
     if encoder.pos_embed.dtype != torch.bfloat16:
         encoder.to(torch.bfloat16)
@@ -128,13 +128,13 @@ def encoder_to_bfloat16(model: UltraSam) -> None:
         encoder.register_forward_hook(_output_to_float32)
 
 
-def _input_to_weights(module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
-    # The weights' own type: a model may be cast back.
-    return (given[0].to(module.get_parameter("pos_embed").dtype),)
+def _input_to_weights(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    # The weights' current type, since a model may be cast back.
+    return (inputs[0].to(module.get_parameter("pos_embed").dtype),)
 
 
 def _output_to_float32(
-    _module: nn.Module, _given: tuple[Tensor], out: tuple[Tensor, tuple[Tensor, ...]]
+    _module: nn.Module, _inputs: tuple[Tensor], out: tuple[Tensor, tuple[Tensor, ...]]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     embedding, high_res = out
     return embedding.float(), tuple(part.float() for part in high_res)
@@ -148,11 +148,11 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
     """The network on the CPU, in fp32 and evaluation mode."""
     preprocessor = PREPROCESSING[spec.preprocessing] if spec.preprocessing else None
     if spec.kind == "random" and spec.name in CONFIGS:
-        own = PREPROCESSING["nano" if spec.name == "nano" else "sam"]
+        default = PREPROCESSING["nano" if spec.name == "nano" else "sam"]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return UltraSam(
-                CONFIGS[spec.name], preprocessor=preprocessor or own, tta=TTA.get(spec.name)
+                CONFIGS[spec.name], preprocessor=preprocessor or default, tta=TTA.get(spec.name)
             ).eval()
     if spec.kind == "imagenet":
         with torch.random.fork_rng():
@@ -161,13 +161,13 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
         model.preprocessor = preprocessor or model.preprocessor
         return model
     if spec.kind not in ("registered", "path", "hub"):
-        raise CheckpointError(f"'{spec.text}' takes no prompts; use a Segment-Anything model.")
-    own_preprocessing = spec.preprocessing
+        raise CheckpointError(f"'{spec.text}' does not take prompts; use a Segment-Anything model.")
+    preprocessing = spec.preprocessing
     if spec.kind == "path":
         path = spec.path
         if detect_task(path) is not None:
             raise CheckpointError(
-                f"{path} is fine-tuned for another task; a promptable model is required here."
+                f"{path} is fine-tuned for another task, but a promptable model is required here."
             )
         if (adapter := find_adaptation(path)) is not None:
             model = _with_adapter(*adapter)
@@ -178,17 +178,17 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
         from ultrasam.weights.download import fetch_hub
 
         path = fetch_hub(spec.name)
-        own_preprocessing = own_preprocessing or _of_repository(spec.name)
+        preprocessing = preprocessing or _repository_preprocessing(spec.name)
     else:
         path = _nano_file() if spec.name == "nano" else _published(REGISTRY[spec.name])
-        own_preprocessing = own_preprocessing or REGISTRY[spec.name].preprocessing
-    return build_model(read_checkpoint(path, preprocessing=own_preprocessing))
+        preprocessing = preprocessing or REGISTRY[spec.name].preprocessing
+    return build_model(read_checkpoint(path, preprocessing=preprocessing))
 
 
 def _published(weights: Weights) -> Path:
-    found = cached_file(weights)
-    if found is not None:
-        return found
+    cached = cached_file(weights)
+    if cached is not None:
+        return cached
     from ultrasam.weights.download import fetch
 
     return fetch(weights)
@@ -197,12 +197,14 @@ def _published(weights: Weights) -> Path:
 def _nano_file() -> Path:
     path = Path(str(files("ultrasam.weights") / "nano" / "nano.safetensors"))
     if not path.exists():
-        raise CheckpointError("This installation lacks nano's weights; install UltraSam again.")
+        raise CheckpointError(
+            "The weights of nano are missing from this installation; reinstall UltraSam."
+        )
     return path
 
 
-def _of_repository(repository: str) -> str | None:
-    """The preprocessing of a repository that the registry knows; a mirror of MedSAM is told by its name."""
+def _repository_preprocessing(repository: str) -> str | None:
+    """The preprocessing of a repository, from the registry; MedSAM mirrors are detected by name."""
     known = (entry for entry in REGISTRY.values() if entry.repository == repository)
     return next(
         (entry.preprocessing for entry in known),

@@ -1,8 +1,8 @@
-"""PyTorch's pickled files read without running anyone's code.
+"""Read PyTorch's pickle files without executing code from them.
 
-A pickle is a program. Files are opened with torch's ``weights_only`` reader; what that refuses is read again
-by an unpickler that builds tensors, NumPy arrays and plain containers, and makes an inert placeholder of all
-else.
+Files are opened with torch's ``weights_only`` reader. Files that it rejects are read by an unpickler that
+builds only tensors, NumPy arrays and plain containers, and replaces all other objects with inert
+placeholders.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ultrasam.errors import CheckpointError, one_line
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of a ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` file, on the CPU.
+    """Read a ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` file, on the CPU.
 
     Raises:
-        CheckpointError: it is not such a file, or damaged.
+        CheckpointError: The file is not a checkpoint, or is damaged.
     """
     try:
         with warnings.catch_warnings():
-            # Other writers' files are what this is for.
+            # Unusual pickle protocols are expected here.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        # The published UltraSam checkpoint holds a training log beside its weights.
+        # The published UltraSam checkpoint also contains a training log.
         try:
             return torch.load(
                 path, map_location="cpu", weights_only=False, pickle_module=_InertPickle
@@ -43,12 +43,12 @@ def read_pickle(path: Path) -> Any:
             ) from error
     except Exception as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint, or damaged: {one_line(error)}; download it again."
+            f"{path} is not a checkpoint, or is damaged: {one_line(error)}; download it again."
         ) from error
 
 
 class _Inert:
-    """What stands for every object in a pickle that is not a tensor or a plain container."""
+    """Placeholder for any object in a pickle that is not a tensor or a plain container."""
 
     def __new__(cls, *_: object, **__: object) -> _Inert:
         return object.__new__(cls)
@@ -76,7 +76,7 @@ class _Inert:
 
 
 def _numpy_reconstruct(*arguments: Any) -> Any:
-    """NumPy's, for arrays alone."""
+    """NumPy's function, limited to arrays."""
     if arguments[0] is not np.ndarray:
         return _Inert()
     return np._core.multiarray._reconstruct(*arguments)  # type: ignore[attr-defined]
@@ -96,14 +96,14 @@ _HARMLESS: dict[tuple[str, str], Any] = {
 
 
 class _InertUnpickler(pickle.Unpickler):
-    """Builds tensors, arrays and plain containers; every other name in the file becomes `_Inert`."""
+    """Builds only tensors, arrays and plain containers; every other class becomes `_Inert`."""
 
     def find_class(self, module: str, name: str) -> Any:
         return _HARMLESS.get((module, name), _Inert)
 
 
 class _InertPickle:
-    """The face of the pickle module that ``torch.load`` asks for."""
+    """The parts of the pickle module that ``torch.load`` uses."""
 
     __name__ = "ultrasam.weights.pickles"
     Unpickler = _InertUnpickler

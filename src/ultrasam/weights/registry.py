@@ -1,4 +1,4 @@
-"""The weights that have a name: what they are, where they come from, and how they are to be fed."""
+"""The registry of named weights: description, source, license and preprocessing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 
-# How weights were fed in training. Any checkpoint can be given one of these: "PATH+preprocessing=medsam".
+# The preprocessing that weights were trained with. Select one for any checkpoint by
+# "PATH+preprocessing=medsam".
 PREPROCESSING: dict[str, Preprocessor] = {
     "nano": Preprocessor(size=256, resample="area"),
     "sam": Preprocessor(resample="bilinear-antialias"),
@@ -21,18 +22,18 @@ PREPROCESSING: dict[str, Preprocessor] = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights that are known by a name.
+    """Named weights.
 
     Attributes:
-        name: what ``load`` takes.
-        description: one line.
-        architecture: a size of `ultrasam.model.config.CONFIGS`.
-        license: SPDX identifier, where the source states one.
-        trained_on: one clause.
+        name: the name that ``load`` takes.
+        description: a short noun phrase.
+        architecture: a key of `ultrasam.model.config.CONFIGS`.
+        license: SPDX identifier, if the source states one.
+        trained_on: the training data.
         preprocessing: a key of ``PREPROCESSING``.
-        url, repository: a file's address, or a repository on the Hugging Face hub; neither for what the
-            package carries.
-        bytes, sha256: of the file; None where they are not known.
+        url, repository: the file's URL, or a Hugging Face repository; both are None for weights in the
+            package.
+        num_bytes, sha256: size and checksum of the file; None if unknown.
     """
 
     name: str
@@ -43,12 +44,12 @@ class Weights:
     preprocessing: str
     url: str | None = None
     repository: str | None = None
-    bytes: int | None = None
+    num_bytes: int | None = None
     sha256: str | None = None
 
     @property
     def prompt_types(self) -> tuple[str, ...]:
-        """Prompts that the weights accept."""
+        """The prompt types that the weights accept."""
         return PREPROCESSING[self.preprocessing].prompt_types
 
 
@@ -57,7 +58,7 @@ REGISTRY: dict[str, Weights] = {
     for entry in (
         Weights(
             "nano",
-            "a small model of this package's own",
+            "a small model, included in the package",
             "nano",
             "Apache-2.0",
             "phantoms, and parts of BUSI, HC18 and USGRA-seg",
@@ -80,7 +81,7 @@ REGISTRY: dict[str, Weights] = {
             "SA-1B (Kirillov et al. 2023)",
             "sam",
             url=_META + "sam_vit_b_01ec64.pth",
-            bytes=375042383,
+            num_bytes=375042383,
             sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
         ),
         Weights(
@@ -101,7 +102,7 @@ REGISTRY: dict[str, Weights] = {
             "SA-1B (Kirillov et al. 2023)",
             "sam",
             url=_META + "sam_vit_h_4b8939.pth",
-            bytes=2564550879,
+            num_bytes=2564550879,
             sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         ),
         Weights(
@@ -116,7 +117,7 @@ REGISTRY: dict[str, Weights] = {
     )
 }
 
-# Earlier names of weights, and of sizes after "random:".
+# Earlier names of weights.
 ALIASES = {
     "base": "ultrasam",
     "sam": "sam-vit-b",
@@ -129,5 +130,5 @@ TTA: dict[str, TestTimeAugmentation] = {"nano": TestTimeAugmentation(zoom=1.6, f
 
 
 def known_names() -> list[str]:
-    """Names that ``load`` takes."""
+    """The names that ``load`` takes."""
     return list(REGISTRY)

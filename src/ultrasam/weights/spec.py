@@ -1,7 +1,7 @@
-"""ModelSpec: the one way to read a model's name.
+"""ModelSpec parses model names: ``NAME[+OPTION…]``.
 
-``NAME[+OPTION…]``, where NAME is a registered name, ``random:SIZE``, ``imagenet[:REPOSITORY]``, another
-registered architecture, a path, or ``owner/repository`` on the Hugging Face hub.
+NAME is a registered name, ``random:SIZE``, ``imagenet[:REPOSITORY]``, another registered architecture, a
+path, or ``owner/repository`` on the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from ultrasam.weights.tasks import ARCHITECTURES
 
 Kind = Literal["registered", "random", "imagenet", "architecture", "path", "hub"]
 
-_RANDOM = ("random", "untrained", "scratch")  # the last two are earlier names
+_RANDOM = ("random", "untrained", "scratch")  # the last two are deprecated
 _OPTIONS = "+bf16, +fp32, +auto, +refine, +no-tta and +preprocessing=NAME"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model and how it is used.
+    """A model and the options for using it.
 
     Attributes:
-        kind: where its weights come from.
-        name: of a registered entry, a size (``random``), a repository (``imagenet``, ``hub``) or a path.
-        precision: of the image encoder, ``float32``, ``bfloat16`` or ``auto``; None where the name does not
-            say.
-        refine: decode twice, the mask fed back (arXiv 2411.16222, 3.2).
-        tta: test-time augmentation, where the weights have it.
-        preprocessing: a key of `ultrasam.weights.registry.PREPROCESSING` in place of the checkpoint's own.
-        text: the name as it was given.
+        kind: the source of the weights.
+        name: a registered name, a size (``random``), a repository (``imagenet``, ``hub``) or a path.
+        precision: of the image encoder, ``float32``, ``bfloat16`` or ``auto``; None if not specified.
+        refine: decode twice, feeding the first mask back (arXiv 2411.16222, 3.2).
+        tta: use the weights' test-time augmentation, if they have one.
+        preprocessing: a key of `ultrasam.weights.registry.PREPROCESSING` that replaces the checkpoint's.
+        text: the original text.
     """
 
     kind: Kind
@@ -48,38 +47,38 @@ class ModelSpec:
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str]) -> ModelSpec:
-        """Read a name; nothing is opened, downloaded or looked up but whether a path exists.
+        """Parse a model name without loading anything; only checks whether a path exists.
 
         Raises:
-            ConfigError: an unknown option or size.
-            CheckpointError: it is neither a known name, nor a path, nor looks like a repository.
+            ConfigError: An option or size is unknown.
+            CheckpointError: The name is neither known, nor an existing path, nor a possible repository.
 
         Example:
             >>> spec = ModelSpec.parse("medsam+bf16")
             >>> spec.name, spec.precision
             ('medsam', 'bfloat16')
         """
-        whole = os.fspath(text)
-        base, options = _split(whole)
+        full_text = os.fspath(text)
+        base, options = _split(full_text)
         kind, name = _source(base)
         spec: dict[str, object] = {}
         for option in options:
-            spec |= _option(option, whole)
-        return replace(cls(kind, name, text=whole), **spec)  # type: ignore[arg-type]
+            spec |= _option(option, full_text)
+        return replace(cls(kind, name, text=full_text), **spec)  # type: ignore[arg-type]
 
     @property
     def has_options(self) -> bool:
-        """Anything but a name was given."""
+        """Whether any option is set."""
         return self != ModelSpec(self.kind, self.name, text=self.text)
 
     @property
     def path(self) -> Path:
-        """The path, of a spec of this kind."""
+        """``name`` as a path, for specs of kind ``path``."""
         return Path(self.name).expanduser()
 
 
 def _split(text: str) -> tuple[str, list[str]]:
-    """A name and its options; the name of a file may hold a plus sign itself."""
+    """Split a name from its options; file names may themselves contain a plus sign."""
     parts = text.split("+")
     if parts[0] not in REGISTRY and parts[0] not in ALIASES:
         for count in range(len(parts), 1, -1):
@@ -121,7 +120,7 @@ def _size(prefix: str, size: str) -> str:
     name = SIZE_ALIASES.get(size or "nano", size or "nano")
     if name not in CONFIGS and name not in ARCHITECTURES:
         raise ConfigError(
-            f"'{prefix}:{size}': there is no such size; use {', '.join((*CONFIGS, *ARCHITECTURES))}."
+            f"'{prefix}:{size}': unknown size; use {', '.join((*CONFIGS, *ARCHITECTURES))}."
         )
     if prefix != "random" or name != (size or "nano"):
         warnings.warn(

@@ -1,6 +1,8 @@
-"""What rooms above register here, so that ``load`` opens it without importing them: fine-tuned models by the
-name of their JSON file, and other architectures by name. Each is named as ``module:function`` and imported
-when it is first used.
+"""Register loaders of fine-tuned models and other architectures, so ``load`` can open them without importing
+them.
+
+A fine-tuned model is identified by the name of its JSON file. A loader is given as ``module:function`` and
+imported on first use.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ ARCHITECTURES: dict[str, str] = {}
 
 
 def register_task(key: str, loader: str) -> None:
-    """Open folders that hold ``<key>.json`` with ``loader(folder, device)``."""
+    """Open folders that contain ``<key>.json`` with ``loader(folder, device)``."""
     TASKS[key] = loader
 
 
@@ -24,11 +26,11 @@ def register_architecture(name: str, loader: str) -> None:
 
 
 def detect_task(folder: Path) -> str | None:
-    """The task whose JSON file a folder holds, or None."""
+    """The task of a fine-tuned folder, from its JSON file; None for any other path."""
     return next((key for key in TASKS if (folder / f"{key}.json").is_file()), None)
 
 
 def resolve(loader: str) -> Any:
-    """The function that a ``module:function`` names."""
+    """Import the function named by ``module:function``."""
     module, _, function = loader.partition(":")
     return getattr(import_module(module), function)

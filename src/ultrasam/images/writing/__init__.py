@@ -1,1 +1,1 @@
-"""Masks and pictures out."""
+"""Write masks, label maps and overlays."""

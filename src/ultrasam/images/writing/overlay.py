@@ -1,4 +1,4 @@
-"""Masks, boxes and clicks drawn over the frame that they belong to."""
+"""Draw masks, boxes and clicks over a frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame
 from ultrasam.images.writing.png import encode_png
 
-# Okabe and Ito's colors, told apart by color-blind people, as RGB.
+# Okabe and Ito's colorblind-safe palette, as RGB.
 _COLORS = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
     (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -30,12 +30,15 @@ def write_overlay(
     points: Sequence[tuple[float, float, int]] = (),
     colors: Sequence[int] | None = None,
 ) -> None:
-    """The frame with masks as tinted areas and outlines, boxes as frames, and clicks as dots.
+    """Write a frame with masks as tinted areas with outlines, boxes as rectangles and clicks as dots, as PNG.
 
     Args:
         boxes: x0, y0, x1, y1 in the frame's pixels.
-        points: (x, y, label); a filled dot is on the object, a ring beside it.
-        colors: a number of each mask, of which equal ones get one color; each its own where None.
+        points: (x, y, label); foreground clicks are filled dots, background clicks are rings.
+        colors: a number per mask; masks with equal numbers share a color. By default, all colors differ.
+
+    Raises:
+        UltraSamError: The file cannot be written.
     """
     atomic_write(
         path,
@@ -53,7 +56,7 @@ def draw_overlay(
     points: Sequence[tuple[float, float, int]] = (),
     colors: Sequence[int] | None = None,
 ) -> Frame:
-    """What `write_overlay` writes, as [H, W, 3] uint8 RGB."""
+    """Draw the overlay of `write_overlay`, as [H, W, 3] uint8 RGB."""
     rgb = np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame.copy()
     stroke = max(1, round(max(rgb.shape[:2]) / 400))
     numbers = range(len(masks)) if colors is None else colors
