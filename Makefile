@@ -26,7 +26,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsc
 
 demo: $(VENV)/.base
 	$(BIN)/ultrasam predict examples/phantom.png \
-		--box 139,244,417,460 --box 192,143,307,280 --out demo-out
+		--box 139,244,417,460 --box 192,143,307,280 --out demo-out --overwrite
 
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow"
@@ -47,7 +47,7 @@ bench: $(VENV)/.dev
 	@test -d "$(DATA)" -a -d "$(TRAIN)" || { echo 'Say where the data sets are: make bench DATA=DIR TRAIN=DIR'; exit 2; }
 	$(BIN)/python benchmarks/encoder.py
 	$(BIN)/python benchmarks/decoder.py
-	$(BIN)/ultrasam evaluate evaluation/leaderboard.yaml --data $(DATA) -o leaderboard
+	$(BIN)/ultrasam evaluate evaluation/leaderboard --data $(DATA) -o leaderboard
 	$(BIN)/python benchmarks/quality.py --data $(DATA) --out leaderboard
 	$(BIN)/python benchmarks/store.py --data $(TRAIN)
 	$(BIN)/python benchmarks/training.py

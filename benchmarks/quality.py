@@ -3,7 +3,7 @@
 Peers: the largest ellipse in the box, GrabCut from the box, and a disc around the click, on the same
 prompts of every data set in a folder. Dice and IoU per object, with intervals by bootstrap over subjects,
 and the means over the data sets against the targets. Results lie in a folder and are not measured twice; it
-may be the one of ``ultrasam evaluate evaluation/leaderboard.yaml``, which measures more.
+may be the one of ``ultrasam evaluate evaluation/leaderboard``, which measures more.
 
     python benchmarks/quality.py --data DIR [--model nano] [--out quality]
 """

@@ -278,7 +278,7 @@ for room in {rooms}:
         importlib.import_module(module.name)
 """
 COMMANDS = {
-    "data": ["data", "list", "--plain"],
+    "data": ["data", "list", "--json"],
     "train": ["train", "nano", "data.sources=[]", "data.phantoms.count=4", "--dry-run"],
     "evaluate": ["evaluate", "--help"],
     "downstream": ["embed", "a.png", "-o", "features.parquet"],

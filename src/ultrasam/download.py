@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
+import ssl
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import Request, build_opener
 
+from ultrasam.errors import one_line
 from ultrasam.extras import needs
 
 with needs("Downloading", extra="hub"):
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
+
+
+_HEADERS = {"User-Agent": "ultrasam"}
+_SECONDS = 10
+# 407 and the gateway's errors: what a proxy answers if it cannot or will not pass a request on.
+_FROM_PROXIES = (407, 502, 503, 504)
 
 
 class ChecksumError(Exception):
@@ -87,17 +98,48 @@ def _check(
             raise ChecksumError("it is a different kind of file, such as a proxy's login page")
 
 
-def check_reachable(url: str) -> None:
-    """Fail immediately if the host cannot be resolved; the HTTP client would retry for half a minute.
-
-    Behind a proxy this does nothing, because the proxy resolves names.
+def from_pretrained(kind: Any, repository: str, **options: Any) -> Any:
+    """What a class of transformers loads from a folder, the cache, or else the Hugging Face hub.
 
     Raises:
-        OSError: The host cannot be resolved.
+        OSError: The hub cannot be reached, or has no such files.
+        ValueError: The files are not a model of this class.
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    proxies = getproxies()
-    proxied = any(proxies.get(key) for key in (parts.scheme, "all")) and not proxy_bypass(host)
-    if not proxied and not os.environ.get("HF_HUB_OFFLINE"):
-        socket.getaddrinfo(host, parts.port or (80 if parts.scheme == "http" else 443))
+    try:
+        return kind.from_pretrained(repository, local_files_only=True, **options)
+    except (OSError, ValueError):
+        if Path(repository).is_dir():
+            raise
+    check_reachable(ENDPOINT)
+    return kind.from_pretrained(repository, **options)
+
+
+def check_reachable(url: str) -> None:
+    """Fail at once if a server does not answer: the clients would retry for up to a minute.
+
+    One request is made as clients make it, through the proxies of the environment.
+
+    Raises:
+        ConnectionError: Nothing answers, or a proxy does instead of the server.
+    """
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return
+    host = urlsplit(url).hostname
+    request = Request(url, method="HEAD", headers=_HEADERS)
+    try:
+        # A new opener reads the proxies of this moment.
+        with build_opener().open(request, timeout=_SECONDS):
+            return
+    except HTTPError as error:
+        if error.code in _FROM_PROXIES:
+            raise ConnectionError(f"{host} cannot be reached: {error}") from error
+    except URLError as error:
+        # Certificates are left to the client, which may have others.
+        if not isinstance(error.reason, ssl.SSLError):
+            raise ConnectionError(f"{host} cannot be reached: {_reason(error.reason)}") from error
+    except (OSError, HTTPException) as error:
+        raise ConnectionError(f"{host} cannot be reached: {one_line(error)}") from error
+
+
+def _reason(reason: str | BaseException) -> str:
+    return "it does not answer" if isinstance(reason, TimeoutError) else one_line(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from ultrasam.errors import MissingDependencyError
 
@@ -31,8 +32,27 @@ def needs(feature: str, *, extra: str, alternative: str = "") -> Iterator[None]:
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "ultrasam":
             raise  # our own bug; no package fixes it
-        message = f"{feature} needs the extra '{extra}': pip install 'ultrasam[{extra}]'."
+        message = _message(feature, extra)
         if not isinstance(error, ModuleNotFoundError):
             # The package is installed but too old, or lacks a system library.
             message += f" (The installed package failed to load: {error}.)"
         raise MissingDependencyError(f"{message} {alternative}".rstrip()) from error
+
+
+def require(feature: str, *packages: str, extra: str) -> None:
+    """Check that packages of an extra are installed, without importing them.
+
+    Args:
+        feature: as in `needs`.
+        packages: their modules' names.
+        extra: the extra of UltraSam that installs them.
+
+    Raises:
+        MissingDependencyError: A package is missing.
+    """
+    if any(find_spec(package) is None for package in packages):
+        raise MissingDependencyError(_message(feature, extra))
+
+
+def _message(feature: str, extra: str) -> str:
+    return f"{feature} needs the extra '{extra}': pip install 'ultrasam[{extra}]'."

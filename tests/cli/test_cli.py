@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
-import subprocess
+import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from tests.cli.commands import COMMANDS, options_of
 from tests.images.files import sample_files
 from ultrasam import Predictor, Prompt, load
 from ultrasam.cli import main
+from ultrasam.cli.overview import TASKS
 from ultrasam.phantom.acquisition import simulate
+from ultrasam.training.recipe import load_recipe
 
 
 class Outcome:
@@ -73,16 +78,16 @@ def test_a_picture_gives_masks_an_overlay_and_coco_results(
     assert Image.open(out / "a_overlay.png").size == (120, 90)
 
 
-def test_once_looks_at_the_whole_image_alone(ultrasam, picture: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_no_tta_decodes_the_whole_image_only(ultrasam, picture: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     box = (40.0, 30.0, 70.0, 60.0)
-    done = ultrasam("predict", picture, "--box", "40,30,70,60", "--once", "-o", tmp_path / "out")
+    done = ultrasam("predict", picture, "--box", "40,30,70,60", "--no-tta", "-o", tmp_path / "out")
     assert done.status == 0, done.err
     found = np.asarray(Image.open(tmp_path / "out" / "a_mask_0.png")) > 0
-    for once in (True, False):
-        predictor = Predictor(load("nano", device="cpu"), tta=not once)
+    for tta in (True, False):
+        predictor = Predictor(load("nano", device="cpu"), tta=tta)
         predictor.set_image(picture)
         expected = predictor.predict(Prompt(box=box)).masks[0, 0]
-        assert np.array_equal(found, expected) is once
+        assert np.array_equal(found, expected) is not tta
 
 
 def test_one_bad_file_is_reported_and_the_rest_go_on(
@@ -137,7 +142,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["predict", "{a}"], 1, "Say what to segment"),
+        (["predict", "{a}"], 1, "No prompt is given"),
         (["predict", "{a}", "--box", "1,2,3"], 1, "give x0,y0,x1,y1"),
         (["predict", "{a}", "--box", "a,b,c,d"], 1, "give x0,y0,x1,y1"),
         (["predict", "{a}", "--point", "5"], 1, "give x,y"),
@@ -148,7 +153,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
         (["predict", "{a}", "--point", "5,5", "--frame", "4"], 1, "no frame 4"),
         (["predict", "{a}", "--point", "5,5", "--model", "nonsense"], 1, "neither a file"),
         (["predict", "{a}", "--point", "5,5", "--model", "{a}"], 1, "not a checkpoint"),
-        (["predict", "{a}", "--point", "5,5", "--precision", "int1"], 1, "float32 or bfloat16"),
+        (["predict", "{a}", "--point", "5,5", "--precision", "int1"], 2, "'fp32', 'bf16'"),
         (["predict", "nowhere.png", "--point", "5,5"], 1, "There is no file"),
         (["predict", "nowhere*.png", "--point", "5,5"], 1, "No file matches"),
         (["predict", "{a}", "--frame", "x"], 2, "--frame"),
@@ -175,6 +180,90 @@ def test_an_output_folder_that_cannot_be_is_told(ultrasam, picture: Path, tmp_pa
     done = ultrasam("predict", picture, "--point", "9,9", "-o", tmp_path / "file" / "out")
     assert done.status == 1
     assert "Cannot write" in done.err
+
+
+def test_results_of_an_earlier_run_are_replaced_only_if_asked_for(
+    ultrasam, picture: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "out"
+    asked = ["predict", picture, "--box", "10,10,60,50", "-o", out]
+    assert ultrasam(*asked, "--box", "50,40,110,85").status == 0
+    (out / "notes.txt").write_text("mine")
+    again = ultrasam(*asked)
+    assert again.status == 1
+    assert "--overwrite" in again.err
+    assert ultrasam(*asked, "--overwrite").status == 0
+    names = {"a_mask_0.png", "a_overlay.png", "predictions.json", "notes.txt"}
+    assert {path.name for path in out.iterdir()} == names
+
+
+def test_without_out_results_go_to_a_folder_named_for_the_input(
+    ultrasam, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    assert ultrasam("predict", picture.name, "--box", "10,10,60,50").status == 0
+    assert (tmp_path / "runs" / "predict" / "a" / "a_overlay.png").exists()
+
+
+def test_a_traceback_is_printed_only_if_asked_for(  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "train", "nonsense"])
+    for value, printed in (("0", False), ("1", True)):
+        monkeypatch.setenv("ULTRASAM_DEBUG", value)
+        with pytest.raises(SystemExit):
+            main.run()
+        error = capsys.readouterr().err
+        assert ("Traceback" in error) is printed
+        assert error.splitlines()[-1].startswith("ultrasam: There is no recipe")
+
+
+def test_quiet_prints_no_notes_and_verbose_prints_more(ultrasam) -> None:  # type: ignore[no-untyped-def]
+    for option, level in (("--quiet", "WARNING"), ("--verbose", "DEBUG")):
+        assert ultrasam(option, "models").status == 0
+        assert logging.getLogger("ultrasam").level == getattr(logging, level)
+    assert ultrasam("models").status == 0
+    assert logging.getLogger("ultrasam").level == logging.INFO
+
+
+def test_without_a_command_every_task_has_an_example_that_the_command_line_takes(
+    ultrasam,
+) -> None:  # type: ignore[no-untyped-def]
+    text = ultrasam().out
+    for rows in TASKS.values():
+        for want, example in rows:
+            assert want in text
+            words = shlex.split(example)[1:]
+            name = next(n for n in COMMANDS if words[: len(n.split())] == n.split())
+            known = options_of(COMMANDS[name])
+            assert {w for w in words if w.startswith("--")} <= set(known), example
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_sentence(  # type: ignore[no-untyped-def]
+    ultrasam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["data.sources=[]", "data.phantoms.count=2", "--device", "cuda"]
+    for extra in ([], ["--dry-run"]):
+        done = ultrasam("train", "nano", *given, *extra)
+        assert done.status == 1
+        assert done.err == "ultrasam: No GPU is available; use --device cpu.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_recipes_are_listed_and_copied_with_what_they_extend(ultrasam, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    rows = json.loads(ultrasam("recipes", "list", "--json").out)
+    assert {row["name"]: row["use"] for row in rows}["evaluation/paper"] == (
+        "ultrasam evaluate evaluation/paper"
+    )
+    assert all(row["about"] for row in rows)
+    done = ultrasam("recipes", "copy", "base-lora", tmp_path / "mine.yaml")
+    assert done.out.split() == [str(tmp_path / "mine.yaml"), str(tmp_path / "base-mixed.yaml")]
+    assert load_recipe(tmp_path / "mine.yaml").adapt.kind == "lora"
+    again = ultrasam("recipes", "copy", "base-lora", tmp_path / "mine.yaml")
+    assert again.status == 1
+    assert "--overwrite" in again.err
 
 
 @pytest.mark.slow
@@ -204,17 +293,3 @@ def test_damaged_files_of_every_format_end_in_an_error_or_whole_results(
     for path in (tmp_path / "out").glob("*.png"):
         Image.open(path).verify()
     json.loads((tmp_path / "out" / "predictions.json").read_text())
-
-
-def test_help_and_version_come_without_loading_the_model() -> None:
-    for arguments in (["--help"], ["--version"], ["predict", "--help"], ["train", "--help"]):
-        code = (
-            f"import sys; sys.argv = ['ultrasam', *{arguments}]\n"
-            "from ultrasam.cli.main import run\n"
-            "try: run()\n"
-            "except SystemExit as stop: print('status', stop.code, 'torch' in sys.modules)"
-        )
-        out = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        assert out.stdout.strip().endswith("status 0 False")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,23 +33,23 @@ def data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_list_has_43_rows_and_can_be_narrowed(data: Run) -> None:
-    rows = [line.split("\t") for line in data("list", "--plain").out.splitlines()]
-    assert len(rows) == 43
-    assert all(len(row) == 8 and all(row) for row in rows)
-    assert {row[0] for row in rows} == set(MAKERS)
+    def listed(*options: str) -> list[dict[str, str]]:
+        return json.loads(data("list", "--json", *options).out)
+
+    assert {row["id"] for row in listed()} == set(MAKERS)
+    assert len(listed()) == 43
+    assert all(value for row in listed() for value in row.values())
     assert "43 data sets" in data("list").out
-    breast = data("list", "--plain", "--organ", "breast", "--licence", "cc by 4.0").out.splitlines()
-    assert {line.split("\t")[0] for line in breast} >= {"busi", "bus_bra"}
-    assert all(
-        "\tkaggle\t" in x for x in data("list", "--plain", "--access", "kaggle").out.splitlines()
-    )
-    assert len(data("list", "--plain", "--all").out.splitlines()) == 44
+    breast = listed("--organ", "breast", "--license", "cc by 4.0")
+    assert {row["id"] for row in breast} >= {"busi", "bus_bra"}
+    assert {row["access"] for row in listed("--access", "kaggle")} == {"kaggle"}
+    assert len(listed("--all")) == 44
 
 
 def test_info_says_how_to_get_each_and_how_to_cite_it(data: Run) -> None:
     for name in MAKERS:
         told = data("info", name).out
-        for head in ("Address:", "Licence:", "How to get it:", "Layout:", "Then:"):
+        for head in ("Address:", "License:", "How to get it:", "Layout:", "Then:"):
             assert head in told, name
         assert "@" in told, name
         assert "title" in told, name
@@ -65,12 +66,16 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert "busi: 12 images; 1 left out:" in done.out
     assert done.out.splitlines()[-1] == str(store)
-    assert "no subject is in more than one split" in data("check", store).out
+    assert "no subject is in more than one split" in data("validate", store).out
     assert data("show", store, "-o", tmp_path / "sheet.png").out.strip() == str(
         tmp_path / "sheet.png"
     )
     assert (tmp_path / "sheet.png").stat().st_size > 1000
-    assert "12 images" in data("stats", store).out
+    pages = tmp_path / "stats"
+    assert "12 images" in data("stats", store, "-o", pages).out
+    counted = json.loads(data("stats", store, "-o", pages, "--json").out)
+    assert counted["datasets"][0]["images"] == 12
+    assert json.loads(data("validate", store, "--json").out)["problems"] == []
     assert data("export", store, "--format", "coco", "-o", tmp_path / "coco").status == 0
     mine = data("import", tmp_path / "coco", "--format", "coco", "--name", "mine", "-o", store,
                 "--workers", "0")  # fmt: skip
@@ -79,25 +84,39 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
     assert "12 exact" in mine.out
     image = next(store.rglob("images/busi/*.png"))
     image.write_bytes(image.read_bytes()[:100])
-    checked = data("check", store)
-    assert checked.status == 1
-    assert f"corrupt image: images/busi/{image.name}" in checked.out
-    assert "has 1 problems" in checked.err
+    validated = data("validate", store)
+    assert validated.status == 1
+    assert f"corrupt image: images/busi/{image.name}" in validated.out
+    assert "has 1 problem." in validated.err
     assert data("build", tmp_path / "raw", "-o", store, "--workers", "0").status == 0
-    assert data("check", store).status == 0
+    assert data("validate", store).status == 0
+
+
+def test_build_points_to_import_for_images_of_ones_own(data: Run, tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+    told = data("build", tmp_path / "mine", "-o", tmp_path / "store")
+    assert told.status == 1
+    assert f"ultrasam data import {tmp_path / 'mine'} --format masks --name NAME -o" in told.err
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco" / "a.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    told = data("build", tmp_path / "coco" / "a.json", "-o", tmp_path / "store")
+    assert f"ultrasam data import {tmp_path / 'coco'} --format coco" in told.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("build", "nowhere", "-o", "out"), "nowhere does not exist"),
-        (("build", ".", "-o", "out", "--val", "0.9", "--test", "0.2"), "sum to less than 1"),
+        (
+            ("build", ".", "-o", "out", "--val-fraction", "0.9", "--test-fraction", "0.2"),
+            "sum to 1",
+        ),
         (("build", ".", "-o", "out"), "No known data set"),
         (("stats", "."), "is not a complete store"),
         (("export", ".", "--format", "coco", "-o", "x"), "is not a complete store"),
-        (("import", ".", "--format", "xml", "--name", "a", "-o", "x"), "There is no format 'xml'"),
-        (("import", ".", "--format", "coco", "--name", "busi", "-o", "x"), "take another name"),
-        (("import", ".", "--format", "coco", "--name", "../x", "-o", "x"), "is no name"),
+        (("import", ".", "--format", "coco", "--name", "busi", "-o", "x"), "choose another --name"),
+        (("import", ".", "--format", "coco", "--name", "../x", "-o", "x"), "is not a name"),
         (("info", "nonsense"), "List all data sets with: ultrasam data list"),
     ],
 )

@@ -181,7 +181,7 @@ def test_the_command_writes_a_model_that_predict_takes(
     assert len(rows) == 12
     assert all(float(r["bright"]) + float(r["dark"]) == pytest.approx(1, abs=1e-3) for r in rows)
     assert ultrasam("predict", tmp_path / "in", "--model", out, "--box", "1,2,3,4") == 1
-    assert "takes no prompts" in capsys.readouterr().err
+    assert "it has no use for --box" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,14 @@ def test_the_command_writes_a_model_that_predict_takes(
     [
         (["--data", "nowhere"], "There is no nowhere"),
         (["--data", "one"], "at least two classes are needed"),
-        (["--data", "in", "--classes", "bright,gray"], "no image of class 'gray'"),
+        (["--data", "in", "--class", "bright", "--class", "gray"], "no image of class 'gray'"),
         (["--data", "in", "--folds", "9"], "too few for 9 folds"),
         (["--data", "in", "stepz=3"], "stepz"),
         (["--data", "in", "--init", "random:giant"], "no such size"),
         (["--data", "bad.csv"], "'path' and 'label' are needed"),
-        (["--data", "in", "--test", "in"], "are in both training and test data"),
+        (["--data", "in", "--test-data", "in"], "are in both training and test data"),
         (
-            ["--data", "in", "--test", "other"],
+            ["--data", "in", "--test-data", "other"],
             "the class 'strange', of which training has no image",
         ),
     ],

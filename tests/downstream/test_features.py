@@ -115,7 +115,15 @@ def test_embed_writes_a_row_an_image_or_a_prompt_and_names_bad_files(
     monkeypatch.setattr(
         sys,
         "argv",
-        [*sys.argv[:2], str(tmp_path / "in" / "0.jpg"), "--prompts", str(prompts), "-o", str(out)],
+        [
+            *sys.argv[:2],
+            str(tmp_path / "in" / "0.jpg"),
+            "--prompts",
+            str(prompts),
+            "-o",
+            str(out),
+            "--overwrite",
+        ],
     )
     with pytest.raises(SystemExit) as stop:
         main.run()

@@ -218,7 +218,7 @@ def test_the_command_and_predict(
         "size=64", "trainer.max_steps=4", "trainer.batch=1", "trainer.accumulate=2", "width=32",
         "queries=5", "layers=1", "pixel_layers=1", "points=64",
     ]  # fmt: skip
-    asked = ["finetune", "instances", "--data", data, "--held-out", "0.4", "-o", out]
+    asked = ["finetune", "instances", "--data", data, "--test-fraction", "0.4", "-o", out]
     assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", *small) == 0
     report = (out / "report.md").read_text()
     assert "*nano – random:nano*" in report
@@ -237,7 +237,7 @@ def test_the_command_and_predict(
     image = data / "images" / "0.png"
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
-    told = ["predict", image, bad, "--model", out, "-o", tmp_path / "p", "--score", 0]
+    told = ["predict", image, bad, "--model", out, "-o", tmp_path / "p", "--min-score", 0]
     assert ultrasam(*told) == 1  # one of two files is bad
     entries = json.loads((tmp_path / "p" / "predictions.json").read_text())
     assert {e["class"] for e in entries} <= {"bright", "dark"}
@@ -248,20 +248,23 @@ def test_the_command_and_predict(
     assert (tmp_path / "p" / "0_overlay.png").is_file()
     capsys.readouterr()
     assert ultrasam("predict", image, "--model", out, "--box", "1,2,30,40") == 1
-    assert "takes no prompts" in capsys.readouterr().err
+    assert "it has no use for --box" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "in", "--classes", "gray"], "show too few objects"),
+        (["--data", "in", "--class", "gray"], "show too few objects"),
         (["--data", "in", "--labels", "image"], "show too few objects"),
         (["--data", "in", "size=72"], "not a multiple of 32"),
         (["--data", "in", "width=100"], "width"),
-        (["--data", "in", "--test", "in"], "are in both training and test data"),
-        (["--data", "in", "--test", "other"], "the class 'gray', of which training has no object"),
-        (["--data", "in", "--device", "nowhere"], "Device 'nowhere' is not available"),
-        (["--data", "in", "--init", "resnet50:in"], "can't load 'in'"),
+        (["--data", "in", "--test-data", "in"], "are in both training and test data"),
+        (
+            ["--data", "in", "--test-data", "other"],
+            "the class 'gray', of which training has no object",
+        ),
+        (["--data", "in", "--device", "nowhere"], "'nowhere' is not a device"),
+        (["--data", "in", "--init", "resnet50:in"], "cannot load 'in'"),
     ],
 )
 def test_bad_data_is_one_sentence(

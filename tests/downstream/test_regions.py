@@ -121,7 +121,7 @@ def test_the_command_and_what_predict_says(
     save_pairs(tmp_path / "in", 10)
 
     out = tmp_path / "model"
-    asked = ["finetune", "regions", "--data", tmp_path / "in", "--held-out", 0.3, "-o", out]
+    asked = ["finetune", "regions", "--data", tmp_path / "in", "--test-fraction", 0.3, "-o", out]
     assert ultrasam(*asked, "trainer.max_steps=3", "trainer.batch=2") == 0
     assert "box: accuracy" in capsys.readouterr().out
     image = tmp_path / "in" / "images" / "0.png"
@@ -132,7 +132,8 @@ def test_the_command_and_what_predict_says(
     (entry,) = json.loads((tmp_path / "p" / "predictions.json").read_text())
     assert entry["class"] in ("bright", "dark")
     assert sum(entry["class_probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    assert ultrasam("predict", image, "--box", "15,20,55,70", "--classify") == 1
-    assert "'nano' tells no classes" in capsys.readouterr().err
-    assert ultrasam("finetune", "regions", "--data", tmp_path / "in", "--classes", "bright") == 1
+    asked = ["predict", image, "--box", "15,20,55,70", "--model", out, "--refine"]
+    assert ultrasam(*asked) == 1
+    assert "is a region classifier; it has no use for --refine" in capsys.readouterr().err
+    assert ultrasam("finetune", "regions", "--data", tmp_path / "in", "--class", "bright") == 1
     assert "two are needed" in capsys.readouterr().err

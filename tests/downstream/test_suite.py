@@ -12,7 +12,8 @@ import yaml
 from tests.downstream.spots import bus_bra, mmotu
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.instances.task import new_segmenter
-from ultrasam.downstream.suite import BenchmarkSuite, _changes, load_suite
+from ultrasam.downstream.suite import _changes
+from ultrasam.downstream.suite_recipe import BenchmarkSuite, load_suite
 from ultrasam.errors import RecipeError
 from ultrasam.weights.adapters import count_parameters
 

@@ -24,8 +24,8 @@ from ultrasam.errors import DataError, RecipeError
 from ultrasam.settings import deep_merge
 from ultrasam.store.store import Store
 from ultrasam.training.augmentation import NO_AUGMENTATION, Augmentation, augment
-from ultrasam.training.engine import LAST
 from ultrasam.training.optimization import parameter_groups
+from ultrasam.training.run_folder import LAST
 from ultrasam.training.run_settings import OptimizerSettings
 
 

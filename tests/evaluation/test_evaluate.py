@@ -57,6 +57,10 @@ def ultrasam(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
+def prompt_types(*names: str) -> list[str]:
+    return [word for name in names for word in ("--prompt-type", name)]
+
+
 def without_times(report: str) -> str:
     return re.sub(r"### Cost\n.*?(?=\n### |\Z)", "", report, flags=re.DOTALL)
 
@@ -72,8 +76,7 @@ def test_a_report_tells_all_that_was_asked_for(
         "random-walker",
         "--data",
         mine,
-        "--prompts",
-        "box,point,points3",
+        *prompt_types("box", "point", "points3"),
         "-o",
         out,
     ]
@@ -100,7 +103,9 @@ def test_damage_and_images_without_an_object_are_named_and_count_in_no_mean(
 ) -> None:
     mine = folder_of(tmp_path / "mine", 5)
     clean = tmp_path / "clean"
-    assert ultrasam(monkeypatch, "ellipse", "--data", mine, "--prompts", "box", "-o", clean) == 0
+    assert (
+        ultrasam(monkeypatch, "ellipse", "--data", mine, "--prompt-type", "box", "-o", clean) == 0
+    )
     whole = (mine / "images" / "p00.png").read_bytes()
     (mine / "images" / "broken.png").write_bytes(whole[: len(whole) // 3])
     save(mine / "masks" / "broken.png", np.zeros((120, 160), np.uint8))
@@ -108,7 +113,7 @@ def test_damage_and_images_without_an_object_are_named_and_count_in_no_mean(
     save(mine / "masks" / "nothing.png", np.zeros((120, 160), np.uint8))
     out = tmp_path / "out"
     capsys.readouterr()
-    assert ultrasam(monkeypatch, "ellipse", "--data", mine, "--prompts", "box", "-o", out) == 0
+    assert ultrasam(monkeypatch, "ellipse", "--data", mine, "--prompt-type", "box", "-o", out) == 0
     assert "1 images could not be read" in capsys.readouterr().err
     text = (out / "report.md").read_text()
     assert re.search(r"\| ellipse \| mine \| [^|]*broken[^|]* \| .*\|", text)
@@ -175,7 +180,7 @@ def test_killed_and_resumed_gives_the_same_report(tmp_path: Path) -> None:
     reports = []
     for name, kills in (("whole", ()), ("killed", (3, 1, 4))):
         out = tmp_path / name / "out"
-        asked = ("evaluate", "nano", "ellipse", "--data", mine, "--prompts", "box10,points3,human3",
+        asked = ("evaluate", "nano", "ellipse", "--data", mine, *prompt_types("box10", "points3", "human3"),
                  "-o", out)  # fmt: skip
         done = 0
         for number in kills:
@@ -230,7 +235,7 @@ def test_other_weights_of_one_name_are_not_mixed_into_old_results(
 ) -> None:
     mine = folder_of(tmp_path / "mine", 1)
     model = load_model("nano", device="cpu")
-    asked = [tmp_path / "model", "--data", mine, "--prompts", "box", "-o", tmp_path / "out"]
+    asked = [tmp_path / "model", "--data", mine, "--prompt-type", "box", "-o", tmp_path / "out"]
     for status in (0, 0, 1):
         if status == 1:
             with torch.no_grad():
@@ -244,7 +249,7 @@ def test_results_of_other_preprocessing_are_not_taken_for_these(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, model = folder_of(tmp_path / "mine", 1), load_model("nano", device="cpu")
-    asked = [tmp_path / "model", "--data", mine, "--prompts", "box", "-o", tmp_path / "out"]
+    asked = [tmp_path / "model", "--data", mine, "--prompt-type", "box", "-o", tmp_path / "out"]
     for preprocessing, status in (("nano", 0), ("nano", 0), ("medsam", 1)):
         model.preprocessor = replace(PREPROCESSING[preprocessing], size=256)
         save_pretrained(model, tmp_path / "model")
@@ -256,7 +261,7 @@ def test_other_settings_are_not_mixed_into_old_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = folder_of(tmp_path / "mine", 2)
-    asked = ["ellipse", "--data", mine, "--prompts", "box", "-o", tmp_path / "out"]
+    asked = ["ellipse", "--data", mine, "--prompt-type", "box", "-o", tmp_path / "out"]
     assert ultrasam(monkeypatch, *asked) == 0
     assert ultrasam(monkeypatch, *asked, "--seed", 3) == 1
     assert "choose another --out" in capsys.readouterr().err
@@ -266,12 +271,16 @@ def test_two_results_are_compared_pair_by_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, out = folder_of(tmp_path / "mine", 8), tmp_path / "out"
-    ultrasam(monkeypatch, "ellipse", "filled-box", "--data", mine, "--prompts", "box", "-o", out)
+    ultrasam(
+        monkeypatch, "ellipse", "filled-box", "--data", mine, "--prompt-type", "box", "-o", out
+    )
     capsys.readouterr()
-    assert ultrasam(monkeypatch, "--compare", out / "ellipse.jsonl", out / "filled-box.jsonl") == 0
+    files = [str(out / "ellipse.jsonl"), str(out / "filled-box.jsonl")]
+    monkeypatch.setattr(sys, "argv", ["ultrasam", "compare", *files])
+    with pytest.raises(SystemExit, match="0"):
+        main.run()
     shown = capsys.readouterr().out
     assert re.search(r"ellipse – filled-box \| box \| \d+ \| \d+ \| \+0\.\d+ \| \[\+", shown)
-    assert ultrasam(monkeypatch, "--compare", out / "ellipse.jsonl") == 1
 
 
 def test_a_paired_difference_is_by_subject() -> None:
@@ -294,14 +303,12 @@ def test_options_of_a_model_reach_its_predictor() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nano"], "Say with --data"),
-        (["nano", "--data", "nowhere"], "nowhere does not exist"),
-        (["ellipse", "--data", "mine", "--prompts", "lasso"], "no kind of prompt 'lasso'"),
-        (["ellipse", "--data", "mine", "--prompts", "point"], "takes box prompts alone"),
+        (["nano", "--data", "nowhere"], "nowhere"),
+        (["ellipse", "--data", "mine", "--prompt-type", "lasso"], "no kind of prompt 'lasso'"),
+        (["ellipse", "--data", "mine", "--prompt-type", "point"], "takes box prompts alone"),
         (["random:giant", "--data", "mine"], "no such size"),
         (["nano+fast", "--data", "mine"], "unknown option '+fast'"),
         (["nano.pth", "--data", "mine"], "nano.pth"),
-        (["--compare", "a.jsonl", "b.jsonl"], "no results in a.jsonl"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_sentence(
@@ -347,7 +354,7 @@ def test_the_papers_suite_names_what_is_missing(
         "mmotu-2d", "bus-bra", "gist514-db",
     }  # fmt: skip
     for entry in suite.entries:
-        run_of = re.fullmatch(r"runs/([\w-]+)/model(\+refine)?", entry.model)
+        run_of = re.fullmatch(r"runs/train/([\w-]+)/model(\+refine)?", entry.model)
         assert run_of is None or (RECIPES / f"{run_of[1]}.yaml").exists()
     own = tmp_path / "suite.yaml"
     own.write_text(
@@ -361,7 +368,7 @@ def test_the_papers_suite_names_what_is_missing(
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.startswith("# Mine")
     assert re.search(r"- Lost: .*lost\.pth", text)
-    assert "- Elsewhere: the data hold no busi." in text
+    assert "- Elsewhere: --data has no busi." in text
     own.write_text("title: Mine\nprompts: [box]\nentries: []\n")
     with pytest.raises(EvaluationError, match="a title of its own"):
         load_suite(own)

@@ -93,8 +93,8 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
         main.run()
     out = capsys.readouterr()
     assert stop.value.code == 0, out.err
-    run = tmp_path / "runs" / "mine"
-    assert str(out.out.strip().splitlines()[-1]) == str(Path("runs/mine/model"))
+    run = tmp_path / "runs" / "promptable" / "mine"
+    assert str(out.out.strip().splitlines()[-1]) == str(Path("runs/promptable/mine/model"))
     assert "kept the weights of the best validation" in out.err
     with (run / "log" / "metrics.csv").open() as lines:
         logged = list(csv.DictReader(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,9 @@ import pytest
 from huggingface_hub import close_session
 
 from ultrasam import download as downloading
-from ultrasam.errors import CheckpointError
+from ultrasam.datasets.catalogue import dataset
+from ultrasam.datasets.downloads import fetch as fetch_data
+from ultrasam.errors import CheckpointError, DataError
 from ultrasam.weights.download import cached_file, fetch, fetch_hub
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, Weights
 
@@ -44,6 +47,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
         self.end_headers()
         self.wfile.write(body)
+
+    def answer(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -126,18 +134,61 @@ def test_downloads_work_behind_a_proxy(
     assert Handler.asked[0][0] == "http://weights.invalid/weights.pth"
 
 
-def test_offline_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(*_: object) -> None:
-        raise OSError("no network")
+@pytest.fixture
+def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that nobody listens at, and clients that must not be asked: they retry."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, address)
+    for name in ("no_proxy", "NO_PROXY", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
 
-    monkeypatch.setattr(downloading, "getproxies", dict)
-    monkeypatch.setattr(downloading.socket, "getaddrinfo", no_network)
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("a client that retries was asked")
+
+    monkeypatch.setattr(downloading, "http_get", asked)
+
+
+def test_a_server_that_cannot_be_reached_is_one_sentence_at_once(
+    tmp_path: Path, dead_proxy: None
+) -> None:
     for name in ("ultrasam", "sam-vit-b"):
-        with pytest.raises(CheckpointError, match="Check the network connection") as caught:
+        with pytest.raises(CheckpointError, match="cannot be reached: Connection refused") as told:
             fetch(REGISTRY[name], cache=tmp_path)
-        assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match="Check the network connection"):
+        assert "\n" not in str(told.value)
+    with pytest.raises(
+        CheckpointError, match=r"huggingface.co cannot be reached.*Check the network"
+    ):
         fetch_hub("someone/something")
+    data = dataset("hc18")
+    with pytest.raises(DataError, match="cannot be reached: Connection refused"):
+        fetch_data(data, tmp_path)
+
+
+def test_models_of_transformers_are_not_asked_for_either(dead_proxy: None) -> None:
+    from transformers import ViTModel
+
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        downloading.from_pretrained(ViTModel, "someone/something")
+
+
+def test_a_gateway_error_of_a_proxy_counts_as_not_reached(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for status, reached in ((502, False), (407, False), (404, True), (405, True), (200, True)):
+        monkeypatch.setattr(
+            Handler, "do_HEAD", lambda self, s=status: self.answer(s), raising=False
+        )
+        if reached:
+            downloading.check_reachable("http://weights.invalid/a")
+        else:
+            with pytest.raises(ConnectionError, match=f"weights.invalid cannot .*{status}"):
+                downloading.check_reachable("http://weights.invalid/a")
 
 
 def test_the_registry_is_complete() -> None:

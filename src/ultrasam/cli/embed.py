@@ -8,51 +8,69 @@ from typing import Annotated, Any
 
 import typer
 
+from ultrasam.cli import checks
+from ultrasam.cli.options import (
+    Device,
+    Frame,
+    Inputs,
+    Model,
+    Overwrite,
+    PrecisionOption,
+    Prompts,
+    out_option,
+)  # fmt: skip
 from ultrasam.errors import UltraSamError
-from ultrasam.extras import needs
+from ultrasam.extras import require
 
 logger = logging.getLogger(__name__)
 
 
 def embed(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Images, folders or globs.")
-    ],
+    inputs: Inputs,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="A Parquet file.")
-    ] = Path("features.parquet"),
-    prompts: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Prompts as JSON, as for predict: one row per prompt, for the region it segments.",
-        ),
+        out_option("A Parquet file.", metavar="FILE", default="runs/embed/INPUT.parquet"),
     ] = None,
-    model: Annotated[str, typer.Option(help="As for predict.")] = "nano",
+    overwrite: Overwrite = False,
+    prompts: Prompts = None,
+    model: Model = "nano",
     size: Annotated[
         int | None,
-        typer.Option(help="Side of the canvas in pixels; the model's own where not given."),
+        typer.Option(
+            min=16,
+            metavar="PIXELS",
+            show_default="the model's",
+            help="Side of the square that images are scaled to.",
+        ),
     ] = None,
-    frame: Annotated[int, typer.Option(help="Frame of a cine or slice of a volume, from 0.")] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
-    ] = None,
+    frame: Frame = 0,
+    device: Device = None,
+    precision: PrecisionOption = None,
 ) -> None:
     """Write features of images, or of regions, to a Parquet file.
 
-    Its columns: path; prompt, its number, or null; features, the mean of the encoder's last patches.
-    """
-    with needs("Writing features", extra="downstream"):
-        import polars as pl
+    Columns: path; prompt, the number of the prompt, or null without --prompts; features, the mean of the
+    encoder's last patches, over the image or over the mask of the prompt.
+    """  # fmt: skip
+    from ultrasam.inference.batch import find_inputs, prompts_for, read_prompts
+
+    require("Writing features", "polars", extra="downstream")
+    checks.check_models([model])
+    checks.check_device(device)
+    wanted = read_prompts(prompts) if prompts else None
+    paths = find_inputs(inputs)
+    checks.check_inputs(paths)
+    out = checks.output(out, "embed", inputs[0], suffix=".parquet")
+    checks.check_new(out, overwrite=overwrite)
+
+    import polars as pl
+
     from ultrasam.downstream.features import Embedder
     from ultrasam.files import atomic_file
     from ultrasam.images.reading import read_scan
-    from ultrasam.inference.batch import find_inputs, prompts_for, read_prompts
     from ultrasam.weights.load import load_model
 
-    paths = find_inputs(inputs)
-    wanted = read_prompts(prompts) if prompts else None
-    embedder = Embedder(load_model(model, device=device), size=size)
+    embedder = Embedder(load_model(model, device=device, precision=precision), size=size)
     rows: list[tuple[str, int | None, list[float]]] = []
     failed = 0
     for start in range(0, len(paths), embedder.batch):

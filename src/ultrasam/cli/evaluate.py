@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ultrasam.cli import checks
+from ultrasam.cli.options import (
+    Data,
+    Datasets,
+    Device,
+    EvaluatedSplit,
+    Json,
+    Seed,
+    out_option,
+)  # fmt: skip
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import EvaluationError, UltraSamError
-from ultrasam.extras import needs
+from ultrasam.extras import require
 
 if TYPE_CHECKING:
     from ultrasam.evaluation.report.results import Results
@@ -22,111 +33,162 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_PROMPT_TYPES = ("box", "box10", "point", "points3")
+
 
 def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
-            help="Names or paths of models; ellipse, filled-box, grabcut, disc, random-walker; "
-            "random:vit-b; transformers:REPO; or one suite, such as evaluation/paper.yaml.",
+            metavar="MODEL",
+            help="Models by name or path; ellipse, filled-box, grabcut, disc, random-walker; "
+            "transformers:REPOSITORY; or one suite, such as evaluation/paper.",
         ),
     ],
-    data: Annotated[
+    data: Data,
+    dataset: Datasets = None,
+    split: Annotated[
+        EvaluatedSplit | None,
+        typer.Option(
+            help="Only this split of a store.", show_default="test, or all without a test split"
+        ),
+    ] = None,
+    prompt_type: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATH",
-            help="A store, a folder of data sets, your own folder, or a COCO file; repeat.",
+            metavar="TYPE",
+            show_default=" ".join(_PROMPT_TYPES),
+            help="box, box5 to box20 (moved corners), point, random, offcenter, human; points3, random5, … "
+            "add corrective clicks (repeatable).",
         ),
     ] = None,
-    prompts: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND,...",
-            help="box, box5 to box20 (moved corners), point, random, offcenter, human; points3, … with "
-            "corrective clicks.",
-        ),
-    ] = "box,box10,point,points3",
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for results and report.")
-    ] = Path("evaluation"),
-    split: Annotated[
-        str | None, typer.Option(help="Of a store: train, val, test or all; test where it has one.")
-    ] = None,
-    dataset: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this data set; repeat.")
+        Path | None,
+        out_option("Folder for the results and the report.", default="runs/evaluate/DATA"),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Most images of a data set, spread evenly over it.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            show_default="all",
+            help="Maximum number of images per data set, evenly spaced.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random prompts.")] = 0,
+    seed: Seed = 0,
     tolerance_mm: Annotated[
-        float, typer.Option(min=0, help="Of the surface Dice, where the spacing is known.")
+        float,
+        typer.Option(
+            min=0,
+            metavar="MM",
+            help="Tolerance of the surface Dice, if the pixel spacing is known.",
+        ),
     ] = 1.0,
-    tolerance_px: Annotated[float, typer.Option(min=0, help="The same where it isn't.")] = 2.0,
-    title: Annotated[str, typer.Option(help="The report's heading.")] = "Evaluation",
+    tolerance_px: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="PIXELS",
+            help="Tolerance of the surface Dice, if the spacing is unknown.",
+        ),
+    ] = 2.0,
+    title: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", show_default="Evaluation", help="Heading of the report."),
+    ] = None,
     cases: Annotated[
         bool,
         typer.Option(
-            help="Draw the worst cases into the HTML page; not where the images may not be passed on."
+            help="Embed the worst cases in the HTML report (use --no-cases if the images must not be shared)."
         ),
     ] = True,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
-    ] = None,
-    compare: Annotated[
-        bool,
-        typer.Option(
-            "--compare",
-            help="Compare two results, DIR/MODEL.jsonl, of earlier evaluations; run nothing.",
-        ),
-    ] = False,
+    device: Device = None,
+    as_json: Json = False,
 ) -> None:
-    """Measure models side by side on the same prompts.
+    """Evaluate models side by side on the same prompts.
 
-    Writes a line of JSON per image, report.md and report.html to DIR. The same command goes on with what was
-    cut off, and does again only the report where nothing was.
-    """
-    with needs("Evaluation", extra="evaluate"):
-        import markdown_it  # noqa: F401
-        import polars  # noqa: F401
-        import pyarrow  # noqa: F401
-        import pydantic  # noqa: F401
-    if compare:
-        _compare(models)
-        return
-    if not data:
-        raise EvaluationError(
-            "Say with --data what to evaluate on: a store, a folder or a COCO file."
-        )
+    Writes one line of JSON per image, report.md and report.html. Run the same command again to resume an
+    interrupted evaluation; if it is complete, only the report is rebuilt.
+    """  # fmt: skip
+    require("Evaluation", "markdown_it", "polars", "pyarrow", "pydantic", extra="evaluate")
+    checks.check_device(device)
+    checks.check_paths(data)
+    if split is not None and not any(checks.is_store(path) for path in data):
+        raise EvaluationError("--split applies to stores; --data names none.")
+    types = checks.no_commas(prompt_type, "--prompt-type")
+    suite = _suite(models, types, title)
+    out = checks.output(out, "evaluate", data[0])
 
-    from ultrasam.evaluation.protocol import PromptKind
     from ultrasam.evaluation.report.report import Report, write_report
     from ultrasam.evaluation.runner import Settings
     from ultrasam.evaluation.sources import open_collections
-    from ultrasam.evaluation.suite import load_suite, suite_of
-    from ultrasam.training.shipped import find_recipe
 
-    kinds = [kind.strip() for kind in prompts.split(",") if kind.strip()]
-    for kind in kinds or [""]:
-        PromptKind.parse(kind)
-    is_suite = len(models) == 1 and models[0].endswith((".yaml", ".yml"))
-    suite = load_suite(find_recipe(models[0])) if is_suite else suite_of(models, kinds)
     settings = Settings(
         suite.prompts, seed=seed, tolerance_mm=tolerance_mm, tolerance_px=tolerance_px
     )
-    collections = open_collections(data, split=split, only=dataset or (), limit=limit)
-    found, missing = _run(suite, collections, settings, out, device, strict=not is_suite)
+    collections = open_collections(
+        data, split=None if split is None else split.value, only=dataset or (), limit=limit
+    )
+    strict = _suite_file(models) is None
+    found, missing = _run(suite, collections, settings, out, device, strict=strict)
     if not found:
         raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")
     command = shlex.join(["ultrasam", *sys.argv[1:]])
-    heading = suite.title if is_suite else title
-    report = Report(heading, command, tuple(found), tuple(missing))
-    for path in write_report(report, out, collections, cases=cases):
-        print(path)
+    report = Report(suite.title, command, tuple(found), tuple(missing))
+    pages = write_report(report, out, collections, cases=cases)
+    if as_json:
+        content = {
+            "models": [_summary(results) for results in found],
+            "missing": missing,
+            "report": [str(path) for path in pages],
+        }
+        print(json.dumps(content, indent=1))
+    else:
+        for path in pages:
+            print(path)
     failed = sum(len(results.errors) for results in found)
     if failed:
-        logger.error("%d images could not be read or segmented; the report names them.", failed)
+        logger.error("%d images could not be read or segmented; see the report.", failed)
+
+
+def _suite_file(models: list[str]) -> Path | None:
+    """The suite that is named in place of models."""
+    from ultrasam.training.shipped import find_recipe, shipped_recipes
+
+    name = models[0]
+    shipped = name.startswith("evaluation/") and name in shipped_recipes()
+    if len(models) > 1 or not (shipped or name.endswith((".yaml", ".yml"))):
+        return None
+    return find_recipe(name)
+
+
+def _suite(models: list[str], types: list[str], title: str | None) -> Suite:
+    """What to evaluate; names are checked here, before a model has run for an hour.
+
+    Raises:
+        EvaluationError: A prompt type is unknown, or an option is given that a suite determines.
+        CheckpointError, ConfigError: A model is unknown.
+    """
+    from ultrasam.evaluation.models.registry import check_competitor
+
+    file = _suite_file(models)
+    for model in () if file else models:
+        check_competitor(model)
+
+    from ultrasam.evaluation.protocol import PromptKind
+    from ultrasam.evaluation.suite import load_suite, suite_of
+
+    if file is not None:
+        if types or title is not None:
+            raise EvaluationError(
+                f"{models[0]} is a suite, which has its own prompt types and title; leave --prompt-type and "
+                "--title out."
+            )
+        return load_suite(file)
+    for name in types:
+        PromptKind.parse(name)
+    suite = suite_of(models, types or list(_PROMPT_TYPES))
+    return suite.model_copy(update={"title": title or suite.title})
 
 
 def _run(
@@ -138,23 +200,20 @@ def _run(
     *,
     strict: bool,
 ) -> tuple[list[Results], list[str]]:
-    """All entries; what can't be had raises where ``strict``, else is told."""
+    """The results of all entries; what is not available raises if ``strict``, else is listed."""
     from ultrasam.datasets.catalogue import dataset as described
-    from ultrasam.evaluation.models.registry import check_competitor, open_competitor
+    from ultrasam.evaluation.models.registry import open_competitor
     from ultrasam.evaluation.report.results import read_results
     from ultrasam.evaluation.runner import results_file, run
     from ultrasam.evaluation.sources import limited
 
     found, missing = [], []
-    # A bad name stops the run before the first model has run for an hour; weights are loaded one at a time.
-    for entry in suite.entries if strict else ():
-        check_competitor(entry.model)
     for entry in suite.entries:
         wanted = {described(name).info.id for name in entry.datasets}
         chosen = [limited(c, entry.limit) for c in collections if not wanted or c.name in wanted]
         absent = sorted(wanted - {c.name for c in chosen})
         if absent:
-            missing.append(f"{entry.title}: the data hold no {', '.join(absent)}.")
+            missing.append(f"{entry.title}: --data has no {', '.join(absent)}.")
         if not chosen:
             continue
         file = results_file(out, entry.title)
@@ -178,22 +237,18 @@ def _run(
     return found, missing
 
 
-def _compare(files: list[str]) -> None:
-    from ultrasam.evaluation.report.results import read_results
-    from ultrasam.evaluation.report.tables import of_differences
-
-    if len(files) != 2:
-        raise EvaluationError("--compare takes two files of results, DIR/MODEL.jsonl.")
-    results = [read_results(Path(file)) for file in files]
-    seeds = {results[i].settings["seed"] for i in (0, 1)}
-    if len(seeds) > 1:
-        raise EvaluationError(
-            f"{files[0]} and {files[1]} are of different seeds, so of other prompts."
-        )
-    for measure in ("dice", "nsd"):
-        table = of_differences(results, measure)
-        if table is None:
-            raise EvaluationError(
-                f"{files[0]} and {files[1]} have no object and kind of prompt in common."
-            )
-        print(table.markdown())
+def _summary(results: Results) -> dict[str, Any]:
+    """Means over all objects, by data set and prompt type."""
+    measures = ("dice", "iou", "nsd")
+    scores = {
+        name: {
+            kind: {measure: table[measure].mean() for measure in measures} | {"objects": len(table)}
+            for kind in results.kinds
+            if len(table := results.of(kind, name))
+        }
+        for name in sorted(results.table["dataset"].unique())
+    }
+    images = len(results.images)
+    return {
+        "model": results.name, "images": images, "errors": len(results.errors), "scores": scores,
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`ultrasam finetune`: the model as an initialisation for one's own data and for other tasks."""
+"""`ultrasam finetune`: a model for your own images and tasks."""
 
 from __future__ import annotations
 
@@ -7,88 +7,119 @@ from typing import Annotated
 
 import typer
 
-from ultrasam.cli import finetuning
-from ultrasam.cli.options import Classes, Data, Device, HeldOut, Init, Inits, Out, Overrides, Resume
+from ultrasam.cli import checks, finetuning
+from ultrasam.cli.options import (
+    Classes,
+    Data,
+    Datasets,
+    Device,
+    DryRun,
+    Inits,
+    Json,
+    Overrides,
+    Resume,
+    TestData,
+    TestFraction,
+    out_option,
+)  # fmt: skip
+from ultrasam.cli.train import require_training, run_recipe
+from ultrasam.errors import DataError, UltraSamError
 
 app = typer.Typer(
-    help="Fine-tune on your own data: promptable segmentation, image classification, region classification, "
-    "instance segmentation.",
+    help="Fine-tune on your own images: promptable segmentation, image classification, region "
+    "classification, instance segmentation.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_OUT = "Folder for the model and the report."
+_PROMPTABLE = Path("runs/promptable")
+_TEST_FRACTION = 0.2
 
 
 @app.command()
 def promptable(
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Your own folder: images/ and masks/, or images with COCO, LabelMe or VIA files.",
-        ),
-    ],
+    data: Data,
     overrides: Overrides = None,
-    init: Init = "nano",
-    name: Annotated[
-        str | None, typer.Option(help="Name of the run; the folder's for none.")
-    ] = None,
+    init: Inits = None,
+    out: Annotated[Path | None, out_option(_OUT, default="runs/promptable/DATA")] = None,
     resume: Resume = False,
     device: Device = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Print the recipe, parameter counts, and estimated memory and time, then exit.",
-        ),
-    ] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Fine-tune the promptable model on your own images and masks.
 
-    Settings follow from the size of the data; KEY=VALUE changes them. A tenth of the subjects
-    validates, and the best weights are kept.
+    --data takes one folder: images/ and masks/, or images with COCO, LabelMe or VIA files. The settings
+    follow from the number of images; KEY=VALUE changes them. A tenth of the subjects is used for validation,
+    and the best weights are kept.
     """
-    finetuning.require()
-    from ultrasam.cli.train import run_recipe
+    require_training()
+    folder = Path(checks.only_one(data, "--data")).expanduser()
+    start = checks.only_one(init or ["nano"], "--init")
+    finetuning.check_overrides(overrides or [])
+    checks.check_models([start])
+    checks.check_device(device)
+    if not folder.is_dir():
+        raise DataError(
+            f"There is no folder {folder}; --data takes a folder with images/ and masks/, or images with "
+            "COCO, LabelMe or VIA files."
+        )
+    checks.check_output(out or _PROMPTABLE)
+
     from ultrasam.training.custom import recipe_for
     from ultrasam.training.recipe import change
 
-    recipe = change(recipe_for(data, init=init, name=name), overrides or [])
-    run_recipe(recipe, resume=resume, device=device, dry_run=dry_run)
+    recipe = recipe_for(folder, init=start).model_copy(update={"output": _PROMPTABLE})
+    run_recipe(
+        change(recipe, overrides or []), out=out, resume=resume, device=device, dry_run=dry_run,
+        as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()
 def classify(
     data: Data,
     overrides: Overrides = None,
+    dataset: Datasets = None,
+    class_: Classes = None,
     init: Inits = None,
     mode: Annotated[
-        finetuning.ModeName, typer.Option(help="What is trained of the encoder.")
+        finetuning.ModeName,
+        typer.Option(
+            help="What is trained: a head on the frozen encoder, the encoder, or an adapter."
+        ),
     ] = finetuning.ModeName.linear,
     folds: Annotated[
-        int, typer.Option(min=2, help="Folds of the cross-validation, split by subject.")
-    ] = 5,
-    test: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATH", help="Test on these data instead of in folds (repeatable)."),
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="NUMBER",
+            show_default="5",
+            help="Folds of the cross-validation, split by subject.",
+        ),
     ] = None,
-    classes: Classes = None,
-    out: Out = Path("runs/classify"),
+    test_data: TestData = None,
+    out: Annotated[Path | None, out_option(_OUT, default="runs/classify/DATA")] = None,
     resume: Resume = False,
     device: Device = None,
 ) -> None:
     """Train an image classifier, and report its accuracy with intervals.
 
     --data takes a folder with one folder per class, a CSV file (path, label, subject), a store, or raw data
-    sets that have classes. Each --init is tested in --folds folds by subject, or on --test; then the first is
-    trained on all of --data and saved: use it with ultrasam predict INPUT --model DIR.
-    """
+    sets that have classes. Each --init is tested by cross-validation, or on --test-data; the first is then
+    trained on all of --data and saved. Use it with ultrasam predict INPUT --model DIR.
+    """  # fmt: skip
     settings = finetuning.settings("classify", {"mode": mode.value}, overrides, device)
-    finetuning.check_paths([*data, *(test or [])])
+    if folds is not None and test_data:
+        raise UltraSamError("Give --folds or --test-data, not both.")
+    classes = checks.no_commas(class_, "--class")
+    test, inits = finetuning.checked_inputs(data, test_data, init)
+    out = finetuning.run_folder(out, "classify", data[0], resume=resume)
     from ultrasam.cli.finetuning_runs import run_classify
 
     run_classify(
-        settings, data, inits=init or ["nano"], folds=folds, test=test or [],
-        classes=finetuning.split_names(classes), out=out, resume=resume,
+        settings, data, datasets=dataset or [], classes=classes, inits=inits, folds=folds or 5,
+        test=test, out=out,
     )  # fmt: skip
 
 
@@ -96,24 +127,30 @@ def classify(
 def regions(
     data: Data,
     overrides: Overrides = None,
-    init: Init = "nano",
-    classes: Classes = None,
-    held_out: HeldOut = 0.2,
-    out: Out = Path("runs/regions"),
+    dataset: Datasets = None,
+    class_: Classes = None,
+    init: Inits = None,
+    test_data: TestData = None,
+    test_fraction: TestFraction = None,
+    out: Annotated[Path | None, out_option(_OUT, default="runs/regions/DATA")] = None,
     resume: Resume = False,
     device: Device = None,
 ) -> None:
-    """Train a model that classifies what a prompt points at, and segments it.
+    """Train a model that segments and classifies what a prompt points at.
 
-    The names of structures are the classes. Use it with ultrasam predict INPUT --box … --model DIR.
+    The names of the structures are the classes. Use it with ultrasam predict INPUT --box … --model DIR.
     """
     settings = finetuning.settings("regions", {}, overrides, device)
-    finetuning.check_paths(data)
+    classes = checks.no_commas(class_, "--class")
+    test, inits = finetuning.checked_inputs(data, test_data, init)
+    start = checks.only_one(inits, "--init")
+    fraction = _fraction(test_fraction, test)
+    out = finetuning.run_folder(out, "regions", data[0], resume=resume)
     from ultrasam.cli.finetuning_runs import run_regions
 
     run_regions(
-        settings, data, init=init, classes=finetuning.split_names(classes), held_out=held_out, out=out,
-        resume=resume,
+        settings, data, datasets=dataset or [], classes=classes, init=start, test=test,
+        test_fraction=fraction, out=out, resume=resume,
     )  # fmt: skip
 
 
@@ -121,52 +158,76 @@ def regions(
 def instances(
     data: Data,
     overrides: Overrides = None,
-    init: Inits = None,
-    classes: Classes = None,
+    dataset: Datasets = None,
+    class_: Classes = None,
     labels: Annotated[
-        finetuning.LabelSource, typer.Option(help="What names an object's class.")
+        finetuning.LabelSource, typer.Option(help="What names the class of an object.")
     ] = finetuning.LabelSource.structure,
-    test: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATH", help="Test on these data instead of on held-out subjects (repeatable)."
-        ),
-    ] = None,
-    held_out: HeldOut = 0.2,
-    out: Out = Path("runs/instances"),
+    init: Inits = None,
+    test_data: TestData = None,
+    test_fraction: TestFraction = None,
+    out: Annotated[Path | None, out_option(_OUT, default="runs/instances/DATA")] = None,
     resume: Resume = False,
     device: Device = None,
 ) -> None:
-    """Train a model that segments and names all objects without prompts (Mask2Former).
+    """Train a model that segments and classifies all objects without prompts (Mask2Former).
 
-    Each --init is trained and tested; the first is saved: use it with ultrasam predict INPUT --model DIR.
+    Each --init is trained and tested; the first is saved. Use it with ultrasam predict INPUT --model DIR.
     """
     settings = finetuning.settings("instances", {}, overrides, device)
-    finetuning.check_paths([*data, *(test or [])])
+    classes = checks.no_commas(class_, "--class")
+    test, inits = finetuning.checked_inputs(data, test_data, init)
+    fraction = _fraction(test_fraction, test)
+    out = finetuning.run_folder(out, "instances", data[0], resume=resume)
     from ultrasam.cli.finetuning_runs import run_instances
 
     run_instances(
-        settings, data, inits=init or ["nano"], classes=finetuning.split_names(classes),
-        labels=labels.value, test=test or [], held_out=held_out, out=out, resume=resume,
+        settings, data, datasets=dataset or [], classes=classes, labels=labels.value, inits=inits,
+        test=test, test_fraction=fraction, out=out, resume=resume,
     )  # fmt: skip
 
 
 @app.command()
 def suite(
     recipe: Annotated[
-        Path, typer.Argument(metavar="SUITE", help="A YAML file, such as downstream/paper.yaml.")
+        str,
+        typer.Argument(
+            metavar="SUITE", help="A YAML file, or a name that 'ultrasam recipes list' prints."
+        ),
     ],
     data: Data,
     overrides: Overrides = None,
-    out: Out = Path("runs/suite"),
+    out: Annotated[
+        Path | None,
+        out_option("Folder for the results and the report.", default="runs/suite/SUITE"),
+    ] = None,
     device: Device = None,
 ) -> None:
-    """Fine-tune on every data set, for every task, from every initialisation, and print the table.
+    """Fine-tune on each data set, for each task, from each initialization, and print the table.
 
-    Fine-tunings that lack data or weights are listed. Run the same command again to resume.
+    Combinations without data or weights are listed. Run the same command again to resume.
     """
     finetuning.require()
-    finetuning.check_paths(data)
+    from ultrasam.downstream.suite_recipe import load_suite
+    from ultrasam.settings import parse_overrides
+    from ultrasam.training.shipped import find_recipe
+
+    path = find_recipe(recipe)
+    loaded = load_suite(path, parse_overrides(overrides or []))
+    checks.check_device(device)
+    checks.check_paths(data)
+    out = checks.output(out, "suite", str(path))
     from ultrasam.cli.finetuning_runs import run_suite
 
-    run_suite(recipe, overrides or [], data, out=out, device=device)
+    run_suite(loaded, data, out=out, device=device)
+
+
+def _fraction(given: float | None, test: list[str]) -> float:
+    """The fraction of the subjects to test on.
+
+    Raises:
+        UltraSamError: There are test data as well.
+    """
+    if given is not None and test:
+        raise UltraSamError("Give --test-fraction or --test-data, not both.")
+    return _TEST_FRACTION if given is None else given

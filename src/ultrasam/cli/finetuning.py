@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ultrasam.errors import DataError, MissingDependencyError
+from ultrasam.cli import checks
+from ultrasam.errors import DataError
+from ultrasam.extras import require as require_packages
 
+CHECKPOINTS = "checkpoints"
 _PACKAGES = ("lightning", "markdown_it", "peft", "polars", "pydantic", "sklearn", "transformers")
 
 
 class ModeName(StrEnum):
-    """What of the encoder a classifier trains."""
+    """Which parts of a classifier are trained."""
 
     linear = "linear"
     attention = "attention"
@@ -24,7 +26,7 @@ class ModeName(StrEnum):
 
 
 class LabelSource(StrEnum):
-    """What names an object's class."""
+    """What names the class of an object."""
 
     structure = "structure"
     image = "image"
@@ -34,45 +36,72 @@ def require() -> None:
     """Check that the packages of the extra are installed, without importing them.
 
     Raises:
-        MissingDependencyError: one is not.
+        MissingDependencyError: A package is missing.
     """
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(
-            f"Fine-tuning needs {', '.join(missing)}: pip install 'ultrasam[downstream]'"
-        )
+    require_packages("Fine-tuning", *_PACKAGES, extra="downstream")
 
 
 def settings(
     task: str, given: Mapping[str, Any], overrides: Sequence[str] | None, device: str | None
 ) -> Any:
-    """The checked settings of a task.
+    """The valid settings of a task.
 
     Raises:
-        RecipeError: a key is unknown or a value is not allowed.
+        RecipeError: A key is unknown, or a value is not allowed.
+        DeviceError: ``device`` is not the name of a device.
     """
     require()
     from ultrasam.downstream.settings import RENAMED, SETTINGS
     from ultrasam.settings import deep_merge, parse_overrides, validate
     from ultrasam.training.run_settings import on_device
 
+    checks.check_device(device)
     content = deep_merge(given, parse_overrides(overrides or []))
     checked = validate(SETTINGS[task], content, source="settings", renamed=RENAMED)
     return on_device(checked, device)
 
 
-def check_paths(paths: Sequence[str]) -> None:
-    """Refuse a path that does not exist.
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse keys and values that no recipe of a promptable model has.
 
     Raises:
-        DataError: one does not.
+        RecipeError: A key is unknown, or a value is not allowed.
     """
-    for text in paths:
-        path = Path(text).expanduser()
-        if not path.exists() and not Path(text.partition("=")[2] or text).expanduser().exists():
-            raise DataError(f"There is no {text}; --data takes a folder, a store or a file.")
+    from ultrasam.training.recipe import Recipe, change
+
+    change(
+        Recipe.model_validate({"name": "settings", "data": {}, "trainer": {"max_steps": 1}}),
+        overrides,
+    )
 
 
-def split_names(text: str | None) -> list[str] | None:
-    """``A,B`` as a list."""
-    return [name.strip() for name in text.split(",")] if text else None
+def checked_inputs(
+    data: Sequence[str], test: Sequence[str] | None, inits: Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    """Test data and initializations, after a look at whether data and models exist.
+
+    Raises:
+        DataError: A path is missing.
+        CheckpointError, ConfigError: A model is unknown.
+    """
+    checks.check_paths(data)
+    checks.check_paths(test or [], option="--test-data")
+    names = list(inits or ["nano"])
+    checks.check_models(names)
+    return list(test or []), names
+
+
+def run_folder(out: Path | None, command: str, source: str, *, resume: bool) -> Path:
+    """The folder of a fine-tuning: new, or that of a run to resume.
+
+    Raises:
+        DataError: It holds a run and ``resume`` is false, or the reverse.
+        UltraSamError: It cannot be written.
+    """
+    folder = checks.output(out, command, source)
+    started = (folder / CHECKPOINTS).exists() and any((folder / CHECKPOINTS).rglob("*"))
+    if started and not resume:
+        raise DataError(f"{folder} holds a run; resume it with --resume, or choose another -o.")
+    if resume and not started:
+        raise DataError(f"There is no run in {folder} to resume; leave --resume out.")
+    return folder

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ultrasam.cli.checks import check_gpu
+from ultrasam.cli.finetuning import CHECKPOINTS
 from ultrasam.cli.progress import progress_bar
 from ultrasam.downstream.backbone import load_backbone, load_promptable
 from ultrasam.downstream.classification.model import save_classifier
@@ -17,6 +19,7 @@ from ultrasam.downstream.classification.report import write_report as write_clas
 from ultrasam.downstream.classification.task import cross_validate, train_classifier
 from ultrasam.downstream.images import (
     check_classes,
+    dataset_id,
     folds_of,
     keep_classes,
     open_class_images,
@@ -31,7 +34,8 @@ from ultrasam.downstream.instances.task import train_instance_segmenter
 from ultrasam.downstream.regions.model import save_region_classifier
 from ultrasam.downstream.regions.task import accuracy, train_region_classifier
 from ultrasam.downstream.settings import ClassifierSettings, InstanceSettings, RegionSettings
-from ultrasam.downstream.suite import load_suite, markdown, run
+from ultrasam.downstream.suite import markdown, run
+from ultrasam.downstream.suite_recipe import TASKS, BenchmarkSuite
 from ultrasam.downstream.targets import (
     InstanceTarget,
     Labels,
@@ -40,29 +44,29 @@ from ultrasam.downstream.targets import (
     train_test_split,
 )
 from ultrasam.errors import DataError
-from ultrasam.settings import parse_overrides
-from ultrasam.training.engine import LAST, is_first_process
+from ultrasam.training.engine import is_first_process
+from ultrasam.training.run_folder import LAST
 from ultrasam.training.run_settings import on_device
 
 logger = logging.getLogger(__name__)
-_CHECKPOINTS = "checkpoints"
 
 
 def run_classify(
     settings: ClassifierSettings,
     data: Sequence[str],
     *,
+    datasets: Sequence[str],
+    classes: Sequence[str],
     inits: Sequence[str],
     folds: int,
     test: Sequence[str],
-    classes: Sequence[str] | None,
     out: Path,
-    resume: bool,
 ) -> None:
-    """Test every initialisation, train the first on everything, save and report."""
-    checkpoints = _checkpoints(out, resume)
+    """Test every initialization, train the first on everything, save and report."""
+    check_gpu(settings.trainer)
+    checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
-    found = open_class_images(data, workers=settings.trainer.workers)
+    found = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
     if classes:
         found = keep_classes(found, classes)
     if found.left_out:
@@ -108,24 +112,29 @@ def run_regions(
     settings: RegionSettings,
     data: Sequence[str],
     *,
+    datasets: Sequence[str],
+    classes: Sequence[str],
     init: str,
-    classes: Sequence[str] | None,
-    held_out: float,
+    test: Sequence[str],
+    test_fraction: float,
     out: Path,
     resume: bool,
 ) -> None:
-    """Train, test on held-out subjects, save and report."""
-    checkpoints = _checkpoints(out, resume)
+    """Train, test on other subjects, save and report."""
+    check_gpu(settings.trainer)
+    checkpoints = out / CHECKPOINTS
     model = load_promptable(init, seed=settings.seed)
-    train, test, _ = _targets(data, classes, held_out, workers=settings.trainer.workers)
+    train, tested, _ = _targets(
+        data, datasets, classes, test_fraction, test=test, workers=settings.trainer.workers
+    )
     with progress_bar(init) as on_progress:
         classifier = train_region_classifier(
             model, train, settings, folder=checkpoints, resume=resume, on_progress=on_progress
         )
     if not is_first_process():
         return
-    found = {kind: accuracy(classifier, test, kind) for kind in ("box", "point")}
-    how = f"on {len(test)} images of other subjects"
+    found = {kind: accuracy(classifier, tested, kind) for kind in ("box", "point")}
+    how = f"on {len(tested)} images of other subjects"
     figures = {f"accuracy, {kind}": f"{value:.3f}" for kind, value in found.items()}
     save_region_classifier(classifier, out, _note(settings, init, data, how, figures))
     for kind, value in found.items():
@@ -137,19 +146,21 @@ def run_instances(
     settings: InstanceSettings,
     data: Sequence[str],
     *,
-    inits: Sequence[str],
-    classes: Sequence[str] | None,
+    datasets: Sequence[str],
+    classes: Sequence[str],
     labels: Labels,
+    inits: Sequence[str],
     test: Sequence[str],
-    held_out: float,
+    test_fraction: float,
     out: Path,
     resume: bool,
 ) -> None:
-    """Train and test every initialisation, save the first and report."""
-    checkpoints = _checkpoints(out, resume)
+    """Train and test every initialization, save the first and report."""
+    check_gpu(settings.trainer)
+    checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     train, tested, names = _targets(
-        data, classes, held_out, test=test, labels=labels, keep_empty=True,
+        data, datasets, classes, test_fraction, test=test, labels=labels, keep_empty=True,
         workers=settings.trainer.workers,
     )  # fmt: skip
     metrics, trained = {}, {}
@@ -173,18 +184,18 @@ def run_instances(
     print(report.markdown())
 
 
-def run_suite(
-    recipe: Path, overrides: Sequence[str], data: Sequence[str], *, out: Path, device: str | None
-) -> None:
-    """Run all of a suite that data and weights allow, and report."""
-    suite = load_suite(recipe, parse_overrides(overrides))
+def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, device: str | None) -> None:
+    """Run everything in a suite that data and weights allow, and report."""
     suite = suite.model_copy(
         update={
             task: on_device(getattr(suite, task), device)
-            for task in ("classify", "regions", "instances")
+            for task in TASKS
             if getattr(suite, task) is not None
         }
     )
+    for task in TASKS:
+        if (settings := getattr(suite, task)) is not None:
+            check_gpu(settings.trainer)
     cells = run(suite, open_datasets(data, datasets=suite.datasets), out)
     if not is_first_process():
         return
@@ -192,42 +203,34 @@ def run_suite(
     (out / "report.md").write_text(text, encoding="utf-8")
     print(text)
     if all(cell.missing for cell in cells):
-        raise DataError("Nothing of the suite could be run; the reasons are above.")
+        raise DataError("No fine-tuning of the suite could run; the reasons are above.")
 
 
 def _targets(
     data: Sequence[str],
-    classes: Sequence[str] | None,
-    held_out: float,
+    datasets: Sequence[str],
+    classes: Sequence[str],
+    test_fraction: float,
     *,
     test: Sequence[str] = (),
     labels: Labels = "structure",
     keep_empty: bool = False,
     workers: int = 0,
 ) -> tuple[list[InstanceTarget], list[InstanceTarget], list[str]]:
-    """Targets to train and to test on, of different subjects, and their classes."""
-    images = open_images(data, workers=workers)
+    """Targets to train and to test on, from different subjects, and their classes."""
+    images = open_images(data, datasets=datasets, workers=workers)
+    absent = {dataset_id(name) for name in datasets} - {image.dataset for image in images}
+    if absent:
+        raise DataError(f"{', '.join(data)} hold no {', '.join(sorted(absent))}.")
     if test:
         train, tested = images, open_images(test, workers=workers)
     else:
-        train, tested = train_test_split(images, held_out)
+        train, tested = train_test_split(images, test_fraction)
     first, second = (
-        instance_targets(side, classes, labels=labels, keep_empty=keep_empty)
-        for side in (train, tested)
+        instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
+        for split in (train, tested)
     )
     return first, second, classes_of(first, second)
-
-
-def _checkpoints(out: Path, resume: bool) -> Path:
-    """The folder of a command's checkpoints, which must be new unless it resumes."""
-    folder = out / _CHECKPOINTS
-    if not resume and folder.exists() and any(folder.rglob("*")):
-        raise DataError(
-            f"{out} already holds a run; resume it with --resume or choose another output."
-        )
-    if resume and not folder.exists():
-        raise DataError(f"There is no run in {out} to resume; leave --resume out.")
-    return folder
 
 
 def _started(folder: Path) -> bool:
@@ -238,7 +241,7 @@ def _started(folder: Path) -> bool:
 def _note(
     settings: Any, init: str, data: Sequence[str], how: str, figures: dict[str, str]
 ) -> dict[str, Any]:
-    """What a saved model says of its making."""
+    """How a saved model was made."""
     return {
         "init": init,
         "recipe": settings.model_dump(mode="json"),

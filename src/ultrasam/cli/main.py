@@ -1,34 +1,50 @@
-"""The command line: `ultrasam`, one command to a file, and the one place that turns errors to words."""
+"""The command line `ultrasam`: its commands, and the one place that turns errors into sentences."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import traceback
 import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from ultrasam._version import __version__
-from ultrasam.cli import data, embed, evaluate, finetune, models, predict, train
+from ultrasam.cli import (
+    compare,
+    data,
+    embed,
+    evaluate,
+    finetune,
+    models,
+    predict,
+    recipes,
+    train,
+)  # fmt: skip
+from ultrasam.cli.overview import overview
+from ultrasam.cli.usage import explain
 from ultrasam.errors import UltraSamError, UltraSamWarning
+
+_USE, _ADAPT, _DATA = "Segment and describe", "Train and evaluate", "Data"
 
 app = typer.Typer(
     name="ultrasam",
     help="Segment anything in an ultrasound image from a click or a box.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("predict")(predict.predict)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("embed")(embed.embed)
-app.command("models")(models.models)
-app.add_typer(finetune.app, name="finetune")
-app.add_typer(data.app, name="data")
+app.command("predict", rich_help_panel=_USE)(predict.predict)
+app.command("embed", rich_help_panel=_USE)(embed.embed)
+app.command("models", rich_help_panel=_USE)(models.models)
+app.add_typer(finetune.app, name="finetune", rich_help_panel=_ADAPT)
+app.command("train", rich_help_panel=_ADAPT)(train.train)
+app.add_typer(recipes.app, name="recipes", rich_help_panel=_ADAPT)
+app.command("evaluate", rich_help_panel=_ADAPT)(evaluate.evaluate)
+app.command("compare", rich_help_panel=_ADAPT)(compare.compare)
+app.add_typer(data.app, name="data", rich_help_panel=_DATA)
 
 
 def _version(wanted: bool) -> None:
@@ -37,8 +53,15 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _main(
+    context: typer.Context,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print details, such as what is cached.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -46,25 +69,31 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    pass
+    if quiet and verbose:
+        raise UltraSamError("Give --quiet or --verbose, not both.")
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    logging.getLogger("ultrasam").setLevel(level)
+    if context.invoked_subcommand is None:
+        print(overview())
 
 
 class _ToStandardError(logging.Handler):
-    """Each message of the package as one line; to where standard error goes by then, as under a bar."""
+    """Prints each message of the package as one line, to the standard error of that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _tell(record.getMessage())
+        _print_error(record.getMessage())
 
 
 def run() -> None:
-    """Run the command line; a user's error is one sentence on standard error, never a traceback.
+    """Run the command line; a user's mistake is one sentence on standard error.
 
-    Exit status: 0 done, 1 something failed, 2 the command was not understood, 130 interrupted.
+    Exit status: 0 done, 1 something failed, 2 the command was not understood, 130 interrupted. With
+    ULTRASAM_DEBUG=1, the traceback of every error comes before its sentence.
     """
     log = logging.getLogger("ultrasam")
     if not any(isinstance(handler, _ToStandardError) for handler in log.handlers):
         log.addHandler(_ToStandardError())
-        log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
     show, shown = warnings.showwarning, set[str]()
 
     def show_ours(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
@@ -79,27 +108,35 @@ def run() -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=UltraSamWarning)
             warnings.showwarning = show_ours
-            status = app(standalone_mode=False)
+            status = app(standalone_mode=False, prog_name="ultrasam")
         sys.exit(status if isinstance(status, int) else 0)
     except UltraSamError as error:
         _stop(str(error), 1)
     except KeyboardInterrupt:
-        _stop("interrupted.", 130)
+        _stop("Interrupted.", 130)
     except BrokenPipeError:
+        # Whoever read our output has left; nothing more can be flushed to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        # Typer carries its own copy of click or uses the one installed: told apart by what they do.
+        # Typer carries its own copy of click, or uses the one installed: known by what they do.
         if hasattr(error, "format_message"):
-            _stop(f"{error.format_message()} See ultrasam --help.", 2)
+            _stop(explain(error), 2)
         if type(error).__name__ == "Abort":
-            _stop("interrupted.", 130)
-        _stop(f"this should not happen: {type(error).__name__}: {error}. Please report it.", 1)
+            _stop("Interrupted.", 130)
+        _stop(
+            f"Internal error: {type(error).__name__}: {error}. Please report it, with the traceback that "
+            "ULTRASAM_DEBUG=1 prints.",
+            1,
+        )
 
 
 def _stop(message: str, status: int) -> NoReturn:
-    _tell(message)
+    if os.environ.get("ULTRASAM_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+    _print_error(message)
     sys.exit(status)
 
 
-def _tell(message: str) -> None:
+def _print_error(message: str) -> None:
     print(f"ultrasam: {' '.join(message.split())}", file=sys.stderr)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from ultrasam.cli.options import Json
 
 
-def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the models that have a name, and which of them are on this disk.
+def models(as_json: Json = False) -> None:
+    """List the named models, and which of them are on this disk.
 
-    Any of them is a MODEL of the other commands, with options: MODEL+bf16, MODEL+refine, MODEL+no-tta,
-    MODEL+preprocessing=NAME; so are random:SIZE, imagenet, a checkpoint's path and a Hugging Face repository.
+    Every command that takes a MODEL accepts these names with options: MODEL+bf16, MODEL+refine, MODEL+no-tta,
+    MODEL+preprocessing=NAME. It also accepts random:SIZE, imagenet, the path of a checkpoint, and a Hugging
+    Face repository.
     """
     from ultrasam.weights.cache import cached_file
     from ultrasam.weights.registry import PREPROCESSING, REGISTRY
@@ -33,7 +32,7 @@ def models(
                 "preprocessing": PREPROCESSING[entry.preprocessing].to_dict(),
                 "license": entry.license,
                 "source": entry.url or entry.repository,
-                "sha256": entry.sha256 or "not known",
+                "sha256": entry.sha256 or "unknown",
                 "on_disk": None if file is None else str(file),
             }
         )
@@ -55,6 +54,6 @@ def models(
         )  # fmt: skip
     Console().print(table)
     print(
-        "Models that are not on disk are downloaded when first used. Also: random:nano|vit-b|vit-l|vit-h, "
-        "imagenet, a path, or owner/repository on the Hugging Face hub."
+        "Other models are downloaded when first used. Also: random:nano|vit-b|vit-l|vit-h, imagenet, a path, "
+        "or owner/repository on the Hugging Face hub."
     )

@@ -1,56 +1,140 @@
-"""Options that mean the same in every command that has them."""
+"""Options that mean the same in every command that has them (docs/cli.md has the table)."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+
+class Precision(StrEnum):
+    """Number formats of the image encoder's weights."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    auto = "auto"
+
+
+class Split(StrEnum):
+    """A split of a store; images that leak from one into another are excluded."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    excluded = "excluded"
+
+
+class EvaluatedSplit(StrEnum):
+    """A split to evaluate on, or all three."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+TEST_FRACTION = "Fraction of the subjects to test on, if the data have no test split."
+
+
+def out_option(text: str, *, metavar: str = "DIR", default: str | None = None) -> Any:
+    """The option --out, -o of a command.
+
+    Args:
+        text: what is written.
+        default: where to, as the help shows it; without it, the option is required.
+    """
+    return typer.Option("--out", "-o", metavar=metavar, help=text, show_default=default or False)
+
+
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Images, folders or globs.")]
 Data = Annotated[
     list[str],
     typer.Option(
         metavar="PATH",
-        help="A store, a folder of data sets, NAME=FOLDER, your own folder or a COCO file (repeatable).",
+        help="A store, a folder of data sets, NAME=FOLDER, a folder of your own images, or a COCO file "
+        "(repeatable).",
     ),
+]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", metavar="NAME", help="Only this data set (repeatable)."),
+]
+TestData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Test on these data instead of on held-out subjects of --data (repeatable).",
+    ),
+]
+TestFraction = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01, max=0.9, metavar="FRACTION", show_default="0.2",
+        help=TEST_FRACTION,
+    ),
+]  # fmt: skip
+Classes = Annotated[
+    list[str] | None,
+    typer.Option("--class", metavar="NAME", help="Only this class (repeatable)."),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Settings to change, for example trainer.max_steps=500 optimizer.lr=1e-4.",
     ),
 ]
-Classes = Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")]
-HeldOut = Annotated[
-    float,
-    typer.Option(
-        min=0.01, max=0.9,
-        help="Fraction of the subjects to test on, if the data have no test split.",
-    ),
-]  # fmt: skip
-Device = Annotated[
-    str | None,
-    typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …; the GPU if there is one."),
-]
-Init = Annotated[
+Model = Annotated[
     str,
     typer.Option(
         metavar="MODEL",
-        help="Weights to start from: nano, ultrasam, sam-vit-b, medsam, random:nano, a path or a hub id.",
+        help="A name ('ultrasam models' lists them), with options such as nano+no-tta; a checkpoint; a "
+        "folder that ultrasam finetune wrote; or a Hugging Face repository.",
     ),
 ]
 Inits = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="MODEL",
-        help="Weights to start from: nano (default), ultrasam, sam-vit-b, medsam, imagenet, resnet50, "
-        "random:nano, a path (repeatable: all are compared, the first is saved).",
+        metavar="MODEL", show_default="nano",
+        help="Weights to start from: a name ('ultrasam models' lists them), random:nano, imagenet, resnet50, "
+        "a path, or a Hugging Face repository. Where several are compared, repeat it.",
+    ),
+]  # fmt: skip
+Prompts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."),
+]
+Frame = Annotated[
+    int, typer.Option(metavar="NUMBER", help="Frame of a cine, or slice of a volume, from 0.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE", help="cpu, cuda, cuda:1, …; by default the GPU, if there is one."
     ),
 ]
-Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the model and the report.")
-]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision", show_default="fp32",
+        help="Number format of the image encoder; auto is bf16 if the hardware multiplies it, else fp32.",
+    ),
+]  # fmt: skip
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print the recipe, parameter counts, and estimated memory and time, then exit.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Workers = Annotated[
+    int, typer.Option(min=0, metavar="NUMBER", help="Processes that read images; 0: only this one.")
+]
+Seed = Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Seed of all random numbers.")]

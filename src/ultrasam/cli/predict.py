@@ -11,59 +11,67 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ultrasam._version import __version__
+from ultrasam.cli import checks
+from ultrasam.cli.options import (
+    Device,
+    Frame,
+    Inputs,
+    Model,
+    Overwrite,
+    PrecisionOption,
+    Prompts,
+    out_option,
+)  # fmt: skip
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import PromptError, UltraSamError
-from ultrasam.prompts import Prompt
 
 if TYPE_CHECKING:
     from ultrasam.inference.batch import FileResult
     from ultrasam.inference.segmenter import Segmenter
+    from ultrasam.prompts import Prompt
 
 logger = logging.getLogger(__name__)
 
+_CLASSIFIER, _INSTANCES = "classifier", "instances"
+_MIN_SCORE = 0.5
+# What predict writes to a folder, so that --overwrite removes nothing else.
+_WRITTEN = ("*_mask_*.png", "*_overlay.png", "*_labels.png", "predictions.json", "classes.csv")
+
 
 def predict(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Images, folders or globs.")
-    ],
+    inputs: Inputs,
     box: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="x0,y0,x1,y1", help="A box around an object, in pixels; repeat for more."
+            metavar="x0,y0,x1,y1",
+            help="A box around an object, in pixels (repeatable: one object each).",
         ),
     ] = None,
     point: Annotated[
         list[str] | None,
         typer.Option(
             metavar="x,y[,0|1]",
-            help="A click on the object (1, the default) or beside it (0); all clicks mean one object.",
+            help="A click on the object (1, the default) or beside it (0) (repeatable: all clicks mean one "
+            "object).",
         ),
     ] = None,
-    prompts: Annotated[
-        Path | None,
+    prompts: Prompts = None,
+    model: Model = "nano",
+    min_score: Annotated[
+        float | None,
         typer.Option(
-            metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."
+            min=0,
+            max=1,
+            metavar="SCORE",
+            show_default=str(_MIN_SCORE),
+            help="Minimum score of an object; instance segmenters only.",
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A model's name ('ultrasam models' lists them) with options (nano+no-tta), a checkpoint's "
-            "path, or a Hugging Face repository."
-        ),
-    ] = "nano",
-    classify: Annotated[
-        bool,
-        typer.Option("--classify", help="Insist on classes: stop if --model does not tell any."),
-    ] = False,
-    score: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Least score of what an instance segmenter finds."),
-    ] = 0.5,
-    frame: Annotated[int, typer.Option(help="Frame of a cine or slice of a volume, from 0.")] = 0,
+    frame: Frame = 0,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")
-    ] = Path("ultrasam-out"),
+        Path | None, out_option("Folder for the results.", default="runs/predict/INPUT")
+    ] = None,
+    overwrite: Overwrite = False,
     refine: Annotated[
         bool,
         typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement)."),
@@ -72,80 +80,105 @@ def predict(
         bool,
         typer.Option(
             "--no-tta",
-            help="Disable test-time augmentation (zoomed and flipped views; nano only). About 4 times "
-            "faster.",
+            help="Disable test-time augmentation (zoomed and flipped views; used by nano only). About 4 "
+            "times faster.",
         ),
     ] = False,
-    once: Annotated[bool, typer.Option("--once", hidden=True)] = False,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, …; the GPU if there is one.")
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the image encoder: float32 (the default), bfloat16, or auto, which takes bfloat16 "
-            "where the processor or GPU multiplies it in hardware."
-        ),
-    ] = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
 ) -> None:
     """Segment what boxes and clicks point at.
 
-    Writes, per input, each mask as PNG and an overlay picture, and one COCO results file for all,
-    predictions.json. Coordinates are pixels of the image, from its top-left corner. With a classifier as
-    --model (ultrasam finetune classify), classes.csv with each image's class and probabilities instead; with
-    a prompted one (ultrasam finetune prompted), predictions.json says each object's class too; with an
-    instance segmenter (ultrasam finetune segment), no prompts are needed, and a map of classes is written.
-    """
-    from ultrasam.downstream.task_folders import CLASSIFIER, INSTANCES, REGIONS
+    Writes a PNG for each mask, an overlay picture for each input, and one COCO results file,
+    predictions.json. Coordinates are pixels from the top-left corner of the image.
+
+    The folder of a model that ultrasam finetune trained also works: a classifier writes classes.csv, a region
+    classifier adds the class of each object, and an instance segmenter needs no prompts.
+    """  # fmt: skip
     from ultrasam.inference.batch import find_inputs, predict_files, read_prompts
-    from ultrasam.inference.predictor import Predictor
-    from ultrasam.weights.load import load
     from ultrasam.weights.spec import ModelSpec
     from ultrasam.weights.tasks import detect_task
 
     spec = ModelSpec.parse(model)
     task = detect_task(spec.path) if spec.kind == "path" else None
-    if classify and task is None:
-        raise PromptError(
-            f"'{model}' tells no classes; give --model a folder that ultrasam finetune classify, prompted or "
-            "segment has written."
-        )
-    if task in (CLASSIFIER, INSTANCES) and (prompts is not None or box or point):
-        raise PromptError(f"{model} looks at whole images; it takes no prompts.")
-    if task is not None and (refine or no_tta or once or precision or spec.has_options):
-        raise PromptError(
-            f"{model} is fine-tuned for a task; --refine, --no-tta, --precision and options after its name "
-            "are for promptable models."
-        )
-    if task == CLASSIFIER:
-        _classify(model, find_inputs(inputs), out, frame=frame, device=device)
+    given = {
+        "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
+        "--refine": refine, "--no-tta": no_tta, "--precision": precision,
+    }  # fmt: skip
+    _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
+    if task is not None and spec.has_options:
+        raise PromptError(f"{spec.path} is fine-tuned for a task; it takes no +options.")
+    if precision is not None and spec.precision is not None:
+        raise PromptError(f"{model} names a precision already; leave --precision out.")
+    checks.check_device(device)
+    wanted: dict[str, list[Prompt]] = {}
+    if task not in (_CLASSIFIER, _INSTANCES):
+        if prompts is not None and (box or point):
+            raise PromptError("Give --prompts, or --box and --point, not both.")
+        wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
+    paths = find_inputs(inputs)
+    checks.check_inputs(paths)
+    out = _empty(checks.output(out, "predict", inputs[0]), overwrite=overwrite)
+
+    from ultrasam.inference.predictor import Predictor
+    from ultrasam.weights.load import load
+
+    if task == _CLASSIFIER:
+        _classify(model, paths, out, frame=frame, device=device)
         return
-    if task == INSTANCES:
+    if task == _INSTANCES:
         from ultrasam.downstream.instances.predict import find_files
 
-        paths, finder = find_inputs(inputs), load(model, device=device)
-        found = find_files(
-            finder, paths, out, frame=frame, score=score, provenance=_provenance(model)
-        )
-        _write(found, len(paths), out)
+        files = find_files(
+            load(model, device=device), paths, out, frame=frame,
+            score=_MIN_SCORE if min_score is None else min_score, provenance=_provenance(model),
+        )  # fmt: skip
+        _write(files, len(paths), out)
         return
-    if prompts is not None and (box or point):
-        raise PromptError("Give --prompts, or --box and --point, not both.")
-    wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
-    paths = find_inputs(inputs)
     segmenter: Segmenter
-    if task == REGIONS:
+    if task is not None:
         segmenter = load(spec, device=device)
     else:
         segmenter = Predictor(
-            model,
-            refine=refine or spec.refine,
-            tta=spec.tta and not (no_tta or once),
-            device=device,
+            model, refine=refine or spec.refine, tta=spec.tta and not no_tta, device=device,
             precision=precision,
-        )
+        )  # fmt: skip
     files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))
     _write(files, len(paths), out)
+
+
+def _refuse(task: str | None, given: set[str], model: str) -> None:
+    """Refuse options that a model of this task has no use for.
+
+    Raises:
+        PromptError: One is given.
+    """
+    promptable = {"--refine", "--no-tta", "--precision"}
+    prompts = {"--box", "--point", "--prompts"}
+    what, refused = {
+        None: ("a promptable model", {"--min-score"}),
+        _CLASSIFIER: ("an image classifier", promptable | prompts | {"--min-score"}),
+        _INSTANCES: ("an instance segmenter", promptable | prompts),
+    }.get(task, ("a region classifier", promptable | {"--min-score"}))
+    useless = sorted(given & refused)
+    if useless:
+        raise PromptError(f"{model} is {what}; it has no use for {' and '.join(useless)}.")
+
+
+def _empty(out: Path, *, overwrite: bool) -> Path:
+    """The output folder, without the results of an earlier run.
+
+    Raises:
+        UltraSamError: There are some, and they are not to be replaced.
+    """
+    earlier = [path for pattern in _WRITTEN for path in out.glob(pattern)]
+    if earlier and not overwrite:
+        raise UltraSamError(
+            f"{out} holds the results of an earlier run; choose another -o, or replace them with --overwrite."
+        )
+    for path in earlier:
+        path.unlink()
+    return out
 
 
 def _provenance(model: str) -> dict[str, str]:
@@ -154,7 +187,7 @@ def _provenance(model: str) -> dict[str, str]:
 
 
 def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
-    """See files through, tell of each, and write predictions.json, whatever happens."""
+    """Segment the files, report each, and write predictions.json even if interrupted."""
     from ultrasam.inference.batch import write_results
 
     results = []
@@ -208,7 +241,9 @@ def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: s
 
 
 def _prompts(boxes: list[str], points: list[str]) -> list[Prompt]:
-    """The objects that --box and --point mean."""
+    """The prompts that --box and --point mean."""
+    from ultrasam.prompts import Prompt
+
     corners = [_numbers(text, "--box", (4,)) for text in boxes]
     clicks = [_numbers(text, "--point", (2, 3)) for text in points]
     labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
@@ -219,10 +254,10 @@ def _prompts(boxes: list[str], points: list[str]) -> list[Prompt]:
             )
     if not boxes and not points:
         raise PromptError(
-            "Say what to segment: give --box x0,y0,x1,y1, --point x,y or --prompts FILE."
+            "No prompt is given; add --box x0,y0,x1,y1, --point x,y or --prompts FILE."
         )
     if len(boxes) > 1 and points:
-        raise PromptError("With several --box, clicks are ambiguous; use --prompts FILE.")
+        raise PromptError("Clicks with several boxes are ambiguous; use --prompts FILE.")
     xy = [click[:2] for click in clicks]
     if not boxes:
         return [Prompt(points=xy, labels=labels)]
@@ -238,5 +273,5 @@ def _numbers(text: str, option: str, counts: tuple[int, ...]) -> list[float]:
         numbers = []
     if len(numbers) not in counts:
         form = "x0,y0,x1,y1" if option == "--box" else "x,y or x,y,1 or x,y,0"
-        raise PromptError(f"{option} {text}: give {form}, numbers with commas and no spaces.")
+        raise PromptError(f"{option} {text}: give {form} (numbers and commas, no spaces).")
     return numbers

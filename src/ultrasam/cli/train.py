@@ -2,59 +2,123 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam.cli.options import Device, Overrides, Resume
+from ultrasam.cli import checks
+from ultrasam.cli.options import Device, DryRun, Json, Overrides, Resume, out_option
 from ultrasam.cli.progress import progress_bar
-from ultrasam.extras import needs
+from ultrasam.errors import DataError, UltraSamError
+from ultrasam.extras import require
 
 if TYPE_CHECKING:
     from ultrasam.training.recipe import Recipe
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML file).")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A YAML file, or a name that 'ultrasam recipes list' prints."
+        ),
+    ],
     overrides: Overrides = None,
+    out: Annotated[
+        Path | None, out_option("Folder for the run.", default="runs/train/NAME of the recipe")
+    ] = None,
     resume: Resume = False,
     device: Device = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Print the recipe, parameter counts, and estimated memory and time, then exit.",
-        ),
-    ] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Train a model from a recipe.
 
-    Writes checkpoints, a log, the recipe in full and, at the end, the model to OUTPUT/NAME; use it
-    with ultrasam predict --model OUTPUT/NAME/model. To fine-tune on your own folder, see ultrasam finetune
-    promptable.
+    Writes checkpoints, a log, the complete recipe and finally the model; use it with
+    ultrasam predict INPUT --model DIR/model. To fine-tune on your own images, see
+    ultrasam finetune promptable.
     """
-    with needs("Training", extra="train"):
-        # The light ones; the heavy ones are imported after the recipe has been read.
-        import pydantic  # noqa: F401
-        import yaml  # noqa: F401
+    require_training()
     from ultrasam.training.recipe import load_recipe
+    from ultrasam.training.shipped import find_recipe
 
-    run_recipe(load_recipe(recipe, overrides or []), resume=resume, device=device, dry_run=dry_run)
+    loaded = load_recipe(find_recipe(recipe), overrides or [])
+    run_recipe(
+        loaded, out=out, resume=resume, device=device, dry_run=dry_run, as_json=as_json
+    )  # fmt: skip
 
 
-def run_recipe(recipe: Recipe, *, resume: bool, device: str | None, dry_run: bool) -> None:
-    """Train as a checked recipe describes, or only estimate it."""
+def require_training() -> None:
+    """Check that the packages of training are installed.
+
+    Raises:
+        MissingDependencyError: A package is missing.
+    """
+    require("Training", "lightning", "polars", "pydantic", "psutil", "yaml", extra="train")
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    out: Path | None,
+    resume: bool,
+    device: str | None,
+    dry_run: bool,
+    as_json: bool = False,
+) -> None:
+    """Train as a valid recipe describes, or only estimate it; what needs no data is checked first."""
+    from ultrasam.training.run_folder import check_folder
     from ultrasam.training.run_settings import on_device
 
+    if as_json and not dry_run:
+        raise UltraSamError("--json applies to --dry-run only.")
+    if dry_run and resume:
+        raise UltraSamError("--dry-run starts nothing; leave --resume out.")
+    checks.check_device(device)
+    if out is not None:
+        recipe = recipe.model_copy(update={"output": out.parent, "name": out.resolve().name})
+    if recipe.init is not None:
+        checks.check_models([recipe.init])
+    check_data(recipe)
     recipe = on_device(recipe, device)
-    if dry_run:
-        from ultrasam.training.dry_run import describe, estimate
+    if not dry_run:
+        checks.check_output(recipe.folder)
+        check_folder(recipe.folder, resume=resume)
+        checks.check_gpu(recipe.trainer)
+        from ultrasam.training.train import train as run
 
-        print(describe(recipe, estimate(recipe)), end="")
+        with progress_bar(recipe.name) as on_progress:
+            print(run(recipe, resume=resume, on_progress=on_progress))
         return
-    from ultrasam.training.train import train as run
+    checks.check_gpu(recipe.trainer)
+    from ultrasam.training.dry_run import describe, estimate
 
-    with progress_bar(recipe.name) as on_progress:
-        folder = run(recipe, resume=resume, on_progress=on_progress)
-    print(folder)
+    found = estimate(recipe)
+    if as_json:
+        content = {"recipe": recipe.model_dump(mode="json"), "estimate": asdict(found)}
+        print(json.dumps(content, indent=1))
+    else:
+        print(describe(recipe, found), end="")
+
+
+def check_data(recipe: Recipe) -> None:
+    """Refuse a recipe whose data do not exist, before PyTorch is imported.
+
+    Raises:
+        DataError: A folder or store is missing.
+    """
+    store = recipe.data.store
+    if store is not None and not (store.path / "manifest.json").is_file():
+        raise DataError(
+            f"There is no store at {store.path}; set data.store.path=STORE, or build one with: ultrasam data "
+            f"build RAW -o {store.path}"
+        )
+    for entry in recipe.data.sources:
+        if not entry.path.is_dir():
+            raise DataError(
+                f"{entry.dataset}: there is no folder {entry.path}; put the data there, or train without it: "
+                "data.sources=[]"
+            )

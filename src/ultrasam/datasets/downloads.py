@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 from ultrasam.datasets.archives import is_archive, unpack
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec
 from ultrasam.download import ChecksumError, check_reachable, download
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, one_line
 
 _LISTINGS = {
     "zenodo": "https://zenodo.org/api/records/{}",
@@ -154,6 +154,6 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _failed(info: DatasetInfo, error: Exception) -> str:
     return (
-        f"Cannot download {info.name} ({type(error).__name__}). Check the network and try again (the "
+        f"Cannot download {info.name} ({one_line(error)}). Check the network and try again (the "
         f"download resumes), or download it manually from {info.url}."
     )

@@ -111,7 +111,9 @@ def label_of(image: AnnotatedImage) -> str:
     return image.class_label
 
 
-def open_class_images(paths: Sequence[str], *, workers: int = 0) -> ClassImages:
+def open_class_images(
+    paths: Sequence[str], *, datasets: Sequence[str] = (), workers: int = 0
+) -> ClassImages:
     """Images with a class: of a folder with one folder per class, a CSV file (columns path and label; subject
     and split, if there are), a store, or raw data sets that have classes.
 
@@ -130,9 +132,11 @@ def open_class_images(paths: Sequence[str], *, workers: int = 0) -> ClassImages:
         elif path.is_dir() and not (path / "manifest.json").exists():
             files = _of_folder(path)
         if files is None:
-            found = open_images([text], workers=workers)
+            found = open_images([text], datasets=datasets, workers=workers)
             images += [image for image in found if image.class_label is not None]
             continue
+        if datasets:
+            raise DataError(f"{text} is not a store or a folder of data sets; leave --dataset out.")
         for image in files:
             reason = _unreadable(image)
             if reason is None:
@@ -182,7 +186,7 @@ def folds_of(
     if len(subjects[rarest]) < count:
         raise DataError(
             f"Class '{rarest}' has images of {len(subjects[rarest])} subjects, too few for {count} folds; "
-            "lower --folds, leave the class out with --classes, or add images."
+            "lower --folds, leave the class out with --class, or add images."
         )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     labels, groups = [label_of(i) for i in images], [i.subject_key for i in images]

@@ -73,16 +73,18 @@ class ResNet(nn.Module):
             from transformers import ResNetBackbone
             from transformers import ResNetConfig as TheirConfig
 
+            from ultrasam.download import from_pretrained
+
         stages = ["stage1", "stage2", "stage3", "stage4"]
         if repository is None:
             net = ResNetBackbone(TheirConfig(out_features=stages))  # type: ignore[call-arg]
         else:
             try:
-                net = ResNetBackbone.from_pretrained(repository, out_features=stages)
+                net = from_pretrained(ResNetBackbone, repository, out_features=stages)
             except (OSError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise CheckpointError(
-                    f"transformers can't load '{repository}': {reason}"
+                    f"transformers cannot load '{repository}': {reason}"
                 ) from error
             if tuple(net.channels) != ResNetEncoder.widths:
                 raise CheckpointError(

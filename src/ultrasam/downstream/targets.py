@@ -128,13 +128,13 @@ def classes_of(train: Sequence[InstanceTarget], test: Sequence[InstanceTarget]) 
     if not known or not tested:
         raise DataError(
             f"{len(train)} training images and {len(test)} test images show too few objects; change "
-            "--held-out or --classes."
+            "--test-fraction or --class."
         )
     unknown = sorted(tested - known)
     if unknown:
         raise DataError(
             f"The test data have the class '{unknown[0]}', of which training has no object; leave it out "
-            "with --classes, or change --held-out."
+            "with --class, or change --test-fraction."
         )
     return sorted(known)
 

@@ -23,13 +23,14 @@ from ultrasam.errors import DeviceError, MissingDependencyError, RecipeError
 from ultrasam.extras import needs
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.datamodule import IndexedData
+from ultrasam.training.run_folder import LAST, check_folder
 from ultrasam.training.run_settings import RunSettings, TrainerSettings
 from ultrasam.training.task import TrainingTask
 from ultrasam.weights.formats import current_key, current_keys
 
 logger = logging.getLogger(__name__)
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+BEST = "best.ckpt"
 
 with needs("Training", extra="train"):
     import lightning
@@ -121,23 +122,6 @@ def fit(
 def seed_everything(settings: RunSettings) -> None:
     """Seed what is drawn outside of batches, such as a head's first weights."""
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
-
-
-def check_folder(folder: Path, *, resume: bool) -> None:
-    """Refuse to overwrite a run, and to resume one that is not there.
-
-    Raises:
-        RecipeError: either.
-    """
-    last = folder / LAST
-    if folder.exists() and not folder.is_dir():
-        raise RecipeError(f"{folder} is a file; give a folder for the run.")
-    if resume and not last.exists():
-        raise RecipeError(f"There is no {last} to resume from; leave --resume out.")
-    if last.exists() and not resume:
-        raise RecipeError(
-            f"{folder} already holds a run; resume it with --resume or choose another output."
-        )
 
 
 def is_first_process() -> bool:

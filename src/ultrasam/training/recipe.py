@@ -124,7 +124,7 @@ class Recipe(RunSettings):
     name: str
     model: str = "vit-b"
     init: str | None = None
-    output: Path = Path("runs")
+    output: Path = Path("runs/train")
     data: Data
     augmentation: Augmentation = Augmentation()
     prompts: PromptSampling = PromptSampling()

@@ -60,7 +60,8 @@ def open_data(recipe: Recipe) -> RecipeData:
         sources.append(Source("phantoms", images, phantoms.weight))
     if validates and not validation:
         raise DataError(
-            "There is no image to validate on; set validation.every=0, or build the store with --val."
+            "There is no image to validate on; set validation.every=0, or build the store with "
+            "--val-fraction."
         )
     return RecipeData(sources, validation[: recipe.validation.images])
 

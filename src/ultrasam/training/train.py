@@ -17,12 +17,13 @@ from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.datamodule import IndexedData
-from ultrasam.training.engine import check_folder, fit, is_first_process, seed_everything
+from ultrasam.training.engine import fit, is_first_process, seed_everything
 from ultrasam.training.memory import check_memory
 from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.promptable_data import PromptableViews, collate
 from ultrasam.training.recipe import Recipe, save_recipe
 from ultrasam.training.report import write_report
+from ultrasam.training.run_folder import check_folder
 from ultrasam.training.sources import open_data
 from ultrasam.weights.adapter_files import ADAPTER_FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ultrasam.download import ChecksumError, check_reachable, download
-from ultrasam.errors import CheckpointError
+from ultrasam.errors import CheckpointError, one_line
 from ultrasam.extras import needs
 from ultrasam.weights.cache import HUB_FILES, cache_path, cached_file
 from ultrasam.weights.registry import Weights, known_names
@@ -57,7 +57,7 @@ def fetch(weights: Weights, *, cache: Path | None = None) -> Path:
     except Exception as error:
         raise CheckpointError(
             f"Cannot download '{weights.name}' ({weights.description}) from {weights.url}: "
-            f"{type(error).__name__}. Check the network connection and try again (the download resumes), or "
+            f"{one_line(error)}. Check the network connection and try again (the download resumes), or "
             "download the file yourself and give its path."
         ) from error
     return path
@@ -88,7 +88,7 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"Cannot download '{repository}' from the Hugging Face hub: {type(error).__name__}. Check the "
+            f"Cannot download '{repository}' from the Hugging Face hub: {one_line(error)}. Check the "
             "network connection and try again, or give the path of a file."
         ) from error
 

@@ -23,8 +23,10 @@ def from_imagenet(repository: str) -> UltraSam:
     """
     with needs("Loading ImageNet weights", extra="downstream"):
         from transformers import ViTModel
+
+        from ultrasam.download import from_pretrained
     try:
-        vit = ViTModel.from_pretrained(repository, add_pooling_layer=False)
+        vit = from_pretrained(ViTModel, repository, add_pooling_layer=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"Cannot load '{repository}' with transformers: {one_line(error)}."

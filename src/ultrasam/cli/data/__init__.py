@@ -1,4 +1,4 @@
-"""`ultrasam data …`: the catalogue, the store, and what goes in and out of it."""
+"""`ultrasam data …`: the catalog of data sets, and the store built from them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,21 @@ import typer
 
 from ultrasam.cli.data.build import build, import_
 from ultrasam.cli.data.catalogue import fetch, info, list_
-from ultrasam.cli.data.store import check, export, show, stats
-from ultrasam.errors import MissingDependencyError
+from ultrasam.cli.data.store import export, show, stats, validate
 
 app = typer.Typer(
-    help="US-43d: the catalogue of 43 open data sets, and one store made of them.",
+    help="Find data sets, and build a store from them: US-43d is 43 open data sets.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.callback()
-def _needs_packages() -> None:
-    try:
-        import h5py  # noqa: F401
-        import polars  # noqa: F401
-        import pyarrow  # noqa: F401
-        import scipy  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Data sets need more packages; install them with: pip install 'ultrasam[data]'"
-        ) from error
-
-
-app.command("list")(list_)
-app.command("info")(info)
-app.command("fetch")(fetch)
-app.command("build")(build)
-app.command("import")(import_)
-app.command("stats")(stats)
-app.command("show")(show)
-app.command("check")(check)
-app.command("export")(export)
+_FIND, _BUILD, _USE = "Find data sets", "Build a store", "Look into a store"
+app.command("list", rich_help_panel=_FIND)(list_)
+app.command("info", rich_help_panel=_FIND)(info)
+app.command("fetch", rich_help_panel=_FIND)(fetch)
+app.command("build", rich_help_panel=_BUILD)(build)
+app.command("import", rich_help_panel=_BUILD)(import_)
+app.command("validate", rich_help_panel=_USE)(validate)
+app.command("stats", rich_help_panel=_USE)(stats)
+app.command("show", rich_help_panel=_USE)(show)
+app.command("export", rich_help_panel=_USE)(export)

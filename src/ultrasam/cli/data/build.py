@@ -1,14 +1,18 @@
-"""`ultrasam data build` and `import`: raw data sets, and one's own, into a store."""
+"""`ultrasam data build` and `import`: raw and custom data sets into a store."""
 
 from __future__ import annotations
 
 import logging
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ultrasam.cli import checks
+from ultrasam.cli.data.packages import require_packages
+from ultrasam.cli.options import TEST_FRACTION, Datasets, Workers, out_option
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
 
@@ -20,118 +24,178 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OutStore = Annotated[
-    Path, typer.Option("--out", "-o", metavar="STORE", help="The store; made, or added to.")
+    Path, out_option("The store, which is created, or added to if it exists.", metavar="STORE")
 ]
-Workers = Annotated[int, typer.Option(help="Processes; 0 works in this one.")]
-LeastArea = Annotated[
-    int, typer.Option(help="Leave out instances of fewer pixels; the manifest counts them.")
-]
-LeastShare = Annotated[
-    float,
-    typer.Option(
-        help="Leave out instances smaller than this share of their image's largest (the paper's code "
-        "used 0.95 for a test set); the manifest counts them."
-    ),
-]
+
+
+class ImportFormat(StrEnum):
+    """Annotations of your own."""
+
+    masks = "masks"
+    coco = "coco"
+    labelme = "labelme"
+    via = "via"
 
 
 def build(
     raw: Annotated[
         list[str],
-        typer.Argument(metavar="RAW...", help="Folders with data sets, or NAME=FOLDER."),
+        typer.Argument(metavar="RAW", help="Folders with data sets, or NAME=FOLDER."),
     ],
     out: OutStore,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Only this one; repeat.")
-    ] = None,
+    dataset: Datasets = None,
     with_: Annotated[
         list[str] | None,
         typer.Option(
-            "--with", metavar="ID.STRUCTURE", help="A structure that is off by default; repeat."
+            "--with",
+            metavar="ID.STRUCTURE",
+            help="Include a structure that is off by default (repeatable).",
         ),
     ] = None,
     workers: Workers = 2,
-    least_area: LeastArea = 1,
-    least_share: LeastShare = 0.0,
-    val: Annotated[float, typer.Option(help="Share of subjects that validate.")] = 0.05,
-    test: Annotated[float, typer.Option(help="Share of subjects that test.")] = 0.05,
+    min_area: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="PIXELS",
+            help="Leave out smaller instances; the manifest counts them.",
+        ),
+    ] = 1,
+    min_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="FRACTION",
+            help="Leave out instances smaller than this fraction of the largest in their image (0.95 in the "
+            "paper's code, for one test set); the manifest counts them.",
+        ),
+    ] = 0.0,
+    val_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.99,
+            metavar="FRACTION",
+            help="Fraction of the subjects to validate on, if the data have no validation split.",
+        ),
+    ] = 0.05,
+    test_fraction: Annotated[
+        float,
+        typer.Option(min=0, max=0.99, metavar="FRACTION", help=TEST_FRACTION),
+    ] = 0.05,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option("--hold-out", metavar="NAME", help="All of this data set tests; repeat."),
+        typer.Option(metavar="NAME", help="Use this entire data set for testing (repeatable)."),
     ] = None,
     zero_shot: Annotated[
         bool,
-        typer.Option("--zero-shot", help="Hold out the paper's: BUS-BRA, GIST514-DB, MMOTU-2D."),
+        typer.Option(
+            "--zero-shot",
+            help="Hold out the data sets of the paper: BUS-BRA, GIST514-DB, MMOTU-2D.",
+        ),
     ] = False,
 ) -> None:
-    """Build one indexed, validated, patient-safe store from the downloaded data sets.
+    """Build an indexed, validated store with patient-level splits from downloaded data sets.
 
-    Safe to interrupt: run it again and it resumes. More data sets can be added to a store later.
-    """
-    from ultrasam.datasets.catalogue import dataset
+    Interrupted builds resume when the command is run again. Data sets can be added later.
+    """  # fmt: skip
+    require_packages()
+    if val_fraction + test_fraction >= 1:
+        raise DataError(
+            "--val-fraction and --test-fraction sum to 1 or more; nothing is left to train on."
+        )
+    checks.check_paths(raw, option="RAW")
+    checks.check_output(out)
+    from ultrasam.datasets.catalogue import dataset as described
     from ultrasam.datasets.discover import find_datasets
     from ultrasam.store.index import PAPER_TEST_SETS, BuildSettings
     from ultrasam.store.splits import SplitFractions
 
-    if not (val >= 0 and test >= 0 and val + test < 1):
-        raise DataError("--val and --test are shares from 0 that sum to less than 1.")
-    if least_area < 1 or not 0 <= least_share <= 1:
-        raise DataError("--least-area is at least 1, --least-share within 0 and 1.")
-    held = {dataset(name).info.id for name in hold_out or []}
+    test_datasets = {described(name).info.id for name in hold_out or []}
+    try:
+        sources = find_datasets(raw, only=dataset or [])
+    except DataError as error:
+        raise DataError(_hint(raw) or str(error)) from error
     settings = BuildSettings(
-        min_area=least_area,
-        min_relative_area=least_share,
-        split_fractions=SplitFractions(val, test),
-        test_datasets=tuple(sorted(held | set(PAPER_TEST_SETS if zero_shot else ()))),
+        min_area=min_area,
+        min_relative_area=min_fraction,
+        split_fractions=SplitFractions(val_fraction, test_fraction),
+        test_datasets=tuple(sorted(test_datasets | set(PAPER_TEST_SETS if zero_shot else ()))),
     )
-    sources = find_datasets(raw, only=only or [])
     _run(sources, out, settings, frozenset(with_ or []), workers)
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(help="The folder with images and annotations.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder with images and annotations.")
+    ],
     out: OutStore,
     name: Annotated[
-        str, typer.Option(help="What the data set is called in the store: a-z, 0-9, _.")
+        str, typer.Option(metavar="NAME", help="Name of the data set in the store: a-z, 0-9 and _.")
     ],
     format_: Annotated[
-        str,
+        ImportFormat,
         typer.Option(
             "--format",
-            help="coco, via, labelme, or masks (images/x.png with masks/x.png or masks/STRUCTURE/x.png).",
+            help="How they are annotated; masks: images/x.png with masks/x.png or masks/STRUCTURE/x.png.",
         ),
     ],
     structure: Annotated[
-        str | None, typer.Option(help="What the masks show, where no folder or label says.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="the name of the data set",
+            help="What the masks show; format masks, without a folder for each structure.",
+        ),
     ] = None,
     workers: Workers = 2,
 ) -> None:
-    """Add your own annotated images to a store."""
+    """Add your own annotated images to a store."""  # fmt: skip
+    require_packages()
+    if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
+        raise DataError(f"'{name}' is not a name for a data set; use a-z, 0-9 and _.")
+    if structure is not None and format_ != ImportFormat.masks:
+        raise DataError(
+            f"--structure applies to --format masks; {format_.value} files name structures."
+        )
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    checks.check_output(out)
     from ultrasam.datasets import custom
     from ultrasam.datasets.catalogue import catalogue
 
-    if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
-        raise DataError(f"'{name}' is no name for a data set; use a-z, 0-9 and _.")
     if name in catalogue():
-        raise DataError(f"'{name}' is a data set of the catalogue; take another name.")
-    if format_ == "masks":
-        data = custom.image_mask_folder(name, structure=structure)
-    elif format_ in ("coco", "via", "labelme"):
-        readers = {
-            "coco": custom.coco_file,
-            "via": custom.via_files,
-            "labelme": custom.labelme_files,
-        }
-        data = readers[format_](name)  # type: ignore[operator]
-    else:
-        raise DataError(f"There is no format '{format_}'; there are coco, via, labelme and masks.")
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
-    _run([(data, folder)], out, _settings_of(out), frozenset(), workers)
+        raise DataError(f"'{name}' is a published data set; choose another --name.")
+    readers = {
+        ImportFormat.masks: lambda: custom.image_mask_folder(name, structure=structure),
+        ImportFormat.coco: lambda: custom.coco_file(name),
+        ImportFormat.labelme: lambda: custom.labelme_files(name),
+        ImportFormat.via: lambda: custom.via_files(name),
+    }
+    _run([(readers[format_](), folder)], out, _settings_of(out), frozenset(), workers)
+
+
+def _hint(raw: list[str]) -> str | None:
+    """Where to go with a folder of one's own that is given instead of published data sets."""
+    from ultrasam.datasets.custom import detect_layout
+
+    for text in raw:
+        path = Path(text).expanduser()
+        folder = path.parent if path.is_file() else path
+        try:
+            found = detect_layout(folder).removeprefix("own_")
+        except DataError:
+            continue
+        return (
+            f"{text} looks like your own annotated images; import them with: ultrasam data import {folder} "
+            f"--format {found} --name NAME -o STORE"
+        )
+    return None
 
 
 def _settings_of(store: Path) -> BuildSettings:
-    """Those of the store's last build, so that adding to it changes no side."""
+    """The settings of the last build of a store, so that adding to it changes no split."""
     from ultrasam.store.index import BuildSettings
     from ultrasam.store.store import Store
 

@@ -1,103 +1,145 @@
-"""`ultrasam data stats`, `show`, `check` and `export`: what a store holds, and its way to other tools."""
+"""`ultrasam data validate`, `stats`, `show` and `export`: what a store holds, and its way to other tools."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ultrasam.cli import checks
+from ultrasam.cli.data.packages import require_packages
+from ultrasam.cli.options import Datasets, Json, Overwrite, Split, Workers, out_option
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
 
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store made by data build.")]
-Datasets = Annotated[
-    list[str] | None, typer.Option("--dataset", metavar="NAME", help="Only this data set; repeat.")
+StorePath = Annotated[
+    Path, typer.Argument(metavar="STORE", help="A store that ultrasam data build made.")
 ]
-Workers = Annotated[int, typer.Option(help="Processes; 0 works in this one.")]
+
+
+class ExportFormat(StrEnum):
+    """Layouts that a store can be exported to."""
+
+    coco = "coco"
+    yolo = "yolo"
+    nnunet = "nnunet"
+    hf = "hf"
+    webdataset = "webdataset"
+
+
+def validate(store: StorePath, workers: Workers = 2, as_json: Json = False) -> None:
+    """Find missing and damaged images, masks that do not fit, changed pixels and split leaks."""
+    require_packages()
+    from ultrasam.store.store import Store
+    from ultrasam.store.validate import validate_store
+
+    opened = Store.open(store)
+    problems: list[dict[str, Any]] = []
+    with progress_bar("validating") as on_progress:
+        for problem in validate_store(opened, workers=workers, on_progress=on_progress):
+            problems.append(asdict(problem))
+            if not as_json:
+                print(f"{problem.kind}: {problem.where}: {problem.detail}")
+    images, instances = len(opened.images), len(opened.instances)
+    if as_json:
+        print(
+            json.dumps({"images": images, "instances": instances, "problems": problems}, indent=1)
+        )
+    if problems:
+        raise DataError(f"{store} has {len(problems)} problem{'s' if len(problems) > 1 else ''}.")
+    if not as_json:
+        print(
+            f"{images:,} images and {instances:,} instances are valid; no subject is in more than one split."
+        )
 
 
 def stats(
     store: StorePath,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", metavar="DIR", help="For stats.md and stats.html; STORE/stats."
+        out_option(
+            "Folder for stats.md and stats.html, which are replaced.", default="runs/stats/STORE"
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Count images, masks, subjects, structures and sizes: a Markdown and an HTML page with plots."""
-    from ultrasam.store.stats import write_pages
+    """Count images, masks, subjects and structures; writes a Markdown page and an HTML page with plots."""
+    require_packages()
+    out = checks.output(out, "stats", str(store))
+    from ultrasam.store.stats import compute_statistics, write_pages
     from ultrasam.store.store import Store
 
-    text, web = write_pages(Store.open(store), out or store / "stats")
+    opened = Store.open(store)
+    text, web = write_pages(opened, out)
+    if as_json:
+        found = compute_statistics(opened)
+        content = {
+            "datasets": found.datasets.to_dicts(),
+            "structures": found.structures.to_dicts(),
+            "skipped": found.skipped,
+            "pages": [str(text), str(web)],
+        }
+        print(json.dumps(content, indent=1))
+        return
     print(text.read_text(encoding="utf-8"))
     print(web)
 
 
 def show(
     store: StorePath,
-    datasets: Datasets = None,
-    split: Annotated[str | None, typer.Option(help="Only train, val, test or excluded.")] = None,
-    count: Annotated[int, typer.Option(help="How many images.")] = 24,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE")] = Path("sheet.png"),
+    out: Annotated[Path, out_option("The picture, a PNG file.", metavar="FILE")],
+    overwrite: Overwrite = False,
+    dataset: Datasets = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Only this split of a store.", show_default="all")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of images.")] = 24,
 ) -> None:
-    """Draw a contact sheet with masks, as one PNG."""
+    """Draw a contact sheet of images with their masks."""
+    require_packages()
+    checks.check_output(out, is_file=True)
+    checks.check_new(out, overwrite=overwrite)
     from ultrasam.store.contact_sheet import contact_sheet
     from ultrasam.store.sampling import spread
     from ultrasam.store.store import Store
 
     opened = Store.open(store)
-    ids = _ids(datasets)
-    rows = opened.select(datasets=ids, splits=[split] if split else None, with_instances=True)
+    ids, splits = _ids(dataset), None if split is None else [split.value]
+    rows = opened.select(datasets=ids, splits=splits, with_instances=True)
     if not len(rows):
-        rows = opened.select(datasets=ids, splits=[split] if split else None)
+        rows = opened.select(datasets=ids, splits=splits)
     if not len(rows):
         there = ", ".join(opened.manifest["datasets"])
-        raise DataError(f"No image of {store} is of that kind; its data sets are {there}.")
-    contact_sheet(opened, spread(rows, max(1, count)), out)
+        raise DataError(f"{store} has no such image; its data sets are {there}.")
+    contact_sheet(opened, spread(rows, count), out)
     print(out)
-
-
-def check(store: StorePath, workers: Workers = 2) -> None:
-    """Find missing and damaged images, masks that don't fit, changed pixels and split leaks."""
-    from ultrasam.store.store import Store
-    from ultrasam.store.validate import validate_store as run
-
-    opened = Store.open(store)
-    found = 0
-    with progress_bar("checking") as on_progress:
-        for problem in run(opened, workers=workers, on_progress=on_progress):
-            found += 1
-            print(f"{problem.kind}: {problem.where}: {problem.detail}")
-    if found:
-        raise DataError(f"{store} has {found} problems.")
-    print(
-        f"{len(opened.images):,} images and {len(opened.instances):,} instances are valid; no subject "
-        "is in more than one split."
-    )
 
 
 def export(
     store: StorePath,
-    format_: Annotated[
-        str, typer.Option("--format", help="coco, yolo, nnunet, hf, or webdataset (shards).")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
+    format_: Annotated[ExportFormat, typer.Option("--format", help="Layout to write.")],
+    out: Annotated[Path, out_option("A new folder.")],
     class_agnostic: Annotated[
         bool,
-        typer.Option("--class-agnostic", help="One category, 'object', as in the paper."),
+        typer.Option("--class-agnostic", help="Use one category, 'object', as the paper does."),
     ] = False,
 ) -> None:
-    """Write a store in another tool's layout; images are linked where the disk can."""
+    """Write a store in the layout of another tool; images are linked if the disk supports it."""
+    require_packages()
+    checks.check_output(out)
     from ultrasam.store.export import export_store as run
     from ultrasam.store.store import Store
 
-    counts = run(Store.open(store), out, format_, class_agnostic=class_agnostic)
-    print(f"{out}: " + ", ".join(f"{n:,} {side}" for side, n in counts.items()))
+    counts = run(Store.open(store), out, format_.value, class_agnostic=class_agnostic)
+    print(f"{out}: " + ", ".join(f"{number:,} {split}" for split, number in counts.items()))
 
 
 def _ids(names: list[str] | None) -> list[str] | None:
+    """Ids of data sets by any of their names; the name of a custom data set is its id."""
     from ultrasam.datasets.catalogue import dataset
 
     if names is None:
@@ -107,5 +149,5 @@ def _ids(names: list[str] | None) -> list[str] | None:
         try:
             found.append(dataset(name).info.id)
         except DataError:
-            found.append(name)  # a user's own
+            found.append(name)
     return found

@@ -203,8 +203,10 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
     with needs("Finding objects without prompts", extra="downstream"):
         from transformers import Mask2FormerForUniversalSegmentation
 
+        from ultrasam.download import from_pretrained
+
     try:
-        theirs = Mask2FormerForUniversalSegmentation.from_pretrained(repository).state_dict()
+        theirs = from_pretrained(Mask2FormerForUniversalSegmentation, repository).state_dict()
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"transformers cannot load '{repository}': {reason}") from error

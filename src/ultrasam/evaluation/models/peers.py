@@ -36,13 +36,15 @@ def open_transformers(repository: str, *, device: str) -> _Peer:
     """
     with needs("A model of transformers", extra="downstream"):
         from transformers import AutoConfig, Sam2Model, SamModel
+
+        from ultrasam.download import from_pretrained
     try:
-        kind = AutoConfig.from_pretrained(repository).model_type
+        kind = from_pretrained(AutoConfig, repository).model_type
         if kind == "sam":
-            model = cast(Any, SamModel.from_pretrained(repository)).to(device)
+            model = from_pretrained(SamModel, repository).to(device)
             return TransformersSam(model, _sam_processor(repository, model))
         if kind in ("sam2", "sam2_video"):
-            return TransformersSam2(cast(Any, Sam2Model.from_pretrained(repository)).to(device))
+            return TransformersSam2(from_pretrained(Sam2Model, repository).to(device))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"transformers can't load '{repository}': {one_line(error)}."
@@ -55,10 +57,12 @@ def _sam_processor(repository: str, model: Any) -> Any:
     with needs("A model of transformers", extra="downstream"):
         from transformers import SamImageProcessor, SamProcessor
 
+        from ultrasam.download import from_pretrained
+
     processor = cast(Any, SamProcessor)
 
     try:
-        return processor.from_pretrained(repository)
+        return from_pretrained(processor, repository)
     except (OSError, ValueError) as error:
         if "does not appear to have a file" not in str(error) and not Path(repository).is_dir():
             raise  # the network failed, say: not the same as having none

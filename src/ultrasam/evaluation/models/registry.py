@@ -17,9 +17,6 @@ from ultrasam.evaluation.models import baselines
 from ultrasam.hardware import default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
-from ultrasam.runtimes.torch_backend import TorchBackend
-from ultrasam.weights.hashing import weights_hash
-from ultrasam.weights.load import load
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import detect_task
 
@@ -83,8 +80,10 @@ def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
                 f"'{kind}' of {entry.value} can't be opened: {type(error).__name__}: {error}"
             ) from error
     else:
+        from ultrasam.weights.hashing import weights_hash
+
         segmenter = predictor = _predictor(spec, device)
-        weights = weights_hash(cast(TorchBackend, predictor.backend).model)
+        weights = weights_hash(cast(Any, predictor.backend).model)
         fed = {**predictor.backend.preprocessor.to_dict(), **predictor.tta.to_dict()}
     return Competitor(spec, segmenter, _accepted(segmenter), weights, fed)
 
@@ -99,6 +98,8 @@ def _third_parties() -> dict[str, EntryPoint]:
 
 def _predictor(spec: str, device: str | None) -> Predictor:
     """A model of ours, or a fine-tuned one that takes prompts."""
+    from ultrasam.weights.load import load  # here, so that a bad name needs no PyTorch
+
     parsed = ModelSpec.parse(spec)
     if parsed.kind == "path" and detect_task(parsed.path) is not None:
         opened = load(parsed, device=device)

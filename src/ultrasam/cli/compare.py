@@ -1,0 +1,52 @@
+"""`ultrasam compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ultrasam.cli.options import Json
+from ultrasam.errors import EvaluationError
+from ultrasam.extras import require
+
+_FILE = typer.Argument(metavar="FILE", help="Results of a model: DIR/MODEL.jsonl.")
+
+
+def compare(
+    first: Annotated[Path, _FILE], second: Annotated[Path, _FILE], as_json: Json = False
+) -> None:
+    """Compare two models on the objects that both evaluations have, with paired tests.
+
+    Takes two files of results that ultrasam evaluate wrote with the same seed.
+    """
+    require("Evaluation", "polars", extra="evaluate")
+    for file in (first, second):
+        if not file.is_file():
+            raise EvaluationError(
+                f"There is no {file}; give two files that ultrasam evaluate wrote, DIR/MODEL.jsonl."
+            )
+    from ultrasam.evaluation.report.results import read_results
+    from ultrasam.evaluation.report.tables import of_differences
+
+    results = [read_results(first), read_results(second)]
+    if results[0].settings["seed"] != results[1].settings["seed"]:
+        raise EvaluationError(
+            f"{first} and {second} have different seeds, and so different prompts; evaluate both with one "
+            "--seed."
+        )
+    tables = {measure: of_differences(results, measure) for measure in ("dice", "nsd")}
+    if any(table is None for table in tables.values()):
+        raise EvaluationError(f"{first} and {second} have no object and prompt type in common.")
+    found = {measure: table for measure, table in tables.items() if table is not None}
+    if as_json:
+        rows = {
+            measure: [dict(zip(table.head, row, strict=True)) for row in table.rows]
+            for measure, table in found.items()
+        }
+        print(json.dumps(rows, indent=1))
+        return
+    for table in found.values():
+        print(table.markdown())

@@ -1,0 +1,88 @@
+"""The YAML file of a suite of fine-tunings. Importing this imports no network, so that a wrong key is
+reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from ultrasam.downstream.settings import (
+    RENAMED,
+    ClassifierSettings,
+    InstanceSettings,
+    RegionSettings,
+)
+from ultrasam.downstream.targets import Labels
+from ultrasam.errors import RecipeError
+from ultrasam.settings import StrictModel, deep_merge, read_yaml, validate
+
+TASKS = ("classify", "regions", "instances")
+_RENAMED = {
+    "prompted": "regions",
+    "segment": "instances",
+    **{f"{task}.{old}": f"{task}.{new}" for task in TASKS for old, new in RENAMED.items()},
+}
+
+
+class Initialization(StrictModel):
+    """One row: what it is called, and what it starts from (see `ultrasam.load`).
+
+    Attributes:
+        tasks: all that the suite has if there are none.
+    """
+
+    title: str
+    init: str
+    tasks: tuple[str, ...] = ()
+
+
+class BenchmarkSuite(StrictModel):
+    """Fine-tunings to compare.
+
+    Attributes:
+        datasets: by their names; all of the data if there are none.
+        held_out: fraction of the subjects that is tested if a source has no test split.
+        labels: an object's class is its structure's name, or its image's class.
+        classify, regions, instances: settings of the tasks; a task without is left out.
+    """
+
+    title: str
+    datasets: tuple[str, ...] = ()
+    held_out: float = Field(0.2, gt=0, lt=1)
+    labels: Labels = "image"
+    initialisations: tuple[Initialization, ...]
+    classify: ClassifierSettings | None = None
+    regions: RegionSettings | None = None
+    instances: InstanceSettings | None = None
+
+    def runs(self) -> Iterator[tuple[str, Initialization]]:
+        """The tasks that there are settings for, each with the initialisations that take it."""
+        for task in TASKS:
+            if getattr(self, task) is not None:
+                for start in self.initialisations:
+                    if not start.tasks or task in start.tasks:
+                        yield task, start
+
+
+def load_suite(path: Path, overrides: dict[str, Any]) -> BenchmarkSuite:
+    """Read and check a suite; ``overrides`` are merged into it.
+
+    Raises:
+        RecipeError: missing, not YAML, an unknown key or task, or two rows of one title.
+    """
+    content = deep_merge(read_yaml(path, what="suite"), overrides)
+    suite = validate(BenchmarkSuite, content, source=str(path), renamed=_RENAMED)
+    titles = [start.title for start in suite.initialisations]
+    if len(set(titles)) < len(titles) or not titles:
+        raise RecipeError(f"{path}: every initialisation needs a title of its own.")
+    unknown = {task for start in suite.initialisations for task in start.tasks} - set(TASKS)
+    if unknown:
+        raise RecipeError(
+            f"{path}: there is no task '{min(unknown)}'; the tasks are {', '.join(TASKS)}."
+        )
+    if not any(getattr(suite, task) for task in TASKS):
+        raise RecipeError(f"{path} has no task; give settings for {', '.join(TASKS)}.")
+    return suite
