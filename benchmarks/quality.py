@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ultrasam.evaluation.models.registry import open_competitor
-from ultrasam.evaluation.report.results import Results, datasets_of, read_results
-from ultrasam.evaluation.report.tables import by_dataset
+from ultrasam.evaluation.models.registry import open_evaluation_model
+from ultrasam.evaluation.report.results import Results, objects_per_dataset, read_results
+from ultrasam.evaluation.report.tables import dataset_table
 from ultrasam.evaluation.runner import Settings, results_file, run
-from ultrasam.evaluation.sources import open_collections
+from ultrasam.evaluation.sources import open_evaluation_datasets
 
 # Data sets whose source was in nano's training data (other images, other subjects where known).
 KNOWN_SOURCES = ("busi", "hc18", "usgra_seg")
@@ -41,23 +41,23 @@ def main() -> None:
     arguments = parser.parse_args()
     if not Path(arguments.data).is_dir():
         raise SystemExit(f"There is no folder {arguments.data}; give --data.")
-    collections = open_collections([arguments.data])
+    collections = open_evaluation_datasets([arguments.data])
     found = []
     for title, spec in {arguments.model: arguments.model, **PEERS}.items():
         print(f"{title} on {sum(len(c.units) for c in collections)} images …", flush=True)
         file = results_file(arguments.out, title)
-        run(open_competitor(spec), collections, file, settings=Settings(tuple(TARGETS)))
+        run(open_evaluation_model(spec), collections, file, settings=Settings(tuple(TARGETS)))
         found.append(read_results(file, name=title))
     for measure, title in (("dice", "Dice"), ("iou", "IoU")):
         for kind in TARGETS:
-            print(f"\n{by_dataset(found, kind, measure, f'{title}, {kind}').markdown()}")
+            print(f"\n{dataset_table(found, kind, measure, f'{title}, {kind}').markdown()}")
             print("\n".join(by_source(found, kind, measure)))
     print("\n" + "\n".join(verdict(found[0], found[1])))
 
 
 def by_source(found: list[Results], kind: str, measure: str) -> list[str]:
     """Means of the data sets whose source was in training, and of the others."""
-    datasets = datasets_of(found)
+    datasets = objects_per_dataset(found)
     groups = {
         "in training": [d for d in datasets if d in KNOWN_SOURCES],
         "not in training": [d for d in datasets if d not in KNOWN_SOURCES],
@@ -73,7 +73,7 @@ def by_source(found: list[Results], kind: str, measure: str) -> list[str]:
 
 
 def verdict(model: Results, ellipse: Results) -> list[str]:
-    datasets = list(datasets_of([model]))
+    datasets = list(objects_per_dataset([model]))
     lines = ["Against the targets (mean Dice over the data sets)"]
     for kind, (target, aim) in TARGETS.items():
         mean = np.mean([mean_of(model, kind, d, "dice") for d in datasets])

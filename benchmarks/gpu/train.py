@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, results: Results) -> None:
         f"trainer.workers={workers()}",
     ]
     if arguments.init:
-        changes += [f"init={arguments.init}", "optimizer.lr=4.0e-4", "optimizer.decay_share=0.9"]
+        changes += [f"init={arguments.init}", "optimizer.lr=4.0e-4", "optimizer.decay_fraction=0.9"]
     changes += arguments.set
     # The loader's workers need the cores more than this process does.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))

@@ -41,7 +41,7 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     ]
     content = {
         "title": "Small", "datasets": ["mmotu-2d", "bus-bra", "gist514-db"],
-        "initialisations": starts, **SMALL,
+        "initializations": starts, **SMALL,
     }  # fmt: skip
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
     out = tmp_path / "out"
@@ -100,10 +100,10 @@ def test_weights_on_disk_that_were_trained_anew_are_others(tmp_path: Path) -> No
     ("change", "message"),
     [
         ({"title": None}, "title"),
-        ({"initialisations": []}, "needs a title of its own"),
-        ({"initialisations": [{"title": "a", "init": "nano"}] * 2}, "needs a title of its own"),
+        ({"initializations": []}, "needs a title of its own"),
+        ({"initializations": [{"title": "a", "init": "nano"}] * 2}, "needs a title of its own"),
         (
-            {"initialisations": [{"title": "a", "init": "nano", "tasks": ["draw"]}]},
+            {"initializations": [{"title": "a", "init": "nano", "tasks": ["draw"]}]},
             "there is no task 'draw'",
         ),
         ({"instances": {"layerz": 1}}, "instances.layerz"),
@@ -114,7 +114,7 @@ def test_a_bad_suite_is_one_sentence(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     content = {
-        "title": "x", "initialisations": [{"title": "a", "init": "nano"}], **SMALL, **change,
+        "title": "x", "initializations": [{"title": "a", "init": "nano"}], **SMALL, **change,
     }  # fmt: skip
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(RecipeError, match=message):
@@ -139,7 +139,7 @@ def test_the_papers_suite_has_the_papers_settings() -> None:
     assert classify.optimizer.milestones[0] * 2000 == 1600
     assert (instances.trainer.max_steps, instances.queries, instances.points) == (8000, 100, 12544)
     assert instances.optimizer.milestones[0] * 8000 == 6000
-    assert len(suite.initialisations) >= 7
+    assert len(suite.initializations) >= 7
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_a_vit_b_takes_a_step_of_every_recipe(tmp_path: Path, ultrasam: Callable
     assert (
         ultrasam("finetune", "suite", PAPER, "--data", tmp_path / "raw", "-o",
             tmp_path / "out", *short, "instances.head=null", "datasets=[bus-bra]",
-            f"initialisations=[{', '.join(one)}]",
+            f"initializations=[{', '.join(one)}]",
         )
         == 0
     )  # fmt: skip

@@ -63,7 +63,7 @@ def train_task(task: str, folder: Path | None, *, steps: int, resume: bool = Fal
     run = {"trainer": {"max_steps": steps, "batch": 2, "checkpoint_every": 1}}
     run["optimizer"] = {
         "schedule": "linear",
-        "decay_share": 0.0,
+        "decay_fraction": 0.0,
     }  # the same at each step, however many
     extra = {"classify": {"mode": "full", "size": 64}, "instances": SMALL}.get(task, {})
     settings = SETTINGS[task].model_validate({**extra, **run})

@@ -24,11 +24,11 @@ from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.statistics import paired_difference
 from ultrasam.evaluation.models.baselines import EllipseInBox, RandomWalker
-from ultrasam.evaluation.models.registry import open_competitor
+from ultrasam.evaluation.models.registry import open_evaluation_model
 from ultrasam.evaluation.protocol import PromptKind, attempt, targets_of
 from ultrasam.evaluation.report.results import read_results
 from ultrasam.evaluation.runner import Settings, run
-from ultrasam.evaluation.sources import open_collections
+from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import inscribed_ellipse
 from ultrasam.inference.predictor import Predictor
@@ -93,7 +93,7 @@ def test_a_report_tells_all_that_was_asked_for(
     assert not re.search(r"(src|href)=.https?:", page)
     lines = [json.loads(line) for line in (out / "ellipse.jsonl").read_text().splitlines()]
     assert lines[0]["settings"]["prompts"] == ["box"]
-    assert {"dice", "hd95", "nsd", "predicted_iou", "mask"} <= set(
+    assert {"dice", "hd95", "surface_dice", "predicted_iou", "mask"} <= set(
         lines[1]["objects"][0]["tries"]["box"]
     )
 
@@ -131,8 +131,8 @@ def test_a_segmenter_that_fails_on_an_image_costs_that_image_alone(tmp_path: Pat
                 raise ZeroDivisionError("odd")
             return super().segment(prompt)
 
-    collections = open_collections([str(folder_of(tmp_path / "mine", 8))])
-    competitor = open_competitor("ellipse")
+    collections = open_evaluation_datasets([str(folder_of(tmp_path / "mine", 8))])
+    competitor = open_evaluation_model("ellipse")
     file = tmp_path / "fragile.jsonl"
     fragile = type(competitor)("fragile", Fragile(), competitor.accepts)
     run(fragile, collections, file, settings=Settings(("box",)))
@@ -147,15 +147,15 @@ def test_an_empty_prediction_is_nought_and_its_distance_counted(tmp_path: Path) 
         def segment(self, prompt: Prompt) -> np.ndarray:  # type: ignore[override,type-arg]
             return np.zeros(self.shape, bool)
 
-    from ultrasam.evaluation.report.tables import by_measure
+    from ultrasam.evaluation.report.tables import metric_table
 
-    collections = open_collections([str(folder_of(tmp_path / "mine", 4))])
-    competitor = open_competitor("ellipse")
+    collections = open_evaluation_datasets([str(folder_of(tmp_path / "mine", 4))])
+    competitor = open_evaluation_model("ellipse")
     file = tmp_path / "blind.jsonl"
     run(type(competitor)("blind", Blind(), competitor.accepts), collections, file,
         settings=Settings(("box",)))  # fmt: skip
     results = read_results(file)
-    (row,) = by_measure([results], "box").rows
+    (row,) = metric_table([results], "box").rows
     assert row[1] == "0.000"
     assert row[9] == str(len(results.table))
 
@@ -206,11 +206,11 @@ def test_results_cut_off_at_any_place_go_on_to_the_same_results(tmp_path: Path) 
     (mine / "images" / "broken.png").write_bytes(b"nothing")
     save(mine / "masks" / "broken.png", np.zeros((120, 160), np.uint8))
     MAKERS["echonet_dynamic"](tmp_path / "clips" / "echonet_dynamic")
-    competitor, file = open_competitor("disc"), tmp_path / "disc.jsonl"
+    competitor, file = open_evaluation_model("disc"), tmp_path / "disc.jsonl"
     lost = (Skip("lost.png", "it is named in a table alone", damage=True),)
     collections = [
         replace(collection, skips=lost)
-        for collection in open_collections([str(mine), str(tmp_path / "clips")])
+        for collection in open_evaluation_datasets([str(mine), str(tmp_path / "clips")])
     ]
 
     def evaluated() -> list[dict[str, object]]:
@@ -294,8 +294,8 @@ def test_a_paired_difference_is_by_subject() -> None:
 
 
 def test_options_of_a_model_reach_its_predictor() -> None:
-    plain = cast(Predictor, open_competitor("nano", device="cpu").segmenter)
-    once = cast(Predictor, open_competitor("nano+once+refine", device="cpu").segmenter)
+    plain = cast(Predictor, open_evaluation_model("nano", device="cpu").segmenter)
+    once = cast(Predictor, open_evaluation_model("nano+once+refine", device="cpu").segmenter)
     assert (plain.tta.flip, plain.tta.zoom, plain.refine) == (True, 1.6, False)
     assert (once.tta.flip, once.tta.zoom, once.refine) == (False, 0, True)
 
@@ -340,10 +340,10 @@ def test_a_third_party_adds_a_segmenter_by_an_entry_point(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ultrasam.segmenters]\ntheirs = theirs:make\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    competitor = open_competitor("theirs:weights.pt")
+    competitor = open_evaluation_model("theirs:weights.pt")
     assert competitor.accepts == {"box"}
     with pytest.raises(EvaluationError, match="no such weights"):
-        open_competitor("theirs:bad")
+        open_evaluation_model("theirs:bad")
 
 
 def test_the_papers_suite_names_what_is_missing(
@@ -425,9 +425,9 @@ def test_a_folder_of_folders_is_told_apart_and_strange_ones_are_told(
     folder_of(tmp_path / "all" / "clinic", 2)
     folder_of(tmp_path / "all" / "BUSI_mine", 2)
     (tmp_path / "all" / "notes").mkdir()
-    found = open_collections([str(tmp_path / "all")])
+    found = open_evaluation_datasets([str(tmp_path / "all")])
     assert [c.name for c in found] == ["BUSI_mine", "clinic"]
     (told,) = caplog.messages
     assert "notes is not recognized" in told
-    (one,) = open_collections([str(tmp_path / "all" / "clinic")], limit=1)
+    (one,) = open_evaluation_datasets([str(tmp_path / "all" / "clinic")], limit=1)
     assert len(one.units) == 1

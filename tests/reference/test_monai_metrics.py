@@ -19,7 +19,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from ultrasam.evaluation.metrics.average_precision import InImage, average_precision
+from ultrasam.evaluation.metrics.average_precision import ImageDetections, average_precision
 from ultrasam.evaluation.metrics.masks import boundary_iou, boundary_width, compare
 from ultrasam.evaluation.metrics.statistics import calibration, clicks_to_reach, holm
 from ultrasam.images.masks import RLE, encode_rle
@@ -59,7 +59,7 @@ def test_measures_equal_monais(seed: int, spacing: tuple[float, float]) -> None:
     found = compare(mask, truth, spacing=spacing, tolerance=tolerance)
     if not mask.any() or not truth.any():
         both = not mask.any() and not truth.any()
-        assert (found.dice, found.iou, found.boundary_iou, found.nsd) == (both,) * 4
+        assert (found.dice, found.iou, found.boundary_iou, found.surface_dice) == (both,) * 4
         assert (found.hd95, found.assd) == (0, 0) if both else math.isnan(found.hd95 + found.assd)
         return
     a, b = one_hot(mask), one_hot(truth)
@@ -74,7 +74,7 @@ def test_measures_equal_monais(seed: int, spacing: tuple[float, float]) -> None:
             "assd": compute_average_surface_distance(
                 a, b, include_background=True, symmetric=True, spacing=spacing
             ),
-            "nsd": compute_surface_dice(
+            "surface_dice": compute_surface_dice(
                 a, b, [tolerance], include_background=True, spacing=spacing
             ),
         }
@@ -121,22 +121,24 @@ def test_average_precision_is_that_of_hand_made_cases() -> None:
         return [encode_rle(mask) for mask in masks]
 
     objects = rles(square(0), square(20))
-    assert average_precision([InImage(objects, objects, [0.9, 0.8])]).ap == pytest.approx(1)
+    assert average_precision([ImageDetections(objects, objects, [0.9, 0.8])]).ap == pytest.approx(1)
     # IoU 0.6 with the second: counted at 0.50, 0.55 and 0.60 alone; half the recall above.
     shifted = square(20)
     shifted[5:15, 20:24] = False
-    found = average_precision([InImage(objects, rles(square(0), shifted), [0.9, 0.8])])
+    found = average_precision([ImageDetections(objects, rles(square(0), shifted), [0.9, 0.8])])
     half = 51 / 101
     assert found.ap50 == pytest.approx(1)
     assert found.ap75 == pytest.approx(half)
     assert found.ap == pytest.approx((3 + 7 * half) / 10)
     # Of two classes, one right and one said to be the other: half the mean.
-    mixed = average_precision([InImage(objects, objects, [0.9, 0.8], [0, 1], [0, 0])])
+    mixed = average_precision([ImageDetections(objects, objects, [0.9, 0.8], [0, 1], [0, 0])])
     assert mixed.ap == pytest.approx(0.5)
     # A class that has no object here counts nothing, though something was said to be of it.
-    spare = average_precision([InImage(objects, objects, [0.9, 0.8], [0, 0], [0, 5])])
-    assert spare.ap == pytest.approx(average_precision([InImage(objects, objects[:1], [0.9])]).ap)
-    nothing = average_precision([InImage(objects, [], [])])
+    spare = average_precision([ImageDetections(objects, objects, [0.9, 0.8], [0, 0], [0, 5])])
+    assert spare.ap == pytest.approx(
+        average_precision([ImageDetections(objects, objects[:1], [0.9])]).ap
+    )
+    nothing = average_precision([ImageDetections(objects, [], [])])
     assert (nothing.ap, nothing.ap50) == (0, 0)
     assert math.isnan(average_precision([]).ap)
 

@@ -13,7 +13,7 @@ from transformers import Sam2Config, Sam2Model
 from tests.conftest import TINY, randomized
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam.errors import CheckpointError, EvaluationError
-from ultrasam.evaluation.models.registry import open_competitor
+from ultrasam.evaluation.models.registry import open_evaluation_model
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
@@ -39,7 +39,7 @@ def test_transformers_sam_gives_our_masks_with_our_weights(
     model = UltraSam(TINY, preprocessor=PREPROCESSING["sam"]).eval()
     model.load_state_dict(randomized(TINY).state_dict())
     peer_of(model).save_pretrained(tmp_path / "sam")
-    ours, theirs = Predictor(model), open_competitor(f"transformers:{tmp_path / 'sam'}")
+    ours, theirs = Predictor(model), open_evaluation_model(f"transformers:{tmp_path / 'sam'}")
     for segmenter in (ours, theirs.segmenter):
         segmenter.set_image(pixels)
     for prompt in PROMPTS:
@@ -110,7 +110,7 @@ def test_sam2_gives_what_transformers_gives(tmp_path: Path, pixels: np.ndarray) 
             if "prompt_encoder" in name or "mask_decoder" in name:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(tmp_path / "sam2")
-    peer = open_competitor(f"transformers:{tmp_path / 'sam2'}").segmenter
+    peer = open_evaluation_model(f"transformers:{tmp_path / 'sam2'}").segmenter
     peer.set_image(pixels)
     low = peer.predict(PROMPTS[0]).low_res_logits[0, 0]
     seen = []
@@ -127,7 +127,7 @@ def test_sam2_gives_what_transformers_gives(tmp_path: Path, pixels: np.ndarray) 
 
 def test_a_folder_that_is_no_such_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="can't load"):
-        open_competitor(f"transformers:{tmp_path}")
+        open_evaluation_model(f"transformers:{tmp_path}")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(EvaluationError, match="type 'bert'"):
-        open_competitor(f"transformers:{tmp_path}")
+        open_evaluation_model(f"transformers:{tmp_path}")

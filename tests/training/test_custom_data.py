@@ -85,7 +85,7 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     folder_of(tmp_path / "mine", 24)
     monkeypatch.chdir(tmp_path)
     arguments = ["trainer.max_steps=4", "validation.every=2", "trainer.batch=2", "trainer.workers=0",
-                 "validation.share=0.3", "trainer.log_every=1"]  # fmt: skip
+                 "validation.fraction=0.3", "trainer.log_every=1"]  # fmt: skip
     monkeypatch.setattr(
         sys, "argv", ["ultrasam", "finetune", "promptable", "--data", "mine", *arguments]
     )
@@ -148,7 +148,7 @@ def test_the_papers_schedule() -> None:
     assert factors[19_999] == 1
     assert factors[20_000] == pytest.approx(0.1)
     assert factors[28_888] == pytest.approx(0.01)
-    linear = OptimizerSettings(warmup_steps=10, decay_share=0.5)
+    linear = OptimizerSettings(warmup_steps=10, decay_fraction=0.5)
     assert rate_factor(100, 100, linear) == 0
     assert rate_factor(75, 100, linear) == pytest.approx(0.5)
 
@@ -274,7 +274,7 @@ def test_nano_from_nothing_learns_eight_real_images_by_heart(
             "interaction": {"rounds": 1},
             "losses": {"alpha": 0.5, "gamma": 0, "focal": 5, "dice": 2},
             "optimizer": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,
-                          "decay_share": 0.7},
+                          "decay_fraction": 0.7},
             "trainer": {"max_steps": 400, "batch": 8, "workers": 1},
         }
     )  # fmt: skip

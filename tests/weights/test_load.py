@@ -17,7 +17,7 @@ from ultrasam import hardware
 from ultrasam.downstream.backbone import load_backbone
 from ultrasam.downstream.resnet import ResNet
 from ultrasam.errors import CheckpointError, ConfigError, DeviceError, UltraSamWarning
-from ultrasam.evaluation.models.registry import check_competitor
+from ultrasam.evaluation.models.registry import check_model_name
 from ultrasam.hardware import choose_precision, default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
@@ -92,7 +92,7 @@ def test_a_wrong_name_is_refused_before_any_file_is_opened(
     with pytest.raises(error, match=message):
         ModelSpec.parse(text)
     with pytest.raises(error, match=message):
-        check_competitor(text)
+        check_model_name(text)
 
 
 def test_a_path_may_hold_a_plus_sign_and_a_known_name_is_no_folder(

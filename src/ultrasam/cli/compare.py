@@ -29,7 +29,7 @@ def compare(
                 f"There is no {file}; give two files that ultrasam evaluate wrote, DIR/MODEL.jsonl."
             )
     from ultrasam.evaluation.report.results import read_results
-    from ultrasam.evaluation.report.tables import of_differences
+    from ultrasam.evaluation.report.tables import difference_table
 
     results = [read_results(first), read_results(second)]
     if results[0].settings["seed"] != results[1].settings["seed"]:
@@ -37,7 +37,7 @@ def compare(
             f"{first} and {second} have different seeds, and so different prompts; evaluate both with one "
             "--seed."
         )
-    tables = {measure: of_differences(results, measure) for measure in ("dice", "nsd")}
+    tables = {measure: difference_table(results, measure) for measure in ("dice", "surface_dice")}
     if any(table is None for table in tables.values()):
         raise EvaluationError(f"{first} and {second} have no object and prompt type in common.")
     found = {measure: table for measure, table in tables.items() if table is not None}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ultrasam.evaluation.report.results import Results
     from ultrasam.evaluation.runner import Settings
     from ultrasam.evaluation.sources import Collection
-    from ultrasam.evaluation.suite import Suite
+    from ultrasam.evaluation.suite import EvaluationSuite
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +121,12 @@ def evaluate(
 
     from ultrasam.evaluation.report.report import Report, write_report
     from ultrasam.evaluation.runner import Settings
-    from ultrasam.evaluation.sources import open_collections
+    from ultrasam.evaluation.sources import open_evaluation_datasets
 
     settings = Settings(
         suite.prompts, seed=seed, tolerance_mm=tolerance_mm, tolerance_px=tolerance_px
     )
-    collections = open_collections(
+    collections = open_evaluation_datasets(
         data, split=None if split is None else split.value, only=dataset or (), limit=limit
     )
     strict = _suite_file(models) is None
@@ -162,21 +162,21 @@ def _suite_file(models: list[str]) -> Path | None:
     return find_recipe(name)
 
 
-def _suite(models: list[str], types: list[str], title: str | None) -> Suite:
+def _suite(models: list[str], types: list[str], title: str | None) -> EvaluationSuite:
     """What to evaluate; names are checked here, before a model has run for an hour.
 
     Raises:
         EvaluationError: A prompt type is unknown, or an option is given that a suite determines.
         CheckpointError, ConfigError: A model is unknown.
     """
-    from ultrasam.evaluation.models.registry import check_competitor
+    from ultrasam.evaluation.models.registry import check_model_name
 
     file = _suite_file(models)
     for model in () if file else models:
-        check_competitor(model)
+        check_model_name(model)
 
     from ultrasam.evaluation.protocol import PromptKind
-    from ultrasam.evaluation.suite import load_suite, suite_of
+    from ultrasam.evaluation.suite import load_suite, suite_from_models
 
     if file is not None:
         if types or title is not None:
@@ -187,12 +187,12 @@ def _suite(models: list[str], types: list[str], title: str | None) -> Suite:
         return load_suite(file)
     for name in types:
         PromptKind.parse(name)
-    suite = suite_of(models, types or list(_PROMPT_TYPES))
+    suite = suite_from_models(models, types or list(_PROMPT_TYPES))
     return suite.model_copy(update={"title": title or suite.title})
 
 
 def _run(
-    suite: Suite,
+    suite: EvaluationSuite,
     collections: list[Collection],
     settings: Settings,
     out: Path,
@@ -202,15 +202,15 @@ def _run(
 ) -> tuple[list[Results], list[str]]:
     """The results of all entries; what is not available raises if ``strict``, else is listed."""
     from ultrasam.datasets.catalogue import dataset as described
-    from ultrasam.evaluation.models.registry import open_competitor
+    from ultrasam.evaluation.models.registry import open_evaluation_model
     from ultrasam.evaluation.report.results import read_results
     from ultrasam.evaluation.runner import results_file, run
-    from ultrasam.evaluation.sources import limited
+    from ultrasam.evaluation.sources import subsample
 
     found, missing = [], []
     for entry in suite.entries:
         wanted = {described(name).info.id for name in entry.datasets}
-        chosen = [limited(c, entry.limit) for c in collections if not wanted or c.name in wanted]
+        chosen = [subsample(c, entry.limit) for c in collections if not wanted or c.name in wanted]
         absent = sorted(wanted - {c.name for c in chosen})
         if absent:
             missing.append(f"{entry.title}: --data has no {', '.join(absent)}.")
@@ -220,7 +220,7 @@ def _run(
         try:
             with progress_bar(entry.title) as on_progress:
                 run(
-                    open_competitor(entry.model, device=device),
+                    open_evaluation_model(entry.model, device=device),
                     chosen,
                     file,
                     settings=settings,
@@ -239,7 +239,7 @@ def _run(
 
 def _summary(results: Results) -> dict[str, Any]:
     """Means over all objects, by data set and prompt type."""
-    measures = ("dice", "iou", "nsd")
+    measures = ("dice", "iou", "surface_dice")
     scores = {
         name: {
             kind: {measure: table[measure].mean() for measure in measures} | {"objects": len(table)}

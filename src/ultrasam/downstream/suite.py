@@ -1,4 +1,4 @@
-"""A suite of fine-tunings: data sets × tasks × initialisations, such as the paper's downstream tables."""
+"""A suite of fine-tunings: data sets × tasks × initializations, such as the paper's downstream tables."""
 
 from __future__ import annotations
 

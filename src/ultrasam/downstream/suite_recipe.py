@@ -53,16 +53,16 @@ class BenchmarkSuite(StrictModel):
     datasets: tuple[str, ...] = ()
     held_out: float = Field(0.2, gt=0, lt=1)
     labels: Labels = "image"
-    initialisations: tuple[Initialization, ...]
+    initializations: tuple[Initialization, ...]
     classify: ClassifierSettings | None = None
     regions: RegionSettings | None = None
     instances: InstanceSettings | None = None
 
     def runs(self) -> Iterator[tuple[str, Initialization]]:
-        """The tasks that there are settings for, each with the initialisations that take it."""
+        """The tasks that there are settings for, each with the initializations that take it."""
         for task in TASKS:
             if getattr(self, task) is not None:
-                for start in self.initialisations:
+                for start in self.initializations:
                     if not start.tasks or task in start.tasks:
                         yield task, start
 
@@ -75,10 +75,10 @@ def load_suite(path: Path, overrides: dict[str, Any]) -> BenchmarkSuite:
     """
     content = deep_merge(read_yaml(path, what="suite"), overrides)
     suite = validate(BenchmarkSuite, content, source=str(path), renamed=_RENAMED)
-    titles = [start.title for start in suite.initialisations]
+    titles = [start.title for start in suite.initializations]
     if len(set(titles)) < len(titles) or not titles:
         raise RecipeError(f"{path}: every initialisation needs a title of its own.")
-    unknown = {task for start in suite.initialisations for task in start.tasks} - set(TASKS)
+    unknown = {task for start in suite.initializations for task in start.tasks} - set(TASKS)
     if unknown:
         raise RecipeError(
             f"{path}: there is no task '{min(unknown)}'; the tasks are {', '.join(TASKS)}."

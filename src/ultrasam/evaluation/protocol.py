@@ -88,7 +88,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Attempt:
+class TargetPrediction:
     """What a segmenter made of one target.
 
     Attributes:
@@ -128,19 +128,21 @@ def targets_of(sample: AnnotatedImage, *, seed: int = 0) -> list[Target]:
     ]
 
 
-def click_misses(target: Target) -> bool:
+def click_outside(target: Target) -> bool:
     """The center of mass lies outside the mask."""
     x, y = np.floor(target.center).astype(int)
     return not bool(target.truth[y, x])
 
 
-def attempt(segmenter: Segmenter, targets: Sequence[Target], kind: PromptKind) -> list[Attempt]:
+def attempt(
+    segmenter: Segmenter, targets: Sequence[Target], kind: PromptKind
+) -> list[TargetPrediction]:
     """Prompt for every target of the image that is set; corrections follow in rounds."""
     if not targets:
         return []
     prompts = [_first(target, kind) for target in targets]
     rngs = [np.random.default_rng((target.seed, 1)) for target in targets]
-    done: list[Attempt | None] = [None] * len(targets)
+    done: list[TargetPrediction | None] = [None] * len(targets)
     open_ = list(range(len(targets)))
     for number in range(kind.clicks):
         prediction = segmenter.predict([prompts[i] for i in open_])
@@ -149,7 +151,7 @@ def attempt(segmenter: Segmenter, targets: Sequence[Target], kind: PromptKind) -
             mask, truth = np.asarray(prediction.masks[row, 0]), targets[i].truth
             before = done[i]
             ious = (*(before.ious if before else ()), iou(mask, truth))
-            done[i] = Attempt(mask, float(prediction.predicted_iou[row, 0]), ious)
+            done[i] = TargetPrediction(mask, float(prediction.predicted_iou[row, 0]), ious)
             if number + 1 < kind.clicks:
                 correction = _correction(mask, truth, kind, rngs[i])
                 if correction is not None:

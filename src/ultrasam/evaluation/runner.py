@@ -21,13 +21,13 @@ from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.metrics.masks import compare
-from ultrasam.evaluation.models.registry import Competitor
+from ultrasam.evaluation.models.registry import EvaluationModel
 from ultrasam.evaluation.protocol import (
-    Attempt,
+    TargetPrediction,
     PromptKind,
     Target,
     attempt,
-    click_misses,
+    click_outside,
     targets_of,
 )
 from ultrasam.evaluation.sources import Collection, Unit
@@ -79,7 +79,7 @@ def results_file(folder: Path, name: str) -> Path:
 
 
 def run(
-    competitor: Competitor,
+    competitor: EvaluationModel,
     collections: Sequence[Collection],
     file: Path,
     *,
@@ -187,7 +187,7 @@ def _evaluated(
             "structure": target.structure,
             "area": int(np.count_nonzero(target.truth)),
             "truth": encode_rle(target.truth)["counts"],
-            "misses": click_misses(target),
+            "misses": click_outside(target),
             "tries": {
                 kind: _tried(attempts[number], target, sample, settings)
                 for kind, attempts in tries.items()
@@ -206,7 +206,7 @@ def _evaluated(
 
 
 def _tried(
-    tried: Attempt, target: Target, sample: AnnotatedImage, settings: Settings
+    tried: TargetPrediction, target: Target, sample: AnnotatedImage, settings: Settings
 ) -> dict[str, Any]:
     found = compare(
         tried.mask,

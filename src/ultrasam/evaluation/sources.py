@@ -41,7 +41,7 @@ class Collection:
     skips: tuple[Skip, ...] = ()
 
 
-def open_collections(
+def open_evaluation_datasets(
     paths: Sequence[str],
     *,
     split: str | None = None,
@@ -68,7 +68,7 @@ def open_collections(
                 raise DataError(
                     f"{collection.name} is in two of the places that --data names; give it once."
                 )
-            found[collection.name] = limited(collection, limit)
+            found[collection.name] = subsample(collection, limit)
     absent = {dataset(name).info.id for name in only} - set(found)
     if absent and found:
         raise DataError(f"{', '.join(paths)} hold no {', '.join(sorted(absent))}.")
@@ -77,7 +77,7 @@ def open_collections(
     return [found[name] for name in sorted(found)]
 
 
-def limited(collection: Collection, limit: int | None) -> Collection:
+def subsample(collection: Collection, limit: int | None) -> Collection:
     """At most ``limit`` units of a collection, spread evenly over it."""
     if limit is None:
         return collection

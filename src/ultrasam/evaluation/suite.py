@@ -37,7 +37,7 @@ class Entry(_Section):
     limit: int | None = Field(None, ge=1)
 
 
-class Suite(_Section):
+class EvaluationSuite(_Section):
     """A table's worth of evaluations."""
 
     title: str
@@ -69,13 +69,13 @@ def read_checked(
         raise wrong(f"{path}: {first_validation_error(error)}.") from error
 
 
-def load_suite(path: Path) -> Suite:
+def load_suite(path: Path) -> EvaluationSuite:
     """Read and check a suite.
 
     Raises:
         EvaluationError: missing, not YAML, an unknown key, or two entries of one title.
     """
-    suite = read_checked(Suite, path, wrong=EvaluationError)
+    suite = read_checked(EvaluationSuite, path, wrong=EvaluationError)
     for kind in suite.prompts:
         PromptKind.parse(kind)
     titles = [entry.title for entry in suite.entries]
@@ -84,7 +84,7 @@ def load_suite(path: Path) -> Suite:
     return suite
 
 
-def suite_of(models: list[str], prompts: list[str]) -> Suite:
+def suite_from_models(models: list[str], prompts: list[str]) -> EvaluationSuite:
     """A suite of competitors by name, on all data."""
     entries = tuple(Entry(title=model, model=model) for model in dict.fromkeys(models))
-    return Suite(title="Evaluation", prompts=tuple(prompts), entries=entries)
+    return EvaluationSuite(title="Evaluation", prompts=tuple(prompts), entries=entries)

@@ -56,7 +56,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
             "adapt": adapt,
             "optimizer": {
                 "lr": 2e-4 if small else 1e-4, "clip": 1.0, "warmup_steps": steps // 20,
-                "decay_share": 0.8, "weight_decay": 0.01,
+                "decay_fraction": 0.8, "weight_decay": 0.01,
             },
             "trainer": {
                 "max_steps": steps, "batch": batch, "checkpoint_every": max(20, steps // 20),

@@ -101,7 +101,7 @@ class IndexedData(lightning.LightningDataModule):
         if images and len(images) < processes:
             raise DataError(
                 f"{len(images)} images to validate on are too few for {processes} processes; hold out more "
-                "(validation.share), or set validation.every=0."
+                "(validation.fraction), or set validation.every=0."
             )
         share = _Listed(images[self.trainer.global_rank :: processes])
         return DataLoader(share, batch_size=None, num_workers=0) if len(share) else []

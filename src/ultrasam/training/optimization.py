@@ -63,5 +63,5 @@ def rate_factor(step: int, steps: int, settings: OptimizerSettings) -> float:
     if settings.schedule == "steps":
         passed = sum(step >= round(share * steps) for share in settings.milestones)
         return float(warm * settings.gamma**passed)
-    left = (steps - step) / max(1.0, steps * settings.decay_share)
+    left = (steps - step) / max(1.0, steps * settings.decay_fraction)
     return float(warm * min(1.0, max(0.0, left)))

@@ -16,7 +16,7 @@ class OptimizerSettings(StrictModel):
     """AdamW and its schedule.
 
     After the warm-up (from ``warmup_start`` × lr), either *linear*: constant, then to zero over the last
-    ``decay_share`` of the steps; or *steps*: × ``gamma`` at each of ``milestones``, given as fractions of
+    ``decay_fraction`` of the steps; or *steps*: × ``gamma`` at each of ``milestones``, given as fractions of
     the steps (the paper's 20,000 and 28,888 of 30,000).
 
     Attributes:
@@ -35,7 +35,7 @@ class OptimizerSettings(StrictModel):
     warmup_steps: int = Field(500, ge=0)
     warmup_start: float = Field(0.0, ge=0, le=1)
     schedule: Literal["linear", "steps"] = "linear"
-    decay_share: float = Field(0.3, ge=0, le=1)
+    decay_fraction: float = Field(0.3, ge=0, le=1)
     milestones: tuple[float, ...] = ()
     gamma: float = Field(0.1, gt=0, le=1)
     layer_decay: float = Field(1.0, gt=0, le=1)

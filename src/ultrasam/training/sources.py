@@ -137,7 +137,7 @@ def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedIm
     held_out: list[AnnotatedImage] = []
     if recipe.validation.every:
         subjects = [(image.dataset, image.subject) for image in StoredImages(store, rows)]
-        chosen = held_out_images(subjects, recipe.validation.share)
+        chosen = held_out_images(subjects, recipe.validation.fraction)
         held_out = list(
             StoredImages(store, np.array(spread(rows[chosen], recipe.validation.images), np.int64))
         )

@@ -76,7 +76,7 @@ class _Inert:
 
 
 def _numpy_reconstruct(*arguments: Any) -> Any:
-    """NumPy's function, limited to arrays."""
+    """NumPy's function, subsample to arrays."""
     if arguments[0] is not np.ndarray:
         return _Inert()
     return np._core.multiarray._reconstruct(*arguments)  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.classification.model import Classifier
-from ultrasam.downstream.classification.scores import NAMES, Scored, gain, score
+from ultrasam.downstream.classification.scores import NAMES, ScoreInterval, gain, score
 from ultrasam.downstream.images import label_of
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import to_html
@@ -77,7 +77,7 @@ class ClassificationReport:
             ]
         return "\n".join(lines) + "\n"
 
-    def scores(self, init: str) -> dict[str, Scored]:
+    def scores(self, init: str) -> dict[str, ScoreInterval]:
         """All figures of an initialisation."""
         return score(self.truth, self.by_init[init], [image.subject_key for image in self.images])
 

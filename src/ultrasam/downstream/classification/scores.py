@@ -19,7 +19,7 @@ NAMES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "AUROC", 
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoreInterval:
     """One figure with its 95 % interval, by bootstrap over subjects."""
 
     value: float
@@ -63,7 +63,7 @@ def score(
     subjects: Sequence[str],
     *,
     draws: int = 500,
-) -> dict[str, Scored]:
+) -> dict[str, ScoreInterval]:
     """Every figure with its interval."""
     return _with_intervals(lambda rows: figures(truth[rows], probabilities[rows]), subjects, draws)
 
@@ -75,7 +75,7 @@ def gain(
     subjects: Sequence[str],
     *,
     draws: int = 500,
-) -> dict[str, Scored]:
+) -> dict[str, ScoreInterval]:
     """What one set of probabilities gains over another on the same images, paired."""
     return _with_intervals(
         lambda rows: figures(truth[rows], ours[rows]) - figures(truth[rows], others[rows]),
@@ -86,7 +86,7 @@ def gain(
 
 def _with_intervals(
     of: Callable[[npt.NDArray[np.int64]], Floats], subjects: Sequence[str], draws: int
-) -> dict[str, Scored]:
+) -> dict[str, ScoreInterval]:
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
     members = [np.flatnonzero(index == i) for i in range(len(names))]
     rng = np.random.default_rng(0)
@@ -101,4 +101,7 @@ def _with_intervals(
         # A figure that no draw has (AUROC where one class alone is tested) is NaN, as it should be.
         warnings.simplefilter("ignore", RuntimeWarning)
         low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
-    return {n: Scored(float(whole[i]), float(low[i]), float(high[i])) for i, n in enumerate(NAMES)}
+    return {
+        n: ScoreInterval(float(whole[i]), float(low[i]), float(high[i]))
+        for i, n in enumerate(NAMES)
+    }

@@ -167,7 +167,7 @@ def train_classifier(
     validation: list[AnnotatedImage] = []
     if settings.validation.every:
         images, validation = validation_split(
-            images, settings.validation.share, settings.validation.images
+            images, settings.validation.fraction, settings.validation.images
         )
     with tempfile.TemporaryDirectory() as scratch:
         views = ClassificationViews(classifier, images, settings)

@@ -10,7 +10,11 @@ import numpy.typing as npt
 
 from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.downstream.targets import InstanceTarget
-from ultrasam.evaluation.metrics.average_precision import InImage, Precision, average_precision
+from ultrasam.evaluation.metrics.average_precision import (
+    ImageDetections,
+    Precision,
+    average_precision,
+)
 from ultrasam.images.masks import encode_rle
 from ultrasam.progress import OnProgress, no_progress
 
@@ -76,7 +80,7 @@ def evaluate_instances(
         found, labels = segmenter.predict(pixels)
         dice.append(dice_of_maps(labels, unions(image, classes)))
         entries.append(
-            InImage(
+            ImageDetections(
                 [encode_rle(m) for m in masks], [encode_rle(m) for m in found.masks],
                 found.scores.tolist(), [classes.index(label) for label in image.labels],
                 found.labels.tolist(),

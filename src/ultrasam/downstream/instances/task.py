@@ -170,7 +170,7 @@ def train_instance_segmenter(
     held_out: list[InstanceTarget] = []
     if settings.validation.every:
         targets, held_out = validation_split(
-            targets, settings.validation.share, settings.validation.images
+            targets, settings.validation.fraction, settings.validation.images
         )
     segmenter.train()
     run(

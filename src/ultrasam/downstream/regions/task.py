@@ -130,7 +130,7 @@ def train_region_classifier(
     held_out: list[InstanceTarget] = []
     if settings.validation.every:
         targets, held_out = validation_split(
-            targets, settings.validation.share, settings.validation.images
+            targets, settings.validation.fraction, settings.validation.images
         )
     views = PromptableViews(
         [Source("the data", [target.image for target in targets], 1.0)],

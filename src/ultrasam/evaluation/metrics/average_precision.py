@@ -22,21 +22,21 @@ class Precision:
 
 
 @dataclass(frozen=True, slots=True)
-class InImage:
+class ImageDetections:
     """Masks in one image: of its objects, and as predicted, with scores.
 
     Attributes:
-        object_classes, found_classes: numbers of classes, from 0; None where there is one class alone.
+        target_classes, predicted_classes: numbers of classes, from 0; None where there is one class alone.
     """
 
     objects: Sequence[RLE]
     found: Sequence[RLE]
     scores: Sequence[float]
-    object_classes: Sequence[int] | None = None
-    found_classes: Sequence[int] | None = None
+    target_classes: Sequence[int] | None = None
+    predicted_classes: Sequence[int] | None = None
 
 
-def average_precision(images: Iterable[InImage]) -> Precision:
+def average_precision(images: Iterable[ImageDetections]) -> Precision:
     """Mean over the classes of COCO's AP (arXiv 2411.16222, 4; Lin et al. 2014), by pycocotools.
 
     At most 100 predictions an image count, as COCO has it; classes without objects count nothing.
@@ -52,7 +52,7 @@ def average_precision(images: Iterable[InImage]) -> Precision:
         height, width = next((rle["size"] for rle in (*image.objects, *image.found)), (0, 0))
         truth["images"].append({"id": number, "height": height, "width": width})
         for rle, kind in zip(
-            image.objects, _kinds(image.object_classes, image.objects), strict=True
+            image.objects, _kinds(image.target_classes, image.objects), strict=True
         ):
             truth["annotations"].append(
                 {
@@ -60,7 +60,7 @@ def average_precision(images: Iterable[InImage]) -> Precision:
                     "iscrowd": 0, "segmentation": rle, "area": float(coco_mask.area(_binary(rle))),
                 }
             )  # fmt: skip
-        kinds = _kinds(image.found_classes, image.found)
+        kinds = _kinds(image.predicted_classes, image.found)
         for rle, kind, score in zip(image.found, kinds, image.scores, strict=True):
             found.append(
                 {

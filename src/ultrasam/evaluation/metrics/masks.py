@@ -19,18 +19,18 @@ Distances = npt.NDArray[np.float64]
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _SQUARE = np.ones((3, 3), np.uint8)
-BOUNDARY_SHARE = 0.02
+BOUNDARY_FRACTION = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class MaskMetrics:
     """All measures of one mask against its truth.
 
     Distances are in mm where the spacing is known, else in pixels. Where one of the two masks is empty,
     distances do not exist (NaN) and all else is 0; where both are, they agree.
 
     Attributes:
-        dice, iou, boundary_iou, nsd: 0 to 1.
+        dice, iou, boundary_iou, surface_dice: 0 to 1.
         hd95, assd: 0 or more.
     """
 
@@ -39,13 +39,13 @@ class Agreement:
     boundary_iou: float
     hd95: float
     assd: float
-    nsd: float
+    surface_dice: float
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
 
 
-MEASURES = tuple(Agreement.__dataclass_fields__)
+METRICS = tuple(MaskMetrics.__dataclass_fields__)
 
 
 def compare(
@@ -54,7 +54,7 @@ def compare(
     *,
     spacing: tuple[float, float] = (1.0, 1.0),
     tolerance: float = 2.0,
-) -> Agreement:
+) -> MaskMetrics:
     """All measures at once, on the part of the image that shows either mask.
 
     Args:
@@ -67,13 +67,13 @@ def compare(
     if x1:
         mask, truth = mask[y0:y1, x0:x1], truth[y0:y1, x0:x1]
     there, back = surface_distances(mask, truth, spacing)
-    return Agreement(
+    return MaskMetrics(
         dice(mask, truth),
         iou(mask, truth),
         boundary_iou(mask, truth, width=width),
         hd95(there, back),
         assd(there, back),
-        nsd(there, back, tolerance),
+        surface_dice(there, back, tolerance),
     )
 
 
@@ -89,7 +89,7 @@ def iou(mask: BoolMask, truth: BoolMask) -> float:
     return np.count_nonzero(mask & truth) / union if union else 1.0
 
 
-def boundary_width(shape: tuple[int, int], share: float = BOUNDARY_SHARE) -> int:
+def boundary_width(shape: tuple[int, int], share: float = BOUNDARY_FRACTION) -> int:
     """2 % of the image's diagonal, in whole pixels, at least 1 (Cheng et al. 2021, 4.3)."""
     return max(1, round(share * float(np.hypot(*shape))))
 
@@ -166,7 +166,7 @@ def assd(there: Distances, back: Distances) -> float:
     return float(np.concatenate([there, back]).mean())
 
 
-def nsd(there: Distances, back: Distances, tolerance: float) -> float:
+def surface_dice(there: Distances, back: Distances, tolerance: float) -> float:
     """Normalized surface Dice: the share of both borders within ``tolerance`` of the other (Nikolov et al.
     2021, equation 1); 1 where both masks are empty, 0 where one is."""
     total = len(there) + len(back)

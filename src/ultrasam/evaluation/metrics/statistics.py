@@ -11,11 +11,15 @@ import numpy.typing as npt
 from ultrasam.extras import needs
 
 Floats = npt.NDArray[np.float64]
-DRAWS = 2000
+N_RESAMPLES = 2000
 
 
 def bootstrap_means(
-    values: Sequence[float] | Floats, groups: Sequence[str], *, draws: int = DRAWS, seed: int = 0
+    values: Sequence[float] | Floats,
+    groups: Sequence[str],
+    *,
+    draws: int = N_RESAMPLES,
+    seed: int = 0,
 ) -> Floats:
     """Means [draws] of ``values``, each over whole groups (subjects) drawn with replacement.
 
@@ -40,7 +44,7 @@ def bootstrap_interval(
     groups: Sequence[str],
     *,
     level: float = 0.95,
-    draws: int = DRAWS,
+    draws: int = N_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Percentile interval of the mean of ``values``; NaN where there are none."""

@@ -26,7 +26,7 @@ from ultrasam.prompts import Float32, FloatArray, Prediction, Prompt
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def open_transformers(repository: str, *, device: str) -> _Peer:
+def open_transformers(repository: str, *, device: str) -> _TransformersModel:
     """A checkpoint of transformers' SamModel or Sam2Model, by repository or folder.
 
     Raises:
@@ -78,7 +78,7 @@ def _sam_processor(repository: str, model: Any) -> Any:
         )
 
 
-class _Peer(ABC):
+class _TransformersModel(ABC):
     """One image embedding; prompts one by one, a lone click choosing among three masks, as ours."""
 
     def __init__(self, model: Any) -> None:
@@ -151,7 +151,7 @@ class _Peer(ABC):
         """Low-res logits [S, S] to the scan's pixels [H, W]."""
 
 
-class TransformersSam(_Peer):
+class TransformersSam(_TransformersModel):
     """transformers' SamModel and SamProcessor: SAM of all sizes."""
 
     def __init__(self, model: Any, processor: Any) -> None:
@@ -175,7 +175,7 @@ class TransformersSam(_Peer):
         return np.asarray(full[0, 0].numpy(), np.float32)
 
 
-class TransformersSam2(_Peer):
+class TransformersSam2(_TransformersModel):
     """transformers' Sam2Model, which stretches every image to a square."""
 
     def __init__(self, model: Any) -> None:

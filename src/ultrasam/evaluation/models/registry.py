@@ -25,7 +25,7 @@ _BOTH = frozenset({"box", "point"})
 
 
 @dataclass(frozen=True, slots=True)
-class Competitor:
+class EvaluationModel:
     """A segmenter ready to be evaluated.
 
     Attributes:
@@ -41,7 +41,7 @@ class Competitor:
     preprocessing: dict[str, Any] = field(default_factory=dict)
 
 
-def check_competitor(spec: str) -> None:
+def check_model_name(spec: str) -> None:
     """Refuse a name that means nothing; no weights are read, nothing is downloaded.
 
     Raises:
@@ -52,7 +52,7 @@ def check_competitor(spec: str) -> None:
         ModelSpec.parse(spec)
 
 
-def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
+def open_evaluation_model(spec: str, *, device: str | None = None) -> EvaluationModel:
     """A competitor by its name.
 
     Args:
@@ -85,7 +85,7 @@ def open_competitor(spec: str, *, device: str | None = None) -> Competitor:
         segmenter = predictor = _predictor(spec, device)
         weights = weights_hash(cast(Any, predictor.backend).model)
         fed = {**predictor.backend.preprocessor.to_dict(), **predictor.tta.to_dict()}
-    return Competitor(spec, segmenter, _accepted(segmenter), weights, fed)
+    return EvaluationModel(spec, segmenter, _accepted(segmenter), weights, fed)
 
 
 def _accepted(segmenter: Segmenter) -> frozenset[str]:

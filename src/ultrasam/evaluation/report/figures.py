@@ -9,7 +9,7 @@ import numpy as np
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, calibration
-from ultrasam.evaluation.report.results import Results, datasets_of
+from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.evaluation.sources import Collection
 from ultrasam.images.masks import bounding_box, decode_rle
 from ultrasam.images.pixels import gray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def bars(all_results: Sequence[Results], kind: str) -> str:
     """Mean Dice of every data set and competitor, with 95 % intervals."""
     able = [r for r in all_results if kind in r.kinds]
-    names = list(datasets_of(able))
+    names = list(objects_per_dataset(able))
 
     def draw(axes: Axes) -> None:
         width = 0.8 / len(able)
@@ -48,7 +48,7 @@ def bars(all_results: Sequence[Results], kind: str) -> str:
     return figure(f"Dice by data set, {kind}", draw)
 
 
-def against_size(all_results: Sequence[Results], kind: str) -> str:
+def size_plot(all_results: Sequence[Results], kind: str) -> str:
     """Mean Dice of eight equal groups of objects by their share of the image."""
 
     def draw(axes: Axes) -> None:
@@ -69,7 +69,7 @@ def against_size(all_results: Sequence[Results], kind: str) -> str:
     return figure(f"Dice against object size, {kind}", draw)
 
 
-def click_curves(all_results: Sequence[Results], kind: str) -> str:
+def click_curve_plot(all_results: Sequence[Results], kind: str) -> str:
     """Mean IoU after each click; an object that needs no more keeps its last."""
 
     def draw(axes: Axes) -> None:

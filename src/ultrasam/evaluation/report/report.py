@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ultrasam._version import __version__
 from ultrasam.evaluation.report import figures, tables
-from ultrasam.evaluation.report.results import Results, datasets_of
+from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.evaluation.sources import Collection
 from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
@@ -44,7 +44,7 @@ class Report:
     def markdown(self) -> str:
         """All tables."""
         results = self.results
-        counts = datasets_of(results)
+        counts = objects_per_dataset(results)
         parts = [
             f"# {escape(self.title)}\n",
             f"{sum(counts.values())} objects of {len(counts)} data sets. Intervals are 95 %, by bootstrap "
@@ -60,18 +60,18 @@ class Report:
             if kind.startswith("point"):
                 parts.append(_missed(able[0], kind))
             parts += [
-                tables.by_dataset(able, kind, "dice", f"Dice, {kind}").markdown(),
-                tables.by_measure(able, kind).markdown(),
-                tables.by_structure(able, kind).markdown(),
+                tables.dataset_table(able, kind, "dice", f"Dice, {kind}").markdown(),
+                tables.metric_table(able, kind).markdown(),
+                tables.structure_table(able, kind).markdown(),
             ]
         parts.append("## Across prompts\n")
         across = (
-            tables.of_differences(results),
-            tables.of_clicks(results),
-            tables.of_calibration(results),
-            tables.of_cost(results),
-            tables.of_left_out(results),
-            tables.of_published(),
+            tables.difference_table(results),
+            tables.click_table(results),
+            tables.calibration_table(results),
+            tables.cost_table(results),
+            tables.excluded_table(results),
+            tables.published_table(),
         )
         parts += [table.markdown() for table in across if table is not None]
         return "\n".join(parts)
@@ -82,11 +82,11 @@ class Report:
         body = to_html(self.markdown())
         drawn = []
         for kind in self.kinds:
-            drawn += [figures.bars(self.results, kind), figures.against_size(self.results, kind)]
+            drawn += [figures.bars(self.results, kind), figures.size_plot(self.results, kind)]
             if any(
                 max(map(len, r.of(kind)["ious"].to_list()), default=0) > 1 for r in self.results
             ):
-                drawn.append(figures.click_curves(self.results, kind))
+                drawn.append(figures.click_curve_plot(self.results, kind))
         drawn += [figures.reliability(r) for r in self.results if len(r.table)]
         body += f"<h2>Plots</h2>\n{''.join(drawn)}\n"
         first = self.results[0]

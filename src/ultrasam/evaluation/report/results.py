@@ -14,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import EvaluationError
-from ultrasam.evaluation.metrics.average_precision import InImage, Precision, average_precision
-from ultrasam.evaluation.metrics.masks import MEASURES
+from ultrasam.evaluation.metrics.average_precision import (
+    ImageDetections,
+    Precision,
+    average_precision,
+)
+from ultrasam.evaluation.metrics.masks import METRICS
 from ultrasam.extras import needs
 
 with needs("Evaluation", extra="evaluate"):
@@ -67,7 +71,7 @@ class Results:
                 "area": entry["area"],
                 "share": entry["area"] / (line["size"][0] * line["size"][1]),
                 "misses": entry["misses"],
-                **{measure: tried[measure] for measure in MEASURES},
+                **{measure: tried[measure] for measure in METRICS},
                 "predicted_iou": tried["predicted_iou"],
                 "ious": tried["ious"],
             }
@@ -77,7 +81,7 @@ class Results:
         ]
         schema: dict[str, Any] = {
             **dict.fromkeys(("dataset", "image", "subject", "structure", "kind"), pl.String),
-            **dict.fromkeys((*MEASURES, "predicted_iou", "share"), pl.Float64),
+            **dict.fromkeys((*METRICS, "predicted_iou", "share"), pl.Float64),
             "object": pl.Int64, "area": pl.Int64, "millimeters": pl.Boolean, "misses": pl.Boolean,
             "ious": pl.List(pl.Float64),
         }  # fmt: skip
@@ -99,11 +103,11 @@ class Results:
             key=lambda line: (line["dataset"], line["image"]),
         )
 
-        def images() -> Iterator[InImage]:
+        def images() -> Iterator[ImageDetections]:
             for line in lines:
                 entries = [e for e in line["objects"] if kind in e["tries"]]
                 size = line["size"]
-                yield InImage(
+                yield ImageDetections(
                     [{"size": size, "counts": e["truth"]} for e in entries],
                     [{"size": size, "counts": e["tries"][kind]["mask"]} for e in entries],
                     [e["tries"][kind]["predicted_iou"] for e in entries],
@@ -152,7 +156,7 @@ def paired(
     )
 
 
-def datasets_of(all_results: Sequence[Results]) -> dict[str, int]:
+def objects_per_dataset(all_results: Sequence[Results]) -> dict[str, int]:
     """Data sets and how many objects they have, in order."""
     counts: dict[str, int] = defaultdict(int)
     for results in all_results:

@@ -16,7 +16,7 @@ from ultrasam.evaluation.metrics.statistics import (
     paired_difference,
 )
 from ultrasam.evaluation.published import PUBLISHED
-from ultrasam.evaluation.report.results import DISTANCES, Results, datasets_of, paired
+from ultrasam.evaluation.report.results import DISTANCES, Results, objects_per_dataset, paired
 from ultrasam.extras import needs
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.reporting.tables import NONE, Table, number, with_interval
@@ -28,10 +28,10 @@ REACHED = (0.85, 0.90)
 _MACRO, _MICRO = "**mean of data sets**", "**mean of objects**"
 
 
-def by_dataset(all_results: Sequence[Results], kind: str, measure: str, title: str) -> Table:
+def dataset_table(all_results: Sequence[Results], kind: str, measure: str, title: str) -> Table:
     """Means with 95 % intervals of one measure, data sets down, competitors across."""
     able = [r for r in all_results if kind in r.kinds]
-    counts = datasets_of(able)
+    counts = objects_per_dataset(able)
     columns = [_column(results, kind, measure, counts) for results in able]
     total = str(sum(counts.values()))
     heads = [(d, str(n)) for d, n in counts.items()] + [(_MACRO, total), (_MICRO, total)]
@@ -74,7 +74,7 @@ def _with_interval(mean: float, draws: npt.NDArray[np.float64], measure: str) ->
     return with_interval(mean, *interval(draws), digits=2 if measure in DISTANCES else 3)
 
 
-def by_measure(all_results: Sequence[Results], kind: str) -> Table:
+def metric_table(all_results: Sequence[Results], kind: str) -> Table:
     """All measures of one kind of prompt, means over the data sets' means, competitors down."""
     rows = []
     for results in all_results:
@@ -82,7 +82,7 @@ def by_measure(all_results: Sequence[Results], kind: str) -> Table:
             continue
         table = results.of(kind)
         cells = [results.name]
-        for measure in ("dice", "iou", "boundary_iou", "nsd"):
+        for measure in ("dice", "iou", "boundary_iou", "surface_dice"):
             cells.append(number(_macro(table, measure)))
         for unit in (True, False):
             chosen = table.filter(pl.col("millimeters") == unit)
@@ -108,7 +108,7 @@ def _macro(table: pl.DataFrame, measure: str) -> float:
     return float(means.to_numpy().mean()) if len(means) else float("nan")
 
 
-def by_structure(all_results: Sequence[Results], kind: str) -> Table:
+def structure_table(all_results: Sequence[Results], kind: str) -> Table:
     """Mean Dice per structure of each data set."""
     able = [r for r in all_results if kind in r.kinds]
     found: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
@@ -127,7 +127,7 @@ def by_structure(all_results: Sequence[Results], kind: str) -> Table:
     return Table(f"Dice per structure, {kind}", head, tuple(rows))
 
 
-def of_clicks(all_results: Sequence[Results]) -> Table | None:
+def click_table(all_results: Sequence[Results]) -> Table | None:
     """NoC of kinds with several clicks; None where there is none."""
     rows = []
     for results in all_results:
@@ -148,7 +148,7 @@ def of_clicks(all_results: Sequence[Results]) -> Table | None:
     return Table("Number of clicks", head, tuple(rows), note)
 
 
-def of_calibration(all_results: Sequence[Results]) -> Table:
+def calibration_table(all_results: Sequence[Results]) -> Table:
     """How near predicted IoU is to the true one."""
     rows = []
     for results in all_results:
@@ -161,7 +161,7 @@ def of_calibration(all_results: Sequence[Results]) -> Table:
     return Table("Predicted IoU", head, tuple(rows), "Baselines predict an IoU of 1.")
 
 
-def of_differences(all_results: Sequence[Results], measure: str = "dice") -> Table | None:
+def difference_table(all_results: Sequence[Results], measure: str = "dice") -> Table | None:
     """The first competitor against each other one, on the same objects; None where it is alone."""
     first, *others = all_results
     found = []
@@ -190,7 +190,7 @@ def of_differences(all_results: Sequence[Results], measure: str = "dice") -> Tab
     return Table("Differences", head, tuple(rows), note)
 
 
-def of_cost(all_results: Sequence[Results]) -> Table:
+def cost_table(all_results: Sequence[Results]) -> Table:
     """Time of the models and of the evaluation around them."""
     rows = []
     for results in all_results:
@@ -206,7 +206,7 @@ def of_cost(all_results: Sequence[Results]) -> Table:
     return Table("Cost", head, tuple(rows), note)
 
 
-def of_left_out(all_results: Sequence[Results]) -> Table | None:
+def excluded_table(all_results: Sequence[Results]) -> Table | None:
     """What counts in no mean: unreadable images, failures, images without an object, by name."""
     rows = []
     for results in all_results:
@@ -220,7 +220,7 @@ def of_left_out(all_results: Sequence[Results]) -> Table | None:
     return Table("Left out", ("competitor", "data set", "image", "why"), tuple(rows))
 
 
-def of_published() -> Table:
+def published_table() -> Table:
     """Figures of others, as far as they could be verified."""
     rows = tuple(
         (
