@@ -52,8 +52,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/store.py --data $(TRAIN)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/regions.py
-	$(BIN)/python benchmarks/instances.py --sides $(TRAIN)/USGRA-seg $(DATA)/USGRA-seg
-	$(BIN)/python benchmarks/initialisation.py --data $(TRAIN)/BUSI
+	$(BIN)/python benchmarks/instances.py --data $(TRAIN)/USGRA-seg $(DATA)/USGRA-seg
+	$(BIN)/python benchmarks/initialization.py --data $(TRAIN)/BUSI
 
 # What a GPU machine needs, in .gpu: packages that it may lack, and training data.
 gpu-pack: $(VENV)/.dev

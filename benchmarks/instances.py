@@ -1,12 +1,12 @@
-"""Claim: objects are found and named without prompts about as well as by a plain U-Net trained as long.
+"""Claim: instance segmentation with nano is about as good as a plain U-Net trained for the same time.
 
-Mask2Former over nano's encoder, by `ultrasam.downstream.instance_training`, on phantoms and on nerves and
-vessels of real images (USGRA-seg, its train and test sides).
-Peer: MONAI's U-Net with its Dice and cross-entropy loss, the same images, size, batch and augmentation,
-trained for the same time. It gives maps of classes, no instances, so that Dice of maps is what both have.
-Between them: Mask2Former over the same encoder from random weights.
+Trains Mask2Former on nano's encoder, and on the same encoder with random weights, for phantoms and for nerves
+and vessels in real images (training and test split of USGRA-seg).
+Peer: MONAI's U-Net with Dice and cross-entropy loss, on the same images at the same size, with the same batch
+size, augmentation and training time. It predicts label maps, not instances, so Dice of label maps is
+compared.
 
-    python benchmarks/instances.py [--sides TRAIN/USGRA-seg TEST/USGRA-seg] [--steps 800] [--phantoms 1500]
+    python benchmarks/instances.py [--data TRAIN/USGRA-seg TEST/USGRA-seg] [--steps 800] [--phantoms 1500]
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from ultrasam.phantom.acquisition import simulate
 from ultrasam.training.augmentation import augment
 from ultrasam.weights.registry import PREPROCESSING
 
-# What phantoms show, by how it looks; structures that hold others (glands, heads, walls) are background.
+# Objects in phantoms by their appearance; enclosing structures (glands, heads, walls) are background.
 KINDS = {
     "lesion": "solid", "nodule": "solid", "solid part": "solid", "cyst": "fluid", "complex cyst": "fluid",
     "cavity": "fluid", "nerve": "nerve", "vessel": "vessel", "vessel along its axis": "vessel",
 }  # fmt: skip
-SIZE = 128  # a fourth of the time of 256, for both; what is wanted is many steps
+SIZE = 128  # allows four times as many steps as 256, for both models
 PREPROCESS = ModelInput(PREPROCESSING["nano"], SIZE, 16)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sides", type=Path, nargs=2, metavar=("TRAIN", "TEST"))
+    parser.add_argument("--data", type=Path, nargs=2, metavar=("TRAIN", "TEST"))
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--phantoms", type=int, default=1500)
     arguments = parser.parse_args()
@@ -62,13 +62,13 @@ def main() -> None:
     )
     train = phantoms(10**6, arguments.phantoms)
     compare("phantoms", train, phantoms(2 * 10**6, 60), settings)
-    if arguments.sides:
-        sides = [
-            instance_targets(open_images([str(side)]), keep_empty=True) for side in arguments.sides
+    if arguments.data:
+        splits = [
+            instance_targets(open_images([str(path)]), keep_empty=True) for path in arguments.data
         ]
-        compare("USGRA-seg", sides[0], sides[1], settings)
+        compare("USGRA-seg", splits[0], splits[1], settings)
     else:
-        print("--sides is not given: real images are left out")
+        print("Without --data, real images are skipped.")
 
 
 def phantoms(seed: int, count: int) -> list[InstanceTarget]:
@@ -97,7 +97,7 @@ def compare(
     counts = Counter(label for image in train for label in image.labels)
     classes = sorted(counts)
     print(
-        f"{title}: {len(train)} images to train on, {len(test)} to test on, classes {dict(counts)}"
+        f"{title}: {len(train)} training images, {len(test)} test images, objects per class {dict(counts)}"
     )
     subjects = [image.subject for image in test]
     seconds = 0.0
@@ -108,7 +108,7 @@ def compare(
         seconds = seconds or spent
         metrics = evaluate_instances(segmenter, test)
         p = metrics.precision
-        report(f"Mask2Former over {init}", metrics.per_image(), subjects, spent,
+        report(f"Mask2Former on {init}", metrics.per_image(), subjects, spent,
                f"mAP {p.ap:.3f}, AP50 {p.ap50:.3f}, AP75 {p.ap75:.3f}")  # fmt: skip
     net, steps = train_unet(train, classes, settings, seconds)
     dice = [dice_of_maps(unet_map(net, image), unions(image, classes)) for image in test]
@@ -118,11 +118,11 @@ def compare(
 def report(
     name: str, values: npt.NDArray[np.float64], subjects: Sequence[str], seconds: float, more: str
 ) -> None:
-    seen = np.isfinite(values)
-    groups = [s for s, known in zip(subjects, seen, strict=True) if known]
-    low, high = bootstrap_interval(values[seen], groups)
+    defined = np.isfinite(values)
+    groups = [s for s, known in zip(subjects, defined, strict=True) if known]
+    low, high = bootstrap_interval(values[defined], groups)
     print(
-        f"  {name:<32} Dice {values[seen].mean():.3f} [{low:.3f}, {high:.3f}]  {seconds:.0f} s  {more}",
+        f"  {name:<32} Dice {values[defined].mean():.3f} [{low:.3f}, {high:.3f}]  {seconds:.0f} s  {more}",
         flush=True,
     )
 
@@ -143,14 +143,14 @@ def train_unet(
     rng = np.random.default_rng(settings.seed)
     start, steps = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < seconds:
-        for group in optimizer.param_groups:  # lower for the last fifth, as Mask2Former's
+        for group in optimizer.param_groups:  # lower for the last fifth, as for Mask2Former
             group["lr"] = 1e-3 if spent < 0.8 * seconds else 1e-4
         pixels, targets = [], []
         for row in rng.choice(len(images), settings.trainer.batch):
             image = images[row]
             frame, masks = augment(rng, image.pixels, image.masks, settings.augmentation)
             pixels.append(PREPROCESS(frame)[0][:1])
-            targets.append(on_canvas(label_map(masks, image.labels, classes)))
+            targets.append(to_model_input(label_map(masks, image.labels, classes)))
         loss = loss_of(net(torch.stack(pixels)), torch.stack(targets)[:, None])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -162,14 +162,14 @@ def train_unet(
 def label_map(
     masks: npt.NDArray[np.bool_], labels: Sequence[str], classes: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
-    """[H, W], the smaller of two objects on top."""
+    """Label map [H, W]; smaller objects are on top."""
     out = np.zeros(masks.shape[1:], np.uint8)
     for row in np.argsort([-int(m.sum()) for m in masks]):
         out[masks[row]] = classes.index(labels[row]) + 1
     return out
 
 
-def on_canvas(labels: npt.NDArray[np.uint8]) -> torch.Tensor:
+def to_model_input(labels: npt.NDArray[np.uint8]) -> torch.Tensor:
     height, width = ViewTransform.full(*labels.shape, size=SIZE).resized_shape
     out = torch.zeros(SIZE, SIZE, dtype=torch.long)
     grown = torch.from_numpy(labels)[None, None].float()

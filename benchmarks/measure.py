@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, and the peak memory that a call adds."""
+"""Shared by the benchmarks: interleaved timing, and the peak memory added by a call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ultrasam.hardware import processor
 def interleaved(
     calls: Mapping[str, Callable[[], object]], *, runs: int, warmups: int = 1
 ) -> dict[str, float]:
-    """Median seconds of each call, run in turn so that a slow minute of the machine slows all alike."""
+    """Median time of each call in seconds; calls take turns, so that a slow phase of the machine affects
+    all."""
     for call in calls.values():
         for _ in range(warmups):
             call()
@@ -56,7 +57,7 @@ def added_memory(call: Callable[[], object]) -> float:
 
 
 def trim_heap() -> None:
-    """Give freed memory back to the system, so that one call's leftovers do not hide another's need."""
+    """Return freed memory to the system, so that it does not hide the memory use of the next call."""
     import ctypes
 
     if os.name == "posix" and hasattr(ctypes.CDLL(None), "malloc_trim"):
@@ -64,7 +65,7 @@ def trim_heap() -> None:
 
 
 def report(title: str, rows: Mapping[str, str]) -> None:
-    """Print rows under a heading, with the processor that they were measured on."""
+    """Print rows under a heading and the name of the processor."""
     print(f"\n{title}\non {processor()}")
     width = max(map(len, rows))
     for name, value in rows.items():

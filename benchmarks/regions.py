@@ -1,9 +1,8 @@
-"""Claim: where one image shows objects of two classes, a prompt tells which one is meant.
+"""Claim: in images with objects of two classes, region classification beats any image classifier.
 
-Phantoms that show both vessels and nerves; nano trained on some by `ultrasam.downstream.regions`, tested on
-others.
-Peer: the best that any classifier of whole images could do, which says one class for all objects of an image:
-the larger class's share, image by image. Target: 10 points above it.
+Fine-tunes nano on phantoms that show both vessels and nerves, and tests it on others.
+Peer: the upper bound of image classification, which predicts one class for all objects in an image: the
+fraction of objects in the larger class of their image. Target: 10 points above it.
 
     python benchmarks/regions.py [--steps 320] [--phantoms 2600]
 """
@@ -34,17 +33,18 @@ def main() -> None:
     settings = RegionSettings.model_validate({"trainer": {"max_steps": arguments.steps}})
     classifier = train_region_classifier(load_backbone("nano"), train, settings)
     objects = sum(len(image.labels) for image in test)
-    whole = sum(max(Counter(image.labels).values()) for image in test) / objects
-    print(f"{len(train)} phantoms to train on, {len(test)} with {objects} objects to test on")
+    upper_bound = sum(max(Counter(image.labels).values()) for image in test) / objects
+    print(f"{len(train)} training phantoms, {len(test)} test phantoms with {objects} objects")
     print(f"{arguments.steps} steps in {time.perf_counter() - start:.0f} s")
-    print(f"  one class an image, at best  {whole:.3f}")
+    print(f"  {'one class per image, at best':<28} {upper_bound:.3f}")
     for kind in ("box", "point"):
-        found = accuracy(classifier, test, kind)
-        print(f"  {kind:<28} {found:.3f}  {100 * (found - whole):+.1f} points (target +10)")
+        result = accuracy(classifier, test, kind)
+        gain = 100 * (result - upper_bound)
+        print(f"  {kind:<28} {result:.3f}  {gain:+.1f} points (target +10)")
 
 
 def phantoms(seed: int, count: int) -> list[InstanceTarget]:
-    """Those of ``count`` phantoms that show both classes."""
+    """The phantoms among ``count`` that show both classes."""
     kept = []
     for number in range(seed, seed + count):
         phantom = simulate(number, size=(128, 144))

@@ -10,8 +10,7 @@ from tests.datasets.layouts import MAKERS
 from ultrasam.cli.progress import progress_bar
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.evaluation.models.registry import open_evaluation_model
-from ultrasam.evaluation.runner import Settings as EvaluationSettings
-from ultrasam.evaluation.runner import run
+from ultrasam.evaluation.runner import EvaluationSettings, run_evaluation
 from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.store.build import build_store
 from ultrasam.store.index import BuildSettings
@@ -44,7 +43,7 @@ def test_a_build_a_check_and_an_evaluation_tell_each_step(tmp_path: Path) -> Non
     store = Store.open(tmp_path / "store")
     assert not list(validate_store(store, on_progress=check_seen))
     check_seen.check(len(truths))
-    run(
+    run_evaluation(
         open_evaluation_model("ellipse", device="cpu"),
         open_evaluation_datasets([str(tmp_path / "store")], split="all"),
         tmp_path / "ellipse.jsonl",

@@ -1,4 +1,4 @@
-"""Made images for fine-tuning: speckle with a bright and a dark spot; loose, or as published sets."""
+"""Synthetic images for fine-tuning: speckle with a bright and a dark spot, also in published layouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ultrasam.images.masks import inscribed_ellipse
 
 
 def pair(seed: int) -> InstanceTarget:
-    """Both spots, at random sides."""
+    """Both spots, on random sides."""
     rng = np.random.default_rng(seed)
     frame = rng.rayleigh(50, (96, 128))
     sides = rng.permutation([34, 94])
@@ -28,7 +28,7 @@ def pair(seed: int) -> InstanceTarget:
 
 
 def save_pairs(folder: Path, count: int) -> None:
-    """A folder of one's own: images, and masks by structure."""
+    """A custom data set: images, and masks by structure."""
     for i in range(count):
         image = pair(i)
         save(folder / "images" / f"{i}.png", image.pixels)

@@ -1,4 +1,4 @@
-"""Classification: learns, is judged by subject, is saved, and refuses bad data in a sentence."""
+"""Image classification: trains, is tested by subject, is saved, and refuses bad data in one sentence."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     classifier = train_classifier(model, items, ("bright", "dark"), settings)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     fresh = items_of(40)[24:]
-    said = classifier.predict(item.gray for item in fresh)
+    expected = classifier.predict(item.gray for item in fresh)
     right = [
         ("bright", "dark")[int(i)] == item.class_label
-        for i, item in zip(said.argmax(1), fresh, strict=True)
+        for i, item in zip(expected.argmax(1), fresh, strict=True)
     ]
     assert np.mean(right) >= 0.85
     changed = [
@@ -93,7 +93,7 @@ def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     save_classifier(classifier, tmp_path / "saved", {"init": "nano"})
     assert "Classes: bright, dark." in (tmp_path / "saved" / "README.md").read_text()
     again = load(tmp_path / "saved").predict(item.gray for item in fresh)
-    assert torch.allclose(said, again, atol=1e-6)
+    assert torch.allclose(expected, again, atol=1e-6)
 
 
 def test_folds_keep_subjects_and_proportions_apart() -> None:
@@ -105,13 +105,11 @@ def test_folds_keep_subjects_and_proportions_apart() -> None:
         assert not {items[i].subject for i in train} & {items[i].subject for i in test}
         assert 0.25 <= np.mean([items[i].class_label == "dark" for i in test]) <= 0.75
     few = [*items, image_of(items[0].gray, "x", "rare", "s-rare")]
-    with pytest.raises(
-        DataError, match="Class 'rare' has images of 1 subjects, too few for 4 folds"
-    ):
+    with pytest.raises(DataError, match=r"Class 'rare' has too few subjects \(1\) for 4 folds"):
         folds_of(few, 4)
 
 
-def test_cross_validation_never_tests_what_it_saw() -> None:
+def test_cross_validation_never_tests_on_training_subjects() -> None:
     """Labels that mean nothing can't be told on subjects that were left out."""
     items = [
         image_of(i.gray, i.name, ("a", "b")[n // 2 % 2], f"s{n // 2}")
@@ -126,7 +124,7 @@ def test_cross_validation_never_tests_what_it_saw() -> None:
     assert (found.argmax(1) == truth).mean() < 0.8
 
 
-def test_figures_equal_scikit_learns_and_gains_are_paired() -> None:
+def test_metrics_equal_scikit_learns_and_differences_are_paired() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 90)
     p = rng.dirichlet(np.ones(3), 90) + 0.6 * np.eye(3)[truth] * rng.random((90, 1))
@@ -166,9 +164,9 @@ def test_the_command_writes_a_model_that_predict_takes(
         )
         == 0
     )
-    told = capsys.readouterr()
-    assert "left out 1" in told.err
-    assert "broken.png" in told.err
+    captured = capsys.readouterr()
+    assert "left out 1" in captured.err
+    assert "broken.png" in captured.err
     report = (out / "report.md").read_text()
     assert "*nano – random:nano*" in report
     assert "24 images of 24 subjects (bright 12, dark 12)" in report
@@ -225,7 +223,7 @@ def test_bad_data_is_one_sentence(
     assert error.strip().count("\n") == 0
 
 
-def test_a_table_gives_subjects_and_a_subject_on_two_sides_is_refused(tmp_path: Path) -> None:
+def test_a_table_gives_subjects_and_a_subject_in_two_splits_is_refused(tmp_path: Path) -> None:
     rows = ["path,label,subject"]
     for i, item in enumerate(items_of(6)):
         save(tmp_path / f"{item.name}.png", item.gray)
@@ -237,7 +235,7 @@ def test_a_table_gives_subjects_and_a_subject_on_two_sides_is_refused(tmp_path: 
         check_classes(found.images[:3], found.images[3:])
 
 
-def test_evidence_points_at_what_is_bright() -> None:
+def test_class_activation_maps_highlight_the_bright_spot() -> None:
     items = items_of(16)
     settings = settings_of(
         mode="linear", size=128, trainer={"max_steps": 80, "batch": 8}, optimizer={"lr": 1e-2}

@@ -1,4 +1,4 @@
-"""Features at any size, of images, regions and patches."""
+"""Features of images, regions and patches, at any input size."""
 
 from __future__ import annotations
 

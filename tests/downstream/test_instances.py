@@ -1,4 +1,4 @@
-"""Instance segmentation: learns, is metrics, is saved, and refuses bad data in a sentence."""
+"""Instance segmentation: trains, is tested, is saved, and refuses bad data in one sentence."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_it_learns_to_find_and_name_two_kinds_of_objects(tmp_path: Path) -> None
         ("random:resnet50", "simple", (256, 512, 1024, 2048), (4, 8, 16, 32)),
     ],
 )
-def test_a_pyramids_maps_have_the_sizes_that_it_says(
+def test_a_pyramids_maps_have_its_channels_and_strides(
     init: str, kind: str, channels: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
     pyramid = Pyramid(load_backbone(init), kind).eval()  # type: ignore[arg-type]
@@ -108,21 +108,21 @@ def test_an_image_without_objects_and_a_gradient_everywhere(init: str) -> None:
     assert all(bool(p.isfinite().all()) for p in segmenter.parameters())
 
 
-def test_dice_counts_what_is_missed_and_what_is_made_up() -> None:
+def test_dice_counts_missed_and_spurious_classes() -> None:
     truth = np.zeros((3, 4, 4), bool)
     truth[0, :2] = True
     truth[1, 2] = True
-    said = np.zeros((4, 4), np.uint8)
-    said[:1] = 1
-    said[3, 3] = 3
-    assert dice_of_maps(said, truth).tolist() == [pytest.approx(2 / 3), 0, 0]
+    predicted = np.zeros((4, 4), np.uint8)
+    predicted[:1] = 1
+    predicted[3, 3] = 3
+    assert dice_of_maps(predicted, truth).tolist() == [pytest.approx(2 / 3), 0, 0]
     assert np.isnan(dice_of_maps(np.zeros((4, 4), np.uint8), truth * False)).all()
     image = pair(0)
     twice = InstanceTarget.of(image.pixels, image.masks, ("a", "a"))
     assert np.array_equal(unions(twice, ["a"])[0], image.masks.any(axis=0))
 
 
-def test_perfect_masks_get_the_best_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perfect_masks_get_perfect_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     images = [pair(i) for i in range(3)]
     segmenter = new_segmenter(load_backbone("random:nano"), ("bright", "dark"), SMALL)
     known = {image.pixels.tobytes(): image for image in images}
@@ -185,7 +185,7 @@ def test_a_resnet_is_loaded_saved_and_takes_no_adapters(tmp_path: Path) -> None:
     assert np.allclose(again.find(frame).scores, segmenter.find(frame).scores, atol=1e-5)
 
 
-def test_sides_by_split_or_subject_and_classes_by_image(tmp_path: Path) -> None:
+def test_splits_by_source_or_subject_and_classes_by_image(tmp_path: Path) -> None:
     mask = np.zeros((20, 20), bool)
     mask[2:14, 2:14] = True
 
@@ -286,7 +286,7 @@ def test_bad_data_is_one_sentence(
     assert error.strip().count("\n") == 0
 
 
-def test_a_damaged_model_is_told(tmp_path: Path) -> None:
+def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     segmenter = new_segmenter(load_backbone("random:nano"), ("a",), SMALL)
     save_instance_segmenter(segmenter, tmp_path, {})
     weights = tmp_path / "instances.safetensors"

@@ -63,8 +63,8 @@ def test_a_sam_design_is_classified_as_it_was_trained() -> None:
     predictor = RegionPredictor(classifier)
     predictor.set_image(pair(0).pixels)
     boxes = [(20, 20, 60, 60), (60, 10, 110, 80)]
-    said = predictor.classify([Prompt(box=box) for box in boxes])
-    assert np.abs(said[0] - said[1]).max() > 1e-3
+    probabilities = predictor.classify([Prompt(box=box) for box in boxes])
+    assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-3
 
     model = classifier.model
     view = model.preprocessor.view(*pair(0).pixels.shape)
@@ -75,10 +75,10 @@ def test_a_sam_design_is_classified_as_it_was_trained() -> None:
     output = model.decode(image, prompts)
     logits = classifier(output, features.expand(2, -1))
     expected = logits.softmax(dim=1).detach().numpy()
-    assert np.allclose(said, expected, atol=1e-4)
+    assert np.allclose(probabilities, expected, atol=1e-4)
 
 
-def test_a_damaged_model_is_told(tmp_path: Path) -> None:
+def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     save_region_classifier(RegionClassifier(load_backbone("nano"), ("a", "b")), tmp_path, {})
     weights = tmp_path / "regions.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -111,7 +111,7 @@ def test_a_folder_of_an_earlier_version_is_opened(tmp_path: Path) -> None:
 def test_one_class_is_refused() -> None:
     image = pair(0)
     alone = InstanceTarget.of(image.pixels, image.masks[:1], ("bright",))
-    with pytest.raises(DataError, match=r"have 1 class \(bright\); at least two are needed"):
+    with pytest.raises(DataError, match=r"at least two classes; the objects have only bright\."):
         train_region_classifier(load_backbone("nano"), [alone], settings_of("trainer.max_steps=1"))
 
 

@@ -1,4 +1,4 @@
-"""The suite: what the data and weights allow is run, the rest is named, nothing is run twice."""
+"""The suite runs what data and weights allow, lists the rest, and runs nothing twice."""
 
 from __future__ import annotations
 
@@ -47,8 +47,7 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     out = tmp_path / "out"
     asked = ["finetune", "suite", tmp_path / "suite.yaml", "--data", tmp_path / "raw", "-o", out]
     assert ultrasam(*asked) == 0
-    told = capsys.readouterr()
-    assert "bus_bra, instances, fresh nano" in told.err
+    assert "bus_bra, instances, fresh nano" in capsys.readouterr().err
     report = (out / "report.md").read_text()
     # Two data sets, three tasks from a fresh nano, and one from a ResNet.
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
@@ -58,9 +57,10 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
         assert (line["counts"]["train"], line["counts"]["test"]) == (6, 2)
         assert 0 < line["counts"]["trained"] <= line["counts"]["parameters"]
         assert all(0 <= value[0] <= 1 for value in line["figures"].values())
-    assert "gist514 is not among the data" in report
+    assert "Data set 'gist514' is not in the data" in report
     assert "bus_bra, classify, own run: " in report
     assert "## Not run: 13" in report
+    assert "| bus_bra | fresh nano | 6 | 2 |" in report
     # Again, with one figure less and half a line, as a kill would leave: that one alone is run.
     log = out / "results.jsonl"
     kept = log.read_text().splitlines(keepends=True)
@@ -80,12 +80,13 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
 
 
 def run_again(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What was told to be run, but for what is missing."""
-    told = capsys.readouterr().err.splitlines()
-    return [line for line in told if "fresh" in line and not line.startswith("gist514")]
+    """Logged fine-tunings, without those of missing data."""
+    lines = capsys.readouterr().err.splitlines()
+    runs = [line.removeprefix("ultrasam: ") for line in lines if "fresh" in line]
+    return [run for run in runs if not run.startswith("gist514")]
 
 
-def test_weights_on_disk_that_were_trained_anew_are_others(tmp_path: Path) -> None:
+def test_retrained_weights_on_disk_are_detected(tmp_path: Path) -> None:
     assert _changes("nano") == []
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "w.safetensors").write_bytes(b"one")
@@ -100,11 +101,11 @@ def test_weights_on_disk_that_were_trained_anew_are_others(tmp_path: Path) -> No
     ("change", "message"),
     [
         ({"title": None}, "title"),
-        ({"initializations": []}, "needs a title of its own"),
-        ({"initializations": [{"title": "a", "init": "nano"}] * 2}, "needs a title of its own"),
+        ({"initializations": []}, "has no initializations"),
+        ({"initializations": [{"title": "a", "init": "nano"}] * 2}, "share a title"),
         (
             {"initializations": [{"title": "a", "init": "nano", "tasks": ["draw"]}]},
-            "there is no task 'draw'",
+            "unknown task 'draw'",
         ),
         ({"instances": {"layerz": 1}}, "instances.layerz"),
         ({"classify": None, "regions": None, "instances": None}, "has no task"),

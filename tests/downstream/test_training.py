@@ -1,4 +1,4 @@
-"""What all fine-tunings share: batches in parts, groups of parameters, splits, and runs that are resumed."""
+"""What all fine-tuning tasks share: checkpointing, parameter groups, splits, and resumed runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def classifier_settings(**changes: object) -> ClassifierSettings:
     return ClassifierSettings.model_validate(deep_merge(content, changes))
 
 
-def test_blocks_computed_twice_teach_the_same() -> None:
+def test_activation_checkpointing_changes_no_weights() -> None:
     def weights(**changes: object) -> list[torch.Tensor]:
         settings = classifier_settings(**changes)
         model = load_backbone("nano")
@@ -80,11 +80,11 @@ def train_task(task: str, folder: Path | None, *, steps: int, resume: bool = Fal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["classify", "regions", "instances"])
-def test_a_task_that_was_cut_off_is_resumed_exactly(task: str, tmp_path: Path) -> None:
+def test_an_interrupted_task_is_resumed_exactly(task: str, tmp_path: Path) -> None:
     whole = train_task(task, None, steps=4)
     train_task(task, tmp_path / "run", steps=2)
     assert (tmp_path / "run" / LAST).exists()
-    with pytest.raises(RecipeError, match="already holds a run"):
+    with pytest.raises(RecipeError, match="already contains a run"):
         train_task(task, tmp_path / "run", steps=4)
     resumed = train_task(task, tmp_path / "run", steps=4, resume=True)
     for name, tensor in whole.state_dict().items():
@@ -111,7 +111,7 @@ def test_a_task_keeps_the_best_weights_and_stops_early(
     monkeypatch.setattr(kind, "validate", validate)
     run = {
         "trainer": {"max_steps": 20, "batch": 2},
-        "validation": {"every": 1, "share": 0.3, "patience": 2},
+        "validation": {"every": 1, "fraction": 0.3, "patience": 2},
     }
     extra = {"classify": {"mode": "full", "size": 64}, "instances": SMALL}.get(task, {})
     settings = SETTINGS[task].model_validate({**extra, **run})
@@ -129,7 +129,7 @@ def test_a_task_keeps_the_best_weights_and_stops_early(
         assert torch.equal(seen[1][name], tensor), name
 
 
-def test_the_encoder_is_slower_and_norms_and_embeddings_may_be_spared() -> None:
+def test_the_encoder_learns_slower_and_norms_and_embeddings_have_no_weight_decay() -> None:
     net = nn.ModuleDict(
         {
             "encoder": nn.Linear(3, 3),
@@ -152,7 +152,7 @@ def test_the_encoder_is_slower_and_norms_and_embeddings_may_be_spared() -> None:
     assert [g["weight_decay"] for g in everything] == [0.01]
 
 
-def test_masks_go_where_their_objects_go() -> None:
+def test_masks_move_with_their_objects() -> None:
     mask = np.zeros((2, 90, 120), bool)
     mask[0, 20:50, 15:45] = True
     mask[1, 40:80, 80:110] = True
@@ -176,10 +176,10 @@ def test_all_splits_of_a_store_are_opened_but_the_excluded(tmp_path: Path) -> No
     bus_bra(tmp_path / "raw", 12)
     make_store(tmp_path / "raw", tmp_path / "store")
     store = Store.open(tmp_path / "store")
-    sides = store.images["split"].cast("string").to_pylist()
-    assert {"train", "test"} <= set(sides)
+    splits = store.images["split"].cast("string").to_pylist()
+    assert {"train", "test"} <= set(splits)
     images = open_images([str(tmp_path / "store")])
-    assert sorted(str(i.split) for i in images) == sorted(s for s in sides if s != "excluded")
+    assert sorted(str(i.split) for i in images) == sorted(s for s in splits if s != "excluded")
     assert open_images([str(tmp_path / "store")], datasets=["busi"]) == []
 
 
@@ -188,7 +188,7 @@ def test_fine_tuning_on_a_store_is_tested_on_its_test_side(
 ) -> None:
     bus_bra(tmp_path / "raw", 12)
     make_store(tmp_path / "raw", tmp_path / "store")
-    sides = Store.open(tmp_path / "store").images["split"].cast("string").to_pylist()
+    splits = Store.open(tmp_path / "store").images["split"].cast("string").to_pylist()
     asked = [
         "--data",
         tmp_path / "store",
@@ -198,16 +198,14 @@ def test_fine_tuning_on_a_store_is_tested_on_its_test_side(
         tmp_path / "out",
     ]
     assert ultrasam("finetune", "regions", *asked) == 0
-    assert f"on {sides.count('test')} images of other subjects" in capsys.readouterr().out
+    assert f"on {splits.count('test')} images of other subjects" in capsys.readouterr().out
 
 
-def test_a_subject_on_two_sides_is_refused_whatever_the_task() -> None:
+def test_a_subject_in_two_splits_is_refused_for_every_task() -> None:
     first, second = pair(0), pair(1)
     again = InstanceTarget.of(
         second.pixels, second.masks, second.labels, name="other", subject=first.subject
     )
     assert classes_of([first], [second]) == ["bright", "dark"]
-    with pytest.raises(
-        DataError, match="Subject 's0' and 0 more are in both training and test data"
-    ):
+    with pytest.raises(DataError, match="Subject 's0' is in both training and test data"):
         classes_of([first], [again])

@@ -1,4 +1,4 @@
-"""`ultrasam evaluate` from folders to reports: cut off, damaged, extended and compared."""
+"""`ultrasam evaluate` from folders to reports: interrupted, damaged, extended and compared."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.statistics import paired_difference
 from ultrasam.evaluation.models.baselines import EllipseInBox, RandomWalker
-from ultrasam.evaluation.models.registry import open_evaluation_model
-from ultrasam.evaluation.protocol import PromptKind, attempt, targets_of
+from ultrasam.evaluation.models.registry import EvaluationModel, open_evaluation_model
+from ultrasam.evaluation.protocol import PromptKind, segment_targets, targets_of
 from ultrasam.evaluation.report.results import read_results
-from ultrasam.evaluation.runner import Settings, run
+from ultrasam.evaluation.runner import EvaluationSettings, run_evaluation
 from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import inscribed_ellipse
@@ -62,12 +62,10 @@ def prompt_types(*names: str) -> list[str]:
 
 
 def without_times(report: str) -> str:
-    return re.sub(r"### Cost\n.*?(?=\n### |\Z)", "", report, flags=re.DOTALL)
+    return re.sub(r"### Run time\n.*?(?=\n### |\Z)", "", report, flags=re.DOTALL)
 
 
-def test_a_report_tells_all_that_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = folder_of(tmp_path / "mine", 6)
     out = tmp_path / "out"
     asked = [
@@ -82,9 +80,12 @@ def test_a_report_tells_all_that_was_asked_for(
     ]
     assert ultrasam(monkeypatch, *asked) == 0
     text = (out / "report.md").read_text()
-    for heading in ("Dice, box", "All measures, point", "Dice per structure", "Differences",
-                    "Number of clicks", "Predicted IoU", "Cost", "Published figures"):  # fmt: skip
+    for heading in ("Dice, box", "All metrics, point", "Dice per structure", "Differences in Dice",
+                    "Number of clicks", "Predicted IoU", "Run time"):  # fmt: skip
         assert f"### {heading}" in text
+    assert "Published results" not in text  # there are none for this data
+    assert "HD95 (px)" in text
+    assert "HD95 (mm)" not in text  # the spacing is unknown
     page = (out / "report.html").read_text()
     assert page.count("<img") >= 8
     assert "data:image/jpeg" in page
@@ -93,9 +94,8 @@ def test_a_report_tells_all_that_was_asked_for(
     assert not re.search(r"(src|href)=.https?:", page)
     lines = [json.loads(line) for line in (out / "ellipse.jsonl").read_text().splitlines()]
     assert lines[0]["settings"]["prompts"] == ["box"]
-    assert {"dice", "hd95", "surface_dice", "predicted_iou", "mask"} <= set(
-        lines[1]["objects"][0]["tries"]["box"]
-    )
+    prediction = lines[1]["objects"][0]["predictions"]["box"]
+    assert {"dice", "hd95", "surface_dice", "predicted_iou", "mask"} <= set(prediction)
 
 
 def test_damage_and_images_without_an_object_are_named_and_count_in_no_mean(
@@ -118,46 +118,47 @@ def test_damage_and_images_without_an_object_are_named_and_count_in_no_mean(
     text = (out / "report.md").read_text()
     assert re.search(r"\| ellipse \| mine \| [^|]*broken[^|]* \| .*\|", text)
     assert re.search(
-        r"\| – \| mine \| [^|]*nothing[^|]* \| no object of at least 64 pixels \|", text
+        r"\| all \| mine \| [^|]*nothing[^|]* \| no object of at least 64 pixels \|", text
     )
     rows = [re.findall(r"\| mine \|.*", t)[0] for t in ((clean / "report.md").read_text(), text)]
     assert rows[0] == rows[1]
 
 
-def test_a_segmenter_that_fails_on_an_image_costs_that_image_alone(tmp_path: Path) -> None:
+def test_a_segmenter_that_fails_on_an_image_loses_only_that_image(tmp_path: Path) -> None:
     class Fragile(EllipseInBox):
         def segment(self, prompt: Prompt) -> np.ndarray:  # type: ignore[override,type-arg]
             if self.pixels.sum() % 2:
                 raise ZeroDivisionError("odd")
             return super().segment(prompt)
 
-    collections = open_evaluation_datasets([str(folder_of(tmp_path / "mine", 8))])
-    competitor = open_evaluation_model("ellipse")
+    datasets = open_evaluation_datasets([str(folder_of(tmp_path / "mine", 8))])
     file = tmp_path / "fragile.jsonl"
-    fragile = type(competitor)("fragile", Fragile(), competitor.accepts)
-    run(fragile, collections, file, settings=Settings(("box",)))
+    fragile = EvaluationModel("fragile", Fragile(), frozenset({"box"}))
+    run_evaluation(fragile, datasets, file, settings=EvaluationSettings(("box",)))
     results = read_results(file)
     assert 0 < len(results.errors) < 8
     assert all(line["error"] == "ZeroDivisionError: odd" for line in results.errors)
     assert len(results.images) == 8
 
 
-def test_an_empty_prediction_is_nought_and_its_distance_counted(tmp_path: Path) -> None:
+def test_an_empty_prediction_scores_zero_and_its_distance_is_undefined(tmp_path: Path) -> None:
     class Blind(EllipseInBox):
         def segment(self, prompt: Prompt) -> np.ndarray:  # type: ignore[override,type-arg]
             return np.zeros(self.shape, bool)
 
     from ultrasam.evaluation.report.tables import metric_table
 
-    collections = open_evaluation_datasets([str(folder_of(tmp_path / "mine", 4))])
-    competitor = open_evaluation_model("ellipse")
+    datasets = open_evaluation_datasets([str(folder_of(tmp_path / "mine", 4))])
     file = tmp_path / "blind.jsonl"
-    run(type(competitor)("blind", Blind(), competitor.accepts), collections, file,
-        settings=Settings(("box",)))  # fmt: skip
+    blind = EvaluationModel("blind", Blind(), frozenset({"box"}))
+    run_evaluation(blind, datasets, file, settings=EvaluationSettings(("box",)))
     results = read_results(file)
-    (row,) = metric_table([results], "box").rows
-    assert row[1] == "0.000"
-    assert row[9] == str(len(results.table))
+    table = metric_table([results], "box")
+    (row,) = table.rows
+    cells = dict(zip(table.head, row, strict=True))
+    assert cells["Dice"] == "0.000"
+    assert cells["undefined distances"] == str(len(results.table))
+    assert "HD95 (px)" not in cells  # nothing to show
 
 
 def kill_before_image(number: int) -> None:
@@ -214,7 +215,8 @@ def test_results_cut_off_at_any_place_go_on_to_the_same_results(tmp_path: Path) 
     ]
 
     def evaluated() -> list[dict[str, object]]:
-        run(competitor, collections, file, settings=Settings(("point", "random2")))
+        settings = EvaluationSettings(("point", "random2"))
+        run_evaluation(competitor, collections, file, settings=settings)
         return results(file)
 
     expected = evaluated()
@@ -242,7 +244,7 @@ def test_other_weights_of_one_name_are_not_mixed_into_old_results(
                 model.image_encoder.pos_embed.add_(0.5)
         save_pretrained(model, tmp_path / "model")
         assert ultrasam(monkeypatch, *asked) == status
-    assert "holds an evaluation of other weights" in capsys.readouterr().err
+    assert "contains results of other weights" in capsys.readouterr().err
 
 
 def test_results_of_other_preprocessing_are_not_taken_for_these(
@@ -254,7 +256,7 @@ def test_results_of_other_preprocessing_are_not_taken_for_these(
         model.preprocessor = replace(PREPROCESSING[preprocessing], size=256)
         save_pretrained(model, tmp_path / "model")
         assert ultrasam(monkeypatch, *asked) == status
-    assert "holds an evaluation of other weights" in capsys.readouterr().err
+    assert "contains results of other weights" in capsys.readouterr().err
 
 
 def test_other_settings_are_not_mixed_into_old_results(
@@ -265,6 +267,13 @@ def test_other_settings_are_not_mixed_into_old_results(
     assert ultrasam(monkeypatch, *asked) == 0
     assert ultrasam(monkeypatch, *asked, "--seed", 3) == 1
     assert "choose another --out" in capsys.readouterr().err
+
+
+def test_results_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
+    old = tmp_path / "nano.jsonl"
+    old.write_text('{"competitor": "nano", "settings": {"prompts": ["box"], "seed": 0}}\n')
+    with pytest.raises(EvaluationError, match="earlier version of UltraSam"):
+        read_results(old)
 
 
 def test_two_results_are_compared_pair_by_pair(
@@ -311,7 +320,7 @@ def test_options_of_a_model_reach_its_predictor() -> None:
         (["nano.pth", "--data", "mine"], "nano.pth"),
     ],
 )
-def test_what_cannot_be_evaluated_is_one_sentence(
+def test_bad_input_is_refused_in_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -340,8 +349,8 @@ def test_a_third_party_adds_a_segmenter_by_an_entry_point(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ultrasam.segmenters]\ntheirs = theirs:make\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    competitor = open_evaluation_model("theirs:weights.pt")
-    assert competitor.accepts == {"box"}
+    model = open_evaluation_model("theirs:weights.pt")
+    assert model.accepts == {"box"}
     with pytest.raises(EvaluationError, match="no such weights"):
         open_evaluation_model("theirs:bad")
 
@@ -370,8 +379,22 @@ def test_the_papers_suite_names_what_is_missing(
     assert re.search(r"- Lost: .*lost\.pth", text)
     assert "- Elsewhere: --data has no busi." in text
     own.write_text("title: Mine\nprompts: [box]\nentries: []\n")
-    with pytest.raises(EvaluationError, match="a title of its own"):
+    with pytest.raises(EvaluationError, match="has no entries"):
         load_suite(own)
+    own.write_text(
+        "title: Mine\nprompts: [box]\nentries: [{title: A, model: x}, {title: A, model: y}]\n"
+    )
+    with pytest.raises(EvaluationError, match="share a title"):
+        load_suite(own)
+
+
+def test_published_results_appear_only_for_the_data_at_hand() -> None:
+    from ultrasam.evaluation.report.tables import published_table
+
+    assert published_table(["mine", "bus_bra"]) is None  # no verified value
+    table = published_table(["busi"])
+    assert table is not None
+    assert all(row[1] == "busi" and float(row[4]) > 0 for row in table.rows)
 
 
 @pytest.mark.parametrize(
@@ -397,8 +420,8 @@ def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
         seen: list[Prompt] = []
         segmenter = Watching()
         segmenter.set_image(pixels)
-        (found,) = attempt(segmenter, targets_of(sample, seed=seed), kind)
-        assert len(seen) == len(found.ious) == kind.clicks
+        (prediction,) = segment_targets(segmenter, targets_of(sample, seed=seed), kind)
+        assert len(seen) == len(prediction.ious) == kind.clicks
         if kind.start != "box":
             points = np.asarray(seen[-1].points)
             assert points.shape == (kind.clicks, 2)
@@ -419,7 +442,7 @@ def test_the_random_walker_finds_a_bright_disc() -> None:
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
 
 
-def test_a_folder_of_folders_is_told_apart_and_strange_ones_are_told(
+def test_data_sets_in_a_folder_are_found_and_other_folders_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder_of(tmp_path / "all" / "clinic", 2)
@@ -427,7 +450,7 @@ def test_a_folder_of_folders_is_told_apart_and_strange_ones_are_told(
     (tmp_path / "all" / "notes").mkdir()
     found = open_evaluation_datasets([str(tmp_path / "all")])
     assert [c.name for c in found] == ["BUSI_mine", "clinic"]
-    (told,) = caplog.messages
-    assert "notes is not recognized" in told
+    (message,) = caplog.messages
+    assert "notes: not a known data set" in message
     (one,) = open_evaluation_datasets([str(tmp_path / "all" / "clinic")], limit=1)
-    assert len(one.units) == 1
+    assert len(one.items) == 1

@@ -1,4 +1,4 @@
-"""Metrics and baselines against independent figures."""
+"""Metrics and baselines against independent references."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ultrasam.evaluation.models.baselines import (
     GrabCut,
     RandomWalker,
 )
-from ultrasam.evaluation.protocol import PromptKind, attempt, evaluate, targets_of
+from ultrasam.evaluation.protocol import PromptKind, evaluate_prompts, segment_targets, targets_of
 from ultrasam.images.masks import components, decode_rle, encode_rle
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
@@ -49,7 +49,7 @@ def test_components_come_largest_first() -> None:
     assert len(components(mask, min_area=5)) == 1
 
 
-def test_an_interval_holds_the_mean_and_widens_with_few_subjects() -> None:
+def test_an_interval_contains_the_mean_and_widens_with_few_subjects() -> None:
     values = np.random.default_rng(0).normal(0.8, 0.1, 200).tolist()
     many = bootstrap_interval(values, [str(i) for i in range(200)])
     few = bootstrap_interval(values, [str(i % 4) for i in range(200)])
@@ -64,11 +64,11 @@ def test_an_interval_holds_the_mean_and_widens_with_few_subjects() -> None:
 @pytest.mark.parametrize(
     ("name", "ellipse"), [("BUSI", 0.892), ("HC18", 0.981), ("STU-Hospital", 0.858)]
 )
-def test_the_ellipse_scores_what_is_known_of_it(
+def test_the_ellipse_baseline_has_its_known_scores(
     shared_data: Path, name: str, ellipse: float
 ) -> None:
     samples = list(dataset(name).images(shared_data / "dev" / name))
-    scores = [s.dice for s in evaluate(EllipseInBox(), samples, ["box"])]
+    scores = [s.dice for s in evaluate_prompts(EllipseInBox(), samples, ["box"])]
     assert np.mean(scores) == pytest.approx(ellipse, abs=0.001)
 
 
@@ -100,7 +100,7 @@ def prompts_seen(
     segmenter.segment = segment  # type: ignore[method-assign]
     for sample in samples:
         seen[sample.name] = []
-        list(evaluate(segmenter, [sample], [kind]))
+        list(evaluate_prompts(segmenter, [sample], [kind]))
     return seen
 
 
@@ -129,7 +129,8 @@ def test_prompts_are_drawn_anew_for_every_object_and_seed() -> None:
     segmenter = FilledBox()
     segmenter.set_image(one.pixels)
     drawn = {
-        found.mask.tobytes() for found in attempt(segmenter, targets, PromptKind.parse("box10"))
+        found.mask.tobytes()
+        for found in segment_targets(segmenter, targets, PromptKind.parse("box10"))
     }
     assert len(targets) == len(drawn) == 6
 

@@ -20,7 +20,7 @@ from monai.metrics import (
 from scipy import ndimage
 
 from ultrasam.evaluation.metrics.average_precision import ImageDetections, average_precision
-from ultrasam.evaluation.metrics.masks import boundary_iou, boundary_width, compare
+from ultrasam.evaluation.metrics.masks import boundary_iou, boundary_width, compute_metrics
 from ultrasam.evaluation.metrics.statistics import calibration, clicks_to_reach, holm
 from ultrasam.images.masks import RLE, encode_rle
 
@@ -51,12 +51,12 @@ def one_hot(mask: Mask) -> torch.Tensor:
 
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 2**32), spacing=st.sampled_from(SPACINGS))
-def test_measures_equal_monais(seed: int, spacing: tuple[float, float]) -> None:
+def test_metrics_equal_monais(seed: int, spacing: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
     mask, truth = blob(rng, shape), blob(rng, shape)
     tolerance = float(rng.uniform(0, 4))
-    found = compare(mask, truth, spacing=spacing, tolerance=tolerance)
+    found = compute_metrics(mask, truth, spacing=spacing, tolerance=tolerance)
     if not mask.any() or not truth.any():
         both = not mask.any() and not truth.any()
         assert (found.dice, found.iou, found.boundary_iou, found.surface_dice) == (both,) * 4
@@ -103,12 +103,12 @@ def test_the_boundarys_width_is_two_per_cent_of_the_diagonal() -> None:
     assert boundary_width((3, 4)) == 1
 
 
-def test_measures_do_not_hang_on_where_in_the_image_the_object_lies() -> None:
+def test_metrics_do_not_depend_on_where_the_object_lies() -> None:
     rng = np.random.default_rng(0)
     mask, truth = np.zeros((2, 60, 80), bool)
     mask[:30, :30], truth[:30, :30] = rng.random((2, 30, 30)) < 0.5
     moved = [np.roll(m, (20, 40), (0, 1)) for m in (mask, truth)]
-    assert compare(mask, truth) == compare(moved[0], moved[1])
+    assert compute_metrics(mask, truth) == compute_metrics(moved[0], moved[1])
 
 
 def test_average_precision_is_that_of_hand_made_cases() -> None:
@@ -120,25 +120,25 @@ def test_average_precision_is_that_of_hand_made_cases() -> None:
     def rles(*masks: Mask) -> list[RLE]:
         return [encode_rle(mask) for mask in masks]
 
-    objects = rles(square(0), square(20))
-    assert average_precision([ImageDetections(objects, objects, [0.9, 0.8])]).ap == pytest.approx(1)
-    # IoU 0.6 with the second: counted at 0.50, 0.55 and 0.60 alone; half the recall above.
+    targets = rles(square(0), square(20))
+    assert average_precision([ImageDetections(targets, targets, [0.9, 0.8])]).ap == pytest.approx(1)
+    # IoU 0.6 with the second: a match at 0.50, 0.55 and 0.60 only; half the recall above.
     shifted = square(20)
     shifted[5:15, 20:24] = False
-    found = average_precision([ImageDetections(objects, rles(square(0), shifted), [0.9, 0.8])])
+    found = average_precision([ImageDetections(targets, rles(square(0), shifted), [0.9, 0.8])])
     half = 51 / 101
     assert found.ap50 == pytest.approx(1)
     assert found.ap75 == pytest.approx(half)
     assert found.ap == pytest.approx((3 + 7 * half) / 10)
-    # Of two classes, one right and one said to be the other: half the mean.
-    mixed = average_precision([ImageDetections(objects, objects, [0.9, 0.8], [0, 1], [0, 0])])
+    # Two classes, one of them predicted as the other: half the mean.
+    mixed = average_precision([ImageDetections(targets, targets, [0.9, 0.8], [0, 1], [0, 0])])
     assert mixed.ap == pytest.approx(0.5)
-    # A class that has no object here counts nothing, though something was said to be of it.
-    spare = average_precision([ImageDetections(objects, objects, [0.9, 0.8], [0, 0], [0, 5])])
+    # A class without targets is ignored, although there is a prediction of it.
+    spare = average_precision([ImageDetections(targets, targets, [0.9, 0.8], [0, 0], [0, 5])])
     assert spare.ap == pytest.approx(
-        average_precision([ImageDetections(objects, objects[:1], [0.9])]).ap
+        average_precision([ImageDetections(targets, targets[:1], [0.9])]).ap
     )
-    nothing = average_precision([ImageDetections(objects, [], [])])
+    nothing = average_precision([ImageDetections(targets, [], [])])
     assert (nothing.ap, nothing.ap50) == (0, 0)
     assert math.isnan(average_precision([]).ap)
 

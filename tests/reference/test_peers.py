@@ -125,9 +125,9 @@ def test_sam2_gives_what_transformers_gives(tmp_path: Path, pixels: np.ndarray) 
         seen.append(logits)
 
 
-def test_a_folder_that_is_no_such_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="can't load"):
+def test_a_folder_without_a_sam_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot load"):
         open_evaluation_model(f"transformers:{tmp_path}")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(EvaluationError, match="type 'bert'"):
+    with pytest.raises(EvaluationError, match="model type 'bert'"):
         open_evaluation_model(f"transformers:{tmp_path}")

@@ -1,4 +1,4 @@
-"""Reports show names from outside as text, whatever they hold."""
+"""Reports show untrusted names as plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
-from ultrasam.reporting.tables import Table, number, with_interval
+from ultrasam.reporting.tables import Table, bullet_list, difference, number, with_interval
 
 NASTY = (
     "<img src=x onerror=alert(1)>",
@@ -42,7 +42,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_a_name_stands_in_its_cell_as_it_is(name: str) -> None:
+def test_a_name_appears_in_its_cell_unchanged(name: str) -> None:
     found = Tags(to_html(table(["name", "count"], [[name, 7]])))
     assert [cell.strip() for cell in found.cells] == ["name", "count", " ".join(name.split()), "7"]
     assert set(found.tags) == {"table", "thead", "tbody", "tr", "th", "td"}
@@ -66,11 +66,22 @@ def test_emphasis_of_our_own_is_kept() -> None:
 
 
 def test_a_table_has_its_title_note_and_rows() -> None:
-    text = Table("Cost", ("", "images"), (("ours", "3"),), "A note.").markdown()
-    assert text == "### Cost\n\nA note.\n\n|  | images |\n|---|---|\n| ours | 3 |\n"
+    text = Table("Run time", ("", "images"), (("ours", "3"),), "A note.").markdown()
+    assert text == "### Run time\n\nA note.\n\n|  | images |\n|---|---|\n| ours | 3 |\n"
 
 
 def test_numbers_without_a_value_are_dashes() -> None:
     assert number(float("nan")) == with_interval(float("nan"), 0, 1) == "–"
     assert number(0.12345) == "0.123"
     assert with_interval(0.5, 0.25, 0.75, digits=2) == "0.50 [0.25, 0.75]"
+    assert difference(0.5, -0.25, 0.75) == "+0.500 [-0.250, +0.750]"
+    assert difference(float("nan"), 0, 1) == "–"
+
+
+def test_columns_without_any_value_are_left_out() -> None:
+    table = Table("T", ("model", "mm", "px"), (("a", "–", "1"), ("b", "", "–")))
+    assert table.without_empty_columns() == Table("T", ("model", "px"), (("a", "1"), ("b", "–")))
+
+
+def test_a_list_shows_how_many_items_it_has() -> None:
+    assert bullet_list("Excluded", ["a", "b"]) == "## Excluded: 2\n\n- a\n- b\n"

@@ -1,4 +1,4 @@
-"""Training on a folder of one's own, validation, and what stops a run before it starts."""
+"""Training on a custom data set, validation, and errors before a run starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ultrasam.cli import main
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError, MissingDependencyError, RecipeError
-from ultrasam.evaluation.protocol import evaluate
+from ultrasam.evaluation.protocol import evaluate_prompts
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
@@ -192,13 +192,13 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         Path(__file__).parents[2] / "src" / "ultrasam" / "recipes" / "base-mixed.yaml"
     )
     for key in ("validation.every=5", "trainer.ema=0.9"):
-        with pytest.raises(RecipeError, match="does not work with strategy fsdp"):
+        with pytest.raises(RecipeError, match=r"does not work with trainer\.strategy=fsdp"):
             make_trainer(
                 change(shipped, ["trainer.strategy=fsdp", key]), "val_dice", folder=tmp_path
             )
 
 
-def test_an_outline_beside_its_image_stops_before_training(
+def test_an_outline_outside_its_image_stops_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Annotations made on images twice as large."""
@@ -237,13 +237,13 @@ def test_a_batch_too_large_for_memory_stops_before_training(tmp_path: Path) -> N
             "validation.every=0",
         ],
     )
-    with pytest.raises(RecipeError, match=r"A batch of 100000 needs about .* lower trainer.batch"):
+    with pytest.raises(RecipeError, match=r"A batch of 100000 needs about .* reduce trainer.batch"):
         train(recipe)
     assert not (tmp_path / "runs").exists()
     check_memory(change(recipe, ["trainer.check_memory=false"]), UltraSam(CONFIGS["nano"]))
 
 
-def test_wandb_that_is_not_installed_is_told(
+def test_wandb_that_is_not_installed_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
@@ -256,7 +256,7 @@ def test_wandb_that_is_not_installed_is_told(
 
 
 @pytest.mark.slow
-def test_nano_from_nothing_learns_eight_real_images_by_heart(
+def test_nano_from_random_weights_overfits_eight_real_images(
     shared_data: Path, tmp_path: Path
 ) -> None:
     """Boxes of a tight fit; the recipe's augmentation and refinement are off."""
@@ -282,4 +282,4 @@ def test_nano_from_nothing_learns_eight_real_images_by_heart(
     assert not model.tta.flip  # which training has not shown
     samples = list(dataset("STU-Hospital").images(folder.parent))
     assert len(samples) == 8
-    assert np.mean([score.dice for score in evaluate(model, samples, ["box"])]) >= 0.97
+    assert np.mean([score.dice for score in evaluate_prompts(model, samples, ["box"])]) >= 0.97

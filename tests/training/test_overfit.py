@@ -13,7 +13,7 @@ from ultrasam import load
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.evaluation.models.baselines import EllipseInBox
-from ultrasam.evaluation.protocol import evaluate
+from ultrasam.evaluation.protocol import evaluate_prompts
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.training.recipe import Recipe
@@ -36,7 +36,7 @@ def crescents(folder: Path, count: int) -> list[AnnotatedImage]:
 
 
 def dice_by_box(segmenter: Segmenter, samples: list[AnnotatedImage]) -> float:
-    return float(np.mean([score.dice for score in evaluate(segmenter, samples, ["box"])]))
+    return float(np.mean([score.dice for score in evaluate_prompts(segmenter, samples, ["box"])]))
 
 
 def test_three_images_are_learnt_by_heart(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What doesn't change a training run: a kill, the number of processes, and how they hold the model."""
+"""A kill, the number of processes and sharding do not change a training run."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def arrays(view: PromptedView) -> list[np.ndarray]:  # type: ignore[type-arg]
     return [getattr(view, field.name) for field in fields(view)]
 
 
-def test_a_view_depends_on_its_index_and_seed_alone() -> None:
+def test_a_view_depends_only_on_its_index_and_seed() -> None:
     a, b = views(STRONG, PromptSampling()), views(STRONG, PromptSampling())
     for left, right in zip(arrays(a[7]), arrays(b[7]), strict=True):
         assert np.array_equal(left, right)
@@ -143,14 +143,14 @@ def test_phantoms_are_the_same_whatever_the_number_of_workers(
     assert all(np.array_equal(a, b) for a, b in zip(*images, strict=True))
 
 
-def test_nothing_to_train_on_is_told() -> None:
+def test_an_empty_recipe_is_refused() -> None:
     with pytest.raises(DataError, match="nothing to train on"):
         PromptableViews(
             [], image_size=64, mask_size=16, augmentation=PLAIN, prompts=PromptSampling(), seed=0
         )
 
 
-def test_objects_too_small_for_the_input_end_training_in_a_sentence() -> None:
+def test_objects_too_small_for_the_input_stop_training_with_one_sentence() -> None:
     mask = np.zeros((800, 800), bool)
     mask[100:112, 100:112] = True
     image = AnnotatedImage.in_memory(np.zeros((800, 800), np.uint8), [Instance("speck", mask)])
@@ -158,7 +158,7 @@ def test_objects_too_small_for_the_input_end_training_in_a_sentence() -> None:
         [Source("specks", [image], 1.0)],
         image_size=256, mask_size=64, augmentation=PLAIN, prompts=PromptSampling(), seed=0,
     )  # fmt: skip
-    with pytest.raises(DataError, match=r"No object of specks covers 64 pixels.*zoomed=1"):
+    with pytest.raises(DataError, match=r"No object in specks covers 64 pixels.*zoomed=1"):
         data[0]
     zoomed = PromptableViews(
         [Source("specks", [image], 1.0)],
@@ -234,14 +234,14 @@ def test_a_store_gives_the_images_and_masks_that_it_holds(small_store: Store) ->
     assert np.array_equal(image.pixels, picture(2))
 
 
-def test_temperature_levels_the_shares_of_data_sets(small_store: Store) -> None:
+def test_temperature_levels_the_weights_of_data_sets(small_store: Store) -> None:
     def shares(temperature: float) -> list[float]:
         return [s.weight for s in store_sources(small_store, temperature=temperature)]
 
     assert shares(1) == pytest.approx([4 / 44, 40 / 44])
     assert shares(2)[0] == pytest.approx(2 / (2 + 40**0.5))
     assert shares(1e9) == pytest.approx([0.5, 0.5])
-    with pytest.raises(DataError, match="no image with an object in split 'val'"):
+    with pytest.raises(DataError, match=r"the val split of .* contains no image with an object"):
         store_sources(small_store, split="val")
 
 
@@ -356,7 +356,7 @@ def test_a_recipe_can_train_on_a_store(
     )  # fmt: skip
     caplog.set_level("INFO")
     assert (train(recipe) / "model.safetensors").exists()
-    assert caplog.messages[0] == f"{small_store.root}: 44 images of 2 data sets"
+    assert caplog.messages[0] == f"{small_store.root}: 44 images from 2 data sets"
 
 
 def test_prompts_of_different_lengths_share_a_batch() -> None:

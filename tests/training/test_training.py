@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from tests.conftest import randomized
 from tests.store.test_store import busi_like
 from ultrasam import load
-from ultrasam.errors import CheckpointError, DataError, RecipeError
+from ultrasam.errors import CheckpointError, DataError, DeviceError, RecipeError
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import UNUSED, Prompt
+from ultrasam.training.engine import make_trainer
 from ultrasam.training.interaction import (
     Noise,
     choose_mask,
@@ -28,6 +29,7 @@ from ultrasam.training.interaction import (
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.recipe import Interaction, MaskLosses, Recipe, load_recipe, save_recipe
+from ultrasam.training.run_settings import on_device
 from ultrasam.training.train import prepare_model, train
 from ultrasam.weights.formats import earlier_key
 from ultrasam.weights.hub import save_pretrained
@@ -63,7 +65,7 @@ def recipe_file(tmp_path: Path) -> Path:
         ("{zoomed: 0}", 0, True),
     ],
 )
-def test_a_model_takes_no_views_that_training_has_not_shown(
+def test_test_time_augmentation_uses_only_views_seen_in_training(
     recipe_file: Path, views: str, zoom: float, flip: bool
 ) -> None:
     recipe = load_recipe(recipe_file, [f"augmentation={views}"])
@@ -81,7 +83,7 @@ def test_the_focal_loss_is_its_formula() -> None:
     assert torch.allclose(focal_loss(logits, targets, alpha=0.25, gamma=2), expected, atol=1e-5)
 
 
-def test_the_dice_loss_is_least_where_mask_and_truth_agree() -> None:
+def test_the_dice_loss_is_smallest_where_mask_and_truth_agree() -> None:
     targets = torch.zeros(1, 8, 8)
     targets[:, 2:5, 2:6] = 1
     assert dice_loss((targets * 2 - 1) * 20, targets) < 1e-3
@@ -201,8 +203,19 @@ def test_an_adapted_model_is_loaded_from_where_it_was_saved(
             load(folder)
 
 
+def test_a_gpu_that_is_not_there_is_refused(
+    recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="No GPU is available"):
+        make_trainer(load_recipe(recipe_file, ["trainer.accelerator=gpu"]), "val_dice")
+    with pytest.raises(DeviceError, match="Device 'nowhere' is not available"):
+        on_device(load_recipe(recipe_file), "nowhere")
+
+
 def test_adapters_of_nothing_are_refused_before_training(recipe_file: Path) -> None:
-    with pytest.raises(RecipeError, match="name those with init"):
+    with pytest.raises(RecipeError, match="set init"):
         train(load_recipe(recipe_file, ["adapt.kind=adapter"]))
 
 
@@ -231,7 +244,7 @@ def test_a_bad_override_is_one_sentence(recipe_file: Path, override: str, messag
     assert "\n" not in str(caught.value)
 
 
-def test_a_recipe_that_is_none_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no recipe"):
         load_recipe(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("- 1\n- 2\n")
@@ -242,7 +255,7 @@ def test_a_recipe_that_is_none_is_told(tmp_path: Path) -> None:
         load_recipe(tmp_path / "a.yaml")
 
 
-def test_missing_data_is_told_before_training(recipe_file: Path, tmp_path: Path) -> None:
+def test_missing_data_is_reported_before_training(recipe_file: Path, tmp_path: Path) -> None:
     recipe = load_recipe(
         recipe_file, [f"data.sources=[{{dataset: BUSI, path: {tmp_path / 'nowhere'}}}]"]
     )
@@ -261,7 +274,7 @@ def test_every_shipped_recipe_is_valid_short_and_survives_saving(
     assert len(path.read_text().splitlines()) < 60
 
 
-def test_training_from_medsam_is_fed_and_saved_in_one_way(
+def test_training_from_medsam_uses_and_saves_the_training_preprocessing(
     tmp_path: Path, recipe_file: Path
 ) -> None:
     """A view shows a part of an image, whose own range is not the image's; and clicks are trained too."""
@@ -278,7 +291,7 @@ def test_training_from_medsam_is_fed_and_saved_in_one_way(
     assert np.allclose(predicted[0], pixels / 255)
 
 
-def test_a_run_of_an_earlier_version_goes_on_under_todays_names(recipe_file: Path) -> None:
+def test_a_run_of_an_earlier_version_is_resumed(recipe_file: Path) -> None:
     recipe = load_recipe(recipe_file, ["trainer.max_steps=2"])
     train(recipe)
     last = recipe.output / recipe.name / "last.ckpt"

@@ -27,8 +27,8 @@ from ultrasam.extras import require
 
 if TYPE_CHECKING:
     from ultrasam.evaluation.report.results import Results
-    from ultrasam.evaluation.runner import Settings
-    from ultrasam.evaluation.sources import Collection
+    from ultrasam.evaluation.runner import EvaluationSettings
+    from ultrasam.evaluation.sources import EvaluationDataset
     from ultrasam.evaluation.suite import EvaluationSuite
 
 logger = logging.getLogger(__name__)
@@ -119,11 +119,11 @@ def evaluate(
     suite = _suite(models, types, title)
     out = checks.output(out, "evaluate", data[0])
 
-    from ultrasam.evaluation.report.report import Report, write_report
-    from ultrasam.evaluation.runner import Settings
+    from ultrasam.evaluation.report.report import EvaluationReport, write_report
+    from ultrasam.evaluation.runner import EvaluationSettings
     from ultrasam.evaluation.sources import open_evaluation_datasets
 
-    settings = Settings(
+    settings = EvaluationSettings(
         suite.prompts, seed=seed, tolerance_mm=tolerance_mm, tolerance_px=tolerance_px
     )
     collections = open_evaluation_datasets(
@@ -134,7 +134,7 @@ def evaluate(
     if not found:
         raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")
     command = shlex.join(["ultrasam", *sys.argv[1:]])
-    report = Report(suite.title, command, tuple(found), tuple(missing))
+    report = EvaluationReport(suite.title, command, tuple(found), tuple(missing))
     pages = write_report(report, out, collections, cases=cases)
     if as_json:
         content = {
@@ -193,8 +193,8 @@ def _suite(models: list[str], types: list[str], title: str | None) -> Evaluation
 
 def _run(
     suite: EvaluationSuite,
-    collections: list[Collection],
-    settings: Settings,
+    collections: list[EvaluationDataset],
+    settings: EvaluationSettings,
     out: Path,
     device: str | None,
     *,
@@ -204,7 +204,7 @@ def _run(
     from ultrasam.datasets.catalogue import dataset as described
     from ultrasam.evaluation.models.registry import open_evaluation_model
     from ultrasam.evaluation.report.results import read_results
-    from ultrasam.evaluation.runner import results_file, run
+    from ultrasam.evaluation.runner import results_file, run_evaluation
     from ultrasam.evaluation.sources import subsample
 
     found, missing = [], []
@@ -219,7 +219,7 @@ def _run(
         file = results_file(out, entry.title)
         try:
             with progress_bar(entry.title) as on_progress:
-                run(
+                run_evaluation(
                     open_evaluation_model(entry.model, device=device),
                     chosen,
                     file,
@@ -244,7 +244,7 @@ def _summary(results: Results) -> dict[str, Any]:
         name: {
             kind: {measure: table[measure].mean() for measure in measures} | {"objects": len(table)}
             for kind in results.kinds
-            if len(table := results.of(kind, name))
+            if len(table := results.rows(kind, name))
         }
         for name in sorted(results.table["dataset"].unique())
     }

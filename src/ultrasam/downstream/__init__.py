@@ -1,1 +1,1 @@
-"""The model as an initialisation for other tasks."""
+"""Features, and fine-tuning for classification and instance segmentation."""

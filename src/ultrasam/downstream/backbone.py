@@ -1,5 +1,4 @@
-"""The network that fine-tuning starts from: a promptable model, of which the image encoder is used, or a
-ResNet."""
+"""Load the backbone for fine-tuning: a promptable model or a ResNet."""
 
 from __future__ import annotations
 
@@ -20,25 +19,25 @@ Backbone = UltraSam | ResNet
 
 
 def load_backbone(spec: str, *, seed: int = 0) -> Backbone:
-    """What `ultrasam.load` opens, on the CPU in fp32, if it can be fine-tuned.
+    """Load a model for fine-tuning with `ultrasam.load`, on the CPU in fp32.
 
     Raises:
-        CheckpointError: also: it is a model that was fine-tuned already.
+        CheckpointError: The model cannot be loaded, or it is already fine-tuned for another task.
     """
     model = load(spec, device="cpu", precision="float32", seed=seed)
     if not isinstance(model, Backbone):
         raise CheckpointError(
-            f"'{spec}' is fine-tuned for a task already; start from a Segment-Anything model or ResNet."
+            f"'{spec}' is already fine-tuned for a task; start from a Segment Anything model or a ResNet."
         )
     refuse_bottlenecks(model, spec)
     return model
 
 
 def load_promptable(spec: str, *, seed: int = 0) -> UltraSam:
-    """As `load_backbone`, for what needs prompts.
+    """Load a promptable model for fine-tuning, on the CPU in fp32.
 
     Raises:
-        CheckpointError: also: the network takes no prompts.
+        CheckpointError: The model cannot be loaded, or it takes no prompts.
     """
     model = load_model(spec, device="cpu", precision="float32", seed=seed)
     refuse_bottlenecks(model, spec)
@@ -46,12 +45,11 @@ def load_promptable(spec: str, *, seed: int = 0) -> UltraSam:
 
 
 def empty_backbone(about: Mapping[str, Any]) -> Backbone:
-    """A model of the sizes and preprocessing that a saved one's description gives, its weights still
-    random."""
+    """A model with the sizes and preprocessing of a saved one, and random weights."""
     config, preprocessing = about["config"], about["preprocessing"]
     if isinstance(preprocessing, Mapping):
         preprocessor = Preprocessor.from_dict(preprocessing)
-    else:  # a sentence, as earlier versions wrote
+    else:  # earlier versions wrote a sentence
         preprocessor, _ = earlier_settings(config)
     if config.get("name") == RESNET:
         known = {"name", "image_size", "patch_size", "width", "fixed_statistics"}

@@ -1,4 +1,4 @@
-"""Features of images, of regions that prompts point at, and of patches."""
+"""Extract features of images, prompted regions and patches."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """Makes an encoder's input of a frame.
+    """Converts a frame to encoder input.
 
     Attributes:
         size: side S of the input in pixels.
-        patch: pixels per patch.
+        patch: side of a patch in pixels.
     """
 
     preprocessor: Preprocessor
@@ -37,8 +37,11 @@ class ModelInput:
     patch: int
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        """A frame [H, W] or [H, W, 3] as preprocessed pixels [3, S, S], and the share of each patch that
-        shows the frame, [S / patch, S / patch]."""
+        """Preprocess a frame [H, W] or [H, W, 3].
+
+        Returns:
+            Pixels [3, S, S], and the fraction of each patch that the frame covers [S / patch, S / patch].
+        """
         resized = replace(self.preprocessor, size=self.size)
         view = resized.view(*pixels.shape[:2])
         image = torch.from_numpy(resized.image(pixels, view))
@@ -46,22 +49,23 @@ class ModelInput:
 
 
 def pooled(tokens: Tensor, weights: Tensor) -> Tensor:
-    """Means of tokens [B, H, W, C] by weights [B, H, W]; [B, C]."""
+    """Weighted means [B, C] of tokens [B, H, W, C] with weights [B, H, W]."""
     weights = weights.to(tokens)[..., None]
     return (tokens * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2)).clamp(min=1e-6)
 
 
 class Embedder:
-    """Features of the image encoder before its neck (768 numbers of a ViT-B).
+    """Computes features of the image encoder before its neck (768 channels for ViT-B).
 
     Args:
         model: in evaluation mode.
-        size: side of the model's input in pixels, a multiple of the patch; the model's own for None.
-            Learned positions are interpolated to another one.
-        batch: images at once.
+        size: side of the model input in pixels, a multiple of the patch size; None for the model's own.
+        Learned
+            position embeddings are interpolated to other sizes.
+        batch: number of images per batch.
 
     Raises:
-        ConfigError: the size is not in whole patches.
+        ConfigError: The size is not a multiple of the patch size.
     """
 
     def __init__(self, model: UltraSam, *, size: int | None = None, batch: int = 8) -> None:
@@ -70,33 +74,34 @@ class Embedder:
         self.size = size or model.config.image_size
         if self.size % model.config.patch_size or self.size < model.config.patch_size:
             raise ConfigError(
-                f"The size {self.size} is not a multiple of the model's patch, {model.config.patch_size}."
+                f"Size {self.size} is not a multiple of the model's patch size, {model.config.patch_size}."
             )
 
     def images(self, scans: Iterable[ScanLike], *, frame: int = 0) -> Iterator[Features]:
-        """One vector [C] of each scan: the mean of the patches that show it.
+        """One vector [C] per scan: the mean over the patches that it covers.
 
         Raises:
-            ScanError: a file is no scan.
+            ScanError: A file cannot be read as a scan.
         """
-        waiting = iter(scans)
-        while group := list(islice(waiting, self.batch)):
+        remaining = iter(scans)
+        while group := list(islice(remaining, self.batch)):
             tokens, valid = self._tokens([as_scan(scan).frame(frame) for scan in group])
             yield from np.asarray(pooled(tokens, valid).cpu().numpy(), np.float32)
 
     def patches(self, scan: ScanLike, *, frame: int = 0) -> Features:
-        """[h, w, C]: the patches that show the scan, padding cut away."""
+        """Patch features [h, w, C] of a scan, without padding."""
         tokens, valid = self._tokens([as_scan(scan).frame(frame)])
         rows, columns = (valid[0] > 0).any(dim=1).sum(), (valid[0] > 0).any(dim=0).sum()
         return np.asarray(tokens[0, :rows, :columns].cpu().numpy(), np.float32)
 
     def regions(self, scan: ScanLike, prompts: Sequence[Prompt], *, frame: int = 0) -> Features:
-        """[N, C]: means of the patches that each prompt's mask covers, by the share that it covers.
+        """One vector per prompt [N, C]: the mean over patches, weighted by how much the predicted mask
+        covers.
 
-        Where the model finds nothing, the patches of the whole scan.
+        If a mask is empty, all patches of the scan are used.
 
         Raises:
-            PromptError: a prompt lies outside the scan.
+            PromptError: A prompt lies outside the scan.
         """
         pixels = as_scan(scan).frame(frame)
         predictor = Predictor(self.model)
@@ -133,15 +138,16 @@ class Embedder:
 
 
 def nearest(features: Features, query: Features, count: int = 5) -> npt.NDArray[np.int64]:
-    """Indices of the rows of ``features`` [N, C] most alike to ``query`` [C] by cosine, best first."""
+    """Indices of the rows of ``features`` [N, C] closest to ``query`` [C] by cosine similarity, best
+    first."""
     centered = features - features.mean(axis=0)
-    wanted = query - features.mean(axis=0)
-    norms = np.linalg.norm(centered, axis=1) * np.linalg.norm(wanted) + 1e-12
-    return np.argsort(-(centered @ wanted) / norms, kind="stable")[:count]
+    direction = query - features.mean(axis=0)
+    norms = np.linalg.norm(centered, axis=1) * np.linalg.norm(direction) + 1e-12
+    return np.argsort(-(centered @ direction) / norms, kind="stable")[:count]
 
 
 def pca_picture(patches: Features) -> npt.NDArray[np.uint8]:
-    """[h, w, 3] RGB: the first three principal components of patches [h, w, C], each over its range."""
+    """RGB image [h, w, 3] of the first three principal components of patches [h, w, C], each rescaled."""
     flat = patches.reshape(-1, patches.shape[-1])
     centered = flat - flat.mean(axis=0)
     _, _, directions = np.linalg.svd(centered, full_matrices=False)

@@ -1,4 +1,4 @@
-"""What every fine-tuning has in common: a run of the training engine, and a model ready to use."""
+"""Run the training engine for any fine-tuning task."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(
     resume: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> FitResult:
-    """Train a task on views by index, as `ultrasam.training.engine.fit`."""
+    """Train a task on views by index; see `ultrasam.training.engine.fit`."""
     settings: RunSettings = task.settings
     set_attention(task, device_of(settings))
     data = IndexedData(views, settings.trainer, collate=collate, validation=validation)
@@ -38,7 +38,7 @@ def run(
 
 
 def device_of(settings: RunSettings) -> str:
-    """The device that a run of these settings trains on."""
+    """The device on which a run with these settings trains."""
     trainer = settings.trainer
     if trainer.accelerator == "cpu":
         return "cpu"
@@ -49,7 +49,7 @@ def device_of(settings: RunSettings) -> str:
 
 
 def ready(module: M, settings: RunSettings) -> M:
-    """A trained module in evaluation mode on the device that it was trained on."""
+    """Put a trained module in evaluation mode, on its training device."""
     device = device_of(settings)
     set_attention(module, device)
     return place(module.eval(), device)

@@ -1,5 +1,5 @@
-"""Images to fine-tune on: from stores, raw data sets, folders of classes or CSV files; never read before they
-are needed."""
+"""Open images for fine-tuning from stores, raw data sets, class folders and CSV files; pixels are read
+lazily."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 def open_images(
     paths: Sequence[str], *, datasets: Sequence[str] = (), workers: int = 0
 ) -> list[AnnotatedImage]:
-    """All images of `open_datasets`, data set by data set."""
+    """All images from `open_datasets`, sorted by data set."""
     found = open_datasets(paths, datasets=datasets, workers=workers)
     return [image for name in sorted(found) for image in found[name]]
 
@@ -37,38 +37,42 @@ def open_images(
 def open_datasets(
     paths: Sequence[str], *, datasets: Sequence[str] = (), workers: int = 0
 ) -> dict[str, Sequence[AnnotatedImage]]:
-    """Annotated images of stores, raw data sets, custom folders and COCO files, by data set.
+    """Annotated images from stores, raw data sets, custom data sets and COCO files, by data set.
 
-    Raw data are built into cached stores first. What is left out is logged.
+    Raw data are first built into cached stores. Skipped files are logged.
 
     Args:
-        paths: each a store, a folder of data sets by their names, NAME=FOLDER, a folder of one's own images
-            and masks, or a COCO file beside its images.
-        datasets: ids; only these are opened. One that is nowhere is missing from the result.
+        paths: each a store, a folder of data sets (named after them, or NAME=FOLDER), a custom data set
+            (images and masks), or a COCO file next to its images.
+        datasets: ids of the data sets to open; those not found are missing from the result. If empty, all.
 
     Raises:
-        DataError: a path is missing, nothing is recognized in it, or a data set is in two places.
+        DataError: A path is missing or contains no data set, or a data set appears twice.
     """
-    wanted = {dataset_id(name) for name in datasets}
+    selected = {dataset_id(name) for name in datasets}
     found: dict[str, Sequence[AnnotatedImage]] = {}
     for text in paths:
-        for name, images in _open(text, wanted, workers):
+        for name, images in _open(text, selected, workers):
             if name in found:
-                raise DataError(f"{name} is in two of the places that --data names; give it once.")
+                raise DataError(
+                    f"Data set '{name}' appears in two of the --data paths; give it once."
+                )
             found[name] = images
-    if not found and not wanted:
-        raise DataError(f"There is nothing to train on in {', '.join(paths) or 'no place'}.")
+    if not found and not selected:
+        raise DataError(f"No images to train on in {', '.join(paths) or 'the data'}.")
     return found
 
 
-def _open(text: str, wanted: set[str], workers: int) -> list[tuple[str, Sequence[AnnotatedImage]]]:
+def _open(
+    text: str, selected: set[str], workers: int
+) -> list[tuple[str, Sequence[AnnotatedImage]]]:
     path = Path(text).expanduser()
     if (path / "manifest.json").exists():
         store = Store.open(path)
         return [
             (name, StoredImages(store, store.select(datasets=[name], splits=SPLITS)))
             for name in store.manifest["datasets"]
-            if not wanted or name in wanted
+            if not selected or name in selected
         ]
     if path.suffix == ".json" and path.is_file():
         raw = [(path.stem, coco_file(path.stem, path.name), path.parent)]
@@ -76,37 +80,42 @@ def _open(text: str, wanted: set[str], workers: int) -> list[tuple[str, Sequence
         raw = list(raw_datasets(text))
     opened: list[tuple[str, Sequence[AnnotatedImage]]] = []
     for name, data, folder in raw:
-        if wanted and data.info.id not in wanted:
+        if selected and data.info.id not in selected:
             continue
         store = cached_store(data, folder, workers=workers)
         images = StoredImages(store, store.select(splits=SPLITS))
-        # A custom folder is known by its own name, not by that of its layout.
+        # A custom data set is named after its folder, not after its layout.
         opened.append((name, [replace(image, dataset=name) for image in images]))
     return opened
 
 
 def dataset_id(name: str) -> str:
-    """The id of a data set by any of its names; of a custom folder, its name."""
+    """Id of a data set, by any of its names; for a custom data set, its name."""
     try:
         return dataset(name).info.id
     except DataError:
-        return name  # a custom folder
+        return name  # a custom data set
 
 
 @dataclass(frozen=True, slots=True)
 class ClassImages:
-    """Images that have a class, and what was left out, one sentence each."""
+    """Images with a class label.
+
+    Attributes:
+        left_out: skipped images with reasons, one sentence each.
+    """
 
     images: tuple[AnnotatedImage, ...]
     left_out: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:
+        """Class names, sorted."""
         return sorted({label_of(image) for image in self.images})
 
 
 def label_of(image: AnnotatedImage) -> str:
-    """The class of an image that has one."""
+    """Class label of an image that has one."""
     assert image.class_label is not None
     return image.class_label
 
@@ -114,13 +123,16 @@ def label_of(image: AnnotatedImage) -> str:
 def open_class_images(
     paths: Sequence[str], *, datasets: Sequence[str] = (), workers: int = 0
 ) -> ClassImages:
-    """Images with a class: of a folder with one folder per class, a CSV file (columns path and label; subject
-    and split, if there are), a store, or raw data sets that have classes.
+    """Open images with a class label.
 
-    An image is its own subject if the subject is not known. Files that cannot be read are left out.
+    An image with an unknown subject is its own subject. Unreadable files are skipped.
+
+    Args:
+        paths: each a folder with one subfolder per class, a CSV file (columns path and label, optionally
+            subject and split), a store, or raw data sets with classes.
 
     Raises:
-        DataError: missing, fewer than two classes, or a table without the columns.
+        DataError: A path is missing, a CSV file lacks a required column, or there are fewer than two classes.
     """
     images: list[AnnotatedImage] = []
     left_out: list[str] = []
@@ -128,9 +140,9 @@ def open_class_images(
         path = Path(text).expanduser()
         files: list[AnnotatedImage] | None = None
         if path.is_file() and path.suffix.lower() == ".csv":
-            files = _of_table(path)
+            files = _from_table(path)
         elif path.is_dir() and not (path / "manifest.json").exists():
-            files = _of_folder(path)
+            files = _from_folder(path)
         if files is None:
             found = open_images([text], datasets=datasets, workers=workers)
             images += [image for image in found if image.class_label is not None]
@@ -146,24 +158,24 @@ def open_class_images(
     counts = Counter(image.class_label for image in images)
     if len(counts) < 2:
         raise DataError(
-            f"{', '.join(paths)}: {len(images)} readable images of {len(counts)} classes; at least two "
+            f"{', '.join(paths)}: found {len(images)} readable images of {len(counts)} classes; at least two "
             "classes are needed."
         )
     return ClassImages(tuple(images), tuple(left_out))
 
 
-def keep_classes(found: ClassImages, wanted: Sequence[str]) -> ClassImages:
-    """Only some classes.
+def keep_classes(found: ClassImages, classes: Sequence[str]) -> ClassImages:
+    """Keep only the images of some classes.
 
     Raises:
-        DataError: there is no image of one of them.
+        DataError: One of the classes has no image.
     """
-    absent = sorted(set(wanted) - set(found.classes))
+    absent = sorted(set(classes) - set(found.classes))
     if absent:
         raise DataError(
-            f"There is no image of class '{absent[0]}'; the classes are {', '.join(found.classes)}."
+            f"No image has class '{absent[0]}'; the classes are {', '.join(found.classes)}."
         )
-    images = tuple(image for image in found.images if image.class_label in wanted)
+    images = tuple(image for image in found.images if image.class_label in classes)
     others = len(found.images) - len(images)
     note = (f"{others} images of other classes",) if others else ()
     return ClassImages(images, (*found.left_out, *note))
@@ -172,10 +184,10 @@ def keep_classes(found: ClassImages, wanted: Sequence[str]) -> ClassImages:
 def folds_of(
     images: Sequence[AnnotatedImage], count: int, *, seed: int = 0
 ) -> list[tuple[list[int], list[int]]]:
-    """``count`` pairs of training and test indices: classes in proportion, no subject in both.
+    """``count`` pairs of training and test indices, stratified by class and grouped by subject.
 
     Raises:
-        DataError: a class has fewer subjects than there are folds.
+        DataError: A class has fewer subjects than there are folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -185,8 +197,8 @@ def folds_of(
     rarest = min(subjects, key=lambda label: len(subjects[label]))
     if len(subjects[rarest]) < count:
         raise DataError(
-            f"Class '{rarest}' has images of {len(subjects[rarest])} subjects, too few for {count} folds; "
-            "lower --folds, leave the class out with --class, or add images."
+            f"Class '{rarest}' has too few subjects ({len(subjects[rarest])}) for {count} folds; reduce "
+            "--folds, exclude the class with --class, or add images."
         )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     labels, groups = [label_of(i) for i in images], [i.subject_key for i in images]
@@ -194,22 +206,22 @@ def folds_of(
 
 
 def check_classes(train: Sequence[AnnotatedImage], test: Sequence[AnnotatedImage]) -> None:
-    """Refuse a subject that is in both sets, and a class in the test set that training does not have.
+    """Check that no subject is in both sets, and that training has all classes of the test set.
 
     Raises:
-        DataError: either.
+        DataError: One of the two is violated.
     """
     check_subjects(train, test)
     unknown = sorted({label_of(i) for i in test} - {label_of(i) for i in train})
     if unknown:
         raise DataError(
-            f"The test data have the class '{unknown[0]}', of which training has no image."
+            f"The test data contain class '{unknown[0]}', which does not occur in the training data."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """An image file without annotations of objects."""
+    """An image file without annotated objects."""
 
     path: Path
 
@@ -238,13 +250,13 @@ def _unreadable(image: AnnotatedImage) -> str | None:
     return None
 
 
-def _of_table(path: Path) -> list[AnnotatedImage]:
+def _from_table(path: Path) -> list[AnnotatedImage]:
     with path.open(newline="", encoding="utf-8-sig") as lines:
         table = csv.DictReader(lines)
         if not {"path", "label"} <= set(table.fieldnames or ()):
             raise DataError(
                 f"{path} has the columns {', '.join(table.fieldnames or ['none'])}; 'path' and 'label' are "
-                "needed, 'subject' and 'split' are optional."
+                "required, 'subject' and 'split' are optional."
             )
         rows: list[dict[str, Any]] = list(table)
     return [
@@ -261,8 +273,8 @@ def _of_table(path: Path) -> list[AnnotatedImage]:
     ]
 
 
-def _of_folder(path: Path) -> list[AnnotatedImage] | None:
-    """Images of a folder with one folder per class; None if it is not laid out so."""
+def _from_folder(path: Path) -> list[AnnotatedImage] | None:
+    """Images in a folder with one subfolder per class; None if it has another layout."""
     images = []
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         for file in sorted(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""ResNet-50 as an initialisation, in place of a promptable model's image encoder."""
+"""ResNet-50 as a backbone for fine-tuning, in place of a promptable model's image encoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from ultrasam.errors import CheckpointError
+from ultrasam.errors import CheckpointError, one_line
 from ultrasam.extras import needs
 from ultrasam.model.preprocessing import Preprocessor
 
@@ -17,13 +17,13 @@ RESNET = "resnet50"
 
 @dataclass(frozen=True, slots=True)
 class ResNetConfig:
-    """Sizes of a ResNet-50 (He et al. 2016); as in `ModelConfig`."""
+    """Sizes of a ResNet-50 (He et al. 2016), with the names of `ModelConfig`."""
 
     name: str = RESNET
     image_size: int = 1024
     patch_size: int = 32
     width: int = 2048
-    # Statistics of weights that were trained on large batches are kept; those of fresh ones are learnt.
+    # Freeze the batch-norm statistics of pretrained weights; learn those of random weights.
     fixed_statistics: bool = True
 
     def to_json(self) -> str:
@@ -31,7 +31,7 @@ class ResNetConfig:
 
 
 class ResNetEncoder(nn.Module):
-    """The four stages; pixels [B, 3, h, w] to channels-last features, as `ImageEncoder.features`."""
+    """Four stages with the interface of `ImageEncoder`: pixels [B, 3, h, w] to channels-last features."""
 
     widths = (256, 512, 1024, 2048)
     strides = (4, 8, 16, 32)
@@ -42,10 +42,10 @@ class ResNetEncoder(nn.Module):
         self.fixed_statistics = fixed_statistics
 
     def features(self, pixels: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
-        """[B, h, w, C] after each stage of ``blocks`` (0 to 3; the last where None)."""
+        """Features [B, h, w, C] after the stages ``blocks`` (0 to 3); None for the last."""
         maps = self.net(pixels).feature_maps
-        wanted = [3] if blocks is None else blocks
-        return [maps[index].permute(0, 2, 3, 1) for index in wanted]
+        stages = [3] if blocks is None else blocks
+        return [maps[index].permute(0, 2, 3, 1) for index in stages]
 
     def train(self, mode: bool = True) -> ResNetEncoder:
         super().train(mode)
@@ -57,8 +57,11 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet-50 with what fine-tuning asks of a model: ``config``, ``preprocessor`` and
-    ``image_encoder``."""
+    """A ResNet-50 with the attributes that fine-tuning uses: ``config``, ``preprocessor``, ``image_encoder``.
+
+    Raises:
+        CheckpointError: The repository cannot be loaded, or it is not a ResNet-50.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.preprocessor = preprocessor or Preprocessor(size=config.image_size)
-        with needs("A ResNet", extra="downstream"):
+        with needs("ResNet", extra="downstream"):
             from transformers import ResNetBackbone
             from transformers import ResNetConfig as TheirConfig
 
@@ -82,13 +85,12 @@ class ResNet(nn.Module):
             try:
                 net = from_pretrained(ResNetBackbone, repository, out_features=stages)
             except (OSError, ValueError) as error:
-                reason = str(error).strip().splitlines()[0]
                 raise CheckpointError(
-                    f"transformers cannot load '{repository}': {reason}"
+                    f"transformers cannot load '{repository}': {one_line(error)}."
                 ) from error
             if tuple(net.channels) != ResNetEncoder.widths:
                 raise CheckpointError(
-                    f"'{repository}' has the widths {tuple(net.channels)}, not a ResNet-50's "
+                    f"'{repository}' is not a ResNet-50: its stages have {tuple(net.channels)} channels, not "
                     f"{ResNetEncoder.widths}."
                 )
         self.config = config
@@ -96,11 +98,11 @@ class ResNet(nn.Module):
 
 
 def open_resnet(repository: str | None, pretrained: bool) -> ResNet:
-    """``resnet50``, ``resnet50:REPOSITORY`` (ImageNet weights from the Hugging Face hub) or
+    """Open ``resnet50``, ``resnet50:REPOSITORY`` (ImageNet weights from the Hugging Face hub) or
     ``random:resnet50``.
 
     Raises:
-        CheckpointError: the weights can't be loaded.
+        CheckpointError: The weights cannot be loaded.
     """
     if not pretrained:
         return ResNet(ResNetConfig(fixed_statistics=False))

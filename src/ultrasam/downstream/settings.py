@@ -1,4 +1,4 @@
-"""Settings of all fine-tunings. Importing them imports no network, so that a wrong key is told at once."""
+"""Settings of all fine-tuning tasks; importing them is fast, so that invalid keys are reported at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ultrasam.training.run_settings import OptimizerSettings, RunSettings, Train
 
 Mode = Literal["linear", "attention", "full", "lora", "adapter"]
 PyramidKind = Literal["simple", "flat"]
-# Keys of earlier versions, and what they are called now.
+# Keys of earlier versions and their current names.
 RENAMED = {
     "steps": "trainer.max_steps",
     "batch": "trainer.batch",
@@ -28,11 +28,13 @@ RENAMED = {
     "clip": "optimizer.clip",
     "flip": "augmentation.flip",
     "shift": "augmentation.rotation, .scale and .brightness",
+    "optimizer.decay_fraction": "optimizer.decay_fraction",
+    "validation.fraction": "validation.fraction",
 }
 
 
 def optimizer_settings(**changes: Any) -> OptimizerSettings:
-    """AdamW with a step at 80 % of the run, as the paper fine-tunes (arXiv 2411.16222, downstream)."""
+    """AdamW with a learning-rate step at 80 % of the run, as in the paper (arXiv 2411.16222, downstream)."""
     defaults = {
         "lr": 1e-3,
         "encoder_lr": 0.1,
@@ -47,7 +49,7 @@ def optimizer_settings(**changes: Any) -> OptimizerSettings:
 
 
 def trainer_settings(**changes: Any) -> TrainerSettings:
-    """A run that is short enough for a processor."""
+    """A run that is short enough for a CPU."""
     defaults = {
         "max_steps": 300,
         "batch": 16,
@@ -60,8 +62,10 @@ def trainer_settings(**changes: Any) -> TrainerSettings:
 
 
 class FinetuneSettings(RunSettings):
-    """Settings of every fine-tuning. Defaults are of a size that learns on a processor; the paper's are in
-    the recipe ``downstream/paper.yaml``."""
+    """Settings common to all fine-tuning tasks.
+
+    The defaults suit a CPU; the paper's settings are in the recipe ``downstream/paper.yaml``.
+    """
 
     optimizer: OptimizerSettings = optimizer_settings()
     trainer: TrainerSettings = trainer_settings()
@@ -69,13 +73,13 @@ class FinetuneSettings(RunSettings):
 
 
 class ClassifierSettings(FinetuneSettings):
-    """How a classifier is trained; a frozen encoder sees no augmentation.
+    """Settings of image classification; a frozen encoder is trained without augmentation.
 
     Attributes:
-        mode: see `ultrasam.downstream.classification.model.Head`.
-        size: side of the model's input in pixels; the model's own for None.
-        balance: classes are drawn equally often, whatever their counts.
-        gamma: of the focal loss.
+        mode: trained parameters (see `ultrasam.downstream.classification.model.Head`).
+        size: side of the model input in pixels; None for the model's own.
+        balance: sample all classes equally often.
+        gamma: exponent of the focal loss.
     """
 
     mode: Mode = "linear"
@@ -85,11 +89,12 @@ class ClassifierSettings(FinetuneSettings):
 
 
 class RegionSettings(FinetuneSettings):
-    """How a region classifier is trained: prompts, losses and rounds are those of segmentation (arXiv
-    2411.16222, 3.2), whose mask losses are trained along.
+    """Settings of region classification, which trains masks (arXiv 2411.16222, 3.2) and classes together.
 
     Attributes:
-        weight: of the class's focal loss, ``gamma`` its exponent.
+        prompts, interaction, losses: as in a recipe for promptable segmentation.
+        weight: weight of the focal loss on the class.
+        gamma: exponent of the focal loss on the class.
     """
 
     optimizer: OptimizerSettings = optimizer_settings(lr=3e-4, encoder_lr=1.0)
@@ -103,12 +108,12 @@ class RegionSettings(FinetuneSettings):
 
 
 class InstanceSettings(FinetuneSettings):
-    """How an instance segmenter is trained; see `ultrasam.downstream.instances.model.HeadConfig` for what is
-    built.
+    """Settings of instance segmentation; `ultrasam.downstream.instances.model.HeadConfig` explains the
+    others.
 
     Attributes:
-        size: side of the model's input in pixels; the model's own for None.
-        head: a Mask2Former on the Hugging Face hub that all but the encoder starts from.
+        size: side of the model input in pixels; None for the model's own.
+        head: Mask2Former on the Hugging Face hub that initializes everything except the encoder.
     """
 
     optimizer: OptimizerSettings = optimizer_settings(lr=5e-4, encoder_lr=0.3, decay_vectors=False)

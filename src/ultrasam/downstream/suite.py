@@ -1,11 +1,10 @@
-"""A suite of fine-tunings: data sets × tasks × initializations, such as the paper's downstream tables."""
+"""Benchmark initializations: fine-tune on data sets × tasks × initializations, as in the paper's tables."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,22 +36,25 @@ from ultrasam.downstream.targets import (
 )
 from ultrasam.errors import DataError, UltraSamError
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
+from ultrasam.reporting.markdown import escape
+from ultrasam.reporting.tables import Table, bullet_list, number, with_interval
 from ultrasam.weights.adapters import count_parameters
 
 logger = logging.getLogger(__name__)
 
-# Names to value, low and high of the 95 % interval, None where there is none.
+# Metric name to value, and low and high of its 95 % interval (None if it has none).
 Figures = dict[str, tuple[float, float | None, float | None]]
 Images = Sequence[AnnotatedImage]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One fine-tuning and what came of it.
+    """The result of one fine-tuning.
 
     Attributes:
-        figures: empty where ``missing`` says, in one sentence, why it could not be run.
-        counts: images or objects trained on and tested, trained parameters and all.
+        figures: metrics; empty if it could not be run.
+        counts: number of training and test images, and of trained and all parameters.
+        missing: why it could not be run, in one sentence; otherwise None.
     """
 
     dataset: str
@@ -64,8 +66,9 @@ class Cell:
 
 
 def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> list[Cell]:
-    """Run what the data and the weights allow; what was run before, with the same settings, is taken from
-    ``out/results.jsonl``, which grows by a line per fine-tuning.
+    """Run all fine-tunings for which data and weights are available.
+
+    Results are appended to ``out/results.jsonl``; results of the same settings, data and weights are reused.
 
     Args:
         datasets: images by data set (see `ultrasam.downstream.images.open_datasets`).
@@ -89,7 +92,7 @@ def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> lis
             logger.info("%s, %s, %s", name, task, start.title)
             try:
                 if not images:
-                    raise DataError(f"{name} is not among the data.")
+                    raise DataError(f"Data set '{name}' is not in the data.")
                 train, test = train_test_split(images, suite.held_out)
                 figures, counts = _RUN[task](settings, suite.labels, train, test, start.init)
             except UltraSamError as error:
@@ -104,7 +107,7 @@ def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> lis
 
 
 def _changes(init: str) -> list[tuple[str, int, int]]:
-    """Changes when weights on disk do: their files' names, sizes and times."""
+    """Names, sizes and times of weight files on disk, to detect changes."""
     path = Path(init.partition(":")[2] or init)
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found = [(f.name, f.stat()) for f in files if f.is_file()]
@@ -112,59 +115,69 @@ def _changes(init: str) -> list[tuple[str, int, int]]:
 
 
 def _content_key(images: Images) -> str:
-    """Changes when the data do: their names, subjects, splits and classes."""
+    """Hash of the names, subjects, splits and classes of images, to detect changes."""
     known = sorted(str((i.name, i.subject, i.split, i.class_label)) for i in images)
     return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 
 def markdown(suite: BenchmarkSuite, cells: Sequence[Cell], command: str) -> str:
-    """One table per task, rows by data set and initialisation; then what could not be run."""
-    lines = [
-        f"# {suite.title}\n",
-        "Intervals are 95 %, by bootstrap over subjects. No subject is in both training and test data.\n",
+    """The report in Markdown: a table per task, then the fine-tunings that could not be run."""
+    parts = [
+        f"# {escape(suite.title)}\n",
+        "Intervals are 95 % bootstrap intervals over subjects. No subject is in both training and test "
+        "data.\n",
         f"```sh\n{command}\n```\n",
     ]
     for task in TASKS:
         done = [cell for cell in cells if cell.task == task and not cell.missing]
-        if not done:
-            continue
-        names = list(done[0].figures)
-        lines += [
-            f"## {task}\n",
-            "| data set | initialisation | trained on | tested on | trained parameters | "
-            + " | ".join(names) + " |",
-            "|" + "---|" * (len(names) + 5),
-        ]  # fmt: skip
-        for cell in done:
-            values = " | ".join(_text(*cell.figures[name]) for name in names)
-            lines.append(
-                f"| {cell.dataset} | {cell.title} | {cell.counts['train']} | {cell.counts['test']} | "
-                f"{cell.counts['trained']:,} of {cell.counts['parameters']:,} | {values} |"
-            )
-        lines.append("")
-    missing = [cell for cell in cells if cell.missing]
+        if done:
+            parts.append(_task_table(task, done).markdown(level=2))
+    missing = [escape(f"{c.dataset}, {c.task}, {c.title}: {c.missing}") for c in cells if c.missing]
     if missing:
-        lines += [f"## Not run: {len(missing)}\n"]
-        lines += [f"- {c.dataset}, {c.task}, {c.title}: {c.missing}" for c in missing]
-    return "\n".join(lines).rstrip() + "\n"
+        parts.append(bullet_list("Not run", missing))
+    return "\n".join(parts)
+
+
+def _task_table(task: str, cells: Sequence[Cell]) -> Table:
+    names = list(cells[0].figures)
+    rows = tuple(
+        (
+            cell.dataset,
+            cell.title,
+            str(cell.counts["train"]),
+            str(cell.counts["test"]),
+            f"{cell.counts['trained']:,} of {cell.counts['parameters']:,}",
+            *(_score_cell(*cell.figures[name]) for name in names),
+        )
+        for cell in cells
+    )
+    head = (
+        "data set",
+        "initialization",
+        "training images",
+        "test images",
+        "trained parameters",
+        *names,
+    )
+    return Table(task, head, rows)
 
 
 def _classify(
     settings: ClassifierSettings, _labels: Labels, train: Images, test: Images, init: str
 ) -> tuple[Figures, dict[str, int]]:
     model = load_backbone(init, seed=settings.seed)
-    train, test = ([i for i in side if i.class_label is not None] for side in (train, test))
+    train, test = ([i for i in split if i.class_label is not None] for split in (train, test))
     classes = sorted({label_of(image) for image in train})
     if len(classes) < 2 or not test:
         raise DataError(
-            f"{len(train)} labeled images of {len(classes)} classes to train on and {len(test)} to test on "
-            "are too few."
+            f"Too few labeled images: {len(train)} of {len(classes)} classes for training, {len(test)} for "
+            "testing."
         )
     check_classes(train, test)
     classifier = train_classifier(model, train, classes, settings)
     truth = np.array([classes.index(label_of(image)) for image in test])
-    found = classifier.predict(image.gray for image in test).double().numpy()
-    scored = score(truth, found, [image.subject_key for image in test])
+    probabilities = classifier.predict(image.gray for image in test).double().numpy()
+    scored = score(truth, probabilities, [image.subject_key for image in test])
     figures: Figures = {n: (scored[n].value, scored[n].low, scored[n].high) for n in NAMES}
     return figures, {"train": len(train), "test": len(test), **_parameters(classifier)}
 
@@ -194,13 +207,14 @@ def _regions(
     settings: RegionSettings, labels: Labels, train: Images, test: Images, init: str
 ) -> tuple[Figures, dict[str, int]]:
     model = load_promptable(init, seed=settings.seed)
-    trained, tested = (instance_targets(side, labels=labels) for side in (train, test))
+    trained, tested = (instance_targets(split, labels=labels) for split in (train, test))
     classes_of(trained, tested)
     classifier = train_region_classifier(model, trained, settings)
     figures: Figures = {}
     for kind in ("box", "point"):
-        right, subjects = correct(classifier, tested, kind)
-        figures[f"accuracy, {kind}"] = (float(right.mean()), *bootstrap_interval(right, subjects))
+        results, subjects = correct(classifier, tested, kind)
+        interval = bootstrap_interval(results, subjects)
+        figures[f"accuracy, {kind}"] = (float(results.mean()), *interval)
     return figures, {"train": len(trained), "test": len(tested), **_parameters(classifier)}
 
 
@@ -221,12 +235,12 @@ def _read(log: Path) -> Iterator[tuple[str, tuple[dict[str, Any], dict[str, int]
         try:
             entry = json.loads(line)
         except ValueError:
-            continue  # a line that a kill cut short
+            continue  # truncated when a run was killed
         figures = {name: tuple(value) for name, value in entry["figures"].items()}
         yield entry["key"], (figures, entry["counts"])
 
 
-def _text(value: float, low: float | None, high: float | None) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+def _score_cell(value: float, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return number(value)
+    return with_interval(value, low, high)

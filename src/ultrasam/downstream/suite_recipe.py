@@ -23,15 +23,18 @@ TASKS = ("classify", "regions", "instances")
 _RENAMED = {
     "prompted": "regions",
     "segment": "instances",
+    "initialisations": "initializations",
     **{f"{task}.{old}": f"{task}.{new}" for task in TASKS for old, new in RENAMED.items()},
 }
 
 
 class Initialization(StrictModel):
-    """One row: what it is called, and what it starts from (see `ultrasam.load`).
+    """An initialization to compare.
 
     Attributes:
-        tasks: all that the suite has if there are none.
+        title: row label.
+        init: model name (see `ultrasam.load`).
+        tasks: tasks to run; if empty, all tasks of the suite.
     """
 
     title: str
@@ -76,13 +79,17 @@ def load_suite(path: Path, overrides: dict[str, Any]) -> BenchmarkSuite:
     content = deep_merge(read_yaml(path, what="suite"), overrides)
     suite = validate(BenchmarkSuite, content, source=str(path), renamed=_RENAMED)
     titles = [start.title for start in suite.initializations]
-    if len(set(titles)) < len(titles) or not titles:
-        raise RecipeError(f"{path}: every initialisation needs a title of its own.")
+    if not titles:
+        raise RecipeError(f"{path} has no initializations; list at least one.")
+    if len(set(titles)) < len(titles):
+        raise RecipeError(f"{path}: two initializations share a title; give each its own.")
     unknown = {task for start in suite.initializations for task in start.tasks} - set(TASKS)
     if unknown:
         raise RecipeError(
-            f"{path}: there is no task '{min(unknown)}'; the tasks are {', '.join(TASKS)}."
+            f"{path}: unknown task '{min(unknown)}'; the tasks are {', '.join(TASKS)}."
         )
     if not any(getattr(suite, task) for task in TASKS):
-        raise RecipeError(f"{path} has no task; give settings for {', '.join(TASKS)}.")
+        raise RecipeError(
+            f"{path} has no task; add settings for at least one of {', '.join(TASKS)}."
+        )
     return suite

@@ -1,4 +1,4 @@
-"""Objects to learn and to test on: which instances of an image count, and the class of each."""
+"""Select the objects to train and test on, and their classes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Labels = Literal["structure", "image"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstanceTarget:
-    """An image and those of its instances that have a class.
+    """An image and its instances that have a class.
 
     Attributes:
-        image: pixels and masks are read when asked for.
-        rows: which of the image's instances.
-        labels: the class of each of ``rows``.
+        image: its pixels and masks are read lazily.
+        rows: indices of the instances.
+        labels: class of each of ``rows``.
     """
 
     image: AnnotatedImage
@@ -34,20 +34,22 @@ class InstanceTarget:
 
     @property
     def name(self) -> str:
+        """Unique name of the image."""
         return self.image.key
 
     @property
     def subject(self) -> str:
+        """Unique name of the subject."""
         return self.image.subject_key
 
     @property
     def pixels(self) -> Gray:
-        """[H, W] uint8."""
+        """Grayscale pixels [H, W] uint8."""
         return self.image.gray
 
     @property
     def masks(self) -> npt.NDArray[np.bool_]:
-        """[N, H, W]."""
+        """Masks [N, H, W] of the instances."""
         if not self.rows:
             return np.zeros((0, *self.pixels.shape), bool)
         return np.stack([self.image.mask(row) for row in self.rows])
@@ -57,7 +59,7 @@ class InstanceTarget:
         cls, pixels: Gray, masks: npt.NDArray[np.bool_], labels: Sequence[str], *, name: str = "",
         subject: str = "",
     ) -> InstanceTarget:  # fmt: skip
-        """A target whose image is held in memory."""
+        """A target with an in-memory image."""
         instances = [Instance(label, mask) for label, mask in zip(labels, masks, strict=True)]
         image = AnnotatedImage.in_memory(pixels, instances, name=name, subject=subject)
         return cls(image, tuple(range(len(labels))), tuple(labels))
@@ -70,11 +72,11 @@ def instance_targets(
     labels: Labels = "structure",
     keep_empty: bool = False,
 ) -> list[InstanceTarget]:
-    """Images with the objects that count, those of fewer than MIN_OBJECT_PIXELS left out; masks are not read.
+    """Images and their objects of at least MIN_OBJECT_PIXELS pixels; masks are not read.
 
     Args:
-        classes: only these.
-        labels: an object's class is its structure's name, or its image's class.
+        classes: keep only these classes; None for all.
+        labels: take an object's class from its ``structure`` or from its ``image``.
         keep_empty: keep images without objects.
     """
     found = []
@@ -100,11 +102,11 @@ Item = TypeVar("Item", AnnotatedImage, InstanceTarget)
 def train_test_split(
     images: Sequence[AnnotatedImage], held_out: float
 ) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
-    """Images to train and to test on: by their splits if some are in ``test``, else ``held_out`` of the
-    subjects are tested.
+    """Split images into training and test: by their ``test`` split if there is one, otherwise by holding out
+    a fraction of the subjects.
 
     Raises:
-        DataError: there is no test split, and fewer than two subjects.
+        DataError: There is no test split, and there are fewer than two subjects.
     """
     if any(image.split == "test" for image in images):
         tested = np.array([image.split == "test" for image in images])
@@ -117,24 +119,24 @@ def train_test_split(
 
 
 def classes_of(train: Sequence[InstanceTarget], test: Sequence[InstanceTarget]) -> list[str]:
-    """The classes to train on.
+    """Classes to train on, sorted.
 
     Raises:
-        DataError: a subject is in both splits, one of them shows no object, or the test split has a class of
-            which training has none.
+        DataError: A subject is in both splits, a split has no object, or the test split has a class that
+            training does not have.
     """
     check_subjects(train, test)
     known, tested = ({name for t in split for name in t.labels} for split in (train, test))
     if not known or not tested:
         raise DataError(
-            f"{len(train)} training images and {len(test)} test images show too few objects; change "
+            f"Too few objects in {len(train)} training images and {len(test)} test images; change "
             "--test-fraction or --class."
         )
     unknown = sorted(tested - known)
     if unknown:
         raise DataError(
-            f"The test data have the class '{unknown[0]}', of which training has no object; leave it out "
-            "with --class, or change --test-fraction."
+            f"The test data contain class '{unknown[0]}', which does not occur in the training data; exclude "
+            "it with --class, or change --test-fraction."
         )
     return sorted(known)
 
@@ -143,32 +145,33 @@ def check_subjects(
     train: Iterable[AnnotatedImage | InstanceTarget],
     test: Iterable[AnnotatedImage | InstanceTarget],
 ) -> None:
-    """Refuse a subject that is in both training and test sets.
+    """Check that no subject is in both training and test data.
 
     Raises:
-        DataError: there is one.
+        DataError: A subject is in both.
     """
     both = {subject_of(i) for i in train} & {subject_of(i) for i in test}
     if both:
         raise DataError(
-            f"Subject '{min(both)}' and {len(both) - 1} more are in both training and test data; put all "
-            "images of a subject in one of them."
+            f"Subject '{min(both)}' is in both training and test data (subjects in both: {len(both)}); put "
+            "all images of a subject in one of them."
         )
 
 
 def subject_of(item: AnnotatedImage | InstanceTarget) -> str:
-    """Unique among subjects of all data sets."""
+    """Name of an item's subject, unique over all data sets."""
     return item.subject_key if isinstance(item, AnnotatedImage) else item.subject
 
 
 def validation_split(
-    items: Sequence[Item], share: float, most: int
+    items: Sequence[Item], fraction: float, max_count: int
 ) -> tuple[list[Item], list[Item]]:
-    """Items to train on, and at most ``most`` of those of held-out subjects to validate on.
+    """Hold out a fraction of the subjects; return the other items, and at most ``max_count`` held-out items.
 
     Raises:
-        DataError: there are fewer than two subjects.
+        DataError: There are fewer than two subjects.
     """
-    held = held_out_images([("", subject_of(item)) for item in items], share)
-    chosen = [item for item, out in zip(items, held, strict=True) if out]
-    return [item for item, out in zip(items, held, strict=True) if not out], chosen[:most]
+    held = held_out_images([("", subject_of(item)) for item in items], fraction)
+    validation = [item for item, out in zip(items, held, strict=True) if out]
+    training = [item for item, out in zip(items, held, strict=True) if not out]
+    return training, validation[:max_count]

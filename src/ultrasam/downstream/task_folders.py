@@ -1,6 +1,7 @@
-"""Folders of fine-tuned models: weights, a JSON file with what it takes to use them, and a card.
+"""Save and load fine-tuned models as folders.
 
-``NAME.safetensors``, ``NAME.json`` and ``README.md``, where NAME is the task's.
+A folder contains the weights (``TASK.safetensors``), a description from which the model is rebuilt
+(``TASK.json``), and a model card (``README.md``).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultrasam._version import __version__
-from ultrasam.errors import CheckpointError
+from ultrasam.errors import CheckpointError, one_line
 from ultrasam.hardware import default_device, place
+from ultrasam.reporting.markdown import table
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.weights.formats import current_key
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="nn.Module")
 CLASSIFIER, REGIONS, INSTANCES = "classifier", "regions", "instances"
-# What files of earlier versions are called.
+# File names of earlier versions.
 _EARLIER = {REGIONS: "prompted"}
 
 
@@ -37,75 +39,82 @@ def write_model(
     preprocessor: Preprocessor,
     about: dict[str, Any],
 ) -> None:
-    """Weights, what it takes to use them beside them, and a card that says the same to people.
+    """Write the weights, the description and the model card.
 
     Args:
+        name: the task's.
         classes: names, in the order of the logits.
-        config: of the model that it was made from, as JSON.
-        preprocessor: of that model.
-        about: what else the task needs to build it, and ``init``, ``data``, ``how``, ``recipe`` and
-            ``figures`` as far as they are known.
+        config: configuration of the backbone, as JSON.
+        preprocessor: preprocessing of the backbone.
+        about: other keys of the description: what the task needs to rebuild the model, and ``init``,
+        ``data``,
+            ``how``, ``recipe`` and ``figures`` for the model card, if known.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     save_file(state, folder / f"{name}.safetensors", metadata={"format": "pt"})
-    said = {
+    description = {
         "classes": list(classes),
         "config": json.loads(config),
         "preprocessing": preprocessor.to_dict(),
         **about,
     }
-    text = json.dumps(said, indent=1) + "\n"
+    text = json.dumps(description, indent=1) + "\n"
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(card(name, said), encoding="utf-8")
+    (folder / "README.md").write_text(card(name, description), encoding="utf-8")
 
 
 _TASKS = {
-    CLASSIFIER: ("Classifies images", "predict([pixels])  # probabilities [1, classes]"),
+    CLASSIFIER: ("Image classifier", "predict([pixels])  # probabilities [1, classes]"),
     REGIONS: (
-        "Segments what a click or a box points at and tells its class",
+        "Region classifier: segments and classifies the object at a click or in a box",
         "set_image(pixels); model.classify([ultrasam.Prompt(box=(40, 30, 120, 90))])",
     ),
-    INSTANCES: ("Finds and names all objects", "find(pixels)  # masks, labels, scores"),
+    INSTANCES: (
+        "Instance segmenter: finds, segments and classifies all objects",
+        "find(pixels)  # masks, labels, scores",
+    ),
 }
 
 
 def card(name: str, about: dict[str, Any]) -> str:
-    """What a saved model is, what it was made from, and how it is used; in Markdown."""
-    what, use = _TASKS[name]
+    """Model card in Markdown: purpose, origin and usage."""
+    title, usage = _TASKS[name]
     lines = [
-        f"# {what}\n",
-        f"Classes: {', '.join(about['classes'])}. Made with UltraSam {__version__} from "
-        f"`{about.get('init', 'unknown')}` (`{about['config']['name']}`), whose licence "
-        "goes on to it, as do the terms of the data.\n",
+        f"# {title}\n",
+        f"Classes: {', '.join(about['classes'])}. Fine-tuned with UltraSam {__version__} from "
+        f"`{about.get('init', 'unknown')}` (`{about['config']['name']}`). The license of those weights and "
+        "the terms of the training data apply.\n",
         "```python", "import ultrasam", "", 'model = ultrasam.load("this folder")',
-        'pixels = ultrasam.read_scan("scan.png").frame(0)', f"model.{use}", "```\n",
+        'pixels = ultrasam.read_scan("scan.png").frame(0)', f"model.{usage}", "```\n",
     ]  # fmt: skip
-    for title, key in (("Data", "data"), ("How it was judged", "how")):
+    for title, key in (("Data", "data"), ("Evaluation", "how")):
         if about.get(key):
             text = about[key] if isinstance(about[key], str) else ", ".join(about[key])
             lines.append(f"{title}: {text}\n")
-    how = ", ".join(f"{key} {value}" for key, value in about["preprocessing"].items())
-    lines.append(f"Preprocessing: {how}.\n")
-    for title, key in (("Figures", "figures"), ("Settings", "recipe")):
+    steps = ", ".join(f"{key} {value}" for key, value in about["preprocessing"].items())
+    lines.append(f"Preprocessing: {steps}.\n")
+    for title, key in (("Results", "figures"), ("Settings", "recipe")):
         if about.get(key):
-            lines += [f"## {title}\n", "| | |", "|---|---|"]
-            lines += [f"| {k} | {v} |" for k, v in about[key].items()]
-            lines.append("")
-    lines.append("For research; not a medical device.")
+            lines += [f"## {title}\n", table(("", ""), about[key].items()), ""]
+    lines.append("For research use only; not a medical device.")
     return "\n".join(lines) + "\n"
 
 
 def read_model(
     folder: Path, name: str, build: Callable[[dict[str, Any]], M], *, device: str | None
 ) -> M:
-    """A model of what `write_model` wrote, in evaluation mode on a device; ``build`` makes it of ``about``.
+    """Load a model that `write_model` saved, in evaluation mode.
+
+    Args:
+        build: creates the model from the description.
+        device: None for the default device.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
-        DeviceError: the device is not available.
+        CheckpointError: The folder contains no such model, or it is damaged.
+        DeviceError: The device is not available.
     """
     import safetensors
     from safetensors.torch import load_file
@@ -117,9 +126,13 @@ def read_model(
         state = load_file(folder / f"{name}.safetensors")
         model.load_state_dict({current_key(key): tensor for key, tensor in state.items()})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} holds no readable model '{name}': {error}.") from error
+        raise CheckpointError(
+            f"Cannot read model '{name}' in {folder}: {one_line(error)}."
+        ) from error
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{folder}: {name}.safetensors is damaged: {error}.") from error
+        raise CheckpointError(
+            f"{folder / name}.safetensors is damaged: {one_line(error)}."
+        ) from error
     device = default_device(device)
     set_attention(model, device)
     return place(model.eval(), device)

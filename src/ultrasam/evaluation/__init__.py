@@ -1,1 +1,1 @@
-"""Protocol, metrics and baselines."""
+"""Evaluate segmenters: prompts, metrics, baselines and reports."""

@@ -1,7 +1,7 @@
-"""Prompts drawn from the truth, the same for every segmenter, and the scores that they earn.
+"""Simulate the same prompts for every segmenter, and score its masks.
 
-The paper's protocol (arXiv 2411.16222, 4): a click at the mask's center of mass, or its tight box.
-Beyond it: boxes and clicks as people give them, and corrective clicks.
+The paper's protocol (arXiv 2411.16222, 4) is a click at the object's center of mass, or its tight box. This
+module adds jittered boxes, human-like clicks and corrective clicks.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ from ultrasam.prompt_simulation import ClickSampling, corrective_click, jitter_b
 from ultrasam.prompts import Prompt
 
 BoolMask = npt.NDArray[np.bool_]
-_EDGE = 0.35  # off-center clicks fall in the outer part of the mask, up to this share of its depth
+_EDGE = 0.35  # off-center clicks lie within this fraction of the maximum depth from the border
 _HUMAN = ClickSampling(near_center=0.7, center_spread=0.12, near_miss=0.05)
-_KIND = re.compile(
+_NAME = re.compile(
     r"box(?P<jitter>\d{0,2})|(?P<start>points(?=\d)|point|random|offcenter|human)(?P<n>\d{0,2})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class PromptKind:
-    """How prompts are drawn from a mask.
+    """A prompt type: how to simulate prompts from a ground-truth mask.
 
-    ``box`` (tight), ``box10`` (each corner moved by up to 10 % of the side); ``point`` (center of mass),
-    ``random`` (anywhere in the mask), ``offcenter`` (near its border), ``human`` (mostly near the center,
-    sometimes off it, one in twenty a little beside). ``points3``, ``random3``, …: that click and two
-    corrective ones, in the deepest error; those of ``human`` fall anywhere in the largest error.
+    ``box`` is the tight box; ``box10`` moves each corner by up to 10 % of the side. ``point`` is the center
+    of mass, ``random`` lies anywhere in the mask, ``offcenter`` near its border, and ``human`` mostly near
+    the center, sometimes elsewhere, and once in twenty slightly outside. ``points3``, ``random3``, … add two
+    corrective clicks at the deepest point of the error; those of ``human3`` fall anywhere in the largest
+    error region.
 
     Attributes:
-        start: what the first prompt is.
-        jitter: of a box, as a share of its side.
-        clicks: how many at most; a mask that is exact gets no more.
+        start: the first prompt.
+        jitter: maximum corner displacement as a fraction of the box side.
+        clicks: maximum number of clicks; a perfect mask gets no further clicks.
     """
 
     name: str
@@ -56,26 +57,32 @@ class PromptKind:
 
     @classmethod
     def parse(cls, name: str) -> PromptKind:
-        """A kind by its name.
+        """Parse a name such as ``box10`` or ``points3``.
 
         Raises:
-            EvaluationError: there is no such kind.
+            EvaluationError: The name is unknown.
         """
-        found = _KIND.fullmatch(name)
-        if found is None or (found["start"] == "point" and found["n"]):
+        match = _NAME.fullmatch(name)
+        if match is None or (match["start"] == "point" and match["n"]):
             raise EvaluationError(
-                f"There is no kind of prompt '{name}'; there are box, box5 to box20, point, random, "
-                "offcenter, human, and with corrective clicks points3, random3, …"
+                f"Unknown prompt type '{name}'. Use box, box5 to box20, point, random, offcenter or human; "
+                "for corrective clicks append their total, as in points3 or random3."
             )
-        if found["start"] is None:
-            return cls(name, "box", jitter=int(found["jitter"] or 0) / 100)
-        start: Any = found["start"].removesuffix("s")
-        return cls(name, start, clicks=max(1, int(found["n"] or 1)))
+        if match["start"] is None:
+            return cls(name, "box", jitter=int(match["jitter"] or 0) / 100)
+        start: Any = match["start"].removesuffix("s")
+        return cls(name, start, clicks=max(1, int(match["n"] or 1)))
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """One object of one image: its mask [H, W], its name, and a seed of its own for random prompts."""
+class PromptTarget:
+    """An object to segment.
+
+    Attributes:
+        truth: ground-truth mask [H, W].
+        seed: for this object's random prompts.
+        structure: name of the anatomical structure.
+    """
 
     truth: BoolMask
     seed: int
@@ -83,18 +90,18 @@ class Target:
 
     @cached_property
     def center(self) -> npt.NDArray[np.float64]:
-        """The center of mass [2]."""
+        """Center of mass (x, y) [2]."""
         return center_of_mass(self.truth)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TargetPrediction:
-    """What a segmenter made of one target.
+    """A segmenter's result for one target.
 
     Attributes:
-        mask: [H, W], the last one.
-        predicted_iou: what the segmenter expects of it.
-        ious: with the truth, after each click; one of a box.
+        mask: final mask [H, W].
+        predicted_iou: the segmenter's IoU estimate for that mask.
+        ious: true IoU after each click; a single value for a box.
     """
 
     mask: BoolMask
@@ -103,8 +110,8 @@ class TargetPrediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One object under one kind of prompt."""
+class ObjectScore:
+    """Dice and IoU of one object for one prompt type."""
 
     dataset: str
     image: str
@@ -114,44 +121,44 @@ class Score:
     iou: float
 
 
-def targets_of(sample: AnnotatedImage, *, seed: int = 0) -> list[Target]:
-    """Every connected component of at least 64 pixels."""
-    found = [
+def targets_of(image: AnnotatedImage, *, seed: int = 0) -> list[PromptTarget]:
+    """Every connected component of an image's masks with at least MIN_OBJECT_PIXELS (64) pixels."""
+    parts = [
         (part, instance.name)
-        for instance in sample.instances
+        for instance in image.instances
         for part in components(instance.mask, min_area=MIN_OBJECT_PIXELS)
     ]
-    name = f"{sample.dataset}/{sample.name}"
+    name = f"{image.dataset}/{image.name}"
     return [
-        Target(part, zlib.crc32(f"{name}/{i}".encode(), seed), structure)
-        for i, (part, structure) in enumerate(found)
+        PromptTarget(part, zlib.crc32(f"{name}/{i}".encode(), seed), structure)
+        for i, (part, structure) in enumerate(parts)
     ]
 
 
-def click_outside(target: Target) -> bool:
-    """The center of mass lies outside the mask."""
+def click_outside(target: PromptTarget) -> bool:
+    """Whether the center of mass lies outside the mask, as in a concave object."""
     x, y = np.floor(target.center).astype(int)
     return not bool(target.truth[y, x])
 
 
-def attempt(
-    segmenter: Segmenter, targets: Sequence[Target], kind: PromptKind
+def segment_targets(
+    segmenter: Segmenter, targets: Sequence[PromptTarget], kind: PromptKind
 ) -> list[TargetPrediction]:
-    """Prompt for every target of the image that is set; corrections follow in rounds."""
+    """Segment every target of the current image; corrective clicks follow in rounds."""
     if not targets:
         return []
-    prompts = [_first(target, kind) for target in targets]
+    prompts = [_first_prompt(target, kind) for target in targets]
     rngs = [np.random.default_rng((target.seed, 1)) for target in targets]
-    done: list[TargetPrediction | None] = [None] * len(targets)
-    open_ = list(range(len(targets)))
+    results: list[TargetPrediction | None] = [None] * len(targets)
+    active = list(range(len(targets)))
     for number in range(kind.clicks):
-        prediction = segmenter.predict([prompts[i] for i in open_])
-        still = []
-        for row, i in enumerate(open_):
+        prediction = segmenter.predict([prompts[i] for i in active])
+        unfinished = []
+        for row, i in enumerate(active):
             mask, truth = np.asarray(prediction.masks[row, 0]), targets[i].truth
-            before = done[i]
-            ious = (*(before.ious if before else ()), iou(mask, truth))
-            done[i] = TargetPrediction(mask, float(prediction.predicted_iou[row, 0]), ious)
+            previous = results[i]
+            ious = (*(previous.ious if previous else ()), iou(mask, truth))
+            results[i] = TargetPrediction(mask, float(prediction.predicted_iou[row, 0]), ious)
             if number + 1 < kind.clicks:
                 correction = _correction(mask, truth, kind, rngs[i])
                 if correction is not None:
@@ -162,14 +169,14 @@ def attempt(
                         labels=np.append(np.asarray(prompts[i].labels), label),
                         mask=logits if logits.size else mask,
                     )
-                    still.append(i)
-        open_ = still
-        if not open_:
+                    unfinished.append(i)
+        active = unfinished
+        if not active:
             break
-    return [found for found in done if found is not None]
+    return [result for result in results if result is not None]
 
 
-def _first(target: Target, kind: PromptKind) -> Prompt:
+def _first_prompt(target: PromptTarget, kind: PromptKind) -> Prompt:
     truth, rng = target.truth, np.random.default_rng(target.seed)
     if kind.start == "box":
         box = bounding_box(truth)
@@ -183,8 +190,8 @@ def _first(target: Target, kind: PromptKind) -> Prompt:
     if kind.start == "offcenter":
         points, labels = _near_border(rng, truth), np.array([1])
     else:
-        style = _HUMAN if kind.start == "human" else ClickSampling()
-        points, labels = simulate_clicks(rng, truth, style)
+        sampling = _HUMAN if kind.start == "human" else ClickSampling()
+        points, labels = simulate_clicks(rng, truth, sampling)
     return Prompt(points=points, labels=labels)
 
 
@@ -209,23 +216,24 @@ def _correction(
     return np.array([x + 0.5, y + 0.5]), int(truth[y, x])
 
 
-def evaluate(
-    segmenter: Segmenter, samples: Sequence[AnnotatedImage], kinds: Sequence[str]
-) -> Iterator[Score]:
-    """Score every object of every sample under every kind of prompt."""
+def evaluate_prompts(
+    segmenter: Segmenter, images: Sequence[AnnotatedImage], kinds: Sequence[str]
+) -> Iterator[ObjectScore]:
+    """Score every object of every image for every prompt type."""
     parsed = [PromptKind.parse(kind) for kind in kinds]
-    for sample in samples:
-        targets = targets_of(sample)
+    for image in images:
+        targets = targets_of(image)
         if not targets:
             continue
-        segmenter.set_image(gray(sample.pixels))
+        segmenter.set_image(gray(image.pixels))
         for kind in parsed:
-            for target, found in zip(targets, attempt(segmenter, targets, kind), strict=True):
-                yield Score(
-                    sample.dataset,
-                    sample.name,
-                    sample.subject,
+            predictions = segment_targets(segmenter, targets, kind)
+            for target, prediction in zip(targets, predictions, strict=True):
+                yield ObjectScore(
+                    image.dataset,
+                    image.name,
+                    image.subject,
                     kind.name,
-                    dice(found.mask, target.truth),
-                    iou(found.mask, target.truth),
+                    dice(prediction.mask, target.truth),
+                    iou(prediction.mask, target.truth),
                 )

@@ -1,4 +1,4 @@
-"""Published figures that belong beside ours; None where one could not be verified."""
+"""Published results to show next to ours; a report omits values that have not been verified (None)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """One figure of a paper."""
+class PublishedResult:
+    """One number from a paper.
+
+    Attributes:
+        dataset: data set id.
+        value: None until verified.
+    """
 
     model: str
     dataset: str
     prompt: str
-    measure: str
+    metric: str
     value: float | None
     source: str
 
@@ -20,11 +25,13 @@ class Published:
 _PAPER = "arXiv 2411.16222, tables of prompt-based segmentation"
 
 PUBLISHED = (
-    Published("MedSAM", "BUSI", "box predicted from one click", "Dice", 0.89, "arXiv 2606.04705"),
+    PublishedResult(
+        "MedSAM", "busi", "box predicted from one click", "Dice", 0.89, "arXiv 2606.04705"
+    ),
     *(
-        Published(model, dataset, prompt, "mAP", None, _PAPER)
+        PublishedResult(model, dataset, prompt, "mAP", None, _PAPER)
         for model in ("UltraSam", "UltraSam, zero-shot", "SAM ViT-B", "MedSAM")
-        for dataset in ("MMOTU-2D", "BUS-BRA", "GIST514-DB")
+        for dataset in ("mmotu_2d", "bus_bra", "gist514")
         for prompt in ("point", "box")
     ),
 )

@@ -1,6 +1,6 @@
-"""One competitor over all images, each image a line of JSON: what was cut off goes on.
+"""Evaluate one model on all images; an interrupted evaluation resumes.
 
-OUT/<competitor>.jsonl    first a line that says what was run, then one an image
+Results go to OUT/<model>.jsonl: a header line with the model and settings, then one line per image.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import EvaluationError, UltraSamError, one_line
-from ultrasam.evaluation.metrics.masks import compare
+from ultrasam.evaluation.metrics.masks import compute_metrics
 from ultrasam.evaluation.models.registry import EvaluationModel
 from ultrasam.evaluation.protocol import (
-    TargetPrediction,
     PromptKind,
-    Target,
-    attempt,
+    PromptTarget,
+    TargetPrediction,
     click_outside,
+    segment_targets,
     targets_of,
 )
-from ultrasam.evaluation.sources import Collection, Unit
+from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem
 from ultrasam.files import atomic_write
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.pixels import Frame, gray
@@ -40,13 +40,13 @@ from ultrasam.prompts import Prediction, Prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What makes two evaluations comparable.
+class EvaluationSettings:
+    """Settings that two evaluations must share to be comparable.
 
     Attributes:
-        prompts: kinds, as in `ultrasam.evaluation.protocol.PromptKind`.
-        seed: of all randomness.
-        tolerance_mm, tolerance_px: of the surface Dice, where the spacing is known and where it isn't.
+        prompts: prompt types (see `ultrasam.evaluation.protocol.PromptKind`).
+        seed: seed of all random prompts.
+        tolerance_mm, tolerance_px: tolerance of the surface Dice if the spacing is known or unknown.
     """
 
     prompts: tuple[str, ...] = ("box", "point")
@@ -55,8 +55,8 @@ class Settings:
     tolerance_px: float = 2.0
 
 
-class _Timed:
-    """Adds up the time that a segmenter takes, so that the evaluation's own is known."""
+class _TimedSegmenter:
+    """Measures a segmenter's run time, to separate it from the cost of the evaluation itself."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter, self.seconds = segmenter, 0.0
@@ -74,171 +74,175 @@ class _Timed:
 
 
 def results_file(folder: Path, name: str) -> Path:
-    """Where a competitor's results lie."""
+    """Path of a model's results."""
     return folder / (re.sub(r"[^\w.+-]+", "_", name).strip("_") + ".jsonl")
 
 
-def run(
-    competitor: EvaluationModel,
-    collections: Sequence[Collection],
+def run_evaluation(
+    model: EvaluationModel,
+    datasets: Sequence[EvaluationDataset],
     file: Path,
     *,
-    settings: Settings,
+    settings: EvaluationSettings,
     on_progress: OnProgress = no_progress,
 ) -> None:
-    """Evaluate, or go on with what a cut-off evaluation left.
+    """Evaluate a model, or resume an interrupted evaluation.
 
-    An image that can't be read, or that the competitor fails on, becomes a line that says so. Kinds of
-    prompts that the competitor can't use are left out.
+    Images that cannot be read, and images on which the model fails, are recorded with the error. Prompt types
+    that the model does not accept are skipped.
 
     Raises:
-        EvaluationError: the file holds results of other settings or weights; none of the prompts can be used.
+        EvaluationError: The file contains results of other settings or weights, or the model accepts none of
+            the prompt types.
     """
     kinds = [PromptKind.parse(name) for name in settings.prompts]
-    kinds = [k for k in kinds if ("box" if k.start == "box" else "point") in competitor.accepts]
+    kinds = [k for k in kinds if ("box" if k.start == "box" else "point") in model.accepts]
     if not kinds:
         raise EvaluationError(
-            f"{competitor.name} takes {' and '.join(sorted(competitor.accepts))} prompts alone, and none of "
-            f"them is among {', '.join(settings.prompts)}."
+            f"{model.name} accepts only {' and '.join(sorted(model.accepts))} prompts; "
+            f"none of {', '.join(settings.prompts)} applies."
         )
-    head = {
-        "competitor": competitor.name,
+    header = {
+        "model": model.name,
         "version": __version__,
         "settings": asdict(settings) | {"prompts": [kind.name for kind in kinds]},
-        **({"weights": competitor.weights} if competitor.weights else {}),
-        **({"preprocessing": competitor.preprocessing} if competitor.preprocessing else {}),
+        **({"weights": model.weights} if model.weights else {}),
+        **({"preprocessing": model.preprocessing} if model.preprocessing else {}),
     }
-    done = _resume(file, head)
-    timed = _Timed(competitor.segmenter)
-    seen, total = 0, sum(len(collection.units) for collection in collections)
+    done = _resume(file, header)
+    timed = _TimedSegmenter(model.segmenter)
+    count, total = 0, sum(len(dataset.items) for dataset in datasets)
     with file.open("a", encoding="utf-8") as out:
 
-        def write(line: dict[str, Any]) -> None:
-            out.write(json.dumps(line, separators=(",", ":")) + "\n")
+        def write(record: dict[str, Any]) -> None:
+            out.write(json.dumps(record, separators=(",", ":")) + "\n")
             out.flush()
 
-        for collection in collections:
-            for skip in collection.skips:
-                if (collection.name, skip.where) not in done:
-                    write(_failed(collection.name, skip.where, skip.reason))
-            for unit in collection.units:
-                # A still's name is its key; a clip or volume is read again for what it lacks.
-                if (unit.dataset, unit.key) not in done:
-                    for line in _lines(unit, timed, kinds, settings, done):
-                        write(line)
-                seen += 1
-                on_progress(seen, total)
+        for dataset in datasets:
+            for skip in dataset.skips:
+                if (dataset.name, skip.where) not in done:
+                    write(_error_record(dataset.name, skip.where, skip.reason))
+            for item in dataset.items:
+                # A still's name is its key; clips and volumes are read again to find missing frames.
+                if (item.dataset, item.key) not in done:
+                    for record in _records(item, timed, kinds, settings, done):
+                        write(record)
+                count += 1
+                on_progress(count, total)
 
 
-def _lines(
-    unit: Unit,
-    timed: _Timed,
+def _records(
+    item: EvaluationItem,
+    timed: _TimedSegmenter,
     kinds: Sequence[PromptKind],
-    settings: Settings,
+    settings: EvaluationSettings,
     done: set[tuple[str, str]],
 ) -> Iterator[dict[str, Any]]:
-    """One line an image of a unit that isn't done, with the time for reading, the model, and the rest."""
+    """One record per image that is not done, with the time for reading, the model, and the evaluation."""
     start = time.perf_counter()
-    for found in unit.read():
-        if isinstance(found, Skip):
-            if found.damage and (unit.dataset, found.where) not in done:
-                yield _failed(unit.dataset, found.where, found.reason)
+    for image in item.read():
+        if isinstance(image, Skip):
+            if image.damage and (item.dataset, image.where) not in done:
+                yield _error_record(item.dataset, image.where, image.reason)
             continue
-        if (unit.dataset, found.name) in done:
+        if (item.dataset, image.name) in done:
             continue
-        pixels = gray(found.pixels)
+        pixels = gray(image.pixels)
         read = time.perf_counter()
         timed.seconds = 0.0
         try:
-            line = _evaluated(unit.dataset, found, pixels, timed, kinds, settings)
+            record = _image_record(item.dataset, image, pixels, timed, kinds, settings)
         except UltraSamError as error:
-            line = _failed(unit.dataset, found.name, str(error))
+            record = _error_record(item.dataset, image.name, str(error))
         except Exception as error:
-            # Other people's code fails in its own ways; the other images must not pay for it.
-            line = _failed(unit.dataset, found.name, f"{type(error).__name__}: {error}")
+            # A third-party model may raise anything; the remaining images are evaluated all the same.
+            record = _error_record(item.dataset, image.name, f"{type(error).__name__}: {error}")
         now = time.perf_counter()
-        line["seconds"] = {
+        record["seconds"] = {
             "reading": round(read - start, 5),
             "model": round(timed.seconds, 5),
             "evaluation": round(now - read - timed.seconds, 5),
         }
-        yield line
+        yield record
         start = time.perf_counter()
 
 
-def _failed(dataset: str, where: str, reason: str) -> dict[str, Any]:
+def _error_record(dataset: str, where: str, reason: str) -> dict[str, Any]:
     return {"dataset": dataset, "image": where, "error": one_line(reason, limit=None)}
 
 
-def _evaluated(
+def _image_record(
     dataset: str,
-    sample: AnnotatedImage,
+    image: AnnotatedImage,
     pixels: Frame,
-    timed: _Timed,
+    timed: _TimedSegmenter,
     kinds: Sequence[PromptKind],
-    settings: Settings,
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
-    targets = targets_of(sample, seed=settings.seed)
+    targets = targets_of(image, seed=settings.seed)
     if targets:
         timed.set_image(pixels)
-    tries = {kind.name: attempt(timed, targets, kind) for kind in kinds}
+    predictions = {kind.name: segment_targets(timed, targets, kind) for kind in kinds}
     objects = [
         {
             "structure": target.structure,
             "area": int(np.count_nonzero(target.truth)),
             "truth": encode_rle(target.truth)["counts"],
-            "misses": click_outside(target),
-            "tries": {
-                kind: _tried(attempts[number], target, sample, settings)
-                for kind, attempts in tries.items()
+            "click_outside": click_outside(target),
+            "predictions": {
+                kind: _prediction_record(by_target[number], target, image, settings)
+                for kind, by_target in predictions.items()
             },
         }
         for number, target in enumerate(targets)
     ]
     return {
         "dataset": dataset,
-        "image": sample.name,
-        "subject": sample.subject,
-        "size": list(sample.pixels.shape[:2]),
-        "spacing": list(sample.spacing) if sample.spacing else None,
+        "image": image.name,
+        "subject": image.subject,
+        "size": list(image.pixels.shape[:2]),
+        "spacing": list(image.spacing) if image.spacing else None,
         "objects": objects,
     }
 
 
-def _tried(
-    tried: TargetPrediction, target: Target, sample: AnnotatedImage, settings: Settings
+def _prediction_record(
+    prediction: TargetPrediction,
+    target: PromptTarget,
+    image: AnnotatedImage,
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
-    found = compare(
-        tried.mask,
+    metrics = compute_metrics(
+        prediction.mask,
         target.truth,
-        spacing=sample.spacing or (1.0, 1.0),
-        tolerance=settings.tolerance_mm if sample.spacing else settings.tolerance_px,
+        spacing=image.spacing or (1.0, 1.0),
+        tolerance=settings.tolerance_mm if image.spacing else settings.tolerance_px,
     )
     return {
-        # JSON has no NaN: null where a distance doesn't exist.
-        **{k: None if math.isnan(v) else round(v, 5) for k, v in found.as_dict().items()},
-        "predicted_iou": round(tried.predicted_iou, 5),
-        "ious": [round(value, 5) for value in tried.ious],
-        "mask": encode_rle(tried.mask)["counts"],
+        # JSON has no NaN; an undefined distance becomes null.
+        **{k: None if math.isnan(v) else round(v, 5) for k, v in metrics.as_dict().items()},
+        "predicted_iou": round(prediction.predicted_iou, 5),
+        "ious": [round(value, 5) for value in prediction.ious],
+        "mask": encode_rle(prediction.mask)["counts"],
     }
 
 
-def _resume(file: Path, head: dict[str, Any]) -> set[tuple[str, str]]:
-    """What a file holds already; a line that was cut off is removed, a new file begun with its head."""
-    if not file.exists():
-        atomic_write(file, json.dumps(head) + "\n")
+def _resume(file: Path, header: dict[str, Any]) -> set[tuple[str, str]]:
+    """Data set and name of the images already in a file.
+
+    A truncated last line is removed; a new file gets its header.
+    """
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    complete = text[: text.rfind("\n") + 1]
+    if not complete:
+        atomic_write(file, json.dumps(header) + "\n")
         return set()
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if not whole:
-        atomic_write(file, json.dumps(head) + "\n")
-        return set()
-    lines = whole.splitlines()
-    if json.loads(lines[0]) != json.loads(json.dumps(head)):
+    first, *lines = complete.splitlines()
+    if json.loads(first) != json.loads(json.dumps(header)):
         raise EvaluationError(
-            f"{file} holds an evaluation of other weights, other settings or another version; choose "
-            "another --out, or delete it."
+            f"{file} contains results of other weights, other settings or another version of UltraSam; "
+            "delete it or choose another --out."
         )
-    if len(whole) < len(text):
-        atomic_write(file, whole)
-    return {(line["dataset"], line["image"]) for line in map(json.loads, lines[1:])}
+    if len(complete) < len(text):
+        atomic_write(file, complete)
+    return {(record["dataset"], record["image"]) for record in map(json.loads, lines)}

@@ -1,4 +1,4 @@
-"""What an evaluation reads: a store, raw data sets, one's own folder, or a COCO file."""
+"""Images to evaluate on: from stores, raw data sets, custom folders and COCO files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """What is read at once: an image, a clip or a volume, of which all samples' names begin with ``key``."""
+class EvaluationItem:
+    """Images that are read together: a still, a clip or a volume.
+
+    Attributes:
+        key: prefix of the names of all its images.
+    """
 
     dataset: str
     key: str
@@ -33,11 +37,15 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
-    """One data set's units, and what listing them left out."""
+class EvaluationDataset:
+    """The items of one data set.
+
+    Attributes:
+        skips: damaged files found while listing.
+    """
 
     name: str
-    units: tuple[Unit, ...]
+    items: tuple[EvaluationItem, ...]
     skips: tuple[Skip, ...] = ()
 
 
@@ -47,65 +55,64 @@ def open_evaluation_datasets(
     split: str | None = None,
     only: Sequence[str] = (),
     limit: int | None = None,
-) -> list[Collection]:
-    """The data sets in stores, folders and COCO files; folders beside them that are none are logged.
+) -> list[EvaluationDataset]:
+    """Open data sets from stores, folders and COCO files; log subfolders that are not data sets.
 
     Args:
-        paths: each a store, a folder of data sets by their names, NAME=FOLDER, a folder of one's own images
-            and masks, or a COCO file beside its images.
-        split: of a store, train, val, test, or ``all`` three; where None, test, or all where there is no test
-            side.
-        only: names of data sets; all where empty.
-        limit: most units of a data set, spread evenly over it.
+        paths: each a store, a folder of data sets (named after them, or NAME=FOLDER), a custom data set
+            (images and masks), or a COCO file next to its images.
+        split: split of a store: train, val, test or ``all``; None uses test, or all splits if there is no
+            test split.
+        only: names of the data sets to open; if empty, all.
+        limit: maximum number of items per data set, spread evenly over it.
 
     Raises:
-        DataError: a path is missing or nothing is recognized in it.
+        DataError: A path is missing or contains no data set, or a data set appears twice.
     """
-    found: dict[str, Collection] = {}
+    opened: dict[str, EvaluationDataset] = {}
     for path in paths:
-        for collection in _open(path, split, only):
-            if collection.name in found:
+        for data in _open(path, split, only):
+            if data.name in opened:
                 raise DataError(
-                    f"{collection.name} is in two of the places that --data names; give it once."
+                    f"Data set '{data.name}' appears in two of the --data paths; give it once."
                 )
-            found[collection.name] = subsample(collection, limit)
-    absent = {dataset(name).info.id for name in only} - set(found)
-    if absent and found:
-        raise DataError(f"{', '.join(paths)} hold no {', '.join(sorted(absent))}.")
-    if not found:
-        raise DataError(f"Nothing to evaluate on is in {', '.join(paths) or 'no place'}.")
-    return [found[name] for name in sorted(found)]
+            opened[data.name] = subsample(data, limit)
+    absent = {dataset(name).info.id for name in only} - set(opened)
+    if absent and opened:
+        raise DataError(f"{', '.join(sorted(absent))} not found in {', '.join(paths)}.")
+    if not opened:
+        raise DataError(f"No images to evaluate on in {', '.join(paths) or 'the data'}.")
+    return [opened[name] for name in sorted(opened)]
 
 
-def subsample(collection: Collection, limit: int | None) -> Collection:
-    """At most ``limit`` units of a collection, spread evenly over it."""
+def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
+    """At most ``limit`` items of a data set, spread evenly over it; all for None."""
     if limit is None:
-        return collection
-    rows = spread(np.arange(len(collection.units)), limit)
-    return Collection(
-        collection.name, tuple(collection.units[row] for row in rows), collection.skips
-    )
+        return data
+    rows = spread(np.arange(len(data.items)), limit)
+    return EvaluationDataset(data.name, tuple(data.items[row] for row in rows), data.skips)
 
 
-def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Collection]:
+def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[EvaluationDataset]:
     path = Path(text).expanduser()
     if (path / "manifest.json").exists():
-        yield from _of_store(Store.open(path), split, only)
+        yield from _from_store(Store.open(path), split, only)
         return
     if path.suffix == ".json" and path.is_file():
-        yield _of_raw(path.stem, coco_file(path.stem, path.name).list_cases(path.parent))
+        yield _from_cases(path.stem, coco_file(path.stem, path.name).list_cases(path.parent))
         return
     for name, data, folder in raw_datasets(text):
         if not only or data.info.id in {dataset(o).info.id for o in only}:
-            yield _of_raw(name, data.list_cases(folder))
+            yield _from_cases(name, data.list_cases(folder))
 
 
 def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
-    """Name, reader and folder of the data sets in a folder: by their folders' names, or NAME=FOLDER; custom
-    folders by what is in them.
+    """Name, reader and folder of each data set in a folder.
+
+    Data sets are recognized by folder name or by NAME=FOLDER, custom data sets by their layout.
 
     Raises:
-        DataError: nothing is recognized.
+        DataError: The folder is missing or contains no data set.
     """
     path = Path(text).expanduser()
     try:
@@ -120,58 +127,58 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
     taken = {folder.resolve() for _, folder in known}
     if path.resolve() in taken:
         return
-    others, strange = [], []
+    custom, unknown = [], []
     for child in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if not any(folder.is_relative_to(child.resolve()) for folder in taken):
             try:
-                others.append((child.name, _told_by_name_or_layout(child), child))
+                custom.append((child.name, _by_name_or_layout(child), child))
             except DataError:
-                strange.append(child)
-    if known or others:
-        for child in strange:
+                unknown.append(child)
+    if known or custom:
+        for child in unknown:
             logger.warning(
-                "%s is not recognized as a data set and is left out; name it with NAME=%s.",
-                child,
-                child,
+                "Ignoring %s: not a known data set. To include it, pass NAME=%s.", child, child
             )
-        yield from others
+        yield from custom
     else:
         yield path.resolve().name, dataset(detect_layout(path)), path
 
 
-def _told_by_name_or_layout(folder: Path) -> DatasetSpec:
+def _by_name_or_layout(folder: Path) -> DatasetSpec:
     return recognize(folder.name) or dataset(detect_layout(folder))
 
 
-def _of_raw(name: str, listed: tuple[list[Case], object]) -> Collection:
+def _from_cases(name: str, listed: tuple[list[Case], object]) -> EvaluationDataset:
     cases, report = listed
-    units = tuple(Unit(name, case.key, partial(images_of, case)) for case in cases)
+    items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
     skips = tuple(skip for skip in report.skips if skip.damage)  # type: ignore[attr-defined]
-    return Collection(name, units, skips)
+    return EvaluationDataset(name, items, skips)
 
 
-def _of_store(store: Store, split: str | None, only: Sequence[str]) -> Iterator[Collection]:
+def _from_store(
+    store: Store, split: str | None, only: Sequence[str]
+) -> Iterator[EvaluationDataset]:
     names = sorted(store.images["dataset"].cast("string").unique().to_pylist())
-    wanted = {dataset(name).info.id for name in only}
-    chosen = [split] if split else ["test"]
+    selected = {dataset(name).info.id for name in only}
+    splits = [split] if split else ["test"]
     if split == "all" or (split is None and not len(store.select(splits=["test"]))):
-        chosen = list(SPLITS)
+        splits = list(SPLITS)
     for name in names:
-        if wanted and name not in wanted:
+        if selected and name not in selected:
             continue
-        rows = store.select(datasets=[name], splits=chosen)
+        rows = store.select(datasets=[name], splits=splits)
         if len(rows):
             keys = [str(store.images["name"][int(row)].as_py()) for row in rows]
-            yield Collection(
+            yield EvaluationDataset(
                 name,
                 tuple(
-                    Unit(name, key, partial(_stored, store, int(row), key))
+                    EvaluationItem(name, key, partial(_read_stored, store, int(row), key))
                     for key, row in zip(keys, rows, strict=True)
                 ),
             )
 
 
-def _stored(store: Store, row: int, key: str) -> Iterator[AnnotatedImage | Skip]:
+def _read_stored(store: Store, row: int, key: str) -> Iterator[AnnotatedImage | Skip]:
     try:
         yield store.image(row).loaded()
     except DataError as error:

@@ -1,1 +1,1 @@
-"""What all reports are made of."""
+"""Building blocks of all reports: tables, plots, Markdown and HTML."""

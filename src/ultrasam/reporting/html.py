@@ -1,4 +1,4 @@
-"""HTML pages that need no server and no other file."""
+"""Self-contained HTML pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STYLE = (
 
 
 def page(title: str, body: str) -> str:
-    """An HTML page."""
+    """A complete HTML page around ``body``."""
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         f"<style>{_STYLE}</style>\n{body}\n</html>\n"

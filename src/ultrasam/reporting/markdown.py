@@ -1,7 +1,7 @@
-"""Markdown of our own reports, and the HTML that it becomes.
+"""Write reports as Markdown and convert them to HTML.
 
-Names of files, data sets and models come from outside: they are escaped where they enter, and HTML in
-Markdown is shown as text, never run.
+Names of files, data sets and models are untrusted: they are escaped on entry, and HTML inside Markdown is
+shown as text, never executed.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Iterable, Sequence
 
 
 def escape(text: object) -> str:
-    """Text in one line whose cells, tags, code and links stay what they are: text. Emphasis is left."""
-    # A bracket needs it only where it would end a link's text; intervals keep theirs readable.
+    """One line of text with table, HTML, code and link syntax escaped; emphasis still works."""
+    # A bracket is escaped only where it would end a link text, so that intervals stay readable.
     return re.sub(r"([\\|<`]|\](?=[(\[:]))", r"\\\1", " ".join(str(text).split()))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table, its cells escaped; without a line end after the last row."""
+    """A Markdown table with escaped cells, without a trailing newline."""
     lines = [_line(head), "|" + "---|" * len(head), *(_line(row) for row in rows)]
     return "\n".join(lines)
 
 
 def to_html(text: str) -> str:
-    """Markdown with tables as HTML; tags in it are escaped, and so are links to anything but pages."""
+    """Convert Markdown with tables to HTML; embedded tags and unsafe links are escaped."""
     from markdown_it import MarkdownIt
 
     return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))

@@ -1,4 +1,4 @@
-"""Plots and pages that need no server: figures as PNG in the page itself."""
+"""Plots and images embedded in HTML pages."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ultrasam.extras import needs
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TRUTH, _FOUND, _PROMPT = (80, 220, 100), (255, 170, 40), (70, 160, 255)
+_TRUTH, _PREDICTED, _PROMPT = (80, 220, 100), (255, 170, 40), (70, 160, 255)
 _SIDE = 320
 
 
 def figure(title: str, draw: Callable[[Axes], None]) -> str:
-    """A plot with its title below it, as HTML."""
+    """A plot with a caption, as HTML."""
     with needs("Drawing plots", extra="data"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(6.5, 4.2), layout="constrained")
-    FigureCanvasAgg(drawn)
-    draw(drawn.subplots())
+    plot = Figure(figsize=(6.5, 4.2), layout="constrained")
+    FigureCanvasAgg(plot)
+    draw(plot.subplots())
     out = io.BytesIO()
-    drawn.savefig(out, format="png", dpi=110, metadata={"Software": ""})
+    plot.savefig(out, format="png", dpi=110, metadata={"Software": ""})
     return picture(title, out.getvalue()).replace("<figure>", '<figure class="plot">', 1)
 
 
 def picture(title: str, data: bytes) -> str:
-    """A PNG or JPEG picture with its title below it, as HTML."""
+    """A PNG or JPEG image with a caption, as HTML."""
     kind = "jpeg" if data.startswith(b"\xff\xd8") else "png"
     coded, text = base64.b64encode(data).decode("ascii"), html.escape(title)
     return (
@@ -49,12 +49,15 @@ def draw_case(
     pixels: npt.NDArray[np.uint8],
     box: npt.ArrayLike,
     truth: npt.NDArray[np.bool_],
-    found: npt.NDArray[np.bool_],
+    predicted: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.uint8]:
-    """One RGB picture of four: image with a box, truth, prediction, and error (missed green, added orange).
+    """Four panels side by side, in RGB: image with box, ground truth, prediction, and error (false negatives
+    green, false positives orange).
 
     Args:
-        pixels: [H, W]; box: x0, y0, x1, y1; truth, found: [H, W].
+        pixels: [H, W].
+        box: x0, y0, x1, y1.
+        truth, predicted: [H, W].
     """
     scale = _SIDE / max(pixels.shape)
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
@@ -64,18 +67,18 @@ def draw_case(
     cv2.rectangle(panels[0], (x0, y0), (x1, y1), _PROMPT, 1)
     small = [
         cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        for m in (truth, found)
+        for m in (truth, predicted)
     ]
-    for panel, mask, color in ((panels[1], small[0], _TRUTH), (panels[2], small[1], _FOUND)):
+    for panel, mask, color in ((panels[1], small[0], _TRUTH), (panels[2], small[1], _PREDICTED)):
         outline, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
         cv2.drawContours(panel, outline, -1, color, 1)
     panels[3][small[0] & ~small[1]] = _TRUTH
-    panels[3][small[1] & ~small[0]] = _FOUND
+    panels[3][small[1] & ~small[0]] = _PREDICTED
     return np.concatenate(panels, axis=1)
 
 
 def jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """An RGB picture [H, W, 3] as JPEG."""
+    """Encode an RGB image [H, W, 3] as JPEG."""
     return cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()

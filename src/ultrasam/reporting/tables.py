@@ -1,8 +1,9 @@
-"""Tables of text, and numbers as they stand in them."""
+"""Text tables, and how numbers are formatted in them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,21 +14,35 @@ NONE = "–"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of text, and what must be known to read it."""
+    """A text table.
+
+    Attributes:
+        note: printed between title and table.
+    """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
-    def markdown(self) -> str:
-        """The table in Markdown, its title a heading of the third level."""
+    def without_empty_columns(self) -> Table:
+        """The table without the columns that have no value in any row."""
+        keep = [
+            index
+            for index, title in enumerate(self.head)
+            if not title or any(row[index] not in ("", NONE) for row in self.rows)
+        ]
+        head, *rows = (tuple(row[i] for i in keep) for row in (self.head, *self.rows))
+        return replace(self, head=head, rows=tuple(rows))
+
+    def markdown(self, *, level: int = 3) -> str:
+        """The table in Markdown, under a heading of the given level."""
         note = f"{self.note}\n\n" if self.note else ""
-        return f"### {self.title}\n\n{note}{table(self.head, self.rows)}\n"
+        return f"{'#' * level} {self.title}\n\n{note}{table(self.head, self.rows)}\n"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with so many digits after the point; a dash for NaN."""
+    """A number with a fixed number of decimals; a dash for NaN."""
     return NONE if np.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -36,3 +51,16 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     if np.isnan(value):
         return NONE
     return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def difference(value: float, low: float, high: float, digits: int = 3) -> str:
+    """A signed difference and its interval, ``+0.012 [-0.003, +0.027]``; a dash for NaN."""
+    if np.isnan(value):
+        return NONE
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def bullet_list(title: str, items: Sequence[str], *, level: int = 2) -> str:
+    """A Markdown heading with the number of items, and the items below it."""
+    lines = "\n".join(f"- {item}" for item in items)
+    return f"{'#' * level} {title}: {len(items)}\n\n{lines}\n"

@@ -1,1 +1,1 @@
-"""Interactive training by recipe."""
+"""Train models: engine, data loading, and the promptable task."""

@@ -1,7 +1,7 @@
-"""Changes of an image that a scanner, a setting or another patient could have made, and no others.
+"""Augment ultrasound images only in ways that occur in practice.
 
-No elastic warps, no colors, no upside-down images: speckle, shadows and the order of tissues come from
-physics, and a model that must explain the impossible learns less of the possible.
+There are no elastic deformations, color changes or vertical flips: speckle, shadows and the layering of
+tissue follow from physics, and training on impossible images wastes model capacity.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from ultrasam.settings import StrictModel
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
-_ROTATED = 0.7  # share of views that are rotated at all
+_ROTATED = 0.7  # fraction of views that are rotated at all
 
 
 class Augmentation(StrictModel):
-    """How training images are changed; the defaults change nothing but mirror every second image.
+    """Augmentation of training images; by default only horizontal flips.
 
     Attributes:
-        zoomed: fraction of views that are zoomed around one object; the rest show the whole image.
-        zoom: range of the zoomed view's side over the object's longer side.
-        flip: chance of a horizontal flip.
-        rotation: largest rotation in degrees, either way.
-        stretch: largest relative change of aspect.
-        brightness: strength of changes of gamma, gain and time-gain curve; 0 for none.
-        degradation: chance of each of blur, speckle noise and lost resolution.
-        scale: largest change of the whole image's size in a view, as a natural logarithm.
-        cone: chance that only a sector, as of a curved probe, is shown.
+        zoomed: fraction of views zoomed in on one object; the others show the whole image.
+        zoom: range of the zoomed view's side relative to the object's longer side.
+        flip: probability of a horizontal flip.
+        rotation: maximum rotation in degrees, in either direction.
+        stretch: maximum relative change of the aspect ratio.
+        brightness: strength of gamma, gain and time-gain-curve changes; 0 disables them.
+        degradation: probability of each of blur, speckle noise and reduced resolution.
+        scale: maximum change of size of the whole image in a view, as a natural logarithm.
+        cone: probability of masking the view to a sector, as from a curved probe.
     """
 
     zoomed: float = Field(0.0, ge=0, le=1)
@@ -52,10 +52,10 @@ NO_AUGMENTATION = Augmentation(flip=0)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """An affine map from an image to a view of it.
+    """An affine map from an image to a view.
 
     Attributes:
-        matrix: [2, 3], from (x, y) in the image's pixels to the view's, both from the pixel's corner.
+        matrix: [2, 3], from (x, y) in image pixels to view pixels; the origin is the corner of a pixel.
         size: (height, width) of the view.
     """
 
@@ -64,11 +64,11 @@ class View:
 
     @property
     def scale(self) -> float:
-        """The view's pixels per pixel of the image, as a length."""
+        """View pixels per image pixel, as a length ratio."""
         return math.sqrt(abs(float(np.linalg.det(self.matrix[:, :2]))))
 
     def resample(self, image: Pixels) -> Pixels:
-        """The view [h, w] of an image [H, W]; areas are averaged when shrinking, outside is black."""
+        """Resample an image [H, W] to the view [h, w]: area averaging when shrinking, black outside."""
         scale, matrix = self.scale, self.matrix.copy()
         shrink = max(1, int(1 / scale + 0.25)) if scale < 0.8 else 1
         if shrink > 1:
@@ -84,7 +84,7 @@ class View:
         return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), np.uint8)
 
     def mask(self, mask: npt.NDArray[np.bool_]) -> Pixels:
-        """The view [h, w] of a mask [H, W]: the share of each pixel that it covers, 0 to 255."""
+        """Resample a mask [H, W] to the view [h, w]: coverage of each pixel, 0 to 255."""
         return self.resample(mask.view(np.uint8) * np.uint8(255))
 
 
@@ -95,9 +95,9 @@ def square_view(
     size: int,
     box: npt.NDArray[np.float64],
 ) -> View:
-    """A square view [size, size] of an image [H, W]: the whole of it, or zoomed around ``box``.
+    """A square view [size, size] of an image [H, W]: the whole image, or zoomed in on ``box``.
 
-    The whole image lies at the top left, as `ultrasam.geometry.ViewTransform` places it.
+    The whole image is placed at the top left, as `ultrasam.geometry.ViewTransform` places it.
     """
     height, width = shape
     if rng.random() < augmentation.zoomed:
@@ -122,9 +122,9 @@ def augment(
     masks: npt.NDArray[np.bool_],
     augmentation: Augmentation,
 ) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-    """An image [H, W] and its masks [N, H, W], changed; sizes stay, and a mask may become empty.
+    """Augment an image [H, W] and its masks [N, H, W]; sizes are preserved, and a mask may become empty.
 
-    ``zoomed`` and ``cone`` do not apply: the whole image is shown.
+    ``zoomed`` and ``cone`` are ignored: the view shows the whole image.
     """
     shape = (pixels.shape[0], pixels.shape[1])
     center = (shape[1] / 2, shape[0] / 2)
@@ -143,7 +143,7 @@ def _affine(
     center: tuple[float, float],
     target: tuple[float, float],
 ) -> npt.NDArray[np.float64]:
-    """[2, 3]: a random rotation, stretch and flip about ``center``, which is moved to ``target``."""
+    """[2, 3]: random rotation, stretch and flip about ``center``, which maps to ``target``."""
     angle = math.radians(rng.uniform(-1, 1) * augmentation.rotation * (rng.random() < _ROTATED))
     stretch = math.exp(rng.uniform(-1, 1) * augmentation.stretch / 2)
     mirror = -1.0 if rng.random() < augmentation.flip else 1.0
@@ -158,7 +158,7 @@ def _affine(
 def augment_intensity(
     rng: np.random.Generator, pixels: Pixels, augmentation: Augmentation
 ) -> Pixels:
-    """Changes of gain, time-gain curve, gray map, speckle and resolution of a view [h, w]."""
+    """Change gain, time-gain curve, gray map, speckle and resolution of a view [h, w]."""
     height, width = pixels.shape[:2]
     gray: Floats = pixels.astype(np.float32) / 255
     black = pixels == 0
@@ -173,8 +173,8 @@ def augment_intensity(
     if rng.random() < augmentation.degradation:
         gray = _floats(cv2.GaussianBlur(gray, (0, 0), rng.uniform(0.4, 1.4)))
     if rng.random() < augmentation.degradation:
-        share = rng.uniform(0.35, 0.8)
-        small = (max(1, int(width * share)), max(1, int(height * share)))
+        factor = rng.uniform(0.35, 0.8)
+        small = (max(1, int(width * factor)), max(1, int(height * factor)))
         coarse = cv2.resize(gray, small, interpolation=cv2.INTER_AREA)
         gray = _floats(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
     if rng.random() < augmentation.degradation:
@@ -192,11 +192,13 @@ def _floats(array: npt.ArrayLike) -> Floats:
 
 
 def random_sector(rng: np.random.Generator, size: int) -> npt.NDArray[np.bool_]:
-    """A sector [S, S] as a curved probe above the image would show it: at least two thirds of its width
-    at mid-height, nearly all of its depth."""
+    """A random sector mask [S, S], as from a curved probe above the image.
+
+    The sector covers at least two thirds of the width at mid-height, and nearly the full depth.
+    """
     center = size * (0.5 + rng.uniform(-0.08, 0.08))
     width = size * rng.uniform(0.67, 1.1)
-    # Any wider, and a sector of this width half-way down would begin inside the image.
+    # A larger angle would put the apex of a sector of this width inside the image.
     half = rng.uniform(math.radians(20), math.atan(width / size))
     apex = size / 2 - width / 2 / math.tan(half)
     top, bottom = rng.uniform(0, 0.06) * size, rng.uniform(0.92, 1.1) * size

@@ -1,4 +1,4 @@
-"""A recipe for a user's own folder of images and masks, its numbers from the size of the data."""
+"""Create a recipe for a custom data set; its settings follow from the amount of data."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _EPOCHS = 30
 
 
 def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
-    """A recipe that fine-tunes ``init`` on a folder (see `detect_layout`).
+    """A recipe that fine-tunes ``init`` on a custom data set (see `detect_layout`).
 
-    Of a large model and fewer than 500 images only the decoder and low-rank updates are trained; a small
-    model is trained whole. Images go by about 30 times, boxes and clicks half and half, with the
-    augmentations that keep an image an ultrasound image; a tenth of the subjects validates, the best weights
-    are kept, and training ends when six validations bring no gain.
+    A large model with fewer than 500 images trains only the decoder and low-rank updates; otherwise all
+    parameters are trained. Training runs for about 30 epochs, half of the prompts are boxes and half clicks,
+    with moderate augmentation. One tenth of the subjects is held out for validation, the best weights are
+    kept, and training stops after six validations without improvement.
 
     Raises:
-        DataError: the folder is missing, of no known layout, or has too few images.
-        CheckpointError: there is no such model.
+        DataError: The folder is missing, has no known layout, or contains too few images.
+        CheckpointError: The model does not exist.
     """
     layout = detect_layout(folder)
     cases, _ = dataset(layout).list_cases(folder)
     count = len(cases)
     if count < 4:
         raise DataError(
-            f"{folder} has {count} annotated images; at least 4 are needed, to hold one out."
+            f"{folder} contains {count} annotated images; at least 4 are needed, one of them for validation."
         )
     config = resolve_config(init)
     small = config.image_size <= 512

@@ -1,7 +1,7 @@
-"""Each process's batches, and the images that validate.
+"""Distribute training batches and validation images over processes.
 
 Training data are a function of an index. Each step takes the next batch × processes indices, so that a run
-resumes exactly from a step number, and a step's images do not depend on how many processes share them.
+resumes exactly from a step number, and the images of a step do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ with needs("Training", extra="train"):
 
 @dataclass(frozen=True, slots=True)
 class TensorBatch:
-    """A batch whose fields are tensors, or tuples of tensors, all of which move together."""
+    """A batch whose fields are tensors or tuples of tensors, which are moved together."""
 
     def to(self, device: torch.device) -> Self:
-        """The batch on a device."""
+        """Copy the batch to a device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
-        """The batch in page-locked memory, from which copies to a GPU do not wait."""
+        """Copy the batch to page-locked memory, from which copies to a GPU are asynchronous."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -48,12 +48,12 @@ class TensorBatch:
 
 
 class IndexedData(lightning.LightningDataModule):
-    """Gives each process its batches, once it is known which process it is.
+    """Loads the batches of each process.
 
     Args:
-        views: training data by index, each depending on its index alone.
-        collate: makes a batch of views.
-        validation: images that are held out of training.
+        views: training data by index; each view depends only on its index.
+        collate: combines views into a batch.
+        validation: images held out of training.
     """
 
     def __init__(
@@ -70,11 +70,12 @@ class IndexedData(lightning.LightningDataModule):
         self.first_step = 0
 
     def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of this process."""
         assert self.trainer is not None
         return self.loader(rank=self.trainer.global_rank, processes=self.trainer.world_size)
 
     def loader(self, *, rank: int = 0, processes: int = 1) -> DataLoader[Any]:
-        """The batches of one of ``processes``, from ``first_step`` on."""
+        """Batches of one of ``processes``, starting at ``first_step``."""
         settings = self.settings
         return DataLoader(
             self.views,
@@ -95,16 +96,16 @@ class IndexedData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> Any:
-        """This process's share of the held-out images, one at a time."""
+        """This process's part of the held-out images, one at a time."""
         assert self.trainer is not None
         images, processes = self.validation, self.trainer.world_size
         if images and len(images) < processes:
             raise DataError(
-                f"{len(images)} images to validate on are too few for {processes} processes; hold out more "
-                "(validation.fraction), or set validation.every=0."
+                f"{len(images)} validation images are too few for {processes} processes; increase "
+                "validation.fraction, or set validation.every=0."
             )
-        share = _Listed(images[self.trainer.global_rank :: processes])
-        return DataLoader(share, batch_size=None, num_workers=0) if len(share) else []
+        part = _ImageList(images[self.trainer.global_rank :: processes])
+        return DataLoader(part, batch_size=None, num_workers=0) if len(part) else []
 
 
 def use_one_thread(worker: int = 0) -> None:
@@ -114,7 +115,7 @@ def use_one_thread(worker: int = 0) -> None:
     cv2.setNumThreads(0)
 
 
-class _Listed(Dataset[AnnotatedImage]):
+class _ImageList(Dataset[AnnotatedImage]):
     def __init__(self, images: Sequence[AnnotatedImage]) -> None:
         self.images = images
 
@@ -126,10 +127,10 @@ class _Listed(Dataset[AnnotatedImage]):
 
 
 class StepSampler(Sampler[int]):
-    """One process's share of indices in order: views are random by their index already.
+    """One process's indices, in order (views are already random functions of their index).
 
-    Each step takes the next ``batch`` × ``processes`` indices, of which this process has the ``rank``-th
-    part. Its length counts what was drawn before a resumption too, as Lightning's step counter does.
+    Each step takes the next ``batch`` × ``processes`` indices; this process gets the ``rank``-th part. The
+    length includes indices drawn before a run was resumed, as Lightning's step counter does.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What a run will be before it starts: its recipe in full, parameters, data, memory and time.
+"""Estimate a training run before it starts: parameters, data, memory and time.
 
-Nothing is downloaded and no image is decoded: data are listed, the model is built without weights, and the
-time comes from a step of a shortened model on this machine.
+Nothing is downloaded and no image is decoded: data are only listed, the model is built without weights, and
+the time is extrapolated from a shortened model on this machine.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ _REPEATS = 3
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A run's numbers; memory and time are rough.
+    """Size of a run; memory and time are rough estimates.
 
     Attributes:
-        trained, frozen: parameters.
-        images: annotated images in the data, phantoms included; files that turn out damaged are counted.
-        memory: bytes at the peak of one process.
-        seconds: of the whole run on this machine, validation left out.
+        trained, frozen: number of parameters.
+        images: annotated images, including phantoms and files that may turn out to be damaged.
+        images_seen: images in all steps together.
+        memory: peak bytes per process.
+        seconds: duration of the whole run on this machine, without validation.
     """
 
     trained: int
@@ -52,10 +53,10 @@ class Estimate:
 
 
 def estimate(recipe: Recipe) -> Estimate:
-    """List a recipe's data, build its model without weights, and time this machine for some seconds.
+    """Estimate a run by listing its data, building its model without weights, and timing a few batches.
 
     Raises:
-        DataError: data are missing.
+        DataError: Data are missing.
     """
     settings = recipe.trainer
     config = resolve_config(recipe.init or f"random:{recipe.model}")
@@ -78,10 +79,10 @@ def estimate(recipe: Recipe) -> Estimate:
 
 
 def count_images(recipe: Recipe) -> int:
-    """Images that a recipe's data list.
+    """Number of images in a recipe's data.
 
     Raises:
-        DataError: a folder or store is missing, or has nothing of the data set.
+        DataError: A folder or store is missing, or contains no images of the data set.
     """
     count = recipe.data.phantoms.count
     if recipe.data.store is not None:
@@ -94,7 +95,7 @@ def count_images(recipe: Recipe) -> int:
     for entry in recipe.data.sources:
         if not entry.path.is_dir():
             raise DataError(
-                f"{entry.dataset}: there is no folder {entry.path}; unpack the data there."
+                f"{entry.dataset}: folder {entry.path} does not exist; download and unpack the data there."
             )
         cases, _ = dataset(entry.dataset).list_cases(entry.path)
         count += len(cases)
@@ -102,8 +103,8 @@ def count_images(recipe: Recipe) -> int:
 
 
 def seconds_per_batch(recipe: Recipe, config: ModelConfig) -> float:
-    """Time of a batch, forward and backward: one image through a model of two blocks, with the objects that
-    an image may have, scaled to the whole."""
+    """Time of a forward and backward pass over a batch, extrapolated from one image with a few objects in a
+    model of two blocks."""
     settings = recipe.trainer
     device = "cpu" if settings.accelerator == "cpu" else default_device()
     short = replace(
@@ -152,28 +153,28 @@ def _clock(device: str) -> float:
 
 
 def encoder_flops(config: ModelConfig) -> float:
-    """Floating-point operations of one image through the encoder."""
+    """Floating-point operations of the encoder for one image."""
     tokens, width = config.grid**2, config.width
     dense = 2 * tokens * width * (4 * width + 2 * config.mlp_width)
     total = 0.0
     for index in range(config.depth):
-        whole = index in config.global_blocks or not config.window
-        seen = tokens if whole else config.window**2
-        total += dense + 4 * tokens * seen * width
+        is_global = index in config.global_blocks or not config.window
+        attended = tokens if is_global else config.window**2
+        total += dense + 4 * tokens * attended * width
     neck = 2 * tokens * config.decoder_width * (width + 9 * config.decoder_width)
     return total + neck + 2 * tokens * 3 * config.patch_size**2 * width
 
 
-def describe(recipe: Recipe, found: Estimate) -> str:
-    """The estimate in words, the recipe in full first."""
+def describe(recipe: Recipe, run: Estimate) -> str:
+    """The full recipe and the estimate, as text."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    hours = found.seconds / 3600
-    long = f"{hours:.1f} hours" if hours >= 1 else f"{found.seconds / 60:.1f} minutes"
+    hours = run.seconds / 3600
+    duration = f"{hours:.1f} hours" if hours >= 1 else f"{run.seconds / 60:.1f} minutes"
     return (
         f"{text}\n"
-        f"parameters  {found.trained:,} trained, {found.frozen:,} frozen\n"
-        f"data        {found.images:,} images\n"
-        f"steps       {found.steps:,}, which see {found.images_seen:,} images in all\n"
-        f"memory      about {found.memory / 2**30:.1f} GiB per process\n"
-        f"time        about {long} on this machine, without validation\n"
+        f"parameters  {run.trained:,} trained, {run.frozen:,} frozen\n"
+        f"data        {run.images:,} images\n"
+        f"steps       {run.steps:,} ({run.images_seen:,} images in total)\n"
+        f"memory      about {run.memory / 2**30:.1f} GiB per process\n"
+        f"time        about {duration} on this machine, without validation\n"
     )

@@ -1,8 +1,8 @@
-"""`fit`: any task from data to trained weights, on one process or many, and on again after a cut.
+"""Train any task, in one process or many, and resume interrupted runs exactly.
 
-Lightning does the loop, precision, several processes, checkpoints and early stopping; what is added here is
-that a run is never overwritten, that checkpoints are whole, and that a resumed run equals an uninterrupted
-one.
+Lightning provides the loop, mixed precision, distributed training, checkpoints and early stopping. This
+module adds that a run is never overwritten, that checkpoints are written atomically, and that a resumed run
+equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ with needs("Training", extra="train"):
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What a run did.
+    """Summary of a run.
 
     Attributes:
-        steps: steps taken now, those before a resumption not counted.
-        seconds: how long they took.
-        kept_best: the weights are those of the best validation.
-        score: of the last validation.
+        steps: steps since the run started or was resumed.
+        seconds: duration of these steps.
+        kept_best: whether the weights are those of the best validation.
+        score: score of the last validation.
     """
 
     steps: int
@@ -70,16 +70,16 @@ def fit(
     resume: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> FitResult:
-    """Train a task; its weights are changed in place, and are those of the best validation if it validates.
+    """Train a task in place; with validation, its final weights are those of the best validation.
 
     Args:
-        folder: for checkpoints and the log; without one nothing is kept, and the run cannot be resumed.
+        folder: for checkpoints and logs; without it, nothing is saved and the run cannot be resumed.
         resume: continue from the last checkpoint in the folder.
-        on_progress: called after each step with (step, all steps) and the scores that were logged.
+        on_progress: called after each step with (step, total steps) and the logged scores.
 
     Raises:
-        RecipeError: the folder already holds a run, or has none to resume; memory is short; or the run was
-            interrupted.
+        RecipeError: The folder already contains a run or has none to resume, the batch does not fit into
+            memory, or the run was interrupted.
     """
     settings: RunSettings = task.settings
     if folder is not None:
@@ -102,14 +102,14 @@ def fit(
             )
         except torch.OutOfMemoryError as error:
             raise RecipeError(
-                f"A batch of {settings.trainer.batch} does not fit into memory; lower trainer.batch, raise "
-                "trainer.accumulate, or set trainer.checkpointing=true."
+                f"A batch of {settings.trainer.batch} does not fit into memory; reduce trainer.batch, "
+                "increase trainer.accumulate, or set trainer.checkpointing=true."
             ) from error
         if trainer.interrupted:
             hint = "" if folder is None else f" Resume it with --resume (from {folder / LAST})."
             raise RecipeError(f"Training was interrupted.{hint}")
         kept = _restore_best(task, trainer)
-        trainer.strategy.barrier()  # the scratch folder is the first process's
+        trainer.strategy.barrier()  # keep the first process's scratch folder until all have read it
     score = trainer.callback_metrics.get(task.monitor)
     return FitResult(
         trainer.global_step - data.first_step,
@@ -120,25 +120,25 @@ def fit(
 
 
 def seed_everything(settings: RunSettings) -> None:
-    """Seed what is drawn outside of batches, such as a head's first weights."""
+    """Seed all randomness outside of batches, such as the initial weights of a head."""
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
 
 
 def is_first_process() -> bool:
-    """Whether this process writes files and prints: the first of a run's, or the only one."""
+    """Whether this is the process that writes files and prints: the first, or the only one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank() == 0
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0")))
     return rank == "0"
 
 
-# Expected by design.
+# Lightning's warnings about choices that are deliberate here.
 _EXPECTED_WARNINGS = (
-    "your dataloader is not resumable",  # it is: its views depend on their index alone
+    "your dataloader is not resumable",  # it is, because views depend only on their index
     "Checkpoint directory .* exists",
     "Experiment logs directory .* exists",
     "smaller than the logging interval",
-    "WeightAveraging callback with a model that overrides",  # sharded runs refuse averages
+    "WeightAveraging callback with a model that overrides",  # sharded runs refuse EMA
     "overridden `transfer_batch_to_device`",
     "does not have many workers",
     "module.s. in eval mode at the start of training",  # a frozen encoder stays so
@@ -156,18 +156,22 @@ def make_trainer(
     scratch: Path | None = None,
     on_progress: OnProgress = no_progress,
 ) -> lightning.Trainer:
-    """Lightning's trainer as the settings describe it.
+    """Create Lightning's trainer from the settings.
 
     Args:
-        folder: for checkpoints and the log.
-        scratch: for the best weights where there is no ``folder``.
+        folder: for checkpoints and logs.
+        scratch: for the best weights if there is no ``folder``.
 
     Raises:
-        RecipeError: Some settings exclude one another.
-        DeviceError: A GPU is asked for and there is none.
+        RecipeError: Two settings are incompatible.
+        DeviceError: The settings require a GPU, and there is none.
     """
     trainer = settings.trainer
-    # Lightning's own lines (devices, precision, advertisements) say nothing that a recipe does not.
+    if trainer.accelerator == "gpu" and not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
+        raise DeviceError("No GPU is available; use --device cpu or trainer.accelerator=cpu.")
+    # Lightning's own log lines (devices, precision, tips) only repeat the recipe.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise DeviceError("Device 'cuda' is not available; use 'cpu'.")
@@ -197,24 +201,25 @@ def make_trainer(
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are there whole or not at all: a process killed while it writes loses none."""
+    """Writes checkpoints atomically, so that a process killed while writing loses none."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
+        """Write to a temporary file, then rename it."""
         part = Path(f"{path}.part")
         super().save_checkpoint(checkpoint, part, storage_options)
         part.replace(path)
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """A run that began with an earlier version goes on under today's names."""
+        """Load a checkpoint; keys of earlier versions are renamed."""
         return cast(
             dict[str, Any], current_keys(super().load_checkpoint(path, *arguments, **options))
         )
 
 
 class _Progress(Callback):
-    """Calls back after each step; in the first process only."""
+    """Calls back after each step, in the first process only."""
 
     def __init__(self, on_progress: OnProgress) -> None:
         self.on_progress = on_progress
@@ -236,10 +241,12 @@ def _strategy(settings: RunSettings) -> Strategy | str:
     trainer = settings.trainer
     if trainer.strategy == "fsdp":
         if trainer.ema:
-            raise RecipeError("trainer.ema does not work with strategy fsdp; set it to 0.")
+            raise RecipeError(
+                "trainer.ema does not work with trainer.strategy=fsdp; set trainer.ema=0."
+            )
         if settings.validation.every:
             raise RecipeError(
-                "Validation does not work with strategy fsdp; set validation.every=0."
+                "Validation does not work with trainer.strategy=fsdp; set validation.every=0."
             )
         devices = trainer.device_count or max(1, torch.cuda.device_count())
         return ModelParallelStrategy(
@@ -248,7 +255,7 @@ def _strategy(settings: RunSettings) -> Strategy | str:
             save_distributed_checkpoint=False,
         )
     if trainer.strategy == "ddp" or trainer.device_count != 1 or trainer.nodes > 1:
-        # Which tokens and biases take part differs from batch to batch.
+        # Some tokens and biases are unused in some batches.
         return DDPStrategy(find_unused_parameters=True)
     return "auto"
 
@@ -294,7 +301,7 @@ def _callbacks(
 
 
 def _restore_best(task: TrainingTask[Any], trainer: lightning.Trainer) -> bool:
-    """Load the weights of the best validation into the task, if any were kept."""
+    """Load the weights of the best validation into the task, if there are any."""
     if task.settings.trainer.strategy == "fsdp":
         return False
     for callback in trainer.checkpoint_callbacks:
@@ -314,7 +321,7 @@ def _logger(trainer: TrainerSettings, folder: Path) -> Logger:
             import_module("wandb")
         except ImportError as error:
             raise MissingDependencyError(
-                "trainer.logger is wandb, which is not installed: pip install wandb."
+                "trainer.logger=wandb requires wandb: pip install wandb."
             ) from error
         return WandbLogger(name=folder.name, save_dir=folder)
     if trainer.logger == "tensorboard":
@@ -323,6 +330,6 @@ def _logger(trainer: TrainerSettings, folder: Path) -> Logger:
 
 
 def _steps_done(path: Path) -> int:
-    """The step of a checkpoint that a run of ours wrote."""
+    """Number of steps completed at a checkpoint."""
     content = torch.load(path, map_location="cpu", weights_only=False)
     return cast(int, content["global_step"])

@@ -1,8 +1,7 @@
-"""The interactive loop: a first prompt, then rounds that mend or refine (SAM, appendix A; arXiv
-2411.16222, 3.2).
+"""Simulate interactive segmentation in training (SAM, appendix A; arXiv 2411.16222, 3.2).
 
-Each round the mask from before comes back as a mask prompt, either with the same prompt (the paper's
-refinement) or with one more click in the error region (SAM's interactive training).
+After the first prompt, each round feeds the previous mask back as a mask prompt, either with the same prompt
+(the paper's refinement) or with one more click in the error region (SAM's interactive training).
 """
 
 from __future__ import annotations
@@ -23,8 +22,13 @@ from ultrasam.training.recipe import Interaction, MaskLosses
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """One round: per prompt its loss, and the true IoU of the mask that a user would see, [N] both; and what
-    the decoder gave."""
+    """One round.
+
+    Attributes:
+        loss: [N], per prompt.
+        iou: [N], true IoU of the mask that a user would see.
+        output: decoder output.
+    """
 
     loss: Tensor
     iou: Tensor
@@ -42,17 +46,17 @@ def interact(
     losses: MaskLosses,
     seeds: Tensor,
 ) -> list[RoundResult]:
-    """Run all rounds of N prompts.
+    """Run all rounds for N prompts.
 
     Args:
-        image: B embedded images.
+        image: B image embeddings.
         first: N first prompts in model pixels.
-        targets: [N, 1, M, M] shares in [0, 1].
-        image_index: [N].
-        seeds: [N], the loop's only randomness: each prompt has its own, whatever else is in the batch.
+        targets: [N, 1, M, M] coverage in [0, 1].
+        image_index: [N], the image of each prompt.
+        seeds: [N], one per prompt, so that its randomness does not depend on the rest of the batch.
 
     Returns:
-        One result per round; the training loss is the sum of theirs.
+        One result per round; the training loss is the sum over rounds.
     """
     prompts, results = first, []
     ambiguous = is_ambiguous(first.labels)
@@ -66,24 +70,26 @@ def interact(
             loss = _best_of_three(logits[:, 1:], iou[:, 1:], targets, losses)
         else:
             loss = _loss(logits, iou, targets, ambiguous, losses)
-        seen = choose_mask(logits, iou, ambiguous)
-        results.append(RoundResult(loss, mask_iou(seen, targets)[:, 0], output))
+        visible = choose_mask(logits, iou, ambiguous)
+        results.append(RoundResult(loss, mask_iou(visible, targets)[:, 0], output))
         if index + 1 < interaction.rounds:
-            fed = seen if interaction.feedback_gradient else seen.detach()
-            prompts = _next_prompts(model, prompts, fed, targets, interaction, Noise(seeds, index))
-            ambiguous = torch.zeros_like(ambiguous)  # the mask from before says which was meant
+            mask_input = visible if interaction.feedback_gradient else visible.detach()
+            prompts = _next_prompts(
+                model, prompts, mask_input, targets, interaction, Noise(seeds, index)
+            )
+            ambiguous = torch.zeros_like(ambiguous)  # the previous mask resolves the ambiguity
     return results
 
 
 def is_ambiguous(labels: Tensor) -> Tensor:
-    """[N, K] labels to [N] bool: nothing but one click is known of the object."""
+    """Labels [N, K] to bool [N]: whether the prompt is a single click."""
     clicks = ((labels == FOREGROUND) | (labels == BACKGROUND)).sum(dim=1)
     return (clicks == 1) & ~(labels == BOTTOM_RIGHT).any(dim=1)
 
 
 def choose_mask(logits: Tensor, iou: Tensor, ambiguous: Tensor) -> Tensor:
-    """[N, 4, M, M] to the mask that a user sees [N, 1, M, M]: of an ambiguous prompt the best of three
-    by predicted IoU, else the single mask."""
+    """Select from [N, 4, M, M] the mask that a user sees [N, 1, M, M]: for ambiguous prompts the best of
+    three by predicted IoU, otherwise the single mask."""
     best = torch.where(ambiguous, iou[:, 1:].argmax(dim=1) + 1, 0)
     return logits[torch.arange(len(best), device=best.device), best].unsqueeze(1)
 
@@ -91,7 +97,7 @@ def choose_mask(logits: Tensor, iou: Tensor, ambiguous: Tensor) -> Tensor:
 def _loss(
     logits: Tensor, iou: Tensor, targets: Tensor, ambiguous: Tensor, losses: MaskLosses
 ) -> Tensor:
-    """Per prompt [N]: the single mask of all, and the best of three of the ambiguous ones."""
+    """Loss [N] of the single mask, plus the best of three masks for ambiguous prompts."""
     single = _mask_loss(logits[:, :1], targets, losses)[:, 0]
     true_iou = mask_iou(logits[:, :1], targets)
     loss = single + losses.iou * F.mse_loss(iou[:, :1], true_iou, reduction="none")[:, 0]
@@ -101,14 +107,14 @@ def _loss(
         best = true_iou.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         chosen = _mask_loss(three[rows, best].unsqueeze(1), truth, losses)[:, 0]
-        # The head must rank the three, so all of its predictions are trained, not the best alone.
+        # The IoU head must rank the three masks, so all three of its predictions are trained.
         ranking = F.mse_loss(iou[ambiguous, 1:], true_iou, reduction="none").mean(dim=1)
         loss = loss.index_add(0, ambiguous.nonzero()[:, 0], chosen + losses.iou * ranking)
     return loss
 
 
 def _best_of_three(logits: Tensor, iou: Tensor, targets: Tensor, losses: MaskLosses) -> Tensor:
-    """The loss of the mask that is truly best, and of its predicted IoU alone (arXiv 2411.16222, 3.2)."""
+    """Loss of the mask with the highest true IoU and of its predicted IoU (arXiv 2411.16222, 3.2)."""
     true_iou = mask_iou(logits, targets)  # [N, 3]
     best = true_iou.argmax(dim=1, keepdim=True)
     rows = torch.arange(len(best), device=best.device)
@@ -130,7 +136,7 @@ def _next_prompts(
     interaction: Interaction,
     noise: Noise,
 ) -> PromptTensors:
-    if interaction.corrective == 0:  # drawing clicks that none takes would cost much of a step
+    if interaction.corrective == 0:  # skip simulating clicks that would not be used; it is slow
         return PromptTensors(prompts.coords, prompts.labels, masks=logits)
     size = model.config.image_size
     coords, labels = error_clicks(logits.detach(), targets, noise=noise)
@@ -145,7 +151,7 @@ def _next_prompts(
 
 
 class Noise:
-    """Uniform numbers for each of N prompts from a generator of its own, on the CPU."""
+    """Uniform random numbers on the CPU, with a separate generator for each of N prompts."""
 
     def __init__(self, seeds: Tensor, stream: int) -> None:
         self.generators = [
@@ -159,13 +165,13 @@ class Noise:
 
 @torch.no_grad()
 def error_clicks(logits: Tensor, targets: Tensor, *, noise: Noise) -> tuple[Tensor, Tensor]:
-    """One click per prompt inside the error region, the more likely the deeper.
+    """Sample one click per prompt in the error region, favoring its deep interior.
 
     Args:
         logits, targets: [N, 1, M, M].
 
     Returns:
-        coords [N, 2] in low-res pixels and labels [N]; ``UNUSED`` where there is no error.
+        Coordinates [N, 2] in low-res pixels and labels [N]; ``UNUSED`` if there is no error.
     """
     mask, truth = logits > 0, targets > 0.5
     error = (mask != truth).float()
@@ -176,5 +182,5 @@ def error_clicks(logits: Tensor, targets: Tensor, *, noise: Noise) -> tuple[Tens
     jitter = noise(2).to(depth.device)
     coords = torch.stack([best % side, best // side], dim=1) + jitter
     labels = truth.flatten(1).gather(1, best.unsqueeze(1))[:, 0].long()
-    found = weight.amax(dim=1) > 0
-    return coords, torch.where(found, labels, UNUSED)
+    has_error = weight.amax(dim=1) > 0
+    return coords, torch.where(has_error, labels, UNUSED)

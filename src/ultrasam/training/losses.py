@@ -1,4 +1,4 @@
-"""Losses of the paper: focal and Dice on masks, squared error on the predicted IoU (3.3)."""
+"""Mask losses of the paper (arXiv 2411.16222, 3.3): focal and Dice; and the true IoU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -
 
     Args:
         logits: [..., H, W].
-        targets: the same shape, shares in [0, 1].
+        targets: same shape, coverage in [0, 1].
 
     Returns:
         [...].
@@ -25,7 +25,7 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -
 
 
 def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1.0) -> Tensor:
-    """1 - soft Dice (Milletari et al. 2016, with squares in the denominator), [..., H, W] to [...]."""
+    """1 - soft Dice (Milletari et al. 2016, squared denominator), [..., H, W] to [...]."""
     probability = logits.sigmoid()
     overlap = (probability * targets).sum(dim=(-2, -1))
     total = (probability.square() + targets.square()).sum(dim=(-2, -1))
@@ -34,7 +34,7 @@ def dice_loss(logits: Tensor, targets: Tensor, *, eps: float = 1.0) -> Tensor:
 
 @torch.no_grad()
 def mask_iou(logits: Tensor, targets: Tensor) -> Tensor:
-    """IoU of thresholded logits with thresholded targets, [..., H, W] to [...]; empty with empty is 1."""
+    """IoU of thresholded logits and targets, [..., H, W] to [...]; 1 if both are empty."""
     mask, truth = logits > 0, targets > 0.5
     overlap = (mask & truth).sum(dim=(-2, -1)).float()
     union = (mask | truth).sum(dim=(-2, -1)).float()

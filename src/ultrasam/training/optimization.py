@@ -1,4 +1,4 @@
-"""AdamW over groups of parameters, and the schedule of the learning rate."""
+"""AdamW with parameter groups, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ultrasam.weights.adapters import layer_scales
 def configure(
     module: nn.Module, settings: OptimizerSettings, steps: int, *, encoder: str
 ) -> dict[str, Any]:
-    """The optimizer of what is trained, and its schedule, as Lightning wants them.
+    """Optimizer and schedule for all trained parameters, in Lightning's format.
 
     Args:
-        encoder: what the names of the image encoder's parameters begin with.
+        encoder: name prefix of the image encoder's parameters.
     """
     optimizer = torch.optim.AdamW(
         parameter_groups(module, settings, encoder=encoder), lr=settings.lr, betas=settings.betas
@@ -32,10 +32,10 @@ def configure(
 def parameter_groups(
     module: nn.Module, settings: OptimizerSettings, *, encoder: str
 ) -> list[dict[str, Any]]:
-    """Trained parameters by learning rate and weight decay.
+    """Group the trained parameters by learning rate and weight decay.
 
-    Norms, biases and embeddings have no weight decay unless ``decay_vectors``; the encoder has a learning
-    rate of its own (``encoder_lr``), which falls towards its input (``layer_decay``).
+    Norms, biases and embeddings get no weight decay unless ``decay_vectors`` is set. The encoder has its own
+    learning rate (``encoder_lr``), which decreases towards its input (``layer_decay``).
     """
     embeddings = {
         id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
@@ -55,13 +55,13 @@ def parameter_groups(
 
 
 def rate_factor(step: int, steps: int, settings: OptimizerSettings) -> float:
-    """The learning rate at a step over its full value; see `OptimizerSettings`."""
+    """Learning rate at a step relative to its full value; see `OptimizerSettings`."""
     warm = 1.0
     if step < settings.warmup_steps:
         start = settings.warmup_start or 1 / settings.warmup_steps
         warm = start + (1 - start) * step / max(1, settings.warmup_steps - 1)
     if settings.schedule == "steps":
-        passed = sum(step >= round(share * steps) for share in settings.milestones)
+        passed = sum(step >= round(fraction * steps) for fraction in settings.milestones)
         return float(warm * settings.gamma**passed)
     left = (steps - step) / max(1.0, steps * settings.decay_fraction)
     return float(warm * min(1.0, max(0.0, left)))

@@ -1,4 +1,4 @@
-"""The first prompt of an object in training (arXiv 2411.16222, 3.2), and how people depart from it."""
+"""Sample the first prompt of an object in training (arXiv 2411.16222, 3.2), with human-like variation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ultrasam.settings import StrictModel
 
 
 class PromptSampling(StrictModel):
-    """Which prompts are drawn.
+    """Distribution of first prompts.
 
     Attributes:
-        box: fraction of boxes; the rest are clicks.
-        jitters: each corner of a box is moved by up to one of these fractions of the side.
-        jitter_weights: how often each of ``jitters`` is drawn.
-        clicks: where clicks fall.
-        per_image: most objects prompted in one view.
+        box: fraction of box prompts; the others are clicks.
+        jitters: maximum displacement of box corners as fractions of the side; one is drawn per box.
+        jitter_weights: relative frequency of each of ``jitters``.
+        clicks: distribution of clicks.
+        per_image: maximum number of prompted objects per view.
     """
 
     box: float = Field(0.5, ge=0, le=1)
@@ -33,7 +33,7 @@ class PromptSampling(StrictModel):
     def _one_weight_each(self) -> PromptSampling:
         if len(self.jitters) != len(self.jitter_weights):
             raise ValueError(
-                f"jitters has {len(self.jitters)} values and jitter_weights {len(self.jitter_weights)}; "
+                f"jitters has {len(self.jitters)} values but jitter_weights has {len(self.jitter_weights)}; "
                 "give one weight for each"
             )
         return self
@@ -42,14 +42,14 @@ class PromptSampling(StrictModel):
 def sample_prompt(
     rng: np.random.Generator, mask: npt.NDArray[np.bool_], sampling: PromptSampling
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The first prompt of an object.
+    """Sample the first prompt of an object.
 
     Args:
         mask: [H, W], not empty.
 
     Returns:
-        Coordinates [K, 2] in the mask's pixels, and the labels [K] that the prompt encoder takes: two
-        corners, or clicks and a closing NOT_A_POINT.
+        Coordinates [K, 2] in mask pixels, and labels [K] for the prompt encoder: two corners, or clicks
+        followed by NOT_A_POINT.
     """
     if rng.random() < sampling.box:
         weights = np.array(sampling.jitter_weights)

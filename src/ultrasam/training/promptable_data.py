@@ -1,6 +1,6 @@
-"""From annotated images to batches of views with their first prompts.
+"""Turn annotated images into batches of views with first prompts.
 
-A view depends on its index and the seed alone, so that training resumes exactly from a step number.
+A view depends only on its index and the seed, so that training resumes exactly from a step number.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ultrasam.training.augmentation import (
 from ultrasam.training.datamodule import TensorBatch
 from ultrasam.training.prompt_sampling import PromptSampling, sample_prompt
 
-_MIN_VISIBLE = 0.6  # share of an object that a view must show
-_MAX_MISSES = 1000  # views without a usable object, one after the other, before training gives up
+_MIN_VISIBLE = 0.6  # fraction of an object that a view must show
+_MAX_MISSES = 1000  # consecutive views without a usable object before training gives up
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Images that are drawn with one weight."""
+    """Images that share one sampling weight."""
 
     name: str
     images: Sequence[AnnotatedImage]
@@ -51,11 +51,11 @@ class PromptableBatch(TensorBatch):
     Attributes:
         pixels: [B, 1, S, S] uint8.
         valid: [B, 1, S, S] bool, where the view shows the image; the rest is padding.
-        targets: [N, 1, M, M] float, share of each low-res pixel that the object covers.
-        coords: [N, K, 2] first prompts in model pixels; labels: [N, K], UNUSED where one has fewer slots.
-        image_index: [N].
-        classes: [N] index of each object's class; 0 if objects have none.
-        seeds: [N], of all further randomness of a prompt, so that it depends on no other prompt.
+        targets: [N, 1, M, M] float, the object's coverage of each low-res pixel.
+        coords: [N, K, 2] first prompts in model pixels; labels: [N, K], padded with UNUSED.
+        image_index: [N], the view of each prompt.
+        classes: [N] class index of each object; 0 if objects have no classes.
+        seeds: [N], for all further randomness of a prompt, independent of the other prompts.
     """
 
     pixels: Tensor
@@ -75,11 +75,11 @@ class PromptableBatch(TensorBatch):
 
 @dataclass(frozen=True, slots=True)
 class PromptedView:
-    """One view with P objects.
+    """One view with P prompted objects.
 
     Attributes:
         pixels: [S, S] uint8; valid: [S, S] bool, where it shows the image.
-        targets: [P, M, M] uint8, 255 for a low-res pixel that the object covers wholly.
+        targets: [P, M, M] uint8, coverage of each low-res pixel, 255 for full.
         coords: [P, K, 2] first prompts in model pixels; labels: [P, K].
         classes: [P]; seeds: [P].
     """
@@ -94,15 +94,15 @@ class PromptedView:
 
 
 class PromptableViews(Dataset[PromptedView]):
-    """Views that are drawn from sources.
+    """Views sampled from sources.
 
     Args:
-        image_size, mask_size: sides S of the model's input and M of its masks.
-        classes: gives the class index of each of an image's instances, None for one to leave out; where
-            objects have no classes, all are taken.
+        image_size, mask_size: sides S of the model input and M of its masks.
+        classes: function that returns the class index of each instance of an image, or None to skip it. By
+            default, all instances are used, without classes.
 
     Raises:
-        DataError: no source has an image.
+        DataError: No source contains an image.
     """
 
     def __init__(
@@ -120,34 +120,34 @@ class PromptableViews(Dataset[PromptedView]):
         self.sources = [source for source in sources if len(source.images) and source.weight > 0]
         if not self.sources:
             raise DataError(
-                "There is nothing to train on; give data sets or phantoms in the recipe."
+                "There is nothing to train on; add data sets or phantoms to the recipe."
             )
         weights = np.array([source.weight for source in self.sources])
-        self.shares = weights / weights.sum()
+        self.probabilities = weights / weights.sum()
         self.image_size, self.mask_size = image_size, mask_size
         self.augmentation, self.prompts, self.seed = augmentation, prompts, seed
 
     def __getitem__(self, index: int) -> PromptedView:
-        """The view of an index.
+        """The view with this index.
 
         Raises:
-            DataError: no object is large enough in any of many views, or an image is damaged.
+            DataError: Many consecutive views show no object of sufficient size, or an image is damaged.
         """
         rng = np.random.default_rng((self.seed, index))
         for _ in range(_MAX_MISSES):
-            source = self.sources[int(rng.choice(len(self.sources), p=self.shares))]
+            source = self.sources[int(rng.choice(len(self.sources), p=self.probabilities))]
             image = source.images[int(rng.integers(len(source.images)))]
             view = self._draw(rng, image)
             if view is not None:
                 return view
         names = ", ".join(source.name for source in self.sources)
         raise DataError(
-            f"No object of {names} covers {MIN_OBJECT_PIXELS} pixels of a view of {self.image_size} × "
-            f"{self.image_size}; set augmentation.zoomed=1 to show objects enlarged."
+            f"No object in {names} covers {MIN_OBJECT_PIXELS} pixels of a {self.image_size} × "
+            f"{self.image_size} view; set augmentation.zoomed=1 to enlarge objects."
         )
 
     def _draw(self, rng: np.random.Generator, image: AnnotatedImage) -> PromptedView | None:
-        """A view of an image; None if it shows no object large enough."""
+        """A view of an image; None if it shows no object of sufficient size."""
         known = [0] * len(image.areas) if self.classes is None else self.classes(image)
         usable = [
             i for i, area in enumerate(image.areas)
@@ -195,7 +195,7 @@ class PromptableViews(Dataset[PromptedView]):
     def _covered(
         self, mask: npt.NDArray[np.bool_], view: View, sector: npt.NDArray[np.bool_] | None
     ) -> npt.NDArray[np.uint8] | None:
-        """What of a view an object covers, 0 to 255; None if too little of it is seen."""
+        """An object's coverage of a view, 0 to 255; None if too little of it is visible."""
         covered = view.mask(mask)
         if sector is not None:
             covered[~sector] = 0
@@ -206,13 +206,13 @@ class PromptableViews(Dataset[PromptedView]):
 
 
 def _padded(array: npt.NDArray[Any], count: int, fill: int) -> npt.NDArray[Any]:
-    """Rows up to ``count``, the missing ones filled."""
+    """Pad with rows of ``fill`` up to ``count`` rows."""
     missing = np.full((count - len(array), *array.shape[1:]), fill, array.dtype)
     return np.concatenate([array, missing])
 
 
 def collate(views: Sequence[PromptedView]) -> PromptableBatch:
-    """Views with any number of prompts each to one flat batch."""
+    """Combine views with any number of prompts into one flat batch."""
     counts = torch.tensor([len(view.targets) for view in views])
     slots = max(view.labels.shape[1] for view in views)
     coords = [_padded(view.coords.swapaxes(0, 1), slots, 0).swapaxes(0, 1) for view in views]

@@ -1,7 +1,7 @@
-"""Recipe: everything that an experiment is, as a checked YAML file.
+"""Recipes: YAML files that specify a training experiment completely.
 
-Overrides from the command line are ``key.sub=value``, the value read as YAML. A recipe is saved in
-full beside every checkpoint that it makes.
+Command-line overrides have the form ``key.sub=value``, with the value parsed as YAML. The full recipe is
+saved next to the checkpoints.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from ultrasam.weights.adaptation import Adaptation
 
 
 class Interaction(StrictModel):
-    """The rounds of the interactive loop.
+    """Rounds of interactive training.
 
     Attributes:
-        rounds: rounds in all, the first prompt's included.
-        corrective: chance, per prompt and round, of a click in the error region; else the same prompt.
+        rounds: number of rounds, including the first prompt.
+        corrective: probability, per prompt and round, of a new click in the error region; otherwise the
+            prompt is repeated.
         feedback_gradient: let gradients flow through the mask that is fed back.
-        masks: *ambiguous* trains the single mask of every prompt and the three of a lone click (SAM);
-            *last* the single mask in all rounds but the last, the three in the last (arXiv 2411.16222).
+        masks: *ambiguous* trains the single mask for every prompt, and the three masks for a single click
+            (SAM); *last* trains the three masks in the last round and the single mask in all others (arXiv
+            2411.16222).
     """
 
     rounds: int = Field(2, ge=1)
@@ -41,8 +43,13 @@ class Interaction(StrictModel):
 
 
 class MaskLosses(StrictModel):
-    """Weights of the losses of masks and of their predicted IoU, and the focal loss's alpha and gamma
-    (arXiv 2411.16222, 3.3)."""
+    """Weights of the losses (arXiv 2411.16222, 3.3), and the parameters of the focal loss.
+
+    Attributes:
+        focal, dice: weights of the mask losses.
+        iou: weight of the squared error of the predicted IoU.
+        alpha, gamma: parameters of the focal loss.
+    """
 
     focal: float = Field(20.0, ge=0)
     dice: float = Field(1.0, ge=0)
@@ -51,7 +58,7 @@ class MaskLosses(StrictModel):
     gamma: float = Field(2.0, ge=0)
 
 
-# Keys of earlier versions, and what they are called now.
+# Keys of earlier versions and their current names.
 _RENAMED = {
     "views": "augmentation",
     "optimiser": "optimizer",
@@ -60,12 +67,18 @@ _RENAMED = {
     "prompts.several_clicks": "prompts.clicks.multiple",
     "prompts.clicks_beside": "prompts.clicks.near_miss",
     **{f"prompts.clicks.{old}": f"prompts.clicks.{new}" for old, new in RENAMED_CLICK_KEYS.items()},
+    "optimizer.decay_share": "optimizer.decay_fraction",
+    "validation.share": "validation.fraction",
     **{f"prompts.{k}": f"interaction.{k}" for k in Interaction.model_fields},
 }
 
 
 class DataSource(StrictModel):
-    """One data set in its raw layout, and the weight with which its images are drawn."""
+    """A raw data set.
+
+    Attributes:
+        weight: sampling weight relative to the other sources.
+    """
 
     dataset: str
     path: Path
@@ -73,21 +86,25 @@ class DataSource(StrictModel):
 
 
 class Phantoms(StrictModel):
-    """Simulated images: how many different ones, and the weight with which they are drawn."""
+    """Simulated images.
+
+    Attributes:
+        count: number of different images.
+        weight: sampling weight relative to the other sources.
+    """
 
     count: int = Field(0, ge=0)
     weight: float = Field(1.0, ge=0)
 
 
 class StoreSource(StrictModel):
-    """Images of a store (`ultrasam data build`): see `ultrasam.training.sources.store_sources`.
+    """Images of a store (see `ultrasam data build`).
 
     Attributes:
-        datasets: the data sets to draw from; None for all.
-        temperature: levels how often each data set is drawn, by its number of images.
-        shares: how often each data set is drawn, relative to the others; instead of ``datasets`` and
-            ``temperature``.
-        weight: of the store as a whole, beside other sources.
+        datasets: names of data sets; None for all.
+        temperature: data sets of n images are sampled in proportion to n ** (1 / temperature).
+        shares: relative sampling weights of data sets, in place of ``datasets`` and ``temperature``.
+        weight: sampling weight relative to the other sources.
     """
 
     path: Path
@@ -105,7 +122,7 @@ class StoreSource(StrictModel):
 
 
 class Data(StrictModel):
-    """Real and simulated images to draw from."""
+    """Real and simulated training images."""
 
     store: StoreSource | None = None
     sources: tuple[DataSource, ...] = ()
@@ -113,12 +130,12 @@ class Data(StrictModel):
 
 
 class Recipe(RunSettings):
-    """One experiment that trains a promptable model.
+    """An experiment that trains a promptable model.
 
     Attributes:
-        model: size of the network, if it starts from nothing.
-        init: the weights it starts from (see `ultrasam.load`).
-        output: the run's folder is ``output/name``.
+        model: network size, used if ``init`` is None.
+        init: initial weights (see `ultrasam.load`); None for random weights.
+        output: parent of the run's folder, ``output/name``.
     """
 
     name: str
@@ -139,25 +156,25 @@ class Recipe(RunSettings):
 
     @property
     def folder(self) -> Path:
-        """Where the run is kept."""
+        """Folder of the run."""
         return self.output / self.name
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe.
+    """Read and validate a recipe.
 
     Raises:
-        RecipeError: the file is missing or not YAML, a key is unknown, a value has the wrong type, or
+        RecipeError: The file is missing or not YAML, a key is unknown, a value has the wrong type, or
             an override is not ``key.sub=value``.
     """
     return _changed(_read(path), overrides, str(path))
 
 
 def change(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """A recipe with some keys set anew.
+    """A copy of a recipe with some keys overridden.
 
     Raises:
-        RecipeError: as `load_recipe`.
+        RecipeError: A key is unknown, a value has the wrong type, or an override is not ``key.sub=value``.
     """
     return _changed(recipe.model_dump(mode="json"), overrides, recipe.name)
 
@@ -169,18 +186,16 @@ def _changed(content: dict[str, Any], overrides: Sequence[str], source: str) -> 
 
 
 def _read(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file's keys over those of the recipe that it ``extends``, if any."""
+    """Keys of a file, merged over those of the recipe that it ``extends``."""
     content = read_yaml(path, what="recipe")
     parent = content.pop("extends", None)
     if parent is None:
         return content
     if not isinstance(parent, str) or path in above:
-        raise RecipeError(
-            f"{path}: 'extends' is not the name of another recipe in the same folder."
-        )
+        raise RecipeError(f"{path}: 'extends' must name another recipe in the same folder.")
     return deep_merge(_read(path.parent / parent, above=(*above, path)), content)
 
 
 def save_recipe(recipe: StrictModel, path: Path) -> None:
-    """Write a recipe in full, defaults included."""
+    """Write a recipe with all its keys, including defaults."""
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))

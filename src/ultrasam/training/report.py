@@ -1,4 +1,4 @@
-"""What a run did, to look at: sample pictures as it goes, and one HTML page at its end."""
+"""Write an HTML report of a training run: curves, samples and recipe."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def write_report(folder: Path) -> Path | None:
-    """``report.html`` of a run: its curves, the last samples, and the recipe in full; None without a CSV
-    log."""
+    """Write ``report.html`` with the curves, the last samples and the full recipe.
+
+    Returns:
+        Its path; None if there is no CSV log.
+    """
     log = folder / "log" / "metrics.csv"
     if not log.exists():
         return None
@@ -26,9 +29,9 @@ def write_report(folder: Path) -> Path | None:
     curves = {name: xy for name, xy in curves.items() if xy[0] and name not in ("step", "epoch")}
     groups = {
         "Loss": [n for n in curves if n == "loss"],
-        "IoU in training, first and last round": [n for n in curves if "iou" in n],
-        "Norm of the gradient before clipping": [n for n in curves if n.startswith("grad_norm")],
-        "Dice in validation": [n for n in curves if n.startswith("val_")],
+        "Training IoU, first and last round": [n for n in curves if "iou" in n],
+        "Gradient norm before clipping": [n for n in curves if n.startswith("grad_norm")],
+        "Validation Dice": [n for n in curves if n.startswith("val_")],
     }
     figures = [
         figure(title, lambda axes, names=names: _plot(axes, names, curves))  # type: ignore[misc]
@@ -37,15 +40,15 @@ def write_report(folder: Path) -> Path | None:
     ]
     samples = sorted((folder / "samples").glob("*.png"))
     last = samples[-1].name.split("_")[0] if samples else ""
-    shown = [
-        picture(f"{p.stem}: box, truth, prediction, error", p.read_bytes())
+    pictures = [
+        picture(f"{p.stem}: box, ground truth, prediction, error", p.read_bytes())
         for p in samples
         if p.name.startswith(f"{last}_")
     ]
     recipe = html.escape((folder / "recipe.yaml").read_text(encoding="utf-8"))
     body = (
         f"<h1>{html.escape(folder.name)}</h1>\n{''.join(figures)}\n"
-        f"<h2>Samples</h2>\n{''.join(shown) or '<p>None: the run had no validation.</p>'}\n"
+        f"<h2>Samples</h2>\n{''.join(pictures) or '<p>None, because the run had no validation.</p>'}\n"
         f"<h2>Recipe</h2>\n<pre>{recipe}</pre>"
     )
     path = folder / "report.html"
@@ -57,10 +60,10 @@ Curve = tuple[list[int], list[float]]
 
 
 def _curve(rows: list[dict[str, str]], name: str) -> Curve:
-    found = [
+    points = [
         (int(row["step"]), float(row[name])) for row in rows if row.get(name) and row.get("step")
     ]
-    return [step for step, _ in found], [value for _, value in found]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def _plot(axes: Axes, names: list[str], curves: dict[str, Curve]) -> None:

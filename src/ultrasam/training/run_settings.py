@@ -1,4 +1,4 @@
-"""Settings that every training run has, whatever its task: optimizer, trainer and validation."""
+"""Settings common to all training runs: optimizer, trainer and validation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ R = TypeVar("R", bound="RunSettings")
 
 
 class OptimizerSettings(StrictModel):
-    """AdamW and its schedule.
+    """AdamW and its learning-rate schedule.
 
-    After the warm-up (from ``warmup_start`` × lr), either *linear*: constant, then to zero over the last
-    ``decay_fraction`` of the steps; or *steps*: × ``gamma`` at each of ``milestones``, given as fractions of
-    the steps (the paper's 20,000 and 28,888 of 30,000).
+    After the warm-up, which starts at ``warmup_start`` × ``lr``, the *linear* schedule is constant and then
+    decays to zero over the last ``decay_fraction`` of the steps; the *steps* schedule multiplies by ``gamma``
+    at each of ``milestones``, given as fractions of the steps (the paper's 20,000 and 28,888 of 30,000).
 
     Attributes:
-        encoder_lr: factor of the image encoder's learning rate.
-        decay_vectors: weight decay of norms, biases and embeddings too.
-        clip: largest norm of the gradient.
-        layer_decay: factor of the learning rate with each block of the image encoder towards the input.
+        encoder_lr: learning rate of the image encoder, as a factor of ``lr``.
+        decay_vectors: apply weight decay to norms, biases and embeddings too.
+        clip: maximum gradient norm.
+        layer_decay: learning-rate factor per block of the image encoder, towards its input.
     """
 
     lr: float = Field(1e-4, gt=0)
@@ -42,16 +42,19 @@ class OptimizerSettings(StrictModel):
 
 
 class TrainerSettings(StrictModel):
-    """How long, how many at once, in which precision and on what; what is logged and kept.
+    """Duration, batch size, precision and devices of a run, and what it logs and saves.
 
-    ``batch`` is of one process; a step sees batch × devices × nodes × accumulate images. A run that would
-    need more memory than there is is refused by a rough estimate; ``check_memory=false`` tries it.
+    A step processes ``batch`` × ``devices`` × ``nodes`` × ``accumulate`` images.
 
     Attributes:
-        devices: how many, or the indices of the GPUs to use.
-        checkpointing: compute an encoder's blocks twice instead of keeping them in memory.
-        workers: processes per device that make training views.
-        ema: decay of the moving average of the weights; 0 for none.
+        batch: images per process.
+        accumulate: batches per step.
+        devices: number of devices, or the indices of the GPUs to use.
+        checkpointing: recompute the encoder's activations in the backward pass to save memory.
+        check_memory: refuse a run that, by a rough estimate, does not fit into memory.
+        dropout: in the MLP of the mask decoder.
+        workers: data-loading processes per device.
+        ema: decay of the exponential moving average of the weights; 0 disables it.
         checkpoint_every: steps between checkpoints, from which a run resumes exactly.
     """
 
@@ -76,32 +79,32 @@ class TrainerSettings(StrictModel):
 
     @property
     def device_count(self) -> int | None:
-        """Processes on one node; None if all of its GPUs are used."""
+        """Number of processes per node; None if all GPUs are used."""
         if self.devices == "auto":
             return None
         return self.devices if isinstance(self.devices, int) else len(self.devices)
 
 
 class ValidationSettings(StrictModel):
-    """Scores on images that are held out of training.
+    """Validation on images held out of training.
 
     Attributes:
-        every: steps from one validation to the next; 0 for none.
-        images: most images.
-        share: fraction of the training subjects that is held out, if a store has no ``val`` side.
-        kinds: prompts that are tried (see `ultrasam.evaluation.protocol`), in tasks that take prompts.
-        patience: validations without gain after which training ends; 0 never ends it early.
+        every: steps between validations; 0 disables them.
+        images: maximum number of images.
+        fraction: fraction of the training subjects to hold out, if the data have no ``val`` split.
+        kinds: prompt types (see `ultrasam.evaluation.protocol`), for tasks that take prompts.
+        patience: stop after this many validations without improvement; 0 disables early stopping.
     """
 
     every: int = Field(0, ge=0)
     images: int = Field(64, ge=1)
-    share: float = Field(0.1, gt=0, lt=1)
+    fraction: float = Field(0.1, gt=0, lt=1)
     kinds: tuple[Literal["box", "box10", "point", "points3"], ...] = ("box", "point")
     patience: int = Field(0, ge=0)
 
 
 class RunSettings(StrictModel):
-    """A run of the engine."""
+    """Settings of one training run."""
 
     seed: int = Field(0, ge=0)
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -110,16 +113,16 @@ class RunSettings(StrictModel):
 
 
 def on_device(settings: R, device: str | None) -> R:
-    """The settings on another device: ``cpu``, ``cuda``, ``cuda:1``; unchanged for None.
+    """A copy of the settings for another device: ``cpu``, ``cuda``, ``cuda:1``; unchanged for None.
 
     Raises:
-        DeviceError: Training has no such device.
+        DeviceError: The device is none of these.
     """
     if device is None:
         return settings
     kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
-        raise DeviceError(f"Device '{device}' is not available; use 'cpu'.")
+    if kind not in ("cpu", "cuda") or not (index.isdigit() or not index):
+        raise DeviceError(f"Device '{device}' is not available; use 'cpu' or 'cuda'.")
     update: dict[str, object] = {"accelerator": "cpu" if kind == "cpu" else "gpu"}
     if index:
         update["devices"] = (int(index),)

@@ -1,4 +1,4 @@
-"""Parameters, gradients and optimiser states spread over processes (FSDP), for models too large for one."""
+"""Shard parameters, gradients and optimizer states over processes (FSDP)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 
 def shard(task: nn.Module, blocks: nn.ModuleList, mesh: Any) -> None:
-    """Shard a training task in place: each of the image encoder's blocks, and all the rest as one.
+    """Shard a training task in place: one unit per block of the image encoder, and one for everything else.
 
-    The rest is one unit because prompt encoder and mask decoder run once a round: a unit of their own
-    would be reduced after the last round's backward pass, and lose the gradients of the others.
+    Prompt encoder and mask decoder run once per round. As units of their own they would be reduced after the
+    backward pass of the last round and lose the gradients of the other rounds.
 
     Args:
-        mesh: one-dimensional, of the processes to spread over.
+        mesh: one-dimensional mesh of processes.
     """
     for block in blocks:
         fully_shard(block, mesh=mesh)

@@ -1,7 +1,7 @@
-"""A recipe's data: one source for each data set, and the images held out to validate on.
+"""Open a recipe's data: one source per data set, and the validation images.
 
-Whatever a recipe names (a store, raw folders, phantoms) is read from a store, so that nothing is held in
-memory and every process of a run maps the same files.
+Stores, raw folders and phantoms are all read from a store, so that nothing is held in memory and all
+processes of a run map the same files.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RecipeData:
-    """A recipe's data: what trains, and what validates."""
+    """Training sources and validation images."""
 
     sources: list[Source]
     validation: list[AnnotatedImage]
 
 
 def open_data(recipe: Recipe) -> RecipeData:
-    """All sources of a recipe's data, each logged in a line, and the images held out to validate on.
+    """Open and log all sources of a recipe, and hold out images for validation.
 
-    Raw folders and phantoms are built into cached stores first, which takes a while the first time.
+    Raw folders and phantoms are first built into cached stores, which takes a while the first time.
 
     Raises:
-        DataError: a folder or store is missing or damaged, or there is no image to validate on.
+        DataError: A folder or store is missing or damaged, or there are no validation images.
     """
     sources: list[Source] = []
     validation: list[AnnotatedImage] = []
@@ -60,7 +60,7 @@ def open_data(recipe: Recipe) -> RecipeData:
         sources.append(Source("phantoms", images, phantoms.weight))
     if validates and not validation:
         raise DataError(
-            "There is no image to validate on; set validation.every=0, or build the store with "
+            "There are no validation images; set validation.every=0, or rebuild the store with "
             "--val-fraction."
         )
     return RecipeData(sources, validation[: recipe.validation.images])
@@ -75,17 +75,16 @@ def store_sources(
     shares: Mapping[str, float] | None = None,
     weight: float = 1.0,
 ) -> list[Source]:
-    """One source for each data set of a store, all of them together drawn with ``weight``.
+    """One source per data set of a store; together they are sampled with ``weight``.
 
     Args:
-        datasets: the data sets to draw from; None for all. Those without an object are left out.
-        temperature: a data set of n images is drawn in proportion to n ** (1 / temperature): 1 draws every
-            image as often as any other, a large value every data set.
-        shares: how often each data set is drawn, relative to the others; instead of ``datasets`` and
-            ``temperature``.
+        datasets: names of data sets; None for all that have an object.
+        temperature: data sets of n images are sampled in proportion to n ** (1 / temperature): 1 samples all
+            images equally often, a high value all data sets.
+        shares: relative sampling weights of data sets, in place of ``datasets`` and ``temperature``.
 
     Raises:
-        DataError: the store lacks a data set, or no image of that split has an object.
+        DataError: The store lacks a data set, or no image of the split contains an object.
     """
     there = list(store.manifest["datasets"])
     names = list(shares or (there if datasets is None else datasets))
@@ -113,7 +112,7 @@ def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[A
     store = Store.open(wanted.path)
     sources = store_sources(store, **wanted.model_dump(exclude={"path"}))
     count = sum(len(source.images) for source in sources)
-    logger.info("%s: %d images of %d data sets", wanted.path, count, len(sources))
+    logger.info("%s: %d images from %d data sets", wanted.path, count, len(sources))
     if not recipe.validation.every:
         return sources, []
     datasets = wanted.shares or wanted.datasets
@@ -131,9 +130,11 @@ def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedIm
     store = cached_store(raw, entry.path, workers=recipe.trainer.workers)
     rows = store.select(splits=["train", "val"], with_instances=True)
     if not len(rows):
-        raise DataError(f"{entry.dataset}: no image in {entry.path} has an object to train on.")
+        raise DataError(
+            f"{entry.dataset}: no image in {entry.path} contains an object to train on."
+        )
     tested = len(store.select(splits=["test"]))
-    note = f" ({tested} images that the source tests on are left out)" if tested else ""
+    note = f" ({tested} images of its test split excluded)" if tested else ""
     held_out: list[AnnotatedImage] = []
     if recipe.validation.every:
         subjects = [(image.dataset, image.subject) for image in StoredImages(store, rows)]

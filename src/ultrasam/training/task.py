@@ -1,4 +1,4 @@
-"""What the engine needs of a task: a network, the loss of a batch, and the score of a held-out image."""
+"""Base class of training tasks: a network, the loss of a batch, and the score of a validation image."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ S = TypeVar("S", bound=RunSettings)
 
 
 class TrainingTask(lightning.LightningModule, Generic[S]):
-    """Base of all tasks: randomness by step, logs of gradients, optimizer and sharding.
+    """Base class of all tasks: seeds each step, logs gradients, and sets up optimizer and sharding.
 
-    A task defines `losses` and, if it validates, `validate`.
+    A subclass defines `losses` and, for validation, `validate`.
 
     Attributes:
-        monitor: the score by which the best weights are kept; the higher the better.
-        encoder: what the names of the image encoder's parameters begin with.
+        monitor: score that selects the best weights; higher is better.
+        encoder: name prefix of the image encoder's parameters.
         model: the network; its weights are saved under this name.
     """
 
@@ -42,18 +42,19 @@ class TrainingTask(lightning.LightningModule, Generic[S]):
         self._sharded = False
 
     def losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The losses [N] of what is in a batch, and scores to log.
+        """Losses [N] of the items in a batch, and scores to log.
 
-        The mean over all processes is minimised, whatever the number of items in each.
+        The mean over the items of all processes is minimized, even if their numbers differ.
         """
         raise NotImplementedError
 
     def validate(self, image: AnnotatedImage, index: int) -> dict[str, float]:
-        """Scores of one held-out image, `monitor` among them; none if it shows nothing to score."""
+        """Scores of one validation image, including `monitor`; empty if there is nothing to score."""
         raise NotImplementedError
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
-        # Randomness depends on step and process alone, so that a resumed run repeats it.
+        """Mean loss of a batch; logs the scores."""
+        # The seed depends only on step and process, so that a resumed run repeats it.
         torch.manual_seed((self.settings.seed * 2**20 + batch_idx) * 4096 + self.global_rank)
         losses, scores = self.losses(batch)
         scores = {"loss": losses.detach().mean(), **scores}
@@ -61,12 +62,13 @@ class TrainingTask(lightning.LightningModule, Generic[S]):
         return self._mean_over_processes(losses)
 
     def validation_step(self, image: AnnotatedImage, batch_idx: int) -> None:
+        """Log the scores of one image."""
         for name, value in self.validate(image, batch_idx).items():
             self.log(name, value, batch_size=1, sync_dist=True, prog_bar=name == self.monitor)
 
     def _mean_over_processes(self, losses: Tensor) -> Tensor:
-        """What, averaged over processes as their gradients are, is the mean over all items: processes hold
-        different numbers of them."""
+        """A loss whose average over processes is the mean over all items, although processes hold different
+        numbers of them."""
         processes = self.trainer.world_size
         if processes == 1:
             return losses.mean()
@@ -75,8 +77,8 @@ class TrainingTask(lightning.LightningModule, Generic[S]):
         return losses.sum() * (processes / total)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the gradient's norm, whole and by part of the model, before it is clipped."""
-        # Every process must take part, as sharded norms are sums over them.
+        """Log the gradient norm before clipping, in total and per part of the model."""
+        # All processes must get here, because sharded norms are sums over processes.
         if (self.trainer.global_step + 1) % self.settings.trainer.log_every:
             return
         norms = {"": gradient_norm(self.model.parameters())}
@@ -85,27 +87,30 @@ class TrainingTask(lightning.LightningModule, Generic[S]):
         self.log_dict({f"grad_norm{name}": norm for name, norm in norms.items()})
 
     def configure_model(self) -> None:
+        """Shard the model if the strategy is FSDP."""
         if self.settings.trainer.strategy == "fsdp" and not self._sharded:
             mesh = cast(Any, self.device_mesh)["data_parallel"]
             shard(self, self.encoder_blocks(), mesh)
             self._sharded = True
 
     def encoder_blocks(self) -> nn.ModuleList:
-        """What FSDP shards one by one; all else is one shard."""
+        """Modules that FSDP shards one by one; everything else is one shard."""
         return cast(nn.ModuleList, self.get_submodule(f"{self.encoder}blocks"))
 
     def configure_optimizers(self) -> Any:
+        """Optimizer and schedule."""
         steps = self.settings.trainer.max_steps
         return configure(self, self.settings.optimizer, steps, encoder=self.encoder)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
+        """Move training batches; validation images stay on the CPU."""
         return batch.to(device) if isinstance(batch, TensorBatch) else batch
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The Euclidean norm of all gradients together, sharded or not; 0 if there is none."""
-    found = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(found)
+    """Euclidean norm of all gradients together, sharded or not; 0 if there are none."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
     return cast(Any, norm).full_tensor() if hasattr(norm, "full_tensor") else norm

@@ -1,4 +1,4 @@
-"""`train`: a recipe from data to a saved promptable model."""
+"""Train a promptable model from a recipe and save it."""
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ logger = logging.getLogger(__name__)
 def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_progress) -> Path:
     """Run a recipe and save the trained model.
 
-    Started by torchrun or under SLURM, or with ``trainer.devices`` above 1, it runs in several processes.
+    Under torchrun or SLURM, or with ``trainer.devices`` above 1, several processes share the work.
 
     Args:
         resume: continue from the last checkpoint in the recipe's output folder.
-        on_progress: called after each step with (step, all steps) and the scores that were logged.
+        on_progress: called after each step with (step, total steps) and the logged scores.
 
     Returns:
-        The folder of the saved model, ``<output>/<name>/model``. After an adaptation it holds
-        adaptation.safetensors, what was trained alone; and, but for bottleneck adapters, the whole
-        model, low-rank updates merged. `ultrasam.load` takes it either way.
+        The folder of the saved model, ``<output>/<name>/model``, for `ultrasam.load`. If the model was
+        adapted, adaptation.safetensors contains only the trained parameters. Except for bottleneck adapters,
+        the folder also contains the full model, with low-rank updates merged.
 
     Raises:
-        RecipeError: the output folder already holds a run, or has none to resume; or memory is short.
-        DataError: data are missing.
+        RecipeError: The output folder already contains a run or has none to resume, or there is not enough
+            memory.
+        DataError: Data are missing.
     """
     folder = recipe.folder
     check_folder(folder, resume=resume)
     if recipe.adapt.kind == "adapter" and recipe.init is None:
         raise RecipeError(
-            "Adapters are saved without the weights that they adapt; name those with init."
+            "adapt.kind=adapter needs pretrained weights, because adapters are saved without them; set init."
         )
     seed_everything(recipe)
     data = open_data(recipe)
@@ -78,18 +79,18 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
     batches = IndexedData(views, recipe.trainer, collate=collate, validation=data.validation)
     result = fit(task, batches, folder=folder, resume=resume, on_progress=on_progress)
     if result.kept_best:
-        last = "" if result.score is None else f" (last: {result.score:.3f})"
-        logger.info("kept the weights of the best validation%s", last)
-    logger.info("%d steps in %.1f minutes", result.steps, result.seconds / 60)
+        last = "" if result.score is None else f" (last score: {result.score:.3f})"
+        logger.info("Kept the weights of the best validation%s.", last)
+    logger.info("Trained %d steps in %.1f minutes.", result.steps, result.seconds / 60)
     _save(task, folder / "model")
     report = write_report(folder) if is_first_process() else None
     if report is not None:
-        logger.info("%s", report)
+        logger.info("Report: %s", report)
     return folder / "model"
 
 
 def prepare_model(recipe: Recipe) -> UltraSam:
-    """The recipe's model with its first weights, adapted and ready to train."""
+    """The recipe's model with its initial weights, adapted and ready for training."""
     model = load_model(
         recipe.init or f"random:{recipe.model}", device="cpu", precision="float32", seed=recipe.seed
     )
@@ -99,10 +100,10 @@ def prepare_model(recipe: Recipe) -> UltraSam:
 
 
 def prepare(model: UltraSam, recipe: Recipe) -> None:
-    """Adapt a model, and set how it is fed and computed, as the recipe describes; in place."""
-    # The weights are saved with what they were fed.
+    """Adapt a model and configure its preprocessing and computation according to the recipe, in place."""
+    # The weights are saved with their preprocessing.
     model.preprocessor = trained_preprocessor(model.preprocessor)
-    # A predictor takes no views that training has not shown.
+    # Test-time augmentation uses only views that occur in training.
     model.tta = replace(
         model.tta,
         zoom=model.tta.zoom if recipe.augmentation.zoomed else 0.0,
@@ -119,19 +120,24 @@ def prepare(model: UltraSam, recipe: Recipe) -> None:
 
 
 def trained_preprocessor(init: Preprocessor) -> Preprocessor:
-    """How training feeds a model that started from weights fed as ``init``: an image keeps its aspect and is
-    resampled by areas; what an image's own range was scaled to, the range of gray values is, since a view
-    shows a part of it; and all kinds of prompts are drawn."""
-    fed = replace(
+    """Preprocessing for training a model whose initial weights use ``init``.
+
+    Images keep their aspect ratio and are resampled by area averaging, and all prompt types are trained.
+    Scaling by the image's own range is replaced by scaling of the full gray range, since a view shows only
+    part of an image.
+    """
+    preprocessor = replace(
         init, resize="letterbox", resample="area", prompt_types=Preprocessor().prompt_types
     )
     if init.scale == "min-max":
-        fed = replace(fed, scale="mean-std", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
-    return fed
+        preprocessor = replace(
+            preprocessor, scale="mean-std", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)
+        )
+    return preprocessor
 
 
 def _save(task: PromptableTask, out: Path) -> None:
-    """Save what was trained; all processes take part, the first one writes."""
+    """Save the trained weights; all processes call this, the first one writes."""
     recipe: Recipe = task.settings
     model: UltraSam = task.model
     if recipe.trainer.strategy == "fsdp":
@@ -140,7 +146,7 @@ def _save(task: PromptableTask, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         model.eval()
         if recipe.adapt.kind != "full":
-            init = _lasting_name(recipe.init)
+            init = _absolute_name(recipe.init)
             save_adaptation(model, recipe.adapt, out / ADAPTATION, init=init)
         if recipe.adapt.kind == "lora":
             merge(model)
@@ -150,15 +156,15 @@ def _save(task: PromptableTask, out: Path) -> None:
         torch.distributed.barrier()
 
 
-def _lasting_name(init: str | None) -> str | None:
-    """A model's name, or its path from wherever it is asked for."""
+def _absolute_name(init: str | None) -> str | None:
+    """A model's name, or its absolute path."""
     if init is None or (spec := ModelSpec.parse(init)).kind != "path":
         return init
     return str(spec.path.resolve())
 
 
 def _gathered(model: UltraSam) -> UltraSam:
-    """An ordinary model of a sharded one's weights."""
+    """An ordinary model with the weights of a sharded one."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)

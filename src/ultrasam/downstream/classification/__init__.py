@@ -1,1 +1,1 @@
-"""Image classification over the image encoder."""
+"""Image classification with the image encoder."""

@@ -1,4 +1,4 @@
-"""An image classifier over the image encoder: its parts, and how it is saved and loaded."""
+"""The image classifier, and how to save and load it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from ultrasam.weights.adapters import adapt
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is put over the encoder.
+    """Configuration of the classification head.
 
     Attributes:
-        mode: ``linear`` and ``attention`` train a head over a frozen encoder, pooling patches by their mean
-            or by a learned query; ``full`` trains all (arXiv 2411.16222, downstream), ``lora`` and
-            ``adapter`` a few of the encoder's parameters (see `ultrasam.weights.adapters.Adaptation`).
+        mode: ``linear`` and ``attention`` train a head on a frozen encoder, and pool patches by their mean or
+            by a learned query; ``full`` trains everything (arXiv 2411.16222, downstream); ``lora`` and
+            ``adapter`` train the head and a few of the encoder's parameters (see
+            `ultrasam.weights.adapters.Adaptation`).
         classes: names, in the order of the logits.
-        size: side of the model's input in pixels.
+        size: side of the model input in pixels.
     """
 
     mode: Mode
@@ -39,15 +40,19 @@ class Head:
 
     @property
     def frozen(self) -> bool:
-        """The encoder does not change."""
+        """Whether the encoder is not trained."""
         return self.mode in ("linear", "attention")
 
 
 class Classifier(nn.Module):
-    """Preprocessed pixels [B, 3, S, S] and the share of each patch that shows the image [B, h, w] to logits.
-
-    The encoder without its neck, patches pooled to one vector, one linear layer (arXiv 2411.16222,
+    """Image classifier: encoder without neck, pooling over patches, linear layer (arXiv 2411.16222,
     downstream).
+
+    Takes preprocessed pixels [B, 3, S, S] and the valid fraction of each patch [B, h, w]; returns logits
+    [B, classes].
+
+    Raises:
+        CheckpointError: The backbone has no transformer blocks for ``lora`` or ``adapter``.
     """
 
     def __init__(self, model: Backbone, head: Head) -> None:
@@ -55,14 +60,14 @@ class Classifier(nn.Module):
         if head.mode in ("lora", "adapter"):
             if not isinstance(model, UltraSam):
                 raise CheckpointError(
-                    f"'{model.config.name}' has no transformer blocks to adapt; use --mode full, linear or "
-                    "attention."
+                    f"'{model.config.name}' has no transformer blocks to adapt; use --mode linear, "
+                    "attention or full."
                 )
             adapt(model, Adaptation(kind=head.mode, decoder=False))
         self.config, self.preprocessor = model.config, model.preprocessor
         self.head = head
         self.encoder = model.image_encoder
-        # The neck and the decoder take no part.
+        # The neck and the decoder are unused.
         if isinstance(self.encoder, ImageEncoder):
             self.encoder.neck = nn.Sequential()
         self.encoder.requires_grad_(head.mode == "full")
@@ -79,7 +84,7 @@ class Classifier(nn.Module):
         return self.from_tokens(self.encoder.features(pixels)[-1], valid)
 
     def from_tokens(self, tokens: Tensor, valid: Tensor) -> Tensor:
-        """Logits [B, classes] of patches [B, h, w, C]."""
+        """Logits [B, classes] from patches [B, h, w, C]."""
         tokens = self.norm(tokens)
         if self.query is not None:
             scores = self.query(tokens)[..., 0].masked_fill(valid <= 0, -torch.inf)  # [B, h, w]
@@ -88,17 +93,17 @@ class Classifier(nn.Module):
         return out
 
     def input(self, frame: Any) -> tuple[Tensor, Tensor]:
-        """A frame [H, W] or [H, W, 3] as ``forward``'s pixels [3, S, S] and shares [h, w]."""
+        """Convert a frame [H, W] or [H, W, 3] to the arguments of ``forward``, without the batch
+        dimension."""
         return self.input_of()(frame)
 
     def input_of(self) -> ModelInput:
-        """What makes an input of a frame; it holds no weights, so that workers can have it."""
+        """The preprocessing, without weights, so that it can be sent to worker processes."""
         return ModelInput(self.preprocessor, self.head.size, self.config.patch_size)
 
     @torch.no_grad()
     def class_activation_map(self, pixels: Tensor, valid: Tensor, label: int) -> Tensor:
-        """[B, h, w]: what each patch adds to a class's logit before pooling (class activation maps, Zhou et
-        al. 2016)."""
+        """Class activation map [B, h, w] (Zhou et al. 2016): each patch's contribution to a class's logit."""
         tokens = self.norm(self.encoder.features(pixels)[-1])
         weight = self.classify.weight[label] - self.classify.weight.mean(dim=0)
         out: Tensor = (tokens @ weight) * (valid > 0)
@@ -106,7 +111,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def predict(self, frames: Any) -> Tensor:
-        """Probabilities [N, classes] of frames [H, W] or [H, W, 3] uint8."""
+        """Class probabilities [N, classes] of frames [H, W] or [H, W, 3] uint8."""
         self.eval()
         device = self.classify.weight.device
         rows = []
@@ -119,14 +124,14 @@ class Classifier(nn.Module):
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, smoothing: float = 0.0) -> Tensor:
-    """Multi-class focal loss (Lin et al. 2017) of each of N items: (1 - p)^gamma × cross-entropy."""
+    """Multi-class focal loss [N] (Lin et al. 2017): (1 - p)^gamma × cross-entropy."""
     cost = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
     p = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
     return (1 - p) ** gamma * cost
 
 
 def save_classifier(model: Classifier, folder: Path, note: dict[str, Any]) -> None:
-    """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
+    """Save a classifier to a folder; ``note`` is added to its description (see `write_model`)."""
     head = asdict(model.head)
     classes = head.pop("classes")
     about = {"head": head, **note}
@@ -137,10 +142,11 @@ def save_classifier(model: Classifier, folder: Path, note: dict[str, Any]) -> No
 
 
 def load_classifier(folder: str | Path, device: str | None = None) -> Classifier:
-    """A saved classifier, ready to predict.
+    """Load a saved classifier, ready to predict.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: The folder contains no classifier, or it is damaged.
+        DeviceError: The device is not available.
     """
 
     def build(about: dict[str, Any]) -> Classifier:

@@ -1,8 +1,8 @@
-"""The report of a classification: figures with intervals, confusion, what patches speak for a class."""
+"""The classification report: metrics with intervals, confusion matrix, class activation maps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +16,26 @@ from ultrasam.downstream.classification.model import Classifier
 from ultrasam.downstream.classification.scores import NAMES, ScoreInterval, gain, score
 from ultrasam.downstream.images import label_of
 from ultrasam.reporting.html import page
-from ultrasam.reporting.markdown import to_html
+from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import figure, jpeg, picture
+from ultrasam.reporting.tables import Table, bullet_list, difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Floats = npt.NDArray[np.float64]
-_SALIENCY = 12
+_PICTURES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class ClassificationReport:
-    """Probabilities of the same images by each initialisation; the first one is saved."""
+    """Test results of each initialization on the same images; the first one's model is saved.
+
+    Attributes:
+        by_init: class probabilities [N, classes] by initialization.
+        how: how the models were tested, in a sentence.
+        left_out: skipped files with reasons, one sentence each.
+    """
 
     classes: tuple[str, ...]
     images: tuple[AnnotatedImage, ...]
@@ -38,106 +45,113 @@ class ClassificationReport:
 
     @property
     def truth(self) -> npt.NDArray[np.int64]:
-        """[N] indices of classes."""
+        """True class indices [N]."""
         return np.array([self.classes.index(label_of(image)) for image in self.images])
 
     def markdown(self) -> str:
-        """All tables."""
+        """All tables in Markdown."""
         subjects = [image.subject_key for image in self.images]
         counts = ", ".join(
             f"{c} {int((self.truth == i).sum())}" for i, c in enumerate(self.classes)
         )
-        lines = [
-            f"# Classification: {', '.join(self.classes)}\n",
-            f"{len(self.images)} images of {len(set(subjects))} subjects ({counts}). {self.how} Intervals "
-            "are 95 %, by bootstrap over subjects; precision, recall and F1 are means over the classes.\n",
-            "| initialisation | " + " | ".join(NAMES) + " |",
-            "|" + "---|" * (len(NAMES) + 1),
+        parts = [
+            f"# Image classification: {escape(', '.join(self.classes))}\n",
+            f"{len(self.images)} images of {len(set(subjects))} subjects ({escape(counts)}). {self.how} "
+            "Intervals are 95 % bootstrap intervals over subjects. Precision, recall and F1 are macro "
+            "averages.\n",
+            table(("initialization", *NAMES), self._score_rows(subjects)) + "\n",
+            self._confusion_table(next(iter(self.by_init))).markdown(level=2),
         ]
+        if self.left_out:
+            parts.append(bullet_list("Skipped files", [escape(text) for text in self.left_out]))
+        return "\n".join(parts)
+
+    def _score_rows(self, subjects: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """A row of scores per initialization, then the first one's difference from each other one."""
         for init in self.by_init:
             scored = self.scores(init)
-            lines.append(f"| {init} | " + " | ".join(str(scored[name]) for name in NAMES) + " |")
+            yield (init, *(str(scored[name]) for name in NAMES))
         first, *others = self.by_init
         for other in others:
-            gained = gain(self.truth, self.by_init[first], self.by_init[other], subjects)
-            cells = [
-                f"{g.value:+.3f} [{g.low:+.3f}, {g.high:+.3f}]" for g in map(gained.get, NAMES) if g
-            ]
-            lines.append(f"| *{first} – {other}* | " + " | ".join(cells) + " |")
-        lines += ["", f"## Confusion of {first}\n",
-                  "| true \\ predicted | " + " | ".join(self.classes) + " |",
-                  "|" + "---|" * (len(self.classes) + 1)]  # fmt: skip
-        for name, row in zip(self.classes, self.confusion(first), strict=True):
-            lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
-        if self.left_out:
-            lines += [
-                "",
-                f"## Left out: {len(self.left_out)}\n",
-                *(f"- {t}" for t in self.left_out),
-            ]
-        return "\n".join(lines) + "\n"
+            gains = gain(self.truth, self.by_init[first], self.by_init[other], subjects)
+            cells = (difference(g.value, g.low, g.high) for g in (gains[name] for name in NAMES))
+            yield (f"*{first} – {other}*", *cells)
+
+    def _confusion_table(self, init: str) -> Table:
+        rows = tuple(
+            (name, *map(str, row))
+            for name, row in zip(self.classes, self.confusion(init), strict=True)
+        )
+        return Table(f"Confusion matrix, {init}", ("true \\ predicted", *self.classes), rows)
 
     def scores(self, init: str) -> dict[str, ScoreInterval]:
-        """All figures of an initialisation."""
+        """All metrics of an initialization."""
         return score(self.truth, self.by_init[init], [image.subject_key for image in self.images])
 
     def confusion(self, init: str) -> npt.NDArray[np.int64]:
-        """[classes, classes] counts, the truth down."""
+        """Confusion matrix [classes, classes] of counts; rows are true classes."""
         predicted = self.by_init[init].argmax(axis=1)
-        table = np.zeros((len(self.classes),) * 2, np.int64)
-        np.add.at(table, (self.truth, predicted), 1)
-        return table
+        counts = np.zeros((len(self.classes),) * 2, np.int64)
+        np.add.at(counts, (self.truth, predicted), 1)
+        return counts
 
 
 def write_report(report: ClassificationReport, classifier: Classifier, folder: Path) -> Path:
-    """``report.md`` and ``report.html``, with a confusion plot and saliency pictures of the images that the
-    first initialisation got wrong and right with the highest confidence."""
+    """Write ``report.md`` and ``report.html``; return the path of the page.
+
+    The page also plots the confusion matrix, and shows class activation maps of the first initialization's
+    most confident errors and most confident correct predictions.
+    """
     text = report.markdown()
     (folder / "report.md").write_text(text, encoding="utf-8")
     first = next(iter(report.by_init))
     body = to_html(text)
-    body += figure(f"Confusion, {first}", lambda axes: _plot(axes, report, first))
+    body += figure(f"Confusion matrix, {first}", lambda axes: _plot_confusion(axes, report, first))
     body += (
-        "<h2>Class activation maps</h2><p>Red patches raise the predicted class, blue lower it.</p>"
+        "<h2>Class activation maps</h2><p>Most confident errors first, then most confident correct "
+        "predictions. Red patches support the predicted class, blue patches oppose it.</p>"
     )
     path = folder / "report.html"
-    path.write_text(page("Classification", body + _pictures(report, classifier)), encoding="utf-8")
+    path.write_text(
+        page("Image classification", body + _pictures(report, classifier)), encoding="utf-8"
+    )
     return path
 
 
-def _plot(axes: Axes, report: ClassificationReport, init: str) -> None:
-    table = report.confusion(init)
+def _plot_confusion(axes: Axes, report: ClassificationReport, init: str) -> None:
+    counts = report.confusion(init)
     axes.imshow(
-        table / np.maximum(1, table.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1
+        counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1
     )
-    for (row, column), count in np.ndenumerate(table):
+    for (row, column), count in np.ndenumerate(counts):
         axes.text(column, row, str(count), ha="center", va="center")
-    places = range(len(report.classes))
-    axes.set_xticks(places, report.classes)
-    axes.set_yticks(places, report.classes)
+    ticks = range(len(report.classes))
+    axes.set_xticks(ticks, report.classes)
+    axes.set_yticks(ticks, report.classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
 
 def _pictures(report: ClassificationReport, classifier: Classifier) -> str:
-    found = next(iter(report.by_init.values()))
-    predicted, confidence = found.argmax(axis=1), found.max(axis=1)
+    probabilities = next(iter(report.by_init.values()))
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     right = [int(i) for i in order if predicted[i] == report.truth[i]]
     wrong = [int(i) for i in order if predicted[i] != report.truth[i]]
-    drawn = []
-    for i in [*wrong[: _SALIENCY // 2], *right[: _SALIENCY // 2]]:
+    pictures = []
+    for i in [*wrong[: _PICTURES // 2], *right[: _PICTURES // 2]]:
         image = report.images[i]
         name = report.classes[predicted[i]]
         title = f"{image.key}: {label_of(image)}, predicted {name} {confidence[i]:.2f}"
-        drawn.append(picture(title, jpeg(saliency(classifier, image.gray, int(predicted[i])))))
-    return "".join(drawn)
+        pictures.append(picture(title, jpeg(saliency(classifier, image.gray, int(predicted[i])))))
+    return "".join(pictures)
 
 
 def saliency(
     classifier: Classifier, frame: npt.NDArray[np.uint8], label: int
 ) -> npt.NDArray[np.uint8]:
-    """The frame [H, W] beside itself with what raises a class in red and what lowers it in blue; RGB."""
+    """RGB image: the frame [H, W], and next to it the class activation map over it (red for, blue
+    against)."""
     pixels, valid = classifier.input(frame)
     device = classifier.classify.weight.device
     maps = classifier.class_activation_map(pixels[None].to(device), valid[None].to(device), label)
@@ -153,8 +167,3 @@ def saliency(
     strength = 0.6 * np.abs(heat)
     mixed = np.asarray(small * (1 - strength) + color * strength, np.uint8)
     return np.concatenate([small, mixed], axis=1)
-
-
-def left_out_of(texts: Sequence[str]) -> str:
-    """What was left out, in one line."""
-    return f"left out {len(texts)}: {texts[0]}" + (" …" if len(texts) > 1 else "")

@@ -1,4 +1,4 @@
-"""How good class probabilities are: the paper's figures and those that imbalance calls for."""
+"""Classification metrics with bootstrap intervals: the paper's, and some for imbalanced classes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.extras import needs
+from ultrasam.reporting.tables import with_interval
 
 with needs("Fine-tuning", extra="downstream"):
     from sklearn import metrics
@@ -20,24 +21,27 @@ NAMES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "AUROC", 
 
 @dataclass(frozen=True, slots=True)
 class ScoreInterval:
-    """One figure with its 95 % interval, by bootstrap over subjects."""
+    """A metric with its 95 % bootstrap interval over subjects."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return with_interval(self.value, self.low, self.high)
 
 
 def figures(truth: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
-    """All of ``NAMES``: precision, recall and F1 are means over the classes; AUROC of one class against the
-    rest, mean over the classes; the expected calibration error of the winning class in ten bins."""
-    said = probabilities.argmax(axis=1)
+    """All metrics in the order of ``NAMES``.
+
+    Precision, recall and F1 are macro averages; AUROC is one-vs-rest, averaged over classes; the expected
+    calibration error is that of the predicted class in ten bins.
+    """
+    predicted = probabilities.argmax(axis=1)
     count = probabilities.shape[1]
     labels = list(range(count))
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        truth, said, labels=labels, average="macro", zero_division=0.0
+        truth, predicted, labels=labels, average="macro", zero_division=0.0
     )
     present = np.unique(truth)
     auroc = [
@@ -45,16 +49,17 @@ def figures(truth: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
         for label in present
         if 0 < (truth == label).sum() < len(truth)
     ]
-    sure = probabilities.max(axis=1)
-    which = np.minimum((sure * 10).astype(int), 9)
-    right = said == truth
+    confidence = probabilities.max(axis=1)
+    bin_index = np.minimum((confidence * 10).astype(int), 9)
+    correct = predicted == truth
     error = sum(
-        abs(right[which == b].mean() - sure[which == b].mean()) * (which == b).mean()
-        for b in np.unique(which)
+        abs(correct[bin_index == b].mean() - confidence[bin_index == b].mean())
+        * (bin_index == b).mean()
+        for b in np.unique(bin_index)
     )
-    balanced = np.mean([right[truth == label].mean() for label in present])
+    balanced = np.mean([correct[truth == label].mean() for label in present])
     area = float(np.mean(auroc)) if auroc else np.nan
-    return np.array([right.mean(), balanced, precision, recall, f1, area, error])
+    return np.array([correct.mean(), balanced, precision, recall, f1, area, error])
 
 
 def score(
@@ -62,10 +67,12 @@ def score(
     probabilities: Floats,
     subjects: Sequence[str],
     *,
-    draws: int = 500,
+    n_resamples: int = 500,
 ) -> dict[str, ScoreInterval]:
-    """Every figure with its interval."""
-    return _with_intervals(lambda rows: figures(truth[rows], probabilities[rows]), subjects, draws)
+    """All metrics with their intervals."""
+    return _with_intervals(
+        lambda rows: figures(truth[rows], probabilities[rows]), subjects, n_resamples
+    )
 
 
 def gain(
@@ -74,33 +81,35 @@ def gain(
     others: Floats,
     subjects: Sequence[str],
     *,
-    draws: int = 500,
+    n_resamples: int = 500,
 ) -> dict[str, ScoreInterval]:
-    """What one set of probabilities gains over another on the same images, paired."""
+    """Difference of all metrics between two sets of probabilities for the same images, paired."""
     return _with_intervals(
         lambda rows: figures(truth[rows], ours[rows]) - figures(truth[rows], others[rows]),
         subjects,
-        draws,
+        n_resamples,
     )
 
 
 def _with_intervals(
-    of: Callable[[npt.NDArray[np.int64]], Floats], subjects: Sequence[str], draws: int
+    metrics_of: Callable[[npt.NDArray[np.int64]], Floats], subjects: Sequence[str], n_resamples: int
 ) -> dict[str, ScoreInterval]:
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
     members = [np.flatnonzero(index == i) for i in range(len(names))]
     rng = np.random.default_rng(0)
-    drawn = np.array(
+    resampled = np.array(
         [
-            of(np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))]))
-            for _ in range(draws)
+            metrics_of(
+                np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+            )
+            for _ in range(n_resamples)
         ]
     )
-    whole = of(np.arange(len(index)))
+    whole = metrics_of(np.arange(len(index)))
     with warnings.catch_warnings():
-        # A figure that no draw has (AUROC where one class alone is tested) is NaN, as it should be.
+        # A metric that is undefined in all resamples (AUROC of a single class) is NaN.
         warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+        low, high = np.nanquantile(resampled, [0.025, 0.975], axis=0)
     return {
         n: ScoreInterval(float(whole[i]), float(low[i]), float(high[i]))
         for i, n in enumerate(NAMES)

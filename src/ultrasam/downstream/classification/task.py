@@ -1,4 +1,4 @@
-"""Training a classifier, once or in folds."""
+"""Train an image classifier, once or with cross-validation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ultrasam.training.engine import seed_everything
 from ultrasam.training.task import TrainingTask
 
 _NO_MASKS = np.zeros((0, 1, 1), bool)
-_ENCODED = 8  # images at once, where a frozen encoder sees each of them once
+_ENCODER_BATCH = 8  # for a frozen encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class ClassBatch(TensorBatch):
     """B images.
 
     Attributes:
-        inputs: preprocessed pixels [B, 3, S, S]; or a frozen encoder's tokens [B, h, w, C].
-        valid: [B, h, w], the share of each patch that shows the image.
-        labels: [B].
+        inputs: preprocessed pixels [B, 3, S, S], or tokens [B, h, w, C] of a frozen encoder.
+        valid: [B, h, w], the fraction of each patch that the image covers.
+        labels: [B], class indices.
     """
 
     inputs: Tensor
@@ -51,12 +51,13 @@ class ClassBatch(TensorBatch):
 
 
 class ClassificationTask(TrainingTask[ClassifierSettings]):
-    """Focal loss over classes."""
+    """Trains a classifier with the focal loss."""
 
     monitor = "val_accuracy"
     encoder = "model.encoder."
 
     def losses(self, batch: ClassBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Focal loss [B] and accuracy."""
         model: Classifier = self.model
         forward = model.from_tokens if model.head.frozen else model
         logits = forward(batch.inputs, batch.valid)
@@ -64,16 +65,17 @@ class ClassificationTask(TrainingTask[ClassifierSettings]):
         return focal(logits, batch.labels, gamma=self.settings.gamma), {"accuracy": accuracy}
 
     def validate(self, image: AnnotatedImage, index: int) -> dict[str, float]:
+        """Accuracy of one image; empty if its class is unknown to the model."""
         model: Classifier = self.model
         if image.class_label not in model.head.classes:
             return {}
         predicted = int(model.predict([image.gray])[0].argmax())
-        right = model.head.classes[predicted] == image.class_label
-        return {self.monitor: float(right)}
+        correct = model.head.classes[predicted] == image.class_label
+        return {self.monitor: float(correct)}
 
 
 class ClassificationViews(Dataset[tuple[Tensor, Tensor, int]]):
-    """Images by index, each drawn and augmented by its index and the seed alone."""
+    """Images by index; sampling and augmentation depend only on the index and the seed."""
 
     def __init__(
         self, model: Classifier, images: Sequence[AnnotatedImage], settings: ClassifierSettings
@@ -83,26 +85,26 @@ class ClassificationViews(Dataset[tuple[Tensor, Tensor, int]]):
         self.labels = [model.head.classes.index(label_of(image)) for image in images]
         counts = Counter(self.labels)
         weights = np.array([1 / counts[i] if settings.balance else 1.0 for i in self.labels])
-        self.shares = weights / weights.sum()
+        self.probabilities = weights / weights.sum()
         frozen = model.head.frozen
         self.augmentation = NO_AUGMENTATION if frozen else settings.augmentation
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        """Input, valid share of its patches, and class."""
+        """Model input, valid fraction of its patches, and class index."""
         rng = np.random.default_rng((self.settings.seed, index))
-        row = int(rng.choice(len(self.images), p=self.shares))
+        row = int(rng.choice(len(self.images), p=self.probabilities))
         return (*self.input(rng, row), self.labels[row])
 
     def input(self, rng: np.random.Generator, row: int) -> tuple[Tensor, Tensor]:
-        """The model's input for one image, augmented."""
+        """Model input for one image, augmented."""
         pixels, _ = augment(rng, self.images[row].gray, _NO_MASKS, self.augmentation)
         return self.preprocess(pixels)
 
 
 class FrozenViews(ClassificationViews):
-    """As `ClassificationViews`, with the tokens of a frozen encoder, which sees each image once.
+    """`ClassificationViews` with the tokens of a frozen encoder, which encodes each image only once.
 
-    The tokens lie in a file, so that any number of images fits into memory.
+    The tokens are stored in a file, so that any number of images fits into memory.
     """
 
     def __init__(
@@ -116,8 +118,10 @@ class FrozenViews(ClassificationViews):
         device = model.classify.weight.device
         self.valid: list[Tensor] = []
         tokens: np.memmap[Any, np.dtype[np.float32]] | None = None
-        for start in range(0, len(images), _ENCODED):
-            inputs = [self.preprocess(image.gray) for image in images[start : start + _ENCODED]]
+        for start in range(0, len(images), _ENCODER_BATCH):
+            inputs = [
+                self.preprocess(image.gray) for image in images[start : start + _ENCODER_BATCH]
+            ]
             self.valid += [valid for _, valid in inputs]
             with torch.no_grad():
                 pixels = torch.stack([pixels for pixels, _ in inputs]).to(device)
@@ -130,11 +134,12 @@ class FrozenViews(ClassificationViews):
         self.tokens = tokens
 
     def input(self, rng: np.random.Generator, row: int) -> tuple[Tensor, Tensor]:
+        """Stored tokens of one image."""
         return torch.from_numpy(np.array(self.tokens[row])), self.valid[row]
 
 
 def collate(views: list[tuple[Tensor, Tensor, int]]) -> ClassBatch:
-    """A batch of views."""
+    """Combine views into a batch."""
     inputs, valid, labels = zip(*views, strict=True)
     return ClassBatch(torch.stack(inputs), torch.stack(valid), torch.tensor(labels))
 
@@ -149,15 +154,15 @@ def train_classifier(
     resume: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> Classifier:
-    """A classifier trained on images with a class; ``model`` itself is left as it is.
+    """Train a classifier on images with a class label; ``model`` is not modified.
 
     Args:
         folder: for checkpoints, from which ``resume`` continues.
-        on_progress: called after each step with (step, all steps) and the scores that were logged.
+        on_progress: called after each step with (step, total steps) and the logged scores.
 
     Raises:
-        DataError: an image is damaged.
-        RecipeError: the folder already holds a run, or has none to resume.
+        DataError: An image is damaged.
+        RecipeError: The folder already contains a run, or has none to resume.
     """
     head = Head(settings.mode, tuple(classes), settings.size or model.config.image_size)
     seed_everything(settings)
@@ -193,12 +198,16 @@ def cross_validate(
     folder: Path | None = None,
     on_progress: OnProgress = no_progress,
 ) -> npt.NDArray[np.float64]:
-    """Probabilities [N, classes] of each image by the classifier of the fold that tests it; NaN of images
-    that no fold tests.
+    """Class probabilities [N, classes] of each image from the fold in which it is tested; NaN for images that
+    no fold tests.
 
     Args:
-        folder: for the probabilities of each finished fold, which is not trained again.
-        on_progress: called with (step, all steps) over all folds.
+        folder: stores the probabilities of each finished fold, so that it is not trained again.
+        on_progress: called with (step, total steps) over all folds.
+
+    Raises:
+        DataError: A fold has a subject in both training and test data, or tests a class without training
+        images.
     """
     out = np.full((len(images), len(classes)), np.nan)
     steps = settings.trainer.max_steps
@@ -222,7 +231,7 @@ def cross_validate(
 
 @dataclass(frozen=True, slots=True)
 class _Shifted:
-    """Progress of one of several runs, as progress of all of them."""
+    """Reports the progress of one run as progress of several consecutive runs."""
 
     on_progress: OnProgress
     before: int

@@ -1,4 +1,4 @@
-"""Metrics of instance and semantic segmentation: COCO AP of masks, and Dice per class."""
+"""Metrics of instance and semantic segmentation: COCO mask AP, and Dice per class."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.evaluation.metrics.average_precision import (
+    AveragePrecision,
     ImageDetections,
-    Precision,
     average_precision,
 )
 from ultrasam.images.masks import encode_rle
@@ -23,43 +23,44 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstanceMetrics:
-    """Metrics of one model on some images.
+    """Metrics of one model on a set of images.
 
     Attributes:
-        dice: [images, classes] of the union of a class's objects; NaN if neither target nor prediction
-            has one, 0 if only one of them has.
-        precision: COCO's mask AP, mean over classes.
+        dice: Dice [images, classes] of the union of all objects of a class; 0 if only target or prediction
+        has
+            the class, NaN if neither has.
+        precision: COCO mask AP, mean over classes.
     """
 
     dice: Floats
-    precision: Precision
+    precision: AveragePrecision
 
     def per_image(self) -> Floats:
-        """[images], see `mean_over_present`."""
+        """Mean Dice [images]; see `mean_over_present`."""
         return mean_over_present(self.dice)
 
 
 def mean_over_present(dice: Floats) -> Floats:
-    """[images] means of Dice [images, classes] over the classes in target or prediction; NaN if there is
+    """Mean [images] of Dice [images, classes] over the classes in target or prediction; NaN if there are
     none."""
-    seen = np.isfinite(dice)
+    present = np.isfinite(dice)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(seen, dice, 0).sum(axis=1) / seen.sum(axis=1))
+        return np.asarray(np.where(present, dice, 0).sum(axis=1) / present.sum(axis=1))
 
 
 def dice_of_maps(predicted: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_]) -> Floats:
-    """Dice [K] of a label map [H, W] (0 is background) against masks [K, H, W]; NaN where both are empty."""
+    """Dice [K] of a label map [H, W] (0 is background) against masks [K, H, W]; NaN if both are empty."""
     out = np.full(len(truth), np.nan)
     for index, mask in enumerate(truth):
-        found = predicted == index + 1
-        total = int(found.sum()) + int(mask.sum())
+        region = predicted == index + 1
+        total = int(region.sum()) + int(mask.sum())
         if total:
-            out[index] = 2 * int((found & mask).sum()) / total
+            out[index] = 2 * int((region & mask).sum()) / total
     return out
 
 
 def unions(image: InstanceTarget, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """[K, H, W]: the union of each class's objects."""
+    """Union of the objects of each class [K, H, W]."""
     out = np.zeros((len(classes), *image.pixels.shape), bool)
     for mask, label in zip(image.masks, image.labels, strict=True):
         out[classes.index(label)] |= mask
@@ -72,18 +73,18 @@ def evaluate_instances(
     *,
     on_progress: OnProgress = no_progress,
 ) -> InstanceMetrics:
-    """Metrics of a segmenter on images whose classes it knows."""
+    """Test a segmenter on images whose classes it was trained on."""
     classes = segmenter.head_config.classes
     dice, entries = [], []
     for number, image in enumerate(targets):
         pixels, masks = image.pixels, image.masks
-        found, labels = segmenter.predict(pixels)
+        detections, labels = segmenter.predict(pixels)
         dice.append(dice_of_maps(labels, unions(image, classes)))
         entries.append(
             ImageDetections(
-                [encode_rle(m) for m in masks], [encode_rle(m) for m in found.masks],
-                found.scores.tolist(), [classes.index(label) for label in image.labels],
-                found.labels.tolist(),
+                [encode_rle(m) for m in masks], [encode_rle(m) for m in detections.masks],
+                detections.scores.tolist(), [classes.index(label) for label in image.labels],
+                detections.labels.tolist(),
             )
         )  # fmt: skip
         on_progress(number + 1, len(targets))

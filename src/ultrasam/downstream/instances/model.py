@@ -1,7 +1,7 @@
-"""Instance and semantic segmentation without prompts: Mask2Former over an image encoder of ours.
+"""The instance segmenter: Mask2Former with an UltraSam image encoder as its backbone.
 
-Mask2Former (Cheng et al. 2022) is transformers' implementation; what is ours is what it looks at: a pyramid
-over our encoder in place of its backbone (arXiv 2411.16222, downstream).
+Mask2Former (Cheng et al. 2022) is transformers' implementation; its backbone is replaced by a feature pyramid
+over the image encoder (arXiv 2411.16222, downstream).
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from ultrasam.downstream.features import ModelInput
 from ultrasam.downstream.instances.pyramid import Pyramid
 from ultrasam.downstream.settings import PyramidKind
 from ultrasam.downstream.task_folders import INSTANCES, read_model, write_model
-from ultrasam.errors import CheckpointError
+from ultrasam.errors import CheckpointError, one_line
 from ultrasam.extras import needs
 from ultrasam.geometry import ViewTransform
 
-_MAX_DETECTIONS = 100  # detections an image, as COCO counts
+_MAX_DETECTIONS = 100  # per image, as in COCO
 
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """What is put over the encoder; the defaults are the paper's but for the pyramid's scales.
+    """Configuration of the head; except for the pyramid, the defaults are the paper's.
 
     Attributes:
         classes: names, in the order of the logits.
-        size: side of the model's input in pixels.
+        size: side of the model input in pixels.
         pyramid: see `ultrasam.downstream.instances.pyramid.Pyramid`.
-        queries: most objects that can be told apart in an image.
+        queries: maximum number of objects per image.
         width: channels of pixel decoder, queries and masks.
-        pixel_layers, layers: of the pixel decoder (deformable attention) and of the decoder.
-        points: at which a mask's losses are computed.
+        pixel_layers: layers of the pixel decoder (deformable attention).
+        layers: layers of the transformer decoder.
+        points: number of points per mask at which losses are computed.
     """
 
     classes: tuple[str, ...]
@@ -55,12 +56,12 @@ class HeadConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Objects found in a frame, the most confident first.
+    """Objects found in a frame, most confident first.
 
     Attributes:
-        masks: [N, H, W] bool, in the frame's pixels; they may overlap.
-        labels: N indices of classes.
-        scores: [N], the class's probability times the mean of the mask's.
+        masks: [N, H, W] bool, in frame pixels; they may overlap.
+        labels: [N], class indices.
+        scores: [N], class probability times mean mask probability.
     """
 
     masks: npt.NDArray[np.bool_]
@@ -68,29 +69,29 @@ class Detections:
     scores: npt.NDArray[np.float64]
 
     def above(self, score: float) -> Detections:
-        """Those of at least this score."""
+        """Detections with at least this score."""
         keep = self.scores >= score
         return Detections(self.masks[keep], self.labels[keep], self.scores[keep])
 
 
 class InstanceSegmenter(nn.Module):
-    """Mask2Former over the encoder of ``model``, which is used as it is, and trained.
+    """Mask2Former with the encoder of ``model``, which is trained in place.
 
-    ``forward(pixels, masks, labels)`` takes preprocessed pixels [B, 3, S, S] and, of each image, its masks
-    [n, S, S] and class indices [n], and returns the loss: classes × 2, masks' cross-entropy × 5 and Dice × 5
-    at sampled points, after every layer (arXiv 2411.16222, downstream).
+    ``forward(pixels, masks, labels)`` takes preprocessed pixels [B, 3, S, S] and, for each image, masks [n,
+    S, S] and class indices [n]. It returns the loss: 2 × classification + 5 × mask cross-entropy + 5 × mask
+    Dice, at sampled points and after every layer (arXiv 2411.16222, downstream).
     """
 
     def __init__(self, model: Backbone, head_config: HeadConfig) -> None:
         super().__init__()
-        with needs("Finding objects without prompts", extra="downstream"):
+        with needs("Instance segmentation", extra="downstream"):
             from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
             from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
 
         self.head_config = head_config
         self.config, self.preprocessor = model.config, model.preprocessor
         pyramid = Pyramid(model, head_config.pyramid)
-        # A backbone has to be named; a tiny one is, and then replaced.
+        # transformers requires a backbone; this tiny one is replaced below.
         config = Mask2FormerConfig(
             backbone_config={
                 "model_type": "swin", "depths": [1, 1, 1, 1], "embed_dim": 8, "num_heads": [1, 1, 1, 1],
@@ -101,8 +102,8 @@ class InstanceSegmenter(nn.Module):
             encoder_feedforward_dim=4 * head_config.width, dim_feedforward=8 * head_config.width,
             encoder_layers=head_config.pixel_layers, decoder_layers=head_config.layers + 1,
             train_num_points=head_config.points, feature_strides=list(pyramid.strides),
-            # Half of what is finest among the three coarser maps: the pixel decoder then takes one step
-            # upwards, and the finest map goes in there.
+            # Half of the finest stride among the three coarser maps, so that the pixel decoder takes one
+            # upsampling step, which uses the finest map.
             common_stride=pyramid.strides[1] // 2,
         )  # fmt: skip
         config.num_labels = len(head_config.classes)
@@ -115,46 +116,52 @@ class InstanceSegmenter(nn.Module):
 
     @property
     def pyramid(self) -> Pyramid:
+        """The feature pyramid that serves as backbone."""
         return cast(Pyramid, self.net.model.pixel_level_module.encoder.pyramid)
 
     def forward(self, pixels: Tensor, masks: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+        """Training loss (scalar)."""
         out = self.net(pixel_values=pixels, mask_labels=list(masks), class_labels=list(labels))
         return cast(Tensor, out.loss)
 
     def input(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        """A frame [H, W] or [H, W, 3] as the network's pixels [3, S, S], and the share of each patch that
-        shows it [h, w]."""
+        """Preprocess a frame [H, W] or [H, W, 3] to pixels [3, S, S], and the valid fraction of each patch
+        [h, w]."""
         size = self.head_config.size
         return ModelInput(self.preprocessor, size, self.config.patch_size)(frame)
 
     def find(self, frame: npt.NDArray[np.uint8]) -> Detections:
-        """Objects of a frame [H, W] or [H, W, 3], as Mask2Former finds instances: the most confident pairs of
-        query and class, at most 100."""
+        """Find the objects in a frame [H, W] or [H, W, 3]: the up to 100 most confident query-class pairs, as
+        in
+        Mask2Former."""
         return self._detections(*self._predict(frame))
 
     def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Semantic segmentation of a frame: [H, W], 0 is background, k the k-th class; as Mask2Former's
-        (queries' masks weighted by their classes), where it is over one half."""
+        """Semantic segmentation of a frame [H, W]: 0 is background, k the k-th class.
+
+        As in Mask2Former, query masks are weighted by their class probabilities; pixels below 0.5 are
+        background.
+        """
         return self._label_map(*self._predict(frame))
 
     def predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Detections, npt.NDArray[np.uint8]]:
-        """`find` and `label_map` from one pass through the network."""
-        seen = self._predict(frame)
-        return self._detections(*seen), self._label_map(*seen)
+        """`find` and `label_map` in one forward pass."""
+        outputs = self._predict(frame)
+        return self._detections(*outputs), self._label_map(*outputs)
 
     @torch.inference_mode()
     def _predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, ViewTransform]:
-        """Class probabilities [Q, K], mask logits [Q, h, w] of the input, and the view."""
+        """Class probabilities [Q, K], mask logits [Q, h, w] in the model input, and the view."""
         self.eval()
         pixels, _ = self.input(frame)
         device = self.net.class_predictor.weight.device
         out = self.net(pixel_values=pixels[None].to(device))
-        chances = out.class_queries_logits[0].softmax(dim=-1)[:, :-1].float().cpu()
+        probabilities = out.class_queries_logits[0].softmax(dim=-1)[:, :-1].float().cpu()
         view = replace(self.preprocessor, size=self.head_config.size).view(*frame.shape[:2])
-        return chances, out.masks_queries_logits[0].float().cpu(), view
+        return probabilities, out.masks_queries_logits[0].float().cpu(), view
 
-    def _detections(self, chances: Tensor, logits: Tensor, view: ViewTransform) -> Detections:
-        best = chances.flatten().topk(min(_MAX_DETECTIONS, chances.numel()))
+    def _detections(self, probabilities: Tensor, logits: Tensor, view: ViewTransform) -> Detections:
+        best = probabilities.flatten().topk(min(_MAX_DETECTIONS, probabilities.numel()))
         masks, scores, labels = [], [], []
         for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
             query, label = divmod(index, len(self.head_config.classes))
@@ -170,16 +177,16 @@ class InstanceSegmenter(nn.Module):
         return Detections(stacked, np.asarray(labels, int)[order], np.asarray(scores, float)[order])
 
     def _label_map(
-        self, chances: Tensor, logits: Tensor, view: ViewTransform
+        self, probabilities: Tensor, logits: Tensor, view: ViewTransform
     ) -> npt.NDArray[np.uint8]:
-        by_class = torch.einsum("qk,qhw->khw", chances, logits.sigmoid()).numpy()
+        by_class = torch.einsum("qk,qhw->khw", probabilities, logits.sigmoid()).numpy()
         maps = np.stack([view.logits_to_scan(m, outside=0.0) for m in by_class])
         out = np.where(maps.max(axis=0) > 0.5, maps.argmax(axis=0) + 1, 0)
         return np.asarray(out, np.uint8)
 
 
 class _Backbone(nn.Module):
-    """A pyramid as transformers' pixel decoder wants it."""
+    """Adapts a pyramid to the interface of transformers' backbones."""
 
     def __init__(self, pyramid: Pyramid) -> None:
         super().__init__()
@@ -190,17 +197,19 @@ class _Backbone(nn.Module):
 
 
 def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]:
-    """Give all but the encoder the weights of a Mask2Former from the Hugging Face hub, such as
-    ``facebook/mask2former-swin-small-coco-instance`` (arXiv 2411.16222 starts from COCO's), as far as shapes
-    agree: classes and what touches the encoder's channels stay fresh.
+    """Initialize everything except the encoder from a Mask2Former on the Hugging Face hub.
+
+    For example ``facebook/mask2former-swin-small-coco-instance`` (arXiv 2411.16222 starts from COCO weights).
+    Tensors of other shapes, such as the class head and the projections of encoder channels, keep their random
+    weights.
 
     Returns:
-        How many tensors were taken, of how many.
+        Number of copied tensors, and number of all tensors.
 
     Raises:
-        CheckpointError: it cannot be loaded, or nothing of it fits.
+        CheckpointError: The repository cannot be loaded, or none of its tensors fits.
     """
-    with needs("Finding objects without prompts", extra="downstream"):
+    with needs("Instance segmentation", extra="downstream"):
         from transformers import Mask2FormerForUniversalSegmentation
 
         from ultrasam.download import from_pretrained
@@ -208,8 +217,9 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
     try:
         theirs = from_pretrained(Mask2FormerForUniversalSegmentation, repository).state_dict()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"transformers cannot load '{repository}': {reason}") from error
+        raise CheckpointError(
+            f"transformers cannot load '{repository}': {one_line(error)}."
+        ) from error
     ours = {
         name: value
         for name, value in segmenter.net.state_dict().items()
@@ -221,7 +231,9 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
         if name in theirs and theirs[name].shape == value.shape
     }
     if not taken:
-        raise CheckpointError(f"Nothing of '{repository}' fits; set width=256 and queries=100.")
+        raise CheckpointError(
+            f"No tensor of '{repository}' fits this head; set width=256 and queries=100."
+        )
     segmenter.net.load_state_dict(taken, strict=False)
     return len(taken), len(ours)
 
@@ -229,7 +241,7 @@ def start_head(segmenter: InstanceSegmenter, repository: str) -> tuple[int, int]
 def save_instance_segmenter(
     segmenter: InstanceSegmenter, folder: Path, note: dict[str, Any]
 ) -> None:
-    """Weights, and a JSON file with classes, sizes, preprocessing and ``note`` (recipe and figures)."""
+    """Save an instance segmenter to a folder; ``note`` is added to its description (see `write_model`)."""
     head = asdict(segmenter.head_config)
     classes = head.pop("classes")
     about = {"head": head, **note}
@@ -240,10 +252,11 @@ def save_instance_segmenter(
 
 
 def load_instance_segmenter(folder: str | Path, device: str | None = None) -> InstanceSegmenter:
-    """A saved instance segmenter, ready to find.
+    """Load a saved instance segmenter, ready to use.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: The folder contains no instance segmenter, or it is damaged.
+        DeviceError: The device is not available.
     """
 
     def build(about: dict[str, Any]) -> InstanceSegmenter:

@@ -1,4 +1,4 @@
-"""Files through a model that needs no prompts: instances and a map of classes of each."""
+"""Segment files without prompts: instances and a label map for each."""
 
 from __future__ import annotations
 
@@ -23,25 +23,31 @@ def find_files(
     score: float = 0.5,
     provenance: Mapping[str, Any],
 ) -> Iterator[FileResult]:
-    """Find the objects of each file, those of at least ``score``.
+    """Find the objects in each file, and write them to ``out``.
 
-    ``<stem>_mask_<n>.png`` (surest first), ``<stem>_labels.png`` (0 background, k the k-th class) and
-    ``<stem>_overlay.png`` in ``out``. Call `ultrasam.inference.batch.write_results` with what comes back.
+    Writes ``<stem>_mask_<n>.png`` (most confident first), ``<stem>_labels.png`` (0 is background, k the k-th
+    class) and ``<stem>_overlay.png``. Pass the results to `ultrasam.inference.batch.write_results`.
+
+    Args:
+        score: minimum score of a detection.
+        provenance: keys to add to each result.
     """
     classes = segmenter.head_config.classes
 
     def find(path: Path, image_id: int, name: str) -> FileResult:
         pixels = read_scan(path).frame(frame)
-        everything, labels = segmenter.predict(pixels)
-        found = everything.above(score)
+        detections, labels = segmenter.predict(pixels)
+        found = detections.above(score)
         write_labels(out / f"{name}_labels.png", labels)
         entries = []
-        told = zip(found.masks, found.labels.tolist(), found.scores.tolist(), strict=True)
-        for index, (mask, label, sure) in enumerate(told):
+        triples = zip(found.masks, found.labels.tolist(), found.scores.tolist(), strict=True)
+        for index, (mask, label, confidence) in enumerate(triples):
             write_mask(out / f"{name}_mask_{index}.png", mask)
-            said = {"file_name": str(path), "frame": frame, "class": classes[label], **provenance}
+            extra = {"file_name": str(path), "frame": frame, "class": classes[label], **provenance}
             entries.append(
-                coco_result(mask, image_id=image_id, score=sure, extra=said, category_id=label + 1)
+                coco_result(
+                    mask, image_id=image_id, score=confidence, extra=extra, category_id=label + 1
+                )
             )
         overlay = out / f"{name}_overlay.png"
         write_overlay(overlay, pixels, list(found.masks), colors=found.labels.tolist())

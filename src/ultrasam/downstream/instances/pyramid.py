@@ -1,4 +1,4 @@
-"""Feature maps at several scales, from the blocks of an image encoder."""
+"""Multi-scale feature maps from the blocks of an image encoder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ultrasam.model.layers import LayerNorm2d
 
 
 class Pyramid(nn.Module):
-    """Preprocessed pixels [B, 3, S, S] to four maps [B, C, S / stride, S / stride], finest first.
+    """Feature pyramid: preprocessed pixels [B, 3, S, S] to four maps [B, C, S / stride, S / stride], finest
+    first.
 
-    Of a ViT, the outputs of the blocks that end its quarters (2, 5, 8, 11 of a ViT-B). ``flat`` takes them as
-    they are, all at one scale (arXiv 2411.16222, downstream); ``simple`` brings them to strides 4, 8, 16 and
-    32 by transposed convolutions and pooling, as the simple feature pyramid does with the last block's output
-    (Li et al. 2022, "Exploring plain vision transformer backbones for object detection"). A ResNet's stages
-    have these strides by themselves.
+    For a ViT, the maps are the outputs of the last block of each quarter (2, 5, 8, 11 for ViT-B). ``flat``
+    uses them as they are, all at one scale (arXiv 2411.16222, downstream); ``simple`` resamples them to
+    strides 4, 8, 16 and 32 with transposed convolutions and pooling, as the simple feature pyramid does with
+    the last block's output (Li et al. 2022, "Exploring plain vision transformer backbones for object
+    detection"). The stages of a ResNet already have these strides.
 
     Attributes:
         channels, strides: of the four maps.
@@ -31,7 +32,7 @@ class Pyramid(nn.Module):
             self.blocks = [0, 1, 2, 3]
             self.channels, self.strides = ResNetEncoder.widths, ResNetEncoder.strides
             return
-        model.image_encoder.neck = nn.Sequential()  # takes no part
+        model.image_encoder.neck = nn.Sequential()  # unused
         width, patch, depth = model.config.width, model.config.patch_size, model.config.depth
         self.blocks = [depth * (i + 1) // 4 - 1 for i in range(4)]
         self.channels, self.strides = (width,) * 4, (patch,) * 4
@@ -48,6 +49,7 @@ class Pyramid(nn.Module):
             self.scales[3] = nn.MaxPool2d(2)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Four maps, finest first."""
         tokens = self.encoder.features(pixels, self.blocks)
         return tuple(
             scale(map_.permute(0, 3, 1, 2)) for scale, map_ in zip(self.scales, tokens, strict=True)

@@ -1,8 +1,8 @@
-"""How good instance and semantic segmentation is: COCO AP and Dice, with intervals, and pictures."""
+"""The instance-segmentation report: COCO AP, Dice with intervals, and the worst images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,17 +16,23 @@ from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.reporting.html import page
-from ultrasam.reporting.markdown import to_html
+from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import jpeg, picture
+from ultrasam.reporting.tables import NONE, Table, bullet_list, difference, number, with_interval
 
 Floats = npt.NDArray[np.float64]
-_SURE = 0.5
+_MIN_SCORE = 0.5
 _PICTURES = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstanceReport:
-    """The same test images metrics by each initialisation, the first one the one that is saved."""
+    """Test results of each initialization on the same images; the first one's model is saved.
+
+    Attributes:
+        how: how the models were trained and tested, in a sentence.
+        left_out: skipped files with reasons, one sentence each.
+    """
 
     classes: tuple[str, ...]
     images: tuple[InstanceTarget, ...]
@@ -35,18 +41,27 @@ class InstanceReport:
     left_out: tuple[str, ...] = field(default=())
 
     def markdown(self) -> str:
-        """All tables."""
+        """All tables in Markdown."""
         subjects = [image.subject for image in self.images]
         objects = sum(len(image.labels) for image in self.images)
-        lines = [
-            f"# Segmentation: {', '.join(self.classes)}\n",
+        first = next(iter(self.by_init))
+        parts = [
+            f"# Instance segmentation: {escape(', '.join(self.classes))}\n",
             f"{objects} objects in {len(self.images)} images of {len(set(subjects))} subjects. {self.how} "
-            "Dice is of the union of a class's objects, mean over the images of the mean over what they show "
-            "(an object that is missed or made up counts as 0), with its 95 % interval by bootstrap over "
-            "subjects; AP is COCO's of masks.\n",
-            "| initialisation | Dice | mAP | AP50 | AP75 |", "|---|---|---|---|---|",
-        ]  # fmt: skip
-        lines += [f"| {i} | {' | '.join(self.figures(i).values())} |" for i in self.by_init]
+            "Dice compares the union of all objects of a class; it is averaged over the classes in an image "
+            "(a missed or spurious class counts as 0), then over images, with a 95 % bootstrap interval over "
+            "subjects. AP is COCO mask AP.\n",
+            table(("initialization", *self.figures(first)), self._score_rows(subjects)) + "\n",
+            self._class_table(subjects).markdown(level=2),
+        ]
+        if self.left_out:
+            parts.append(bullet_list("Skipped files", [escape(text) for text in self.left_out]))
+        return "\n".join(parts)
+
+    def _score_rows(self, subjects: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """A row of scores per initialization, then the first one's difference from each other one."""
+        for init in self.by_init:
+            yield (init, *self.figures(init).values())
         first, *others = self.by_init
         for other in others:
             ours, theirs = self.by_init[first].per_image(), self.by_init[other].per_image()
@@ -54,59 +69,63 @@ class InstanceReport:
             gap = paired_difference(
                 ours[both], theirs[both], [s for s, b in zip(subjects, both, strict=True) if b]
             )
-            lines.append(
-                f"| *{first} – {other}* | {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] |  |  |  |"
-            )
-        lines += ["", "## Dice per class\n", "| class | " + " | ".join(self.by_init) + " |",
-                  "|" + "---|" * (len(self.by_init) + 1)]  # fmt: skip
-        for index, name in enumerate(self.classes):
-            cells = [_with_interval(j.dice[:, index], subjects) for j in self.by_init.values()]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        if self.left_out:
-            told = (f"- {text}" for text in self.left_out)
-            lines += ["", f"## Left out: {len(self.left_out)}\n", *told]
-        return "\n".join(lines) + "\n"
+            yield (f"*{first} – {other}*", difference(gap.mean, gap.low, gap.high), "", "", "")
+
+    def _class_table(self, subjects: Sequence[str]) -> Table:
+        rows = tuple(
+            (name, *(_mean_cell(m.dice[:, index], subjects) for m in self.by_init.values()))
+            for index, name in enumerate(self.classes)
+        )
+        return Table("Dice per class", ("class", *self.by_init), rows)
 
     def figures(self, init: str) -> dict[str, str]:
-        """Dice with its interval, and the average precisions, of an initialisation."""
+        """Dice with its interval, and average precision, of an initialization."""
         metrics = self.by_init[init]
-        dice = _with_interval(metrics.per_image(), [image.subject for image in self.images])
+        dice = _mean_cell(metrics.per_image(), [image.subject for image in self.images])
         p = metrics.precision
         return {
             "Dice": dice,
-            "mAP": f"{p.ap:.3f}",
-            "AP50": f"{p.ap50:.3f}",
-            "AP75": f"{p.ap75:.3f}",
+            "mAP": number(p.ap),
+            "AP50": number(p.ap50),
+            "AP75": number(p.ap75),
         }
 
 
 def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: Path) -> Path:
-    """``report.md`` and ``report.html``, with the images on which the first initialisation did worst."""
+    """Write ``report.md`` and ``report.html``, which shows the first initialization's worst images; return
+    the path
+    of the page."""
     text = report.markdown()
     (folder / "report.md").write_text(text, encoding="utf-8")
     body = to_html(text)
-    body += f"<h2>Worst</h2><p>Truth beside what was found with a score of {_SURE} or more.</p>"
-    found = next(iter(report.by_init.values())).per_image()
-    order = np.argsort(np.where(np.isfinite(found), found, 2), kind="stable")
+    body += (
+        "<h2>Worst images</h2><p>Ground truth (left) and detections with a score of at least "
+        f"{_MIN_SCORE} (right).</p>"
+    )
+    dice = next(iter(report.by_init.values())).per_image()
+    order = np.argsort(np.where(np.isfinite(dice), dice, 2), kind="stable")
     for row in order[:_PICTURES]:
         image = report.images[row]
         pair = beside(
-            image, segmenter.find(image.pixels).above(_SURE), segmenter.head_config.classes
+            image, segmenter.find(image.pixels).above(_MIN_SCORE), segmenter.head_config.classes
         )
-        body += picture(f"{image.name}: Dice {found[row]:.2f}", jpeg(pair))
+        body += picture(f"{image.name}: Dice {dice[row]:.2f}", jpeg(pair))
     path = folder / "report.html"
-    path.write_text(page("Segmentation", body), encoding="utf-8")
+    path.write_text(page("Instance segmentation", body), encoding="utf-8")
     return path
 
 
 def beside(
-    image: InstanceTarget, found: Detections, classes: Sequence[str]
+    image: InstanceTarget, detections: Detections, classes: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
-    """An RGB picture of the truth beside what was found, one color a class."""
-    told = [classes.index(label) for label in image.labels]
+    """RGB image of ground truth (left) and detections (right), with one color per class."""
+    true_labels = [classes.index(label) for label in image.labels]
     panels = [
         draw_overlay(image.pixels, list(masks), colors=[int(label) for label in labels])
-        for masks, labels in ((image.masks, told), (found.masks, found.labels))
+        for masks, labels in (
+            (image.masks, true_labels),
+            (detections.masks, detections.labels),
+        )
     ]
     scale = 320 / max(image.pixels.shape)
     size = tuple(max(1, round(side * scale)) for side in image.pixels.shape[::-1])
@@ -114,10 +133,12 @@ def beside(
     return np.concatenate(small, axis=1)
 
 
-def _with_interval(values: Floats, subjects: Sequence[str]) -> str:
-    seen = np.isfinite(values)
-    if not seen.any():
-        return "–"
-    groups = [s for s, known in zip(subjects, seen, strict=True) if known]
-    low, high = bootstrap_interval(values[seen], groups)
-    return f"{values[seen].mean():.3f} [{low:.3f}, {high:.3f}]"
+def _mean_cell(values: Floats, subjects: Sequence[str]) -> str:
+    """Mean with its interval; undefined values are ignored."""
+    defined = np.isfinite(values)
+    if not defined.any():
+        return NONE
+    groups = [s for s, known in zip(subjects, defined, strict=True) if known]
+    return with_interval(
+        float(values[defined].mean()), *bootstrap_interval(values[defined], groups)
+    )

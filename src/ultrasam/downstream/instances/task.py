@@ -1,4 +1,4 @@
-"""Training an instance segmenter."""
+"""Train an instance segmenter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ultrasam.training.task import TrainingTask
 
 @dataclass(frozen=True, slots=True)
 class InstanceBatch(TensorBatch):
-    """B images: pixels [B, 3, S, S]; of each, masks [n, S, S] and class indices [n]."""
+    """B images: pixels [B, 3, S, S]; for each image, masks [n, S, S] and class indices [n]."""
 
     pixels: Tensor
     masks: tuple[Tensor, ...]
@@ -43,7 +43,7 @@ class InstanceBatch(TensorBatch):
 
 
 class InstanceTask(TrainingTask[InstanceSettings]):
-    """Mask2Former's losses."""
+    """Trains an instance segmenter with Mask2Former's losses."""
 
     monitor = "val_dice"
     encoder = "model.net.model.pixel_level_module.encoder.pyramid.encoder."
@@ -58,16 +58,18 @@ class InstanceTask(TrainingTask[InstanceSettings]):
         self.targets = {target.name: target for target in validation}
 
     def losses(self, batch: InstanceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the batch, expanded to [B]."""
         loss: Tensor = self.model(batch.pixels, list(batch.masks), list(batch.labels))
         return loss.expand(len(batch.pixels)), {}
 
     def validate(self, image: AnnotatedImage, index: int) -> dict[str, float]:
+        """Mean Dice over the classes in one image; empty if there are none."""
         dice = evaluate_instances(self.model, [self.targets[image.key]]).per_image()[0]
         return {} if np.isnan(dice) else {self.monitor: float(dice)}
 
 
 class InstanceViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Augmented images by index, each drawn by its index and the seed alone."""
+    """Augmented images by index; sampling and augmentation depend only on the index and the seed."""
 
     def __init__(
         self,
@@ -81,13 +83,15 @@ class InstanceViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.preprocess = ModelInput(model.preprocessor, config.size, model.config.patch_size)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels [3, S, S], masks [n, S, S] and class indices [n]; objects out of view are left out."""
+        """Pixels [3, S, S], masks [n, S, S] and class indices [n] of the visible objects."""
         rng = np.random.default_rng((self.settings.seed, index))
         target = self.targets[int(rng.integers(len(self.targets)))]
         pixels, masks = augment(rng, target.pixels, target.masks, self.settings.augmentation)
         visible = np.asarray(masks.any(axis=(1, 2)), bool)
         labels = [
-            self.classes[name] for name, seen in zip(target.labels, visible, strict=True) if seen
+            self.classes[name]
+            for name, is_visible in zip(target.labels, visible, strict=True)
+            if is_visible
         ]
         return (
             self.preprocess(pixels)[0],
@@ -97,13 +101,13 @@ class InstanceViews(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def collate(views: list[tuple[Tensor, Tensor, Tensor]]) -> InstanceBatch:
-    """A batch of views."""
+    """Combine views into a batch."""
     pixels, masks, labels = zip(*views, strict=True)
     return InstanceBatch(torch.stack(pixels), masks, labels)
 
 
 def masks_in_input(masks: npt.NDArray[np.bool_], preprocessor: Preprocessor, size: int) -> Tensor:
-    """Masks [N, H, W] in the network's input [N, size, size], nearest."""
+    """Resample masks [N, H, W] to the model input [N, size, size], nearest neighbor."""
     out = torch.zeros(len(masks), size, size)
     height, width = replace(preprocessor, size=size).view(*masks.shape[1:]).resized_shape
     for index, mask in enumerate(masks):
@@ -117,11 +121,11 @@ def masks_in_input(masks: npt.NDArray[np.bool_], preprocessor: Preprocessor, siz
 def new_segmenter(
     model: Backbone, classes: Sequence[str], settings: InstanceSettings
 ) -> InstanceSegmenter:
-    """An untrained segmenter over a copy of ``model``.
+    """An untrained segmenter with a copy of ``model`` as its backbone.
 
     Raises:
-        DataError: the size is not a multiple of the coarsest map's patch.
-        CheckpointError: the head's weights are not available.
+        DataError: The size is not a multiple of the coarsest stride.
+        CheckpointError: The weights of the head cannot be loaded.
     """
     config = HeadConfig(
         classes=tuple(classes),
@@ -137,7 +141,9 @@ def new_segmenter(
     segmenter = InstanceSegmenter(copy.deepcopy(model), config)
     coarsest = max(*segmenter.pyramid.strides, model.config.patch_size)
     if config.size % coarsest:
-        raise DataError(f"The size {config.size} is not a multiple of {coarsest}; change size.")
+        raise DataError(
+            f"Size {config.size} is not a multiple of {coarsest}, the coarsest stride; change size."
+        )
     if settings.head is not None:
         start_head(segmenter, settings.head)
     return segmenter
@@ -153,16 +159,16 @@ def train_instance_segmenter(
     resume: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> InstanceSegmenter:
-    """A segmenter trained on ``targets``; ``model`` itself is left as it is.
+    """Train a segmenter on ``targets``; ``model`` is not modified.
 
     Args:
         folder: for checkpoints, from which ``resume`` continues.
-        on_progress: called after each step with (step, all steps) and the scores that were logged.
+        on_progress: called after each step with (step, total steps) and the logged scores.
 
     Raises:
-        DataError: the size is not a multiple of the coarsest map's patch.
-        CheckpointError: the head's weights are not available.
-        RecipeError: the folder already holds a run, or has none to resume.
+        DataError: The size is not a multiple of the coarsest stride.
+        CheckpointError: The weights of the head cannot be loaded.
+        RecipeError: The folder already contains a run, or has none to resume.
     """
     segmenter = new_segmenter(model, classes, settings)
     if isinstance(segmenter.pyramid.encoder, ImageEncoder):

@@ -1,1 +1,1 @@
-"""Region classification: the class of what a prompt points at."""
+"""Region classification: the class of a prompted object."""

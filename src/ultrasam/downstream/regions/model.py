@@ -1,7 +1,7 @@
-"""Region classification: what is the object that a prompt points at (arXiv 2411.16222, downstream).
+"""The region classifier: masks and classes of prompted objects (arXiv 2411.16222, downstream).
 
-The mask decoder also gives a class: from its first mask token after decoding, the mean of the decoded image,
-and the mean of the encoder's features, joined, through one linear layer.
+A linear layer predicts the class from the concatenation of the decoder's first mask token, the mean of the
+decoded image embedding, and the mean of the encoder's features.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ultrasam.runtimes.torch_backend import TorchBackend, TorchEmbedding
 
 
 class RegionClassifier(nn.Module):
-    """A model that gives a class with its masks; ``model`` is used as it is, and trained."""
+    """A segmenter with a class head; ``model`` is trained in place."""
 
     def __init__(self, model: UltraSam, classes: Sequence[str]) -> None:
         super().__init__()
@@ -37,15 +37,14 @@ class RegionClassifier(nn.Module):
         self.classify = nn.Linear(width, len(self.classes))
 
     def encode(self, pixels: Tensor) -> tuple[ImageEmbedding, Tensor]:
-        """Preprocessed pixels [B, 3, S, S] to their embedding, and the mean of the encoder's tokens [B,
-        C]."""
+        """Encode preprocessed pixels [B, 3, S, S] to embeddings, and mean encoder tokens [B, C]."""
         encoder, decoder = self.model.image_encoder, self.model.mask_decoder
         tokens, high_res = encoder.forward_features(pixels)
         image = encoder.neck(tokens.permute(0, 3, 1, 2))
         return ImageEmbedding(image, decoder.project_high_res(high_res)), tokens.mean(dim=(1, 2))
 
     def forward(self, output: MaskDecoderOutput, features: Tensor) -> Tensor:
-        """Logits [N, classes] of N decoded prompts, and the encoder's mean tokens of their images [N, C]."""
+        """Logits [N, classes] from N decoded prompts and the mean encoder tokens of their images [N, C]."""
         token, image = output.mask_tokens[:, 0], output.image.mean(dim=(2, 3))
         features = features.to(token.dtype)
         out: Tensor = self.classify(torch.cat([token, image, features], dim=1))
@@ -53,12 +52,12 @@ class RegionClassifier(nn.Module):
 
 
 class RegionPredictor:
-    """Masks and classes of what prompts point at; a `Segmenter` that also classifies."""
+    """Masks and classes of prompted objects; a `Segmenter` that also classifies."""
 
     def __init__(self, classifier: RegionClassifier) -> None:
         self.classifier = classifier.eval()
         self.classes = classifier.classes
-        # Training shows whole images, so that test-time views would only differ from it.
+        # Training uses whole images, so test-time augmentation would not match it.
         self.predictor = Predictor(_Backend(classifier), tta=False)
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
@@ -66,11 +65,11 @@ class RegionPredictor:
         self.predictor.set_image(scan, frame=frame)
 
     def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
-        """One mask per prompt, as `Predictor`."""
+        """One mask per prompt, as from `Predictor`."""
         return self.predictor.predict(prompts)
 
     def classify(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.float64]:
-        """Probabilities [N, classes]."""
+        """Class probabilities [N, classes] of prompted objects."""
         embedding: _Embedding = self.predictor.embedding
         model = self.classifier.model
         rows = []
@@ -86,19 +85,20 @@ class RegionPredictor:
 
 @dataclass(slots=True)
 class _Embedding(TorchEmbedding):
-    """With the mean of the encoder's tokens, [1, C]."""
+    """An embedding with the mean encoder tokens [1, C]."""
 
     features: Tensor = field(default_factory=lambda: torch.zeros(1, 0))
 
 
 class _Backend(TorchBackend):
-    """Keeps the features of each image that its objects are classified by."""
+    """Stores the features by which objects are classified with each embedding."""
 
     def __init__(self, classifier: RegionClassifier) -> None:
         super().__init__(classifier.model)
         self.classifier = classifier
 
     def encode(self, pixels: Float32) -> list[TorchEmbedding]:
+        """Encode pixels [B, 3, S, S]."""
         with torch.inference_mode():
             images, features = self.classifier.encode(
                 torch.from_numpy(pixels).to(self.model.device)
@@ -112,7 +112,7 @@ class _Backend(TorchBackend):
 def save_region_classifier(
     classifier: RegionClassifier, folder: Path, note: dict[str, Any]
 ) -> None:
-    """Weights, and a JSON file with classes, sizes and ``note``."""
+    """Save a region classifier to a folder; ``note`` is added to its description (see `write_model`)."""
     model = classifier.model
     write_model(
         classifier, folder, REGIONS, classes=classifier.classes, config=model.config.to_json(),
@@ -121,11 +121,11 @@ def save_region_classifier(
 
 
 def load_region_classifier(folder: str | Path, device: str | None = None) -> RegionPredictor:
-    """A saved region classifier, ready to use.
+    """Load a saved region classifier, ready to use.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
-        DeviceError: the device is not available.
+        CheckpointError: The folder contains no region classifier, or it is damaged.
+        DeviceError: The device is not available.
     """
 
     def build(about: dict[str, Any]) -> RegionClassifier:

@@ -1,4 +1,4 @@
-"""Training a region classifier, and how often it is right."""
+"""Train and test a region classifier."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ultrasam.training.train import trained_preprocessor
 
 
 class RegionTask(TrainingTask[RegionSettings]):
-    """Masks and classes together."""
+    """Trains masks and classes together."""
 
     monitor = "val_accuracy"
     encoder = "model.model.image_encoder."
@@ -47,6 +47,7 @@ class RegionTask(TrainingTask[RegionSettings]):
         self.targets = {target.name: target for target in validation}
 
     def losses(self, batch: PromptableBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mask and class losses [N], and the accuracy."""
         classifier: RegionClassifier = self.model
         settings = self.settings
         encoded, features = classifier.encode(batch.inputs(classifier.model.preprocessor))
@@ -67,6 +68,7 @@ class RegionTask(TrainingTask[RegionSettings]):
         return masks + settings.weight * classes, {"accuracy": accuracy}
 
     def validate(self, image: AnnotatedImage, index: int) -> dict[str, float]:
+        """Accuracy from boxes and from clicks, and their mean."""
         target = self.targets[image.key]
         scores = {
             f"val_accuracy_{kind}": accuracy(self.model, [target], kind)
@@ -77,12 +79,13 @@ class RegionTask(TrainingTask[RegionSettings]):
 
 @dataclass(frozen=True, slots=True)
 class ClassIndex:
-    """The class index of each of an image's instances, None for those that do not count."""
+    """Class index of each instance of an image; None for instances to ignore."""
 
     by_key: dict[str, dict[int, int]]
 
     @classmethod
     def of(cls, targets: Sequence[InstanceTarget], classes: Sequence[str]) -> ClassIndex:
+        """Index the instances of targets by their position in ``classes``."""
         index = {name: number for number, name in enumerate(classes)}
         return cls(
             {
@@ -107,21 +110,21 @@ def train_region_classifier(
     resume: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> RegionClassifier:
-    """Train masks and classes together, all parameters; ``model`` is changed.
+    """Train all parameters for masks and classes together; ``model`` is modified.
 
     Args:
         folder: for checkpoints, from which ``resume`` continues.
-        on_progress: called after each step with (step, all steps) and the scores that were logged.
+        on_progress: called after each step with (step, total steps) and the logged scores.
 
     Raises:
-        DataError: fewer than two classes.
-        RecipeError: the folder already holds a run, or has none to resume.
+        DataError: There are fewer than two classes.
+        RecipeError: The folder already contains a run, or has none to resume.
     """
     classes = sorted({label for target in targets for label in target.labels})
     if len(classes) < 2:
         raise DataError(
-            f"The objects have {len(classes)} class ({', '.join(classes) or 'none'}); at least two are "
-            "needed."
+            f"Region classification needs at least two classes; the objects have only "
+            f"{', '.join(classes) or 'none'}."
         )
     seed_everything(settings)
     model.preprocessor = trained_preprocessor(model.preprocessor)
@@ -133,7 +136,7 @@ def train_region_classifier(
             targets, settings.validation.fraction, settings.validation.images
         )
     views = PromptableViews(
-        [Source("the data", [target.image for target in targets], 1.0)],
+        [Source("the training data", [target.image for target in targets], 1.0)],
         image_size=model.config.image_size,
         mask_size=model.config.mask_size,
         augmentation=settings.augmentation,
@@ -152,10 +155,13 @@ def train_region_classifier(
 def correct(
     classifier: RegionClassifier, targets: Sequence[InstanceTarget], kind: str
 ) -> tuple[npt.NDArray[np.float64], list[str]]:
-    """Of each object whether its class is predicted correctly (1 or 0) from its tight ``box`` or a click at
-    its center of mass (``point``); and its subject."""
+    """Whether the class of each object is predicted correctly (1 or 0), and the object's subject.
+
+    Args:
+        kind: prompt with the tight ``box``, or with a click at the center of mass (``point``).
+    """
     predictor = RegionPredictor(classifier)
-    found, subjects = list[float](), list[str]()
+    results, subjects = list[float](), list[str]()
     for target in targets:
         predictor.set_image(target.pixels)
         prompts = [
@@ -165,14 +171,14 @@ def correct(
             for mask in target.masks
         ]
         predicted = predictor.classify(prompts).argmax(axis=1)
-        found += [
+        results += [
             float(classifier.classes[i] == label)
             for i, label in zip(predicted, target.labels, strict=True)
         ]
         subjects += [target.subject] * len(target.labels)
-    return np.asarray(found), subjects
+    return np.asarray(results), subjects
 
 
 def accuracy(classifier: RegionClassifier, targets: Sequence[InstanceTarget], kind: str) -> float:
-    """The fraction of what `correct` counts."""
+    """Fraction of objects whose class is predicted correctly; see `correct`."""
     return float(correct(classifier, targets, kind)[0].mean())

@@ -1,1 +1,1 @@
-"""How well masks agree, and how sure that is."""
+"""Segmentation metrics and their uncertainty."""

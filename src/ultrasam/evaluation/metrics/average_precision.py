@@ -1,4 +1,4 @@
-"""COCO's average precision of masks, with predicted IoU as their score."""
+"""COCO mask average precision, by pycocotools."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ultrasam.images.masks import RLE
 
 
 @dataclass(frozen=True, slots=True)
-class Precision:
-    """Mask AP: mean over IoU thresholds 0.50 to 0.95, at 0.50, and at 0.75; NaN without objects."""
+class AveragePrecision:
+    """Mask AP: mean over IoU thresholds 0.50 to 0.95, at 0.50, and at 0.75; NaN without targets."""
 
     ap: float
     ap50: float
@@ -23,23 +23,24 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetections:
-    """Masks in one image: of its objects, and as predicted, with scores.
+    """Target and predicted masks of one image.
 
     Attributes:
-        target_classes, predicted_classes: numbers of classes, from 0; None where there is one class alone.
+        scores: confidence of each prediction.
+        target_classes, predicted_classes: class indices from 0; None if there is only one class.
     """
 
-    objects: Sequence[RLE]
-    found: Sequence[RLE]
+    targets: Sequence[RLE]
+    predictions: Sequence[RLE]
     scores: Sequence[float]
     target_classes: Sequence[int] | None = None
     predicted_classes: Sequence[int] | None = None
 
 
-def average_precision(images: Iterable[ImageDetections]) -> Precision:
-    """Mean over the classes of COCO's AP (arXiv 2411.16222, 4; Lin et al. 2014), by pycocotools.
+def average_precision(images: Iterable[ImageDetections]) -> AveragePrecision:
+    """COCO AP (Lin et al. 2014; used by arXiv 2411.16222, 4), averaged over classes.
 
-    At most 100 predictions an image count, as COCO has it; classes without objects count nothing.
+    As in COCO, at most 100 predictions per image count. Classes without targets are ignored.
     """
     with needs("Evaluation", extra="evaluate"):
         from pycocotools import mask as coco_mask
@@ -47,45 +48,45 @@ def average_precision(images: Iterable[ImageDetections]) -> Precision:
         from pycocotools.cocoeval import COCOeval
 
     truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for number, image in enumerate(images, 1):
-        height, width = next((rle["size"] for rle in (*image.objects, *image.found)), (0, 0))
+        height, width = next((rle["size"] for rle in (*image.targets, *image.predictions)), (0, 0))
         truth["images"].append({"id": number, "height": height, "width": width})
-        for rle, kind in zip(
-            image.objects, _kinds(image.target_classes, image.objects), strict=True
-        ):
+        classes = _class_indices(image.target_classes, image.targets)
+        for rle, index in zip(image.targets, classes, strict=True):
             truth["annotations"].append(
                 {
-                    "id": len(truth["annotations"]) + 1, "image_id": number, "category_id": kind + 1,
+                    "id": len(truth["annotations"]) + 1, "image_id": number, "category_id": index + 1,
                     "iscrowd": 0, "segmentation": rle, "area": float(coco_mask.area(_binary(rle))),
                 }
             )  # fmt: skip
-        kinds = _kinds(image.predicted_classes, image.found)
-        for rle, kind, score in zip(image.found, kinds, image.scores, strict=True):
-            found.append(
+        classes = _class_indices(image.predicted_classes, image.predictions)
+        for rle, index, score in zip(image.predictions, classes, image.scores, strict=True):
+            results.append(
                 {
-                    "image_id": number, "category_id": kind + 1, "segmentation": rle,
+                    "image_id": number, "category_id": index + 1, "segmentation": rle,
                     "score": float(score),
                 }
             )  # fmt: skip
-    names = {entry["category_id"] for entry in (*truth["annotations"], *found)}
-    truth["categories"] = [{"id": name, "name": str(name)} for name in sorted(names)]
+    categories = {entry["category_id"] for entry in (*truth["annotations"], *results)}
+    truth["categories"] = [{"id": index, "name": str(index)} for index in sorted(categories)]
     if not truth["annotations"]:
-        return Precision(float("nan"), float("nan"), float("nan"))
-    if not found:
-        return Precision(0.0, 0.0, 0.0)
+        return AveragePrecision(float("nan"), float("nan"), float("nan"))
+    if not results:
+        return AveragePrecision(0.0, 0.0, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
         reference.dataset = truth
         reference.createIndex()
-        run = COCOeval(reference, reference.loadRes(found), "segm")
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return Precision(float(run.stats[0]), float(run.stats[1]), float(run.stats[2]))
+        evaluation = COCOeval(reference, reference.loadRes(results), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    ap, ap50, ap75 = map(float, evaluation.stats[:3])
+    return AveragePrecision(ap, ap50, ap75)
 
 
-def _kinds(classes: Sequence[int] | None, masks: Sequence[RLE]) -> Sequence[int]:
+def _class_indices(classes: Sequence[int] | None, masks: Sequence[RLE]) -> Sequence[int]:
     return [0] * len(masks) if classes is None else classes
 
 

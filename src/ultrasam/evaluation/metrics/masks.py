@@ -1,4 +1,4 @@
-"""How well one mask agrees with another."""
+"""Metrics of one predicted mask against its ground truth."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ BOUNDARY_FRACTION = 0.02
 
 @dataclass(frozen=True, slots=True)
 class MaskMetrics:
-    """All measures of one mask against its truth.
+    """All metrics of one mask against its ground truth.
 
-    Distances are in mm where the spacing is known, else in pixels. Where one of the two masks is empty,
-    distances do not exist (NaN) and all else is 0; where both are, they agree.
+    Distances are in mm if the spacing is known, otherwise in pixels. If only one of the two masks is empty,
+    the distances are NaN and all other metrics are 0; if both are empty, they agree perfectly.
 
     Attributes:
         dice, iou, boundary_iou, surface_dice: 0 to 1.
@@ -42,62 +42,63 @@ class MaskMetrics:
     surface_dice: float
 
     def as_dict(self) -> dict[str, float]:
+        """Metrics by name."""
         return asdict(self)
 
 
 METRICS = tuple(MaskMetrics.__dataclass_fields__)
 
 
-def compare(
+def compute_metrics(
     mask: BoolMask,
     truth: BoolMask,
     *,
     spacing: tuple[float, float] = (1.0, 1.0),
     tolerance: float = 2.0,
 ) -> MaskMetrics:
-    """All measures at once, on the part of the image that shows either mask.
+    """Compute all metrics, cropped to the region that either mask covers.
 
     Args:
         mask, truth: [H, W].
-        spacing: (row, column) between pixels' centers.
+        spacing: distance between pixel centers (row, column).
         tolerance: of the surface Dice, in the unit of ``spacing``.
     """
     width = boundary_width(truth.shape)
     x0, y0, x1, y1 = bounding_box(mask | truth).astype(int)
     if x1:
         mask, truth = mask[y0:y1, x0:x1], truth[y0:y1, x0:x1]
-    there, back = surface_distances(mask, truth, spacing)
+    from_mask, from_truth = surface_distances(mask, truth, spacing)
     return MaskMetrics(
         dice(mask, truth),
         iou(mask, truth),
         boundary_iou(mask, truth, width=width),
-        hd95(there, back),
-        assd(there, back),
-        surface_dice(there, back, tolerance),
+        hd95(from_mask, from_truth),
+        assd(from_mask, from_truth),
+        surface_dice(from_mask, from_truth, tolerance),
     )
 
 
 def dice(mask: BoolMask, truth: BoolMask) -> float:
-    """2 |A ∩ B| / (|A| + |B|) (Dice 1945); 1 where both are empty."""
+    """2 |A ∩ B| / (|A| + |B|) (Dice 1945); 1 if both are empty."""
     total = np.count_nonzero(mask) + np.count_nonzero(truth)
     return 2 * np.count_nonzero(mask & truth) / total if total else 1.0
 
 
 def iou(mask: BoolMask, truth: BoolMask) -> float:
-    """|A ∩ B| / |A ∪ B| (Jaccard 1901); 1 where both are empty."""
+    """|A ∩ B| / |A ∪ B| (Jaccard 1901); 1 if both are empty."""
     union = np.count_nonzero(mask | truth)
     return np.count_nonzero(mask & truth) / union if union else 1.0
 
 
-def boundary_width(shape: tuple[int, int], share: float = BOUNDARY_FRACTION) -> int:
-    """2 % of the image's diagonal, in whole pixels, at least 1 (Cheng et al. 2021, 4.3)."""
-    return max(1, round(share * float(np.hypot(*shape))))
+def boundary_width(shape: tuple[int, int], fraction: float = BOUNDARY_FRACTION) -> int:
+    """2 % of the image diagonal in whole pixels, at least 1 (Cheng et al. 2021, 4.3)."""
+    return max(1, round(fraction * float(np.hypot(*shape))))
 
 
 def boundary_iou(mask: BoolMask, truth: BoolMask, *, width: int) -> float:
-    """IoU of the masks' inner boundary regions, ``width`` pixels deep (Cheng et al. 2021, equation 2).
+    """IoU of the inner boundary regions, ``width`` pixels deep (Cheng et al. 2021, equation 2).
 
-    A mask ends at the image's border; 1 where both are empty.
+    The image border counts as a mask boundary; 1 if both masks are empty.
     """
     return iou(_boundary(mask, width), _boundary(truth, width))
 
@@ -116,20 +117,20 @@ def _boundary(mask: BoolMask, width: int) -> BoolMask:
 def surface_distances(
     mask: BoolMask, truth: BoolMask, spacing: tuple[float, float]
 ) -> tuple[Distances, Distances]:
-    """From each border pixel of one mask to the nearest of the other: of ``mask``, of ``truth``.
+    """Distances from each border pixel of ``mask`` to the border of ``truth``, and the reverse.
 
-    A border pixel has one of its four neighbors outside the mask, or lies at the image's border. All NaN
-    where the other mask is empty.
+    A border pixel has a 4-neighbor outside the mask or lies on the image border. All distances are NaN if
+    the other mask is empty.
     """
     borders = [np.argwhere(_border(m)) * np.asarray(spacing) for m in (mask, truth)]
     if not len(borders[0]) or not len(borders[1]):
         return (np.full(len(borders[0]), np.nan), np.full(len(borders[1]), np.nan))
-    there, back = (
-        # Built for one query each, so built fast.
+    from_mask, from_truth = (
+        # Each tree serves a single query, so a fast build beats a fast query.
         cKDTree(borders[1 - i], balanced_tree=False, compact_nodes=False).query(borders[i])[0]
         for i in (0, 1)
     )
-    return np.asarray(there), np.asarray(back)
+    return np.asarray(from_mask), np.asarray(from_truth)
 
 
 def _border(mask: BoolMask) -> BoolMask:
@@ -137,39 +138,39 @@ def _border(mask: BoolMask) -> BoolMask:
     return np.asarray(mask & (inner == 0))
 
 
-def hd95(there: Distances, back: Distances) -> float:
-    """The larger of both directions' 95th percentiles of surface distances (Huttenlocher et al. 1993,
-    made robust); 0 where both masks are empty, NaN where one is."""
-    if not len(there) and not len(back):
+def hd95(from_mask: Distances, from_truth: Distances) -> float:
+    """The larger 95th percentile of the two directed surface distances (Huttenlocher et al. 1993, made
+    robust); 0 if both masks are empty, NaN if only one is."""
+    if not len(from_mask) and not len(from_truth):
         return 0.0
-    if not len(there) or not len(back):
+    if not len(from_mask) or not len(from_truth):
         return float("nan")
-    return max(_percentile95(there), _percentile95(back))
+    return max(_percentile95(from_mask), _percentile95(from_truth))
 
 
 def _percentile95(values: Distances) -> float:
-    """As numpy.percentile's, linear between neighbors, ten times faster."""
-    place = 0.95 * (len(values) - 1)
-    low = int(place)
+    """Equals `numpy.percentile` with linear interpolation, ten times faster."""
+    position = 0.95 * (len(values) - 1)
+    low = int(position)
     high = min(low + 1, len(values) - 1)
     ranked = np.partition(values, (low, high))
-    return float(ranked[low] + (place - low) * (ranked[high] - ranked[low]))
+    return float(ranked[low] + (position - low) * (ranked[high] - ranked[low]))
 
 
-def assd(there: Distances, back: Distances) -> float:
-    """The mean of both directions' surface distances (Heimann et al. 2009, 2.3); 0 where both masks are
-    empty, NaN where one is."""
-    if not len(there) and not len(back):
+def assd(from_mask: Distances, from_truth: Distances) -> float:
+    """Average symmetric surface distance (Heimann et al. 2009, 2.3); 0 if both masks are empty, NaN if only
+    one is."""
+    if not len(from_mask) and not len(from_truth):
         return 0.0
-    if not len(there) or not len(back):
+    if not len(from_mask) or not len(from_truth):
         return float("nan")
-    return float(np.concatenate([there, back]).mean())
+    return float(np.concatenate([from_mask, from_truth]).mean())
 
 
-def surface_dice(there: Distances, back: Distances, tolerance: float) -> float:
-    """Normalized surface Dice: the share of both borders within ``tolerance`` of the other (Nikolov et al.
-    2021, equation 1); 1 where both masks are empty, 0 where one is."""
-    total = len(there) + len(back)
+def surface_dice(from_mask: Distances, from_truth: Distances, tolerance: float) -> float:
+    """Normalized surface Dice: the fraction of both borders within ``tolerance`` of the other (Nikolov et
+    al. 2021, equation 1); 1 if both masks are empty, 0 if only one is."""
+    total = len(from_mask) + len(from_truth)
     if not total:
         return 1.0
-    return float((there <= tolerance).sum() + (back <= tolerance).sum()) / total
+    return float((from_mask <= tolerance).sum() + (from_truth <= tolerance).sum()) / total

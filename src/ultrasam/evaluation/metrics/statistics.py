@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two segmenters differ: everything by subject."""
+"""Uncertainty of means and differences between models, by subject."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def bootstrap_means(
     values: Sequence[float] | Floats,
     groups: Sequence[str],
     *,
-    draws: int = N_RESAMPLES,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Floats:
-    """Means [draws] of ``values``, each over whole groups (subjects) drawn with replacement.
+    """Bootstrap means [n_resamples] of ``values``, resampled by whole groups (subjects).
 
-    Values of one subject are not independent, so subjects are drawn, not values (Efron and Tibshirani
+    Values of one subject are not independent, so subjects are resampled, not values (Efron and Tibshirani
     1993, chapter 8).
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.bincount(index, weights=np.asarray(values, dtype=float), minlength=len(names))
     counts = np.bincount(index, minlength=len(names))
-    picks = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    picks = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
     return np.asarray(sums[picks].sum(axis=1) / counts[picks].sum(axis=1))
 
 
 def interval(means: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of bootstrapped means."""
+    """Percentile interval of bootstrap means."""
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -44,23 +44,23 @@ def bootstrap_interval(
     groups: Sequence[str],
     *,
     level: float = 0.95,
-    draws: int = N_RESAMPLES,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of ``values``; NaN where there are none."""
+    """Percentile interval of the mean of ``values``; NaN if there are none."""
     if not len(values):
         return (float("nan"), float("nan"))
-    return interval(bootstrap_means(values, groups, draws=draws, seed=seed), level)
+    return interval(bootstrap_means(values, groups, n_resamples=n_resamples, seed=seed), level)
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One segmenter's mean less another's on the same objects.
+class PairedDifference:
+    """Difference between two models on the same objects.
 
     Attributes:
-        mean: of all objects' differences; low, high: its 95 % interval by subject.
-        p: two-sided, of the subjects' mean differences (Wilcoxon's signed ranks); 1 where all are 0.
-        subjects: how many.
+        mean: mean difference over objects; low, high: its 95 % interval by subject.
+        p: two-sided p value of the Wilcoxon signed-rank test on per-subject means; 1 if all are 0.
+        subjects: number of subjects.
     """
 
     mean: float
@@ -72,38 +72,38 @@ class Difference:
 
 def paired_difference(
     first: Sequence[float] | Floats, second: Sequence[float] | Floats, groups: Sequence[str]
-) -> Difference:
-    """Compare paired values, those of one subject together."""
+) -> PairedDifference:
+    """First minus second, paired by value and resampled by group (subject)."""
     with needs("Evaluation", extra="evaluate"):
         from scipy.stats import wilcoxon
 
-    gaps = np.asarray(first, float) - np.asarray(second, float)
-    low, high = bootstrap_interval(gaps, groups)
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    low, high = bootstrap_interval(differences, groups)
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    means = np.bincount(index, weights=gaps) / np.bincount(index)
+    means = np.bincount(index, weights=differences) / np.bincount(index)
     p = float(wilcoxon(means).pvalue) if np.any(means) else 1.0
-    return Difference(float(gaps.mean()), low, high, p, len(names))
+    return PairedDifference(float(differences.mean()), low, high, p, len(names))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values made fit for a family of tests (Holm 1979)."""
+    """Adjust p values for multiple comparisons (Holm 1979)."""
     order = np.argsort(p_values)
-    adjusted, worst = np.empty(len(p_values)), 0.0
+    adjusted, largest = np.empty(len(p_values)), 0.0
     for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = worst
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
     return [float(p) for p in adjusted]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How near predicted IoU is to the true one.
+    """Calibration of the predicted IoU.
 
     Attributes:
-        error: the expected calibration error: |mean predicted - mean true| of ten equal bins of predicted
-            IoU, weighted by their counts (Guo et al. 2017, equation 3, with IoU in place of accuracy).
-        bias: mean predicted less mean true.
-        predicted, true, counts: of the bins that hold anything.
+        error: expected calibration error: |mean predicted - mean true| over ten equal-width bins of the
+            predicted IoU, weighted by count (Guo et al. 2017, equation 3, with IoU in place of accuracy).
+        bias: mean predicted IoU minus mean true IoU.
+        predicted, true, counts: per non-empty bin.
     """
 
     error: float
@@ -116,42 +116,45 @@ class Calibration:
 def calibration(
     predicted: Sequence[float] | Floats, true: Sequence[float] | Floats, *, bins: int = 10
 ) -> Calibration:
-    """Bin predicted IoU (0 to 1) and compare each bin's mean with the true one's."""
-    said, was = np.asarray(predicted, float), np.asarray(true, float)
-    which = np.clip((said * bins).astype(int), 0, bins - 1)
-    counts = np.bincount(which, minlength=bins)
-    full = counts > 0
-    means = [
-        np.bincount(which, weights=v, minlength=bins)[full] / counts[full] for v in (said, was)
-    ]
-    gap = np.abs(means[0] - means[1])
+    """Compare predicted IoU (0 to 1) with true IoU, bin by bin."""
+    predicted, true = np.asarray(predicted, float), np.asarray(true, float)
+    bin_index = np.clip((predicted * bins).astype(int), 0, bins - 1)
+    counts = np.bincount(bin_index, minlength=bins)
+    filled = counts > 0
+    predicted_means, true_means = (
+        np.bincount(bin_index, weights=values, minlength=bins)[filled] / counts[filled]
+        for values in (predicted, true)
+    )
+    gaps = np.abs(predicted_means - true_means)
     return Calibration(
-        float((gap * counts[full]).sum() / max(1, len(said))),
-        float((said - was).mean()) if len(said) else float("nan"),
-        means[0],
-        means[1],
-        counts[full],
+        float((gaps * counts[filled]).sum() / max(1, len(predicted))),
+        float((predicted - true).mean()) if len(predicted) else float("nan"),
+        predicted_means,
+        true_means,
+        counts[filled],
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Clicks:
-    """Number of clicks to reach an IoU (NoC; Xu et al. 2016, 5.1).
+class NumberOfClicks:
+    """Number of clicks (NoC) to reach an IoU (Xu et al. 2016, 5.1).
 
     Attributes:
-        mean: objects that never reach it count as the largest number that was tried.
-        failures: how many those are.
+        mean: objects that never reach the IoU count with the maximum number of clicks.
+        failures: number of those objects.
     """
 
     mean: float
     failures: int
 
 
-def clicks_to_reach(ious: Sequence[Sequence[float]], threshold: float, most: int) -> Clicks:
+def clicks_to_reach(
+    ious: Sequence[Sequence[float]], threshold: float, max_clicks: int
+) -> NumberOfClicks:
     """NoC over objects, each with its IoU after every click."""
     needed, failures = [], 0
     for values in ious:
         first = next((n for n, value in enumerate(values, 1) if value >= threshold), None)
         failures += first is None
-        needed.append(most if first is None else first)
-    return Clicks(float(np.mean(needed)) if needed else float("nan"), failures)
+        needed.append(max_clicks if first is None else first)
+    return NumberOfClicks(float(np.mean(needed)) if needed else float("nan"), failures)

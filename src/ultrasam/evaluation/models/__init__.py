@@ -1,1 +1,1 @@
-"""What is compared: models, peers and naive baselines."""
+"""Models to evaluate: UltraSam's own, reference implementations, baselines and plug-ins."""

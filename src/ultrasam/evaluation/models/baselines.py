@@ -1,6 +1,6 @@
-"""Naive baselines behind the Segmenter protocol: a model is worth something only above them.
+"""Baselines without a trained model, behind the Segmenter protocol.
 
-Each says with ``accepts`` which prompts it can use.
+Each lists the prompt types that it accepts in ``accepts``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BoolMask = npt.NDArray[np.bool_]
 
 
 class _Baseline:
-    """Holds the frame, and packs one mask per prompt."""
+    """Stores the frame and stacks one mask per prompt."""
 
     accepts: frozenset[str] = frozenset({"box"})
 
@@ -30,16 +30,19 @@ class _Baseline:
         self.pixels: npt.NDArray[np.uint8] = np.zeros((1, 1), np.uint8)
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
+        """Store one frame of a scan."""
         self.pixels = as_scan(scan).frame(frame)
 
     def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
-        asked = [prompts] if isinstance(prompts, Prompt) else list(prompts)
-        masks = np.stack([self.segment(prompt) for prompt in asked])[:, None]
+        """One mask per prompt, each with a predicted IoU of 1."""
+        prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+        masks = np.stack([self.segment(prompt) for prompt in prompts])[:, None]
         ones = np.ones(masks.shape[:2], dtype=np.float32)
         return Prediction(masks, ones, ones, np.zeros((*masks.shape[:2], 0, 0), np.float32))
 
     def segment(self, prompt: Prompt) -> BoolMask:
-        raise PromptError("This baseline segments nothing.")
+        """Mask [H, W] for one prompt."""
+        raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,11 +64,12 @@ class FilledBox(_Baseline):
 
 
 class GrabCut(_Baseline):
-    """GrabCut (Rother et al. 2004), five rounds over the box and half its size around it.
+    """GrabCut (Rother et al. 2004), five iterations on the box enlarged by half its size on each side.
 
-    Started from the box alone it finds nothing in most ultrasound pictures; so the box's largest
-    ellipse starts as probable foreground, and the middle of it, 40 % of its width, is held. Views of
-    more than 200 pixels are cut at that size; it takes many seconds otherwise.
+    Initialized from the box only, GrabCut finds nothing in most ultrasound images. Therefore the largest
+    ellipse in the box starts as probable foreground, and its center (40 % of its width) is fixed as
+    foreground. Regions larger than 200 pixels are downsampled to that size, since GrabCut would take many
+    seconds on them.
     """
 
     def segment(self, prompt: Prompt) -> BoolMask:
@@ -99,31 +103,32 @@ class GrabCut(_Baseline):
 
 
 class DiscAtClick(_Baseline):
-    """A disc around the first click, its radius 12 % of the image's longer side."""
+    """A disc around the first click; its radius is 12 % of the longer image side."""
 
     accepts = frozenset({"point"})
 
     def segment(self, prompt: Prompt) -> BoolMask:
         points = prompt.points
         if not len(points):
-            raise PromptError("The disc needs a click; give a point.")
+            raise PromptError("The disc baseline needs a click; add a point to the prompt.")
         radius = 0.12 * max(self.shape)
         x, y = points[0]
         return inscribed_ellipse((x - radius, y - radius, x + radius, y + radius), self.shape)
 
 
 class RandomWalker(_Baseline):
-    """Random walks from seeds (Grady 2006) over the box and a quarter of its size around it.
+    """Random walker (Grady 2006) on the box enlarged by a quarter of its size on each side.
 
-    Inside is the middle of the box, 40 % of its width; outside is all beyond it. Of a click, inside is a
-    small disc around it, outside the disc of four times the size of `DiscAtClick` and all clicks beside the
-    object. Views of more than 100 pixels are walked at that size.
+    For a box, the foreground seeds are its center (40 % of its width) and the background seeds everything
+    outside it. For clicks, the foreground seeds are small discs around the positive ones; the background
+    seeds are discs around the negative ones and everything outside a disc of twice the radius of
+    `DiscAtClick`. Regions larger than 100 pixels are downsampled to that size.
     """
 
     accepts = frozenset({"box", "point"})
 
     def segment(self, prompt: Prompt) -> BoolMask:
-        with needs("The random walker", extra="evaluate"):
+        with needs("The random-walker baseline", extra="evaluate"):
             from skimage.segmentation import random_walker
 
         height, width = self.shape
@@ -159,7 +164,7 @@ class RandomWalker(_Baseline):
         inside = (seeds == 1).astype(np.uint8)
         if {1, 2} <= set(seeds.ravel().tolist()):
             with warnings.catch_warnings():
-                # Probabilities a hair beyond 0 and 1 change no label.
+                # Rounding just beyond 0 or 1 changes no label.
                 warnings.filterwarnings("ignore", message="The probability range is outside")
                 walked = random_walker(view / 255, seeds, beta=130, mode="cg_j", tol=1e-3)
             inside = (walked == 1).astype(np.uint8)
@@ -168,9 +173,9 @@ class RandomWalker(_Baseline):
         return mask
 
 
-def _size_within(shape: tuple[int, ...], most: int) -> tuple[int, int]:
-    """(width, height) of an image of ``shape``, shrunk until no side is longer than ``most``."""
-    scale = min(1.0, most / max(shape[:2]))
+def _size_within(shape: tuple[int, ...], max_side: int) -> tuple[int, int]:
+    """(width, height) of an image of ``shape``, shrunk until no side exceeds ``max_side``."""
+    scale = min(1.0, max_side / max(shape[:2]))
     return max(2, round(shape[1] * scale)), max(2, round(shape[0] * scale))
 
 
@@ -183,5 +188,5 @@ def _filled(box: npt.NDArray[np.float64], shape: tuple[int, int]) -> BoolMask:
 
 def _box(prompt: Prompt) -> npt.NDArray[np.float64]:
     if prompt.box is None:
-        raise PromptError("This baseline needs a box; give one.")
+        raise PromptError("This baseline needs a box; add one to the prompt.")
     return np.asarray(prompt.box, dtype=np.float64)

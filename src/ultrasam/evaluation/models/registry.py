@@ -1,8 +1,8 @@
-"""Whatever can be evaluated, by name: our models, other people's, baselines, and third parties' own.
+"""Open any model to evaluate by name: UltraSam's models, transformers models, baselines and plug-ins.
 
-Another package adds one by an entry point in the group ``ultrasam.segmenters``: a callable that takes
-what follows ``NAME:`` (a string, empty without it) and gives a `Segmenter`. If it can't use every
-prompt, it says which ones with an attribute ``accepts``: {"box"}, {"point"} or both.
+Another package adds a segmenter with an entry point in the group ``ultrasam.segmenters``: a callable that
+takes the text after ``NAME:`` (empty if there is none) and returns a `Segmenter`. A segmenter that accepts
+only some prompts lists them in an attribute ``accepts``: {"box"}, {"point"} or both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.errors import EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.models import baselines
 from ultrasam.hardware import default_device
 from ultrasam.inference.predictor import Predictor
@@ -26,12 +26,12 @@ _BOTH = frozenset({"box", "point"})
 
 @dataclass(frozen=True, slots=True)
 class EvaluationModel:
-    """A segmenter ready to be evaluated.
+    """A segmenter ready for evaluation.
 
     Attributes:
-        accepts: the prompts that it can use, ``box``, ``point`` or both.
-        weights: a hash of a model of ours, so that another one of its name is told from it.
-        preprocessing: how that model is fed, and its test-time augmentation.
+        accepts: accepted prompt types: ``box``, ``point`` or both.
+        weights: hash of an UltraSam model's weights, so that other weights of the same name are detected.
+        preprocessing: that model's preprocessing and test-time augmentation.
     """
 
     name: str
@@ -42,62 +42,61 @@ class EvaluationModel:
 
 
 def check_model_name(spec: str) -> None:
-    """Refuse a name that means nothing; no weights are read, nothing is downloaded.
+    """Check that a name refers to a model, without reading or downloading weights.
 
     Raises:
-        CheckpointError, ConfigError: there is nothing of this name.
+        CheckpointError, ConfigError: The name is unknown.
     """
     kind = spec.partition(":")[0]
-    if kind not in _BUILT_IN and kind not in _third_parties():
+    if kind not in _BUILT_IN and kind not in _plug_ins():
         ModelSpec.parse(spec)
 
 
 def open_evaluation_model(spec: str, *, device: str | None = None) -> EvaluationModel:
-    """A competitor by its name.
+    """Open a model to evaluate by name.
 
     Args:
-        spec: ``ellipse``, ``filled-box``, ``grabcut``, ``disc``, ``random-walker``; ``transformers:REPO``
-            (SAM, MedSAM or SAM 2 in Hugging Face's implementation, by repository or folder); a third party's
-            ``NAME`` or ``NAME:ARGUMENT``; or else a model with its options, as
-            `ultrasam.weights.spec.ModelSpec` reads it: ``nano+no-tta``, ``ultrasam+bf16+refine``,
-            ``random:vit-b``.
+        spec: a baseline (``ellipse``, ``filled-box``, ``grabcut``, ``disc``, ``random-walker``);
+            ``transformers:REPO`` (SAM, MedSAM or SAM 2 as implemented by Hugging Face, from a repository or
+            folder); a plug-in (``NAME`` or ``NAME:ARGUMENT``); or a model with options, as parsed by
+            `ultrasam.weights.spec.ModelSpec`: ``nano+no-tta``, ``ultrasam+bf16+refine``, ``random:vit-b``.
 
     Raises:
-        EvaluationError: a third party's segmenter fails.
-        CheckpointError, ConfigError: there is nothing of this name, or weights can't be loaded.
+        EvaluationError: A plug-in fails, or the model takes no prompts.
+        CheckpointError, ConfigError: The name is unknown, or the weights cannot be loaded.
     """
     kind, _, argument = spec.partition(":")
-    weights, fed = "", dict[str, Any]()
+    weights, preprocessing = "", dict[str, Any]()
     if kind in _BUILT_IN:
         segmenter = _BUILT_IN[kind](argument, device)
-    elif (entry := _third_parties().get(kind)) is not None:
+    elif (entry := _plug_ins().get(kind)) is not None:
         try:
             segmenter = cast(Segmenter, entry.load()(argument))
         except UltraSamError:
             raise
         except Exception as error:
             raise EvaluationError(
-                f"'{kind}' of {entry.value} can't be opened: {type(error).__name__}: {error}"
+                f"Cannot open '{kind}' ({entry.value}): {type(error).__name__}: {one_line(error)}."
             ) from error
     else:
         from ultrasam.weights.hashing import weights_hash
 
         segmenter = predictor = _predictor(spec, device)
         weights = weights_hash(cast(Any, predictor.backend).model)
-        fed = {**predictor.backend.preprocessor.to_dict(), **predictor.tta.to_dict()}
-    return EvaluationModel(spec, segmenter, _accepted(segmenter), weights, fed)
+        preprocessing = {**predictor.backend.preprocessor.to_dict(), **predictor.tta.to_dict()}
+    return EvaluationModel(spec, segmenter, _accepted(segmenter), weights, preprocessing)
 
 
 def _accepted(segmenter: Segmenter) -> frozenset[str]:
     return frozenset(getattr(segmenter, "accepts", _BOTH)) & _BOTH
 
 
-def _third_parties() -> dict[str, EntryPoint]:
+def _plug_ins() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _predictor(spec: str, device: str | None) -> Predictor:
-    """A model of ours, or a fine-tuned one that takes prompts."""
+    """An UltraSam model, fine-tuned or not, that takes prompts."""
     from ultrasam.weights.load import load  # here, so that a bad name needs no PyTorch
 
     parsed = ModelSpec.parse(spec)
@@ -105,14 +104,14 @@ def _predictor(spec: str, device: str | None) -> Predictor:
         opened = load(parsed, device=device)
         if not hasattr(opened, "predictor"):
             raise EvaluationError(
-                f"{spec} takes no prompts; 'ultrasam evaluate' compares models that do."
+                f"'{spec}' takes no prompts; 'ultrasam evaluate' needs a promptable model."
             )
         return cast(Predictor, opened.predictor)
     return Predictor(spec, device=device)
 
 
 def _transformers(argument: str, device: str | None) -> Segmenter:
-    from ultrasam.evaluation.models.peers import open_transformers
+    from ultrasam.evaluation.models.transformers_models import open_transformers
 
     return open_transformers(argument, device=default_device(device))
 

@@ -1,1 +1,1 @@
-"""Results as tables, figures and a page."""
+"""Turn results into tables, plots and a page."""

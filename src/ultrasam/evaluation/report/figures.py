@@ -1,4 +1,4 @@
-"""The report's plots and pictures."""
+"""The report's plots and images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, calibration
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
-from ultrasam.evaluation.sources import Collection
+from ultrasam.evaluation.sources import EvaluationDataset
 from ultrasam.images.masks import bounding_box, decode_rle
 from ultrasam.images.pixels import gray
 from ultrasam.reporting.plots import draw_case, figure, jpeg, picture
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def bars(all_results: Sequence[Results], kind: str) -> str:
-    """Mean Dice of every data set and competitor, with 95 % intervals."""
-    able = [r for r in all_results if kind in r.kinds]
-    names = list(objects_per_dataset(able))
+def bar_plot(all_results: Sequence[Results], kind: str) -> str:
+    """Mean Dice of each model on each data set, with 95 % intervals."""
+    evaluated = [r for r in all_results if kind in r.kinds]
+    names = list(objects_per_dataset(evaluated))
 
     def draw(axes: Axes) -> None:
-        width = 0.8 / len(able)
-        for number, results in enumerate(able):
-            at, heights, reach = [], [], []
+        width = 0.8 / len(evaluated)
+        for number, results in enumerate(evaluated):
+            positions, heights, errors = [], [], []
             for place, name in enumerate(names):
-                rows = results.of(kind, name)
+                rows = results.rows(kind, name)
                 if len(rows):
                     mean = float(rows["dice"].to_numpy().mean())
                     low, high = bootstrap_interval(
                         rows["dice"].to_list(), rows["subject"].to_list()
                     )
-                    at.append(place - 0.4 + (number + 0.5) * width)
+                    positions.append(place - 0.4 + (number + 0.5) * width)
                     heights.append(mean)
-                    reach.append((max(0, mean - low), max(0, high - mean)))
-            axes.bar(at, heights, width, yerr=np.transpose(reach), label=results.name, capsize=1,
+                    errors.append((max(0, mean - low), max(0, high - mean)))
+            axes.bar(positions, heights, width, yerr=np.transpose(errors), label=results.name, capsize=1,
                      error_kw={"elinewidth": 0.7})  # fmt: skip
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
         axes.set_ylim(0, 1)
@@ -49,19 +49,19 @@ def bars(all_results: Sequence[Results], kind: str) -> str:
 
 
 def size_plot(all_results: Sequence[Results], kind: str) -> str:
-    """Mean Dice of eight equal groups of objects by their share of the image."""
+    """Mean Dice against object size, in eight groups of equal count."""
 
     def draw(axes: Axes) -> None:
         for results in (r for r in all_results if kind in r.kinds):
-            rows = results.of(kind).sort("share")
+            rows = results.rows(kind).sort("relative_area")
             groups = [g for g in np.array_split(np.arange(len(rows)), 8) if len(g)]
-            share, score = rows["share"].to_numpy(), rows["dice"].to_numpy()
+            area, score = rows["relative_area"].to_numpy(), rows["dice"].to_numpy()
             axes.plot(
-                [np.median(share[g]) for g in groups], [score[g].mean() for g in groups],
+                [np.median(area[g]) for g in groups], [score[g].mean() for g in groups],
                 marker="o", label=results.name,
             )  # fmt: skip
         axes.set_xscale("log")
-        axes.set_xlabel("object's share of the image")
+        axes.set_xlabel("object area / image area")
         axes.set_ylabel("Dice")
         axes.set_ylim(0, 1)
         axes.legend(fontsize=7)
@@ -70,14 +70,16 @@ def size_plot(all_results: Sequence[Results], kind: str) -> str:
 
 
 def click_curve_plot(all_results: Sequence[Results], kind: str) -> str:
-    """Mean IoU after each click; an object that needs no more keeps its last."""
+    """Mean IoU after each click; an object that needs no further clicks keeps its last IoU."""
 
     def draw(axes: Axes) -> None:
         for results in (r for r in all_results if kind in r.kinds):
-            ious = results.of(kind)["ious"].to_list()
-            most = max(map(len, ious))
-            filled = np.array([values + [values[-1]] * (most - len(values)) for values in ious])
-            axes.plot(range(1, most + 1), filled.mean(axis=0), marker="o", label=results.name)
+            ious = results.rows(kind)["ious"].to_list()
+            max_clicks = max(map(len, ious))
+            filled = np.array(
+                [values + [values[-1]] * (max_clicks - len(values)) for values in ious]
+            )
+            axes.plot(range(1, max_clicks + 1), filled.mean(axis=0), marker="o", label=results.name)
         axes.set_xlabel("clicks")
         axes.set_ylabel("mean IoU")
         axes.set_ylim(0, 1)
@@ -86,13 +88,13 @@ def click_curve_plot(all_results: Sequence[Results], kind: str) -> str:
     return figure(f"IoU after each click, {kind}", draw)
 
 
-def reliability(results: Results) -> str:
-    """True against predicted IoU, in ten bins; a point's area is the bin's count."""
+def reliability_plot(results: Results) -> str:
+    """True against predicted IoU in ten bins; marker area is proportional to the count."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color="gray", linewidth=1)
         for kind in results.kinds:
-            rows = results.of(kind)
+            rows = results.rows(kind)
             if len(rows):
                 found = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
                 (line,) = axes.plot(found.predicted, found.true, label=kind)
@@ -105,40 +107,41 @@ def reliability(results: Results) -> str:
     return figure(f"Reliability of predicted IoU, {results.name}", draw)
 
 
-def worst(
-    results: Results, kind: str, collections: Sequence[Collection], *, count: int = 20
+def worst_cases(
+    results: Results, kind: str, datasets: Sequence[EvaluationDataset], *, count: int = 20
 ) -> str:
-    """The objects with the lowest Dice, drawn: prompt's box, truth, prediction, error."""
-    rows = results.of(kind).sort("dice", "dataset", "image", "object").head(count)
-    wanted = {(str(d), str(i)) for d, i in rows.select("dataset", "image").iter_rows()}
-    lines = {(line["dataset"], line["image"]): line for line in results.images}
-    pixels = _pixels(collections, wanted)
-    drawn = []
+    """Images of the objects with the lowest Dice: box, ground truth, prediction, error."""
+    rows = results.rows(kind).sort("dice", "dataset", "image", "object").head(count)
+    selected = {(str(d), str(i)) for d, i in rows.select("dataset", "image").iter_rows()}
+    records = {(record["dataset"], record["image"]): record for record in results.images}
+    pixels = _read_pixels(datasets, selected)
+    pictures = []
     for row in rows.iter_rows(named=True):
         key = (row["dataset"], row["image"])
         if key not in pixels:
             continue
-        line = lines[key]
-        entry: dict[str, Any] = line["objects"][row["object"]]
-        truth, found = (
-            decode_rle({"size": line["size"], "counts": counts})
-            for counts in (entry["truth"], entry["tries"][kind]["mask"])
+        record = records[key]
+        entry: dict[str, Any] = record["objects"][row["object"]]
+        truth, predicted = (
+            decode_rle({"size": record["size"], "counts": counts})
+            for counts in (entry["truth"], entry["predictions"][kind]["mask"])
         )
         title = f"{key[0]}, {key[1]}: {row['structure']}, Dice {row['dice']:.2f}"
-        drawn.append(
-            picture(title, jpeg(draw_case(pixels[key], bounding_box(truth), truth, found)))
-        )
-    return "".join(drawn)
+        case = draw_case(pixels[key], bounding_box(truth), truth, predicted)
+        pictures.append(picture(title, jpeg(case)))
+    return "".join(pictures)
 
 
-def _pixels(collections: Sequence[Collection], wanted: set[tuple[str, str]]) -> dict[Any, Any]:
-    """The gray images that are wanted, read again."""
-    found = {}
-    keys = {(dataset, name.split("#")[0]) for dataset, name in wanted} | wanted
-    for collection in collections:
-        for unit in collection.units:
-            if (unit.dataset, unit.key) in keys:
-                for sample in unit.read():
-                    if isinstance(sample, AnnotatedImage) and (unit.dataset, sample.name) in wanted:
-                        found[unit.dataset, sample.name] = gray(sample.pixels)
-    return found
+def _read_pixels(
+    datasets: Sequence[EvaluationDataset], selected: set[tuple[str, str]]
+) -> dict[Any, Any]:
+    """Read the selected images again, as grayscale."""
+    pixels = {}
+    keys = {(dataset, name.split("#")[0]) for dataset, name in selected} | selected
+    for data in datasets:
+        for item in data.items:
+            if (item.dataset, item.key) in keys:
+                for image in item.read():
+                    if isinstance(image, AnnotatedImage) and (item.dataset, image.name) in selected:
+                        pixels[item.dataset, image.name] = gray(image.pixels)
+    return pixels

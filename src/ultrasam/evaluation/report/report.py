@@ -1,4 +1,4 @@
-"""The report of an evaluation: Markdown, and one HTML page that needs nothing else."""
+"""The evaluation report, as Markdown and as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ultrasam._version import __version__
 from ultrasam.evaluation.report import figures, tables
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
-from ultrasam.evaluation.sources import Collection
+from ultrasam.evaluation.sources import EvaluationDataset
 from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, to_html
@@ -21,14 +21,14 @@ _PACKAGES = ("torch", "numpy", "scipy", "pycocotools", "opencv-python-headless",
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a report tells.
+class EvaluationReport:
+    """The content of a report.
 
     Attributes:
-        title: its first heading.
-        command: that made it.
-        results: of all competitors, the one that others are compared with first.
-        missing: what was asked for and not to be had, one sentence each.
+        title: main heading.
+        command: command line that produced the report.
+        results: results of all models; the others are compared with the first.
+        missing: requested models and data sets that were not available, one sentence each.
     """
 
     title: str
@@ -38,85 +38,93 @@ class Report:
 
     @property
     def kinds(self) -> list[str]:
-        """Kinds of prompts that any competitor took, in the order asked for."""
+        """Prompt types that at least one model accepts, in the order requested."""
         return list(dict.fromkeys(kind for r in self.results for kind in r.kinds))
 
     def markdown(self) -> str:
-        """All tables."""
+        """All tables in Markdown."""
         results = self.results
         counts = objects_per_dataset(results)
         parts = [
             f"# {escape(self.title)}\n",
-            f"{sum(counts.values())} objects of {len(counts)} data sets. Intervals are 95 %, by bootstrap "
-            "over subjects. Every competitor got the same prompts.\n",
+            f"{sum(counts.values())} objects from {len(counts)} data sets. Intervals are 95 % bootstrap "
+            "intervals over subjects. All models get the same prompts.\n",
             f"```sh\n{self.command}\n```\n",
             f"ultrasam {__version__}, {_versions()}.\n",
         ]
         if self.missing:
             parts += ["## Missing\n", "".join(f"- {escape(text)}\n" for text in self.missing)]
         for kind in self.kinds:
-            able = [r for r in results if kind in r.kinds]
+            evaluated = [r for r in results if kind in r.kinds]
             parts.append(f"## Prompt: {kind}\n")
             if kind.startswith("point"):
-                parts.append(_missed(able[0], kind))
+                parts.append(_clicks_outside(evaluated[0], kind))
             parts += [
-                tables.dataset_table(able, kind, "dice", f"Dice, {kind}").markdown(),
-                tables.metric_table(able, kind).markdown(),
-                tables.structure_table(able, kind).markdown(),
+                tables.dataset_table(evaluated, kind, "dice").markdown(),
+                tables.metric_table(evaluated, kind).markdown(),
+                tables.structure_table(evaluated, kind).markdown(),
             ]
-        parts.append("## Across prompts\n")
+        parts.append("## All prompts\n")
         across = (
             tables.difference_table(results),
             tables.click_table(results),
             tables.calibration_table(results),
             tables.cost_table(results),
             tables.excluded_table(results),
-            tables.published_table(),
+            tables.published_table(list(counts)),
         )
         parts += [table.markdown() for table in across if table is not None]
         return "\n".join(parts)
 
-    def html(self, collections: Sequence[Collection], *, cases: bool = True) -> str:
-        """The tables, with plots and, where ``cases`` are wanted, the first competitor's worst ones, whose
-        images are read again."""
+    def html(self, datasets: Sequence[EvaluationDataset], *, cases: bool = True) -> str:
+        """The tables with plots.
+
+        Args:
+            datasets: the data, from which images of the worst cases are read again.
+            cases: show the worst cases of the first model.
+        """
         body = to_html(self.markdown())
-        drawn = []
+        plots = []
         for kind in self.kinds:
-            drawn += [figures.bars(self.results, kind), figures.size_plot(self.results, kind)]
+            plots += [figures.bar_plot(self.results, kind), figures.size_plot(self.results, kind)]
             if any(
-                max(map(len, r.of(kind)["ious"].to_list()), default=0) > 1 for r in self.results
+                max(map(len, r.rows(kind)["ious"].to_list()), default=0) > 1 for r in self.results
             ):
-                drawn.append(figures.click_curve_plot(self.results, kind))
-        drawn += [figures.reliability(r) for r in self.results if len(r.table)]
-        body += f"<h2>Plots</h2>\n{''.join(drawn)}\n"
+                plots.append(figures.click_curve_plot(self.results, kind))
+        plots += [figures.reliability_plot(r) for r in self.results if len(r.table)]
+        body += f"<h2>Plots</h2>\n{''.join(plots)}\n"
         first = self.results[0]
         if cases and first.kinds:
             kind = first.kinds[0]
             body += (
-                f"<h2>The worst 20 of {html.escape(first.name)}, {kind}</h2>\n<p>Image with the object's "
-                "box, truth, prediction, error (missed green, added orange).</p>\n"
-                f"{figures.worst(first, kind, collections)}\n"
+                f"<h2>Worst 20 cases of {html.escape(first.name)}, {kind}</h2>\n<p>Image with the object's "
+                "box, ground truth, prediction, and error (false negatives green, false positives orange)."
+                f"</p>\n{figures.worst_cases(first, kind, datasets)}\n"
             )
         return page(self.title, body)
 
 
 def write_report(
-    report: Report, folder: Path, collections: Sequence[Collection], *, cases: bool = True
+    report: EvaluationReport,
+    folder: Path,
+    datasets: Sequence[EvaluationDataset],
+    *,
+    cases: bool = True,
 ) -> tuple[Path, Path]:
-    """``report.md`` and ``report.html`` in a folder."""
+    """Write ``report.md`` and ``report.html`` to a folder, and return their paths."""
     paths = folder / "report.md", folder / "report.html"
-    texts = report.markdown(), report.html(collections, cases=cases)
+    texts = report.markdown(), report.html(datasets, cases=cases)
     for path, text in zip(paths, texts, strict=True):
         atomic_write(path, text)
     return paths
 
 
-def _missed(results: Results, kind: str) -> str:
-    rows = results.of(kind)
-    share = rows["misses"].mean() if len(rows) else 0
+def _clicks_outside(results: Results, kind: str) -> str:
+    outside = results.rows(kind)["click_outside"].to_numpy()
+    fraction = float(outside.mean()) if len(outside) else 0.0
     return (
-        f"The first click is the object's center of mass; {float(share or 0):.1%} of them lie outside their "  # type: ignore[arg-type]
-        "object.\n"
+        "The first click is the object's center of mass; it lies outside the object in "
+        f"{fraction:.1%} of cases.\n"
     )
 
 

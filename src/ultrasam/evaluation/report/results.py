@@ -1,4 +1,4 @@
-"""Results read back, as tables to compute with."""
+"""Read results back as tables to compute with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.average_precision import (
+    AveragePrecision,
     ImageDetections,
-    Precision,
     average_precision,
 )
 from ultrasam.evaluation.metrics.masks import METRICS
@@ -30,12 +30,13 @@ DISTANCES = ("hd95", "assd")
 
 @dataclass(frozen=True)
 class Results:
-    """One competitor's results.
+    """The results of one model.
 
     Attributes:
-        name: what it is called in the report.
-        settings: as `ultrasam.evaluation.runner.Settings`, with the kinds of prompts that it took.
-        images: the lines, one an image.
+        name: label in the report.
+        settings: as `ultrasam.evaluation.runner.EvaluationSettings`, with the prompt types that the model
+            accepts.
+        images: one record per image.
     """
 
     name: str
@@ -44,125 +45,132 @@ class Results:
 
     @property
     def kinds(self) -> list[str]:
+        """Names of the prompt types."""
         return list(self.settings["prompts"])
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        """Images that could not be read or segmented."""
-        return [line for line in self.images if "error" in line]
+        """Records of images that could not be read or segmented."""
+        return [record for record in self.images if "error" in record]
 
     @property
     def without_object(self) -> list[dict[str, Any]]:
-        """Images that show no object of at least 64 pixels."""
-        return [line for line in self.images if line.get("objects") == []]
+        """Records of images without an object of at least 64 pixels."""
+        return [record for record in self.images if record.get("objects") == []]
 
     @cached_property
     def table(self) -> pl.DataFrame:
-        """One row an object and kind of prompt, in a fixed order."""
+        """One row per object and prompt type, sorted."""
         rows = [
             {
-                "dataset": line["dataset"],
-                "image": line["image"],
+                "dataset": record["dataset"],
+                "image": record["image"],
                 "object": number,
-                "subject": f"{line['dataset']}/{line['subject']}",
+                "subject": f"{record['dataset']}/{record['subject']}",
                 "structure": entry["structure"],
                 "kind": kind,
-                "millimeters": line["spacing"] is not None,
+                "has_spacing": record["spacing"] is not None,
                 "area": entry["area"],
-                "share": entry["area"] / (line["size"][0] * line["size"][1]),
-                "misses": entry["misses"],
-                **{measure: tried[measure] for measure in METRICS},
-                "predicted_iou": tried["predicted_iou"],
-                "ious": tried["ious"],
+                "relative_area": entry["area"] / (record["size"][0] * record["size"][1]),
+                "click_outside": entry["click_outside"],
+                **{metric: prediction[metric] for metric in METRICS},
+                "predicted_iou": prediction["predicted_iou"],
+                "ious": prediction["ious"],
             }
-            for line in self.images
-            for number, entry in enumerate(line.get("objects", ()))
-            for kind, tried in entry["tries"].items()
+            for record in self.images
+            for number, entry in enumerate(record.get("objects", ()))
+            for kind, prediction in entry["predictions"].items()
         ]
         schema: dict[str, Any] = {
             **dict.fromkeys(("dataset", "image", "subject", "structure", "kind"), pl.String),
-            **dict.fromkeys((*METRICS, "predicted_iou", "share"), pl.Float64),
-            "object": pl.Int64, "area": pl.Int64, "millimeters": pl.Boolean, "misses": pl.Boolean,
+            **dict.fromkeys((*METRICS, "predicted_iou", "relative_area"), pl.Float64),
+            "object": pl.Int64, "area": pl.Int64, "has_spacing": pl.Boolean, "click_outside": pl.Boolean,
             "ious": pl.List(pl.Float64),
         }  # fmt: skip
         return pl.DataFrame(rows, schema=schema).sort("dataset", "image", "object", "kind")
 
-    def of(self, kind: str, dataset: str | None = None) -> pl.DataFrame:
-        """Rows of one kind of prompt, of one data set or all."""
-        chosen = self.table.filter(pl.col("kind") == kind)
-        return chosen if dataset is None else chosen.filter(pl.col("dataset") == dataset)
+    def rows(self, kind: str, dataset: str | None = None) -> pl.DataFrame:
+        """Rows of one prompt type, of one data set or all."""
+        selected = self.table.filter(pl.col("kind") == kind)
+        return selected if dataset is None else selected.filter(pl.col("dataset") == dataset)
 
-    def precision(self, kind: str, dataset: str | None = None) -> Precision:
-        """COCO mask AP of one kind of prompt."""
-        lines = sorted(
+    def average_precision(self, kind: str, dataset: str | None = None) -> AveragePrecision:
+        """COCO mask AP for one prompt type."""
+        records = sorted(
             (
-                line
-                for line in self.images
-                if "error" not in line and dataset in (None, line["dataset"])
+                record
+                for record in self.images
+                if "error" not in record and dataset in (None, record["dataset"])
             ),
-            key=lambda line: (line["dataset"], line["image"]),
+            key=lambda record: (record["dataset"], record["image"]),
         )
 
         def images() -> Iterator[ImageDetections]:
-            for line in lines:
-                entries = [e for e in line["objects"] if kind in e["tries"]]
-                size = line["size"]
+            for record in records:
+                entries = [e for e in record["objects"] if kind in e["predictions"]]
+                size = record["size"]
                 yield ImageDetections(
                     [{"size": size, "counts": e["truth"]} for e in entries],
-                    [{"size": size, "counts": e["tries"][kind]["mask"]} for e in entries],
-                    [e["tries"][kind]["predicted_iou"] for e in entries],
+                    [{"size": size, "counts": e["predictions"][kind]["mask"]} for e in entries],
+                    [e["predictions"][kind]["predicted_iou"] for e in entries],
                 )
 
         return average_precision(images())
 
     def seconds(self) -> tuple[float, float, float]:
-        """Of all images that were segmented: for reading, for the model, and for the evaluation itself."""
-        timed = [line["seconds"] for line in self.images if line.get("objects")]
+        """Total time for reading, for the model, and for the evaluation, over all segmented images."""
+        timed = [record["seconds"] for record in self.images if record.get("objects")]
         reading, model, own = (sum(t[k] for t in timed) for k in ("reading", "model", "evaluation"))
         return reading, model, own
 
 
 def read_results(file: Path, *, name: str | None = None) -> Results:
-    """Results that `ultrasam.evaluation.runner.run` wrote.
+    """Read results that `ultrasam.evaluation.runner.run_evaluation` wrote.
 
     Raises:
-        EvaluationError: missing, damaged, or no such file.
+        EvaluationError: The file is missing, damaged, of an earlier version or not a results file.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise EvaluationError(
-            f"There are no results in {file}; run ultrasam evaluate first."
-        ) from error
+        raise EvaluationError(f"No results in {file}. Run 'ultrasam evaluate' first.") from error
     try:
-        head, *lines = map(json.loads, text[: text.rfind("\n") + 1].splitlines())
-        return Results(name or head["competitor"], head["settings"], tuple(lines))
+        header, *records = map(json.loads, text[: text.rfind("\n") + 1].splitlines())
+        if "competitor" in header:
+            raise EvaluationError(
+                f"{file} was written by an earlier version of UltraSam; run the evaluation again."
+            )
+        return Results(name or header["model"], header["settings"], tuple(records))
+    except EvaluationError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{file} is not a file of results; give OUT/NAME.jsonl.") from error
+        raise EvaluationError(
+            f"{file} is not a results file; give a DIR/MODEL.jsonl that 'ultrasam evaluate' wrote."
+        ) from error
 
 
-def paired(
-    first: Results, second: Results, kind: str, measure: str
+def paired_values(
+    first: Results, second: Results, kind: str, metric: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[str]]:
-    """Both competitors' values on the objects that both have, and their subjects."""
+    """Both models' values on the objects that both segmented, and the subjects of these objects."""
     keys = ["dataset", "image", "object", "subject"]
-    joined = first.of(kind).select(*keys, measure).join(
-        second.of(kind).select(*keys, measure), on=keys, suffix="_second"
+    joined = first.rows(kind).select(*keys, metric).join(
+        second.rows(kind).select(*keys, metric), on=keys, suffix="_second"
     ).drop_nulls().sort(keys)  # fmt: skip
     return (
-        joined[measure].to_numpy(),
-        joined[f"{measure}_second"].to_numpy(),
+        joined[metric].to_numpy(),
+        joined[f"{metric}_second"].to_numpy(),
         joined["subject"].to_list(),
     )
 
 
 def objects_per_dataset(all_results: Sequence[Results]) -> dict[str, int]:
-    """Data sets and how many objects they have, in order."""
+    """Number of objects per data set, sorted by name."""
     counts: dict[str, int] = defaultdict(int)
     for results in all_results:
-        for line in results.images:
-            counts[line["dataset"]] += 0
-        found = results.table.unique(["dataset", "image", "object"]).group_by("dataset").len()
-        for name, count in found.iter_rows():
+        for record in results.images:
+            counts[record["dataset"]] += 0
+        objects = results.table.unique(["dataset", "image", "object"])
+        for name, count in objects.group_by("dataset").len().iter_rows():
             counts[name] = max(counts[name], count)
     return dict(sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""The report's tables: results to rows of text."""
+"""The report's tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from ultrasam.evaluation.metrics.statistics import (
     paired_difference,
 )
 from ultrasam.evaluation.published import PUBLISHED
-from ultrasam.evaluation.report.results import DISTANCES, Results, objects_per_dataset, paired
+from ultrasam.evaluation.report.results import (
+    DISTANCES,
+    Results,
+    objects_per_dataset,
+    paired_values,
+)
 from ultrasam.extras import needs
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.reporting.tables import NONE, Table, number, with_interval
@@ -24,219 +29,231 @@ from ultrasam.reporting.tables import NONE, Table, number, with_interval
 with needs("Evaluation", extra="evaluate"):
     import polars as pl
 
-REACHED = (0.85, 0.90)
-_MACRO, _MICRO = "**mean of data sets**", "**mean of objects**"
+THRESHOLDS = (0.85, 0.90)
+TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "boundary_iou": "boundary IoU",
+    "surface_dice": "surface Dice",
+    "hd95": "HD95",
+    "assd": "ASSD",
+}
+_OVERLAPS = tuple(metric for metric in TITLES if metric not in DISTANCES)
+_MACRO, _MICRO = "**mean over data sets**", "**mean over objects**"
 
 
-def dataset_table(all_results: Sequence[Results], kind: str, measure: str, title: str) -> Table:
-    """Means with 95 % intervals of one measure, data sets down, competitors across."""
-    able = [r for r in all_results if kind in r.kinds]
-    counts = objects_per_dataset(able)
-    columns = [_column(results, kind, measure, counts) for results in able]
+def dataset_table(all_results: Sequence[Results], kind: str, metric: str) -> Table:
+    """Mean of one metric with its 95 % interval: a row per data set, a column per model."""
+    evaluated = [r for r in all_results if kind in r.kinds]
+    counts = objects_per_dataset(evaluated)
+    columns = [_dataset_column(results, kind, metric, counts) for results in evaluated]
     total = str(sum(counts.values()))
     heads = [(d, str(n)) for d, n in counts.items()] + [(_MACRO, total), (_MICRO, total)]
     rows = [(*head, *cells) for head, cells in zip(heads, zip(*columns, strict=True), strict=True)]
-    note = "In round brackets: objects, where a competitor had fewer."
+    note = "In parentheses: the number of objects, if a model has fewer."
     partial = any("(" in cell for column in columns for cell in column)
-    head = ("data set", "objects", *(r.name for r in able))
-    return Table(title, head, tuple(rows), note if partial else "")
+    head = ("data set", "objects", *(r.name for r in evaluated))
+    return Table(f"{TITLES[metric]}, {kind}", head, tuple(rows), note if partial else "")
 
 
-def _column(results: Results, kind: str, measure: str, counts: dict[str, int]) -> list[str]:
-    cells, draws, means = [], [], []
+def _dataset_column(results: Results, kind: str, metric: str, counts: dict[str, int]) -> list[str]:
+    cells, resamples, means = [], [], []
     for dataset, count in counts.items():
-        values, subjects = _values(results.of(kind, dataset), measure)
+        values, subjects = _values(results.rows(kind, dataset), metric)
         if not len(values):
             cells.append(NONE)
             continue
-        draws.append(bootstrap_means(values, subjects))
+        resamples.append(bootstrap_means(values, subjects))
         means.append(float(values.mean()))
-        cells.append(_with_interval(means[-1], draws[-1], measure) + _fewer(len(values), count))
+        cells.append(_mean_cell(means[-1], resamples[-1], metric) + _fewer(len(values), count))
     if not means:
         return [*cells, NONE, NONE]
-    values, subjects = _values(results.of(kind), measure)
-    macro = _with_interval(float(np.mean(means)), np.mean(draws, axis=0), measure)
-    micro = _with_interval(float(values.mean()), bootstrap_means(values, subjects), measure)
+    values, subjects = _values(results.rows(kind), metric)
+    macro = _mean_cell(float(np.mean(means)), np.mean(resamples, axis=0), metric)
+    micro = _mean_cell(float(values.mean()), bootstrap_means(values, subjects), metric)
     fewer = _fewer(len(values), sum(counts.values()))
     return [*cells, macro + fewer, micro + fewer]
 
 
-def _fewer(count: int, whole: int) -> str:
-    return "" if count == whole else f" ({count})"
+def _fewer(count: int, total: int) -> str:
+    return "" if count == total else f" ({count})"
 
 
-def _values(rows: pl.DataFrame, measure: str) -> tuple[npt.NDArray[np.float64], list[str]]:
-    kept = rows.drop_nulls(measure)
-    return kept[measure].to_numpy(), kept["subject"].to_list()
+def _values(rows: pl.DataFrame, metric: str) -> tuple[npt.NDArray[np.float64], list[str]]:
+    defined = rows.drop_nulls(metric)
+    return defined[metric].to_numpy(), defined["subject"].to_list()
 
 
-def _with_interval(mean: float, draws: npt.NDArray[np.float64], measure: str) -> str:
-    return with_interval(mean, *interval(draws), digits=2 if measure in DISTANCES else 3)
+def _mean_cell(mean: float, resamples: npt.NDArray[np.float64], metric: str) -> str:
+    return with_interval(mean, *interval(resamples), digits=2 if metric in DISTANCES else 3)
 
 
 def metric_table(all_results: Sequence[Results], kind: str) -> Table:
-    """All measures of one kind of prompt, means over the data sets' means, competitors down."""
+    """All metrics for one prompt type, averaged over data sets: a row per model."""
     rows = []
     for results in all_results:
         if kind not in results.kinds:
             continue
-        table = results.of(kind)
+        table = results.rows(kind)
         cells = [results.name]
-        for measure in ("dice", "iou", "boundary_iou", "surface_dice"):
-            cells.append(number(_macro(table, measure)))
-        for unit in (True, False):
-            chosen = table.filter(pl.col("millimeters") == unit)
-            for measure in DISTANCES:
-                cells.append(number(_macro(chosen, measure), digits=2))
+        for metric in _OVERLAPS:
+            cells.append(number(_macro(table, metric)))
+        for has_spacing in (True, False):
+            selected = table.filter(pl.col("has_spacing") == has_spacing)
+            for metric in DISTANCES:
+                cells.append(number(_macro(selected, metric), digits=2))
         cells.append(str(table["hd95"].null_count()))
-        found = [results.precision(kind, d) for d in sorted(table["dataset"].unique())]
+        dataset_table = [
+            results.average_precision(kind, d) for d in sorted(table["dataset"].unique())
+        ]
         for part in ("ap", "ap50", "ap75"):
-            cells.append(number(float(np.mean([getattr(p, part) for p in found]))))
+            cells.append(number(float(np.mean([getattr(p, part) for p in dataset_table]))))
         rows.append(tuple(cells))
-    head = ("", "Dice", "IoU", "boundary IoU", "NSD", "HD95 mm", "ASSD mm", "HD95 px", "ASSD px",
-            "no distance", "mAP", "AP50", "AP75")  # fmt: skip
+    distances = [f"{TITLES[m]} ({unit})" for unit in ("mm", "px") for m in DISTANCES]
+    head = ("model", *(TITLES[m] for m in _OVERLAPS), *distances, "undefined distances",
+            "mAP", "AP50", "AP75")  # fmt: skip
     note = (
-        "Means of the data sets' means. Distances are in mm for the data sets whose spacing is known, in "
-        "pixels for the others; they don't exist where nothing was segmented, which *no distance* counts "
-        "(such objects do count, as 0, in all other columns)."
+        "Means over the data sets' means. Distances are in mm for data sets with a known pixel spacing, in "
+        "pixels for the others. An empty prediction has no distance; it counts as 0 in all other columns."
     )
-    return Table(f"All measures, {kind}", head, tuple(rows), note)
+    return Table(f"All metrics, {kind}", head, tuple(rows), note).without_empty_columns()
 
 
-def _macro(table: pl.DataFrame, measure: str) -> float:
-    means = table.group_by("dataset").agg(pl.col(measure).mean())[measure].drop_nulls()
+def _macro(table: pl.DataFrame, metric: str) -> float:
+    means = table.group_by("dataset").agg(pl.col(metric).mean())[metric].drop_nulls()
     return float(means.to_numpy().mean()) if len(means) else float("nan")
 
 
 def structure_table(all_results: Sequence[Results], kind: str) -> Table:
     """Mean Dice per structure of each data set."""
-    able = [r for r in all_results if kind in r.kinds]
-    found: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
-    for results in able:
-        groups = results.of(kind).group_by("dataset", "structure")
+    evaluated = [r for r in all_results if kind in r.kinds]
+    cells: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
+    for results in evaluated:
+        groups = results.rows(kind).group_by("dataset", "structure")
         for dataset, structure, count, mean in groups.agg(
             pl.len().alias("n"), pl.col("dice").mean()
         ).iter_rows():
-            found.setdefault((dataset, structure), {})[results.name] = (count, mean)
+            cells.setdefault((dataset, structure), {})[results.name] = (count, mean)
     rows = []
-    for (dataset, structure), cells in sorted(found.items()):
-        count = max(n for n, _ in cells.values())
-        values = [f"{cells[r.name][1]:.3f}" if r.name in cells else NONE for r in able]
+    for (dataset, structure), by_model in sorted(cells.items()):
+        count = max(n for n, _ in by_model.values())
+        values = [f"{by_model[r.name][1]:.3f}" if r.name in by_model else NONE for r in evaluated]
         rows.append((dataset, structure, str(count), *values))
-    head = ("data set", "structure", "objects", *(r.name for r in able))
+    head = ("data set", "structure", "objects", *(r.name for r in evaluated))
     return Table(f"Dice per structure, {kind}", head, tuple(rows))
 
 
 def click_table(all_results: Sequence[Results]) -> Table | None:
-    """NoC of kinds with several clicks; None where there is none."""
+    """Number of clicks (NoC) for prompt types with several clicks; None if there are none."""
     rows = []
     for results in all_results:
         for kind in results.kinds:
-            ious = results.of(kind)["ious"].to_list()
-            most = int("".join(c for c in kind if c.isdigit()) or 0)
-            if kind.startswith("box") or most < 2 or not ious:
+            ious = results.rows(kind)["ious"].to_list()
+            max_clicks = int("".join(c for c in kind if c.isdigit()) or 0)
+            if kind.startswith("box") or max_clicks < 2 or not ious:
                 continue
             cells = [results.name, kind, str(len(ious))]
-            for threshold in REACHED:
-                noc = clicks_to_reach(ious, threshold, most)
+            for threshold in THRESHOLDS:
+                noc = clicks_to_reach(ious, threshold, max_clicks)
                 cells += [f"{noc.mean:.2f}", f"{noc.failures} ({noc.failures / len(ious):.0%})"]
             rows.append(tuple(cells))
     if not rows:
         return None
-    head = ("", "prompts", "objects", "NoC@0.85", "never", "NoC@0.90", "never")
-    note = "Clicks to reach an IoU; an object that never does counts as the most clicks that were given."
-    return Table("Number of clicks", head, tuple(rows), note)
+    head = ["model", "prompts", "objects"]
+    for threshold in THRESHOLDS:
+        head += [f"NoC@{threshold:.2f}", f"failures@{threshold:.2f}"]
+    note = (
+        "Mean number of clicks (NoC) to reach an IoU. An object that never reaches it is a failure and "
+        "counts with the maximum number of clicks."
+    )
+    return Table("Number of clicks", tuple(head), tuple(rows), note)
 
 
 def calibration_table(all_results: Sequence[Results]) -> Table:
-    """How near predicted IoU is to the true one."""
+    """Calibration of the predicted IoU."""
     rows = []
     for results in all_results:
         for kind in results.kinds:
-            table = results.of(kind)
+            table = results.rows(kind)
             if len(table):
                 found = calibration(table["predicted_iou"].to_numpy(), table["iou"].to_numpy())
                 rows.append((results.name, kind, f"{found.error:.3f}", f"{found.bias:+.3f}"))
-    head = ("", "prompts", "expected calibration error", "predicted less true")
-    return Table("Predicted IoU", head, tuple(rows), "Baselines predict an IoU of 1.")
+    head = ("model", "prompts", "expected calibration error", "predicted minus true IoU")
+    return Table("Predicted IoU", head, tuple(rows), "Baselines always predict an IoU of 1.")
 
 
-def difference_table(all_results: Sequence[Results], measure: str = "dice") -> Table | None:
-    """The first competitor against each other one, on the same objects; None where it is alone."""
+def difference_table(all_results: Sequence[Results], metric: str = "dice") -> Table | None:
+    """The first model minus each other one on the same objects; None if there is nothing to compare."""
     first, *others = all_results
-    found = []
+    differences = []
     for other in others:
         for kind in first.kinds:
             if kind in other.kinds:
-                a, b, subjects = paired(first, other, kind, measure)
+                a, b, subjects = paired_values(first, other, kind, metric)
                 if len(a):
-                    found.append((other.name, kind, len(a), paired_difference(a, b, subjects)))
-    if not found:
+                    result = paired_difference(a, b, subjects)
+                    differences.append((other.name, kind, len(a), result))
+    if not differences:
         return None
-    adjusted = holm([difference.p for *_, difference in found])
+    adjusted = holm([difference.p for *_, difference in differences])
     rows = [
         (
             f"{first.name} – {name}", kind, str(count), str(d.subjects), f"{d.mean:+.3f}",
             f"[{d.low:+.3f}, {d.high:+.3f}]", f"{p:.1e}" if p < 0.001 else f"{p:.3f}",
         )
-        for (name, kind, count, d), p in zip(found, adjusted, strict=True)
+        for (name, kind, count, d), p in zip(differences, adjusted, strict=True)
     ]  # fmt: skip
-    head = ("", "prompts", "objects", "subjects", f"{measure.capitalize()}, mean difference",
+    head = ("models", "prompts", "objects", "subjects", f"mean difference in {TITLES[metric]}",
             "95 % interval", "p")  # fmt: skip
     note = (
-        "Paired by object; intervals by bootstrap over subjects, p by Wilcoxon's signed ranks on subjects' "
-        "means, two-sided, adjusted for all comparisons of this table (Holm)."
+        "Paired by object. Intervals: bootstrap over subjects. p: two-sided Wilcoxon signed-rank test on "
+        "per-subject means, adjusted for all comparisons in this table (Holm)."
     )
-    return Table("Differences", head, tuple(rows), note)
+    return Table(f"Differences in {TITLES[metric]}", head, tuple(rows), note)
 
 
 def cost_table(all_results: Sequence[Results]) -> Table:
-    """Time of the models and of the evaluation around them."""
+    """Run time of the models and of the evaluation around them."""
     rows = []
     for results in all_results:
         reading, model, own = results.seconds()
-        images = sum(bool(line.get("objects")) for line in results.images)
+        images = sum(bool(record.get("objects")) for record in results.images)
         if images and model:
             each = [f"{1000 * t / images:.0f} ms" for t in (reading, model, own)]
             rows.append((results.name, str(images), *each, f"{own / model:.0%}"))
-    head = ("", "images", "reading", "model", "evaluation", "added to the model's time")
+    head = ("model", "images", "reading", "inference", "evaluation", "evaluation / inference")
     note = (
-        "An image's time: reading it and its masks, the model, and drawing prompts and measuring."
+        "Mean time per image: reading the image and its masks, running the model, and simulating prompts and "
+        "computing metrics."
     )
-    return Table("Cost", head, tuple(rows), note)
+    return Table("Run time", head, tuple(rows), note)
 
 
 def excluded_table(all_results: Sequence[Results]) -> Table | None:
-    """What counts in no mean: unreadable images, failures, images without an object, by name."""
+    """Images that no mean includes: unreadable, failed, or without an object; None if there are none."""
     rows = []
     for results in all_results:
-        for line in results.errors:
-            rows.append((results.name, line["dataset"], line["image"], line["error"]))
-    empty = {(line["dataset"], line["image"]) for r in all_results for line in r.without_object}
-    why = f"no object of at least {MIN_OBJECT_PIXELS} pixels"
-    rows += [(NONE, dataset, name, why) for dataset, name in sorted(empty)]
+        for record in results.errors:
+            rows.append((results.name, record["dataset"], record["image"], record["error"]))
+    empty = {
+        (record["dataset"], record["image"]) for r in all_results for record in r.without_object
+    }
+    reason = f"no object of at least {MIN_OBJECT_PIXELS} pixels"
+    rows += [("all", dataset, name, reason) for dataset, name in sorted(empty)]
     if not rows:
         return None
-    return Table("Left out", ("competitor", "data set", "image", "why"), tuple(rows))
+    return Table("Excluded images", ("model", "data set", "image", "reason"), tuple(rows))
 
 
-def published_table() -> Table:
-    """Figures of others, as far as they could be verified."""
+def published_table(datasets: Sequence[str]) -> Table | None:
+    """Verified results of other authors on the given data sets; None if there are none."""
     rows = tuple(
-        (
-            p.model,
-            p.dataset,
-            p.prompt,
-            p.measure,
-            NONE if p.value is None else f"{p.value:g}",
-            p.source,
-        )
+        (p.model, p.dataset, p.prompt, p.metric, f"{p.value:g}", p.source)
         for p in PUBLISHED
+        if p.value is not None and p.dataset in datasets
     )
-    note = "Other images, splits and prompts than above; an empty cell is a figure that is not verified here."
-    return Table(
-        "Published figures",
-        ("model", "data set", "prompt", "measure", "value", "source"),
-        rows,
-        note,
-    )
+    if not rows:
+        return None
+    head = ("model", "data set", "prompt", "metric", "value", "source")
+    note = "Measured on other images, splits and prompts than above."
+    return Table("Published results", head, rows, note)

@@ -1,8 +1,8 @@
-"""SAM, MedSAM and SAM 2 in Hugging Face's implementation, behind the Segmenter protocol.
+"""SAM, MedSAM and SAM 2 as implemented by Hugging Face transformers, behind the Segmenter protocol.
 
-SAM is fed by its repository's own processor. SAM 2's needs torchvision, which nothing here does, so its steps
-are
-written here: the image stretched to a square, bilinear, normalized by ImageNet's mean and standard deviation.
+SAM uses its repository's own processor. SAM 2's processor requires torchvision, which UltraSam does not
+install, so its steps are reimplemented here: stretch to a square (bilinear), then normalize with the ImageNet
+mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def open_transformers(repository: str, *, device: str) -> _TransformersModel:
-    """A checkpoint of transformers' SamModel or Sam2Model, by repository or folder.
+    """Load a SamModel or Sam2Model checkpoint of transformers from a repository or folder.
 
     Raises:
-        MissingDependencyError: transformers isn't installed.
-        EvaluationError: it is another kind of model.
-        CheckpointError: the weights can't be had.
+        MissingDependencyError: transformers is not installed.
+        EvaluationError: The checkpoint is neither SAM nor SAM 2.
+        CheckpointError: The weights cannot be downloaded or read.
     """
-    with needs("A model of transformers", extra="downstream"):
+    with needs("Evaluating transformers models", extra="downstream"):
         from transformers import AutoConfig, Sam2Model, SamModel
 
         from ultrasam.download import from_pretrained
@@ -47,14 +47,16 @@ def open_transformers(repository: str, *, device: str) -> _TransformersModel:
             return TransformersSam2(from_pretrained(Sam2Model, repository).to(device))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"transformers can't load '{repository}': {one_line(error)}."
+            f"transformers cannot load '{repository}': {one_line(error)}."
         ) from error
-    raise EvaluationError(f"'{repository}' is a model of type '{kind}', not sam or sam2.")
+    raise EvaluationError(
+        f"'{repository}' has model type '{kind}'; only sam and sam2 are supported."
+    )
 
 
 def _sam_processor(repository: str, model: Any) -> Any:
-    """The repository's processor; SAM's, of the model's size, where it has none."""
-    with needs("A model of transformers", extra="downstream"):
+    """The repository's processor; if it has none, SAM's at the model's size."""
+    with needs("Evaluating transformers models", extra="downstream"):
         from transformers import SamImageProcessor, SamProcessor
 
         from ultrasam.download import from_pretrained
@@ -65,7 +67,7 @@ def _sam_processor(repository: str, model: Any) -> Any:
         return from_pretrained(processor, repository)
     except (OSError, ValueError) as error:
         if "does not appear to have a file" not in str(error) and not Path(repository).is_dir():
-            raise  # the network failed, say: not the same as having none
+            raise  # for example a network failure, which does not mean that there is no processor
         size = int(model.config.vision_config.image_size)
         low = 4 * model.config.prompt_encoder_config.image_embedding_size
         return processor(
@@ -79,7 +81,8 @@ def _sam_processor(repository: str, model: Any) -> Any:
 
 
 class _TransformersModel(ABC):
-    """One image embedding; prompts one by one, a lone click choosing among three masks, as ours."""
+    """Embeds one image and decodes prompts one by one; a single click picks the best of three masks, as
+    `Predictor` does."""
 
     def __init__(self, model: Any) -> None:
         self.model = model.eval()
@@ -87,6 +90,7 @@ class _TransformersModel(ABC):
         self.shape = (0, 0)
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
+        """Encode one frame of a scan."""
         pixels = as_scan(scan).frame(frame)
         self.shape = (pixels.shape[0], pixels.shape[1])
         rgb = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
@@ -96,11 +100,16 @@ class _TransformersModel(ABC):
             )
 
     def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:
+        """One mask per prompt, in the pixels of the scan.
+
+        Raises:
+            PromptError: No image is set, or a prompt lies outside it.
+        """
         if self.embedding is None:
-            raise PromptError("No image is set; call set_image before predict.")
-        given = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+            raise PromptError("No image is set; call set_image() before predict().")
+        prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
         masks, scores, stabilities, low = [], [], [], []
-        for prompt in given:
+        for prompt in prompts:
             prompt.check_inside(*self.shape)
             logits, iou = self._decode(prompt)
             full = self._to_scan(logits)
@@ -117,21 +126,21 @@ class _TransformersModel(ABC):
 
     def _decode(self, prompt: Prompt) -> tuple[Float32, float]:
         """Low-res logits [S, S] of the best mask, and its predicted IoU."""
-        given: dict[str, Tensor] = {}
+        inputs: dict[str, Tensor] = {}
         device = self.model.device
         if len(prompt.points):
             coords = torch.from_numpy(self._to_model(prompt.points - 0.5)).float()
-            given["input_points"] = coords[None, None].to(device)
-            given["input_labels"] = torch.from_numpy(prompt.labels)[None, None].to(device)
+            inputs["input_points"] = coords[None, None].to(device)
+            inputs["input_labels"] = torch.from_numpy(prompt.labels)[None, None].to(device)
         if prompt.box is not None:
             corners = self._to_model(prompt.box.reshape(2, 2) - 0.5).reshape(1, 1, 4)
-            given["input_boxes"] = torch.from_numpy(corners).float().to(device)
+            inputs["input_boxes"] = torch.from_numpy(corners).float().to(device)
         if prompt.mask is not None:
-            # Only their own low-res logits: shapes are theirs.
-            given["input_masks"] = torch.from_numpy(prompt.mask)[None, None].float().to(device)
+            # Only this model's own low-res logits have the right shape.
+            inputs["input_masks"] = torch.from_numpy(prompt.mask)[None, None].float().to(device)
         with torch.inference_mode():
             out = self.model(
-                image_embeddings=self.embedding, multimask_output=prompt.is_single_click, **given
+                image_embeddings=self.embedding, multimask_output=prompt.is_single_click, **inputs
             )
         scores = out.iou_scores.float().reshape(-1)
         best = int(scores.argmax())
@@ -144,15 +153,15 @@ class _TransformersModel(ABC):
 
     @abstractmethod
     def _to_model(self, points: FloatArray) -> FloatArray:
-        """Pixel indices [K, 2] of the scan to those of the model's input; the model adds the half."""
+        """Map pixel indices [K, 2] from the scan to the model input; the model adds the half pixel."""
 
     @abstractmethod
     def _to_scan(self, logits: Float32) -> Float32:
-        """Low-res logits [S, S] to the scan's pixels [H, W]."""
+        """Resample low-res logits [S, S] to the pixels of the scan [H, W]."""
 
 
 class TransformersSam(_TransformersModel):
-    """transformers' SamModel and SamProcessor: SAM of all sizes."""
+    """SamModel with its SamProcessor: SAM in all sizes, MedSAM."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         super().__init__(model)
@@ -176,7 +185,7 @@ class TransformersSam(_TransformersModel):
 
 
 class TransformersSam2(_TransformersModel):
-    """transformers' Sam2Model, which stretches every image to a square."""
+    """Sam2Model; stretches every image to a square."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)

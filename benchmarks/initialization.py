@@ -1,10 +1,10 @@
-"""Question: what is nano worth as an initialisation, against the same network with random weights?
+"""Question: how much does image classification gain from nano's weights?
 
-Classification in five folds by subject, of phantoms by what they show (lesion, cyst, vessel, nerve; one of
-them alone in a picture) and of BUSI (benign, malignant), with the gain's interval by bootstrap over subjects.
-BUSI names no subjects: there, images are drawn.
+Peer: the same network with random weights. Five-fold cross-validation by subject, on phantoms that show a
+single kind of object (lesion, cyst, vessel or nerve) and on BUSI (benign, malignant). Prints the gain with
+its bootstrap interval over subjects; BUSI has no subject names, so there each image is a subject.
 
-    python benchmarks/initialisation.py --data DIR [--modes linear,full] [--steps 120]
+    python benchmarks/initialization.py --data DIR [--modes linear,full] [--steps 120]
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--modes", default="linear,full")
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--each", type=int, default=50, help="phantoms of a class")
+    parser.add_argument("--each", type=int, default=50, help="phantoms per class")
     arguments = parser.parse_args()
     sets = {"phantoms": phantoms(arguments.each)}
     if arguments.data.is_dir():
@@ -51,7 +51,7 @@ def main() -> None:
             open_class_images([str(arguments.data)]), ["benign", "malignant"]
         )
     else:
-        print(f"{arguments.data} is not here: real images are left out")
+        print(f"Folder {arguments.data} does not exist; skipping real images.")
     for title, found in sets.items():
         print(f"{title}: {len(found.images)} images, classes {', '.join(found.classes)}")
         for mode in arguments.modes.split(","):
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def phantoms(each: int) -> ClassImages:
-    """The first ``each`` phantoms of every class that show one kind of thing alone."""
+    """The first ``each`` phantoms per class that show a single kind of object."""
     kept: dict[str, list[AnnotatedImage]] = defaultdict(list)
     number = 3 * 10**6
     while len(kept) < len(set(KINDS.values())) or min(map(len, kept.values())) < each:
