@@ -16,7 +16,7 @@ import numpy as np
 from results import Results
 
 import ultrasam
-from ultrasam.evaluation.protocol import evaluate
+from ultrasam.evaluation.protocol import evaluate_prompts
 from ultrasam.store.sampling import spread
 from ultrasam.store.store import Store
 
@@ -40,7 +40,7 @@ def main() -> None:
             start = time.perf_counter()
             predictor = ultrasam.Predictor(weights, device=arguments.device, precision="float32")
             found: dict[tuple[str, str], list[float]] = defaultdict(list)
-            for score in evaluate(predictor, images, KINDS):
+            for score in evaluate_prompts(predictor, images, KINDS):
                 found[score.prompt, "all"].append(score.dice)
                 found[score.prompt, score.dataset].append(score.dice)
             dice: dict[str, dict[str, float]] = defaultdict(dict)

@@ -136,7 +136,8 @@ def _explain(failure: ValidationError, kind: type[BaseModel], renamed: Mapping[s
     first = failure.errors()[0]
     location = ".".join(str(part) for part in first["loc"])
     if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{location or 'the file'}: {first['msg']}."
+        message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        return f"{location or 'the file'}: {message}."
     if location in renamed:
         return f"'{location}' is now called '{renamed[location]}'."
     known = list(_known_keys(kind, [str(part) for part in first["loc"][:-1]]))

@@ -131,7 +131,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
     for content, message in (
         ("[1]", "must map"),
         ("{", "not JSON"),
-        ('{"a.png": []}', "needs a list"),
+        ('{"a.png": []}', "must be a list"),
         ('{"a.png": [{"circle": 3}]}', "has the keys"),
         ('{"a.png": [{"box": [1, 2, 3]}]}', "is not x0"),
     ):
@@ -179,7 +179,7 @@ def test_an_output_folder_that_cannot_be_is_told(ultrasam, picture: Path, tmp_pa
     (tmp_path / "file").write_text("in the way")
     done = ultrasam("predict", picture, "--point", "9,9", "-o", tmp_path / "file" / "out")
     assert done.status == 1
-    assert "Cannot write" in done.err
+    assert "cannot be written" in done.err
 
 
 def test_results_of_an_earlier_run_are_replaced_only_if_asked_for(

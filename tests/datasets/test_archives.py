@@ -282,6 +282,6 @@ def test_what_needs_an_account_is_explained(
     def no_network(*_: object) -> None:
         raise OSError("offline")
 
-    monkeypatch.setattr(download.socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(download, "check_reachable", no_network)
     with pytest.raises(DataError, match="Check the network and try again"):
         fetch(dataset("hc18"), tmp_path)

@@ -187,15 +187,15 @@ def test_the_command_writes_a_model_that_predict_takes(
     [
         (["--data", "nowhere"], "There is no nowhere"),
         (["--data", "one"], "at least two classes are needed"),
-        (["--data", "in", "--class", "bright", "--class", "gray"], "no image of class 'gray'"),
-        (["--data", "in", "--folds", "9"], "too few for 9 folds"),
+        (["--data", "in", "--class", "bright", "--class", "gray"], "No image has class 'gray'"),
+        (["--data", "in", "--folds", "9"], "too few subjects (4) for 9 folds"),
         (["--data", "in", "stepz=3"], "stepz"),
-        (["--data", "in", "--init", "random:giant"], "no such size"),
-        (["--data", "bad.csv"], "'path' and 'label' are needed"),
-        (["--data", "in", "--test-data", "in"], "are in both training and test data"),
+        (["--data", "in", "--init", "random:giant"], "unknown size"),
+        (["--data", "bad.csv"], "'path' and 'label' are required"),
+        (["--data", "in", "--test-data", "in"], "is in both training and test data"),
         (
             ["--data", "in", "--test-data", "other"],
-            "the class 'strange', of which training has no image",
+            "class 'strange', which does not occur in the training data",
         ),
     ],
 )

@@ -254,14 +254,14 @@ def test_the_command_and_predict(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "in", "--class", "gray"], "show too few objects"),
-        (["--data", "in", "--labels", "image"], "show too few objects"),
+        (["--data", "in", "--class", "gray"], "Too few objects"),
+        (["--data", "in", "--labels", "image"], "Too few objects"),
         (["--data", "in", "size=72"], "not a multiple of 32"),
         (["--data", "in", "width=100"], "width"),
-        (["--data", "in", "--test-data", "in"], "are in both training and test data"),
+        (["--data", "in", "--test-data", "in"], "is in both training and test data"),
         (
             ["--data", "in", "--test-data", "other"],
-            "the class 'gray', of which training has no object",
+            "class 'gray', which does not occur in the training data",
         ),
         (["--data", "in", "--device", "nowhere"], "'nowhere' is not a device"),
         (["--data", "in", "--init", "resnet50:in"], "cannot load 'in'"),

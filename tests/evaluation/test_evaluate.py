@@ -313,9 +313,9 @@ def test_options_of_a_model_reach_its_predictor() -> None:
     ("arguments", "message"),
     [
         (["nano", "--data", "nowhere"], "nowhere"),
-        (["ellipse", "--data", "mine", "--prompt-type", "lasso"], "no kind of prompt 'lasso'"),
-        (["ellipse", "--data", "mine", "--prompt-type", "point"], "takes box prompts alone"),
-        (["random:giant", "--data", "mine"], "no such size"),
+        (["ellipse", "--data", "mine", "--prompt-type", "lasso"], "Unknown prompt type 'lasso'"),
+        (["ellipse", "--data", "mine", "--prompt-type", "point"], "accepts only box prompts"),
+        (["random:giant", "--data", "mine"], "unknown size"),
         (["nano+fast", "--data", "mine"], "unknown option '+fast'"),
         (["nano.pth", "--data", "mine"], "nano.pth"),
     ],

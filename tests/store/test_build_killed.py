@@ -16,10 +16,10 @@ from tests.datasets.layouts import MAKERS
 from tests.store.test_store import busi_like, contents, make_store
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.errors import DataError
-from ultrasam.store.build import build
-from ultrasam.store.index import Settings
+from ultrasam.store.build import build_store
+from ultrasam.store.index import BuildSettings
 from ultrasam.store.store import Store
-from ultrasam.store.validate import check
+from ultrasam.store.validate import validate_store
 
 
 def opened(store: Path) -> int | None:
@@ -28,7 +28,7 @@ def opened(store: Path) -> int | None:
         found = Store.open(store)
     except DataError:
         return None
-    assert not list(check(found))
+    assert not list(validate_store(found))
     return len(found.images)
 
 
@@ -75,7 +75,9 @@ def kill_in_the_middle(raw: Path, store: Path) -> None:
         if done:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    build(find_datasets([str(raw)]), store, settings=Settings(), workers=2, on_progress=tell)
+    build_store(
+        find_datasets([str(raw)]), store, settings=BuildSettings(), workers=2, on_progress=tell
+    )
 
 
 @pytest.mark.slow

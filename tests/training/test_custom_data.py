@@ -95,7 +95,7 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     assert stop.value.code == 0, out.err
     run = tmp_path / "runs" / "promptable" / "mine"
     assert str(out.out.strip().splitlines()[-1]) == str(Path("runs/promptable/mine/model"))
-    assert "kept the weights of the best validation" in out.err
+    assert "Kept the weights of the best validation" in out.err
     with (run / "log" / "metrics.csv").open() as lines:
         logged = list(csv.DictReader(lines))
     norms = [float(row["grad_norm"]) for row in logged if row.get("grad_norm")]

@@ -150,7 +150,7 @@ def test_other_architectures_and_tasks_are_opened_by_one_load(tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="does not take prompts"):
         load_model("random:resnet50", device="cpu")
     (tmp_path / "classifier.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="no readable model 'classifier'"):
+    with pytest.raises(CheckpointError, match="Cannot read model 'classifier'"):
         load(tmp_path, device="cpu")
     with pytest.raises(CheckpointError, match="fine-tuned for another task"):
         load_model(tmp_path, device="cpu")
@@ -214,7 +214,7 @@ def test_models_lists_the_registry(
     assert rows["nano"]["on_disk"] == "in the package"
     assert rows["medsam"]["prompts"] == ["box"]
     assert rows["medsam"]["preprocessing"]["resize"] == "stretch"
-    assert rows["ultrasam"]["sha256"] == "not known"
+    assert rows["ultrasam"]["sha256"] == "unknown"
     assert ultrasam("models") == 0
     assert "CC-BY-NC" in capsys.readouterr().out
 

@@ -184,12 +184,13 @@ def _hint(raw: list[str]) -> str | None:
         path = Path(text).expanduser()
         folder = path.parent if path.is_file() else path
         try:
-            found = detect_layout(folder).removeprefix("own_")
+            layout = detect_layout(folder)
         except DataError:
             continue
+        format_name = "masks" if layout == "image_mask_folder" else layout
         return (
             f"{text} looks like your own annotated images; import them with: ultrasam data import {folder} "
-            f"--format {found} --name NAME -o STORE"
+            f"--format {format_name} --name NAME -o STORE"
         )
     return None
 
