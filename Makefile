@@ -1,13 +1,13 @@
 # Each target sets itself up in .venv from nothing but Python (3.11 or later) and pip.
 #   make demo    segment the sample picture and say where the overlay is
-#   make test    what every change must keep (minutes on two cores)
-#   make test-slow  the same on full-size models, many processes and many images
+#   make test    what every change must keep (some minutes on two cores)
+#   make test-slow  the same on full-size models, many processes and many images (a quarter of an hour)
 #   make lint    formatting, linter, types
 #   make bench DATA=DIR TRAIN=DIR   all benchmarks (an hour on two cores)
 #   make gpu-pack TRAIN=DIR, make gpu   on a GPU machine without network: see docs/gpu.md
 # DATA: a folder of data sets to test on, as docs/leaderboard.md lists them. TRAIN: one of data sets to train on,
 # BUSI and USGRA-seg among them.
-# TEST_PROCESSES: how many processes run tests (default 2); each takes up to 2 GB and a core.
+# TEST_PROCESSES: how many processes share `make test` (default 2); each takes up to 2.5 GB and a core.
 # TORCH_INDEX: address of another index for PyTorch, such as PyTorch's CPU-only one.
 
 PYTHON ?= python3
@@ -19,8 +19,6 @@ TRAIN ?=
 TEST_PROCESSES ?= 2
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
-# By file, since the tests of a file share what they build.
-PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
 .PHONY: demo test test-slow lint bench gpu-pack gpu gpu-dry format clean
 
@@ -29,10 +27,11 @@ demo: $(VENV)/.base
 		--box 139,244,417,460 --box 192,143,307,280 --out demo-out --overwrite
 
 test: $(VENV)/.dev
-	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadscope
 
+# One after another: a full-size model takes up to 6 GB.
 test-slow: $(VENV)/.dev
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

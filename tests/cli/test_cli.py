@@ -266,7 +266,6 @@ def test_recipes_are_listed_and_copied_with_what_they_extend(ultrasam, tmp_path:
     assert "--overwrite" in again.err
 
 
-@pytest.mark.slow
 def test_damaged_files_of_every_format_end_in_an_error_or_whole_results(
     ultrasam, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]

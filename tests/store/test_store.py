@@ -102,7 +102,6 @@ def test_a_second_build_changes_no_byte(several: tuple[Path, Path, dict[str, lis
     assert times == {p: p.stat().st_mtime_ns for p in root.rglob("*.png")}
 
 
-@pytest.mark.slow
 def test_processes_change_nothing(
     several: tuple[Path, Path, dict[str, list[Truth]]], tmp_path: Path
 ) -> None:
