@@ -132,8 +132,8 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
         ("[1]", "must map"),
         ("{", "not JSON"),
         ('{"a.png": []}', "must be a list"),
-        ('{"a.png": [{"circle": 3}]}', "has the keys"),
-        ('{"a.png": [{"box": [1, 2, 3]}]}', "is not x0"),
+        ('{"a.png": [{"circle": 3}]}', "may have only the keys"),
+        ('{"a.png": [{"box": [1, 2, 3]}]}', "is invalid; give x0"),
     ):
         prompts.write_text(content)
         assert message in ultrasam("predict", picture, "--prompts", prompts).err
