@@ -18,6 +18,7 @@ from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import UNUSED, Prompt
+from ultrasam.settings import deep_merge
 from ultrasam.training.engine import make_trainer
 from ultrasam.training.interaction import (
     Noise,
@@ -29,6 +30,7 @@ from ultrasam.training.interaction import (
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.recipe import Interaction, MaskLosses, Recipe, load_recipe, save_recipe
+from ultrasam.training.run_folder import keep_settings
 from ultrasam.training.run_settings import on_device
 from ultrasam.training.train import prepare_model, train
 from ultrasam.weights.formats import earlier_key
@@ -306,3 +308,24 @@ def test_a_run_of_an_earlier_version_is_resumed(recipe_file: Path) -> None:
     assert "fine_stride4" in str(list(torch.load(last, weights_only=False)["state_dict"]))
     longer = load_recipe(recipe_file, ["trainer.max_steps=3"])
     assert train(longer, resume=True).exists()
+
+
+def test_a_run_is_resumed_with_its_settings_only(tmp_path: Path) -> None:
+    """Length and hardware may change: a run may go on longer, or elsewhere."""
+    settings = {"optimizer": {"lr": 0.1}, "trainer": {"max_steps": 5, "batch": 4, "devices": 1}}
+    keep_settings(tmp_path, settings)
+    keep_settings(tmp_path, deep_merge(settings, {"trainer": {"max_steps": 9, "devices": 2}}))
+    for change, key in (
+        ({"optimizer": {"lr": 0.2}}, "optimizer.lr=0.1, not 0.2"),
+        ({"trainer": {"batch": 8}}, "trainer.batch=4, not 8"),
+        ({"seed": 1}, "seed=None, not 1"),
+    ):
+        with pytest.raises(RecipeError, match=key):
+            keep_settings(tmp_path, deep_merge(settings, change))
+    keep_settings(tmp_path / "tuned", {"settings": settings, "data": ["a"]})
+    keep_settings(
+        tmp_path / "tuned",
+        {"settings": deep_merge(settings, {"trainer": {"max_steps": 9}}), "data": ["a"]},
+    )
+    with pytest.raises(RecipeError, match="data="):
+        keep_settings(tmp_path / "tuned", {"settings": settings, "data": ["b"]})

@@ -45,8 +45,8 @@ from ultrasam.downstream.targets import (
 )
 from ultrasam.errors import DataError
 from ultrasam.training.engine import is_first_process
-from ultrasam.training.run_folder import LAST
-from ultrasam.training.run_settings import on_device
+from ultrasam.training.run_folder import LAST, keep_settings
+from ultrasam.training.run_settings import RunSettings, on_device
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,8 @@ def run_classify(
         tested = images + held_out
         split = [(list(range(count)), list(range(count, len(tested))))]
         how = f"Trained on {count} images of {', '.join(data)}, tested on {', '.join(test)}."
+    _keep(checkpoints, settings, data=data, datasets=datasets, classes=names, init=inits,
+          folds=folds, test=test)  # fmt: skip
     by_init = {}
     rows = sorted(i for _, part in split for i in part)
     for number, (name, model) in enumerate(models.items()):
@@ -124,9 +126,11 @@ def run_regions(
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     model = load_promptable(init, seed=settings.seed)
-    train, tested, _ = _targets(
+    train, tested, names = _targets(
         data, datasets, classes, test_fraction, test=test, workers=settings.trainer.workers
     )
+    _keep(checkpoints, settings, data=data, datasets=datasets, classes=names, init=init, test=test,
+          test_fraction=test_fraction)  # fmt: skip
     with progress_bar(init) as on_progress:
         classifier = train_region_classifier(
             model, train, settings, folder=checkpoints, resume=resume, on_progress=on_progress
@@ -163,6 +167,8 @@ def run_instances(
         data, datasets, classes, test_fraction, test=test, labels=labels, keep_empty=True,
         workers=settings.trainer.workers,
     )  # fmt: skip
+    _keep(checkpoints, settings, data=data, datasets=datasets, classes=names, labels=labels,
+          init=inits, test=test, test_fraction=test_fraction)  # fmt: skip
     metrics, trained = {}, {}
     for number, (name, model) in enumerate(models.items()):
         folder = checkpoints / str(number)
@@ -231,6 +237,12 @@ def _targets(
         for split in (train, tested)
     )
     return first, second, classes_of(first, second)
+
+
+def _keep(checkpoints: Path, settings: RunSettings, **options: Any) -> None:
+    """Write what the run was asked for beside its checkpoints, or check that it is resumed with the same."""
+    if is_first_process():
+        keep_settings(checkpoints, {"settings": settings.model_dump(mode="json"), **options})
 
 
 def _started(folder: Path) -> bool:

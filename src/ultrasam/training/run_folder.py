@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ultrasam.errors import RecipeError
+from ultrasam.files import write_json
 
 LAST = "last.ckpt"
+SETTINGS = "settings.json"
+# Length, hardware and logging: a resumed run may change them.
+_FREE = {
+    f"trainer.{key}"
+    for key in (
+        "max_steps", "accelerator", "devices", "nodes", "strategy", "workers", "checkpointing",
+        "check_memory", "compile", "log_every", "checkpoint_every", "logger",
+    )
+}  # fmt: skip
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
@@ -24,3 +37,38 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         raise RecipeError(
             f"{folder} already holds a run; resume it with --resume or choose another output."
         )
+
+
+def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a run beside its checkpoints; refuse to resume it with others.
+
+    Length, hardware and logging may change.
+
+    Args:
+        settings: JSON-ready.
+
+    Raises:
+        RecipeError: The run in the folder was started with other settings.
+    """
+    path = folder / SETTINGS
+    present = dict(_flat(json.loads(json.dumps(settings))))
+    if path.exists():
+        earlier = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
+        for key in sorted(earlier.keys() | present.keys()):
+            if earlier.get(key) != present.get(key):
+                raise RecipeError(
+                    f"The run in {folder} was started with {key}={earlier.get(key)}, not {present.get(key)}; "
+                    "resume it with the same settings, or choose another output."
+                )
+        return
+    write_json(path, settings)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys in full with their values, without those that may change."""
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        elif name.removeprefix("settings.") not in _FREE:
+            yield name, value

@@ -23,7 +23,7 @@ from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.promptable_data import PromptableViews, collate
 from ultrasam.training.recipe import Recipe, save_recipe
 from ultrasam.training.report import write_report
-from ultrasam.training.run_folder import check_folder
+from ultrasam.training.run_folder import check_folder, keep_settings
 from ultrasam.training.sources import open_data
 from ultrasam.weights.adapter_files import ADAPTER_FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
@@ -66,6 +66,7 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
     check_memory(recipe, model)
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
+        keep_settings(folder, recipe.model_dump(mode="json", exclude={"name", "output"}))
         save_recipe(recipe, folder / "recipe.yaml")
     task = PromptableTask(model, recipe, pictures=folder / "samples")
     views = PromptableViews(
