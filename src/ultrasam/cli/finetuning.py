@@ -101,7 +101,9 @@ def run_folder(out: Path | None, command: str, source: str, *, resume: bool) -> 
     folder = checks.output(out, command, source)
     started = (folder / CHECKPOINTS).exists() and any((folder / CHECKPOINTS).rglob("*"))
     if started and not resume:
-        raise DataError(f"{folder} holds a run; resume it with --resume, or choose another -o.")
+        raise DataError(
+            f"{folder} already contains a run; use --resume to continue it, or choose another -o."
+        )
     if resume and not started:
-        raise DataError(f"There is no run in {folder} to resume; leave --resume out.")
+        raise DataError(f"Cannot resume: {folder} contains no run. Start the run without --resume.")
     return folder

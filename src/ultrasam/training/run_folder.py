@@ -1,4 +1,4 @@
-"""The folder of a run: new, or holding a run to resume. Checked before anything heavy is imported."""
+"""The folder of a run. It is checked before heavy libraries are imported."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ _FREE = {
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
-    """Refuse to overwrite a run, and to resume one that is not there.
+    """Refuse to overwrite a run, or to resume one that does not exist.
 
     Raises:
-        RecipeError: either.
+        RecipeError: The folder contains a run and ``resume`` is False, contains none and ``resume`` is True,
+            or is a file.
     """
     last = folder / LAST
     if folder.exists() and not folder.is_dir():
-        raise RecipeError(f"{folder} is a file; give a folder for the run.")
+        raise RecipeError(f"{folder} is a file; choose a folder for the run.")
     if resume and not last.exists():
-        raise RecipeError(f"There is no {last} to resume from; leave --resume out.")
+        raise RecipeError(f"Cannot resume: {last} does not exist. Start the run without --resume.")
     if last.exists() and not resume:
         raise RecipeError(
-            f"{folder} already holds a run; resume it with --resume or choose another output."
+            f"{folder} already contains a run; use --resume to continue it, or choose another output folder."
         )
 
 

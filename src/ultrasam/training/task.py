@@ -76,6 +76,17 @@ class TrainingTask(lightning.LightningModule, Generic[S]):
         total = cast(Tensor, self.all_gather(count)).sum()
         return losses.sum() * (processes / total)
 
+    def on_train_start(self) -> None:
+        """Set the learning rate of the first step from the schedule.
+
+        A checkpoint holds the rate of the run that wrote it: at the end of a linear schedule 0, from which a
+        longer run would take its next step.
+        """
+        scheduler: Any = self.lr_schedulers()
+        groups = scheduler.optimizer.param_groups
+        for group, lr, factor in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+            group["lr"] = lr * factor(scheduler.last_epoch)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient norm before clipping, in total and per part of the model."""
         # All processes must get here, because sharded norms are sums over processes.
