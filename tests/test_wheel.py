@@ -264,11 +264,12 @@ EACH = {
     "archives": "from pathlib import Path; from ultrasam.datasets.archives import unpack; "
     "print(unpack(Path('x.rar'), Path('out')))",
 }
+DATA = ["datasets", "phantom", "store"]
 ROOMS = {
-    "data": ["data"],
-    "train": ["data", "training"],
-    "evaluate": ["data", "evaluation"],
-    "downstream": ["data", "evaluation", "downstream"],
+    "data": DATA,
+    "train": [*DATA, "training"],
+    "evaluate": [*DATA, "evaluation"],
+    "downstream": [*DATA, "evaluation", "downstream"],
 }
 WALK = """
 import importlib, pkgutil, ultrasam
