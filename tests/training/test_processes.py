@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tests import processes
 from tests.conftest import SMALL_NANO, randomized
 from tests.crashes import kill_this_process_before
+from tests.downstream.spots import save_pairs
 from tests.store.test_store import busi_like
 from ultrasam.weights.hub import save_pretrained
 
@@ -112,3 +113,19 @@ def test_torchrun_starts_a_run(recipe: Path) -> None:
     done = subprocess.run([*start, *asked], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert weights(recipe, "whole")
+
+
+@pytest.mark.slow
+def test_fine_tuning_in_two_processes_is_one_with_twice_the_batch(tmp_path: Path) -> None:
+    save_pairs(tmp_path / "data", 6)
+    found = []
+    for count in (1, 2):
+        out = tmp_path / f"out{count}"
+        log = tmp_path / f"{count}.log"
+        asked = ["finetune", "regions", "--data", tmp_path / "data", "-o", out, "--device", "cpu",
+                 "trainer.max_steps=4", f"trainer.batch={4 // count}",
+                 f"trainer.devices={count}"]  # fmt: skip
+        assert not any(processes.run(*asked, log=log, processes=count)), log.read_text()[-2000:]
+        found.append(load_file(out / "regions.safetensors"))
+        assert (out / "README.md").exists()
+    assert apart(*found, keys=False) < 1e-5

@@ -38,6 +38,7 @@ from ultrasam.errors import DataError, UltraSamError
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.reporting.markdown import escape
 from ultrasam.reporting.tables import Table, bullet_list, number, with_interval
+from ultrasam.training.engine import is_first_process
 from ultrasam.weights.adapters import count_parameters
 
 logger = logging.getLogger(__name__)
@@ -100,8 +101,9 @@ def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> lis
                 continue
             line = {"key": key, "dataset": name, "task": task, "title": start.title,
                     "init": start.init, "figures": figures, "counts": counts}  # fmt: skip
-            with log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            if is_first_process():
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
             cells.append(Cell(name, task, start.title, figures, counts))
     return cells
 

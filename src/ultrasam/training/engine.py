@@ -8,7 +8,6 @@ equals an uninterrupted one.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import time
 import warnings
@@ -23,7 +22,7 @@ from ultrasam.errors import DeviceError, MissingDependencyError, RecipeError
 from ultrasam.extras import needs
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.datamodule import IndexedData
-from ultrasam.training.run_folder import LAST, check_folder
+from ultrasam.training.run_folder import LAST, check_folder, started_as_first
 from ultrasam.training.run_settings import RunSettings, TrainerSettings
 from ultrasam.training.task import TrainingTask
 from ultrasam.weights.formats import current_key, current_keys
@@ -128,8 +127,7 @@ def is_first_process() -> bool:
     """Whether this is the process that writes files and prints: the first, or the only one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank() == 0
-    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0")))
-    return rank == "0"
+    return started_as_first()
 
 
 # Lightning's warnings about choices that are deliberate here.

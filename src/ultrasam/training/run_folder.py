@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ _FREE = {
 }  # fmt: skip
 
 
+def started_as_first() -> bool:
+    """Whether the launcher (torchrun, SLURM, Lightning) started this process as the first one, or there is no
+    launcher."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if name in os.environ:
+            return os.environ[name] == "0"
+    return True
+
+
 def check_folder(folder: Path, *, resume: bool) -> None:
     """Refuse to overwrite a run, or to resume one that does not exist.
 
@@ -29,6 +39,8 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         RecipeError: The folder contains a run and ``resume`` is False, contains none and ``resume`` is True,
             or is a file.
     """
+    if not started_as_first():
+        return  # the first process has checked, and may have written since
     last = folder / LAST
     if folder.exists() and not folder.is_dir():
         raise RecipeError(f"{folder} is a file; choose a folder for the run.")

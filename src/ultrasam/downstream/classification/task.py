@@ -28,7 +28,7 @@ from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
 from ultrasam.training.augmentation import NO_AUGMENTATION, augment
 from ultrasam.training.datamodule import TensorBatch
-from ultrasam.training.engine import seed_everything
+from ultrasam.training.engine import is_first_process, seed_everything
 from ultrasam.training.task import TrainingTask
 
 _NO_MASKS = np.zeros((0, 1, 1), bool)
@@ -223,7 +223,7 @@ def cross_validate(
         shifted = _Shifted(on_progress, number * steps, len(folds) * steps)
         classifier = train_classifier(model, train, classes, settings, on_progress=shifted)
         out[tested] = classifier.predict(image.gray for image in test).double().numpy()
-        if done is not None:
+        if done is not None and is_first_process():
             done.parent.mkdir(parents=True, exist_ok=True)
             np.save(done, out[tested])
     return out
