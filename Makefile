@@ -26,8 +26,9 @@ demo: $(VENV)/.base
 	$(BIN)/ultrasam predict examples/phantom.png \
 		--box 139,244,417,460 --box 192,143,307,280 --out demo-out --overwrite
 
+# One thread each: the processes are the parallelism, and threads that wait for a core spin.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadscope
 
 # One after another: a full-size model takes up to 6 GB.
 test-slow: $(VENV)/.dev

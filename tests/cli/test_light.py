@@ -64,7 +64,7 @@ MISTAKES = [
     ("finetune classify --data . --class a,b", "--class a --class b"),
     ("finetune classify --data . --folds 3 --test-data .", "not both"),
     ("finetune classify --data . -o file", "file is a file"),
-    ("finetune classify --data . --resume", "There is no run in"),
+    ("finetune classify --data . --resume", "contains no run"),
     ("finetune regions --data . --init nano --init medsam", "takes one --init"),
     ("finetune instances --data . --test-data nowhere", "--test-data takes"),
     ("finetune instances --data . --test-data . --test-fraction 0.3", "not both"),
