@@ -135,5 +135,17 @@ def test_the_command_and_what_predict_says(
     asked = ["predict", image, "--box", "15,20,55,70", "--model", out, "--refine"]
     assert ultrasam(*asked) == 1
     assert "is a region classifier; it has no use for --refine" in capsys.readouterr().err
-    assert ultrasam("finetune", "regions", "--data", tmp_path / "in", "--class", "bright") == 1
+    assert (
+        ultrasam(
+            "finetune",
+            "regions",
+            "--data",
+            tmp_path / "in",
+            "--class",
+            "bright",
+            "-o",
+            tmp_path / "one",
+        )
+        == 1
+    )
     assert "at least two classes" in capsys.readouterr().err

@@ -313,7 +313,9 @@ def test_a_run_of_an_earlier_version_is_resumed(recipe_file: Path) -> None:
 def test_a_run_is_resumed_with_its_settings_only(tmp_path: Path) -> None:
     """Length and hardware may change: a run may go on longer, or elsewhere."""
     settings = {"optimizer": {"lr": 0.1}, "trainer": {"max_steps": 5, "batch": 4, "devices": 1}}
-    keep_settings(tmp_path, settings)
+    keep_settings(tmp_path, deep_merge(settings, {"seed": 7}))
+    keep_settings(tmp_path, settings)  # the first try ended before its first checkpoint
+    (tmp_path / "last.ckpt").touch()
     keep_settings(tmp_path, deep_merge(settings, {"trainer": {"max_steps": 9, "devices": 2}}))
     for change, key in (
         ({"optimizer": {"lr": 0.2}}, "optimizer.lr=0.1, not 0.2"),
@@ -323,6 +325,8 @@ def test_a_run_is_resumed_with_its_settings_only(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=key):
             keep_settings(tmp_path, deep_merge(settings, change))
     keep_settings(tmp_path / "tuned", {"settings": settings, "data": ["a"]})
+    (tmp_path / "tuned" / "folds-0").mkdir()
+    (tmp_path / "tuned" / "folds-0" / "fold-1.npy").touch()
     keep_settings(
         tmp_path / "tuned",
         {"settings": deep_merge(settings, {"trainer": {"max_steps": 9}}), "data": ["a"]},

@@ -10,7 +10,7 @@ from typing import Any
 from ultrasam.cli import checks
 from ultrasam.errors import DataError
 from ultrasam.extras import require as require_packages
-from ultrasam.training.run_folder import started_as_first
+from ultrasam.training.run_folder import has_progress, started_as_first
 
 CHECKPOINTS = "checkpoints"
 _PACKAGES = ("lightning", "markdown_it", "peft", "polars", "pydantic", "sklearn", "transformers")
@@ -102,7 +102,7 @@ def run_folder(out: Path | None, command: str, source: str, *, resume: bool) -> 
     folder = checks.output(out, command, source)
     if not started_as_first():
         return folder  # the first process has checked, and may have written since
-    started = (folder / CHECKPOINTS).exists() and any((folder / CHECKPOINTS).rglob("*"))
+    started = has_progress(folder / CHECKPOINTS)
     if started and not resume:
         raise DataError(
             f"{folder} already contains a run; use --resume to continue it, or choose another -o."

@@ -52,10 +52,16 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         )
 
 
+def has_progress(folder: Path) -> bool:
+    """Whether a run in a folder has saved anything to resume from: a checkpoint, or a finished fold."""
+    return any(path.suffix in (".ckpt", ".npy") for path in folder.rglob("*"))
+
+
 def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run beside its checkpoints; refuse to resume it with others.
 
-    Length, hardware and logging may change.
+    Length, hardware and logging may change. Settings of a run that ended before its first checkpoint are
+    replaced.
 
     Args:
         settings: JSON-ready.
@@ -65,7 +71,7 @@ def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     path = folder / SETTINGS
     present = dict(_flat(json.loads(json.dumps(settings))))
-    if path.exists():
+    if path.exists() and has_progress(folder):
         earlier = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
         for key in sorted(earlier.keys() | present.keys()):
             if earlier.get(key) != present.get(key):
