@@ -45,7 +45,7 @@ def test_training_on_a_store_needs_neither_polars_nor_readers(tmp_path: Path) ->
     store = phantom_store(2, seed=5).root
     done = train(tmp_path, f"data.store.path={store}")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs" / "light" / "model" / "model.safetensors").exists()
+    assert (tmp_path / "runs" / "train" / "light" / "model" / "model.safetensors").exists()
 
 
 def test_raw_folders_still_name_the_extra_that_reads_them(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def require_training() -> None:
     Raises:
         MissingDependencyError: A package is missing.
     """
-    require("Training", "lightning", "polars", "pydantic", "psutil", "yaml", extra="train")
+    require("Training", "lightning", "pydantic", "psutil", "yaml", extra="train")
 
 
 def run_recipe(
