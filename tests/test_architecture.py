@@ -21,6 +21,7 @@ FLOORS = (
         "download",
         "progress",
         "settings",
+        "text",
     },
     {"images", "reporting"},
     {"prompts", "prompt_simulation"},

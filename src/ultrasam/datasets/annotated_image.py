@@ -22,10 +22,19 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """One annotated structure: its name and its mask [H, W] in the image's pixels."""
+    """One annotated structure.
+
+    Attributes:
+        name: of the structure.
+        mask: [H, W] in the image's pixels.
+        ignore: whether this is a region to ignore, and not an object: COCO's ``iscrowd``, which marks many
+            objects at once, or an object whose outline is unknown. It is neither prompted nor scored, and
+            what an instance segmenter finds in it counts neither as right nor as wrong.
+    """
 
     name: str
     mask: BoolMask
+    ignore: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ultrasam.datasets.archives import is_archive, list_members, member_on_disk, read_member
 from ultrasam.errors import DataError, MissingDependencyError
@@ -22,6 +23,9 @@ _SYSTEM_FILE = re.compile(
     re.IGNORECASE,
 )
 _PARTIAL = re.compile(r"\.(part|partial|crdownload|download|tmp|aria2)$", re.IGNORECASE)
+
+
+Left = Literal["image", "annotation", "file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,14 @@ class Skip:
         where: path of the file, and the frame if only that one is left out.
         reason: why; worded identically for the same cause, so that reasons can be counted.
         damage: whether the file is damaged; otherwise a rule excludes it.
+        what: what was left out. Each image of a data set is read or reported as one left-out ``image``; an
+            ``annotation`` was left out of an image that was read; a ``file`` is no image.
     """
 
     where: str
     reason: str
     damage: bool = False
+    what: Left = "image"
 
     def __str__(self) -> str:
         # Messages about a damaged file name it already.
@@ -94,8 +101,11 @@ class SkipReport:
 
     skips: list[Skip] = field(default_factory=list)
 
-    def skip(self, where: FileEntry | str, reason: str) -> None:
-        self.skips.append(Skip(where if isinstance(where, str) else where.path, reason))
+    def skip(
+        self, where: FileEntry | str, reason: str, *, damage: bool = False, what: Left = "image"
+    ) -> None:
+        path = where if isinstance(where, str) else where.path
+        self.skips.append(Skip(path, reason, damage, what))
 
 
 class FileTree:
@@ -153,7 +163,7 @@ def _walk(root: Path, report: SkipReport) -> Iterator[FileEntry]:
             path = Path(folder, name)
             relative = unicodedata.normalize("NFC", path.relative_to(root).as_posix())
             if path.is_symlink() and not path.exists():
-                report.skip(relative, "broken link")
+                report.skip(relative, "broken link", damage=True, what="file")
                 continue
             yield from _expand(_entry(path, relative), report, siblings=siblings)
 
@@ -168,22 +178,22 @@ def _expand(
 ) -> Iterator[FileEntry]:
     """The file itself, or the members of an archive."""
     if _SYSTEM_FILE.search("/" + entry.path):
-        report.skip(entry, "system file")
+        report.skip(entry, "system file", what="file")
     elif _PARTIAL.search(entry.path):
-        report.skip(entry, "unfinished download")
+        report.skip(entry, "unfinished download", what="file")
     elif entry.size == 0:
-        report.skip(entry, "empty file")
+        report.skip(entry, "empty file", damage=True)
     elif not is_archive(entry.name):
         yield entry
     else:
         try:
             members = list_members(entry.chain)
         except (DataError, MissingDependencyError) as error:
-            report.skip(entry, f"unreadable archive: {error}")
+            report.skip(entry, f"unreadable archive: {error}", damage=True, what="file")
             return
         tops = {m.name.replace("\\", "/").split("/", 1)[0].casefold() for m in members}
         if siblings and (entry.stem.casefold() in siblings or (tops and tops <= siblings)):
-            report.skip(entry, "archive already unpacked")
+            report.skip(entry, "archive already unpacked", what="file")
             return
         for member in sorted(members, key=lambda m: m.name):
             name = unicodedata.normalize("NFC", member.name.replace("\\", "/"))

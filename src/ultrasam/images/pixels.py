@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,34 +13,98 @@ from ultrasam.errors import ScanError
 Frame = npt.NDArray[np.uint8]
 
 
-def to_uint8(array: npt.NDArray[np.generic]) -> Frame:
-    """Convert pixels of any numeric type to 0–255.
+_FEW = 0.001  # up to this fraction of the pixels, on either side, are outliers
+_OVERSHOOT = 1.05  # resampling with a cubic or Lanczos filter exceeds the range of its input
+_SAMPLES = 1_000_000
 
-    8-bit pixels are unchanged. Wider integers are scaled from the smallest of 8, 10, 12, 14 and 16 bits that
-    holds their maximum, or from the maximum itself. With negative values, minimum to maximum maps to 0–255.
-    Floats within 0–1 are scaled to 0–255; floats within 0–255 are rounded.
+
+@dataclass(frozen=True, slots=True)
+class GrayScale:
+    """The pixel values shown as black and white; one scale serves all frames of a scan.
+
+    The rule, in which the lowest and highest 0.1 % of the pixels are outliers and do not count:
+
+    - 8-bit pixels are unchanged, and of one-bit pixels, 1 is white.
+    - Wider integers: black is 0; white is the largest value of the bits that the file states, if those are
+      fewer than 16 and hold the values, else of the smallest of 8, 10, 12, 14 and 16 bits that holds them,
+      else the largest value itself.
+    - Floats: black is 0; white is 1 if the values are in 0–1, 255 if they are in 0–255, else the largest one.
+      Values that exceed 1 or 255 by up to 5 %, as resampling produces, count as in range.
+    - With negative values of more than 5 % of the largest, black is the smallest and white the largest.
+
+    Attributes:
+        black, white: the values shown as 0 and 255; values beyond them are clipped.
+    """
+
+    black: float
+    white: float
+
+    @classmethod
+    def of(cls, *frames: npt.NDArray[Any], bits: int | None = None) -> GrayScale:
+        """The scale of frames of any shape and one type.
+
+        Args:
+            frames: the pixels of all frames that are shown in the same scale.
+            bits: number of bits that hold a pixel, if the file states it.
+
+        Raises:
+            ScanError: There is no pixel, or pixels are not real numbers, or not finite.
+        """
+        for frame in frames:
+            _require_numbers(frame)
+        if not sum(frame.size for frame in frames):
+            raise ScanError("The image has no pixels.")
+        kind = frames[0].dtype
+        if kind == np.bool_:
+            return cls(0.0, 1.0)
+        if kind == np.uint8 and (bits is None or bits >= 8):
+            return cls(0.0, 255.0)
+        each = max(1, _SAMPLES // len(frames))
+        values = np.concatenate([_sample(frame, each) for frame in frames])
+        low, high = (float(v) for v in np.quantile(values, (_FEW, 1 - _FEW), method="inverted_cdf"))
+        if low < 0 and -low > (_OVERSHOOT - 1) * high:
+            return cls(low, high) if high > low else cls(low, low + 1)
+        if np.issubdtype(kind, np.floating):
+            tops = [top for top in (1.0, 255.0) if high <= top * _OVERSHOOT]
+        else:
+            widths = (bits,) if bits is not None and bits < 16 else ()
+            tops = [2.0**width - 1 for width in (*widths, 8, 10, 12, 14, 16) if high < 2.0**width]
+        return cls(0.0, tops[0] if tops else high)
+
+    def __call__(self, pixels: npt.NDArray[Any]) -> Frame:
+        """Convert pixels of any shape to 0–255.
+
+        Raises:
+            ScanError: Pixels are not real numbers, or not finite.
+        """
+        if pixels.dtype == np.uint8 and (self.black, self.white) == (0, 255):
+            return pixels.astype(np.uint8, copy=False)
+        _require_numbers(pixels)
+        values = (pixels.astype(np.float64) - self.black) * (255 / (self.white - self.black))
+        return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+
+
+def _require_numbers(pixels: npt.NDArray[Any]) -> None:
+    kind = pixels.dtype
+    if kind != np.bool_ and (not np.issubdtype(kind, np.number) or np.iscomplexobj(pixels)):
+        raise ScanError(f"Pixels of type {kind} are not supported; give integers or floats.")
+    if np.issubdtype(kind, np.floating) and not np.isfinite(pixels).all():
+        raise ScanError("Some pixels are not finite numbers; replace NaN and infinity.")
+
+
+def _sample(pixels: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Every n-th pixel, so that at most about ``count`` remain."""
+    flat = pixels.reshape(-1)
+    return flat[:: max(1, len(flat) // count)]
+
+
+def to_uint8(array: npt.NDArray[np.generic]) -> Frame:
+    """Convert one image of any numeric type to 0–255, by its own `GrayScale`.
 
     Raises:
         ScanError: Pixels are not real numbers, or not finite.
     """
-    if array.dtype == np.uint8:
-        return array.astype(np.uint8, copy=False)
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255)
-    if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise ScanError(f"Pixels of type {array.dtype} are not supported; give integers or floats.")
-    values = array.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ScanError("Some pixels are not finite numbers; replace NaN and infinity.")
-    low, high = float(values.min()), float(values.max())
-    if low < 0:
-        top = high - low or 1.0
-        values -= low
-    elif np.issubdtype(array.dtype, np.floating):
-        top = 1.0 if high <= 1 else max(255.0, high)
-    else:
-        top = next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if high < 2**bits), high)
-    return np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)
+    return GrayScale.of(array)(array)
 
 
 Gray = npt.NDArray[np.uint8]

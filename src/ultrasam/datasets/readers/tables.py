@@ -11,23 +11,20 @@ import numpy as np
 from ultrasam.datasets.file_tree import FileEntry
 from ultrasam.errors import DataError, one_line
 from ultrasam.extras import needs
+from ultrasam.text import decode_text
 
 with needs("Reading tables", extra="data"):
     import polars as pl
 
 
 def parse_json(entry: FileEntry) -> Any:
-    """Parse a JSON file. A file that is not UTF-8 is decoded as Latin-1, which preserves ASCII.
+    """Parse a JSON file in any common encoding.
 
     Raises:
         DataError: The file is not JSON.
     """
-    data = entry.read()
     try:
-        try:
-            return json.loads(data.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            return json.loads(data.decode("latin-1"))
+        return json.loads(decode_text(entry.read()))
     except ValueError as error:
         raise DataError(f"{entry.path} is not valid JSON: {one_line(error)}") from error
 
@@ -39,7 +36,7 @@ def read_table(entry: FileEntry) -> pl.DataFrame:
         DataError: The file is not a table.
     """
     try:
-        data = entry.read().decode("utf-8-sig", errors="replace")
+        data = decode_text(entry.read())
         first = data.partition("\n")[0]
         separator = ";" if first.count(";") > first.count(",") else ","
         table = pl.read_csv(
