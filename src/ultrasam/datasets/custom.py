@@ -13,61 +13,23 @@ from ultrasam.datasets.description import (
     IMAGE_NOT_FOUND,
     MISSING_IMAGE,
     MISSING_MASK,
-    DatasetInfo,
     DatasetSpec,
 )
 from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
+from ultrasam.datasets.image_mask_folder import (
+    custom_info,
+    holds_masks,
+    image_mask_folder,
+)
 from ultrasam.datasets.readers.coco import read_coco_image
-from ultrasam.datasets.readers.label_rules import Threshold
 from ultrasam.datasets.readers.labelme import read_labelme
-from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.datasets.readers.via import read_via
 from ultrasam.errors import DataError
 
+__all__ = ["coco_file", "detect_layout", "image_mask_folder", "labelme_files", "via_files"]
+
 _IMAGE_FILE = r"\.(png|jpe?g|bmp|tiff?)$"
-
-
-def _info(name: str, layout: str, structures: tuple[str, ...] = ()) -> DatasetInfo:
-    return DatasetInfo(
-        id=name,
-        name=name,
-        url="unknown",
-        access="open",
-        organ="unknown",
-        structures=structures,
-        kind="still",
-        size="unknown",
-        layout=layout,
-        part_of_paper=False,
-    )
-
-
-def image_mask_folder(
-    name: str, *, structure: str | None = None, min_value: int = 128
-) -> DatasetSpec:
-    """Images in ``images/<stem>.*`` with masks in ``masks/<stem>.*`` or ``masks/<structure>/<stem>.*``.
-
-    Args:
-        name: id of the data set.
-        structure: the structure that the masks show, unless a subfolder names it; defaults to ``name``.
-        min_value: mask pixels of at least this gray value belong to the structure. A mask of zeros and
-            ones is scaled to 0 and 255 first.
-    """
-
-    def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-        return paired(
-            name,
-            tree,
-            report,
-            image=r"/images?/(?P<stem>[^/]+)" + _IMAGE_FILE,
-            mask=r"/(masks?|labels?)/((?P<structure>[^/]+)/)?(?P<stem>[^/]+)" + _IMAGE_FILE,
-            labels=lambda g: Threshold(g.get("structure") or structure or name, min_value),
-            options=MaskOptions(resize=True),
-        )
-
-    layout = "images/<stem>.* with masks/<stem>.* or masks/<structure>/<stem>.*"
-    return DatasetSpec(_info(name, layout), cases)
 
 
 def coco_file(name: str, file: str = r"*.json", images: str = "") -> DatasetSpec:
@@ -113,7 +75,7 @@ def coco_file(name: str, file: str = r"*.json", images: str = "") -> DatasetSpec
                 )
         _skip_unused(by_name, used, report)
 
-    return DatasetSpec(_info(name, "a COCO JSON file and its images"), cases)
+    return DatasetSpec(custom_info(name, "a COCO JSON file and its images"), cases)
 
 
 def labelme_files(name: str) -> DatasetSpec:
@@ -131,7 +93,7 @@ def labelme_files(name: str) -> DatasetSpec:
         for image in images.values():
             report.skip(image, MISSING_MASK)
 
-    return DatasetSpec(_info(name, "<stem>.json (LabelMe) next to <stem>.jpg"), cases)
+    return DatasetSpec(custom_info(name, "<stem>.json (LabelMe) next to <stem>.jpg"), cases)
 
 
 def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
@@ -171,7 +133,7 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
                 )
         _skip_unused(by_name, used, report)
 
-    return DatasetSpec(_info(name, "a VIA JSON file and its images"), cases)
+    return DatasetSpec(custom_info(name, "a VIA JSON file and its images"), cases)
 
 
 ImagesByName = dict[str, list[FileEntry]]
@@ -216,7 +178,8 @@ def detect_layout(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise DataError(f"Folder {folder} does not exist.")
-    if (folder / "images").is_dir() and any((folder / n).is_dir() for n in ("masks", "labels")):
+    pair_of_folders = (folder / "images").is_dir() and (folder / "masks").is_dir()
+    if pair_of_folders or holds_masks(folder, in_folders=True):
         return "image_mask_folder"
     for path in sorted(folder.rglob("*.json")):
         with path.open("rb") as file:
@@ -228,6 +191,8 @@ def detect_layout(folder: Path) -> str:
         ):
             if key in start:
                 return layout
+    if holds_masks(folder):
+        return "image_mask_folder"
     raise DataError(
         f"Unsupported layout in {folder}. Use images/ with masks/, or a COCO, LabelMe or VIA file "
         "(see docs/data.md)."

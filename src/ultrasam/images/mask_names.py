@@ -94,6 +94,18 @@ def pair_masks(paths: Sequence[str]) -> Pairing:
     return _Pairer([_File.of(path) for path in dict.fromkeys(paths)]).result()
 
 
+def without_role(path: str) -> str:
+    """A file's path without suffix and without the folder that says that it holds images.
+
+    Of ``p1/images/001.png`` this is ``p1/001``.
+    """
+    file = _File.of(path)
+    folders = path.split("/")[:-1]
+    if file.role == "images":
+        del folders[len(file.prefix)]
+    return "/".join([*folders, file.text])
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     """A file's path, taken apart.
