@@ -253,7 +253,7 @@ def test_a_jpeg_of_several_levels_is_left_out_unless_they_are_named(tmp_path: Pa
     mask = square(255)
     mask[35:55, 10:60] = 127
     write(tmp_path, {"a.jpg": mask}, quality=85)
-    with pytest.raises(DataError, match="JPEG with several levels"):
+    with pytest.raises(DataError, match="JPEG, in which compression has mixed several values"):
         read(tmp_path)
     areas, _, _ = read(tmp_path, labels={127: "cyst", 255: "wall"})
     assert abs(areas["a"]["wall"] - AREA) <= 25

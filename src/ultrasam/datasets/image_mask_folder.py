@@ -21,9 +21,9 @@ from ultrasam.datasets.readers.label_rules import resize_values
 from ultrasam.datasets.readers.mask_labels import MaskLabels
 from ultrasam.datasets.readers.mask_survey import apply_labels, guess_labels, survey
 from ultrasam.errors import DataError
-from ultrasam.images.mask_files import decode_mask
+from ultrasam.images.mask_files import decode_mask, require_one_page
 from ultrasam.images.mask_names import NamedMask, Pairing, pair_masks, without_role
-from ultrasam.images.raster import decode_frame
+from ultrasam.images.raster import decode_frame, read_orientation
 
 _IMAGE_FILE = r"\.(png|jpe?g|bmp|tiff?|gif)$"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
@@ -63,11 +63,16 @@ def image_mask_folder(
     """
 
     def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-        entries = {entry.path: entry for entry, _ in tree.match(_IMAGE_FILE)}
+        entries: dict[str, FileEntry] = {}
+        for entry, _ in tree.match(_IMAGE_FILE):
+            if entry.path in entries:
+                report.skip(entry, "another file has this name in another Unicode form")
+            entries.setdefault(entry.path, entry)
         pairing = pair_masks([*entries, *_empty_files(report)])
         _report_masks(pairing, entries, report)
         masks = _readable(pairing, entries, report)
         rules, problems = _rules(masks, entries, structure or name, labels, report)
+        _note_turned([entries[path] for path in masks], report)
         keys = _keys(masks)
         for path, found in masks.items():
             files = tuple((entries[mask.path], rules[mask.structure]) for mask in found)
@@ -89,7 +94,9 @@ def read_with_masks(
     An image is left out if any of its masks is damaged, of another shape or of uncertain meaning: it would
     be annotated in part only.
     """
-    pixels = decode_frame(image.read(), image.path)
+    data = image.read()
+    pixels = decode_frame(data, image.path)
+    require_one_page(data, image.path)
     height, width = pixels.shape[:2]
     instances: list[Instance] = []
     for entry, labels in masks:
@@ -219,6 +226,24 @@ def _rules(
         problems |= surveyed.problems
         report.notes += surveyed.notes
     return rules, problems
+
+
+def _note_turned(images: Iterable[FileEntry], report: SkipReport) -> None:
+    """Say which images are turned in a way that the shape of their masks cannot show."""
+    turned = []
+    for entry in images:
+        if len(entry.chain) == 1 and entry.name.lower().endswith(
+            (".jpg", ".jpeg", ".tif", ".tiff")
+        ):
+            orientation, (width, height) = read_orientation(Path(entry.chain[0]))
+            if orientation in (2, 3, 4) or (orientation > 4 and width == height):
+                turned.append(entry.path)
+    if turned:
+        count = "1 image is" if len(turned) == 1 else f"{len(turned):,} images are"
+        report.notes.append(
+            f"{count} turned or mirrored by an EXIF orientation ({turned[0]}); their masks are taken to fit "
+            "the images as viewers show them."
+        )
 
 
 def _keys(images: Iterable[str]) -> dict[str, str]:

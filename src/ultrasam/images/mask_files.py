@@ -18,6 +18,7 @@ from ultrasam.errors import ScanError
 from ultrasam.images.raster import decode_image
 
 COLOR = 1 << 24
+_FEW_ALPHAS = 4
 Codes = npt.NDArray[np.int64]
 
 
@@ -45,7 +46,7 @@ def decode_mask(data: bytes, name: str) -> MaskFile:
         ScanError: The file is damaged, has several pages, or negative or fractional values.
     """
     codes = decode_image(data, name, _codes)
-    _require_one_page(data, name)
+    require_one_page(data, name)
     if codes is None:
         raise ScanError(
             f"{name} has values that are no class numbers (negative, fractional or not finite); save the "
@@ -123,11 +124,19 @@ def _of_transparent(rgba: npt.NDArray[np.uint8]) -> Codes:
         return alpha.astype(np.int64)
     if (rgba[..., :3] == 255).all():
         return alpha.astype(np.int64)
-    return _of_rgb(np.where(alpha[..., None] >= 128, rgba[..., :3], 0))
+    # Few values are the transparency of an overlay, many are soft edges.
+    overlay = len(np.unique(alpha)) <= _FEW_ALPHAS
+    shown = alpha > 0 if overlay else 2 * alpha.astype(np.int64) >= int(alpha.max())
+    return _of_rgb(np.where(shown[..., None], rgba[..., :3], 0))
 
 
-def _require_one_page(data: bytes, name: str) -> None:
+def require_one_page(data: bytes, name: str) -> None:
+    """Refuse a file with several pages or frames, of which all but the first would be lost.
+
+    Raises:
+        ScanError: It has several.
+    """
     with Image.open(io.BytesIO(data)) as image:
         pages = int(getattr(image, "n_frames", 1))
         if pages > 1 and image.format != "MPO":
-            raise ScanError(f"{name} has {pages} pages; save each mask as a file of its own.")
+            raise ScanError(f"{name} has {pages} pages; save each as a file of its own.")

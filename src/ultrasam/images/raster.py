@@ -93,6 +93,16 @@ def decode_image(data: bytes, name: str, convert: Callable[[Image.Image], T]) ->
     return _decode(io.BytesIO(data), name, 0, convert)
 
 
+def read_orientation(file: Path) -> tuple[int, tuple[int, int]]:
+    """The EXIF orientation of an image file, 1 to 8, and its stored (width, height); 1 if it has none."""
+    try:
+        with _open(file, str(file)) as image:
+            orientation = int(image.getexif().get(0x0112, 1))
+            return orientation if 1 <= orientation <= 8 else 1, image.size
+    except Exception:  # reading the image tells what is wrong with it
+        return 1, (0, 0)
+
+
 def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():

@@ -20,6 +20,7 @@ Codes = npt.NDArray[np.int64]
 _MAX_CLASS_NUMBER = 15
 _MANY = 24  # a mask with more levels is no map of classes, unless each fills a region
 _FEW_VALUES = 8
+_SCATTER = 16  # how far compression moves values
 
 INVERTED = (
     "its mask has one value along its whole edge, as an inverted one has; invert the mask, or name the "
@@ -27,8 +28,8 @@ INVERTED = (
 )
 GRAY_TONES = "its mask has continuous gray tones, as an image has; replace it with a mask"
 LOSSY = (
-    "its mask is a JPEG with several levels, whose edges compression has mixed; save masks as PNG, or name "
-    "the levels with --labels, for example --labels 127=cyst,255=wall"
+    "its mask is a JPEG, in which compression has mixed several values; save masks as PNG, or name the "
+    "values with --labels, for example --labels 127=cyst,255=wall"
 )
 
 
@@ -67,6 +68,8 @@ def profile_of(mask: MaskFile) -> MaskProfile:
         found = MaskProfile(nonzero, frozenset(nonzero), has_zero, len(nonzero))
         if not has_zero and nonzero:
             return replace(found, constant=True)
+        if mask.lossy and nonzero and int(codes[-1]) <= _MAX_CLASS_NUMBER:
+            return replace(found, problem=LOSSY)
     elif int(codes[-1]) <= _MAX_CLASS_NUMBER and not mask.lossy:
         found = MaskProfile(nonzero, frozenset(nonzero), has_zero, len(nonzero))
     else:
@@ -103,10 +106,11 @@ def _with_soft_edges(mask: MaskFile, nonzero: dict[int, int], has_zero: bool) ->
                 core.add(code)
     sharp = len(levels) == len(nonzero) and not mask.lossy
     found = MaskProfile(levels, frozenset(core), has_zero, len(nonzero), sharp=sharp)
-    if len(nonzero) > _FEW_VALUES or mask.lossy:
+    scatters = _scatters(nonzero, dict(zip(codes.tolist(), cores.tolist(), strict=True)))
+    if len(nonzero) > _FEW_VALUES or mask.lossy or scatters:
         level = _only_level(mask.codes, bright)
-        scattered = mask.lossy or len(levels) > 1 or not core
-        if level is not None and scattered and not _is_class_map(found, nonzero):
+        unclear = mask.lossy or scatters or len(levels) > 1 or not core
+        if level is not None and unclear and (scatters or not _is_class_map(found, nonzero)):
             return replace(found, levels={level: int((2 * bright >= _of(level)).sum())},
                            core=frozenset([level]), near_binary=True)  # fmt: skip
     if mask.lossy:
@@ -114,6 +118,20 @@ def _with_soft_edges(mask: MaskFile, nonzero: dict[int, int], has_zero: bool) ->
     if len(levels) > _MANY and not _is_class_map(found, nonzero):
         return replace(found, problem=GRAY_TONES)
     return found
+
+
+def _scatters(nonzero: dict[int, int], cores: dict[int, int]) -> bool:
+    """Whether gray values scatter near 0 and near the highest one, as after compression with loss."""
+    top = max(nonzero)
+    if top >= COLOR or top < 8 * _SCATTER:
+        return False
+    near = [code for code in nonzero if code <= _SCATTER or code >= top - _SCATTER]
+    high = [code for code in near if code > _SCATTER]
+    return (
+        len(near) == len(nonzero)
+        and len(high) > 1
+        and any(cores[code] < 0.3 * nonzero[code] for code in nonzero)
+    )
 
 
 def _is_class_map(found: MaskProfile, nonzero: dict[int, int]) -> bool:

@@ -20,7 +20,14 @@ from ultrasam.images.mask_files import COLOR, code_name, decode_mask
 _WHOLE = frozenset({1, 255, 65535})
 _VOID = 255
 _MAX_SMALL_CLASS = 64
-FULL = "its mask is the object everywhere, or inverted and empty, as other masks here are inverted"
+FULL = (
+    "its mask has one value everywhere, which is an object that fills the image or an inverted mask without "
+    "one; say which with --labels, for example --labels 255=cyst"
+)
+FAINT = (
+    "the brightest value of its soft mask is far below that of other masks, so that where the object ends is "
+    "not certain"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,11 @@ def guess_labels(profiles: Mapping[str, MaskProfile], name: str, where: str) -> 
     usable = {path: p for path, p in profiles.items() if path not in problems}
     counts = _counts(usable)
     _require_certain(usable, counts, where)
-    ignored = _void(usable, counts)
+    ignored = _void(usable, counts, where)
     values = sorted(counts.keys() - ignored)
     coexisting = any(len(p.levels.keys() - ignored) > 1 for p in usable.values())
-    if len(values) <= 1 or (set(values) <= _WHOLE and not coexisting):
+    soft = {code for p in usable.values() if p.near_binary for code in p.levels}
+    if len(values) <= 1 or (set(values) <= _WHOLE | soft and not coexisting):
         names = dict.fromkeys(values, name)
     else:
         names = {value: f"{name}_{code_name(value).lstrip('#')}" for value in values}
@@ -124,8 +132,15 @@ def _problems(profiles: Mapping[str, MaskProfile], *, stated: bool) -> dict[str,
     problems = {
         path: p.problem for path, p in profiles.items() if p.problem and p.problem not in tolerated
     }
-    if INVERTED in problems.values():
+    if stated:
+        return problems
+    if INVERTED in problems.values() or not any(p.has_zero for p in profiles.values()):
         problems |= {path: FULL for path, p in profiles.items() if p.constant}
+    soft = {path: p for path, p in profiles.items() if len(p.levels) == 1 and not p.sharp}
+    tops = {path: max(p.levels) for path, p in soft.items()}
+    highest = max((max(p.levels, default=0) for p in profiles.values()), default=0)
+    if highest < COLOR:
+        problems |= {path: FAINT for path, top in tops.items() if 4 * top < 3 * highest}
     return problems
 
 
@@ -154,12 +169,25 @@ def _require_certain(profiles: Mapping[str, MaskProfile], counts: Counter[int], 
         )
 
 
-def _void(profiles: Mapping[str, MaskProfile], counts: Counter[int]) -> set[int]:
-    """255 beside class numbers marks pixels to ignore, as in PASCAL VOC, Cityscapes and LabelMe."""
+def _void(profiles: Mapping[str, MaskProfile], counts: Counter[int], where: str) -> set[int]:
+    """255 beside class numbers marks pixels to ignore, as in PASCAL VOC, Cityscapes and LabelMe.
+
+    Raises:
+        DataError: 255 has more pixels than the classes, as an object beside noise has.
+    """
     others = counts.keys() - {_VOID}
-    together = any({_VOID} < p.levels.keys() for p in profiles.values())
-    small = bool(others) and max(others) <= _MAX_SMALL_CLASS
-    return {_VOID} if together and small else set()
+    together = [p for p in profiles.values() if {_VOID} < p.levels.keys()]
+    if not together or max(others) > _MAX_SMALL_CLASS:
+        return set()
+    area = sum(p.levels.get(_VOID, 0) for p in together)
+    rest = sum(sum(p.levels.values()) for p in together) - area
+    if area > rest or not any(p.core - {_VOID} for p in together):
+        found = ", ".join(code_name(code) for code in sorted(others)[:12])
+        raise DataError(
+            f"{where}: 255 beside the values {found} may be an object or a region to ignore; say which with "
+            f"--labels, for example --labels 255=cyst or --labels 1=cyst,255={IGNORE}."
+        )
+    return {_VOID}
 
 
 def _notes(
