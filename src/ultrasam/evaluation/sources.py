@@ -12,7 +12,7 @@ import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
 from ultrasam.datasets.catalogue import dataset, recognize
-from ultrasam.datasets.custom import coco_file, detect_layout
+from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip
@@ -98,8 +98,9 @@ def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Evaluat
     if (path / "manifest.json").exists():
         yield from _from_store(Store.open(path), split, only)
         return
-    if path.suffix == ".json" and path.is_file():
-        yield _from_cases(path.stem, coco_file(path.stem, path.name).list_cases(path.parent))
+    if path.suffix.lower() == ".json" and path.is_file():
+        spec, folder = coco_at(path)
+        yield _from_cases(path.stem, spec.list_cases(folder))
         return
     for name, data, folder in raw_datasets(text):
         if not only or data.info.id in {dataset(o).info.id for o in only}:

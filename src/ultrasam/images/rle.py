@@ -58,7 +58,7 @@ def decode(counts: str | list[int], shape: tuple[int, int]) -> BoolMask:
 
 def _lengths(counts: list[int]) -> npt.NDArray[np.int64]:
     numbers = np.asarray(counts, dtype=np.float64)
-    if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
+    if not (np.abs(numbers) < 2**53).all() or (numbers != np.rint(numbers)).any():
         raise ValueError("not whole numbers")
     return numbers.astype(np.int64)
 

@@ -39,13 +39,13 @@ OUTSIDE = "outline outside the image"
 OTHER_ASPECT = "drawn at another aspect ratio than the image's"
 BAD_RLE = "RLE that does not match its size"
 CROWD = "crowd region, which is ignored"
-SCALED = "outlines scaled: they were drawn at another size of the image"
-TURNED = "outlines turned with the image, by its EXIF orientation"
+SCALED = "outlines scaled: its file states another size of the image"
+TURNED = "outlines turned with the image by its EXIF orientation"
 _UNKNOWN = "unknown"
 _OUTSIDE_RANGE = 4  # an outline this many times larger than the image is of another image
 
 
-class Unusable(DataError):
+class UnusableError(DataError):
     """An annotation cannot be used; the message is the reason to report.
 
     Attributes:
@@ -57,9 +57,9 @@ class Unusable(DataError):
         self.damage = damage
 
 
-def without_area(kind: object) -> Unusable:
+def without_area(kind: object) -> UnusableError:
     """The error for a point, a line, or another shape that has no area."""
-    return Unusable(f"shape without area ({kind})", damage=False)
+    return UnusableError(f"shape without area ({kind})", damage=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class Annotation:
         size: (height, width) of the image on which it was drawn; None if the file does not say.
         box: in pixels of that image; None if unknown.
         region: why this is a region to ignore rather than an object; None if it is an object.
+        note: what a user should know of it; None if nothing.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Annotation:
     size: Size | None = None
     box: Box | None = None
     region: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +101,21 @@ class Canvas:
 
     def points(self, points: Points) -> Points:
         """Scale (x, y) to the canvas."""
-        return points * self.scale
+        return np.asarray(points * self.scale)
 
     @property
     def scale(self) -> npt.NDArray[np.float64]:
         """The factors of x and y, [2]."""
-        return np.array(self.shape[::-1]) / np.array(self.drawn[::-1])
+        return np.array(self.shape[::-1], np.float64) / np.array(self.drawn[::-1], np.float64)
 
     def mask(self, mask: BoolMask) -> BoolMask:
         """Scale a mask of size ``drawn`` to the canvas.
 
         Raises:
-            Unusable: The mask has another size.
+            UnusableError: The mask has another size.
         """
         if mask.shape != self.drawn:
-            raise Unusable(OTHER_ASPECT)
+            raise UnusableError(OTHER_ASPECT)
         return resize_values(mask, self.shape).astype(bool)
 
     def turned(self, mask: BoolMask) -> BoolMask:
@@ -128,7 +130,7 @@ class Canvas:
 
 
 Draw = Callable[[Any, Canvas], BoolMask]
-"""Rasterizes an outline of one format on a canvas; raises `Unusable`."""
+"""Rasterizes an outline of one format on a canvas; raises `UnusableError`."""
 
 
 def read_annotated(
@@ -136,7 +138,7 @@ def read_annotated(
 ) -> Iterator[CaseImage | Skip]:
     """Read an image with its annotations.
 
-    Yields a skip for each annotation that cannot be used. If none can, the image is left out, too; an image
+    Yields a skip for each annotation that is no object. If none is one, the image is left out, too; an image
     without any annotation is an image without objects.
 
     Args:
@@ -148,17 +150,17 @@ def read_annotated(
     pixels = decode_frame(data, image.path)
     shape = pixels.shape[:2]
     instances: list[Instance] = []
-    problems: list[Unusable] = []
+    problems: list[UnusableError] = []
     notes: set[str] = set()
     total = 0
     for annotation in annotations:
         total += 1
         try:
             canvas = _canvas(annotation.size, shape, data)
-        except Unusable as error:
+            instance, problem = _instance(annotation, canvas, draw)
+        except UnusableError as error:
             instance, problem = None, error
         else:
-            instance, problem = _instance(annotation, canvas, draw)
             if canvas.orientation > 1:
                 notes.add(TURNED)
             if canvas.drawn != canvas.shape:
@@ -168,37 +170,39 @@ def read_annotated(
             yield Skip(f"{image.path}, annotation {annotation.id}", str(problem), what="annotation")
         if instance is not None:
             instances.append(instance)
+            if annotation.note is not None:
+                notes.add(annotation.note)
     if total and all(instance.ignore for instance in instances):
         yield Skip(image.path, NOTHING_USABLE, damage=any(p.damage for p in problems))
         return
     for note in sorted(notes):
-        yield Skip(f"annotations of {image.path}", note, what="file")
+        yield Skip(image.path, note, what="note")
     yield CaseImage(pixels, tuple(instances))
 
 
 def _instance(
     annotation: Annotation, canvas: Canvas, draw: Draw
-) -> tuple[Instance | None, Unusable | None]:
+) -> tuple[Instance | None, UnusableError | None]:
     """The object, or the region to ignore and the reason, or no instance and the reason."""
     mask: BoolMask | None = None
-    problem: Unusable | None = None
+    problem: UnusableError | None = None
     if annotation.outline is None:
-        problem = Unusable(NO_OUTLINE, damage=False)
+        problem = UnusableError(NO_OUTLINE, damage=False)
     else:
         try:
             mask = canvas.turned(draw(annotation.outline, canvas))
             if not mask.any():
-                raise Unusable(EMPTY)
-        except Unusable as error:
+                raise UnusableError(EMPTY)
+        except UnusableError as error:
             mask, problem = None, error
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError, MemoryError):
-            mask, problem = None, Unusable(UNREADABLE)
+            mask, problem = None, UnusableError(UNREADABLE)
     if mask is None and annotation.box is not None:
         mask = _box_mask(annotation.box, canvas)
     if problem is None and annotation.region is not None:
-        problem = Unusable(annotation.region, damage=False)
+        problem = UnusableError(annotation.region, damage=False)
     if problem is None and annotation.name is None:
-        problem = Unusable(NO_STRUCTURE)
+        problem = UnusableError(NO_STRUCTURE)
     if mask is None:
         return None, problem
     return Instance(annotation.name or _UNKNOWN, mask, ignore=problem is not None), problem
@@ -224,7 +228,7 @@ def _canvas(size: Size | None, shape: Size, data: bytes) -> Canvas:
         data: the encoded image.
 
     Raises:
-        Unusable: The aspect ratios differ.
+        UnusableError: The aspect ratios differ.
     """
     if size is None or size == shape:
         return Canvas(shape, shape)
@@ -235,7 +239,7 @@ def _canvas(size: Size | None, shape: Size, data: bytes) -> Canvas:
         if orientation >= 5:  # width and height are exchanged: the tool did not turn the image
             return Canvas(stored, size, orientation)
     if not upright:
-        raise Unusable(OTHER_ASPECT)
+        raise UnusableError(OTHER_ASPECT)
     return Canvas(shape, size)
 
 
@@ -275,24 +279,24 @@ def points_of(values: Any) -> Points:
     """Points from JSON: [[x, y], …], [x, y, x, y, …], or one of these in another list.
 
     Raises:
-        Unusable: They are anything else, or none.
+        UnusableError: They are anything else, or none.
     """
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise Unusable("outline with coordinates that are not numbers") from error
+        raise UnusableError("outline with coordinates that are not numbers") from error
     if array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
     if array.size == 0:
-        raise Unusable(NO_OUTLINE, damage=False)
+        raise UnusableError(NO_OUTLINE, damage=False)
     if array.ndim == 1 and len(array) % 2:
-        raise Unusable("outline with an odd number of coordinates")
+        raise UnusableError("outline with an odd number of coordinates")
     if array.ndim == 1:
         array = array.reshape(-1, 2)
     if array.ndim != 2 or array.shape[1] != 2:
-        raise Unusable("outline that is no list of points")
+        raise UnusableError("outline that is no list of points")
     if not np.isfinite(array).all():
-        raise Unusable("outline with coordinates that are not numbers")
+        raise UnusableError("outline with coordinates that are not numbers")
     return array
 
 
@@ -300,8 +304,8 @@ def require_inside(points: Points, shape: Size) -> None:
     """Check that an outline lies in the image; parts of it may lie outside.
 
     Raises:
-        Unusable: Less than a quarter of its bounding box lies in the image, so the outline belongs to another
-            image or to another size of it.
+        UnusableError: Less than a quarter of its bounding box lies in the image, so the outline belongs to
+            another image or to another size of it.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     size = np.array(shape[::-1], dtype=np.float64)
@@ -311,4 +315,4 @@ def require_inside(points: Points, shape: Size) -> None:
         or (high - low > _OUTSIDE_RANGE * size).any()
         or np.prod(inside) < np.prod(high - low) / _OUTSIDE_RANGE
     ):
-        raise Unusable(OUTSIDE)
+        raise UnusableError(OUTSIDE)

@@ -33,9 +33,7 @@ def attribute_values(annotations: Iterable[Mapping[str, Any]]) -> dict[str, set[
     return dict(values)
 
 
-def choose_attribute(
-    values: Mapping[str, set[str]], wanted: str | None, where: str
-) -> str | None:
+def choose_attribute(values: Mapping[str, set[str]], wanted: str | None, where: str) -> str | None:
     """The attribute that names the structure; None if there are no attributes.
 
     It is the wanted one, else the only one, else the only one whose name says so, such as 'class' or 'type'.

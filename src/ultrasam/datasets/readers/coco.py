@@ -22,7 +22,7 @@ from ultrasam.datasets.readers.annotations import (
     Annotation,
     Canvas,
     Size,
-    Unusable,
+    UnusableError,
     box_of,
     points_of,
     read_annotated,
@@ -31,7 +31,7 @@ from ultrasam.datasets.readers.annotations import (
 from ultrasam.datasets.readers.attributes import attribute_values, choose_attribute, value_of
 from ultrasam.datasets.readers.listed_images import (
     ListedImage,
-    OtherFormat,
+    OtherFormatError,
     id_of,
     is_true,
     split_of,
@@ -78,12 +78,14 @@ def coco_images(
         split_polygons: make each polygon of an annotation an instance.
 
     Raises:
-        OtherFormat: This is not a COCO file of instances.
+        OtherFormatError: This is not a COCO file of instances.
         DataError: No annotation has the attribute.
     """
     if not is_coco(content):
-        raise OtherFormat(NOT_COCO)
+        raise OtherFormatError(NOT_COCO)
     names = categories if categories is not None else _categories(content.get("categories"))
+    if attribute is None and not names and content["annotations"]:
+        raise OtherFormatError("a COCO file without 'categories', which name the structures")
     if attribute is not None:
         found = [_attributes(a) for a in content["annotations"]]
         choose_attribute(attribute_values(found), attribute, table.path)
@@ -207,24 +209,24 @@ def draw_coco(outline: Any, canvas: Canvas) -> BoolMask:
     """Rasterize a COCO segmentation: polygons, an RLE mask, or a list of them.
 
     Raises:
-        Unusable: It is anything else, or lies outside the image.
+        UnusableError: It is anything else, or lies outside the image.
     """
     if isinstance(outline, dict):
         try:
             return canvas.mask(decode_rle(outline))  # type: ignore[arg-type]
-        except Unusable:
+        except UnusableError:
             raise
         except DataError as error:
-            raise Unusable(BAD_RLE) from error
+            raise UnusableError(BAD_RLE) from error
     if not isinstance(outline, list):
-        raise Unusable("segmentation that is neither polygons nor RLE")
+        raise UnusableError("segmentation that is neither polygons nor RLE")
     parts = _parts(outline)
     masks = [draw_coco(part, canvas) for part in parts if isinstance(part, dict)]
     polygons = [points_of(part) for part in parts if not isinstance(part, dict) and part != []]
     if polygons:
         masks.append(polygons_mask(polygons, canvas))
     if not masks:
-        raise Unusable(NO_OUTLINE, damage=False)
+        raise UnusableError(NO_OUTLINE, damage=False)
     return np.asarray(np.any(masks, axis=0))
 
 

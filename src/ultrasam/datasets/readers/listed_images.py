@@ -10,7 +10,7 @@ from ultrasam.datasets.readers.annotations import Annotation
 from ultrasam.errors import DataError
 
 
-class OtherFormat(DataError):
+class OtherFormatError(DataError):
     """A file is not in the format of the reader; the message is the reason to report."""
 
 

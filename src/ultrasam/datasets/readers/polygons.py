@@ -13,7 +13,7 @@ from ultrasam.datasets.readers.annotations import (
     Annotation,
     Canvas,
     Points,
-    Unusable,
+    UnusableError,
     points_of,
     read_annotated,
     require_inside,
@@ -34,11 +34,11 @@ def polygons_mask(polygons: Sequence[Points], canvas: Canvas) -> BoolMask:
         canvas: the image.
 
     Raises:
-        Unusable: No polygon has three points, or they lie outside the image.
+        UnusableError: No polygon has three points, or they lie outside the image.
     """
     parts = [canvas.points(polygon) for polygon in polygons if len(polygon) >= 3]
     if not parts:
-        raise Unusable(TOO_FEW_POINTS)
+        raise UnusableError(TOO_FEW_POINTS)
     require_inside(np.concatenate(parts), canvas.shape)
     return polygon_mask(parts, canvas.shape)
 
@@ -59,10 +59,10 @@ def ellipse_points(
         angle: of the first axis to the x axis, in radians, clockwise in the image.
 
     Raises:
-        Unusable: A number is not finite, or a radius not positive.
+        UnusableError: A number is not finite, or a radius not positive.
     """
     if not np.isfinite([*center, *radii, angle]).all() or min(radii) <= 0:
-        raise Unusable("ellipse without a radius")
+        raise UnusableError("ellipse without a radius")
     turns = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     along = np.stack([radii[0] * np.cos(turns), radii[1] * np.sin(turns)], axis=1)
     cos, sin = np.cos(angle), np.sin(angle)
