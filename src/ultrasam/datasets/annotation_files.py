@@ -6,6 +6,7 @@ lists, or that several files annotate differently.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -100,13 +101,14 @@ def coco_file(
 def coco_at(path: Path) -> tuple[DatasetSpec, Path]:
     """The data set of one COCO file, and its folder: the parent of a folder such as ``annotations/``."""
     root = path.parent
-    if is_annotation_folder(root.name) and not _has_images(root):
+    if is_annotation_folder(root.name) and not has_images(root):
         root = root.parent
     return coco_file(path.stem, path.relative_to(root).as_posix()), root
 
 
-def _has_images(folder: Path) -> bool:
-    return any(FileTree(folder, SkipReport()).match(IMAGE_FILE))
+def has_images(folder: Path) -> bool:
+    """Whether a folder contains an image file, at any depth."""
+    return any(re.search(IMAGE_FILE, path.name, re.IGNORECASE) for path in folder.rglob("*"))
 
 
 def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ultrasam.datasets.annotation_files import IMAGE_FILE
+from ultrasam.datasets.annotation_files import has_images
 from ultrasam.datasets.readers.coco import is_coco
 from ultrasam.datasets.readers.labelme import is_labelme
 from ultrasam.datasets.readers.other_formats import other_json
@@ -27,7 +26,7 @@ def detect_layout(folder: Path) -> str:
         raise DataError(f"Folder {folder} does not exist.")
     # labels/ may hold JSON files as well as masks.
     if (folder / "images").is_dir() and (
-        (folder / "masks").is_dir() or _has_images(folder / "labels")
+        (folder / "masks").is_dir() or has_images(folder / "labels")
     ):
         return "image_mask_folder"
     found = []
@@ -46,10 +45,6 @@ def detect_layout(folder: Path) -> str:
         f"Unsupported layout in {folder}. Use images/ with masks/, or a COCO, LabelMe or VIA file "
         "(see docs/data.md)."
     )
-
-
-def _has_images(folder: Path) -> bool:
-    return any(re.search(IMAGE_FILE, path.name, re.IGNORECASE) for path in folder.rglob("*"))
 
 
 def _json_files(folder: Path) -> Iterator[tuple[Path, Any]]:

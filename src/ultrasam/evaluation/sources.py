@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
+from ultrasam.datasets.annotation_files import has_images
 from ultrasam.datasets.catalogue import dataset, recognize
 from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
@@ -129,7 +130,12 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
     if path.resolve() in taken:
         return
     custom, unknown = [], []
-    for child in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not known and any(_without_its_images(child) for child in children):
+        # annotations/ beside images/: this folder is the data set, not its children.
+        yield path.resolve().name, dataset(detect_layout(path)), path
+        return
+    for child in children:
         if not any(folder.is_relative_to(child.resolve()) for folder in taken):
             try:
                 custom.append((child.name, _by_name_or_layout(child), child))
@@ -143,6 +149,17 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         yield from custom
     else:
         yield path.resolve().name, dataset(detect_layout(path)), path
+
+
+def _without_its_images(folder: Path) -> bool:
+    """Whether a folder contains annotation files, but no image."""
+    if has_images(folder):
+        return False
+    try:
+        detect_layout(folder)
+    except DataError:
+        return False
+    return True
 
 
 def _by_name_or_layout(folder: Path) -> DatasetSpec:
