@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
+from ultrasam.datasets.annotation_files import custom_info
 from ultrasam.datasets.description import (
     MISSING_IMAGE,
     MISSING_MASK,
-    DatasetInfo,
     DatasetSpec,
 )
 from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
@@ -28,22 +28,6 @@ from ultrasam.images.raster import decode_frame, read_orientation
 _IMAGE_FILE = r"\.(png|jpe?g|bmp|tiff?|gif)$"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
 _LAYOUT = "images/<stem>.* with masks/<stem>.* or masks/<structure>/<stem>.*, or <stem>.* with <stem>_mask.*"
-
-
-def custom_info(name: str, layout: str, structures: tuple[str, ...] = ()) -> DatasetInfo:
-    """Facts about a custom data set."""
-    return DatasetInfo(
-        id=name,
-        name=name,
-        url="unknown",
-        access="open",
-        organ="unknown",
-        structures=structures,
-        kind="still",
-        size="unknown",
-        layout=layout,
-        part_of_paper=False,
-    )
 
 
 def image_mask_folder(

@@ -181,6 +181,14 @@ def import_(
             help="Size of a pixel in mm, or ROW,COLUMN, if it is the same in all images.",
         ),
     ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="coco: the category; via: the only one, or one named like 'type'",
+            help="The attribute that names the structure; formats coco and via.",
+        ),
+    ] = None,
     workers: Workers = 2,
 ) -> None:
     """Add your own annotated images to a store."""  # fmt: skip
@@ -197,6 +205,10 @@ def import_(
         )
     if labels is not None and structure is not None:
         raise DataError("Give --labels or --structure, not both.")
+    if attribute is not None and format_ not in (ImportFormat.coco, ImportFormat.via):
+        raise DataError(
+            f"--attribute applies to --format coco and via; {format_.value} files have no attributes."
+        )
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
     checks.check_output(out)
@@ -214,9 +226,9 @@ def import_(
         ImportFormat.masks: lambda: custom.image_mask_folder(
             name, structure=structure, labels=names
         ),
-        ImportFormat.coco: lambda: custom.coco_file(name),
+        ImportFormat.coco: lambda: custom.coco_file(name, attribute=attribute),
         ImportFormat.labelme: lambda: custom.labelme_files(name),
-        ImportFormat.via: lambda: custom.via_files(name),
+        ImportFormat.via: lambda: custom.via_files(name, attribute=attribute),
     }
     spec = with_metadata(readers[format_](), subject=subject, split=split, pixel_size=size)
     _run([(spec, folder)], out, _settings_of(out), frozenset(), workers)
