@@ -17,6 +17,7 @@ from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip, SkipReport
+from ultrasam.datasets.image_mask_folder import mask_pairs
 from ultrasam.errors import DataError
 from ultrasam.store.sampling import spread
 from ultrasam.store.store import Store
@@ -131,8 +132,11 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         return
     custom, unknown = [], []
     children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not known and any(_without_its_images(child) for child in children):
-        # annotations/ beside images/: this folder is the data set, not its children.
+    if not known and (
+        any(image.parts[0] != mask.parts[0] for image, mask in mask_pairs(path))
+        or any(_without_its_images(child) for child in children)
+    ):
+        # masks/ or annotations/ beside images/: this folder is the data set, not its children.
         yield path.resolve().name, dataset(detect_layout(path)), path
         return
     for child in children:
@@ -169,7 +173,7 @@ def _by_name_or_layout(folder: Path) -> DatasetSpec:
 def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationDataset:
     cases, report = listed
     for note in report.notes:
-        logger.info("%s: %s", name, note)
+        logger.debug("%s: %s", name, note)
     items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
     skips = tuple(skip for skip in report.skips if skip.damage)
     return EvaluationDataset(name, items, skips)

@@ -31,7 +31,7 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
     layout = detect_layout(folder)
     cases, report = dataset(layout).list_cases(folder)
     for note in report.notes:
-        logger.info("%s", note)
+        logger.debug("%s", note)
     count = len(cases)
     if count < 4:
         raise DataError(
