@@ -10,7 +10,7 @@ from typing import Any
 from ultrasam.datasets.annotation_files import has_images
 from ultrasam.datasets.readers.coco import is_coco
 from ultrasam.datasets.readers.labelme import is_labelme
-from ultrasam.datasets.readers.other_formats import other_json
+from ultrasam.datasets.readers.other_formats import other_file, other_json
 from ultrasam.datasets.readers.via import is_via
 from ultrasam.errors import DataError
 from ultrasam.text import decode_text
@@ -38,6 +38,9 @@ def detect_layout(folder: Path) -> str:
         if is_via(content):
             return "via"
         if (what := other_json(content)) is not None:
+            found.append(f"{path.relative_to(folder)} is {what}")
+    for path in sorted((*folder.rglob("*.xml"), *folder.rglob("*.csv"))):
+        if path.is_file() and (what := other_file(path.name, path.read_bytes())) is not None:
             found.append(f"{path.relative_to(folder)} is {what}")
     if found:
         raise DataError(f"Unsupported layout in {folder}: {found[0]}.")
