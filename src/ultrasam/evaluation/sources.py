@@ -16,7 +16,7 @@ from ultrasam.datasets.catalogue import dataset, recognize
 from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
-from ultrasam.datasets.file_tree import Skip
+from ultrasam.datasets.file_tree import Skip, SkipReport
 from ultrasam.errors import DataError
 from ultrasam.store.sampling import spread
 from ultrasam.store.store import Store
@@ -166,10 +166,12 @@ def _by_name_or_layout(folder: Path) -> DatasetSpec:
     return recognize(folder.name) or dataset(detect_layout(folder))
 
 
-def _from_cases(name: str, listed: tuple[list[Case], object]) -> EvaluationDataset:
+def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationDataset:
     cases, report = listed
+    for note in report.notes:
+        logger.info("%s: %s", name, note)
     items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
-    skips = tuple(skip for skip in report.skips if skip.damage)  # type: ignore[attr-defined]
+    skips = tuple(skip for skip in report.skips if skip.damage)
     return EvaluationDataset(name, items, skips)
 
 

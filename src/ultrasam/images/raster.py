@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 from ultrasam.errors import ScanError, one_line
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
+
+T = TypeVar("T")
 
 
 def read_raster(file: Path) -> Scan:
@@ -77,6 +79,30 @@ def decode_values(data: bytes, name: str, *, indices: bool = False) -> npt.NDArr
     return _decode(io.BytesIO(data), name, 0, _to_indices if indices else _to_values)
 
 
+def decode_image(data: bytes, name: str, convert: Callable[[Image.Image], T]) -> T:
+    """Decode the first frame of an encoded image, turned as its EXIF orientation says, by ``convert``.
+
+    Args:
+        data: the file's content.
+        name: of the image, for error messages.
+        convert: what to make of the decoded image.
+
+    Raises:
+        ScanError: The data is damaged, truncated or too large.
+    """
+    return _decode(io.BytesIO(data), name, 0, convert)
+
+
+def read_orientation(file: Path) -> tuple[int, tuple[int, int]]:
+    """The EXIF orientation of an image file, 1 to 8, and its stored (width, height); 1 if it has none."""
+    try:
+        with _open(file, str(file)) as image:
+            orientation = int(image.getexif().get(0x0112, 1))
+            return orientation if 1 <= orientation <= 8 else 1, image.size
+    except Exception:  # reading the image tells what is wrong with it
+        return 1, (0, 0)
+
+
 def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
@@ -113,8 +139,8 @@ def _decode(
     file: Path | io.BytesIO,
     name: str,
     index: int,
-    convert: Callable[[Image.Image], npt.NDArray[Any]],
-) -> npt.NDArray[Any]:
+    convert: Callable[[Image.Image], T],
+) -> T:
     try:
         with _open(file, name) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # real damage raises an error
