@@ -7,6 +7,7 @@ the plug-in in this module does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ with needs("Reading DICOM", extra="dicom"):
 
 # Transfer syntaxes newer than pydicom 3.0, which has no names for them.
 _NAMES = {
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
     "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
     "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
     "1.2.840.10008.1.2.4.112": "JPEG XL",
@@ -82,14 +84,61 @@ def check_decodable(file: Path, syntax: UID) -> None:
     name = f"{_NAMES.get(syntax, syntax.name)} ({str.__str__(syntax)})"
     name = name if syntax.name != syntax or syntax in _NAMES else str.__str__(syntax)
     try:
+        if not syntax.is_valid:
+            raise NotImplementedError  # pydicom would warn
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
+        video = str.__str__(syntax).startswith("1.2.840.10008.1.2.4.10")
+        remedy = (
+            "the video as MP4, or its frames as JPEG or" if video else "it as JPEG 2000, JPEG-LS or"
+        )
         raise ScanError(
-            f"{file} is compressed as {name}, which is not supported; export it uncompressed, or as JPEG "
-            "2000 or JPEG-LS."
+            f"{file} is compressed as {name}, which is not supported; export {remedy} uncompressed."
         ) from error
     if not decoder.is_available:
         raise MissingDependencyError(
             f"{file} is compressed as {name}; decoding it needs the extra 'dicom': "
             "pip install 'ultrasam[dicom]'."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """What the markers of a JPEG or JPEG-LS codestream state about its colors.
+
+    Attributes:
+        color: 'RGB' or 'YBR_FULL', or None if nothing states it.
+        named_rgb: its components are called R, G and B.
+    """
+
+    color: str | None = None
+    named_rgb: bool = False
+
+
+def read_markers(data: bytes) -> Codestream:
+    """Read the markers that state colors: the names of components, Adobe's and JFIF's, and coarser chroma.
+
+    The rules are those of ITU-T T.871 and T.872, 6.5.3. Of other codestreams, nothing is known.
+    """
+    color = None
+    position = 2
+    while data.startswith(b"\xff\xd8") and position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        segment = data[position + 4 : position + 2 + length]
+        if marker == 0xE0 and segment.startswith(b"JFIF"):
+            color = color or "YBR_FULL"
+        elif marker == 0xEE and segment.startswith(b"Adobe") and len(segment) >= 12:
+            color = {0: "RGB", 1: "YBR_FULL"}.get(segment[11], color)
+        elif marker in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7) and len(segment) == 15 and segment[5] == 3:
+            if segment[6::3] in (b"RGB", b"rgb"):
+                return Codestream("RGB", named_rgb=True)
+            coarser = len(set(segment[7::3])) > 1
+            return Codestream(color or ("YBR_FULL" if coarser else None))
+        elif marker == 0xDA:
+            break
+        position += 2 + length
+    return Codestream()

@@ -1,4 +1,4 @@
-"""What a DICOM header says about its pixels: their type, color model and number; checked and, if clear, mended."""
+"""What a DICOM header says about its pixels: type, color model and number; checked and, if clear, mended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ultrasam.errors import ScanError
 from ultrasam.extras import needs
-from ultrasam.images.dicom_header import Malformed, strings, whole_number
+from ultrasam.images.dicom_header import MalformedError, strings, whole_number
 
 with needs("Reading DICOM", extra="dicom"):
     from pydicom.dataset import Dataset
@@ -53,7 +53,7 @@ class PixelFormat:
 
 
 def read_format(file: Path, dataset: Dataset, keyword: str, notes: list[str]) -> PixelFormat:
-    """The format of pixels in the element `keyword`; elements that are missing or invalid are told in `notes`.
+    """The format of the pixels in the element `keyword`; what is missing or invalid is told in `notes`.
 
     Raises:
         ScanError: The format is not supported.
@@ -62,12 +62,12 @@ def read_format(file: Path, dataset: Dataset, keyword: str, notes: list[str]) ->
     def element(name: str, default: int, valid: range, *, optional: bool = False) -> int:
         try:
             value = whole_number(dataset, name)
-        except Malformed as error:
+        except MalformedError as error:
             notes.append(f"{error}; {default} is used.")
             return default
         if value is None and optional:
             return default
-        if value not in valid:
+        if value is None or value not in valid:
             found = f"is {value}" if value is not None else "is missing"
             notes.append(f"{name} {found}; {default} is used.")
             return default
@@ -84,21 +84,23 @@ def read_format(file: Path, dataset: Dataset, keyword: str, notes: list[str]) ->
             "grayscale."
         )
     if samples not in (1, 3):
-        raise ScanError(
-            f"{file} has {samples} samples per pixel; export it as RGB or grayscale."
-        )
+        raise ScanError(f"{file} has {samples} samples per pixel; export it as RGB or grayscale.")
     if samples == 3 and kind in _GRAY:
-        notes.append(f"PhotometricInterpretation is {kind}, but pixels have 3 samples; RGB is used.")
+        notes.append(
+            f"PhotometricInterpretation is {kind}, but pixels have 3 samples; RGB is used."
+        )
         kind = "RGB"
     if samples == 1 and kind in _COLOR:
-        notes.append(f"PhotometricInterpretation is {kind}, but pixels have 1 sample; they are gray.")
+        notes.append(
+            f"PhotometricInterpretation is {kind}, but pixels have 1 sample; they are gray."
+        )
         kind = "MONOCHROME2"
     if keyword in _ELEMENTS:
         bits = _ELEMENTS[keyword]
         allocated, stored, high, signed = bits, bits, bits - 1, False
     else:
         allocated = element("BitsAllocated", 8, range(1, 65))
-        if allocated != 1 and allocated % 8 or allocated not in (1, 8, 16, 32, 64):
+        if allocated not in (1, 8, 16, 32, 64):
             raise ScanError(
                 f"{file} has {allocated} bits per pixel, which is not supported; export it with 8 or 16."
             )
@@ -116,7 +118,7 @@ def read_num_frames(dataset: Dataset, notes: list[str]) -> int | None:
     """NumberOfFrames, or None if it is missing or invalid."""
     try:
         value = whole_number(dataset, "NumberOfFrames")
-    except Malformed as error:
+    except MalformedError as error:
         notes.append(f"{error}; frames are counted.")
         return None
     if value is not None and value < 1:

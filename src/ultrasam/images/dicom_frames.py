@@ -16,12 +16,14 @@ import numpy.typing as npt
 
 from ultrasam.errors import ScanError
 from ultrasam.extras import needs
+from ultrasam.images.dicom_codecs import read_markers
+from ultrasam.images.dicom_colors import is_planar
 from ultrasam.images.dicom_format import PixelFormat
 
 with needs("Reading DICOM", extra="dicom"):
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
+    from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 Stored = npt.NDArray[Any]
 
@@ -92,18 +94,25 @@ class Frames:
     Attributes:
         format: the type of the pixels.
         count: number of frames.
-        decode: returns frame 0 … count - 1, [H, W] or [H, W, 3] RGB, of the type in which it is stored.
-        compressed: a codec decodes them.
+        decode: returns frame 0 … count - 1 as it is stored, [H, W] or [H, W, 3] without subsampling.
+        has_unused_bits: the bits beside the samples are as in the file; no codec has removed them.
+        color: 'RGB' or 'YBR_FULL' if a codestream states it.
     """
 
     format: PixelFormat
     count: int
     decode: Callable[[int], Stored]
-    compressed: bool
+    has_unused_bits: bool
+    color: str | None = None
 
 
 def find_frames(
-    file: Path, element: Element, syntax: UID, pixels: PixelFormat, declared: int | None, notes: list[str]
+    file: Path,
+    element: Element,
+    syntax: UID,
+    pixels: PixelFormat,
+    declared: int | None,
+    notes: list[str],
 ) -> Frames:
     """Find the frames; whatever contradicts the header is told in `notes`.
 
@@ -154,50 +163,56 @@ def _uncompressed(
     held = min(element.length or 0, element.available)
     cut = (element.length or 0) > element.available
     if pixels.kind in ("YBR_ICT", "YBR_RCT"):
-        notes.append(f"PhotometricInterpretation is {pixels.kind}, which uncompressed pixels cannot be; RGB is used.")
+        notes.append(
+            f"PhotometricInterpretation is {pixels.kind}, which uncompressed pixels cannot be; RGB is used."
+        )
         pixels = replace(pixels, kind="RGB")
     if pixels.kind == "YBR_FULL_422" and not cut:
-        pixels = _expanded(element, pixels, declared, held, notes)
+        pixels = _expanded(pixels, declared, held, notes)
     count = _count(file, element, pixels, declared, held, cut, notes)
+    if (pixels.samples, pixels.allocated) == (3, 8) and pixels.kind != "YBR_FULL_422":
+        planar = is_planar(_first_samples(element, pixels), pixels.rows, pixels.planar)
+        if planar != pixels.planar:
+            notes.append(
+                f"PlanarConfiguration is {int(pixels.planar)}; by the pixels, it is {int(planar)}."
+            )
+            pixels = replace(pixels, planar=planar)
     order = ExplicitVRBigEndian if element.big_endian else ExplicitVRLittleEndian
     decoder = get_decoder(order)
     options = _options(pixels, count)
-    # Unused bits are judged in all frames, by `dicom_gray`.
+    # Unused bits are the business of `dicom_gray`.
     options |= {"correct_unused_bits": False, "pixel_vr": element.vr}
 
     def decode(index: int) -> Stored:
         with element.open() as stream:
             stream.seek(element.start)
-            frame, _ = decoder.as_array(stream, index=index, raw=False, **options)
+            frame, _ = decoder.as_array(stream, index=index, raw=True, **options)
         return np.asarray(frame)
 
-    return Frames(pixels, count, decode, compressed=False)
+    return Frames(pixels, count, decode, has_unused_bits=True)
 
 
 def _expanded(
-    element: Element, pixels: PixelFormat, declared: int | None, held: int, notes: list[str]
+    pixels: PixelFormat, declared: int | None, held: int, notes: list[str]
 ) -> PixelFormat:
-    """Colors that are called half as wide as gray values, but are stored for each pixel: as RGB or YBR_FULL.
-
-    In a picture that is largely gray, as ultrasound is, gray pixels tell these two apart.
-    """
+    """Colors that are called half as wide as gray values, but of which the file holds one for each pixel."""
     full = replace(pixels, kind="RGB")
     half, whole = pixels.frame_bits // 8, full.frame_bits // 8
     fits = held - held % 2 in (n * half for n in ((declared,) if declared else (held // half,)))
     expected = (declared or max(1, held // whole)) * whole
     if fits or not expected <= held <= expected + expected % 2:
         return pixels
+    notes.append(
+        "PhotometricInterpretation is YBR_FULL_422, but each pixel has its own color; by the gray pixels, "
+        "colors are read as RGB or YBR_FULL."
+    )
+    return full
+
+
+def _first_samples(element: Element, pixels: PixelFormat) -> npt.NDArray[np.uint8]:
     with element.open() as stream:
         stream.seek(element.start)
-        first = np.frombuffer(stream.read(whole), np.uint8).astype(np.int16)
-    first = first.reshape(3, -1).T if pixels.planar else first.reshape(-1, 3)
-    gray_rgb = (np.abs(first - first[:, :1]) <= 2).all(axis=1).mean()
-    gray_ybr = (np.abs(first[:, 1:] - 128) <= 2).all(axis=1).mean()
-    kind = "YBR_FULL" if gray_ybr > gray_rgb else "RGB"
-    notes.append(
-        f"PhotometricInterpretation is YBR_FULL_422, but each pixel has its own color; {kind} is used."
-    )
-    return replace(pixels, kind=kind)
+        return np.frombuffer(stream.read(pixels.frame_bits // 8), np.uint8)
 
 
 def _count(
@@ -220,8 +235,8 @@ def _count(
         other_type = any(held * parts in (needed, needed * 2) for parts in (2, 3))
         if not whole or (not cut and (other_type or held * 8 != whole * bits)):
             raise ScanError(
-                f"{file} is cut off or its header is wrong: its pixel data hold {held:,} bytes, but {size} need "
-                f"{needed:,}; copy or export it again."
+                f"{file} is cut off or its header is wrong: its pixel data hold {held:,} bytes, but {size} "
+                f"need {needed:,}; copy or export it again."
             )
         notes.append(f"Only {whole} of {wanted} frames are in the file; it may be cut off.")
         return whole
@@ -229,13 +244,19 @@ def _count(
     if excess <= 1:
         return wanted
     rest = held * 8 - whole * bits
-    if whole > wanted and (declared is None or (rest < 16 and not _is_zero(element, held - excess, held))):
-        said = "is missing" if declared is None else f"is {declared}"
-        notes.append(f"NumberOfFrames {said}, but the pixel data hold {whole} frames; all are read.")
+    if whole > wanted and (
+        declared is None or (rest < 16 and not _is_zero(element, held - excess, held))
+    ):
+        said = "is missing or invalid" if declared is None else f"is {declared}"
+        notes.append(
+            f"NumberOfFrames {said}, but the pixel data hold {whole} frames; all are read."
+        )
         wanted = whole
         excess = rest // 8
     if excess > 1 and not _is_zero(element, held - excess, held):
-        notes.append(f"The pixel data are {excess:,} bytes longer than {wanted} frames; these are ignored.")
+        notes.append(
+            f"The pixel data are {excess:,} bytes longer than {wanted} frames; these are ignored."
+        )
     return wanted
 
 
@@ -269,24 +290,34 @@ def _compressed(
     if count < wanted:
         notes.append(f"Only {count} of {wanted} frames are in the file; it may be cut off.")
     elif count > wanted:
-        said = "is missing" if declared is None else f"is {declared}"
-        notes.append(f"NumberOfFrames {said}, but the pixel data hold {count} frames; all are read.")
+        said = "is missing or invalid" if declared is None else f"is {declared}"
+        notes.append(
+            f"NumberOfFrames {said}, but the pixel data hold {count} frames; all are read."
+        )
     elif cut:
         notes.append("The file is cut off after its last frame.")
     decoder = get_decoder(syntax)
-    options = _options(pixels, 1)
 
-    def decode(index: int) -> Stored:
+    def codestream(index: int) -> bytes:
         with element.open() as stream:
             parts = []
             for start, length in groups[index]:
                 stream.seek(start)
                 parts.append(stream.read(length))
-        data = encapsulate([b"".join(parts)], has_bot=False)
-        frame, _ = decoder.as_array(data, index=0, raw=False, **options)
+        return b"".join(parts)
+
+    markers = read_markers(codestream(0))
+    options = _options(pixels, 1)
+    if pixels.samples == 3:
+        # The stored values do not depend on it, but pydicom warns if it contradicts the markers.
+        options["photometric_interpretation"] = "RGB" if markers.named_rgb else "YBR_FULL"
+
+    def decode(index: int) -> Stored:
+        data = encapsulate([codestream(index)], has_bot=False)
+        frame, _ = decoder.as_array(data, index=0, raw=True, validate=False, **options)
         return np.asarray(frame)
 
-    return Frames(pixels, count, decode, compressed=True)
+    return Frames(pixels, count, decode, syntax == RLELossless, markers.color)
 
 
 def _fragments(
@@ -312,7 +343,7 @@ def _fragments(
     offsets, fragments, begins = fragments[:1], fragments[1:], begins[1:]
     if not fragments:
         return [], cut
-    if not begins[0]:
+    if not begins[0] or (declared == len(fragments) and sum(begins) < declared):
         begins = _by_table(stream, offsets[0], fragments, declared)
     groups: list[list[Fragment]] = []
     for fragment, first in zip(fragments, begins, strict=True):
@@ -335,7 +366,7 @@ def _begins_frame(data: bytes) -> bool:
 def _by_table(
     stream: BinaryIO, table: Fragment, fragments: list[Fragment], declared: int | None
 ) -> list[bool]:
-    """Which fragments begin a frame, by the table of offsets, if no fragment looks like a known codestream."""
+    """Which fragments begin a frame, by the table of offsets, if the fragments themselves do not tell."""
     stream.seek(table[0])
     offsets = set(np.frombuffer(stream.read(table[1] // 4 * 4), "<u4").tolist()) | {0}
     base = fragments[0][0]

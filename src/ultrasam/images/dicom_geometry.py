@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 from ultrasam.extras import needs
-from ultrasam.images.dicom_header import Malformed, functional_groups, items, numbers, strings
+from ultrasam.images.dicom_header import MalformedError, functional_groups, items, numbers, strings
 
 with needs("Reading DICOM", extra="dicom"):
     from pydicom.dataset import Dataset
@@ -23,8 +24,8 @@ _MAX_FRAME_TIME = 3_600_000.0  # an hour, in ms
 def read_spacing(dataset: Dataset, frames: int, notes: list[str]) -> Spacing | None:
     """(row, column) distance between pixel centers in mm, or None if unknown.
 
-    It is that of the first two-dimensional ultrasound region in centimeters, else of the functional groups of an
-    enhanced image, else of PixelSpacing or its kin.
+    It is that of the first two-dimensional ultrasound region in centimeters, else of the functional groups
+    of an enhanced image, else of PixelSpacing or its kin.
     """
     regions = items(dataset, "SequenceOfUltrasoundRegions")
     sources: list[Callable[[], Spacing | None]] = [
@@ -37,7 +38,7 @@ def read_spacing(dataset: Dataset, frames: int, notes: list[str]) -> Spacing | N
     for source in sources:
         try:
             found = source()
-        except Malformed as error:
+        except MalformedError as error:
             problems.append(str(error))
         if found is not None:
             break
@@ -58,7 +59,7 @@ def _of_region(region: Dataset, number: int) -> Spacing | None:
         keyword = f"PhysicalDelta{axis}"
         delta = numbers(region, keyword, count=1)
         if not delta:
-            raise Malformed(f"Ultrasound region {number} has no {keyword}")
+            raise MalformedError(f"Ultrasound region {number} has no {keyword}")
         deltas.append(abs(delta[0]) * 10)  # its sign is the direction of the axis
     return _plausible(deltas[0], deltas[1], f"The spacing of ultrasound region {number}")
 
@@ -68,7 +69,7 @@ def _of_groups(dataset: Dataset, frames: int) -> Spacing | None:
     groups = functional_groups(dataset, "PixelMeasuresSequence", frames)
     found = [None if group is None else _of_element(group, "PixelSpacing") for group in groups]
     if any(not _equal(pair, found[0]) for pair in found):
-        raise Malformed("PixelMeasuresSequence gives the frames different spacings")
+        raise MalformedError("PixelMeasuresSequence gives the frames different spacings")
     return found[0]
 
 
@@ -80,7 +81,7 @@ def _of_element(dataset: Dataset, keyword: str) -> Spacing | None:
 def _plausible(row: float, column: float, what: str) -> Spacing:
     low, high = _PLAUSIBLE
     if not (low <= row <= high and low <= column <= high):
-        raise Malformed(f"{what} is {row:g} × {column:g} mm")
+        raise MalformedError(f"{what} is {row:g} × {column:g} mm")
     return row, column
 
 
@@ -88,7 +89,7 @@ def _differ(found: Spacing, regions: list[Dataset]) -> bool:
     for number, region in enumerate(regions, 1):
         try:
             other = _of_region(region, number)
-        except Malformed:
+        except MalformedError:
             continue
         if other is not None and not _equal(found, other):
             return True
@@ -114,7 +115,7 @@ def read_frame_time(dataset: Dataset, frames: int, notes: list[str]) -> float | 
     for source in sources:
         try:
             found = source()
-        except Malformed as error:
+        except MalformedError as error:
             notes.append(f"{error}; the frame time is unknown.")
             return None
         if found is not None:
@@ -127,7 +128,7 @@ def _interval(dataset: Dataset, keyword: str) -> float | None:
     if not value:
         return None
     if not 0 < value[0] <= _MAX_FRAME_TIME:
-        raise Malformed(f"{keyword} is {value[0]:g}")
+        raise MalformedError(f"{keyword} is {value[0]:g}")
     return value[0]
 
 
@@ -149,7 +150,7 @@ def _of_offsets(dataset: Dataset, frames: int) -> float | None:
     ]
     if not all(times):
         return None
-    return _regular([(b[0] - a[0]) * 1000 for a, b in zip(times, times[1:], strict=False)])
+    return _regular([(b[0] - a[0]) * 1000 for a, b in pairwise(times)])
 
 
 def _regular(intervals: list[float]) -> float | None:

@@ -16,9 +16,11 @@ import numpy.typing as npt
 from ultrasam.extras import needs
 
 with needs("Reading DICOM", extra="dicom"):
+    from pydicom.config import IGNORE
     from pydicom.datadict import dictionary_VR
     from pydicom.dataset import Dataset
     from pydicom.multival import MultiValue
+    from pydicom.uid import UID
 
 _BINARY = {
     "US": "u2", "SS": "i2", "US or SS": "u2", "UL": "u4", "SL": "i4", "UV": "u8", "SV": "i8",
@@ -28,7 +30,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MAX_SHOWN = 40  # characters of a malformed value that a note repeats
 
 
-class Malformed(ValueError):
+class MalformedError(ValueError):
     """An element does not hold what the standard demands; the message is the beginning of a sentence."""
 
 
@@ -42,7 +44,7 @@ def strings(dataset: Dataset, keyword: str) -> list[str]:
             order = "<" if getattr(element, "is_little_endian", True) else ">"
             kind = np.dtype(order + _BINARY[vr])
             if len(value) % kind.itemsize:
-                raise Malformed(f"{keyword} holds {len(value)} bytes")
+                raise MalformedError(f"{keyword} holds {len(value)} bytes")
             value = np.frombuffer(value, kind).tolist()
         else:
             value = value.decode("latin-1").split("\\")
@@ -51,19 +53,24 @@ def strings(dataset: Dataset, keyword: str) -> list[str]:
     return [] if value is None or not any(parts) else parts
 
 
+def uid(dataset: Dataset, keyword: str) -> UID:
+    """The value of an element as a UID, which is invalid if the value is."""
+    return UID("".join(strings(dataset, keyword)[:1]), validation_mode=IGNORE)
+
+
 def numbers(dataset: Dataset, keyword: str, *, count: int | None = None) -> tuple[float, ...]:
     """The values of an element as finite numbers; none if the element is absent or empty.
 
     Raises:
-        Malformed: A value is not a finite number, or there are not `count` values.
+        MalformedError: A value is not a finite number, or there are not `count` values.
     """
     parts = strings(dataset, keyword)
     for part in parts:
         if not _NUMBER.fullmatch(part) or not math.isfinite(float(part)):
-            raise Malformed(f"{keyword} is '{_shown(parts)}', which is not a number")
+            raise MalformedError(f"{keyword} is '{_shown(parts)}', which is not a number")
     if parts and count is not None and len(parts) != count:
         held = f"one value ('{_shown(parts)}')" if len(parts) == 1 else f"{len(parts)} values"
-        raise Malformed(f"{keyword} holds {held}")
+        raise MalformedError(f"{keyword} holds {held}")
     return tuple(float(part) for part in parts)
 
 
@@ -71,19 +78,25 @@ def whole_number(dataset: Dataset, keyword: str) -> int | None:
     """The value of an element that holds one whole number, or None if it is absent or empty.
 
     Raises:
-        Malformed: The element holds anything else.
+        MalformedError: The element holds anything else.
     """
     found = numbers(dataset, keyword, count=1)
     if found and found[0] != int(found[0]):
-        raise Malformed(f"{keyword} is {found[0]:g}")
+        raise MalformedError(f"{keyword} is {found[0]:g}")
     return int(found[0]) if found else None
 
 
-def words(dataset: Dataset, keyword: str) -> npt.NDArray[np.uint16]:
-    """The value of an element of 16-bit words, as tables have; empty if the element is absent."""
+def words(dataset: Dataset, keyword: str, count: int) -> npt.NDArray[np.uint16]:
+    """A table of `count` entries of 8 or 16 bits; empty if the element is absent.
+
+    Returns:
+        All entries that the element holds.
+    """
     element = dataset.get_item(keyword)
     value: Any = () if element is None or element.value is None else element.value
     if isinstance(value, bytes):
+        if len(value) < 2 * count and len(value) - count in (0, 1):
+            return np.frombuffer(value[:count], np.uint8).astype(np.uint16)
         order = "<" if getattr(element, "is_little_endian", True) else ">"
         return np.frombuffer(value[: len(value) // 2 * 2], order + "u2").astype(np.uint16)
     return np.atleast_1d(np.array(value, dtype=np.int64)).astype(np.uint16)
@@ -104,7 +117,9 @@ def functional_groups(dataset: Dataset, keyword: str, frames: int) -> list[Datas
     def first(groups: Dataset) -> Dataset | None:
         return next(iter(items(groups, keyword)), None)
 
-    shared = next((first(group) for group in items(dataset, "SharedFunctionalGroupsSequence")), None)
+    shared = next(
+        (first(group) for group in items(dataset, "SharedFunctionalGroupsSequence")), None
+    )
     own = [first(group) for group in items(dataset, "PerFrameFunctionalGroupsSequence")[:frames]]
     return [group or shared for group in own] + [shared] * (frames - len(own))
 
