@@ -129,6 +129,13 @@ def test_colors_called_subsampled_but_stored_for_each_pixel(
     )
 
 
+def test_two_frames_of_colors_are_not_three_of_subsampled_ones(tmp_path: Path) -> None:
+    frames = np.stack([gray_rgb(), gray_rgb()[::-1]])
+    data = edited(dicom_bytes(frames, "YBR_FULL_422"), without("NumberOfFrames"))
+    scan = scan_of(tmp_path, data)
+    assert np.array_equal(scan.read_all(), frames)
+
+
 def test_subsampled_colors_are_read_as_such(tmp_path: Path) -> None:
     rgb = np.repeat(gray_rgb()[:, ::2], 2, axis=1)
     ybr = to_ybr(rgb)
@@ -304,6 +311,103 @@ def test_an_impossible_number_of_frames_is_told(tmp_path: Path, value: int) -> N
     scan = scan_of(tmp_path, dicom_bytes(stack(), NumberOfFrames=value))
     assert len(scan) == 3
     assert scan.notes[0] == f"NumberOfFrames is {value}; frames are counted."
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEGBaseline8Bit])
+@pytest.mark.parametrize("size", [(95, 72), (72, 94), (100, 100)])
+def test_compressed_pixels_have_the_size_that_their_codestream_states(
+    tmp_path: Path, syntax: UID, size: tuple[int, int]
+) -> None:
+    if syntax == JPEGBaseline8Bit:
+        data = jpeg_dicom([jpeg(frame) for frame in stack()], stack(), "MONOCHROME2")
+    else:
+        data = compressed(stack(), syntax)
+
+    def change(dataset: Dataset) -> None:
+        dataset.Rows, dataset.Columns = size
+
+    scan = scan_of(tmp_path, edited(data, change))
+    assert (len(scan), scan.height, scan.width) == (3, 72, 95)
+    off = np.abs(scan.read_all().astype(int) - stack())
+    assert off.mean() < (5 if syntax == JPEGBaseline8Bit else 0.01)
+    assert scan.notes == (
+        f"The header says {size[1]} × {size[0]} pixels, but 95 × 72 are compressed; these are read.",
+    )
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless, JPEGLSLossless])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_samples_are_counted_in_the_data(tmp_path: Path, syntax: UID | None, frames: int) -> None:
+    rgb = np.stack([gray_rgb()] * frames) if frames > 1 else gray_rgb()
+
+    def say_gray(dataset: Dataset) -> None:
+        dataset.SamplesPerPixel = 1
+
+    scan = scan_of(tmp_path, edited(compressed(rgb, syntax, kind="RGB"), say_gray))
+    assert len(scan) == frames
+    assert np.array_equal(scan.frame(frames - 1), gray_rgb())
+    assert scan.notes[0] == "SamplesPerPixel is 1, but pixels have 3."
+
+    def say_colors(dataset: Dataset) -> None:
+        dataset.PhotometricInterpretation = "RGB"
+
+    scan = scan_of(
+        tmp_path, edited(compressed(stack(frames)[0 if frames == 1 else ...], syntax), say_colors)
+    )
+    assert not scan.is_rgb
+    assert np.array_equal(scan.frame(frames - 1), stack(frames)[-1])
+    assert scan.notes == (
+        "PhotometricInterpretation is RGB, but pixels have 1 sample; MONOCHROME2 is used.",
+    )
+
+
+def test_more_bits_stored_than_allocated_are_allocated(tmp_path: Path) -> None:
+    values = picture().astype(np.uint16) * 16
+    expected = scan_of(tmp_path, dicom_bytes(values, BitsStored=12, HighBit=11)).frame()
+    scan = scan_of(tmp_path, dicom_bytes(values, BitsAllocated=8, BitsStored=12, HighBit=11))
+    assert np.array_equal(scan.frame(), expected)
+    assert scan.notes == ("BitsAllocated is 8, but BitsStored 12; 16 is used.",)
+    (tmp_path / "b.dcm").write_bytes(dicom_bytes(picture(), BitsStored=12, HighBit=11))
+    with pytest.raises(ScanError, match="its header is wrong"):
+        read_scan(tmp_path / "b.dcm")
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_frame_that_was_cut_is_named_and_costs_no_other(
+    tmp_path: Path, syntax: UID, wide: bool
+) -> None:
+    values = stack().astype(np.uint16) * 9 if wide else stack()
+
+    def change(dataset: Dataset) -> None:
+        parts = list(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=3))
+        parts[1] = parts[1][: len(parts[1]) // 4 * 2]
+        dataset.PixelData = encapsulate(parts)
+
+    (tmp_path / "b.dcm").write_bytes(compressed(values, syntax))
+    (tmp_path / "a.dcm").write_bytes(edited(compressed(values, syntax), change))
+    scan = read_scan(tmp_path / "a.dcm")
+    assert np.array_equal(scan.frame(2), read_scan(tmp_path / "b.dcm").frame(2))
+    with pytest.raises(ScanError, match=r"pixels of frame 1 of .*a\.dcm: .* copy the file again"):
+        scan.frame(1)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
+@pytest.mark.parametrize("lost", [2, 10, 400])
+def test_frames_that_all_lack_their_end_are_refused_or_told(
+    tmp_path: Path, syntax: UID, lost: int
+) -> None:
+    def change(dataset: Dataset) -> None:
+        parts = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=3)
+        dataset.PixelData = encapsulate([part.rstrip(b"\0")[:-lost] for part in parts])
+
+    (tmp_path / "a.dcm").write_bytes(edited(compressed(stack(), syntax), change))
+    try:
+        scan = read_scan(tmp_path / "a.dcm")
+    except ScanError as error:
+        assert "are damaged; copy the file again" in str(error)
+    else:
+        assert scan.notes == ("The compressed data of 3 frames have no end; they may be cut off.",)
 
 
 def test_a_frame_in_several_fragments_is_one_frame(tmp_path: Path) -> None:
@@ -745,6 +849,31 @@ def test_an_unknown_character_set_costs_nothing(tmp_path: Path, character_set: s
     scan = scan_of(tmp_path, data[:at] + character_set.ljust(10).encode() + data[at + 10 :])
     assert np.array_equal(scan.frame(), picture())
     assert (scan.subject, scan.notes) == ("subject-7", ())
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_header_gives_a_scan_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("a")
+    tags = {
+        "SequenceOfUltrasoundRegions": Sequence([ultrasound_region(0.02)]),
+        "WindowCenter": 100,
+        "WindowWidth": 200,
+        "FrameTime": "33.3",
+    }
+    syntax = data.draw(st.sampled_from([None, RLELossless, JPEG2000Lossless]))
+    bad = bytearray(compressed(stack(), syntax, **tags))
+    places = st.integers(132, 760)  # up to the pixels
+    for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=6)):
+        bad[place] = value
+    try:
+        scan = scan_of(folder, bytes(bad))
+    except ScanError as error:
+        assert "\n" not in str(error)
+    else:
+        assert scan.read_all().shape[:3] == (len(scan), scan.height, scan.width)
 
 
 def test_threads_read_the_same(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from ultrasam.errors import ScanError, UltraSamError, one_line
 from ultrasam.extras import needs
 from ultrasam.images.dicom_codecs import check_decodable, register
 from ultrasam.images.dicom_colors import color_kind
-from ultrasam.images.dicom_file import UNCOMPRESSED, DicomFile, parse
+from ultrasam.images.dicom_file import UNCOMPRESSED, DicomFile, Element, find_element, parse
 from ultrasam.images.dicom_format import read_format, read_num_frames
-from ultrasam.images.dicom_frames import Element, Frames, find_element, find_frames
+from ultrasam.images.dicom_frames import Frames, find_frames
 from ultrasam.images.dicom_geometry import read_frame_time, read_spacing
 from ultrasam.images.dicom_gray import GrayPixels, without_unused_bits
 from ultrasam.images.dicom_header import MalformedError, strings, uid, whole_number
@@ -69,6 +69,7 @@ def _read(file: Path) -> Scan:
     check_size(file, rows, columns, declared or 1)
     pixels = read_format(file, dataset, element.keyword, notes)
     frames = find_frames(file, element, parsed.syntax, pixels, declared, notes)
+    rows, columns = frames.format.rows, frames.format.columns
     check_size(file, rows, columns, frames.count)
     spacing = read_spacing(dataset, frames.count, notes)
     frame_time = read_frame_time(dataset, frames.count, notes)
@@ -108,8 +109,13 @@ def _shown(
             return first if index == 0 and first is not None else frames.decode(index)
         except Exception as error:
             where = f"frame {index} of {file}" if index else str(file)
+            reason = one_line(error)
+            if (
+                "all available plugins" in reason
+            ):  # then follows what each decoder says, in its own words
+                reason = f"their compressed data ({parsed.syntax.name}) are damaged"
             raise ScanError(
-                f"Cannot decode the pixels of {where}: {one_line(error)}; copy the file again or export it "
+                f"Cannot decode the pixels of {where}: {reason}; copy the file again or export it "
                 "with another transfer syntax."
             ) from error
 

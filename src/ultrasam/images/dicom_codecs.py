@@ -7,7 +7,6 @@ the plug-in in this module does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -100,45 +99,3 @@ def check_decodable(file: Path, syntax: UID) -> None:
             f"{file} is compressed as {name}; decoding it needs the extra 'dicom': "
             "pip install 'ultrasam[dicom]'."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Codestream:
-    """What the markers of a JPEG or JPEG-LS codestream state about its colors.
-
-    Attributes:
-        color: 'RGB' or 'YBR_FULL', or None if nothing states it.
-        named_rgb: its components are called R, G and B.
-    """
-
-    color: str | None = None
-    named_rgb: bool = False
-
-
-def read_markers(data: bytes) -> Codestream:
-    """Read the markers that state colors: the names of components, Adobe's and JFIF's, and coarser chroma.
-
-    The rules are those of ITU-T T.871 and T.872, 6.5.3. Of other codestreams, nothing is known.
-    """
-    color = None
-    position = 2
-    while data.startswith(b"\xff\xd8") and position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        segment = data[position + 4 : position + 2 + length]
-        if marker == 0xE0 and segment.startswith(b"JFIF"):
-            color = color or "YBR_FULL"
-        elif marker == 0xEE and segment.startswith(b"Adobe") and len(segment) >= 12:
-            color = {0: "RGB", 1: "YBR_FULL"}.get(segment[11], color)
-        elif marker in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7) and len(segment) == 15 and segment[5] == 3:
-            if segment[6::3] in (b"RGB", b"rgb"):
-                return Codestream("RGB", named_rgb=True)
-            coarser = len(set(segment[7::3])) > 1
-            return Codestream(color or ("YBR_FULL" if coarser else None))
-        elif marker == 0xDA:
-            break
-        position += 2 + length
-    return Codestream()

@@ -54,6 +54,11 @@ def is_planar(samples: npt.NDArray[np.uint8], rows: int, planar: bool) -> bool:
     return planar != (is_other and _roughness(other) < _SMOOTHER * _roughness(own))
 
 
+def looks_gray(samples: npt.NDArray[np.uint8]) -> bool:
+    """Whether the samples of an uncompressed frame, in the order of the file, are mostly gray pixels."""
+    return max(_gray(samples.reshape(-1, 3))) > _CERTAIN
+
+
 def _roughness(samples: Samples) -> float:
     """Mean difference from row to row of [H, W, 3]."""
     return (

@@ -33,6 +33,16 @@ UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEnd
 
 _CHARACTER_SET = 0x00080005
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_KEYWORDS = {
+    b"\xe0\x7f\x10\x00": "PixelData",
+    b"\xe0\x7f\x08\x00": "FloatPixelData",
+    b"\xe0\x7f\x09\x00": "DoubleFloatPixelData",
+    b"\x7f\xe0\x00\x10": "PixelData",
+    b"\x7f\xe0\x00\x08": "FloatPixelData",
+    b"\x7f\xe0\x00\x09": "DoubleFloatPixelData",
+}
+_UNDEFINED = 0xFFFFFFFF
+_DEFERRED = 1 << 24  # bytes; larger elements, such as private raw data, are not loaded
 _MAX_INFLATED = 1 << 31  # bytes; more than any scan, so that a small file cannot fill the memory
 
 
@@ -102,6 +112,7 @@ def _elements(stream: BinaryIO, stop: Callable[[int], bool]) -> tuple[Dataset, i
             stream,
             not explicit,
             little,
+            defer_size=_DEFERRED,
             stop_when=lambda tag, vr, length: tag == _CHARACTER_SET or stop(int(tag)),
         )
         found |= {element.tag: element for element in elements}
@@ -151,3 +162,51 @@ def _inflate(file: Path, stream: BinaryIO) -> bytes:
             )
         return data
     raise ScanError(f"{file} cannot be inflated; it is damaged: copy or export it again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """Where the pixel data stand.
+
+    Attributes:
+        open: opens the file, or what was inflated from it.
+        keyword: name of the element.
+        vr: its type, or "" if the file doesn't state it.
+        big_endian: byte order.
+        start: position of its first byte.
+        length: its bytes, or None for a sequence of fragments.
+        available: bytes from `start` to the file's end.
+    """
+
+    open: Callable[[], BinaryIO]
+    keyword: str
+    vr: str
+    big_endian: bool
+    start: int
+    length: int | None
+    available: int
+
+
+def find_element(open_file: Callable[[], BinaryIO], position: int) -> Element | None:
+    """The element of pixel data that begins at `position`, or None if another or none does."""
+    with open_file() as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(position)
+        head = stream.read(12)
+    keyword = _KEYWORDS.get(head[:4])
+    if keyword is None or len(head) < 8:
+        return None
+    big = head[:2] == b"\x7f\xe0"
+    # Of the first letters of these types, none is even, as each length is: no length looks like one.
+    explicit = head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"UN") and head[6:8] == b"\0\0"
+    length = int.from_bytes(head[8:12] if explicit else head[4:8], "big" if big else "little")
+    start = position + (12 if explicit else 8)
+    return Element(
+        open_file,
+        keyword,
+        head[4:6].decode() if explicit else "",
+        big,
+        start,
+        None if length == _UNDEFINED else length,
+        max(0, size - start),
+    )

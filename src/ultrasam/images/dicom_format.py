@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ultrasam.errors import ScanError
@@ -14,7 +14,7 @@ with needs("Reading DICOM", extra="dicom"):
 
 # PS3.3 C.7.6.3.1.2; decoders return RGB for the last two.
 _GRAY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
-_COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _ELEMENTS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
@@ -74,27 +74,17 @@ def read_format(file: Path, dataset: Dataset, keyword: str, notes: list[str]) ->
         return value
 
     kind = " ".join(strings(dataset, "PhotometricInterpretation")[:1]).upper()
-    samples = element("SamplesPerPixel", 3 if kind in _COLOR else 1, range(1, 5))
+    samples = element("SamplesPerPixel", 3 if kind in COLOR else 1, range(1, 5))
     if not kind:
         kind = "RGB" if samples == 3 else "MONOCHROME2"
         notes.append(f"PhotometricInterpretation is missing; {kind} is used.")
-    if kind not in (*_GRAY, *_COLOR):
+    if kind not in (*_GRAY, *COLOR):
         raise ScanError(
             f"{file} has colors of the kind '{kind[:40]}', which is not supported; export it as RGB or "
             "grayscale."
         )
     if samples not in (1, 3):
         raise ScanError(f"{file} has {samples} samples per pixel; export it as RGB or grayscale.")
-    if samples == 3 and kind in _GRAY:
-        notes.append(
-            f"PhotometricInterpretation is {kind}, but pixels have 3 samples; RGB is used."
-        )
-        kind = "RGB"
-    if samples == 1 and kind in _COLOR:
-        notes.append(
-            f"PhotometricInterpretation is {kind}, but pixels have 1 sample; they are gray."
-        )
-        kind = "MONOCHROME2"
     if keyword in _ELEMENTS:
         bits = _ELEMENTS[keyword]
         allocated, stored, high, signed = bits, bits, bits - 1, False
@@ -104,6 +94,7 @@ def read_format(file: Path, dataset: Dataset, keyword: str, notes: list[str]) ->
             raise ScanError(
                 f"{file} has {allocated} bits per pixel, which is not supported; export it with 8 or 16."
             )
+        allocated = max(allocated, _needed(dataset, allocated, notes))
         stored = element("BitsStored", allocated, range(1, allocated + 1))
         high = element("HighBit", stored - 1, range(stored - 1, allocated))
         signed = element("PixelRepresentation", 0, range(2)) == 1
@@ -112,6 +103,34 @@ def read_format(file: Path, dataset: Dataset, keyword: str, notes: list[str]) ->
     return PixelFormat(
         rows, columns, samples, kind, planar, allocated, stored, high, signed, keyword
     )
+
+
+def _needed(dataset: Dataset, allocated: int, notes: list[str]) -> int:
+    """Bits that a sample takes by BitsStored, if that is more than BitsAllocated."""
+    try:
+        stored = whole_number(dataset, "BitsStored") or 0
+    except MalformedError:
+        return allocated
+    if not allocated < stored <= 32:
+        return allocated
+    needed = next(bits for bits in (8, 16, 32) if stored <= bits)
+    notes.append(f"BitsAllocated is {allocated}, but BitsStored {stored}; {needed} is used.")
+    return needed
+
+
+def with_samples(pixels: PixelFormat, samples: int, notes: list[str]) -> PixelFormat:
+    """The format with the number of samples that the pixels have, and a kind that suits it."""
+    is_color = pixels.kind in COLOR
+    if samples == pixels.samples and is_color == (samples == 3):
+        return pixels
+    if is_color == (samples == 3):
+        notes.append(f"SamplesPerPixel is {pixels.samples}, but pixels have {samples}.")
+        return replace(pixels, samples=samples)
+    found, kind = ("3 samples", "RGB") if samples == 3 else ("1 sample", "MONOCHROME2")
+    notes.append(
+        f"PhotometricInterpretation is {pixels.kind}, but pixels have {found}; {kind} is used."
+    )
+    return replace(pixels, samples=samples, kind=kind)
 
 
 def read_num_frames(dataset: Dataset, notes: list[str]) -> int | None:

@@ -5,20 +5,22 @@ How many frames there are, and whether they are whole, is decided by the data; t
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import ScanError
 from ultrasam.extras import needs
-from ultrasam.images.dicom_codecs import read_markers
-from ultrasam.images.dicom_colors import is_planar
-from ultrasam.images.dicom_format import PixelFormat
+from ultrasam.images.dicom_codestream import read_codestream
+from ultrasam.images.dicom_colors import is_planar, looks_gray
+from ultrasam.images.dicom_file import Element
+from ultrasam.images.dicom_format import COLOR, PixelFormat, with_samples
+from ultrasam.images.dicom_fragments import Fragment, find_fragments
+from ultrasam.images.scan import check_size
 
 with needs("Reading DICOM", extra="dicom"):
     from pydicom.encaps import encapsulate
@@ -27,64 +29,7 @@ with needs("Reading DICOM", extra="dicom"):
 
 Stored = npt.NDArray[Any]
 
-_KEYWORDS = {
-    b"\xe0\x7f\x10\x00": "PixelData",
-    b"\xe0\x7f\x08\x00": "FloatPixelData",
-    b"\xe0\x7f\x09\x00": "DoubleFloatPixelData",
-    b"\x7f\xe0\x00\x10": "PixelData",
-    b"\x7f\xe0\x00\x08": "FloatPixelData",
-    b"\x7f\xe0\x00\x09": "DoubleFloatPixelData",
-}
-_UNDEFINED = 0xFFFFFFFF
-_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """Where the pixel data stand.
-
-    Attributes:
-        open: opens the file, or what was inflated from it.
-        keyword: name of the element.
-        vr: its type, or "" if the file doesn't state it.
-        big_endian: byte order.
-        start: position of its first byte.
-        length: its bytes, or None for a sequence of fragments.
-        available: bytes from `start` to the file's end.
-    """
-
-    open: Callable[[], BinaryIO]
-    keyword: str
-    vr: str
-    big_endian: bool
-    start: int
-    length: int | None
-    available: int
-
-
-def find_element(open_file: Callable[[], BinaryIO], position: int) -> Element | None:
-    """The element of pixel data that begins at `position`, or None if another or none does."""
-    with open_file() as stream:
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(position)
-        head = stream.read(12)
-    keyword = _KEYWORDS.get(head[:4])
-    if keyword is None or len(head) < 8:
-        return None
-    big = head[:2] == b"\x7f\xe0"
-    # Of the first letters of these types, none is even, as each length is: no length looks like one.
-    explicit = head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"UN") and head[6:8] == b"\0\0"
-    length = int.from_bytes(head[8:12] if explicit else head[4:8], "big" if big else "little")
-    start = position + (12 if explicit else 8)
-    return Element(
-        open_file,
-        keyword,
-        head[4:6].decode() if explicit else "",
-        big,
-        start,
-        None if length == _UNDEFINED else length,
-        max(0, size - start),
-    )
+_ITEM = b"\xfe\xff\x00\xe0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +112,9 @@ def _uncompressed(
             f"PhotometricInterpretation is {pixels.kind}, which uncompressed pixels cannot be; RGB is used."
         )
         pixels = replace(pixels, kind="RGB")
+    pixels = with_samples(pixels, _samples(pixels, declared, held), notes)
     if pixels.kind == "YBR_FULL_422" and not cut:
-        pixels = _expanded(pixels, declared, held, notes)
+        pixels = _expanded(element, pixels, declared, held, notes)
     count = _count(file, element, pixels, declared, held, cut, notes)
     if (pixels.samples, pixels.allocated) == (3, 8) and pixels.kind != "YBR_FULL_422":
         planar = is_planar(_first_samples(element, pixels), pixels.rows, pixels.planar)
@@ -192,15 +138,27 @@ def _uncompressed(
     return Frames(pixels, count, decode, has_unused_bits=True)
 
 
+def _samples(pixels: PixelFormat, declared: int | None, held: int) -> int:
+    """Samples per pixel; where the header contradicts itself, by the length of the data."""
+    is_color = pixels.kind in COLOR
+    if is_color == (pixels.samples == 3):
+        return pixels.samples
+    other = 4 - pixels.samples
+    wanted = replace(pixels, samples=other).frame_bits // 8 * (declared or 1)
+    return other if wanted <= held <= wanted + wanted % 2 else pixels.samples
+
+
 def _expanded(
-    pixels: PixelFormat, declared: int | None, held: int, notes: list[str]
+    element: Element, pixels: PixelFormat, declared: int | None, held: int, notes: list[str]
 ) -> PixelFormat:
     """Colors that are called half as wide as gray values, but of which the file holds one for each pixel."""
     full = replace(pixels, kind="RGB")
     half, whole = pixels.frame_bits // 8, full.frame_bits // 8
     fits = held - held % 2 in (n * half for n in ((declared,) if declared else (held // half,)))
     expected = (declared or max(1, held // whole)) * whole
-    if fits or not expected <= held <= expected + expected % 2:
+    if not expected <= held <= expected + expected % 2:
+        return pixels
+    if fits and (declared or not looks_gray(_first_samples(element, full))):
         return pixels
     notes.append(
         "PhotometricInterpretation is YBR_FULL_422, but each pixel has its own color; by the gray pixels, "
@@ -271,9 +229,6 @@ def _is_zero(element: Element, start: int, end: int) -> bool:
     return True
 
 
-Fragment = tuple[int, int]  # position, bytes
-
-
 def _compressed(
     file: Path,
     element: Element,
@@ -283,7 +238,7 @@ def _compressed(
     notes: list[str],
 ) -> Frames:
     with element.open() as stream:
-        groups, cut = _fragments(stream, element, declared)
+        groups, cut = find_fragments(stream, element, declared)
     if not groups:
         raise ScanError(f"{file} is cut off in its first frame; copy or export it again.")
     count, wanted = len(groups), declared or 1
@@ -306,13 +261,36 @@ def _compressed(
                 parts.append(stream.read(length))
         return b"".join(parts)
 
-    markers = read_markers(codestream(0))
+    first = codestream(0)
+    markers = read_codestream(first)
+    components = markers.components
+    if syntax == RLELossless and pixels.allocated >= 8:  # a segment for each byte of a pixel
+        components = int.from_bytes(first[:4], "little") * 8 // pixels.allocated
+    pixels = with_samples(pixels, components if components in (1, 3) else pixels.samples, notes)
+    stated, size = (pixels.columns, pixels.rows), (markers.columns, markers.rows)
+    if markers.rows and markers.columns and size != stated:
+        notes.append(
+            f"The header says {stated[0]} × {stated[1]} pixels, but {size[0]} × {size[1]} are compressed; "
+            "these are read."
+        )
+        pixels = replace(pixels, rows=markers.rows, columns=markers.columns)
+        check_size(file, pixels.rows, pixels.columns)
     options = _options(pixels, 1)
     if pixels.samples == 3:
         # The stored values do not depend on it, but pydicom warns if it contradicts the markers.
         options["photometric_interpretation"] = "RGB" if markers.named_rgb else "YBR_FULL"
 
+    incomplete = _incomplete(element, groups) if first[:1] == b"\xff" else []
+    if incomplete:
+        some = f"frame {incomplete[0]}" if len(incomplete) == 1 else f"{len(incomplete)} frames"
+        some = some if count > 1 else "the image"
+        notes.append(f"The compressed data of {some} have no end; they may be cut off.")
+    # If no frame has an end, the encoder writes none.
+    refused = set(incomplete) if len(incomplete) < count else set()
+
     def decode(index: int) -> Stored:
+        if index in refused:
+            raise ValueError("their compressed data are cut off")
         data = encapsulate([codestream(index)], has_bot=False)
         frame, _ = decoder.as_array(data, index=0, raw=True, validate=False, **options)
         return np.asarray(frame)
@@ -320,57 +298,14 @@ def _compressed(
     return Frames(pixels, count, decode, syntax == RLELossless, markers.color)
 
 
-def _fragments(
-    stream: BinaryIO, element: Element, declared: int | None
-) -> tuple[list[list[Fragment]], bool]:
-    """The whole frames, each as its fragments, and whether the file ends before they do (PS3.5 A.4)."""
-    fragments: list[Fragment] = []
-    begins: list[bool] = []
-    place, end = element.start, element.start + element.available
-    cut = True
-    while place + 8 <= end:
-        stream.seek(place)
-        head = stream.read(8)
-        length = int.from_bytes(head[4:], "little")
-        if head[:4] == _DELIMITER:
-            cut = False
-            break
-        if head[:4] != _ITEM or place + 8 + length > end:
-            break
-        begins.append(_begins_frame(stream.read(min(64, length))))
-        fragments.append((place + 8, length))
-        place += 8 + length
-    offsets, fragments, begins = fragments[:1], fragments[1:], begins[1:]
-    if not fragments:
-        return [], cut
-    if not begins[0] or (declared == len(fragments) and sum(begins) < declared):
-        begins = _by_table(stream, offsets[0], fragments, declared)
-    groups: list[list[Fragment]] = []
-    for fragment, first in zip(fragments, begins, strict=True):
-        if first:
-            groups.append([])
-        groups[-1].append(fragment)
-    if cut and len(groups[-1]) < max(len(group) for group in groups):
-        groups.pop()  # the last frame lacks fragments
-    return groups, cut
-
-
-def _begins_frame(data: bytes) -> bool:
-    """Whether a fragment begins with a JPEG, JPEG-LS, JPEG 2000 or JPEG XL codestream, or a header of RLE."""
-    if data.startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ", b"\xff\x0a")):
-        return True
-    segments = int.from_bytes(data[:4], "little")
-    return len(data) == 64 and 1 <= segments <= 15 and data[4:8] == b"\x40\0\0\0"
-
-
-def _by_table(
-    stream: BinaryIO, table: Fragment, fragments: list[Fragment], declared: int | None
-) -> list[bool]:
-    """Which fragments begin a frame, by the table of offsets, if the fragments themselves do not tell."""
-    stream.seek(table[0])
-    offsets = set(np.frombuffer(stream.read(table[1] // 4 * 4), "<u4").tolist()) | {0}
-    base = fragments[0][0]
-    known = [start - base in offsets for start, _ in fragments]
-    if sum(known) == 1 and declared == len(fragments):
-        return [True] * len(fragments)
-    return known
+def _incomplete(element: Element, groups: list[list[Fragment]]) -> list[int]:
+    """The frames of JPEG, JPEG-LS or JPEG 2000 that do not end with the marker EOI or EOC."""
+    found = []
+    with element.open() as stream:
+        for index, group in enumerate(groups):
+            start, length = next((f for f in reversed(group) if f[1]), group[-1])
+            end = min(64, length)
+            stream.seek(start + length - end)
+            if b"\xff\xd9" not in stream.read(end):  # padding may follow
+                found.append(index)
+    return found
