@@ -6,16 +6,22 @@ it was probably mislabeled or only partly converted.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from ultrasam.errors import ScanError
 from ultrasam.images.scan import Scan
 
+logger = logging.getLogger(__name__)
+
 
 def read_scan(path: str | os.PathLike[str]) -> Scan:
     """Open a PNG, JPEG, BMP, TIFF, GIF, DICOM, NIfTI, MHA/MHD, NRRD, MP4 or AVI file.
+
+    What is odd about a file that can be read is logged as a warning and stands in `Scan.notes`.
 
     Raises:
         ScanError: The file is missing, empty, truncated, too large or not an image, or its suffix names
@@ -36,7 +42,16 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
     if size == 0:
         raise ScanError(f"{file} is empty; copy or download it again.")
     kind = _kind_of(start, file)
-    return _reader(kind)(file)
+    scan = _reader(kind)(file)
+    if scan.notes:
+        _warn(f"{file}: {' '.join(scan.notes)}")
+    return scan
+
+
+@lru_cache(maxsize=1000)
+def _warn(message: str) -> None:
+    """Log a warning, once: the same file may be opened again for each model, epoch or frame."""
+    logger.warning("%s", message)
 
 
 _SUFFIXES: dict[str, tuple[str, ...]] = {
