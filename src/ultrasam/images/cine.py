@@ -58,6 +58,8 @@ def read_cine(file: Path) -> Scan:
 class _Cine:
     """A video, the timestamps of its frames, and the decoder's position."""
 
+    video: Any
+
     def __init__(self, file: Path) -> None:
         self.file = file
         self.lock = Lock()
@@ -65,13 +67,13 @@ class _Cine:
         self.times = self.packets.shown()
         keys = zip(self.packets.times, self.packets.keys, strict=True)
         self.keys = sorted(time for time, key in keys if key)
-        self.video: Any = None
-        self._restart()
-        self.height = int(self.video.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        self.width = int(self.video.get(cv2.CAP_PROP_FRAME_WIDTH))
-        code = int(self.video.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF
+        self.next = 0
+        video = self._restart()
+        self.height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self.width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
+        code = int(video.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF
         self.is_rgb = not code.to_bytes(4, "little").startswith(_GRAY)
-        rate = float(self.video.get(cv2.CAP_PROP_FPS))
+        rate = float(video.get(cv2.CAP_PROP_FPS))
         self.frame_time = 1000 / rate if rate > 0 else None
         self.delay = self._delay()
         self.damaged = (
@@ -138,12 +140,15 @@ class _Cine:
             finally:
                 self.lock.release()
 
-    def _restart(self) -> None:
+    def _restart(self) -> Any:
         self.video = open_video(self.file)
         self.video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         self.next = 0
-        self.broken = False  # a frame before this one could not be decoded, and no key frame came since
+        self.broken = (
+            False  # a frame before this one could not be decoded, and no key frame came since
+        )
         _opened(self)
+        return self.video
 
     def _delay(self) -> int | None:
         """None if frames have times of their own; else how many frames ahead the decoder's times are.

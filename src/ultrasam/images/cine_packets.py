@@ -2,7 +2,8 @@
 
 A decoder fills the missing part of a damaged frame with whatever is at hand, and OpenCV does not pass on that
 it did. Damage is therefore looked for in the packets: the one at which the file was cut off, and those that
-hold what no encoder writes, as an incomplete copy leaves it. Bit errors that keep a packet's form are not found.
+hold what no encoder writes, as an incomplete copy leaves it. Bit errors that keep a packet's form are not
+found.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 _set_log_level: Any = (
     getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
 )  # OpenCV 4, 5
-_log_level = Lock()  # of the process: without the lock, two threads would restore each other's level
+_log_level = (
+    Lock()
+)  # of the process: without the lock, two threads would restore each other's level
 
 _RAW_PACKETS = [cv2.CAP_PROP_FORMAT, -1]
 _ATTEMPTS = 8  # a damaged packet fails once; past the end, every attempt fails
