@@ -8,25 +8,14 @@ found.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import cv2
 
 from ultrasam.errors import ScanError
-
-# FFmpeg and OpenCV print to the terminal, bypassing Python; our errors report the same.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-_set_log_level: Any = (
-    getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
-)  # OpenCV 4, 5
-_log_level = (
-    Lock()
-)  # of the process: without the lock, two threads would restore each other's level
+from ultrasam.images.quiet import quiet_opencv
 
 _RAW_PACKETS = [cv2.CAP_PROP_FORMAT, -1]
 _ATTEMPTS = 8  # a damaged packet fails once; past the end, every attempt fails
@@ -90,12 +79,8 @@ def open_video(file: Path, options: list[int] | None = None) -> Any:
     Raises:
         ScanError: The file has no video stream that can be decoded.
     """
-    with _log_level:
-        level = _set_log_level(0)
-        try:
-            video = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG, options or [])
-        finally:
-            _set_log_level(level)
+    with quiet_opencv():
+        video = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG, options or [])
     if not video.isOpened():
         raise ScanError(
             f"{file} is damaged, or has no video stream that can be decoded; copy it again or convert it."
