@@ -101,8 +101,8 @@ class _Cine:
         if self.packets.lost:
             declared = self.num_frames + self.packets.lost
             notes.append(
-                f"Its end is missing: {declared} frames are declared and {self.num_frames} are there; copy "
-                "or download it again."
+                f"Its end is missing or damaged: {declared} frames are declared and {self.num_frames} are "
+                "there; copy or download it again."
             )
         return tuple(notes)
 

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 
 from ultrasam.errors import ScanError
+from ultrasam.images.cine_containers import find_end, is_avi
 from ultrasam.images.quiet import quiet_opencv
 
 _RAW_PACKETS = [cv2.CAP_PROP_FORMAT, -1]
@@ -110,15 +111,19 @@ def read_packets(file: Path) -> Packets:
         bad.append(failures > 0 or data is None or _is_damaged(data.tobytes(), codec))
         skipped, failures = skipped + failures, 0
     video.release()
+    if codec in _JPEG and bad and all(bad):  # some encoders omit the end marker
+        bad = [False] * len(bad)
+    end = find_end(file)
+    if end.packets is not None and end.packets < len(times):
+        # What follows the broken place may be any later frame.
+        count = end.packets
+        times, keys, bad, skipped = times[:count], keys[:count], bad[:count], 0
     if not any(time >= 0 for time in times):
         raise ScanError(f"{file} has no frames; copy or download it again.")
-    if codec in _JPEG and all(bad):  # some encoders omit the end marker
-        bad = [False] * len(bad)
-    is_cut, in_video = _cut(file)
-    # Of MP4 with H.26x, FFmpeg passes on complete packets only.
-    if in_video and not (codec in _H26X and not _is_riff(file)):
+    # Of MP4 with one index, FFmpeg passes on complete packets of H.26x only.
+    if end.in_video and (codec not in _H26X or end.is_fragmented or is_avi(file)):
         bad[-1] = True
-    lost = declared - len(times) - skipped if is_cut else 0
+    lost = declared - len(times) - skipped if end.is_cut else 0
     return Packets(tuple(times), tuple(keys), tuple(bad), max(0, lost) + skipped)
 
 
@@ -126,52 +131,3 @@ def _is_damaged(data: bytes, codec: str) -> bool:
     if codec in _JPEG:
         return not data.rstrip(b"\0").endswith(b"\xff\xd9")
     return codec in _H26X + _MPEG4 and _ZEROS in data
-
-
-def _is_riff(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(4) == b"RIFF"
-
-
-def _cut(file: Path) -> tuple[bool, bool]:
-    """Whether a file ends before its container does, and whether that is, or may be, in a video packet."""
-    return _cut_avi(file) if _is_riff(file) else _cut_mp4(file)
-
-
-def _cut_avi(file: Path) -> tuple[bool, bool]:
-    size, place, end = file.stat().st_size, 0, 0
-    with file.open("rb") as opened:
-        while place < size:
-            opened.seek(place)
-            head = opened.read(8)
-            name, length = head[:4], int.from_bytes(head[4:], "little")
-            if name == b"RIFF":
-                end = place + 8 + length
-            elif place >= end > 8:
-                return False, False  # bytes after the last chunk
-            if name in (b"RIFF", b"LIST"):
-                place += 12
-                continue
-            if len(head) < 8 or not name.isascii() or not name.decode("ascii").isprintable():
-                return True, False
-            if place + 8 + length > size:
-                return True, name[2:] in (b"dc", b"db")
-            place += 8 + length + length % 2
-    return end > size, False
-
-
-def _cut_mp4(file: Path) -> tuple[bool, bool]:
-    size, place = file.stat().st_size, 0
-    with file.open("rb") as opened:
-        while place < size:
-            opened.seek(place)
-            head = opened.read(16)
-            length = int.from_bytes(head[:4], "big")
-            if length == 1:
-                length = int.from_bytes(head[8:], "big")
-            if length == 0 and head[4:8] != bytes(4):
-                return False, False  # the last box, of any length
-            if length < 8 or place + length > size:
-                return True, head[4:8] == b"mdat"
-            place += length
-    return False, False
