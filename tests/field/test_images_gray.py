@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,9 +103,3 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     pixels[30, 40] = bad
     with pytest.raises(ScanError, match="not finite numbers; replace NaN and infinity"):
         Scan.from_array(pixels)
-
-
-def test_reading_a_store_on_windows_needs_no_ascii_names(tmp_path: Path) -> None:
-    """Images are read as bytes and decoded; OpenCV opens no file itself."""
-    source = Path(__file__).parents[2] / "src" / "ultrasam"
-    assert [f for f in source.rglob("*.py") if "imread(" in f.read_text("utf-8")] == []
