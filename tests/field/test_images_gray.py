@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ultrasam.datasets.annotated_image import CaseImage
+from ultrasam.datasets.file_tree import FileEntry
+from ultrasam.datasets.readers.arrays import _read_arrays
+from ultrasam.datasets.readers.paired_images import MaskOptions
 from ultrasam.errors import ScanError
 from ultrasam.images.pixels import GrayScale, to_uint8
 from ultrasam.images.scan import Scan
@@ -85,6 +90,21 @@ def test_signed_values_are_stretched_over_their_range() -> None:
     shown = to_uint8(pixels)
     assert (int(shown[0, 0]), int(shown[-1, -1])) == (0, 255)
     assert int(shown[pixels == 0][0]) == pytest.approx(85, abs=1)
+
+
+def test_images_of_a_numpy_stack_share_a_gray_scale(tmp_path: Path) -> None:
+    stack = np.zeros((3, 40, 50), np.uint16)
+    stack[:, :, 10:] = np.array([1000, 1040, 100])[:, None, None]
+    for name, values in (("images", stack), ("masks", stack > 0)):
+        np.save(tmp_path / f"{name}.npy", values)
+    entries = [
+        FileEntry(f"{name}.npy", (str(tmp_path / f"{name}.npy"),), 1, 0)
+        for name in ("images", "masks")
+    ]
+    found = list(_read_arrays(entries[0], entries[1], "lesion", MaskOptions()))
+    assert all(isinstance(image, CaseImage) for image in found)
+    shown = [int(image.pixels[0, 20]) for image in found if isinstance(image, CaseImage)]
+    assert shown == [62, 65, 6]
 
 
 @given(

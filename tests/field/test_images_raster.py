@@ -271,6 +271,21 @@ def test_a_large_imagej_stack_behind_one_directory_says_what_is_missing(tmp_path
     assert (len(read_scan(path)), read_scan(path).notes) == (5, ())
 
 
+def test_a_truncated_gif_says_that_its_end_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    noise = np.random.default_rng(0).integers(0, 255, (6, 60, 80)).astype(np.uint8)
+    first, *others = (Image.fromarray(frame) for frame in noise)
+    first.save(path, save_all=True, append_images=others, duration=50)
+    whole, frames = path.read_bytes(), read_scan(path).read_all()
+    path.write_bytes(whole + bytes(20))
+    assert (len(read_scan(path)), read_scan(path).notes) == (6, ())
+    path.write_bytes(whole[: len(whole) // 2])
+    scan = read_scan(path)
+    assert len(scan) == 3
+    assert np.array_equal(scan.read_all(), frames[:3])
+    assert scan.notes == ("Its end is missing: 3 frames are there; copy or download it again.",)
+
+
 def test_threads_that_read_leave_warnings_and_logging_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.stack([ramp("float64")] * 4), photometric="minisblack")

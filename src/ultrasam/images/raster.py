@@ -25,6 +25,7 @@ from ultrasam.images.scan import Scan, check_size
 from ultrasam.images.tiff import TIFF_STARTS, TiffPage, read_pages
 
 _ORIENTATION = 0x0112
+_TRAILER = 512  # bytes; a GIF ends with a semicolon, and some writers pad it with zeros
 
 
 def read_raster(file: Path) -> Scan:
@@ -116,7 +117,7 @@ class _Pages:
                     self.count = int(getattr(image, "n_frames", 1))
                     size, delay = (image.height, image.width), image.info.get("duration")
                     self.delay = float(delay) if self.count > 1 and delay else None
-            self.notes = _notes(self.pages, self.count)
+            self.notes = _notes(self.pages, self.count, opened)
         check_size(file, *size, self.count)
 
     def read(self, index: int) -> Frame:
@@ -158,8 +159,15 @@ class _Pages:
                 yield values[::step, ::step].copy()
 
 
-def _notes(pages: list[TiffPage], count: int) -> tuple[str, ...]:
-    """ImageJ writes stacks of more than 4 GB behind a single directory."""
+def _notes(pages: list[TiffPage], count: int, opened: IO[bytes]) -> tuple[str, ...]:
+    """What a file lacks, though its frames can be read."""
+    opened.seek(0)
+    if opened.read(4) == b"GIF8":
+        opened.seek(max(0, opened.seek(0, 2) - _TRAILER))
+        if not opened.read().rstrip(b"\0").endswith(b";"):
+            there = "1 frame is" if count == 1 else f"{count} frames are"
+            return (f"Its end is missing: {there} there; copy or download it again.",)
+    # ImageJ writes stacks of more than 4 GB behind a single directory.
     lines = pages[0].description.splitlines() if pages else []
     if lines and lines[0].startswith("ImageJ="):
         for line in lines:
