@@ -330,3 +330,35 @@ def test_truncated_voxels_are_refused(tmp_path: Path, suffix: str, packed: bool)
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(ScanError, match=r"is (damaged|truncated).*; copy or download it again"):
         read_scan(path).frame()
+
+
+REAL = {
+    "pluslib/NwirePhantomFreehand.igs.nrrd": (97, 616, 820, None),
+    "pluslib/SpinePhantomFreehand.igs.mha": (21, 616, 820, None),
+    "pluslib/SpinePhantomFreehandReconstructed.mha": (104, 106, 147, (0.5, 0.5)),
+    "itkultrasound/MouseLiverB.mha": (4, 512, 128, (0.0385753, 0.1)),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_sequences_and_volumes_are_read(name: str) -> None:
+    path = _real(name)
+    scan = read_scan(path)
+    frames, height, width, spacing = REAL[name]
+    assert (len(scan), scan.height, scan.width) == (frames, height, width)
+    assert scan.spacing == (spacing and pytest.approx(spacing))
+    assert scan.frame(frames // 2).shape == (height, width)
+
+
+@pytest.mark.parametrize("name", ["EyeRoundOverChuck_5.0MHz_20V.mha", "MouseLiverRF.mha"])
+def test_real_radiofrequency_data_is_refused(name: str) -> None:
+    path = _real(f"itkultrasound/{name}")
+    with pytest.raises(ScanError, match="radiofrequency"):
+        read_scan(path).frame()
+
+
+def _real(name: str) -> Path:
+    path = Path(__file__).parents[3] / "shared" / "formats" / name
+    if not path.exists():
+        pytest.skip(f"the real file {name} is not there")
+    return path
