@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import warnings
@@ -19,7 +20,7 @@ from PIL import Image
 
 from ultrasam.errors import ScanError
 from ultrasam.images import quiet
-from ultrasam.images.raster import decode_frame, decode_values
+from ultrasam.images.raster import count_frames, decode_frame, decode_image, decode_values
 from ultrasam.images.reading import read_scan
 
 Pixels = npt.NDArray[Any]
@@ -69,7 +70,9 @@ def test_a_gray_tiff_of_any_kind_keeps_its_gray_levels(
     assert not scan.is_rgb
     assert np.array_equal(scan.frame(), expected(kind, top))
     assert np.array_equal(decode_frame(path.read_bytes(), "a.tif"), expected(kind, top))
-    assert np.array_equal(decode_values(path.read_bytes(), "a.tif"), ramp(kind, top))
+    data = path.read_bytes()
+    assert np.array_equal(decode_values(data, "a.tif"), ramp(kind, top))
+    assert np.allclose(decode_image(data, "a.tif", np.asarray), ramp(kind, top))
 
 
 @pytest.mark.parametrize("extra", [{"bigtiff": True}, {"compression": "zlib"}, {"tile": (16, 16)}])
@@ -110,6 +113,16 @@ def test_a_png_of_deep_colors_keeps_its_bits(tmp_path: Path, channels: int) -> N
         gray[:, :5] = 0
     assert frame.ndim == (2 if channels == 2 else 3)
     assert np.array_equal(first, gray)
+
+
+def test_pages_of_an_encoded_image_are_counted() -> None:
+    for kind in ("uint8", "uint16", "float64"):
+        opened = io.BytesIO()
+        tifffile.imwrite(opened, np.stack([ramp(kind)] * 3), photometric="minisblack")
+        assert count_frames(opened.getvalue(), "a.tif") == 3
+    assert count_frames(png(np.zeros((5, 6, 3)), 2), "a.png") == 1
+    with pytest.raises(ScanError, match=r"^a\.png is damaged"):
+        count_frames(b"\x89PNG and nothing", "a.png")
 
 
 def test_a_color_mask_of_sixteen_bits_keeps_its_values() -> None:

@@ -7,11 +7,11 @@ not know; those, OpenCV reads.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from ultrasam.images.quiet import quiet_warnings
 from ultrasam.images.scan import Scan, check_size
 from ultrasam.images.tiff import TIFF_STARTS, TiffPage, read_pages
 
+T = TypeVar("T")
 _ORIENTATION = 0x0112
 _TRAILER = 512  # bytes; a GIF ends with a semicolon, and some writers pad it with zeros
 
@@ -83,18 +84,72 @@ def decode_values(data: bytes, name: str, *, indices: bool = False) -> npt.NDArr
         ScanError: The data is damaged, truncated or too large, or of a kind that is not supported.
     """
     with _errors(name):
+        decoded = _decode_mask(io.BytesIO(data), name)
+        if not isinstance(decoded, Image.Image):
+            return decoded
+        return np.asarray(decoded) if indices and decoded.mode == "P" else _to_values(decoded)
+
+
+def decode_image(data: bytes, name: str, convert: Callable[[Image.Image], T]) -> T:
+    """Decode the first frame of an encoded image, turned as its EXIF orientation says, by ``convert``.
+
+    Args:
+        data: the file's content.
+        name: of the image, for error messages.
+        convert: what to make of the decoded image; kinds that Pillow does not know are of mode I, F or RGB.
+
+    Raises:
+        ScanError: The data is damaged, truncated or too large, or of a kind that is not supported.
+    """
+    with _errors(name):
+        decoded = _decode_mask(io.BytesIO(data), name)
+        if not isinstance(decoded, Image.Image):
+            if decoded.ndim == 2:
+                holds = decoded.dtype.kind != "f" and int(abs(decoded).max(initial=0)) < 2**31
+                decoded = decoded.astype(np.int32 if holds else np.float32)
+            decoded = Image.fromarray(decoded)
+        return convert(decoded)
+
+
+def count_frames(data: bytes, name: str) -> int:
+    """The number of pages or animation frames of an encoded image.
+
+    Raises:
+        ScanError: The data is damaged, or too large.
+    """
+    with _errors(name):
         opened = io.BytesIO(data)
-        page = _page(_pages(opened), 0)
-        if _is_deep(opened, page):
-            values = decode_deep(opened, 0, page).values
-            if values.ndim == 3:
-                values = values if values.max(initial=0) <= 255 else values * (255 / 65535)
-                values = values.astype(np.uint8)
-            return values
+        pages = _pages(opened)
+        if pages:
+            return len(pages)
+        with _open(opened) as image:
+            return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def read_orientation(file: Path) -> tuple[int, tuple[int, int]]:
+    """The EXIF orientation of an image file, 1 to 8, and its stored (width, height); 1 if it has none."""
+    try:
+        with file.open("rb") as opened, _open(opened) as image:
+            orientation = int(image.getexif().get(_ORIENTATION, 1))
+            return orientation if 1 <= orientation <= 8 else 1, image.size
+    except Exception:  # reading the image tells what is wrong with it
+        return 1, (0, 0)
+
+
+def _decode_mask(opened: IO[bytes], name: str) -> Image.Image | npt.NDArray[Any]:
+    """The first frame, turned; of a kind that Pillow does not keep in full, its values, colors as uint8."""
+    page = _page(_pages(opened), 0)
+    if not _is_deep(opened, page):
         with _open(opened) as image:
             check_size(Path(name), image.height, image.width)
             turned = ImageOps.exif_transpose(image)
-            return np.asarray(turned) if indices and turned.mode == "P" else _to_values(turned)
+            turned.load()
+            return turned
+    values = decode_deep(opened, 0, page).values
+    if values.ndim == 3:
+        values = values if values.max(initial=0) <= 255 else values * (255 / 65535)
+        values = values.astype(np.uint8)
+    return values
 
 
 class _Pages:
