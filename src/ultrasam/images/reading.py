@@ -111,6 +111,7 @@ def _kinds_of_bytes(start: bytes, file: Path) -> list[str]:
         ("avi", start.startswith(b"RIFF") and start[8:12] == b"AVI "),
         ("nifti", start.startswith(b"\x1f\x8b") and name.endswith(".nii.gz")),
         ("nifti", start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")),
+        ("nifti", start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")),  # NIfTI-2
         ("metaimage", start.lstrip().startswith((b"ObjectType", b"NDims", b"Comment"))),
         ("bmp", start.startswith(b"BM") and not name.endswith(_SUFFIXES["dicom"])),
         ("dicom", _begins_dicom(start)),  # old scanners omit the preamble
