@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning
+from torch import Tensor
+
+from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning, one_line
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.preprocessing import SAM_MEAN, SAM_STD, Preprocessor, TestTimeAugmentation
 from ultrasam.weights.formats import State
-from ultrasam.weights.registry import PREPROCESSING
+from ultrasam.weights.registry import PREPROCESSING, TTA
 
 CONFIG_KEY, PREPROCESSING_KEY, TTA_KEY = "ultrasam_config", "ultrasam_preprocessing", "ultrasam_tta"
 # Convolutions over mask prompts; checkpoints trained without refinement lack them.
@@ -22,49 +27,71 @@ Triple = tuple[float, float, float]
 
 
 def infer_config(state: State, path: Path) -> ModelConfig:
-    """Infer the configuration of a state dict with SAM's architecture.
+    """Infer the configuration of a state dict with SAM's architecture, or nano's.
+
+    Each size is the one that most tensors agree on, so that one wrong tensor is found when the state is
+    loaded.
 
     Raises:
         CheckpointError: Tensors are missing, or their shapes fit no such model.
     """
     try:
         return _infer_config(state)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError, ConfigError) as error:
+    except (KeyError, ConfigError) as error:
         raise CheckpointError(
-            f"{path} lacks tensors of a Segment-Anything model ({error}); it may hold only a part of one."
+            f"{path} lacks tensors of a Segment-Anything model ({one_line(error)}); it may hold only a "
+            "part of one."
         ) from error
 
 
 def _infer_config(state: State) -> ModelConfig:
-    encoder = "image_encoder."
-    width = state[f"{encoder}patch_embed.proj.weight"].shape[0]
-    patch = state[f"{encoder}patch_embed.proj.weight"].shape[2]
-    grid = state[f"{encoder}pos_embed"].shape[1]
-    blocks = {name.split(".")[2] for name in state if name.startswith(f"{encoder}blocks.")}
-    depth = len(blocks)
-    tables = [state[f"{encoder}blocks.{i}.attn.rel_pos_h"].shape for i in range(depth)]
-    sizes = [(shape[0] + 1) // 2 for shape in tables]
-    windows = {size for size in sizes if size != grid}
-    mask_prompts = f"{MASK_PROMPTS}0.weight"
+    size = partial(_vote, state)
+    encoder, block = "image_encoder.", r"image_encoder.blocks.\d+."
+    indices = [int(name.split(".")[2]) for name in state if re.match(block, name)]
+    depth = max(indices, default=-1) + 1
+    width = size(f"{encoder}pos_embed:-1 {block}norm1.weight:0 {encoder}neck.0.weight:1")
+    if f"{encoder}patch_embed.convs.0.weight" in state:
+        nano = CONFIGS["nano"]
+        if (width, depth) != (nano.width, nano.depth):
+            raise ConfigError("its stem is nano's, but its sizes are others")
+        return nano
+    patch = size(f"{encoder}patch_embed.proj.weight:2 {encoder}patch_embed.proj.weight:3")
+    tables = [
+        [_side(state.get(f"{encoder}blocks.{i}.attn.rel_pos_{axis}")) for axis in "hw"]
+        for i in range(depth)
+    ]
+    sides = [side for pair in tables for side in pair if side]
+    if not sides:
+        raise KeyError(f"{encoder}blocks.0.attn.rel_pos_h")
+    grid = _most([*_sizes(state, f"{encoder}pos_embed:1 {encoder}pos_embed:2"), max(sides)])
+    windows = [side for side in sides if side != grid]
+    head = size(f"{block}attn.rel_pos_[hw]:1")
     first, second = CONFIGS["vit-b"].mask_prompt_channels
-    if mask_prompts in state:
-        first, second = state[mask_prompts].shape[0], state[f"{MASK_PROMPTS}3.weight"].shape[0]
-    layer = "mask_decoder.transformer.layers.0."
+    if any(name.startswith(MASK_PROMPTS) for name in state):
+        mask = re.escape(MASK_PROMPTS)
+        first = size(f"{mask}0.weight:0 {mask}0.bias:0 {mask}1.weight:0 {mask}3.weight:1")
+        second = size(f"{mask}3.weight:0 {mask}3.bias:0 {mask}4.weight:0 {mask}6.weight:1")
+    layer, up = r"mask_decoder.transformer.layers.\d+.", "mask_decoder.output_upscaling."
     config = ModelConfig(
         name="custom",
         image_size=grid * patch,
         patch_size=patch,
         width=width,
         depth=depth,
-        heads=width // tables[0][1],
-        mlp_width=state[f"{encoder}blocks.0.mlp.lin1.weight"].shape[0],
-        window=windows.pop() if windows else 0,
-        global_blocks=tuple(i for i, size in enumerate(sizes) if size == grid),
-        decoder_width=state[f"{encoder}neck.0.weight"].shape[0],
-        decoder_mlp_width=state[f"{layer}mlp.lin1.weight"].shape[0],
+        heads=max(1, width // max(1, head)),
+        mlp_width=size(f"{block}mlp.lin1.weight:0 {block}mlp.lin1.bias:0 {block}mlp.lin2.weight:1"),
+        window=_most(windows) if windows else 0,
+        global_blocks=tuple(i for i, pair in enumerate(tables) if grid in pair),
+        decoder_width=size(
+            f"{encoder}neck.[0123].weight:0 prompt_encoder.no_mask_embed.weight:1 "
+            f"mask_decoder.mask_tokens.weight:1 {layer}norm1.weight:0"
+        ),
+        decoder_mlp_width=size(
+            f"{layer}mlp.lin1.weight:0 {layer}mlp.lin1.bias:0 {layer}mlp.lin2.weight:1"
+        ),
         upscale_channels=(
-            state["mask_decoder.output_upscaling.0.weight"].shape[1],
-            state["mask_decoder.output_upscaling.3.weight"].shape[1],
+            size(f"{up}0.weight:1 {up}0.bias:0 {up}1.weight:0 {up}3.weight:0"),
+            size(f"{up}3.weight:1 {up}3.bias:0"),
         ),
         mask_prompt_channels=(first, second),
     )
@@ -72,6 +99,41 @@ def _infer_config(state: State) -> ModelConfig:
         if known.stem == "patch" and (known.width, known.depth, known.grid) == (width, depth, grid):
             return known
     return config
+
+
+def _vote(state: State, sources: str) -> int:
+    """The most frequent size among dimensions of tensors, each given as ``NAME:DIMENSION`` (NAME is a regular
+    expression).
+
+    Raises:
+        KeyError: There is none of these tensors.
+    """
+    sizes = _sizes(state, sources)
+    if not sizes:
+        raise KeyError(sources.split(":")[0].replace(r"\d+", "0"))
+    return _most(sizes)
+
+
+def _sizes(state: State, sources: str) -> list[int]:
+    found = []
+    for source in sources.split():
+        pattern, _, dimension = source.rpartition(":")
+        axis = int(dimension)
+        found += [
+            tensor.shape[axis]
+            for name, tensor in state.items()
+            if re.fullmatch(pattern, name) and -tensor.ndim <= axis < tensor.ndim
+        ]
+    return found
+
+
+def _most(sizes: list[int]) -> int:
+    return Counter(sizes).most_common(1)[0][0]
+
+
+def _side(table: Tensor | None) -> int:
+    """The tokens per side that a table of relative positions [2 * side - 1, C] is for; 0 if unknown."""
+    return 0 if table is None or table.ndim != 2 else (table.shape[0] + 1) // 2
 
 
 def infer_settings(
@@ -96,7 +158,9 @@ def infer_settings(
         return earlier_settings(json.loads(metadata[CONFIG_KEY]))
     if format_ == "mmdet":
         return PREPROCESSING["ultrasam"], TestTimeAugmentation()
-    if "medsam" in path.name.lower() or "medsam" in path.absolute().parent.name.lower():
+    if "image_encoder.patch_embed.convs.0.weight" in state:
+        return PREPROCESSING["nano"], TTA["nano"]
+    if _named_medsam(path):
         warnings.warn(
             f"{path} is loaded as MedSAM because of its name (images stretched and scaled to 0–1, box "
             "prompts only); if it is not, add '+preprocessing=sam'.",
@@ -110,6 +174,8 @@ def infer_settings(
             cast(Triple, tuple(round(float(v), 4) for v in state[name].flatten()))
             for name in ("pixel_mean", "pixel_std")
         )
+        if len(mean) == len(std) == 3 and 0 < max(std) < 1:  # for values in 0–1
+            mean, std = (cast(Triple, tuple(round(255 * v, 4) for v in t)) for t in (mean, std))
         if len(mean) == len(std) == 3 and (mean, std) != (sam.mean, sam.std):
             warnings.warn(
                 f"Normalizing pixels by the mean {mean} and the standard deviation {std} that {path} "
@@ -119,6 +185,13 @@ def infer_settings(
             )
             return replace(sam, mean=mean, std=std), TestTimeAugmentation()
     return sam, TestTimeAugmentation()
+
+
+def _named_medsam(path: Path) -> bool:
+    """Whether a file, its folder or its repository in the Hugging Face cache is named after MedSAM."""
+    full = path.absolute()
+    repositories = [part for part in full.parts if part.startswith("models--")]
+    return any("medsam" in name.lower() for name in (full.name, full.parent.name, *repositories))
 
 
 def earlier_settings(config: Mapping[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
