@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +22,16 @@ from ultrasam.errors import CheckpointError, DataError
 from ultrasam.weights.download import cached_file, fetch, fetch_hub
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, Weights
 
-CONTENT = b"PK\x03\x04" + bytes(range(256)) * 4000
+
+def zipped(content: bytes) -> bytes:
+    """A ZIP archive, as torch.save writes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("weights/data.pkl", content)
+    return buffer.getvalue()
+
+
+CONTENT = zipped(bytes(range(256)) * 4000)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -99,6 +110,17 @@ def test_a_complete_partial_download_is_used(server: str, tmp_path: Path) -> Non
     (tmp_path / "weights.pth.part").write_bytes(CONTENT)
     weights = replace(published(server), num_bytes=None, sha256=None)
     assert fetch(weights, cache=tmp_path).read_bytes() == CONTENT
+
+
+def test_a_file_without_its_end_is_refused(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that cuts files also states the length of what it sends."""
+    monkeypatch.setattr(Handler, "content", CONTENT[:-50])
+    weights = replace(published(server), num_bytes=None, sha256=None)
+    with pytest.raises(CheckpointError, match="its end is missing"):
+        fetch(weights, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_bytes_than_those_published_are_refused(server: str, tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ from ultrasam.weights.infer import (
     infer_settings,
 )
 from ultrasam.weights.pickles import read_pickle
-from ultrasam.weights.registry import PREPROCESSING
 from ultrasam.weights.search import PIXELS, find_model, named_tensors
 
 log = logging.getLogger(__name__)
@@ -87,18 +86,15 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
             "To load another, save it as a file of its own."
         )
     if found.extra:
-        _warn(
-            f"{path}: ignored {len(found.extra)} tensors that are not part of the model "
-            f"({_first(sorted(found.extra))})."
-        )
+        count = len(found.extra)
+        ignored = "1 tensor that is" if count == 1 else f"{count} tensors that are"
+        _warn(f"{path}: ignored {ignored} not part of the model ({_first(sorted(found.extra))}).")
     config = (
         ModelConfig.from_json(metadata[CONFIG_KEY])
         if CONFIG_KEY in metadata
         else infer_config(state, path)
     )
-    preprocessor, tta = infer_settings(metadata, state, found.format, path)
-    if preprocessing is not None:
-        preprocessor = PREPROCESSING[preprocessing]
+    preprocessor, tta = infer_settings(metadata, state, found.format, path, preprocessing)
     for name in PIXELS:
         state.pop(name, None)
     preprocessor = replace(preprocessor, size=config.image_size)
@@ -170,7 +166,10 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
         "missing": missing,
         "unexpected": [name for name in state if name not in expected],
         "of the wrong shape": wrong,
-        "of integers": [name for name in shared if not state[name].is_floating_point()],
+        "of integer or complex type": [
+            name for name in shared if not state[name].is_floating_point()
+        ],
+        "without data": [name for name in shared if state[name].is_meta],
         "with NaN or infinite values": [name for name in shared if not _finite(state[name])],
     }
     parts = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
@@ -194,7 +193,10 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+    if tensor.is_meta or not tensor.is_floating_point():
+        return True
+    # PyTorch's check does not support 8-bit floats.
+    return bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all())
 
 
 def _advice(problems: Mapping[str, list[str]]) -> str:

@@ -83,6 +83,11 @@ def _in_folder(folder: Path, depth: int) -> list[Path]:
     for name in _STANDARD:
         if (folder / name).is_file():
             return [folder / name]
+    if (folder / "data.pkl").is_file() and (folder / "data").is_dir():
+        raise CheckpointError(
+            f"{folder} is the extracted content of a PyTorch file; give the path of the file itself, or "
+            "make one by zipping the folder."
+        )
     if (folder / "adapter_config.json").is_file():
         raise CheckpointError(peft_message(folder))
     files = sorted(file for file in folder.iterdir() if _is_weights(file))

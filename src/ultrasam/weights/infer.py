@@ -18,11 +18,13 @@ from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning, one_l
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.preprocessing import SAM_MEAN, SAM_STD, Preprocessor, TestTimeAugmentation
 from ultrasam.weights.formats import State
+from ultrasam.weights.image_processor import image_processor
 from ultrasam.weights.registry import PREPROCESSING, TTA
 
 CONFIG_KEY, PREPROCESSING_KEY, TTA_KEY = "ultrasam_config", "ultrasam_preprocessing", "ultrasam_tta"
 # Convolutions over mask prompts; checkpoints trained without refinement lack them.
 MASK_PROMPTS = "prompt_encoder.mask_downscaling."
+_PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 Triple = tuple[float, float, float]
 
 
@@ -36,12 +38,35 @@ def infer_config(state: State, path: Path) -> ModelConfig:
         CheckpointError: Tensors are missing, or their shapes fit no such model.
     """
     try:
+        _check_parts(state)
         return _infer_config(state)
-    except (KeyError, ConfigError) as error:
+    except KeyError as error:
         raise CheckpointError(
-            f"{path} lacks tensors of a Segment-Anything model ({one_line(error)}); it may hold only a "
-            "part of one."
+            f"{path} lacks tensors of a Segment-Anything model ({error.args[0]})."
         ) from error
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path} does not fit a Segment-Anything model: {one_line(error)}."
+        ) from error
+
+
+def _check_parts(state: State) -> None:
+    """Reject a part of a model, and an image encoder of another kind.
+
+    Raises:
+        ConfigError: Such is the state.
+    """
+    held = {name.split(".", 1)[0] for name in state}
+    missing = [part for part in _PARTS if part not in held]
+    if missing:
+        raise ConfigError(
+            f"it has no {' and no '.join(missing)}; save the complete model's state_dict"
+        )
+    encoder = sorted(name for name in state if name.startswith("image_encoder."))
+    if not any(name.startswith("image_encoder.blocks.") for name in encoder):
+        raise ConfigError(
+            f"its image encoder has another architecture ({encoder[0]}, …) than SAM's ViT"
+        )
 
 
 def _infer_config(state: State) -> ModelConfig:
@@ -137,28 +162,40 @@ def _side(table: Tensor | None) -> int:
 
 
 def infer_settings(
-    metadata: Mapping[str, str], state: State, format_: str, path: Path
+    metadata: Mapping[str, str],
+    state: State,
+    format_: str,
+    path: Path,
+    preprocessing: str | None = None,
 ) -> tuple[Preprocessor, TestTimeAugmentation]:
     """Preprocessing and test-time augmentation, from a checkpoint's metadata or its format.
+
+    Args:
+        preprocessing: a key of ``PREPROCESSING`` to use instead.
 
     Raises:
         CheckpointError: The metadata is damaged.
         ConfigError: The metadata has an unknown key or value.
     """
+    chosen = None if preprocessing is None else PREPROCESSING[preprocessing]
     if PREPROCESSING_KEY in metadata:
         try:
-            preprocessing, tta = (
+            settings, tta = (
                 json.loads(metadata[PREPROCESSING_KEY]),
                 json.loads(metadata.get(TTA_KEY, "{}")),
             )
         except ValueError as error:
             raise CheckpointError(f"{path} is damaged: its settings are not valid JSON.") from error
-        return Preprocessor.from_dict(preprocessing), TestTimeAugmentation.from_dict(tta)
+        return chosen or Preprocessor.from_dict(settings), TestTimeAugmentation.from_dict(tta)
     if CONFIG_KEY in metadata:
-        return earlier_settings(json.loads(metadata[CONFIG_KEY]))
+        earlier, tta = earlier_settings(json.loads(metadata[CONFIG_KEY]))
+        return chosen or earlier, tta
+    nano = "image_encoder.patch_embed.convs.0.weight" in state
+    if chosen is not None:
+        return chosen, TTA["nano"] if nano else TestTimeAugmentation()
     if format_ == "mmdet":
         return PREPROCESSING["ultrasam"], TestTimeAugmentation()
-    if "image_encoder.patch_embed.convs.0.weight" in state:
+    if nano:
         return PREPROCESSING["nano"], TTA["nano"]
     if _named_medsam(path):
         warnings.warn(
@@ -168,6 +205,8 @@ def infer_settings(
             stacklevel=4,
         )
         return PREPROCESSING["medsam"], TestTimeAugmentation()
+    if format_ == "transformers":
+        return image_processor(path), TestTimeAugmentation()
     sam = PREPROCESSING["sam"]
     if "pixel_mean" in state and "pixel_std" in state:
         mean, std = (

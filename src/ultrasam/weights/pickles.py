@@ -8,8 +8,8 @@ placeholders.
 from __future__ import annotations
 
 import codecs
+import io
 import pickle
-import tarfile
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -23,7 +23,7 @@ from ultrasam.errors import CheckpointError, one_line
 
 
 def read_pickle(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """Read a ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` file, on the CPU.
+    """Read a ``.pth``, ``.pt``, ``.bin``, ``.ckpt`` or ``.pkl`` file, on the CPU.
 
     Returns:
         The content, and the classes of objects that were replaced by placeholders (at most 100).
@@ -42,16 +42,7 @@ def read_pickle(path: Path) -> tuple[Any, tuple[str, ...]]:
     except pickle.UnpicklingError:
         # The published UltraSam checkpoint also contains a training log.
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # placeholders differ from the classes that were saved
-                content = torch.load(
-                    path,
-                    map_location="cpu",
-                    weights_only=False,
-                    pickle_module=_inert_pickle(foreign),
-                )
+            content = _read_inert(path, foreign)
         except Exception as error:
             raise CheckpointError(
                 f"{path} is not a checkpoint that can be read safely: {one_line(error)}; where it was "
@@ -64,11 +55,29 @@ def read_pickle(path: Path) -> tuple[Any, tuple[str, ...]]:
         ) from error
 
 
+def _read_inert(path: Path, foreign: dict[str, None]) -> Any:
+    """The content of a file of torch.save, or of a plain pickle (as in Detectron2's model zoo)."""
+    inert = _inert_pickle(foreign)
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+        file.seek(0)
+        # Before it wrote ZIP archives, torch.save wrote a magic number first.
+        content = None if zipped else inert.load(file)
+    legacy = isinstance(content, int) and content == torch.serialization.MAGIC_NUMBER
+    if not zipped and not legacy:
+        return content
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # placeholders differ from the classes that were saved
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert)
+
+
 def _kind_of_archive(path: Path) -> str | None:
     """What a file is that torch.save did not write, with what to do; None if it may be a checkpoint."""
     with path.open("rb") as file:
-        start = file.read(8)
-    if start.startswith(b"PK") and zipfile.is_zipfile(path):
+        start = file.read(512)
+    if start.startswith(b"PK"):
+        if not zipfile.is_zipfile(path):
+            return "not a checkpoint, or incomplete: its end is missing; download or copy it again"
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         last = {name.rsplit("/", 1)[-1] for name in names}
@@ -79,6 +88,8 @@ def _kind_of_archive(path: Path) -> str | None:
             )
         if "archive_format" in last:
             return "a program of torch.export, not weights; save the model's state_dict instead"
+        if all(name.endswith(".npy") for name in names):
+            return "a NumPy archive, not a checkpoint; save its arrays as safetensors and load that"
         if "data.pkl" not in last:
             return (
                 "a ZIP archive, not a checkpoint; extract it and give the path of the weights in it"
@@ -86,10 +97,17 @@ def _kind_of_archive(path: Path) -> str | None:
     for magic, kind in _OTHER_KINDS.items():
         if start.startswith(magic):
             return kind
-    return "a tar archive, not a checkpoint; extract it first" if tarfile.is_tarfile(path) else None
+    if start[257:262] == b"ustar":
+        return "a tar archive, not a checkpoint; extract it first"
+    if not any(start):
+        return "filled with zeros; download or copy it again"
+    if not start.startswith((b"PK", b"\x80")):
+        return "neither a PyTorch nor a safetensors file, so it is not a checkpoint"
+    return None
 
 
 _OTHER_KINDS = {
+    b"\x93NUMPY": "a NumPy array, not a checkpoint",
     b"\x1f\x8b": "compressed by gzip; extract it first",
     b"7z\xbc\xaf": "a 7z archive, not a checkpoint; extract it first",
     b"Rar!": "a RAR archive, not a checkpoint; extract it first",
@@ -149,6 +167,11 @@ def _rebuild_subclass(rebuild: Any, _type: Any, arguments: Any, _state: Any) -> 
     return rebuild(*arguments)
 
 
+def _load_from_bytes(content: bytes) -> Any:
+    """torch's function, which runs code in its pickle, without doing so."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
 def _rebuild_parameter_with_state(data: Any, *_: object) -> Any:
     return data
 
@@ -160,6 +183,7 @@ _HARMLESS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter_with_state,
     ("torch._tensor", "_rebuild_from_type_v2"): _rebuild_subclass,
+    ("torch.storage", "_load_from_bytes"): _load_from_bytes,
     ("torch", "Size"): torch.Size,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,

@@ -52,9 +52,11 @@ _KNOWN = re.compile(
     r"|prompt_encoder\.(pe_layer\.|point_embeddings\.|not_a_point|no_mask|mask_downscaling\.)"
     r"|mask_decoder\.(iou_token|mask_tokens|transformer\.|output_|iou_prediction_head|conv_)"
 )
+# Trainers may save the parts apart, under keys with these endings.
+_PART_KEY = re.compile(r"(\w+?)_(model_)?(state_?dict|weights|params)")
 _FEWEST = 10  # known tensors in a model, or in a part of one
 _RIVAL = 0.9  # a model with this share of the most complete one's tensors is as good a candidate
-_MAX_DEPTH = 12
+_MAX_DEPTH = 50  # a module that was pickled whole has three levels per layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +164,20 @@ def _walk(content: Any, nest: str, visited: set[int], depth: int) -> Iterator[_E
         else:
             inner.append((key, value))
     for key, value in inner:
-        yield from _walk(value, f"{nest}.{key}" if nest else str(key), visited, depth + 1)
+        part = _part(str(key))
+        yield from _walk(value, f"{nest}.{part}" if nest else part, visited, depth + 1)
+
+
+def _part(key: str) -> str:
+    """The name of the part of a model that a key such as ``mask_decoder_state_dict`` holds; else the key."""
+    match = _PART_KEY.fullmatch(key)
+    named = match is not None and any(match[1] in parts for parts in _PARTS.values())
+    return match[1] if match is not None and named else key
 
 
 def _tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
-        return value
+        return value.to_dense() if value.layout is not torch.strided else value
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
         return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
     return None
