@@ -197,7 +197,7 @@ def infer_settings(
         return PREPROCESSING["ultrasam"], TestTimeAugmentation()
     if nano:
         return PREPROCESSING["nano"], TTA["nano"]
-    if _named_medsam(path):
+    if named_medsam(path):
         warnings.warn(
             f"{path} is loaded as MedSAM because of its name (images stretched and scaled to 0–1, box "
             "prompts only); if it is not, add '+preprocessing=sam'.",
@@ -226,11 +226,13 @@ def infer_settings(
     return sam, TestTimeAugmentation()
 
 
-def _named_medsam(path: Path) -> bool:
-    """Whether a file, its folder or its repository in the Hugging Face cache is named after MedSAM."""
+def named_medsam(path: Path) -> bool:
+    """Whether a file, the folder of its model or its repository in the Hugging Face cache is named after
+    MedSAM."""
     full = path.absolute()
-    repositories = [part for part in full.parts if part.startswith("models--")]
-    return any("medsam" in name.lower() for name in (full.name, full.parent.name, *repositories))
+    names = [full.name] if full.is_dir() else [full.name, full.parent.name]
+    names += [part for part in full.parts if part.startswith("models--")]
+    return any("medsam" in name.lower() for name in names)
 
 
 def earlier_settings(config: Mapping[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:
