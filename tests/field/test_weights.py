@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import warnings
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.conftest import TINY, randomized
-from ultrasam.errors import CheckpointError, UltraSamWarning
+from ultrasam.errors import CheckpointError, UltraSamError, UltraSamWarning
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.files import write_checkpoint
 from ultrasam.weights.formats import from_our_keys
 from ultrasam.weights.load import load_model
 from ultrasam.weights.registry import PREPROCESSING
@@ -204,6 +206,23 @@ def test_what_is_no_complete_model_is_refused(
     with pytest.raises(CheckpointError, match=message) as caught:
         load_model(tmp_path / "x.pth", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_a_failed_save_keeps_the_earlier_file(
+    tmp_path: Path, model: UltraSam, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(model, path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UltraSamError, match="No space left"):
+        write_checkpoint(randomized(TINY, seed=1), path)
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+    assert loaded(path, state) == []
 
 
 def test_8_bit_and_half_floats_load(tmp_path: Path, state: State) -> None:

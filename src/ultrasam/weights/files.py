@@ -12,10 +12,11 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError, UltraSamWarning, one_line
+from ultrasam.files import atomic_write
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d
 from ultrasam.model.preprocessing import (
@@ -107,6 +108,9 @@ def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None =
 
     Args:
         dtype: of the saved weights; ``torch.float16`` halves the file. The model's by default.
+
+    Raises:
+        UltraSamError: The disk is full, or the folder is not writable; an existing file is kept.
     """
     state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     metadata = {
@@ -115,7 +119,7 @@ def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None =
         TTA_KEY: json.dumps(model.tta.to_dict()),
         "format": "pt",
     }
-    save_file(state, path, metadata=metadata)
+    atomic_write(path, save(state, metadata=metadata))
 
 
 def build_model(checkpoint: Checkpoint) -> UltraSam:
@@ -170,7 +174,7 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
             name for name in shared if not state[name].is_floating_point()
         ],
         "without data": [name for name in shared if state[name].is_meta],
-        "with NaN or infinite values": [name for name in shared if not _finite(state[name])],
+        "with NaN or infinite values": [name for name in shared if not all_finite(state[name])],
     }
     parts = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
     if parts:
@@ -192,7 +196,8 @@ def _first(names: Sequence[str]) -> str:
     return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
 
 
-def _finite(tensor: Tensor) -> bool:
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite."""
     if tensor.is_meta or not tensor.is_floating_point():
         return True
     # PyTorch's check does not support 8-bit floats.
@@ -203,7 +208,7 @@ def _advice(problems: Mapping[str, list[str]]) -> str:
     if any(".lora_" in name or ".base_layer." in name for name in problems["unexpected"]):
         return " It has LoRA layers; merge them (merge_and_unload) and save the result."
     if problems["with NaN or infinite values"]:
-        return " Its training diverged; use an earlier checkpoint."
+        return " Its training probably diverged; use an earlier checkpoint."
     return ""
 
 
