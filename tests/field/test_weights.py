@@ -121,7 +121,7 @@ def test_prefixes_are_stripped_and_a_loss_beside_is_told(
     assert read({"state_dict": theirs}, state, tmp_path) == []
     beside = {**theirs, "loss_fn.pos_weight": torch.ones(1)}
     (told,) = read({"state_dict": beside}, state, tmp_path)
-    assert "ignored 1 tensor that is not part of the model (loss_fn.pos_weight)" in told
+    assert "ignored 1 tensor outside the model (loss_fn.pos_weight)" in told
 
 
 _KEYS = st.sampled_from(["model", "state_dict", "net", "module", "a", "x_1", "_orig_mod", "sam"])
@@ -148,6 +148,18 @@ def test_means_and_deviations_beside_the_model_are_used(tmp_path: Path, state: S
     ours = {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.full((3, 1, 1), 255.0)}
     (told,) = read({**state, **ours}, state, tmp_path)
     assert "Normalizing pixels by the mean (0.0, 0.0, 0.0)" in told
+    gray = {"pixel_mean": torch.tensor(0.5), "pixel_std": torch.tensor([0.25])}
+    (told,) = read({**state, **gray}, state, tmp_path)
+    assert "the mean (127.5, 127.5, 127.5) and the standard deviation (63.75, 63.75, 63.75)" in told
+    for bad in (
+        {"pixel_mean": torch.zeros(3)},
+        {"pixel_mean": torch.full((3,), torch.nan), "pixel_std": torch.ones(3)},
+        {"pixel_mean": torch.zeros(3), "pixel_std": torch.zeros(3)},
+        {"pixel_mean": torch.zeros(2), "pixel_std": torch.ones(2)},
+    ):
+        torch.save({**state, **bad}, tmp_path / "x.pth")
+        assert "that cannot be used" in refused(tmp_path / "x.pth")
+        assert load_model(f"{tmp_path / 'x.pth'}+preprocessing=sam", device="cpu") is not None
 
 
 def test_a_model_pickled_whole_is_read_without_its_class(
@@ -171,6 +183,8 @@ def test_of_a_model_and_its_average_the_choice_is_told(tmp_path: Path, state: St
     for key, other in (("model", "ema"), ("student", "teacher"), ("state_dict", "state_dict_ema")):
         (told,) = read({other: average, key: state}, state, tmp_path)
         assert f"the one under '{key}' is loaded, not the one under '{other}'" in told
+    (told,) = read({**state, **prefixed(average, "module.")}, state, tmp_path)
+    assert "the one at the top is loaded, not the one under 'module'" in told
     # The same weights twice are no choice.
     assert read({"model": state, "best": dict(state)}, state, tmp_path) == []
 

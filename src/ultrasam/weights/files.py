@@ -88,8 +88,8 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
         )
     if found.extra:
         count = len(found.extra)
-        ignored = "1 tensor that is" if count == 1 else f"{count} tensors that are"
-        _warn(f"{path}: ignored {ignored} not part of the model ({_first(sorted(found.extra))}).")
+        ignored = "1 tensor" if count == 1 else f"{count} tensors"
+        _warn(f"{path}: ignored {ignored} outside the model ({_first(sorted(found.extra))}).")
     config = (
         ModelConfig.from_json(metadata[CONFIG_KEY])
         if CONFIG_KEY in metadata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import warnings
 from collections import Counter
@@ -207,23 +208,44 @@ def infer_settings(
         return PREPROCESSING["medsam"], TestTimeAugmentation()
     if format_ == "transformers":
         return image_processor(path), TestTimeAugmentation()
+    return _normalized_as(state, path), TestTimeAugmentation()
+
+
+def _normalized_as(state: State, path: Path) -> Preprocessor:
+    """SAM's preprocessing, with the mean and standard deviation that the file has as tensors, if any.
+
+    Raises:
+        CheckpointError: They are malformed.
+    """
     sam = PREPROCESSING["sam"]
-    if "pixel_mean" in state and "pixel_std" in state:
-        mean, std = (
-            cast(Triple, tuple(round(float(v), 4) for v in state[name].flatten()))
-            for name in ("pixel_mean", "pixel_std")
+    given = [name for name in ("pixel_mean", "pixel_std") if name in state]
+    if not given:
+        return sam
+    values = [[round(float(v), 4) for v in state[name].flatten()] for name in given]
+    flat = [v for some in values for v in some]
+    if (
+        len(given) == 1
+        or any(len(some) not in (1, 3) for some in values)
+        or not all(math.isfinite(v) for v in flat)
+        or min(values[-1]) <= 0
+    ):
+        raise CheckpointError(
+            f"{path} has {' and '.join(given)} that cannot be used ({flat[:6]}); add '+preprocessing=sam' to "
+            "normalize as SAM does."
         )
-        if len(mean) == len(std) == 3 and 0 < max(std) < 1:  # for values in 0–1
-            mean, std = (cast(Triple, tuple(round(255 * v, 4) for v in t)) for t in (mean, std))
-        if len(mean) == len(std) == 3 and (mean, std) != (sam.mean, sam.std):
-            warnings.warn(
-                f"Normalizing pixels by the mean {mean} and the standard deviation {std} that {path} "
-                "specifies.",
-                UltraSamWarning,
-                stacklevel=4,
-            )
-            return replace(sam, mean=mean, std=std), TestTimeAugmentation()
-    return sam, TestTimeAugmentation()
+    factor = 255 if max(values[1]) < 1 else 1  # for values in 0–1
+    mean, std = (
+        cast(Triple, tuple(round(factor * v, 4) for v in (some if len(some) == 3 else some * 3)))
+        for some in values
+    )
+    if (mean, std) == (sam.mean, sam.std):
+        return sam
+    warnings.warn(
+        f"Normalizing pixels by the mean {mean} and the standard deviation {std} that {path} specifies.",
+        UltraSamWarning,
+        stacklevel=5,
+    )
+    return replace(sam, mean=mean, std=std)
 
 
 def named_medsam(path: Path) -> bool:

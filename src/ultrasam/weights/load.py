@@ -183,7 +183,12 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
     else:
         path = _nano_file() if spec.name == "nano" else _published(REGISTRY[spec.name])
         preprocessing = preprocessing or REGISTRY[spec.name].preprocessing
-    return build_model(read_checkpoint(path, preprocessing=preprocessing))
+    try:
+        return build_model(read_checkpoint(path, preprocessing=preprocessing))
+    except CheckpointError as error:
+        if spec.kind == "registered" and spec.name != "nano":
+            raise CheckpointError(f"{error} Delete this file to download it again.") from error
+        raise
 
 
 def _published(weights: Weights) -> Path:

@@ -40,9 +40,9 @@ _TRAINER = re.compile(
     r"optim|schedul|exp_avg|callback|hyper_?param|(^|[._])(scaler|loops|rng|grads?)([._]|$)",
     re.IGNORECASE,
 )
-# Keys under which trainers nest weights, most likely first; other keys follow.
+# Keys under which trainers nest weights, most likely first ("" is the top); other keys follow.
 _NESTS = (
-    "state_dict", "model", "model_state_dict", "model_state", "module", "network_weights", "net",
+    "", "state_dict", "model", "model_state_dict", "model_state", "module", "network_weights", "net",
     "network", "weights", "params", "sam",
 )  # fmt: skip
 # The tensors of a Segment-Anything model, under our names.
