@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.errors import PromptError
+from ultrasam.errors import PromptError, one_line
 from ultrasam.images.masks import RLE, bounding_box, coco_result, encode_rle
 
 FloatArray = npt.NDArray[np.float64]
@@ -119,11 +119,17 @@ class Prompt:
         if self.box is None:
             return []
         across, down = _covered(self.box, height, width)
-        if min(across, down) >= _SMALL_BOX:
-            return []
-        return [
-            f"The box {_listed(self.box)} covers only {across:g} × {down:g} pixels of the scan."
-        ]
+        if min(across, down) < _SMALL_BOX:
+            return [
+                f"The box {_listed(self.box)} covers only {across:g} × {down:g} pixels of the scan."
+            ]
+        x0, y0, x1, y1 = self.box.tolist()
+        if across * down < (x1 - x0) * (y1 - y0) / 2:
+            return [
+                f"More than half of the box {_listed(self.box)} is outside the scan of {width} × {height} "
+                "pixels."
+            ]
+        return []
 
     def _check_box(self, box: FloatArray, height: int, width: int) -> None:
         across, down = _covered(box, height, width)
@@ -134,8 +140,8 @@ class Prompt:
             )
         if max(height, width) > _SMALL_SCAN and (max(across, down) < 1 or box.max() <= 1):
             raise PromptError(
-                f"The box {_listed(box)} covers {across:g} × {down:g} pixels of the scan of {width} × {height} "
-                "pixels; give pixels, not fractions of its size."
+                f"The box {_listed(box)} covers {across:g} × {down:g} pixels of the scan of {width} × "
+                f"{height} pixels; give pixels, not fractions of its size."
             )
 
 
@@ -323,8 +329,8 @@ def mask_logits(mask: npt.ArrayLike) -> Float32:
     """Convert a mask prompt, [H, W] or [1, H, W], to logits [H, W].
 
     A mask with two values (bool, 0 and 1, 0 and 255, … in any type) is binary, with the object where it is
-    larger; so is a mask with one value, with the object where it is positive. Other masks are logits, positive
-    in the object.
+    larger; so is a mask with one value, with the object where it is positive. Other masks are logits,
+    positive in the object.
 
     Raises:
         PromptError: The shape is wrong, a number is not finite, or the mask is neither binary nor logits: a
@@ -335,7 +341,10 @@ def mask_logits(mask: npt.ArrayLike) -> Float32:
         array = array[0]
     if array.ndim != 2 or not array.size:
         raise PromptError(f"The prompt's mask has the shape {array.shape}; give [H, W].")
-    values = _floats(array, "mask").astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = _floats(array, "mask").astype(np.float32)
+    if not np.isfinite(values).all():
+        raise PromptError("The prompt's mask must be finite numbers.")
     low, high = values.min(), values.max()
     if ((values == low) | (values == high)).all():
         inside = values > (0 if low == high else low)
@@ -354,8 +363,10 @@ def _floats(values: npt.ArrayLike, name: str) -> FloatArray:
         array = np.array(
             values, dtype=np.float64
         )  # a copy: later changes by the caller have no effect
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"The prompt's {name} must be numbers, not {values!r}.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PromptError(
+            f"The prompt's {name} must be numbers, not {one_line(repr(values))}."
+        ) from error
     if not np.isfinite(array).all():
         raise PromptError(f"The prompt's {name} must be finite numbers.")
     return array

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.mask_decoder import NUM_MASK_TOKENS
@@ -62,7 +62,7 @@ class TorchBackend:
         counters miss writes to ``.data``, as an exponential moving average makes them.
         """
         decoder = self.model.mask_decoder
-        modules = [self.model.image_encoder]
+        modules: list[nn.Module] = [self.model.image_encoder]
         if decoder.high_res_features:
             modules += [decoder.conv_s0, decoder.conv_s1]
         with torch.inference_mode():
