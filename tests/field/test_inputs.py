@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from tests.images.files import dicom_bytes
 from ultrasam.errors import ScanError
@@ -179,7 +178,17 @@ def test_result_names_differ_on_any_disk(wanted: list[str]) -> None:
     assert len(set(found)) == len(found)
 
 
-def test_an_image_in_a_folder_with_masks_of_ours_is_still_an_image(tmp_path: Path) -> None:
-    Image.new("L", (8, 8)).save(tmp_path / "a_mask.png")
-    (tmp_path / "predictions.json").write_text("[]")
+def test_masks_beside_images_are_not_segmented(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "x.jpg", "x_mask.png", "y.png", "images/z.png", "masks/z.png", "only_mask.png")
+    with caplog.at_level(logging.INFO, "ultrasam"):
+        assert names_in(tmp_path) == ["images/z.png", "x.jpg", "y.png"]
+    assert "left out 3 masks, such as masks/z.png" in caplog.text
+    assert find_inputs([str(tmp_path / "x_mask.png")]) == [tmp_path / "x_mask.png"]
+    assert names_in(tmp_path / "masks") == ["z.png"]
+
+
+def test_an_image_beside_results_of_ours_is_still_an_image(tmp_path: Path) -> None:
+    put(tmp_path, "a_mask.png", "predictions.json")
     assert names_in(tmp_path) == ["a_mask.png"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ultrasam.errors import ScanError
+from ultrasam.images.mask_names import split_masks
 from ultrasam.images.reading import is_dicom, scan_suffixes
 from ultrasam.text import name_key
 
@@ -28,7 +29,7 @@ def find_inputs(names: Sequence[str]) -> list[Path]:
     """Expand files, folders (searched recursively) and globs into a list of files without duplicates.
 
     Of a folder, these are the files with a suffix of an image, and DICOM files of any name. What is left out
-    is logged: results of earlier predictions, and other files.
+    is logged: masks (see `ultrasam.images.mask_names`), results of earlier predictions, and other files.
 
     Raises:
         ScanError: A name matches nothing, or a folder holds no image.
@@ -65,6 +66,12 @@ def _images_in(folder: Path) -> list[Path]:
             images.append(path)
         elif path.name not in _TABLES:
             others[path.suffix.lower() or "no suffix"] += 1
+    images, masks = split_masks(images)
+    if masks:
+        logger.info(
+            "%s: left out %d masks, such as %s; give them as files if they are images.",
+            folder, len(masks), masks[0].relative_to(folder),
+        )  # fmt: skip
     if results:
         logger.info("%s: left out %d results of earlier predictions.", folder, results)
     if others and images:
@@ -120,13 +127,21 @@ def match_names(paths: Sequence[Path], names: Iterable[str], *, folder: Path) ->
     meant: dict[Path, str] = {}
     ambiguous: dict[Path, str] = {}
     unused = []
-    for length in sorted({end.length for end in ends.values()}, reverse=True):
+    exact = {
+        n for n, e in ends.items() if any(e.fits(p, exactly=True) for p in by_last.get(e.last, ()))
+    }
+    # Longer names first; of equal length, those that are some file's as they are written.
+    turns = [
+        (length, turn)
+        for length in sorted({e.length for e in ends.values()})[::-1]
+        for turn in (True, False)
+    ]
+    for length, exactly in turns:
         claims: dict[Path, list[str]] = {}
         for name, end in ends.items():
-            if end.length != length:
+            if end.length != length or (name in exact) != exactly:
                 continue
-            found = [path for path in by_last.get(end.last, ()) if end.fits(path)]
-            found = [path for path in found if end.fits(path, exactly=True)] or found
+            found = [p for p in by_last.get(end.last, ()) if end.fits(p, exactly=exactly)]
             left = [path for path in found if path not in meant and path not in ambiguous]
             if len(left) > 1:
                 left = [path for path in left if end.is_at(path)] or left
@@ -138,10 +153,6 @@ def match_names(paths: Sequence[Path], names: Iterable[str], *, folder: Path) ->
                 others = [str(other) for other in left if other != path]
                 ambiguous[path] = f"'{name}' may mean {path} or {_some(others)}"
         for path, claimed in claims.items():
-            exact = [name for name in claimed if ends[name].fits(path, exactly=True)]
-            if len(claimed) > 1 and len(exact) == 1:
-                unused += [name for name in claimed if name not in exact]
-                claimed = exact
             if len(claimed) == 1:
                 meant[path] = claimed[0]
             else:
