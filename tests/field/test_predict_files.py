@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -410,6 +413,9 @@ def test_the_command_line_tells_what_it_did(
     # Nothing is replaced unless asked for, and neither masks nor overlays are segmented.
     assert ultrasam(*given) == 1
     assert "--overwrite" in capsys.readouterr().err
+    assert ultrasam(*given, "--overwrite", "--model", "random:nano", "--device", "cuda:77") == 1
+    assert len(list(Path("out").iterdir())) == 5  # a model that cannot be loaded costs no results
+    capsys.readouterr()
     assert ultrasam("predict", "out", "in/a.png", "--box", "8,8,40,40", "-o", "o2") == 1
     assert "The folder out holds no images" in capsys.readouterr().err
     assert ultrasam("predict", "in/a.png", "--box", "0.1,0.1,0.4,0.5") == 1
@@ -422,3 +428,29 @@ def test_the_command_line_tells_what_it_did(
     assert "--coco" in capsys.readouterr().err
     assert ultrasam("embed", "in", "--size", "100000") == 2
     assert "--size" in capsys.readouterr().err
+
+
+def test_file_names_that_are_no_text_are_no_obstacle(
+    tmp_path: Path, ultrasam: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pl = pytest.importorskip("polars")
+    path = tmp_path / os.fsdecode(b"sch\xe4del.png")
+    try:
+        image(path)
+    except OSError:
+        pytest.skip("this file system takes text only")
+    (classified,) = classify_files(Bright(), [path])  # type: ignore[arg-type]
+    table = write_classes([classified], Bright.head.classes, tmp_path)
+    assert r"sch\xe4del.png,dark" in table.read_text(encoding="utf-8")
+    embedded = embed_files(Embedder(randomized(TINY)), [path])
+    write_features(list(embedded), tmp_path / "f.parquet", model="tiny")
+    assert pl.read_parquet(tmp_path / "f.parquet")["path"][0].endswith(r"sch\xe4del.png")
+    for encoding, printed in (
+        ("utf-8", b"sch\xe4del: bright"),
+        ("ascii", rb"sch\udce4del: bright"),
+    ):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert ultrasam("--version") == 0
+        print(f"{path.stem}: bright", flush=True)
+        assert printed in stream.buffer.getvalue()  # type: ignore[attr-defined]

@@ -142,20 +142,22 @@ def predict(
     checks.check_inputs(paths)
     ids = _coco_ids(coco, category, paths, file if task is None else None)
     wanted = None if file is None else assign_and_report(file, paths)
-    out = _empty(checks.output(out, "predict", inputs[0]), overwrite=overwrite)
+    out = checks.output(out, "predict", inputs[0])
+    earlier = _earlier_results(out, overwrite=overwrite)
 
     from ultrasam.inference.batch import predict_files
     from ultrasam.inference.predictor import Predictor
     from ultrasam.weights.load import load
 
     if task == _CLASSIFIER:
-        _classify(model, paths, out, frames=frame, device=device)
+        _classify(model, paths, out, frames=frame, device=device, earlier=earlier)
         return
     if task == _INSTANCES:
         from ultrasam.downstream.instances.predict import find_files
 
         finder = load(model, device=device)
         _check_classes(ids, finder.head_config.classes)
+        _remove(earlier)
         files = find_files(
             finder, paths, out, frames=frame, score=_MIN_SCORE if min_score is None else min_score,
             provenance=_provenance(model), coco=ids,
@@ -173,6 +175,7 @@ def predict(
             model, refine=refine or spec.refine, tta=spec.tta and not no_tta, device=device,
             precision=precision,
         )  # fmt: skip
+    _remove(earlier)
     files = predict_files(
         segmenter, paths, wanted, out, frames=frame, provenance=_provenance(model), coco=ids
     )
@@ -197,8 +200,8 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
         raise PromptError(f"{model} is {what}; it has no use for {' and '.join(useless)}.")
 
 
-def _empty(out: Path, *, overwrite: bool) -> Path:
-    """The output folder, without the results of an earlier run.
+def _earlier_results(out: Path, *, overwrite: bool) -> list[Path]:
+    """The results of an earlier run in the output folder; they go when the new ones can come.
 
     Raises:
         UltraSamError: There are some, and they are not to be replaced.
@@ -208,9 +211,12 @@ def _empty(out: Path, *, overwrite: bool) -> Path:
         raise UltraSamError(
             f"{out} holds the results of an earlier run; choose another -o, or replace them with --overwrite."
         )
-    for path in earlier:
-        path.unlink()
-    return out
+    return earlier
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _provenance(model: str) -> dict[str, str]:
@@ -263,12 +269,19 @@ def _write(
 
 
 def _classify(
-    model: str, paths: list[Path], out: Path, *, frames: FrameChoice, device: str | None
+    model: str,
+    paths: list[Path],
+    out: Path,
+    *,
+    frames: FrameChoice,
+    device: str | None,
+    earlier: Sequence[Path],
 ) -> None:
     from ultrasam.downstream.classification.model import load_classifier
     from ultrasam.downstream.classification.predict import classify_files, write_classes
 
     classifier = load_classifier(model, device)
+    _remove(earlier)
     results: list[ClassResult] = []
     try:
         for result in classify_files(classifier, paths, frames=frames):

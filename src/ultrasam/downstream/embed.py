@@ -18,6 +18,7 @@ from ultrasam.images.reading import read_scan
 from ultrasam.inference.batch import call_with_prompts, describe_failure
 from ultrasam.inference.frames import FrameChoice, choose_frames
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
+from ultrasam.text import valid_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def write_features(results: Sequence[EmbedResult], out: Path, *, model: str) -> 
         "frame": pl.Int64,
     }
     rows = [
-        (str(one.path), number, vector, one.frame)
+        (valid_text(one.path), number, vector, one.frame)
         for one in results
         for number, vector in one.vectors
     ]

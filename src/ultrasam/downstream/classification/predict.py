@@ -14,6 +14,7 @@ from ultrasam.images.pixels import gray
 from ultrasam.images.reading import read_scan
 from ultrasam.inference.batch import describe_failure
 from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.text import valid_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def write_classes(results: Sequence[ClassResult], classes: Sequence[str], out: P
     for result in results:
         if result.probabilities:
             values = [f"{result.probabilities[name]:.4f}" for name in classes]
-            table.writerow([result.path, result.label, *values, result.frame])
+            table.writerow([valid_text(result.path), result.label, *values, result.frame])
     path = out / "classes.csv"
     atomic_write(path, text.getvalue())
     return path
