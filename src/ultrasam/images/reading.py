@@ -73,9 +73,22 @@ _NAMES = {
 }  # fmt: skip
 
 
+_DICOMDIR = b"1.2.840.10008.1.3.10"  # the SOP class of a directory of files
+
+
 def scan_suffixes() -> tuple[str, ...]:
     """All file suffixes that `read_scan` supports."""
     return tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file of any name is DICOM by its first bytes; a DICOMDIR, which lists images, is none."""
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(512)
+    except OSError:
+        return False
+    return start[128:132] == b"DICM" and _DICOMDIR not in start
 
 
 def _kind_of(start: bytes, file: Path) -> str:
