@@ -145,7 +145,7 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
 
 
 def _by_name_or_layout(folder: Path) -> DatasetSpec:
-    return recognize(folder.name) or dataset(detect_layout(folder))
+    return recognize(folder) or dataset(detect_layout(folder))
 
 
 def _from_cases(name: str, listed: tuple[list[Case], object]) -> EvaluationDataset:
