@@ -31,6 +31,7 @@ from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.index import BuildSettings, BuildSummary, write_tables
 from ultrasam.store.journal import (
     JournalShard,
+    as_json,
     journal_folder,
     load_shard,
     read_shard,
@@ -268,7 +269,7 @@ def _write_index(
         "shares_subjects": spec.shares_subjects,
         "sequence": spec.sequence,
         "shards": [shard.key for shard in shards],
-        "skips": [[skip.where, skip.reason] for skip in skips],
+        "skips": [as_json(skip) for skip in skips],
         "built_by": __version__,
     }
     text = json.dumps(index, indent=0, ensure_ascii=False)
