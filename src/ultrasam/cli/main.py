@@ -30,8 +30,8 @@ from ultrasam.errors import UltraSamError, UltraSamWarning
 from ultrasam.files import is_disk_full, no_space
 
 _DISK_FULL = (
-    "No space left on a disk that the command writes to: that of its output, of the cache or of the temporary "
-    "folder. Free some space, and run it again."
+    "No space left on a disk that the command writes to: that of its output, of the cache or of the "
+    "temporary folder. Free some space, and run it again."
 )
 _USE, _ADAPT, _DATA = "Segment and describe", "Train and evaluate", "Data"
 

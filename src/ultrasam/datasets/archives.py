@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -124,11 +124,9 @@ def forget_unpacked() -> None:
 def _is_running(pid: str) -> bool:
     if not pid.isdecimal():
         return False
-    try:
+    with suppress(ImportError):
         import psutil
-    except ImportError:
-        psutil = None
-    if psutil is not None:
+
         return bool(psutil.pid_exists(int(pid)))
     if sys.platform == "win32":
         return True  # os.kill(pid, 0) would send Ctrl-C there; rather keep a folder too long

@@ -207,7 +207,7 @@ def _plot_datasets(axes: Axes, statistics: StoreStatistics) -> None:
     axes.barh([i + 0.2 for i in rows], d["images"].to_list(), 0.4, label="images", color="#3b6ea5")
     axes.barh([i - 0.2 for i in rows], d["masks"].to_list(), 0.4, label="masks", color="#e0912f")
     axes.set_yticks(rows, d["dataset"].to_list(), fontsize=max(4, 9 - len(d) // 10))
-    _count_axis(axes, max(d["images"].max(), d["masks"].max()))
+    _count_axis(axes, max(*d["images"].to_list(), *d["masks"].to_list(), 0))
     axes.legend()
 
 
