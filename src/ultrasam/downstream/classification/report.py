@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier
 from ultrasam.downstream.classification.scores import NAMES, ScoreInterval, gain, score
-from ultrasam.downstream.images import label_of
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import figure, jpeg, picture
