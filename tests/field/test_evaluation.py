@@ -117,7 +117,10 @@ def test_images_of_other_splits_are_counted(
 ) -> None:
     store = store_of(tmp_path, 10, fractions=(0.2, 0.3))
     test, train, val = (len(Store.open(store).select(splits=[s])) for s in ("test", "train", "val"))
-    told = f"mine: {test} of 10 images are evaluated, those in test; left out are {train} in train, {val} in val."
+    told = (
+        f"mine: {test} of 10 images are evaluated, those in test; left out are {train} in train, "
+        f"{val} in val."
+    )
     assert ultrasam("evaluate", "filled-box", "--data", store, *BOX, "-o", tmp_path / "out") == 0
     assert told in capsys.readouterr().err
     report = (tmp_path / "out" / "report.md").read_text()
