@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.layouts.truth import picture, zipped
-from tests.field.stores import store_of
+from tests.field.stores import folder_of, store_of
 from ultrasam.datasets import archives
 from ultrasam.datasets.annotated_image import Case, CaseImage
 from ultrasam.datasets.file_tree import FileTree, SkipReport
@@ -46,7 +46,7 @@ class _Full:
     def __exit__(self, *_: object) -> None:
         self.file.close()  # type: ignore[attr-defined]
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | str) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -121,6 +121,28 @@ def test_commands_on_a_full_disk_say_one_sentence_and_leave_nothing_half_written
         if command[1] == "export":
             assert not out.exists()
         shutil.rmtree(out, ignore_errors=True)
+
+
+def test_an_evaluation_on_a_full_disk_names_its_file_and_goes_on_later(
+    tmp_path: Path, ultrasam: Run, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    raw, out = folder_of(tmp_path / "raw", 4), tmp_path / "out"
+    asked = ("evaluate", "ellipse", "--data", raw, "--prompt-type", "box", "-o", out)
+    real = Path.open
+
+    def opened(self: Path, mode: str = "r", *arguments: object, **options: object) -> object:
+        file = real(self, mode, *arguments, **options)  # type: ignore[arg-type]
+        return _Full(file) if mode == "a" else file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        assert ultrasam(*asked) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"ultrasam: No space left on the disk for {out / 'ellipse.jsonl'} (")
+    assert len(error.strip().splitlines()) == 1
+    assert ultrasam(*asked) == 0
+    assert len((out / "ellipse.jsonl").read_text().splitlines()) == 5
 
 
 def _no_space(*_: object, **__: object) -> None:

@@ -22,7 +22,7 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
-from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
 from ultrasam.extras import require
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _run(
             with progress_bar(entry.title) as on_progress:
                 run_evaluation(model, chosen, file, settings=settings, on_progress=on_progress)
         except UltraSamError as error:
-            if strict:
+            if strict or isinstance(error, DiskFullError):
                 raise
             missing.append(f"{entry.title}: {error}")
             continue

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ultrasam.cli.checks import check_gpu
 from ultrasam.cli.finetuning import CHECKPOINTS
 from ultrasam.cli.progress import progress_bar
@@ -45,10 +47,11 @@ from ultrasam.downstream.targets import (
     train_test_split,
 )
 from ultrasam.errors import DataError
-from ultrasam.files import atomic_write
+from ultrasam.files import atomic_write, require_space
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
 from ultrasam.training.run_settings import RunSettings, on_device
+from ultrasam.weights.adapters import count_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ def run_classify(
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
+    _check_space(out, models[inits[0]])
     found = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
     if classes:
         found = keep_classes(found, classes)
@@ -140,6 +144,7 @@ def run_regions(
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     model = load_promptable(init, seed=settings.seed)
+    _check_space(out, model)
     train, tested, names = _targets(
         data, datasets, classes, test_fraction, test=test, workers=settings.trainer.workers
     )
@@ -182,6 +187,7 @@ def run_instances(
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
+    _check_space(out, models[inits[0]])
     train, tested, names = _targets(
         data, datasets, classes, test_fraction, test=test, labels=labels, keep_empty=True,
         workers=settings.trainer.workers,
@@ -257,6 +263,15 @@ def _targets(
         for split in (train, tested)
     )
     return first, second, classes_of(first, second)
+
+
+def _check_space(out: Path, model: nn.Module) -> None:
+    """Refuse to train what will not fit on the disk.
+
+    Raises:
+        DiskFullError: There is too little space for the weights.
+    """
+    require_space(out, 4 * sum(count_parameters(model)))
 
 
 def _keep(checkpoints: Path, settings: RunSettings, **options: Any) -> None:

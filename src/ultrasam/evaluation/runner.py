@@ -10,16 +10,17 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.file_tree import Skip
-from ultrasam.errors import EvaluationError, UltraSamError, one_line
+from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.metrics.masks import compute_metrics
 from ultrasam.evaluation.models.registry import EvaluationModel
 from ultrasam.evaluation.protocol import (
@@ -31,7 +32,7 @@ from ultrasam.evaluation.protocol import (
     targets_of,
 )
 from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem
-from ultrasam.files import atomic_write
+from ultrasam.files import atomic_write, is_disk_full, no_space
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.pixels import Frame, gray
 from ultrasam.inference.segmenter import ScanLike, Segmenter
@@ -111,6 +112,7 @@ def run_evaluation(
     Raises:
         EvaluationError: The file contains results of other settings or weights, or the model accepts none of
             the prompt types.
+        DiskFullError: The disk is full; what is done stays.
     """
     kinds = accepted_kinds(model, settings.prompts)
     header = {
@@ -123,7 +125,7 @@ def run_evaluation(
     done = _resume(file, header)
     timed = _TimedSegmenter(model.segmenter)
     count, total = 0, sum(len(dataset.items) for dataset in datasets)
-    with file.open("a", encoding="utf-8") as out:
+    with _appending(file) as out:
 
         def write(record: dict[str, Any]) -> None:
             out.write(json.dumps(record, separators=(",", ":")) + "\n")
@@ -140,6 +142,17 @@ def run_evaluation(
                         write(record)
                 count += 1
                 on_progress(count, total)
+
+
+@contextmanager
+def _appending(file: Path) -> Iterator[IO[str]]:
+    try:
+        with file.open("a", encoding="utf-8") as out:
+            yield out
+    except DiskFullError:
+        raise
+    except OSError as error:  # also when what is buffered is written on closing
+        raise no_space(file, error) if is_disk_full(error) else error from error
 
 
 def _records(
