@@ -180,6 +180,16 @@ def test_a_folder_of_another_format_is_refused_by_name(
     assert "\n" not in str(error.value)
 
 
+def test_cvats_xml_is_named(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    (tmp_path / "annotations.xml").write_text(
+        "<annotations><image name='a.png'></image></annotations>"
+    )
+    for call in (lambda: detect_layout(tmp_path), lambda: coco_file("own").list_cases(tmp_path)):
+        with pytest.raises(DataError, match=r"annotations\.xml.*CVAT's own XML.*COCO 1\.0"):
+            call()
+
+
 def test_the_splits_in_file_names_are_kept(tmp_path: Path) -> None:
     expected = {}
     for k, split in enumerate(("train", "val", "test")):

@@ -19,12 +19,18 @@ from ultrasam.datasets.description import IMAGE_NOT_FOUND, DatasetInfo, DatasetS
 from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.annotations import Annotation
 from ultrasam.datasets.readers.attributes import attribute_values, choose_attribute
-from ultrasam.datasets.readers.coco import coco_images, read_coco_image
+from ultrasam.datasets.readers.coco import (
+    annotation_attributes,
+    coco_images,
+    is_coco,
+    read_coco_image,
+)
 from ultrasam.datasets.readers.image_finder import ImageFinder, is_annotation_folder
-from ultrasam.datasets.readers.listed_images import ListedImage, OtherFormatError, split_of_path
+from ultrasam.datasets.readers.listed_images import ListedImage, OtherFormatError
 from ultrasam.datasets.readers.other_formats import other_file, other_json
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.datasets.readers.via import is_via, read_via, region_attributes, via_images
+from ultrasam.datasets.split_names import split_of_path
 from ultrasam.errors import DataError
 from ultrasam.text import name_key
 
@@ -78,6 +84,10 @@ def coco_file(
     def read(
         contents: Mapping[str, Any], files: Sequence[FileEntry], report: SkipReport
     ) -> list[Table]:
+        if attribute is not None:
+            valid = [entry for entry in files if is_coco(contents[entry.path])]
+            found = [a for entry in valid for a in annotation_attributes(contents[entry.path])]
+            choose_attribute(attribute_values(found), attribute, _named(valid))
         tables = []
         for entry in files:
             try:
@@ -127,8 +137,7 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
         values = attribute_values(
             attributes for entry in valid for attributes in region_attributes(contents[entry.path])
         )
-        where = ", ".join(entry.path for entry in valid)
-        chosen = choose_attribute(values, attribute, where) if valid else None
+        chosen = choose_attribute(values, attribute, _named(valid)) if valid else None
         tables = []
         for entry in files:
             try:
@@ -143,6 +152,12 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
         return _cases(name, tree, report, read, read_via, kind="VIA")
 
     return DatasetSpec(custom_info(name, "a VIA JSON file and its images"), cases, version=_VERSION)
+
+
+def _named(files: Sequence[FileEntry]) -> str:
+    """The first files by name, for an error message."""
+    shown = [entry.path for entry in files[:3]]
+    return ", ".join([*shown, "…"] if len(files) > len(shown) else shown)
 
 
 def _skip_other(
@@ -234,7 +249,7 @@ def _parsed(
             report.skip(entry, str(error), damage=True, what="file")
             others.append(entry)
     for entry, _ in tree.match(r"\.(xml|csv)$"):
-        reason = other_file(entry) or "not part of the data set's layout"
+        reason = other_file(entry.name, entry.read()) or "not part of the data set's layout"
         report.skip(entry, reason, what="file")
     return contents, files, others
 
@@ -261,6 +276,8 @@ def _problem(claims: Sequence[tuple[Table, ListedImage]]) -> str | None:
     problems = [listed.problem for _, listed in claims if listed.problem is not None]
     if problems:
         return problems[0]
+    if len(claims) < 2:
+        return None
     stated = [[replace(a, id="") for a in listed.annotations] for _, listed in claims]
     return CONFLICT if any(annotations != stated[0] for annotations in stated[1:]) else None
 

@@ -10,7 +10,7 @@ from typing import Any
 from ultrasam.datasets.image_mask_folder import mask_pairs
 from ultrasam.datasets.readers.coco import is_coco
 from ultrasam.datasets.readers.labelme import is_labelme
-from ultrasam.datasets.readers.other_formats import other_json
+from ultrasam.datasets.readers.other_formats import other_file, other_json
 from ultrasam.datasets.readers.via import is_via
 from ultrasam.errors import DataError
 from ultrasam.text import decode_text
@@ -40,6 +40,9 @@ def detect_layout(folder: Path) -> str:
             found.append(f"{path.relative_to(folder)} is {what}")
     if pairs:
         return "image_mask_folder"
+    for path in sorted((*folder.rglob("*.xml"), *folder.rglob("*.csv"))):
+        if path.is_file() and (what := other_file(path.name, path.read_bytes())) is not None:
+            found.append(f"{path.relative_to(folder)} is {what}")
     if found:
         raise DataError(f"Unsupported layout in {folder}: {found[0]}.")
     raise DataError(

@@ -7,7 +7,7 @@ no object.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,16 +28,16 @@ from ultrasam.datasets.readers.annotations import (
     read_annotated,
     size_of,
 )
-from ultrasam.datasets.readers.attributes import attribute_values, choose_attribute, value_of
+from ultrasam.datasets.readers.attributes import value_of
 from ultrasam.datasets.readers.listed_images import (
     ListedImage,
     OtherFormatError,
     id_of,
     is_true,
-    split_of,
     text_of,
 )
 from ultrasam.datasets.readers.polygons import polygons_mask
+from ultrasam.datasets.split_names import split_of
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask, decode_rle
 
@@ -79,25 +79,23 @@ def coco_images(
 
     Raises:
         OtherFormatError: This is not a COCO file of instances.
-        DataError: No annotation has the attribute.
     """
     if not is_coco(content):
         raise OtherFormatError(NOT_COCO)
     names = categories if categories is not None else _categories(content.get("categories"))
     if attribute is None and not names and content["annotations"]:
         raise OtherFormatError("a COCO file without 'categories', which name the structures")
-    if attribute is not None:
-        found = [_attributes(a) for a in content["annotations"]]
-        choose_attribute(attribute_values(found), attribute, table.path)
     images = [i for i in content["images"] if isinstance(i, dict)]
-    shared = Counter(id_of(i.get("id")) for i in images)
+    files_of: dict[str | None, set[str | None]] = defaultdict(set)
+    for image in images:
+        files_of[id_of(image.get("id"))].add(text_of(image.get("file_name")))
     by_image: dict[str | None, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     orphans = False
     for position, record in enumerate(content["annotations"]):
         known = record if isinstance(record, dict) else {}
         number = id_of(known.get("id")) or f"at position {position}"
         image_id = id_of(known.get("image_id"))
-        if image_id is None or image_id not in shared:
+        if image_id is None or image_id not in files_of:
             report.skip(f"{table.path}, annotation {number}", UNLISTED_IMAGE, what="annotation")
             orphans = True
         else:
@@ -114,7 +112,7 @@ def coco_images(
         problem = None
         if image_id is None:
             problem = "listed without an id, which its annotations need"
-        elif shared[image_id] > 1 and not _same_file(image_id, images):
+        elif len(files_of[image_id]) > 1:
             problem = "listed with the id of another image"
         elif orphans and not records:
             problem = MAYBE_ANNOTATED
@@ -136,12 +134,6 @@ def coco_images(
     return listed
 
 
-def _same_file(image_id: str, images: list[dict[str, Any]]) -> bool:
-    """Whether all images of one id are the same file, listed twice."""
-    paths = {text_of(i.get("file_name")) for i in images if id_of(i.get("id")) == image_id}
-    return len(paths) == 1
-
-
 def _categories(records: Any) -> dict[str, str]:
     """Names by id, without ids of two names."""
     names: dict[str, set[str]] = defaultdict(set)
@@ -151,6 +143,11 @@ def _categories(records: Any) -> dict[str, str]:
             if number is not None and name is not None:
                 names[number].add(name)
     return {number: found.pop() for number, found in names.items() if len(found) == 1}
+
+
+def annotation_attributes(content: Any) -> list[Mapping[str, Any]]:
+    """The attributes of all annotations of a COCO file."""
+    return [_attributes(record) for record in content["annotations"]]
 
 
 def _attributes(record: Any) -> Mapping[str, Any]:
@@ -171,11 +168,12 @@ def _annotations(
         name = value_of(_attributes(record).get(attribute))
     else:
         name = names.get(id_of(record.get("category_id")) or "")
-    outline = record.get("segmentation")
+    outline, box = record.get("segmentation"), record.get("bbox")
     if isinstance(outline, dict):
         own = outline.get("size")
-        size = (size_of(*own) if isinstance(own, list) and len(own) == 2 else None) or size
-    box = record.get("bbox")
+        stated = size_of(*own) if isinstance(own, list) and len(own) == 2 else None
+        if stated is not None and stated != size:
+            size, box = stated, None  # the box is of the other size
     annotation = Annotation(
         number,
         name,

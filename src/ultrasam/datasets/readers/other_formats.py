@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ultrasam.datasets.file_tree import FileEntry
 from ultrasam.datasets.readers.coco import is_coco
 from ultrasam.datasets.readers.labelme import is_labelme
 from ultrasam.datasets.readers.via import is_via
@@ -98,10 +97,10 @@ def other_json(content: Any, *, reading: str | None = None) -> str | None:
     return next((what for what, test in _JSON if test(content)), None)
 
 
-def other_file(entry: FileEntry) -> str | None:
+def other_file(name: str, data: bytes) -> str | None:
     """What an XML or CSV file with annotations is, and what to do with it; None if it is nothing known."""
-    start = decode_text(entry.read()[:20_000])
-    if entry.name.lower().endswith(".csv"):
+    start = decode_text(data[:20_000])
+    if name.lower().endswith(".csv"):
         return (
             "a CSV file of VIA; export the annotations as JSON instead"
             * bool(re.search(_CSV, start))
