@@ -48,6 +48,16 @@ def test_what_looks_like_patients_is_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_subject_in_two_spellings_is_one(tmp_path: Path) -> None:
+    damage.write(
+        {f"images/{n}.png": damage.picture(9) for n in ("P1_a", "p1_b")}
+        | {f"masks/{n}.png": damage.mask() for n in ("P1_a", "p1_b")},
+        tmp_path,
+    )
+    cases, _ = with_metadata(image_mask_folder("own"), subject=r"(?i)(p\d+)_").list_cases(tmp_path)
+    assert [case.subject for case in cases] == ["P1", "P1"]
+
+
 @pytest.mark.parametrize(
     ("paths", "expression", "count"),
     [

@@ -12,6 +12,7 @@ from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport
 from ultrasam.datasets.split_names import split_of
 from ultrasam.errors import DataError
+from ultrasam.text import name_key
 
 _NNUNET = {"tr": "train", "ts": "test"}  # as in imagesTr and imagesTs
 _MIN_PIXEL, _MAX_PIXEL = 0.001, 10.0  # mm
@@ -54,12 +55,15 @@ def with_metadata(
         paths = [case.source for case in found]
         subjects = [case.subject for case in found]
         if find_subject is not None:
-            subjects = list(_found(find_subject, paths, "--subject"))
+            spellings: dict[str, str] = {}  # p1 and P1 are one patient
+            texts = _found(find_subject, paths, "--subject")
+            subjects = [spellings.setdefault(name_key(text), text) for text in texts]
         splits = [case.split for case in found]
         if find_split is not None:
             splits = [_split(text) for text in _found(find_split, paths, "--split-from")]
-        if find_subject is None and len(found) > 1 and not any(subjects):
-            report.notes.append(_subject_note(paths))
+        unknown = [path for path, of in zip(paths, subjects, strict=True) if of is None]
+        if len(unknown) > 1:
+            report.notes.append(_subject_note(unknown))
         for case, of_subject, of_split in zip(found, subjects, splits, strict=True):
             read = case.read if pixel_size is None else partial(_sized, case.read, pixel_size)
             yield replace(case, subject=of_subject, split=of_split, read=read)
