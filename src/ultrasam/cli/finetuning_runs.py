@@ -75,6 +75,7 @@ def run_classify(
     found = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
     if classes:
         found = keep_classes(found, classes)
+    _tell(found.left_out)
     images, names = list(found.images), found.classes
     if not test:
         tested, left_out = images, found.left_out
@@ -84,13 +85,12 @@ def run_classify(
         others = open_class_images(test, workers=settings.trainer.workers)
         if classes:
             others = keep_classes(others, [name for name in others.classes if name in names])
+        _tell(others.left_out)
         tested, left_out = list(others.images), (*found.left_out, *others.left_out)
         if not tested:
             raise DataError(f"No image of {', '.join(test)} has one of the classes.")
         check_classes(images, tested)
         how = f"Trained on {len(images)} images of {', '.join(data)}, tested on {', '.join(test)}."
-    if left_out:
-        logger.warning("left out %d: %s", len(left_out), "; ".join(left_out[:3]))
     _keep(checkpoints, settings, data=data, datasets=datasets, classes=names, init=inits,
           folds=folds, test=test)  # fmt: skip
 
@@ -263,6 +263,11 @@ def _targets(
         for split in (train, tested)
     )
     return first, second, classes_of(first, second)
+
+
+def _tell(left_out: Sequence[str]) -> None:
+    if left_out:
+        logger.warning("left out %d: %s", len(left_out), "; ".join(left_out[:3]))
 
 
 def _check_space(out: Path, model: nn.Module) -> None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ultrasam.datasets.archives import is_archive
 from ultrasam.datasets.catalogue import catalogue, dataset, recognize
-from ultrasam.datasets.custom import coco_file
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError
 
 _DEPTH = 4
-_ANNOTATIONS = re.compile(r"(annotation|label|json|coco)", re.IGNORECASE)
-_SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 def find_datasets(
@@ -62,31 +55,6 @@ def find_datasets(
             "'ultrasam data list', or use NAME=FOLDER, for example busi=downloads/breast."
         )
     return [locations[key] for key in sorted(locations)]
-
-
-def annotation_file(path: Path) -> tuple[DatasetSpec, Path]:
-    """The custom data set of a COCO file, and the folder with its images.
-
-    They are beside the file or below it, or, if the file is in a folder such as ``annotations``, beside that.
-
-    Raises:
-        DataError: The file is not COCO, or none of its images is found.
-    """
-    spec = coco_file(path.stem, path.name)
-    folder = path.resolve().parent
-    try:
-        spec.list_cases(folder)
-    except DataError:
-        if not _ANNOTATIONS.match(folder.name):
-            raise
-        spec.list_cases(folder.parent)
-        folder = folder.parent
-    return spec, folder
-
-
-def split_of_folder(name: str) -> str | None:
-    """The split (train, val or test) that a folder is named after, as in ``valid`` or ``train2017``."""
-    return _SPLITS.get(re.sub(r"\d{4}$", "", name.strip().casefold()))
 
 
 def _resolve(text: str, selected: set[str]) -> Iterator[tuple[DatasetSpec, Path]]:

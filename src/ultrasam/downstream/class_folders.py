@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ultrasam.datasets.discover import split_of_folder
+from ultrasam.datasets.readers.listed_images import split_of
 from ultrasam.downstream.class_files import ClassFile, ClassImages, readable
 from ultrasam.images.mask_names import split_masks
 
@@ -43,14 +43,14 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _is_by_split(root: Path) -> bool:
     folders = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    return bool(folders) and all(split_of_folder(name) for name in folders)
+    return bool(folders) and all(split_of(name) for name in folders)
 
 
 def _labeled(path: Path, root: Path, *, by_split: bool) -> ClassFile:
     """A file with its class, which is empty for a file in no class's folder."""
     name = path.relative_to(root).as_posix()
     *folders, _ = path.relative_to(root).parts
-    split = split_of_folder(folders.pop(0)) if by_split and folders else None
+    split = split_of(folders.pop(0)) if by_split and folders else None
     label = folders.pop(0) if folders else ""
-    below = [folder for folder in folders if split_of_folder(folder) is None]
+    below = [folder for folder in folders if split_of(folder) is None]
     return ClassFile(path, name, label, "/".join((label, *below)) if below else None, split)

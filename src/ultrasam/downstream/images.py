@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.discover import annotation_file, find_datasets
+from ultrasam.datasets.custom import coco_at
+from ultrasam.datasets.discover import find_datasets
 from ultrasam.downstream.class_files import ClassImages, label_of, spelling_key
 from ultrasam.downstream.class_folders import read_class_folders
 from ultrasam.downstream.class_tables import read_class_table
@@ -73,7 +74,7 @@ def _open(
             if not selected or name in selected
         ]
     if path.suffix.lower() == ".json" and path.is_file():
-        raw = [(path.stem, *annotation_file(path))]
+        raw = [(path.stem, *coco_at(path))]
     else:
         raw = list(raw_datasets(text))
     opened: list[tuple[str, Sequence[AnnotatedImage]]] = []

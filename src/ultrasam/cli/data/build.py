@@ -149,6 +149,14 @@ def import_(
             help="What the masks show; format masks, without a folder for each structure.",
         ),
     ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="coco: the category; via: the only one, or one named like 'type'",
+            help="The attribute that names the structure; formats coco and via.",
+        ),
+    ] = None,
     workers: Workers = 2,
 ) -> None:
     """Add your own annotated images to a store."""  # fmt: skip
@@ -158,6 +166,10 @@ def import_(
     if structure is not None and format_ != ImportFormat.masks:
         raise DataError(
             f"--structure applies to --format masks; {format_.value} files name structures."
+        )
+    if attribute is not None and format_ not in (ImportFormat.coco, ImportFormat.via):
+        raise DataError(
+            f"--attribute applies to --format coco and via; {format_.value} files have no attributes."
         )
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
@@ -169,9 +181,9 @@ def import_(
         raise DataError(f"'{name}' is a published data set; choose another --name.")
     readers = {
         ImportFormat.masks: lambda: custom.image_mask_folder(name, structure=structure),
-        ImportFormat.coco: lambda: custom.coco_file(name),
+        ImportFormat.coco: lambda: custom.coco_file(name, attribute=attribute),
         ImportFormat.labelme: lambda: custom.labelme_files(name),
-        ImportFormat.via: lambda: custom.via_files(name),
+        ImportFormat.via: lambda: custom.via_files(name, attribute=attribute),
     }
     _run([(readers[format_](), folder)], out, _settings_of(out), frozenset(), workers)
 
