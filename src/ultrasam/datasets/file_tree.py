@@ -146,9 +146,15 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
 
 @dataclass(slots=True)
 class SkipReport:
-    """The files left out while a data set was listed."""
+    """The files left out while a data set was listed.
+
+    Attributes:
+        skips: what was left out.
+        notes: sentences on how the files were understood, such as what the values of masks became.
+    """
 
     skips: list[Skip] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def skip(
         self, where: FileEntry | str, reason: str, *, damage: bool = False, what: Left = "image"

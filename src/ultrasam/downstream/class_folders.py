@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ultrasam.datasets.readers.listed_images import split_of
+from ultrasam.datasets.split_names import split_of
 from ultrasam.downstream.class_files import ClassFile, ClassImages, readable
 from ultrasam.images.mask_names import split_masks
 

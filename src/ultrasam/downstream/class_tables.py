@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from ultrasam.datasets.readers.listed_images import split_of
+from ultrasam.datasets.split_names import split_of
 from ultrasam.downstream.class_files import ClassFile, ClassImages, readable, spelling_key
 from ultrasam.errors import DataError, one_line
 from ultrasam.images.reading import scan_suffixes

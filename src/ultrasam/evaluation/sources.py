@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
-from ultrasam.datasets.annotation_files import has_images
 from ultrasam.datasets.catalogue import dataset, recognize
 from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip, SkipReport
-from ultrasam.datasets.readers.listed_images import split_of
+from ultrasam.datasets.split_names import split_of
 from ultrasam.errors import DataError
 from ultrasam.store.sampling import spread
 from ultrasam.store.store import Store
@@ -142,18 +141,13 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         return
     custom, unknown = [], []
     children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not known and any(_without_its_images(child) for child in children):
-        # annotations/ beside images/: this folder is the data set, not its children.
-        yield path.resolve().name, dataset(detect_layout(path)), path
-        return
-    if not known and all(split_of(child.name) for child in children):
-        children = []  # train/ and test/ are one data set
-    for child in children:
-        if not any(folder.is_relative_to(child.resolve()) for folder in taken):
-            try:
-                custom.append((child.name, _by_name_or_layout(child), child))
-            except DataError:
-                unknown.append(child)
+    if known or not all(split_of(child.name) for child in children):
+        for child in children:
+            if not any(folder.is_relative_to(child.resolve()) for folder in taken):
+                try:
+                    custom.append((child.name, _whole_dataset(child), child))
+                except DataError:
+                    unknown.append(child)
     if known or custom:
         for child in unknown:
             logger.warning(
@@ -164,22 +158,11 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         yield path.resolve().name, dataset(detect_layout(path)), path
 
 
-def _without_its_images(folder: Path) -> bool:
-    """Whether a folder contains annotation files, but no image."""
-    if has_images(folder):
-        return False
-    try:
-        detect_layout(folder)
-    except DataError:
-        return False
-    return True
-
-
-def _by_name_or_layout(folder: Path) -> DatasetSpec:
-    """The data set in a folder.
+def _whole_dataset(folder: Path) -> DatasetSpec:
+    """The data set in a folder, by its name or layout.
 
     Raises:
-        DataError: It is none, or has no annotated image: its annotations or images may be elsewhere.
+        DataError: It has neither, or no annotated image: its annotations or images may be elsewhere.
     """
     spec = recognize(folder) or dataset(detect_layout(folder))
     spec.list_cases(folder)
@@ -188,6 +171,8 @@ def _by_name_or_layout(folder: Path) -> DatasetSpec:
 
 def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationDataset:
     cases, report = listed
+    for note in report.notes:
+        logger.info("%s: %s", name, note)
     items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
     return EvaluationDataset(name, items, tuple(report.skips))
 
