@@ -292,7 +292,13 @@ def _compressed(
         if index in refused:
             raise ValueError("their compressed data are cut off")
         data = encapsulate([codestream(index)], has_bot=False)
-        frame, _ = decoder.as_array(data, index=0, raw=True, validate=False, **options)
+        try:
+            frame, _ = decoder.as_array(data, index=0, raw=True, validate=False, **options)
+        except BaseException as error:
+            # What a decoder written in Rust raises on damaged data is no Exception.
+            if type(error).__name__ == "PanicException":
+                raise ValueError("their compressed data are damaged") from error
+            raise
         return np.asarray(frame)
 
     return Frames(pixels, count, decode, syntax == RLELossless, markers.color)
