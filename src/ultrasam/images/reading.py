@@ -73,9 +73,22 @@ _NAMES = {
 }  # fmt: skip
 
 
+_DICOMDIR = b"1.2.840.10008.1.3.10"  # the SOP class of a directory of files
+
+
 def scan_suffixes() -> tuple[str, ...]:
     """All file suffixes that `read_scan` supports."""
     return tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file of any name is DICOM by its first bytes; a DICOMDIR, which lists images, is none."""
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(512)
+    except OSError:
+        return False
+    return start[128:132] == b"DICM" and _DICOMDIR not in start
 
 
 def _kind_of(start: bytes, file: Path) -> str:
@@ -111,6 +124,7 @@ def _kinds_of_bytes(start: bytes, file: Path) -> list[str]:
         ("avi", start.startswith(b"RIFF") and start[8:12] == b"AVI "),
         ("nifti", start.startswith(b"\x1f\x8b") and name.endswith(".nii.gz")),
         ("nifti", start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")),
+        ("nifti", start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")),  # NIfTI-2
         ("metaimage", start.lstrip().startswith((b"ObjectType", b"NDims", b"Comment"))),
         ("bmp", start.startswith(b"BM") and not name.endswith(_SUFFIXES["dicom"])),
         ("dicom", _begins_dicom(start)),  # old scanners omit the preamble
