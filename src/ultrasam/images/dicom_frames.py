@@ -273,8 +273,9 @@ def _compressed(
         some = f"frame {incomplete[0]}" if len(incomplete) == 1 else f"{len(incomplete)} frames"
         some = some if count > 1 else "the image"
         notes.append(f"The compressed data of {some} have no end; they may be cut off.")
-    # If no frame has an end, the encoder writes none.
-    refused = set(incomplete) if len(incomplete) < count else set()
+    # An encoder of JPEG 2000 may write no ends; decoders of JPEG-LS run for minutes without.
+    is_habit = len(incomplete) == count and not first.startswith(b"\xff\xd8")
+    refused = set() if is_habit else set(incomplete)
 
     def decode(index: int) -> Stored:
         if index in refused:
