@@ -77,9 +77,9 @@ class FileEntry:
             raise DataError(f"Cannot read {self.path}: {error.strerror}.") from error
 
     def on_disk(self) -> AbstractContextManager[Path]:
-        """A path for libraries that open only paths; may be a copy that lasts as long as the context."""
+        """A path for libraries that open only paths; may be a copy that lasts as long as the build."""
         if len(self.chain) > 1:
-            return member_on_disk(self.chain)
+            return nullcontext(member_on_disk(self.chain))
         return nullcontext(Path(self.chain[0]))
 
 
@@ -146,9 +146,15 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
 
 @dataclass(slots=True)
 class SkipReport:
-    """The files left out while a data set was listed."""
+    """The files left out while a data set was listed.
+
+    Attributes:
+        skips: what was left out.
+        notes: sentences on how the files were understood, such as what the values of masks became.
+    """
 
     skips: list[Skip] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def skip(
         self, where: FileEntry | str, reason: str, *, damage: bool = False, what: Left = "image"

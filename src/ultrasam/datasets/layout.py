@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ultrasam.datasets.annotation_files import has_images
+from ultrasam.datasets.image_mask_folder import holds_masks
 from ultrasam.datasets.readers.coco import is_coco
 from ultrasam.datasets.readers.labelme import is_labelme
 from ultrasam.datasets.readers.other_formats import other_file, other_json
@@ -24,10 +24,8 @@ def detect_layout(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise DataError(f"Folder {folder} does not exist.")
-    # labels/ may hold JSON files as well as masks.
-    if (folder / "images").is_dir() and (
-        (folder / "masks").is_dir() or has_images(folder / "labels")
-    ):
+    pair_of_folders = (folder / "images").is_dir() and (folder / "masks").is_dir()
+    if pair_of_folders or holds_masks(folder, in_folders=True):
         return "image_mask_folder"
     found = []
     for path, content in _json_files(folder):
@@ -39,6 +37,8 @@ def detect_layout(folder: Path) -> str:
             return "via"
         if (what := other_json(content)) is not None:
             found.append(f"{path.relative_to(folder)} is {what}")
+    if holds_masks(folder):
+        return "image_mask_folder"
     for path in sorted((*folder.rglob("*.xml"), *folder.rglob("*.csv"))):
         if path.is_file() and (what := other_file(path.name, path.read_bytes())) is not None:
             found.append(f"{path.relative_to(folder)} is {what}")

@@ -130,9 +130,9 @@ def drawn_mask(
 def coco_result(
     mask: BoolMask,
     *,
-    image_id: int,
+    image_id: int | str,
     score: float,
-    category_id: int = 1,
+    category_id: int | str = 1,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One entry of a COCO results file; ``extra`` holds further keys, which COCO readers ignore."""
