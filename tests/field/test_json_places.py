@@ -169,6 +169,21 @@ def test_other_json_files_are_reported_by_what_they_are(tmp_path: Path) -> None:
     assert {s.what for s in skips} == {"file"}
 
 
+def test_other_json_files_stop_no_other_format(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "info.json", {"year": 2024})
+    write(tmp_path / "a.json", labelme({"label": "cyst", "points": SQUARE}))
+    images, skips = read(labelme_files("own"), tmp_path)
+    assert list(images) == ["a.png"]
+    assert [(s.where, s.what) for s in skips] == [("info.json", "file")]
+    table = {"a": {"filename": "a.png", "regions": [via_region([20, 60], "cyst")]}}
+    write(tmp_path / "via.json", table)
+    images, skips = read(via_files("own"), tmp_path)
+    assert list(images) == ["a.png"]
+    assert [(s.where, s.what) for s in skips] == [("a.json", "file"), ("info.json", "file")]
+    assert skips[0].reason == "a LabelMe file; import it with --format labelme"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
