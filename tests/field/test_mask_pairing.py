@@ -162,7 +162,8 @@ def test_what_is_not_certain_is_said(paths: tuple[str, ...], images: list[str]) 
 
 
 def test_a_mask_whose_image_is_gone_is_no_image() -> None:
-    paths = [Path(n) for n in ("a.png", "a_mask.png", "b_mask.png", "c.png", "my_label.png", "d/e_seg.png")]  # fmt: skip
+    names = ("a.png", "a_mask.png", "b_mask.png", "c.png", "my_label.png", "d/e_seg.png")
+    paths = [Path(name) for name in names]
     images, masks = split_masks(paths)
     assert [p.as_posix() for p in images] == ["a.png", "c.png", "my_label.png", "d/e_seg.png"]
     assert [p.as_posix() for p in masks] == ["a_mask.png", "b_mask.png"]

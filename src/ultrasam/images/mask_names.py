@@ -94,6 +94,18 @@ def pair_masks(paths: Sequence[str]) -> Pairing:
     return _Pairer([_File.of(path) for path in dict.fromkeys(paths)]).result()
 
 
+def without_role(path: str) -> str:
+    """A file's path without suffix and without the folder that says that it holds images.
+
+    Of ``p1/images/001.png`` this is ``p1/001``.
+    """
+    file = _File.of(path)
+    folders = path.split("/")[:-1]
+    if file.role == "images":
+        del folders[len(file.prefix)]
+    return "/".join([*folders, file.text])
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     """A file's path, taken apart.
@@ -312,13 +324,16 @@ class _Pairer:
 
 def _doubt(masks: Sequence[tuple[_File, _Found]]) -> str | None:
     """Why the masks of an image may show the same object twice; None if they do not."""
+    # A mask of no named structure may be the union of masks in folders of structures.
+    by_folder = {of.structure for mask, of in masks if mask.inner and of.structure}
+    whole = by_folder and any(of.structure is None for _, of in masks)
     names = [(mask.folders, of.structure, of.number) for mask, of in masks]
     places: dict[Parts, set[str | None]] = {}
     for mask, of in masks:
         places.setdefault(mask.place if mask.role == "masks" else (), set()).add(of.structure)
     structures = [name for place in places.values() for name in place]
     several = len(places) > 1 and (None in structures or len(set(structures)) < len(structures))
-    if several or len(set(names)) < len(names):
+    if whole or several or len(set(names)) < len(names):
         listed = _listed([mask.path for mask, _ in masks])
         return f"several masks that may show the same object ({listed}); remove all but one"
     return None
