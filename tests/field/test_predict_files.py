@@ -454,3 +454,37 @@ def test_file_names_that_are_no_text_are_no_obstacle(
         assert ultrasam("--version") == 0
         print(f"{path.stem}: bright", flush=True)
         assert printed in stream.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("label", ["nan", "inf", "0.5", "1e999", "-1"])
+def test_a_click_that_is_neither_on_nor_beside_the_object_is_refused(
+    label: str, ultrasam: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ultrasam("predict", image(tmp_path / "a.png"), "--point", f"5,5,{label}") == 1
+    assert "the third number is 1 (on the object) or 0" in capsys.readouterr().err
+
+
+def test_an_interruption_costs_no_results(
+    ultrasam: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        image(tmp_path / "in" / name, (64, 48))
+
+    class Interrupted(Boxes):
+        count = 0
+
+        def predict(self, prompts: Prompt | list[Prompt]) -> Prediction:
+            self.count += 1
+            if self.count == 3:
+                raise KeyboardInterrupt
+            return super().predict(prompts)
+
+    monkeypatch.setattr("ultrasam.inference.predictor.Predictor", lambda *_, **__: Interrupted())
+    out = tmp_path / "out"
+    assert ultrasam("predict", tmp_path / "in", "--box", "8,8,40,40", "-o", out) == 130
+    said = capsys.readouterr().err
+    assert "predictions.json has only what was done until then: 2 of 3 files." in said
+    assert len(json.loads((out / "predictions.json").read_text())) == 2
