@@ -57,6 +57,10 @@ class DeviceError(UltraSamError, RuntimeError):
     """A device is not available on this machine or in this build of PyTorch."""
 
 
+class DiskFullError(UltraSamError, OSError):
+    """A disk, or the user's share of it, is full."""
+
+
 class MissingDependencyError(UltraSamError, ImportError):
     """An optional package is required but not installed."""
 

@@ -172,8 +172,11 @@ class Embedder:
 
 
 def nearest(features: Features, query: Features, count: int = 5) -> npt.NDArray[np.int64]:
-    """Indices of the rows of ``features`` [N, C] closest to ``query`` [C] by cosine similarity, best
-    first."""
+    """Indices of the rows of ``features`` [N, C] closest to ``query`` [C], best first.
+
+    Closeness is the cosine of the angle seen from the mean of ``features``: what all images share is no
+    similarity.
+    """
     centered = features - features.mean(axis=0)
     direction = query - features.mean(axis=0)
     norms = np.linalg.norm(centered, axis=1) * np.linalg.norm(direction) + 1e-12

@@ -159,12 +159,14 @@ def _read_all(
     suspects = _read_in_pool(pending, store, workers, advance)
     for shard in suspects:
         # One of these cases crashed the process; read each in its own process to find out which.
+        bad: set[str] = set()
         for case in shard.cases:
             single = JournalShard(shard.dataset, (case,), f"{shard.key}-{len(crashed)}")
             if _read_in_pool([single], store, 1, lambda _shard, _count: None):
+                bad.add(case.key)
                 crashed.append(f"{shard.dataset}: {case.source}")
             single.file(store).unlink(missing_ok=True)
-        advance(shard, _read_without(shard, store, {c.split(": ", 1)[1] for c in crashed}))
+        advance(shard, _read_without(shard, store, bad))
 
 
 def _count_read(shard: JournalShard, store: Path) -> int | None:
@@ -240,9 +242,15 @@ def _exit_with_parent() -> None:
 
 
 def _read_without(shard: JournalShard, store: Path, crashed: set[str]) -> int:
-    """Read a shard without the cases that crash the process; return the number of images."""
-    good = tuple(case for case in shard.cases if case.source not in crashed)
-    bad: list[Case] = [case for case in shard.cases if case.source in crashed]
+    """Read a shard without the cases that crash the process; return the number of images.
+
+    Args:
+        shard: the shard.
+        store: folder of the store.
+        crashed: keys of those cases; their files may hold other cases as well.
+    """
+    good = tuple(case for case in shard.cases if case.key not in crashed)
+    bad: list[Case] = [case for case in shard.cases if case.key in crashed]
     count, _ = read_shard(JournalShard(shard.dataset, good, shard.key), store)
     table, skips = load_shard(shard.file(store))
     skips += [

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote, urlsplit
 
 from ultrasam.datasets.file_tree import FileEntry
-from ultrasam.datasets.readers.listed_images import split_of, split_of_path
+from ultrasam.datasets.split_names import split_of, split_of_path
 from ultrasam.text import name_key
 
 # Folders that say what kind of files they hold, and not whose.

@@ -18,11 +18,13 @@ from torch.utils.data import Dataset
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import Backbone
+from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier, Head, focal
 from ultrasam.downstream.finetuning import ready, run
-from ultrasam.downstream.images import check_classes, label_of
+from ultrasam.downstream.images import check_classes
 from ultrasam.downstream.settings import ClassifierSettings
 from ultrasam.downstream.targets import validation_split
+from ultrasam.files import atomic_file
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
@@ -224,8 +226,8 @@ def cross_validate(
         classifier = train_classifier(model, train, classes, settings, on_progress=shifted)
         out[tested] = classifier.predict(image.gray for image in test).double().numpy()
         if done is not None and is_first_process():
-            done.parent.mkdir(parents=True, exist_ok=True)
-            np.save(done, out[tested])
+            with atomic_file(done) as file:
+                np.save(file, out[tested])
     return out
 
 
