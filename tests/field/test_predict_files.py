@@ -24,7 +24,7 @@ from tests.images.files import write_video
 from ultrasam.downstream.classification.predict import classify_files, write_classes
 from ultrasam.downstream.embed import embed_files, write_features
 from ultrasam.downstream.features import Embedder, memory_needed
-from ultrasam.errors import ConfigError, DataError, UltraSamError
+from ultrasam.errors import ConfigError, DataError, DiskFullError, UltraSamError
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.inference.batch import FileResult, predict_files, write_results
 from ultrasam.inference.coco_ids import read_coco_ids
@@ -482,6 +482,16 @@ def test_a_click_that_is_neither_on_nor_beside_the_object_is_refused(
 ) -> None:
     assert ultrasam("predict", image(tmp_path / "a.png"), "--point", f"5,5,{label}") == 1
     assert "the third number is 1 (on the object) or 0" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [image(tmp_path / "a.png"), image(tmp_path / "b.png")]
+    monkeypatch.setattr(Path, "replace", _full)
+    with pytest.raises(DiskFullError, match="No space left on the disk for .*a_mask_0"):
+        predicted(paths, out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_interruption_costs_no_results(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ultrasam.errors import PromptError, UltraSamError, one_line
+from ultrasam.errors import DiskFullError, PromptError, UltraSamError, one_line
 from ultrasam.files import write_json
 from ultrasam.images.masks import BoolMask, bounding_box, coco_result
 from ultrasam.images.pixels import Frame, gray
@@ -106,7 +106,11 @@ def process_files(
     *,
     frames: FrameChoice = None,
 ) -> Iterator[FileResult]:
-    """Call ``process`` for the chosen frames of each file; errors become results."""
+    """Call ``process`` for the chosen frames of each file; errors become results.
+
+    Raises:
+        DiskFullError: A result could not be written.
+    """
     names, number = ResultNames(), 0
     for path in paths:
         try:
@@ -126,6 +130,8 @@ def process_files(
             try:
                 result = process(ScanFrame(path, scan, index, of_frame, number))
                 result = replace(result, notes=(*notes, *result.notes))
+            except DiskFullError:
+                raise  # no other result could be written
             except Exception as error:
                 result = FileResult(path, error=describe_failure(path, error), notes=notes)
             yield replace(result, frame=index)
