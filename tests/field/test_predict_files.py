@@ -489,7 +489,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence(
 ) -> None:
     paths = [image(tmp_path / "a.png"), image(tmp_path / "b.png")]
     monkeypatch.setattr(Path, "replace", _full)
-    with pytest.raises(DiskFullError, match="No space left on the disk for .*a_mask_0"):
+    with pytest.raises(DiskFullError, match=r"No space left on the disk for .*a_mask_0"):
         predicted(paths, out=tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
