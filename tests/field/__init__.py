@@ -1,0 +1,1 @@
+"""What went wrong at users', and the right value."""
