@@ -13,6 +13,10 @@ class UltraSamError(Exception):
     """Base class of all errors that a user can fix."""
 
 
+class InterruptedRunError(UltraSamError):
+    """The user stopped a run (Ctrl-C); the message says how it goes on."""
+
+
 class UltraSamWarning(UserWarning):
     """A warning to the user; the command line prints it on one line."""
 
@@ -55,6 +59,10 @@ class ConfigError(UltraSamError, ValueError):
 
 class DeviceError(UltraSamError, RuntimeError):
     """A device is not available on this machine or in this build of PyTorch."""
+
+
+class DiskFullError(UltraSamError, OSError):
+    """A disk, or the user's share of it, is full."""
 
 
 class MissingDependencyError(UltraSamError, ImportError):
