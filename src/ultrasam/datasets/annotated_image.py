@@ -117,6 +117,9 @@ class ImageReader(Protocol):
     def mask(self, index: int) -> BoolMask:
         """The mask of one instance, [H, W] bool."""
 
+    def ignored(self) -> BoolMask | None:
+        """The union of the regions to ignore, [H, W] bool; None if there is none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedImage:
@@ -159,8 +162,7 @@ class AnnotatedImage:
         **optional: Any,
     ) -> AnnotatedImage:
         """An image with pixels and masks in memory; ``optional`` sets the remaining attributes."""
-        reader = _InMemory(pixels, tuple(instances))
-        return cls(dataset, name, subject, source, reader, **optional)
+        return cls(dataset, name, subject, source, _in_memory(pixels, instances), **optional)
 
     @property
     def key(self) -> str:
@@ -205,8 +207,13 @@ class AnnotatedImage:
         return self.reader.mask(index)
 
     @property
+    def ignored(self) -> BoolMask | None:
+        """The union of the regions to ignore, [H, W] bool; None if there is none (see `Instance`)."""
+        return self.reader.ignored()
+
+    @property
     def instances(self) -> tuple[Instance, ...]:
-        """All instances with their masks, read on access."""
+        """All instances with their masks, read on access; regions to ignore are none of them."""
         return tuple(Instance(name, self.mask(i)) for i, name in enumerate(self.structures))
 
     def loaded(self) -> AnnotatedImage:
@@ -215,13 +222,14 @@ class AnnotatedImage:
         Raises:
             DataError: The file is missing or damaged.
         """
-        return replace(self, reader=_InMemory(self.pixels, self.instances))
+        return replace(self, reader=_InMemory(self.pixels, self.instances, self.ignored))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _InMemory:
     image: Frame
     annotated: tuple[Instance, ...]
+    region: BoolMask | None = None
 
     def pixels(self) -> Frame:
         return self.image
@@ -237,6 +245,16 @@ class _InMemory:
 
     def mask(self, index: int) -> BoolMask:
         return self.annotated[index].mask
+
+    def ignored(self) -> BoolMask | None:
+        return self.region
+
+
+def _in_memory(pixels: Frame, instances: Iterable[Instance]) -> _InMemory:
+    every = tuple(instances)
+    regions = [i.mask for i in every if i.ignore]
+    region = np.logical_or.reduce(regions) if regions else None
+    return _InMemory(pixels, tuple(i for i in every if not i.ignore), region)
 
 
 def images_of(case: Case) -> Iterator[AnnotatedImage | Skip]:

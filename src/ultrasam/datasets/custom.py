@@ -100,7 +100,7 @@ def coco_file(name: str, file: str = r"*.json", images: str = "") -> DatasetSpec
             for path, record in records:
                 image = _image_at(by_name, f"{images}/{path}" if images else path)
                 if image is None:
-                    report.skip(path, IMAGE_NOT_FOUND)
+                    report.skip(path, IMAGE_NOT_FOUND, what="file")
                     continue
                 used.add(image.path)
                 yield Case(
@@ -125,7 +125,7 @@ def labelme_files(name: str) -> DatasetSpec:
             stem = file.path.rsplit(".", 1)[0]
             image = images.pop(stem.casefold(), None)
             if image is None:
-                report.skip(file, MISSING_IMAGE)
+                report.skip(file, MISSING_IMAGE, what="file")
                 continue
             yield Case(name, stem, (image, file), partial(read_labelme, image, file, {}))
         for image in images.values():
@@ -158,7 +158,7 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
                 path = str(record.get("filename", ""))
                 image = _image_at(by_name, path)
                 if image is None:
-                    report.skip(path, IMAGE_NOT_FOUND)
+                    report.skip(path, IMAGE_NOT_FOUND, what="file")
                     continue
                 used.add(image.path)
                 regions = record["regions"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
-from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport
+from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport, kind_of
 from ultrasam.errors import DataError
 
 UNKNOWN = "unknown"
@@ -126,7 +126,8 @@ class DatasetSpec:
         cases: dict[str, Case] = {}
         for case in self.cases(tree, report):
             if case.key in cases:
-                report.skip(case.source, DUPLICATE_IMAGE)
+                same = case.source == cases[case.key].source
+                report.skip(case.source, DUPLICATE_IMAGE, what="file" if same else "image")
             else:
                 cases[case.key] = case
         if not cases:
@@ -137,7 +138,7 @@ class DatasetSpec:
                 f"Expected layout: {self.info.layout}.{problem}"
             )
         for entry in tree.unused():
-            report.skip(entry, "not part of the data set's layout")
+            report.skip(entry, "not part of the data set's layout", what=kind_of(entry.name))
         return [cases[key] for key in sorted(cases)], report
 
     def images(

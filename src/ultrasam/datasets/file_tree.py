@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,17 @@ _SYSTEM_FILE = re.compile(
 _PARTIAL = re.compile(r"\.(part|partial|crdownload|download|tmp|aria2)$", re.IGNORECASE)
 
 
+_IMAGE = re.compile(
+    r"\.(png|jpe?g|bmp|tiff?|gif|dcm|dicom|nii|nii\.gz|mha|mhd|nrrd|mp4|avi|mov|mkv)$",
+    re.IGNORECASE,
+)
+
 Left = Literal["image", "annotation", "file"]
+
+
+def kind_of(name: str) -> Left:
+    """What leaving out a file of this name leaves out: an image, or another file."""
+    return "image" if _IMAGE.search(name) else "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,40 @@ class Skip:
         # Messages about a damaged file name it already.
         named = self.reason.startswith(self.where)
         return self.reason if named else f"{self.where}: {self.reason}"
+
+
+SkipCounts = dict[Left, Counter[str]]
+"""How many images, annotations and other files were left out, by reason."""
+
+
+def count_skips(skips: Iterable[Skip]) -> SkipCounts:
+    """Count skips by what was left out, and why."""
+    counts: SkipCounts = {what: Counter() for what in ("image", "annotation", "file")}
+    for skip in skips:
+        counts[skip.what][skip.reason] += 1
+    return counts
+
+
+def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
+    """Sentences that tell what was left out, for example ``3 images left out: 2 × empty file; 1 × …``.
+
+    Args:
+        counts: what was left out.
+        most: number of reasons to name for each of images, annotations and files.
+    """
+    lines = []
+    for what, reasons in counts.items():
+        total = sum(reasons.values())
+        if not total:
+            continue
+        named = [f"{count:,} × {reason}" for reason, count in reasons.most_common(most)]
+        if len(reasons) > most:
+            more = len(reasons) - most
+            named.append(f"{more} more {'reason' if more == 1 else 'reasons'}")
+        noun = what if total == 1 else f"{what}s"
+        noun = f"other {noun}" if what == "file" else noun
+        lines.append(f"{total:,} {noun} left out: {'; '.join(named)}.")
+    return lines
 
 
 @dataclass(slots=True)
@@ -163,7 +208,7 @@ def _walk(root: Path, report: SkipReport) -> Iterator[FileEntry]:
             path = Path(folder, name)
             relative = unicodedata.normalize("NFC", path.relative_to(root).as_posix())
             if path.is_symlink() and not path.exists():
-                report.skip(relative, "broken link", damage=True, what="file")
+                report.skip(relative, "broken link", damage=True, what=kind_of(name))
                 continue
             yield from _expand(_entry(path, relative), report, siblings=siblings)
 
@@ -182,7 +227,7 @@ def _expand(
     elif _PARTIAL.search(entry.path):
         report.skip(entry, "unfinished download", what="file")
     elif entry.size == 0:
-        report.skip(entry, "empty file", damage=True)
+        report.skip(entry, "empty file", damage=True, what=kind_of(entry.name))
     elif not is_archive(entry.name):
         yield entry
     else:

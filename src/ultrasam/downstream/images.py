@@ -240,6 +240,9 @@ class _File:
     def mask(self, index: int) -> BoolMask:
         raise IndexError(index)
 
+    def ignored(self) -> None:
+        return None
+
 
 def _unreadable(image: AnnotatedImage) -> str | None:
     """Why a file cannot be read; None if it can."""

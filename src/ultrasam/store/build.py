@@ -29,6 +29,7 @@ from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.index import BuildSettings, BuildSummary, write_tables
 from ultrasam.store.journal import (
     JournalShard,
+    as_json,
     journal_folder,
     load_shard,
     read_shard,
@@ -229,7 +230,9 @@ def _read_without(shard: JournalShard, store: Path, crashed: set[str]) -> int:
     bad: list[Case] = [case for case in shard.cases if case.source in crashed]
     count, _ = read_shard(JournalShard(shard.dataset, good, shard.key), store)
     table, skips = load_shard(shard.file(store))
-    skips += [Skip(case.source, "damaged: reading it crashes the process") for case in bad]
+    skips += [
+        Skip(case.source, "damaged: reading it crashes the process", damage=True) for case in bad
+    ]
     write_shard(shard, store, table.to_pylist(), skips)
     return count
 
@@ -247,7 +250,7 @@ def _write_index(
         "shares_subjects": spec.shares_subjects,
         "sequence": spec.sequence,
         "shards": [shard.key for shard in shards],
-        "skips": [[skip.where, skip.reason] for skip in skips],
+        "skips": [as_json(skip) for skip in skips],
         "built_by": __version__,
     }
     text = json.dumps(index, indent=0, ensure_ascii=False)

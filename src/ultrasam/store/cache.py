@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections import Counter
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock
 
 from ultrasam.datasets.description import DatasetSpec
+from ultrasam.datasets.file_tree import describe_skips
 from ultrasam.errors import DataError
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.build import build_store
@@ -98,13 +98,10 @@ def _built(
         result = build_store(
             [(dataset, folder)], root, settings=settings, workers=workers, on_progress=on_progress
         )
-    skips: Counter[str] = sum(result.summary.skips.values(), Counter())
-    if skips:
-        reasons = "; ".join(f"{count} × {reason}" for reason, count in skips.most_common(3))
-        logger.warning(
-            "%s: skipped %d files or images (%s). See %s for all of them.",
-            dataset.info.id, sum(skips.values()), reasons, root / "skipped.csv",
-        )  # fmt: skip
+    for name, counts in result.summary.skips.items():
+        lines = describe_skips(counts, most=3)
+        if lines:
+            logger.warning("%s: %s See %s.", name, " ".join(lines), root / "skipped.csv")
     for crash in result.crashed:
         logger.warning("%s: skipped, because reading it crashed the process.", crash)
     return Store.open(root)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,8 +19,11 @@ import numpy as np
 from ultrasam.datasets.annotated_image import SPLITS
 from ultrasam.errors import DataError
 from ultrasam.files import update_file
+from ultrasam.images.masks import bounding_box, encode_rle
 from ultrasam.store.journal import write_png
 from ultrasam.store.store import Store
+
+logger = logging.getLogger(__name__)
 
 OBJECT = "object"  # the single category of the paper
 Exporter = Callable[[Store, Path, bool], dict[str, int]]
@@ -80,6 +85,11 @@ class _SplitRows:
             return OBJECT
         return str(self.store.instances["structure"][instance].as_py())
 
+    def ignored(self, row: int) -> dict[str, Any] | None:
+        """The region to ignore as COCO's compressed RLE; None if there is none."""
+        region = self.store.ignored(row)
+        return None if region is None else dict(encode_rle(region))
+
     def annotations(self, row: int, image: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for instance in self.store.instances_of(row):
             x0, y0, x1, y1 = self.store.box(instance)
@@ -106,7 +116,7 @@ def _coco(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
             out.write(', "images": [')
             _write_items(out, (_coco_image(row, rows, image) for row, image in rows))
             out.write('], "annotations": [')
-            _write_items(out, _coco_annotations(rows))
+            _write_items(out, chain(_coco_annotations(rows), _coco_crowds(rows)))
             out.write("]}\n")
         for _, image in rows:
             _link(store.root / image["file"], folder / "images" / rows.file(image))
@@ -141,16 +151,34 @@ def _coco_annotations(rows: _SplitRows) -> Iterator[dict[str, Any]]:
             }
 
 
+def _coco_crowds(rows: _SplitRows) -> Iterator[dict[str, Any]]:
+    """Regions to ignore: one crowd for each category, since which of them is in there is unknown."""
+    number = len(rows.store.instances)
+    for row, _ in rows:
+        region = rows.store.ignored(row)
+        if region is None:
+            continue
+        x0, y0, x1, y1 = bounding_box(region).tolist()
+        for index in rows.index.values():
+            number += 1
+            yield {
+                "id": number, "image_id": row + 1, "category_id": index + 1, "iscrowd": 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0], "area": int(np.count_nonzero(region)),
+                "segmentation": rows.ignored(row),
+            }  # fmt: skip
+
+
 def _write_items(out: IO[str], items: Iterator[dict[str, Any]]) -> None:
     for index, item in enumerate(items):
         out.write((",\n" if index else "\n") + json.dumps(item, ensure_ascii=False))
 
 
 def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
-    counts = {}
+    counts, ignored = {}, 0
     for split in SPLITS:
         rows = _SplitRows(store, split, class_agnostic=class_agnostic)
         for row, image in rows:
+            ignored += store.ignored(row) is not None
             file = rows.file(image)
             _link(store.root / image["file"], folder / "images" / split / file)
             lines = []
@@ -164,6 +192,11 @@ def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
     categories = "\n".join(f"  {k}: {json.dumps(name)}" for k, name in enumerate(names))
     splits = "\n".join(f"{split}: images/{split}" for split in SPLITS)
     update_file(folder / "data.yaml", f"path: .\n{splits}\nnames:\n{categories}\n".encode())
+    if ignored:
+        logger.warning(
+            "YOLO has no regions to ignore; in this many images, they are exported as background: %d.",
+            ignored,
+        )
     return counts
 
 
@@ -189,6 +222,7 @@ def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
         )
     counts: dict[str, int] = {}
     folds: dict[str, list[str]] = {}
+    ignored = False
     for split in SPLITS:
         rows = _SplitRows(store, split, class_agnostic=class_agnostic)
         suffix = "Ts" if split == "test" else "Tr"
@@ -203,13 +237,19 @@ def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
             largest_first = sorted(
                 store.instances_of(row), key=lambda i: -int(store.column("area")[i])
             )
+            region = store.ignored(row)
+            if region is not None:
+                labels[region], ignored = len(names) + 1, True
             for instance in largest_first:
                 labels[store.mask(instance)] = rows.index[rows.structure(instance)] + 1
             write_png(folder / f"labels{suffix}" / f"{stem}.png", labels)
         counts[split] = len(rows.rows)
+    labelled = {"background": 0, **{name: k for k, name in enumerate(names, 1)}}
+    if ignored:
+        labelled["ignore"] = len(names) + 1  # nnU-Net's own name; it must be the highest label
     description = {
         "channel_names": {"0": "ultrasound"},
-        "labels": {"background": 0, **{name: k for k, name in enumerate(names, 1)}},
+        "labels": labelled,
         "numTraining": counts["train"] + counts["val"],
         "file_ending": ".png",
     }
@@ -235,6 +275,7 @@ def _hugging_face(store: Store, folder: Path, class_agnostic: bool) -> dict[str,
                 line: dict[str, Any] = {"file_name": rows.file(image)}
                 line |= {k: image[k] for k in ("dataset", "subject", "class_label")}
                 line["objects"] = {k: [a[k] for a in annotations] for k in keys}
+                line["ignored"] = rows.ignored(row)
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
         counts[split] = len(rows.rows)
     return counts
@@ -253,6 +294,7 @@ def _web_dataset(store: Store, folder: Path, class_agnostic: bool) -> dict[str, 
                     key = Path(rows.file(image)).stem.replace(".", "_")
                     record = {k: image[k] for k in ("dataset", "name", "subject", "class_label")}
                     record["objects"] = list(rows.annotations(row, image))
+                    record["ignored"] = rows.ignored(row)
                     text = json.dumps(record, ensure_ascii=False).encode()
                     for suffix, data in (("png", store.path(row).read_bytes()), ("json", text)):
                         entry = tarfile.TarInfo(f"{key}.{suffix}")

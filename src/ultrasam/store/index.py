@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam._version import __version__
-from ultrasam.datasets.file_tree import Skip
+from ultrasam.datasets.file_tree import Skip, SkipCounts, count_skips
 from ultrasam.errors import DataError
 from ultrasam.extras import needs
 from ultrasam.files import update_file
@@ -27,7 +27,7 @@ from ultrasam.store.duplicates import (
     similar_pairs,
 )
 from ultrasam.store.journal import load_shard
-from ultrasam.store.migrations import VERSION, upgrade_dataset
+from ultrasam.store.migrations import SKIPPED, VERSION, upgrade_dataset
 from ultrasam.store.splits import EXCLUDED, SplitFractions, assign_splits
 from ultrasam.store.store import IMAGES, INSTANCES, write_table
 
@@ -77,11 +77,11 @@ class BuildSummary:
 
     Attributes:
         manifest: content of manifest.json.
-        skips: for each data set, the number of skipped files and images by reason.
+        skips: for each data set, what was left out.
     """
 
     manifest: dict[str, Any]
-    skips: dict[str, Counter[str]]
+    skips: dict[str, SkipCounts]
 
 
 def write_tables(store: Path, settings: BuildSettings) -> BuildSummary:
@@ -129,6 +129,12 @@ def write_tables(store: Path, settings: BuildSettings) -> BuildSummary:
     write_table(store / "instances.arrow", instances, build=build_id)
     write_table(store / "images.arrow", images, build=build_id)
     update_file(store / "skipped.csv", _skipped_csv(skips))
+    counts = {name: count_skips(listed) for name, listed in skips.items()}
+    empty = Counter(
+        dataset
+        for dataset, count in zip(datasets, images["instance_count"].to_pylist(), strict=True)
+        if not count
+    )
     manifest = {
         "store_version": VERSION,
         "build": build_id,
@@ -145,7 +151,8 @@ def write_tables(store: Path, settings: BuildSettings) -> BuildSummary:
             name: {
                 **{k: v for k, v in index.items() if k not in ("shards", "skips")},
                 "images": datasets.count(name),
-                "skipped": dict(sorted(Counter(s.reason for s in skips[name]).items())),
+                "images_without_objects": empty[name],
+                **{key: dict(sorted(counts[name][what].items())) for key, what in SKIPPED.items()},
             }
             for name, index in indexes.items()
         },
@@ -153,9 +160,7 @@ def write_tables(store: Path, settings: BuildSettings) -> BuildSummary:
     text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=False)
     update_file(store / "manifest.json", text.encode())
     _remove_orphans(store, set(images["file"].to_pylist()))
-    return BuildSummary(
-        manifest, {name: Counter(s.reason for s in listed) for name, listed in skips.items()}
-    )
+    return BuildSummary(manifest, counts)
 
 
 def _read_journal(
@@ -163,7 +168,7 @@ def _read_journal(
 ) -> tuple[pa.Table, dict[str, list[Skip]]]:
     tables, skips = [], {}
     for name, index in indexes.items():
-        skips[name] = [Skip(where, reason) for where, reason in index["skips"]]
+        skips[name] = [Skip(*values) for values in index["skips"]]
         for key in index["shards"]:
             table, shard_skips = load_shard(store / "journal" / name / f"{key}.arrow")
             tables.append(table)
@@ -292,9 +297,9 @@ def _one_chunk(column: Any) -> Any:
 def _skipped_csv(skips: dict[str, list[Skip]]) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["dataset", "where", "reason"])
+    writer.writerow(["dataset", "what", "where", "reason"])
     for name, listed in skips.items():
-        writer.writerows([name, skip.where, skip.reason] for skip in listed)
+        writer.writerows([name, skip.what, skip.where, skip.reason] for skip in listed)
     return out.getvalue().encode()
 
 

@@ -22,7 +22,7 @@ from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.extras import needs
 from ultrasam.files import update_file
-from ultrasam.images.masks import bounding_box, components, encode_rle
+from ultrasam.images.masks import BoolMask, bounding_box, components, encode_rle
 from ultrasam.images.pixels import Frame
 from ultrasam.store.duplicates import content_hash, perceptual_hashes
 from ultrasam.store.migrations import upgrade_columns
@@ -63,6 +63,7 @@ SCHEMA = pa.schema(
         ("shape_hash", pa.binary(32)),
         ("texture_hash", pa.binary(32)),
         ("file_size", pa.int64()),
+        ("ignored_rle", pa.binary()),
         ("instances", pa.list_(_INSTANCE)),
     ]
 )
@@ -175,7 +176,7 @@ def write_shard(
         rows: one row of `SCHEMA` per image.
         skips: files and images left out.
     """
-    notes = json.dumps([[s.where, s.reason] for s in skips], ensure_ascii=False)
+    notes = json.dumps([as_json(skip) for skip in skips], ensure_ascii=False)
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"skips": notes}))
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -189,8 +190,13 @@ def load_shard(file: Path) -> tuple[pa.Table, list[Skip]]:
     with pa.memory_map(str(file)) as source:
         table = pa.ipc.open_file(source).read_all()
     notes = json.loads(table.schema.metadata[b"skips"])
-    table = upgrade_columns(table.replace_schema_metadata(None))
-    return table, [Skip(where, reason) for where, reason in notes]
+    table = upgrade_columns(table.replace_schema_metadata(None)).select(SCHEMA.names)
+    return table, [Skip(*values) for values in notes]
+
+
+def as_json(skip: Skip) -> list[Any]:
+    """A skip as the journal holds it."""
+    return [skip.where, skip.reason, skip.damage, skip.what]
 
 
 def write_png(path: Path, pixels: Frame) -> int:
@@ -224,6 +230,7 @@ def _row(image: AnnotatedImage, case: Case) -> dict[str, Any]:
         "sha256": content_hash(image.pixels),
         "shape_hash": shape_hash,
         "texture_hash": texture_hash,
+        "ignored_rle": None if image.ignored is None else _runs(image.ignored),
         "instances": [
             _instance(instance.name, part)
             for instance in image.instances
@@ -232,13 +239,17 @@ def _row(image: AnnotatedImage, case: Case) -> dict[str, Any]:
     }
 
 
-def _instance(name: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+def _instance(name: str, mask: BoolMask) -> dict[str, Any]:
     x0, y0, x1, y1 = (int(v) for v in bounding_box(mask))
-    rle = str(encode_rle(mask)["counts"]).encode("ascii")
     return {
         "structure": name, "x0": x0, "y0": y0, "x1": x1, "y1": y1,
-        "area": int(np.count_nonzero(mask)), "rle": rle,
+        "area": int(np.count_nonzero(mask)), "rle": _runs(mask),
     }  # fmt: skip
+
+
+def _runs(mask: BoolMask) -> bytes:
+    """The compressed run lengths of a mask [H, W]."""
+    return str(encode_rle(mask)["counts"]).encode("ascii")
 
 
 def file_stem(name: str) -> str:

@@ -1,20 +1,29 @@
 """Read the manifests, tables and journals that earlier versions wrote, under today's names.
 
-Version 1 had other names for columns and keys; its contents are the same.
+Version 1 had other names for columns and keys; its contents are the same. Version 2 had no regions to ignore,
+and counted left-out images, annotations and other files together.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ultrasam.datasets.file_tree import Left
 from ultrasam.errors import DataError
 from ultrasam.extras import needs
 
 with needs("Working with data sets", extra="data"):
     import pyarrow as pa
 
-VERSION = 2
-_READABLE = (1, 2)
+VERSION = 3
+_READABLE = (1, 2, 3)
+
+# Keys of the manifest that count by reason what was left out.
+SKIPPED: dict[str, Left] = {
+    "skipped": "image",
+    "skipped_annotations": "annotation",
+    "skipped_files": "file",
+}
 
 _COLUMNS = {"official_split": "source_split"}
 _MANIFEST = {
@@ -77,11 +86,13 @@ def upgrade_dataset(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_columns(table: pa.Table) -> pa.Table:
-    """A table with today's column names. Data are shared, not copied, and metadata are kept."""
+    """A table with today's columns. Data are shared, not copied, and metadata are kept."""
     names = [_COLUMNS.get(name, name) for name in table.column_names]
-    if names == table.column_names:
-        return table
-    return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+    if names != table.column_names:
+        table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+    if "file" in names and "ignored_rle" not in names:
+        table = table.append_column("ignored_rle", pa.nulls(len(table), pa.binary()))
+    return table
 
 
 def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page as html_page
 from ultrasam.reporting.markdown import table, to_html
 from ultrasam.reporting.plots import figure
+from ultrasam.store.migrations import SKIPPED
 from ultrasam.store.splits import EXCLUDED
 from ultrasam.store.store import Store
 
@@ -33,7 +34,7 @@ class StoreStatistics:
         structures: for each structure, the numbers of masks, images and data sets, and the median size.
         sizes: for each instance, the area as a fraction of the image, and the equivalent diameter in pixels.
         images: the image table.
-        skipped: for each data set, the number of skipped files and images by reason.
+        skipped: rows of ``dataset``, ``what`` (image, annotation or file), ``reason`` and ``count``.
         manifest: the manifest of the store.
     """
 
@@ -41,7 +42,7 @@ class StoreStatistics:
     structures: pl.DataFrame
     sizes: pl.DataFrame
     images: pl.DataFrame
-    skipped: dict[str, dict[str, int]]
+    skipped: list[dict[str, Any]]
     manifest: dict[str, Any]
 
 
@@ -86,7 +87,12 @@ def compute_statistics(store: Store) -> StoreStatistics:
         )
         .sort("masks", "structure", descending=[True, False])
     )
-    skipped = {n: d["skipped"] for n, d in store.manifest["datasets"].items() if d["skipped"]}
+    skipped = [
+        {"dataset": name, "what": what, "reason": reason, "count": count}
+        for name, values in store.manifest["datasets"].items()
+        for key, what in SKIPPED.items()
+        for reason, count in values.get(key, {}).items()
+    ]
     return StoreStatistics(
         datasets.fill_null(0), structures, sizes, images, skipped, store.manifest
     )
@@ -144,15 +150,11 @@ def markdown(statistics: StoreStatistics) -> str:
         f"{dropped['below_min_relative_area']:,}."
     )
     lines.append("")
-    rows = [
-        {"dataset": name, "reason": reason, "count": count}
-        for name, reasons in statistics.skipped.items()
-        for reason, count in reasons.items()
-    ]
-    if rows:
-        lines.append(_table(pl.DataFrame(rows), ["dataset", "reason", "count"]))
+    if statistics.skipped:
+        columns = ["dataset", "what", "reason", "count"]
+        lines.append(_table(pl.DataFrame(statistics.skipped), columns))
     else:
-        lines.append("No files were skipped.")
+        lines.append("Nothing was skipped.")
     return "\n".join(lines) + "\n"
 
 

@@ -63,6 +63,7 @@ IMAGES = pa.schema(
         ("shape_hash", pa.binary(32)),
         ("texture_hash", pa.binary(32)),
         ("group", pa.int32()),
+        ("ignored_rle", pa.binary()),  # union of the regions to ignore; null if there is none
         ("first_instance", pa.int32()),
         ("instance_count", pa.int32()),
     ]
@@ -196,6 +197,14 @@ class Store:
             {"size": size, "counts": self.instances["rle"][instance].as_py().decode()}
         )
 
+    def ignored(self, image: int) -> BoolMask | None:
+        """The union of an image's regions to ignore, [H, W] bool; None if there is none."""
+        counts = self.images["ignored_rle"][image].as_py()
+        if counts is None:
+            return None
+        size = [self.images[name][image].as_py() for name in ("height", "width")]
+        return decode_rle({"size": size, "counts": counts.decode()})
+
     def instances_of(self, image: int) -> range:
         """The rows of an image's instances in the instance table."""
         first = self.images["first_instance"][image].as_py()
@@ -288,6 +297,9 @@ class _StoredImage:
 
     def mask(self, index: int) -> BoolMask:
         return self.store.mask(self.store.instances_of(self.row)[index])
+
+    def ignored(self) -> BoolMask | None:
+        return self.store.ignored(self.row)
 
 
 class StoredImages(Sequence[AnnotatedImage]):

@@ -227,15 +227,16 @@ def _run(
 
 
 def _report(built: BuildResult, out: Path) -> None:
+    from ultrasam.datasets.file_tree import describe_skips
+
     manifest = built.summary.manifest
-    for name, reasons in built.summary.skips.items():
-        images = manifest["datasets"][name]["images"]
-        skipped = sum(reasons.values())
-        print(f"{name}: {images:,} images" + (f"; {skipped:,} left out:" if skipped else ""))
-        for reason, count in reasons.most_common(4):
-            print(f"    {count:,} × {reason}")
-        if len(reasons) > 4:
-            print(f"    and {len(reasons) - 4} more reasons")
+    for name, counts in built.summary.skips.items():
+        images, empty = (
+            manifest["datasets"][name][key] for key in ("images", "images_without_objects")
+        )
+        print(f"{name}: {images:,} images" + (f", {empty:,} of them without objects" * bool(empty)))
+        for line in describe_skips(counts):
+            print(f"    {line}")
     alike, sides = manifest["duplicates"], manifest["splits"]
     print(
         f"{manifest['images']:,} images, {manifest['instances']:,} instances, "
@@ -248,7 +249,7 @@ def _report(built: BuildResult, out: Path) -> None:
     for what, count in manifest["dropped_instances"].items():
         if count:
             print(f"{count:,} instances left out ({what.replace('_', ' ')})")
-    if any(built.summary.skips.values()):
+    if any(reasons for counts in built.summary.skips.values() for reasons in counts.values()):
         print(f"All that was left out: {out / 'skipped.csv'}")
     print(out)
     for name, reason in built.failed.items():

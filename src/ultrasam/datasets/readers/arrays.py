@@ -49,7 +49,7 @@ def paired_arrays(
     masks: dict[int, FileEntry] = {}
     for entry, groups in tree.match(mask):
         if int(groups["number"]) in masks:
-            report.skip(entry, "duplicate mask array")
+            report.skip(entry, "duplicate mask array", what="file")
         else:
             masks[int(groups["number"])] = entry
     for entry, groups in tree.match(image):
@@ -65,7 +65,7 @@ def paired_arrays(
             subject=str(int(groups["number"])),
         )
     for entry in masks.values():
-        report.skip(entry, MISSING_IMAGE)
+        report.skip(entry, MISSING_IMAGE, what="file")
 
 
 def _read_arrays(

@@ -108,7 +108,7 @@ def paired(
             by_key.setdefault(key_of(groups, shared), []).append((entry, rule))
         else:
             by_key.setdefault(key_of(groups, shared), [])
-            report.skip(entry, OPTIONAL_STRUCTURE)
+            report.skip(entry, OPTIONAL_STRUCTURE, what="file")
     paired_keys = set()
     for entry, groups in images:
         key = key_of(groups, shared)
@@ -135,7 +135,7 @@ def paired(
     for key, unpaired in by_key.items():
         if key not in paired_keys:
             for entry, _ in unpaired:
-                report.skip(entry, MISSING_IMAGE)
+                report.skip(entry, MISSING_IMAGE, what="file")
 
 
 def read_pair(

@@ -88,7 +88,7 @@ def paired_volumes(
     for entry, groups in tree.match(label):
         key = key_of(groups, shared)
         if key in labels:
-            report.skip(entry, "duplicate label volume")
+            report.skip(entry, "duplicate label volume", what="file")
         else:
             labels[key] = entry
     label_paths = {entry.path for entry in labels.values()}
@@ -110,7 +110,7 @@ def paired_volumes(
         )
     for key, entry in labels.items():
         if key not in used:
-            report.skip(entry, "labels without a volume")
+            report.skip(entry, "labels without a volume", what="file")
 
 
 def read_volumes(

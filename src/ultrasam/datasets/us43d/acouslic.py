@@ -48,7 +48,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
                 )
             )
         except DataError as error:
-            report.skip(table, str(error))
+            report.skip(table, str(error), what="file")
     return paired_volumes(
         INFO.id,
         tree,

@@ -57,7 +57,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     ):
         structure = groups["structure"].casefold()
         if structure == "outline" and structure not in tree.include:
-            report.skip(entry, OPTIONAL_STRUCTURE)
+            report.skip(entry, OPTIONAL_STRUCTURE, what="file")
             continue
         outlines[groups["label"].casefold(), groups["stem"].casefold()].append((entry, structure))
     images = tree.match(r"/(?P<label>benign|malignant|normal)/image/(?P<stem>[^/]+)\.(jpe?g|png)$")
@@ -76,7 +76,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         )
     for unpaired in outlines.values():
         for entry, _ in unpaired:
-            report.skip(entry, MISSING_IMAGE)
+            report.skip(entry, MISSING_IMAGE, what="file")
 
 
 DATASET = DatasetSpec(INFO, _cases)

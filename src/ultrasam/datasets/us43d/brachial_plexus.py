@@ -61,7 +61,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     for unpaired in masks.values():
         for entries in unpaired.values():
             for entry in entries:
-                report.skip(entry, MISSING_IMAGE)
+                report.skip(entry, MISSING_IMAGE, what="file")
 
 
 def _clip(name: str) -> str:

@@ -50,7 +50,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         chord = [number(cell) for cell in cells]
         index = number(frame)
         if index is None or None in chord:
-            report.skip(f"{table.path} {name}", "tracing without numbers")
+            report.skip(f"{table.path} {name}", "tracing without numbers", what="annotation")
             continue
         tracings[_stem(name)][int(index)].append(tuple(chord))  # type: ignore[arg-type]
     split: dict[str, str] = {}
@@ -80,7 +80,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             split=split[key] if split.get(key) in SPLITS else None,
         )
     for name in tracings:
-        report.skip(f"{name}.avi", "traced clip not found")
+        report.skip(f"{name}.avi", "traced clip not found", what="file")
 
 
 def _stem(name: str) -> str:

@@ -53,7 +53,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             index, x, y = number(frame), number(cells[0]), number(cells[1])
             if index is None or x is None or y is None:
                 # Rows of untraced frames contain 'No Systolic' or 'No Diastolic'.
-                report.skip(f"{table.path} {name}", "tracing without numbers")
+                report.skip(f"{table.path} {name}", "tracing without numbers", what="annotation")
                 continue
             tracings[groups["view"].upper(), _stem(name)][int(index) - 1].append((x, y))
     split: dict[tuple[str, str], str] = {}
@@ -81,7 +81,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             split=split.get(key),
         )
     for view, name in tracings:
-        report.skip(f"{view}/{name}.avi", "traced clip not found")
+        report.skip(f"{view}/{name}.avi", "traced clip not found", what="file")
 
 
 def _stem(name: str) -> str:

@@ -62,7 +62,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             subject=groups["subject"],
         )
     for entry in masks.values():
-        report.skip(entry, MISSING_IMAGE)
+        report.skip(entry, MISSING_IMAGE, what="file")
 
 
 DATASET = DatasetSpec(INFO, _cases)

@@ -68,7 +68,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         for name, segmentations in records:
             image = images.pop(name.replace("\\", "/").rsplit("/", 1)[-1].casefold(), None)
             if image is None:
-                report.skip(name, IMAGE_NOT_FOUND)
+                report.skip(name, IMAGE_NOT_FOUND, what="file")
                 continue
             kinds = sorted({structure for structure, _ in segmentations})
             yield Case(

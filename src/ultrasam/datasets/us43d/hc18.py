@@ -49,7 +49,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         for name, size in sizes:
             mm = number(size)
             if mm is None or mm <= 0:
-                report.skip(f"{table.path} {name}", "invalid pixel size")
+                report.skip(f"{table.path} {name}", "invalid pixel size", what="annotation")
             else:
                 spacing[name.casefold()] = (mm, mm)
     return paired(

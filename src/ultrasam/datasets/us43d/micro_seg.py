@@ -40,7 +40,7 @@ INFO = DatasetInfo(
 
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     for entry, _ in tree.match(r"/non_expert_annotations?/"):
-        report.skip(entry, "annotation by a non-expert")
+        report.skip(entry, "annotation by a non-expert", what="annotation")
     return paired_volumes(
         INFO.id,
         tree,

@@ -50,7 +50,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
                 continue
             stem = words[0].rsplit(".", 1)[0].casefold()
             if len(words) < 2 or not words[1].isdigit() or int(words[1]) >= len(_CLASSES):
-                report.skip(f"{entry.path} {words[0]}", "unknown class")
+                report.skip(f"{entry.path} {words[0]}", "unknown class", what="annotation")
                 continue
             kind[stem] = _CLASSES[int(words[1])]
             split[stem] = "test" if groups["part"].casefold() == "val" else "trainval"

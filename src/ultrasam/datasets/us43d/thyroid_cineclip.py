@@ -52,7 +52,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             subjects = dict(zip(ids, column(rows, table, *_PATIENT_COLUMNS), strict=True))
         except DataError as error:
             if not subjects:
-                report.skip(table, str(error))
+                report.skip(table, str(error), what="file")
     for entry, _ in tree.match(r"\.(hdf5|h5)$"):
         yield from hdf5_clips(
             INFO.id,

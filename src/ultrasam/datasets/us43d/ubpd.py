@@ -66,7 +66,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             subject=groups["subject"].rsplit(".", 1)[0],
         )
     for file in files.values():
-        report.skip(file, MISSING_IMAGE)
+        report.skip(file, MISSING_IMAGE, what="file")
 
 
 DATASET = DatasetSpec(INFO, _cases)

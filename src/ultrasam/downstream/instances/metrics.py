@@ -77,14 +77,18 @@ def evaluate_instances(
     classes = segmenter.head_config.classes
     dice, entries = [], []
     for number, image in enumerate(targets):
-        pixels, masks = image.pixels, image.masks
+        pixels, masks, ignored = image.pixels, image.masks, image.image.ignored
         detections, labels = segmenter.predict(pixels)
-        dice.append(dice_of_maps(labels, unions(image, classes)))
+        truth = unions(image, classes)
+        if ignored is not None:
+            labels, truth = np.where(ignored, 0, labels).astype(np.uint8), truth & ~ignored
+        dice.append(dice_of_maps(labels, truth))
         entries.append(
             ImageDetections(
                 [encode_rle(m) for m in masks], [encode_rle(m) for m in detections.masks],
                 detections.scores.tolist(), [classes.index(label) for label in image.labels],
                 detections.labels.tolist(),
+                None if ignored is None else encode_rle(ignored),
             )
         )  # fmt: skip
         on_progress(number + 1, len(targets))

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from ultrasam.extras import needs
@@ -28,6 +29,7 @@ class ImageDetections:
     Attributes:
         scores: confidence of each prediction.
         target_classes, predicted_classes: class indices from 0; None if there is only one class.
+        ignored: region to ignore, as COCO's ``iscrowd``: predictions that lie mostly in it do not count.
     """
 
     targets: Sequence[RLE]
@@ -35,6 +37,7 @@ class ImageDetections:
     scores: Sequence[float]
     target_classes: Sequence[int] | None = None
     predicted_classes: Sequence[int] | None = None
+    ignored: RLE | None = None
 
 
 def average_precision(images: Iterable[ImageDetections]) -> AveragePrecision:
@@ -47,6 +50,7 @@ def average_precision(images: Iterable[ImageDetections]) -> AveragePrecision:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
+    images = list(images)
     truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
     results: list[dict[str, Any]] = []
     for number, image in enumerate(images, 1):
@@ -70,7 +74,16 @@ def average_precision(images: Iterable[ImageDetections]) -> AveragePrecision:
             )  # fmt: skip
     categories = {entry["category_id"] for entry in (*truth["annotations"], *results)}
     truth["categories"] = [{"id": index, "name": str(index)} for index in sorted(categories)]
-    if not truth["annotations"]:
+    has_targets = bool(truth["annotations"])
+    crowds = [(n, i.ignored) for n, i in enumerate(images, 1) if i.ignored is not None]
+    truth["annotations"] += [
+        {
+            "id": len(truth["annotations"]) + 1 + k, "image_id": number, "category_id": category,
+            "iscrowd": 1, "segmentation": rle, "area": float(coco_mask.area(_binary(rle))),
+        }
+        for k, ((number, rle), category) in enumerate(product(crowds, sorted(categories)))
+    ]  # fmt: skip
+    if not has_targets:
         return AveragePrecision(float("nan"), float("nan"), float("nan"))
     if not results:
         return AveragePrecision(0.0, 0.0, 0.0)
