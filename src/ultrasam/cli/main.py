@@ -25,7 +25,7 @@ from ultrasam.cli import (
 )  # fmt: skip
 from ultrasam.cli.overview import overview
 from ultrasam.cli.usage import explain
-from ultrasam.errors import InterruptedRunError, UltraSamError, UltraSamWarning
+from ultrasam.errors import UltraSamError, UltraSamWarning
 
 _USE, _ADAPT, _DATA = "Segment and describe", "Train and evaluate", "Data"
 
@@ -111,7 +111,7 @@ def run() -> None:
             status = app(standalone_mode=False, prog_name="ultrasam")
         sys.exit(status if isinstance(status, int) else 0)
     except UltraSamError as error:
-        _stop(str(error), 130 if isinstance(error, InterruptedRunError) else 1)
+        _stop(str(error), error.exit_status)
     except KeyboardInterrupt:
         _stop("Interrupted.", 130)
     except BrokenPipeError:

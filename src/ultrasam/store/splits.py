@@ -3,8 +3,9 @@
 All images of a subject, and all identical or similar images, form a group, and a group stays in one split. If
 a source puts images of one group in different splits, its test images stay and the others are excluded.
 
-A hash below the fraction decides for itself, so more subjects move none. Of few subjects it often chooses none
-at all (or all), so fewer than 20 groups are ranked by it, and no wanted split of a larger data set stays empty.
+A hash below the fraction decides for itself, so more subjects move none. Of few subjects, it often chooses
+none at all, or all: fewer than 20 groups are therefore ranked by it, and no wanted split of a larger data set
+stays empty.
 """
 
 from __future__ import annotations

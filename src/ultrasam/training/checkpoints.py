@@ -1,7 +1,7 @@
 """Checkpoints of a run: written whole or not at all, and read without running code from them.
 
-A checkpoint that cannot be written, for instance because the disk is full, costs no training: the previous one
-stays, the run goes on, and the next one is tried.
+A checkpoint that cannot be written, for instance because the disk is full, costs no training: the previous
+one stays, the run goes on, and the next one is tried.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is damaged, or contains objects other than tensors and plain values, which could run code "
-            "when loaded; it is not resumed from."
+            f"{path} is damaged, or contains objects other than tensors and plain values, which could run "
+            "code when loaded; it is not resumed from."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(
@@ -143,7 +143,8 @@ def space_needed(parameters: int, trained: int, *, averaged: bool, validates: bo
     """Bytes that a run writes at most: two checkpoints, as one replaces the other, and the saved model.
 
     Args:
-        parameters: number of all parameters; ``trained`` of these have an optimizer state of twice their size.
+        parameters: number of all parameters.
+        trained: number of those trained; the optimizer keeps two values for each.
         averaged: whether checkpoints contain a moving average of the weights as well.
         validates: whether the best weights are kept, too.
     """

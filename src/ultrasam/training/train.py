@@ -123,7 +123,7 @@ def report_scores(result: FitResult, images: int) -> None:
         "Dice on %s: %s%.3f after; the weights of the best validation are kept%s%s.",
         on, before, result.best, at, last,
     )  # fmt: skip
-    if result.start is not None and result.best <= result.start:
+    if result.start is not None and result.best < result.start + 0.0005:  # as printed above
         logger.warning(
             "Training did not help: on the validation images, the initial weights are at least as good. Use "
             "them, or train with more data, more steps or another optimizer.lr."
