@@ -17,12 +17,16 @@ def exit_with_parent() -> None:
     A killed parent cannot tell its workers, which would otherwise keep their memory for as long as they wait.
     """
     parent, number = multiprocessing.parent_process(), os.getppid()
+    sentinels = [] if parent is None else [parent.sentinel]
 
     def watch() -> None:
-        if parent is not None:
-            wait([parent.sentinel])
-        else:  # started as a command of its own, such as the further processes of a distributed run
-            while os.getppid() == number:
+        # The parent's number is watched as well: a process started as a command of its own, as distributed
+        # runs do, has no sentinel, and another process may have inherited the sentinel of a forked one.
+        while os.getppid() == number:
+            if sentinels:
+                if wait(sentinels, _POLL_S):
+                    break
+            else:
                 time.sleep(_POLL_S)
         os._exit(1)
 

@@ -29,6 +29,7 @@ from ultrasam.errors import (
     RecipeError,
 )  # fmt: skip
 from ultrasam.extras import needs
+from ultrasam.hardware import choose_precision
 from ultrasam.processes import exit_with_parent
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.callbacks import StartScore, StepProgress
@@ -230,11 +231,13 @@ def make_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise DeviceError("Device 'cuda' is not available; use 'cpu'.")
+    _warn_if_slow(trainer)
     return lightning.Trainer(
         max_steps=trainer.max_steps,
         max_epochs=-1,
-        precision=trainer.precision,
-        accelerator=trainer.accelerator,
+        precision=trainer.number_format,
+        # Lightning would use Apple's GPU, which is untested, without being asked to.
+        accelerator="cpu" if trainer.device == "cpu" else trainer.accelerator,
         devices=list(trainer.devices) if isinstance(trainer.devices, tuple) else trainer.devices,
         num_nodes=trainer.nodes,
         strategy=_strategy(settings),
@@ -258,6 +261,16 @@ def make_trainer(
         # What Lightning calls a sanity check is a validation before the first step.
         num_sanity_val_steps=-1 if start is not None and settings.validation.every else 0,
     )
+
+
+def _warn_if_slow(trainer: TrainerSettings) -> None:
+    if trainer.precision != "bf16-mixed" or not is_first_process():
+        return
+    best = choose_precision("auto", trainer.device)
+    if best.precision != "bfloat16":
+        logger.warning(
+            "trainer.precision=bf16-mixed is slower than 32-true here, because %s.", best.reason
+        )
 
 
 def _strategy(settings: RunSettings) -> Strategy | str:

@@ -25,10 +25,11 @@ from ultrasam.training.engine import FitResult, fit, is_first_process, seed_ever
 from ultrasam.training.memory import check_memory
 from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.promptable_data import PromptableViews, collate
-from ultrasam.training.recipe import Recipe, save_recipe
+from ultrasam.training.recipe import Recipe, load_recipe, save_recipe
 from ultrasam.training.report import write_report
-from ultrasam.training.run_folder import LAST, check_folder, keep_settings
+from ultrasam.training.run_folder import LAST, SETTINGS, check_folder, keep_settings
 from ultrasam.training.sources import open_data
+from ultrasam.training.visible import with_visible_objects
 from ultrasam.weights.adapter_files import ADAPTER_FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
 from ultrasam.weights.adapters import adapt, count_parameters, merge, refuse_bottlenecks
@@ -70,15 +71,15 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
     seed_everything(recipe)
     data = open_data(recipe)
     model = prepare_model(recipe)
+    sources = with_visible_objects(data.sources, recipe.augmentation, model.config.image_size)
     check_memory(recipe, model)
     check_disk(recipe, model)
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
-        keep_settings(folder, recipe.model_dump(mode="json", exclude={"name", "output"}))
-        save_recipe(recipe, folder / "recipe.yaml")
+        keep_recipe(recipe)
     task = PromptableTask(model, recipe, pictures=folder / "samples")
     views = PromptableViews(
-        data.sources,
+        sources,
         image_size=model.config.image_size,
         mask_size=model.config.mask_size,
         augmentation=recipe.augmentation,
@@ -96,6 +97,24 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
     if is_first_process():
         _report(folder)
     return folder / "model"
+
+
+def keep_recipe(recipe: Recipe) -> None:
+    """Write the recipe of a run into its folder; refuse to resume the run with another one.
+
+    Raises:
+        RecipeError: The run in the folder was started with other settings (see `keep_settings`).
+    """
+    path = recipe.folder / "recipe.yaml"
+    before = None
+    if path.exists() and not (recipe.folder / SETTINGS).exists():
+        before = _settings_of(load_recipe(path))  # a run of an earlier version
+    keep_settings(recipe.folder, _settings_of(recipe), before=before)
+    save_recipe(recipe, path)
+
+
+def _settings_of(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"name", "output"})
 
 
 def check_disk(recipe: Recipe, model: UltraSam) -> None:
@@ -221,7 +240,7 @@ def _report(folder: Path) -> None:
     """Write the report; a run is finished without it, too."""
     try:
         path = write_report(folder)
-    except OSError as error:
+    except (OSError, UltraSamError) as error:
         logger.warning("%s", unwritable(folder / "report.html", error))
     else:
         if path is not None:
