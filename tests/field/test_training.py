@@ -22,8 +22,20 @@ import torch
 from tests.conftest import SMALL_NANO
 from tests.datasets.layouts.truth import disc, gray, save
 from ultrasam import hardware
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.errors import CheckpointError, DataError, DiskFullError, RecipeError
+from ultrasam.downstream import suite as suites
+from ultrasam.downstream.classification import task as classification
+from ultrasam.downstream.settings import ClassifierSettings
+from ultrasam.downstream.suite_recipe import BenchmarkSuite
+from ultrasam.errors import (
+    CheckpointError,
+    DataError,
+    DiskFullError,
+    InterruptedRunError,
+    RecipeError,
+)
+from ultrasam.files import atomic_file
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.store.build import build_store
 from ultrasam.store.cache import cached_store
@@ -429,6 +441,7 @@ def test_a_store_without_a_val_split_holds_subjects_out(tmp_path: Path) -> None:
      "finetune classify --data mine -o file", "finetune regions --data mine -o file",
      "finetune instances --data mine -o file", "finetune suite downstream/paper --data mine -o file",
      "data build mine -o file", "data import mine --format masks --name mine -o file",
+     "data export store --format coco -o file", "data show store -o folder", "data stats store -o file",
      "recipes copy nano file/below"],
 )  # fmt: skip
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(
@@ -565,6 +578,54 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(
     assert f"Dice on 1 validation image: {start:.3f} before training, " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [(0, "after step 3 of 9, in fold 1 of 5."),
+     (1, "in fold 2 of 5; the finished fold is kept: run the same command with --resume to continue."),
+     (4, "in fold 5 of 5; the 4 finished folds are kept: run the same command with --resume")],
+)  # fmt: skip
+def test_ctrl_c_in_a_cross_validation_says_how_to_go_on(
+    done: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(done):
+        with atomic_file(tmp_path / f"fold-{number}.npy") as file:
+            np.save(file, np.full((1, 2), 0.5))
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise InterruptedRunError("Interrupted after step 3 of 9.")
+
+    monkeypatch.setattr(classification, "train_classifier", stopped)
+    images = [
+        AnnotatedImage.in_memory(
+            np.zeros((4, 4), np.uint8), name=str(i), subject=str(i), class_label="ab"[i % 2]
+        )
+        for i in range(10)
+    ]
+    folds = [([j for j in range(10) if j not in (i, i + 1)], [i]) for i in range(5)]
+    with pytest.raises(InterruptedRunError, match=re.escape(told)) as caught:
+        classification.cross_validate(
+            None, images, ["a", "b"], folds, ClassifierSettings(), folder=tmp_path  # type: ignore[arg-type]
+        )  # fmt: skip
+    assert caught.value.exit_status == 130
+
+
+def test_ctrl_c_in_a_suite_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise InterruptedRunError("Interrupted after step 3 of 9.")
+
+    monkeypatch.setitem(suites._RUN, "classify", stopped)
+    content = {"title": "x", "datasets": [], "initializations": [{"title": "nano", "init": "nano"}],
+               "classify": {}}  # fmt: skip
+    images = [
+        AnnotatedImage.in_memory(
+            np.zeros((4, 4), np.uint8), dataset="mine", name=str(i), subject=str(i)
+        )
+        for i in range(4)
+    ]
+    with pytest.raises(InterruptedRunError, match="run the same command again to continue"):
+        suites.run(BenchmarkSuite.model_validate(content), {"mine": images}, tmp_path)
+
+
 # Worker processes.
 
 
@@ -602,6 +663,25 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     while any(running(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in workers if running(pid)]
+
+
+def test_a_script_that_works_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
+    """Each of its workers would run it once more, and wait for it."""
+    folder_of(tmp_path / "mine", numbered(2))
+    file = tmp_path / "script.py"
+    file.write_text(SCRIPT.format(folder=str(tmp_path / "mine")))
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "DataError: The processes that read images cannot start" in done.stderr
+    assert "put its work under: if __name__ == '__main__':" in done.stderr.splitlines()[-1]
+
+
+SCRIPT = """
+from pathlib import Path
+from ultrasam.datasets.catalogue import dataset
+from ultrasam.store.cache import cached_store
+cached_store(dataset("image_mask_folder"), Path({folder!r}), workers=1)
+"""
 
 
 def running(pid: int) -> bool:

@@ -44,6 +44,7 @@ from ultrasam.downstream.targets import (
     train_test_split,
 )
 from ultrasam.errors import DataError
+from ultrasam.files import atomic_write
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
 from ultrasam.training.run_settings import RunSettings, on_device
@@ -206,7 +207,7 @@ def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, device: 
     if not is_first_process():
         return
     text = markdown(suite, cells, shlex.join(["ultrasam", *sys.argv[1:]]))
-    (out / "report.md").write_text(text, encoding="utf-8")
+    atomic_write(out / "report.md", text)
     print(text)
     if all(cell.missing for cell in cells):
         raise DataError("No fine-tuning of the suite could run; the reasons are above.")

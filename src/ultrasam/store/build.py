@@ -196,6 +196,7 @@ def _read_in_pool(
         running: dict[Future[tuple[int, int]], JournalShard] = {}
         broken = False
         with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
+            _check_that_workers_start(pool)
             while True:
                 while not broken and len(running) < 2 * workers:
                     shard = next(waiting, None)
@@ -217,6 +218,25 @@ def _read_in_pool(
                         broken = True
         if not broken:
             return suspects
+
+
+def _check_that_workers_start(pool: ProcessPoolExecutor) -> None:
+    """Tell processes that cannot start at all from those that a file has crashed.
+
+    Raises:
+        DataError: They cannot.
+    """
+    try:
+        pool.submit(_nothing).result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "The processes that read images cannot start; the reason is above. Use 0 workers, or, in a "
+            "script, put its work under: if __name__ == '__main__':"
+        ) from error
+
+
+def _nothing() -> None:
+    """Nothing: reaching it shows that a process has started."""
 
 
 def _start_worker() -> None:

@@ -30,7 +30,7 @@ from ultrasam.errors import (
 )  # fmt: skip
 from ultrasam.extras import needs
 from ultrasam.hardware import choose_precision
-from ultrasam.processes import exit_with_parent
+from ultrasam.processes import exit_with_launcher
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.callbacks import StartScore, StepProgress
 from ultrasam.training.checkpoints import BEST, RunCheckpoints, read_checkpoint, steps_done
@@ -104,8 +104,7 @@ def fit(
     settings: RunSettings = task.settings
     if folder is not None:
         check_folder(folder, resume=resume)
-    if not started_as_first():
-        exit_with_parent()
+    exit_with_launcher(first=started_as_first())
     last = folder / LAST if folder is not None and resume else None
     data.first_step = steps_done(last) if last is not None else 0
     start = StartScore(task.monitor, folder)
