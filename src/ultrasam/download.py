@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
+import zipfile
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -96,6 +97,8 @@ def _check(
             start = file.read(16)
         if not start.startswith(tuple(starts_with)):
             raise ChecksumError("it is a different kind of file, such as a proxy's login page")
+        if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(part):
+            raise ChecksumError("its end is missing")
 
 
 def from_pretrained(kind: Any, repository: str, **options: Any) -> Any:

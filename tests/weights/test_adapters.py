@@ -198,3 +198,23 @@ def test_learning_rates_fall_towards_the_input() -> None:
     assert scales["image_encoder.blocks.2.norm1.weight"] == 0.5
     assert scales["image_encoder.blocks.0.norm1.weight"] == 0.125
     assert scales["image_encoder.pos_embed"] == 0.0625
+
+
+def test_adapters_that_diverged_or_are_incomplete_are_refused(tmp_path: Path) -> None:
+    adapted = randomized(TINY)
+    adaptation = Adaptation("lora", rank=2)
+    adapt(adapted, adaptation)
+    path = tmp_path / "adaptation.safetensors"
+    save_adaptation(adapted, adaptation, path, init="random:nano")
+    load_adaptation(randomized(TINY), path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    first = next(name for name in tensors if "lora" in name)
+    for changed, message in (
+        ({n: t for n, t in tensors.items() if n != first}, "lacks 1 of the"),
+        ({**tensors, first: tensors[first] * torch.nan}, f"NaN or infinite values in {first}"),
+    ):
+        save_file(changed, path, metadata=metadata)
+        with pytest.raises(CheckpointError, match=message):
+            load_adaptation(randomized(TINY), path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,15 +14,26 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import close_session
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from ultrasam import download as downloading
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.downloads import fetch as fetch_data
 from ultrasam.errors import CheckpointError, DataError
+from ultrasam.weights import download as hub_download
 from ultrasam.weights.download import cached_file, fetch, fetch_hub
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, Weights
 
-CONTENT = b"PK\x03\x04" + bytes(range(256)) * 4000
+
+def zipped(content: bytes) -> bytes:
+    """A ZIP archive, as torch.save writes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("weights/data.pkl", content)
+    return buffer.getvalue()
+
+
+CONTENT = zipped(bytes(range(256)) * 4000)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -99,6 +112,17 @@ def test_a_complete_partial_download_is_used(server: str, tmp_path: Path) -> Non
     (tmp_path / "weights.pth.part").write_bytes(CONTENT)
     weights = replace(published(server), num_bytes=None, sha256=None)
     assert fetch(weights, cache=tmp_path).read_bytes() == CONTENT
+
+
+def test_a_file_without_its_end_is_refused(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that cuts files also states the length of what it sends."""
+    monkeypatch.setattr(Handler, "content", CONTENT[:-50])
+    weights = replace(published(server), num_bytes=None, sha256=None)
+    with pytest.raises(CheckpointError, match="its end is missing"):
+        fetch(weights, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_bytes_than_those_published_are_refused(server: str, tmp_path: Path) -> None:
@@ -200,3 +224,27 @@ def test_the_registry_is_complete() -> None:
         assert entry.name == "nano" or bool(entry.url) != bool(entry.repository)
     assert all(REGISTRY[f"sam-vit-{size}"].sha256 for size in "blh")
     assert REGISTRY["medsam"].prompt_types == ("box",)
+
+
+def test_a_repository_without_safetensors_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings are fetched with the weights, since they state how images are prepared."""
+    held = {"preprocessor_config.json": tmp_path / "preprocessor_config.json"}
+    asked = []
+
+    def hub(repository: str, name: str, *, local_files_only: bool = False, **_: object) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError(name)
+        asked.append(name)
+        if name not in held:
+            raise EntryNotFoundError(name)
+        return str(held[name])
+
+    monkeypatch.setattr(hub_download, "hf_hub_download", hub)
+    monkeypatch.setattr(hub_download, "check_reachable", lambda _: None)
+    with pytest.raises(CheckpointError, match=r"'a/b' on the Hugging Face hub has no model.safe"):
+        fetch_hub("a/b")
+    held["model.safetensors"] = tmp_path / "model.safetensors"
+    assert fetch_hub("a/b") == tmp_path / "model.safetensors"
+    assert asked.count("preprocessor_config.json") == 2

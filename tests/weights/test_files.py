@@ -20,10 +20,11 @@ from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.files import load_state, read_checkpoint, write_checkpoint
-from ultrasam.weights.formats import Format, detect_format, from_our_keys, to_our_keys
+from ultrasam.weights.formats import Format, from_our_keys, to_our_keys
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
 from ultrasam.weights.registry import PREPROCESSING
+from ultrasam.weights.search import find_model
 
 State = dict[str, torch.Tensor]
 
@@ -37,7 +38,10 @@ def assert_equal(a: State, b: State) -> None:
 def test_weights_convert_to_a_format_and_back(tiny: UltraSam, naming: Format) -> None:
     state = tiny.state_dict()
     theirs = from_our_keys(state, naming)
-    assert detect_format(list(theirs)) == naming
+    found = find_model(theirs)
+    assert found is not None
+    assert found.format == naming
+    assert_equal(found.state, state)
     assert_equal(to_our_keys(theirs, naming), state)
 
 
@@ -258,15 +262,15 @@ def test_weights_are_found_where_trainers_nest_them(
 def test_the_model_is_preferred_to_an_average_of_it(tmp_path: Path, tiny: UltraSam) -> None:
     state = tiny.state_dict()
     average = {name: tensor + 1 for name, tensor in state.items()}
-    loads({"ema": average, "model": state}, tmp_path, tiny)
+    nested = {"ema": average, "model": state}
     both = {f"ema_model.{n}": t for n, t in average.items()} | {
         f"model.{n}": t for n, t in state.items()
     }
     shorter = {f"ema.{n}": t for n, t in average.items()} | {
         f"model.{n}": t for n, t in state.items()
     }
-    for content in (both, shorter):
-        with pytest.warns(UltraSamWarning, match="are not part"):
+    for content in (nested, both, shorter):
+        with pytest.warns(UltraSamWarning, match="several models; the one under 'model' is loaded"):
             loads(content, tmp_path, tiny)
 
 

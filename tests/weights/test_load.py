@@ -286,3 +286,13 @@ def test_a_model_in_bfloat16_can_be_cast_back() -> None:
     exact.set_image(np.zeros((60, 80), np.uint8))
     a, b = (p.embedding.image.image for p in (predictor, exact))
     assert (a - b).abs().max() < 0.1 * b.abs().max()
+
+
+def test_a_damaged_file_in_the_cache_can_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "UltraSam.pth"
+    path.write_bytes(b"PK\x03\x04 half of a file")
+    monkeypatch.setattr("ultrasam.weights.load.cached_file", lambda _: path)
+    with pytest.raises(CheckpointError, match=r"UltraSam.pth .* Delete this file to download it"):
+        load_model("ultrasam", device="cpu")

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -26,7 +27,12 @@ from ultrasam.cli import (
 from ultrasam.cli.overview import overview
 from ultrasam.cli.usage import explain
 from ultrasam.errors import UltraSamError, UltraSamWarning
+from ultrasam.files import is_disk_full, no_space
 
+_DISK_FULL = (
+    "No space left on a disk that the command writes to: that of its output, of the cache or of the "
+    "temporary folder. Free some space, and run it again."
+)
 _USE, _ADAPT, _DATA = "Segment and describe", "Train and evaluate", "Data"
 
 app = typer.Typer(
@@ -94,6 +100,10 @@ def run() -> None:
     if not any(isinstance(handler, _ToStandardError) for handler in log.handlers):
         log.addHandler(_ToStandardError())
     log.setLevel(logging.INFO)
+    if hasattr(sys.stdout, "reconfigure"):
+        # File names need not be text of the terminal's encoding.
+        utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     show, shown = warnings.showwarning, set[str]()
 
     def show_ours(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
@@ -124,6 +134,9 @@ def run() -> None:
             _stop(explain(error), 2)
         if type(error).__name__ == "Abort":
             _stop("Interrupted.", 130)
+        if is_disk_full(error):
+            place = getattr(error, "filename", None)
+            _stop(str(no_space(Path(place), error)) if place else _DISK_FULL, 1)
         _stop(
             f"Internal error: {type(error).__name__}: {error}. Please report it, with the traceback that "
             "ULTRASAM_DEBUG=1 prints.",

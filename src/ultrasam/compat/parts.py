@@ -6,6 +6,7 @@ data, which is attached to these tensors as attributes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,13 +14,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ultrasam.compat.checks import (
+    check_encoder_input,
+    validate_boxes,
+    validate_masks,
+    validate_points,
+)
 from ultrasam.errors import PromptError
+from ultrasam.geometry import ViewTransform
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.prompt_encoder import EncodedPrompts, PromptTensors
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, NOT_A_POINT, TOP_LEFT
+from ultrasam.prompts import BOTTOM_RIGHT, NOT_A_POINT, TOP_LEFT
+from ultrasam.weights.registry import PREPROCESSING
 
-_LABELS = (BACKGROUND, FOREGROUND, NOT_A_POINT)
 Points = tuple[Tensor, Tensor | None]
 
 
@@ -52,6 +60,7 @@ class SamImageEncoder(_SamPart):
                 f"image_encoder takes [B, 3, {self.img_size}, {self.img_size}], not {list(x.shape)}; call "
                 "preprocess first."
             )
+        check_encoder_input(x, self.ultrasam.preprocessor)
         images = self.ultrasam.encode(x)
         embedding = images.image
         embedding.high_res = images.high_res  # type: ignore[attr-defined]
@@ -106,7 +115,7 @@ class SamPromptEncoder(_SamPart):
         device = self.ultrasam.device
         xy, kinds, counts = [], [], {}
         if points is not None:
-            coords, labels = _validate_points(*points)
+            coords, labels = validate_points(*points)
             # Meta's encoder adds half a pixel to indices; ours expects the sum.
             xy.append(coords + 0.5)
             kinds.append(labels)
@@ -117,7 +126,7 @@ class SamPromptEncoder(_SamPart):
             kinds.append(torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]]).expand(len(corners), -1))
             counts["boxes"] = len(corners)
         if masks is not None:
-            masks = _validate_masks(masks, self.ultrasam.config.mask_size).to(device)
+            masks = validate_masks(masks, self.ultrasam.config.mask_size).to(device)
             if len(masks) > 1 or not counts:
                 counts["masks"] = len(masks)
         if len(set(counts.values())) > 1:
@@ -170,6 +179,13 @@ class SamMaskDecoder(_SamPart):
                 "sparse_prompt_embeddings has the shape "
                 f"{list(sparse_prompt_embeddings.shape)}, not [N, T, {shape[0]}]."
             )
+        counts = [len(image_embeddings), len(dense_prompt_embeddings)]
+        prompts_given = len(sparse_prompt_embeddings)
+        if not set(counts) <= {1, prompts_given}:
+            raise PromptError(
+                f"There are {prompts_given} sparse and {counts[1]} dense prompt embeddings and {counts[0]} "
+                "image embeddings; give one image for all prompts, or one per prompt."
+            )
         encoded: EncodedPrompts | None = getattr(sparse_prompt_embeddings, "encoded", None)
         high_res: tuple[Tensor, ...] = getattr(image_embeddings, "high_res", ())
         if (config.high_res_features and not high_res) or (config.prompt_maps and encoded is None):
@@ -193,15 +209,30 @@ class SamMaskDecoder(_SamPart):
 
 
 class ResizeLongestSide:
-    """segment-anything's transform: converts images, points and boxes to the model's pixels."""
+    """segment-anything's transform: converts images, points and boxes to the model's pixels.
 
-    def __init__(self, preprocessor: Preprocessor) -> None:
-        self.preprocessor = preprocessor
-        self.target_length = preprocessor.size
+    Args:
+        target_length: the preprocessor of the weights, as in ``SamPredictor.transform``; or the length of the
+            longer side, as in segment-anything, to resize as SAM does.
+    """
+
+    def __init__(self, target_length: int | Preprocessor) -> None:
+        self.preprocessor = (
+            target_length
+            if isinstance(target_length, Preprocessor)
+            else replace(PREPROCESSING["sam"], size=int(target_length))
+        )
+        self.target_length = self.preprocessor.size
+
+    @staticmethod
+    def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:
+        """The resized shape (h, w) of an image (oldh, oldw)."""
+        return ViewTransform.full(oldh, oldw, size=long_side_length).resized_shape
 
     def apply_image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Resize [H, W, 3] uint8 to [h, w, 3], without padding."""
-        return self.preprocessor.resized(image, self.preprocessor.view(*image.shape[:2]))
+        resized = self.preprocessor.resized(image, self.preprocessor.view(*image.shape[:2]))
+        return resized if resized.flags.writeable else resized.copy()  # for torch.as_tensor
 
     def apply_coords(
         self, coords: npt.NDArray[np.float64], original_size: tuple[int, ...]
@@ -230,57 +261,3 @@ class ResizeLongestSide:
     def apply_boxes_torch(self, boxes: Tensor, original_size: tuple[int, ...]) -> Tensor:
         """``apply_boxes`` for a tensor."""
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
-
-
-def _validate_points(coords: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    if labels is None:
-        raise PromptError("point_coords requires point_labels.")
-    coords, labels = coords.float().cpu(), torch.as_tensor(labels).cpu()
-    if coords.ndim != 3 or coords.shape[2] != 2:
-        raise PromptError(f"point_coords has the shape {list(coords.shape)}; give [N, K, 2].")
-    if labels.shape != coords.shape[:2]:
-        raise PromptError(
-            f"point_labels has the shape {list(labels.shape)} and point_coords {list(coords.shape)}; give "
-            "one label per point."
-        )
-    if not bool(torch.isfinite(coords).all()):
-        raise PromptError("point_coords must be finite numbers.")
-    if not bool(torch.isin(labels, torch.tensor(_LABELS)).all()):
-        raise PromptError(
-            f"point_labels must be 1 (foreground), 0 (background) or -1 (no point), not {labels.tolist()}."
-        )
-    return coords, labels.long()
-
-
-def validate_boxes(boxes: Tensor) -> Tensor:
-    """Convert boxes [N, 4] or [N, 1, 4] to corners [N, 2, 2].
-
-    Raises:
-        PromptError: The shape is wrong, a number is not finite, or a corner is out of order.
-    """
-    boxes = boxes.float().cpu()
-    if boxes.ndim == 3 and boxes.shape[1] == 1:
-        boxes = boxes[:, 0]
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise PromptError(f"boxes has the shape {list(boxes.shape)}; give [N, 4].")
-    if not bool(torch.isfinite(boxes).all()):
-        raise PromptError("The box must have finite numbers.")
-    corners = boxes.view(-1, 2, 2)
-    wrong = (corners[:, 0] > corners[:, 1]).any(dim=1)
-    if bool(wrong.any()):
-        raise PromptError(
-            f"The box {boxes[wrong][0].tolist()} is invalid; give x0, y0, x1, y1 with x0 <= x1 and y0 <= y1."
-        )
-    return corners
-
-
-def _validate_masks(masks: Tensor, size: int) -> Tensor:
-    """Convert mask prompts [N, 1, S, S] to float."""
-    if masks.ndim != 4 or tuple(masks.shape[1:]) != (1, size, size):
-        shape = list(masks.shape[1:] if len(masks) == 1 else masks.shape)
-        raise PromptError(
-            f"mask_input has the shape {shape}; give low-res logits [1, {size}, {size}]."
-        )
-    if not bool(torch.isfinite(masks).all()):
-        raise PromptError("mask_input must be finite numbers.")
-    return masks.float()

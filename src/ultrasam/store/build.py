@@ -46,11 +46,13 @@ class BuildResult:
         summary: counts of the store.
         failed: data sets that could not be listed, with the reason.
         crashed: cases that crashed the process that read them, as ``dataset: file``.
+        notes: for each data set, how its files were understood (see `SkipReport`).
     """
 
     summary: BuildSummary
     failed: dict[str, str] = field(default_factory=dict)
     crashed: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def build_store(
@@ -79,6 +81,7 @@ def build_store(
     _create_folder(store)
     failed: dict[str, str] = {}
     crashed: list[str] = []
+    notes: dict[str, list[str]] = {}
     listed: list[tuple[DatasetSpec, list[JournalShard], list[Skip]]] = []
     for spec, root in sources:
         prefix = f"{spec.info.id}."
@@ -89,6 +92,7 @@ def build_store(
         except DataError as error:
             failed[spec.info.id] = str(error)
             continue
+        notes[spec.info.id] = report.notes
         version = f"{spec.info.id}|{spec.version}|{sorted(optional)}"
         listed.append((spec, list(shards_of(cases, version=version)), report.skips))
     try:
@@ -100,7 +104,7 @@ def build_store(
         _write_index(spec, shards, skips, store)
     if not any((store / "journal").glob("*/index.json")):
         raise DataError(f"No data set could be read: {'; '.join(failed.values())}")
-    return BuildResult(write_tables(store, settings), failed, crashed)
+    return BuildResult(write_tables(store, settings), failed, crashed, notes)
 
 
 def _create_folder(store: Path) -> None:
@@ -153,12 +157,14 @@ def _read_all(
     suspects = _read_in_pool(pending, store, workers, advance)
     for shard in suspects:
         # One of these cases crashed the process; read each in its own process to find out which.
+        bad: set[str] = set()
         for case in shard.cases:
             single = JournalShard(shard.dataset, (case,), f"{shard.key}-{len(crashed)}")
             if _read_in_pool([single], store, 1, lambda _shard, _count: None):
+                bad.add(case.key)
                 crashed.append(f"{shard.dataset}: {case.source}")
             single.file(store).unlink(missing_ok=True)
-        advance(shard, _read_without(shard, store, {c.split(": ", 1)[1] for c in crashed}))
+        advance(shard, _read_without(shard, store, bad))
 
 
 def _count_read(shard: JournalShard, store: Path) -> int | None:
@@ -245,9 +251,15 @@ def _start_worker() -> None:
 
 
 def _read_without(shard: JournalShard, store: Path, crashed: set[str]) -> int:
-    """Read a shard without the cases that crash the process; return the number of images."""
-    good = tuple(case for case in shard.cases if case.source not in crashed)
-    bad: list[Case] = [case for case in shard.cases if case.source in crashed]
+    """Read a shard without the cases that crash the process; return the number of images.
+
+    Args:
+        shard: the shard.
+        store: folder of the store.
+        crashed: keys of those cases; their files may hold other cases as well.
+    """
+    good = tuple(case for case in shard.cases if case.key not in crashed)
+    bad: list[Case] = [case for case in shard.cases if case.key in crashed]
     count, _ = read_shard(JournalShard(shard.dataset, good, shard.key), store)
     table, skips = load_shard(shard.file(store))
     skips += [

@@ -221,7 +221,12 @@ class Store:
             DataError: The image file is missing or damaged.
         """
         flag = cv2.IMREAD_UNCHANGED if color else cv2.IMREAD_GRAYSCALE
-        pixels = cv2.imread(str(self.path(image)), flag)
+        try:
+            # cv2.imread does not open non-ASCII paths on Windows.
+            data = np.fromfile(self.path(image), np.uint8)
+            pixels = cv2.imdecode(data, flag) if len(data) else None
+        except OSError:
+            pixels = None
         if pixels is None:
             raise DataError(
                 f"{self.path(image)} is missing or damaged; delete it and build the store again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from ultrasam.store.store import Store
 from ultrasam.training.recipe import Data, DataSource, Recipe, StoreSource
 from ultrasam.training.sources import reader_of, store_sources
 from ultrasam.weights.load import resolve_config
+
+logger = logging.getLogger(__name__)
 
 _EPOCHS = 30
 
@@ -122,9 +125,11 @@ def data_of(paths: Sequence[str]) -> tuple[Data, int]:
             continue
         for entry in _raw(text):
             reader, folder = reader_of(entry)
-            images = len(reader.list_cases(folder)[0])
-            sources.append(entry.model_copy(update={"weight": images}))
-            total += images
+            cases, report = reader.list_cases(folder)
+            for note in report.notes:
+                logger.info("%s", note)
+            sources.append(entry.model_copy(update={"weight": len(cases)}))
+            total += len(cases)
     return Data(store=store, sources=tuple(sources)), total
 
 

@@ -120,10 +120,10 @@ def reader_of(entry: DataSource) -> tuple[DatasetSpec, Path]:
     """
     # Readers of raw data need packages that a run on a store does without.
     from ultrasam.datasets.catalogue import dataset
-    from ultrasam.datasets.custom import coco_file
+    from ultrasam.datasets.custom import coco_at
 
     if entry.path.is_file():
-        return coco_file(entry.path.stem, entry.path.name), entry.path.parent
+        return coco_at(entry.path)
     if not entry.path.is_dir():
         raise DataError(
             f"{entry.dataset}: folder {entry.path} does not exist; download and unpack the data there."

@@ -9,14 +9,16 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ultrasam.errors import CheckpointError, one_line
+from ultrasam.files import atomic_write
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adaptation import Adaptation
 from ultrasam.weights.adapters import adapt
+from ultrasam.weights.files import all_finite
 from ultrasam.weights.formats import current_key
 from ultrasam.weights.hashing import weights_hash
 from ultrasam.weights.infer import earlier_settings
@@ -47,7 +49,7 @@ def save_adaptation(
         "init": init,
         "base_weights_hash": weights_hash(model, exclude=trained),
     }
-    save_file(trained, path, metadata={_KEY: json.dumps(note), "format": "pt"})
+    atomic_write(path, save(trained, metadata={_KEY: json.dumps(note), "format": "pt"}))
 
 
 def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
@@ -78,11 +80,21 @@ def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
     model.preprocessor, model.tta = _read_settings(note)  # as in the adapter's training
     adapt(model, adaptation)
     state = model.state_dict()
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if missing := [name for name in trained if name not in tensors]:
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} of the {len(trained)} trained tensors ({missing[0]}, …)."
+        )
     with torch.no_grad():
         for name, tensor in tensors.items():
             if name not in state or state[name].shape != tensor.shape:
                 raise CheckpointError(
                     f"{path} does not fit the model: tensor {name} is unexpected or has another shape."
+                )
+            if not all_finite(tensor):
+                raise CheckpointError(
+                    f"{path} has NaN or infinite values in {name}; its training probably diverged, so use an "
+                    "earlier one."
                 )
             state[name].copy_(tensor)
     return adaptation

@@ -9,6 +9,7 @@ from ultrasam.download import ChecksumError, check_reachable, download
 from ultrasam.errors import CheckpointError, one_line
 from ultrasam.extras import needs
 from ultrasam.weights.cache import HUB_FILES, cache_path, cached_file
+from ultrasam.weights.image_processor import PROCESSOR_FILE
 from ultrasam.weights.registry import Weights, known_names
 
 with needs("Downloading weights", extra="hub"):
@@ -77,6 +78,8 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
             return Path(hf_hub_download(repository, name, revision=revision, local_files_only=True))
     try:
         check_reachable(ENDPOINT)
+        with suppress(EntryNotFoundError):  # read by `ultrasam.weights.image_processor`
+            hf_hub_download(repository, PROCESSOR_FILE, revision=revision)
         try:
             return Path(hf_hub_download(repository, HUB_FILES[0], revision=revision))
         except EntryNotFoundError:
@@ -86,7 +89,13 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
             f"'{repository}' is neither a file, nor a known model ({', '.join(known_names())}), nor a "
             "repository on the Hugging Face hub."
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+    except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        # The local kind is raised if the network fails.
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise CheckpointError(
+                f"'{repository}' on the Hugging Face hub has no {HUB_FILES[0]}; download its weights file "
+                "yourself and give its path."
+            ) from error
         raise CheckpointError(
             f"Cannot download '{repository}' from the Hugging Face hub: {one_line(error)}. Check the "
             "network connection and try again, or give the path of a file."

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ultrasam.errors import CheckpointError, UltraSamWarning, one_line
+from ultrasam.files import atomic_write
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d
 from ultrasam.model.preprocessing import (
@@ -23,7 +24,8 @@ from ultrasam.model.preprocessing import (
     TestTimeAugmentation,
 )
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.weights.formats import State, detect_format, strip_prefix, to_our_keys
+from ultrasam.weights.folders import checkpoint_file, peft_message, shards_beside
+from ultrasam.weights.formats import State
 from ultrasam.weights.infer import (
     CONFIG_KEY,
     MASK_PROMPTS,
@@ -33,20 +35,9 @@ from ultrasam.weights.infer import (
     infer_settings,
 )
 from ultrasam.weights.pickles import read_pickle
-from ultrasam.weights.registry import PREPROCESSING
+from ultrasam.weights.search import PIXELS, find_model, named_tensors
 
-_PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
-# In a folder, the first of these that exists.
-_IN_FOLDER = (
-    "model.safetensors", "model.safetensors.index.json",
-    "pytorch_model.bin", "pytorch_model.bin.index.json",
-)  # fmt: skip
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-# Keys under which trainers nest weights, most likely first; other keys are tried afterwards.
-_NESTS = (
-    "state_dict", "model", "model_state_dict", "model_state", "module", "network_weights", "net",
-    "network", "weights", "params", "sam", "ema", "model_ema", "state_dict_ema",
-)  # fmt: skip
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,62 +71,35 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
         CheckpointError: The file is missing, damaged, not a checkpoint, or in an unknown format.
         ConfigError: The file's model configuration is invalid or unknown.
     """
-    file = checkpoint_file(path)
-    content, metadata = _read_content(file)
-    state, format_ = _state_of(content, path)
-    state = to_our_keys(state, format_)
+    content, metadata, classes = _read_content(checkpoint_file(path))
+    found = find_model(content)
+    if found is None:
+        raise CheckpointError(_no_model(content, classes, path))
+    state = found.state
+    if found.key:
+        log.info("%s: the weights are under '%s'.", path, found.key)
+    if found.others:
+        chosen, *others = (
+            f"under '{key}'" if key else "at the top" for key in (found.key, *found.others)
+        )
+        _warn(
+            f"{path} holds several models; the one {chosen} is loaded, not the one {' or '.join(others)}. "
+            "To load another, save it as a file of its own."
+        )
+    if found.extra:
+        count = len(found.extra)
+        ignored = "1 tensor" if count == 1 else f"{count} tensors"
+        _warn(f"{path}: ignored {ignored} outside the model ({_first(sorted(found.extra))}).")
     config = (
         ModelConfig.from_json(metadata[CONFIG_KEY])
         if CONFIG_KEY in metadata
         else infer_config(state, path)
     )
-    preprocessor, tta = infer_settings(metadata, state, format_, path)
-    if preprocessing is not None:
-        preprocessor = PREPROCESSING[preprocessing]
-    extra = sorted(name for name in state if not name.startswith(_PARTS))
-    reported = [name for name in extra if name not in ("pixel_mean", "pixel_std")]
-    if reported:
-        warnings.warn(
-            f"{path}: ignored {len(reported)} tensors that are not part of the model "
-            f"({', '.join(reported[:3])}{', …' if len(reported) > 3 else ''}).",
-            UltraSamWarning,
-            stacklevel=3,
-        )
-    for name in extra:
-        del state[name]
+    preprocessor, tta = infer_settings(metadata, state, found.format, path, preprocessing)
+    for name in PIXELS:
+        state.pop(name, None)
     preprocessor = replace(preprocessor, size=config.image_size)
     return Checkpoint(config, preprocessor, tta, state, str(path))
-
-
-def checkpoint_file(path: Path) -> Path:
-    """The weights file at a path: the file itself, or the one in a folder.
-
-    Raises:
-        CheckpointError: There is no weights file, or several and none has a standard name.
-    """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise CheckpointError(f"There is no file or folder {path}.")
-    for name in _IN_FOLDER:
-        if (path / name).is_file():
-            return path / name
-    if (path / "adapter_config.json").is_file():
-        raise CheckpointError(
-            f"{path} holds a PEFT adapter, not a complete model; merge it into its base model "
-            "(merge_and_unload), save the result and load that."
-        )
-    candidates = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.is_file())
-    if len(candidates) == 1:
-        return candidates[0]
-    if not candidates and (path / "model").is_dir():
-        return checkpoint_file(path / "model")  # a run of `ultrasam train`
-    if candidates:
-        names = ", ".join(p.name for p in candidates[:5])
-        raise CheckpointError(
-            f"{path} holds several weights files ({names}); give the path of one."
-        )
-    raise CheckpointError(f"The folder {path} holds no weights file ({', '.join(_SUFFIXES)}).")
 
 
 def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None = None) -> None:
@@ -144,6 +108,9 @@ def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None =
 
     Args:
         dtype: of the saved weights; ``torch.float16`` halves the file. The model's by default.
+
+    Raises:
+        UltraSamError: The disk is full, or the folder is not writable; an existing file is kept.
     """
     state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     metadata = {
@@ -152,7 +119,7 @@ def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None =
         TTA_KEY: json.dumps(model.tta.to_dict()),
         "format": "pt",
     }
-    save_file(state, path, metadata=metadata)
+    atomic_write(path, save(state, metadata=metadata))
 
 
 def build_model(checkpoint: Checkpoint) -> UltraSam:
@@ -189,26 +156,31 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
     """
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
+    mask_prompts = [name for name in expected if name.startswith(MASK_PROMPTS)]
     untrained = []
-    if missing and all(name.startswith(MASK_PROMPTS) for name in missing):
+    if missing == mask_prompts:
         untrained, missing = missing, []
-    unexpected = [name for name in state if name not in expected]
+    shared = [name for name in expected if name in state]
     wrong = [
-        f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
+        f"{name} {tuple(state[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in shared
+        if state[name].shape != expected[name].shape
     ]
-    parts = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of the wrong shape", wrong),
-        )
-        if names
-    ]
+    problems = {
+        "missing": missing,
+        "unexpected": [name for name in state if name not in expected],
+        "of the wrong shape": wrong,
+        "of integer or complex type": [
+            name for name in shared if not state[name].is_floating_point()
+        ],
+        "without data": [name for name in shared if state[name].is_meta],
+        "with NaN or infinite values": [name for name in shared if not all_finite(state[name])],
+    }
+    parts = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
     if parts:
-        raise CheckpointError(f"{source} does not fit the model: tensors {'; '.join(parts)}.")
+        raise CheckpointError(
+            f"{source} does not fit the model: tensors {'; '.join(parts)}.{_advice(problems)}"
+        )
     if untrained:
         for module in model.prompt_encoder.mask_downscaling:
             if isinstance(module, nn.Conv2d):
@@ -220,26 +192,107 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
     return untrained
 
 
-def _read_content(file: Path) -> tuple[Any, Mapping[str, str]]:
-    """The content and metadata of a file; for an index, of all its shards."""
+def _first(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite."""
+    if tensor.is_meta or not tensor.is_floating_point():
+        return True
+    # PyTorch's check does not support 8-bit floats.
+    return bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all())
+
+
+def _advice(problems: Mapping[str, list[str]]) -> str:
+    if any(".lora_" in name or ".base_layer." in name for name in problems["unexpected"]):
+        return " It has LoRA layers; merge them (merge_and_unload) and save the result."
+    if problems["with NaN or infinite values"]:
+        return " Its training probably diverged; use an earlier checkpoint."
+    return ""
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UltraSamWarning, stacklevel=4)
+
+
+def _no_model(content: Any, classes: Sequence[str], path: Path) -> str:
+    """The sentence that refuses content without a Segment-Anything model."""
+    names = [tensor.name for tensor in named_tensors(content)]
+    if any(".lora_" in name for name in names):
+        return peft_message(path)
+    if names:
+        return (
+            f"{path} holds no Segment-Anything model in a known format (its first tensors are "
+            f"{', '.join(names[:3])}); known are UltraSam, Meta's SAM, MedSAM and transformers' SamModel."
+        )
+    if classes:
+        return (
+            f"{path} holds pickled objects ({_first(classes)}) instead of named tensors; where these classes "
+            "are installed, run torch.save(model.state_dict(), 'weights.pth') and load that."
+        )
+    return f"{path} holds no named tensors; it is not a model checkpoint."
+
+
+def _read_content(file: Path) -> tuple[Any, Mapping[str, str], Sequence[str]]:
+    """A file's content, metadata and the names of foreign classes in it; for a shard or an index, of all
+    shards."""
     if file.name.endswith(".index.json"):
-        return _read_shards(file), {}
-    with file.open("rb") as opened:
-        start = opened.read(512)
+        return _read_index(file), {}, ()
+    shards = shards_beside(file)
+    if len(shards) > 1:
+        return _join([_read_file(shard)[0] for shard in shards]), {}, ()
+    return _read_file(file)
+
+
+def _read_file(file: Path) -> tuple[Any, Mapping[str, str], Sequence[str]]:
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(512)
+    except OSError as error:
+        raise CheckpointError(f"Cannot read {file}: {one_line(error)}.") from error
     if not start:
         raise CheckpointError(f"{file} is empty; download or save it again.")
     if start[8:9] == b"{":
         try:
             with safetensors.safe_open(file, framework="pt") as tensors:
                 metadata = tensors.metadata() or {}
-                return {name: tensors.get_tensor(name) for name in tensors.keys()}, metadata  # noqa: SIM118
+                content = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+                return content, metadata, ()
         except Exception as error:
             raise CheckpointError(
                 f"{file} is damaged: {one_line(error)}; download it again."
             ) from error
     if (text := _kind_of_text(start)) is not None:
         raise CheckpointError(f"{file} is {text}, not weights.")
-    return read_pickle(file), {}
+    content, classes = read_pickle(file)
+    return content, {}, classes
+
+
+def _read_index(index: Path) -> State:
+    try:
+        placed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted({Path(str(name)).name for name in placed.values()})
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is not the index of a sharded checkpoint.") from error
+    parts = []
+    for name in files:
+        shard = index.parent / name
+        if not shard.is_file():
+            raise CheckpointError(
+                f"{index} lists the shard {name}, which is not in the same folder."
+            )
+        parts.append(_read_file(shard)[0])
+    state = _join(parts)
+    if absent := [name for name in placed if name not in state]:
+        raise CheckpointError(
+            f"The shards of {index} lack tensors that it lists ({_first(absent)}); download them again."
+        )
+    return state
+
+
+def _join(shards: Sequence[Any]) -> State:
+    return {entry.name: entry.tensor for shard in shards for entry in named_tensors(shard)}
 
 
 def _kind_of_text(start: bytes) -> str | None:
@@ -252,66 +305,3 @@ def _kind_of_text(start: bytes) -> str | None:
     if all(byte >= 32 or byte in (9, 10, 13) for byte in start) and len(start) > 3:
         return "a text file"
     return None
-
-
-def _read_shards(index: Path) -> State:
-    try:
-        files = sorted(
-            {str(v) for v in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-        )
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not the index of a sharded checkpoint.") from error
-    state: State = {}
-    for name in files:
-        shard = index.parent / Path(name).name
-        if not shard.is_file():
-            raise CheckpointError(
-                f"{index} lists the shard {name}, which is not in the same folder."
-            )
-        content, _ = _read_content(shard)
-        state |= _tensors(content)
-    return state
-
-
-def _state_of(content: Any, path: Path) -> tuple[State, str]:
-    """The first nested state dict in a known format, and that format."""
-    first_names: list[str] = []
-    for tensors in _candidates(content):
-        stripped = strip_prefix(tensors)
-        format_ = detect_format(list(stripped))
-        if format_ is not None:
-            return stripped, format_
-        first_names = first_names or list(tensors)[:3]
-    if not first_names:
-        raise CheckpointError(f"{path} holds no named tensors; it is not a model checkpoint.")
-    raise CheckpointError(
-        f"{path} holds no Segment-Anything model in a known format (its first tensors are "
-        f"{', '.join(first_names)}); known are UltraSam, Meta's SAM, MedSAM and transformers' SamModel."
-    )
-
-
-def _candidates(content: Any, depth: int = 0) -> Iterator[State]:
-    """The state dicts in nested mappings, most likely first."""
-    if not isinstance(content, Mapping) or depth > 3:
-        return
-    tensors = _tensors(content)
-    if tensors:
-        yield tensors
-    order = sorted(
-        (key for key, value in content.items() if isinstance(value, Mapping)),
-        key=lambda key: _NESTS.index(key) if key in _NESTS else len(_NESTS),
-    )
-    for key in order:
-        yield from _candidates(content[key], depth + 1)
-
-
-def _tensors(content: Any) -> State:
-    """The tensors in a mapping; arrays are converted to tensors."""
-    if not isinstance(content, Mapping):
-        return {}
-    return {
-        str(key): torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-        or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.dtype.isnative)
-    }

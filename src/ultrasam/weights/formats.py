@@ -95,42 +95,6 @@ _LABEL_ROWS = (
 
 # Earlier names of ours, replaced by SAM 2's.
 _EARLIER = {"fine_stride4": "conv_s0", "fine_stride8": "conv_s1", "fine_maps": "conv_maps"}
-# A tensor in every model of a format, and unlikely anywhere else.
-_ANCHORS = ("image_encoder.pos_embed", "vision_encoder.pos_embed", "backbone.pos_embed")
-_AVERAGES = ("ema", "average", "teacher", "shadow", "swa")
-# Inserted into names by torch.compile.
-_COMPILED = "_orig_mod."
-
-
-def detect_format(names: Sequence[str]) -> Format | None:
-    """The format of a state dict, from its key names; None if unknown."""
-    starts = {name.split(".", 1)[0] for name in names}
-    if {"image_encoder", "prompt_encoder", "mask_decoder"} <= starts:
-        return "meta"
-    if "vision_encoder" in starts:
-        return "transformers"
-    if {"backbone", "bbox_head"} <= starts:
-        return "mmdet"
-    return None
-
-
-def strip_prefix(state: State) -> State:
-    """Strip the prefixes of training wrappers: ``module.``, ``model.``, ``sam_model.``, …
-
-    The prefix is found by the encoder's position embedding. If a state dict holds several models, such as a
-    model and its moving average, the model is chosen. Tensors without the prefix keep their names.
-    """
-    state = {name.replace(_COMPILED, ""): tensor for name, tensor in state.items()}
-    prefixes = {
-        name.removesuffix(anchor)
-        for name in state
-        for anchor in _ANCHORS
-        if name == anchor or name.endswith(f".{anchor}")
-    }
-    if not prefixes or "" in prefixes:
-        return state
-    prefix = min(prefixes, key=lambda p: (any(word in p.lower() for word in _AVERAGES), len(p), p))
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def to_our_keys(state: State, format_: str) -> State:

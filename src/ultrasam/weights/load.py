@@ -22,6 +22,7 @@ from ultrasam.weights.adapters import merge
 from ultrasam.weights.cache import cached_file
 from ultrasam.weights.files import build_model, read_checkpoint
 from ultrasam.weights.imagenet import from_imagenet
+from ultrasam.weights.infer import named_medsam
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA, Weights
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import ARCHITECTURES, TASKS, detect_task, resolve
@@ -178,11 +179,16 @@ def _model(spec: ModelSpec, seed: int) -> UltraSam:
         from ultrasam.weights.download import fetch_hub
 
         path = fetch_hub(spec.name)
-        preprocessing = preprocessing or _repository_preprocessing(spec.name)
+        preprocessing = preprocessing or repository_preprocessing(spec.name)
     else:
         path = _nano_file() if spec.name == "nano" else _published(REGISTRY[spec.name])
         preprocessing = preprocessing or REGISTRY[spec.name].preprocessing
-    return build_model(read_checkpoint(path, preprocessing=preprocessing))
+    try:
+        return build_model(read_checkpoint(path, preprocessing=preprocessing))
+    except CheckpointError as error:
+        if spec.kind == "registered" and spec.name != "nano":
+            raise CheckpointError(f"{error} Delete this file to download it again.") from error
+        raise
 
 
 def _published(weights: Weights) -> Path:
@@ -203,8 +209,13 @@ def _nano_file() -> Path:
     return path
 
 
-def _repository_preprocessing(repository: str) -> str | None:
-    """The preprocessing of a repository, from the registry; MedSAM mirrors are detected by name."""
+def repository_preprocessing(repository: str) -> str | None:
+    """The preprocessing of a Hugging Face repository, or a folder with its files, if it is known.
+
+    It is known from the registry; MedSAM's copies are detected by name.
+    """
+    if Path(repository).is_dir():
+        return "medsam" if named_medsam(Path(repository)) else None
     known = (entry for entry in REGISTRY.values() if entry.repository == repository)
     return next(
         (entry.preprocessing for entry in known),

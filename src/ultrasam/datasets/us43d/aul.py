@@ -32,7 +32,8 @@ INFO = DatasetInfo(
     size="735 images (435 malignant, 200 benign, 100 normal)",
     layout="Benign.zip, Malignant.zip, Normal.zip: <class>/<class>/image/<i>.jpg, "
     "<class>/<class>/segmentation/<liver|mass|outline>/<i>.json",
-    folders=("AUL", "7272660", "Annotated ultrasound liver images"),
+    generic_folders=("AUL",),
+    folders=("7272660", "Annotated ultrasound liver images"),
     download=Download("zenodo", "7272660"),
     citation=bibtex(
         "article",
@@ -79,4 +80,4 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             report.skip(entry, MISSING_IMAGE, what="file")
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

@@ -19,9 +19,10 @@ from torch.utils.data import Dataset
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import Backbone
+from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier, Head, focal
 from ultrasam.downstream.finetuning import ready, run
-from ultrasam.downstream.images import check_classes, label_of
+from ultrasam.downstream.images import check_classes
 from ultrasam.downstream.settings import ClassifierSettings
 from ultrasam.downstream.targets import validation_split
 from ultrasam.errors import InterruptedRunError

@@ -1,14 +1,16 @@
 """SAM, MedSAM and SAM 2 as implemented by Hugging Face transformers, behind the Segmenter protocol.
 
-SAM uses its repository's own processor. SAM 2's processor requires torchvision, which UltraSam does not
-install, so its steps are reimplemented here: stretch to a square (bilinear), then normalize with the ImageNet
-mean and standard deviation.
+SAM uses its repository's own processor. MedSAM's repository has SAM's processor, but MedSAM was trained with
+other preprocessing, which its script shows and is used instead. SAM 2's processor requires torchvision, which
+UltraSam does not install, so its steps are reimplemented here: stretch to a square (bilinear), then normalize
+with the ImageNet mean and standard deviation.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +22,11 @@ from torch import Tensor
 
 from ultrasam.errors import CheckpointError, EvaluationError, PromptError, one_line
 from ultrasam.extras import needs
+from ultrasam.geometry import ViewTransform
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.prompts import Float32, FloatArray, Prediction, Prompt
+from ultrasam.weights.load import repository_preprocessing
+from ultrasam.weights.registry import PREPROCESSING
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -42,6 +47,8 @@ def open_transformers(repository: str, *, device: str) -> _TransformersModel:
         kind = from_pretrained(AutoConfig, repository).model_type
         if kind == "sam":
             model = from_pretrained(SamModel, repository).to(device)
+            if repository_preprocessing(repository) == "medsam":
+                return TransformersMedSam(model)
             return TransformersSam(model, _sam_processor(repository, model))
         if kind in ("sam2", "sam2_video"):
             return TransformersSam2(from_pretrained(Sam2Model, repository).to(device))
@@ -161,7 +168,7 @@ class _TransformersModel(ABC):
 
 
 class TransformersSam(_TransformersModel):
-    """SamModel with its SamProcessor: SAM in all sizes, MedSAM."""
+    """SamModel with its SamProcessor: SAM in all sizes."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         super().__init__(model)
@@ -182,6 +189,35 @@ class TransformersSam(_TransformersModel):
             torch.from_numpy(logits)[None, None, None], [self.shape], [self.resized], binarize=False
         )
         return np.asarray(full[0, 0].numpy(), np.float32)
+
+
+class TransformersMedSam(_TransformersModel):
+    """SamModel with MedSAM's weights; stretches every image to a square and scales it to 0–1."""
+
+    accepts = frozenset({"box"})
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        size = int(model.config.vision_config.image_size)
+        self.preprocessor = replace(PREPROCESSING["medsam"], size=size)
+
+    @property
+    def _view(self) -> ViewTransform:
+        return self.preprocessor.view(*self.shape)
+
+    def _input(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(self.preprocessor.image(rgb, self._view))[None]
+
+    def _to_model(self, points: FloatArray) -> FloatArray:
+        return self._view.points_to_model(points)
+
+    def _to_scan(self, logits: Float32) -> Float32:
+        return self._view.logits_to_scan(logits)
+
+    def _decode(self, prompt: Prompt) -> tuple[Float32, float]:
+        if prompt.box is None or len(prompt.points) or prompt.mask is not None:
+            raise PromptError("MedSAM accepts only box prompts.")
+        return super()._decode(prompt)
 
 
 class TransformersSam2(_TransformersModel):
