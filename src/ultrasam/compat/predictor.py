@@ -62,8 +62,10 @@ class SamPredictor:
         """
         if image_format not in ("RGB", "BGR"):
             raise PromptError(f"image_format must be 'RGB' or 'BGR', not '{image_format}'.")
-        swapped = image_format == "BGR" and np.ndim(image) == 3
-        pixels = Scan.from_array(image[..., ::-1] if swapped else image).frame(0)
+        array = np.asarray(image)
+        if image_format == "BGR" and array.ndim == 3 and array.shape[-1] in (3, 4):
+            array = array[..., [2, 1, 0, 3][: array.shape[-1]]]  # alpha stays last
+        pixels = Scan.from_array(array).frame(0)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)
         resized = self.transform.apply_image(np.ascontiguousarray(pixels))
