@@ -110,6 +110,20 @@ def _supports_bfloat16(device: str) -> tuple[bool, str]:
     return False, f"float32 is the safe choice on '{device}'"
 
 
+def available_memory(device: str) -> float | None:
+    """Memory in bytes that a torch device can still give; None if the system does not tell."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    values = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return float(values[0]) * 1024 if values else None
+
+
 @lru_cache(maxsize=1)
 def processor_flags() -> frozenset[str]:
     """Instruction-set flags, by Linux's names; empty on other systems."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.errors import PromptError
+from ultrasam.errors import PromptError, one_line
 from ultrasam.images.masks import RLE, bounding_box, coco_result, encode_rle
 
 FloatArray = npt.NDArray[np.float64]
@@ -26,6 +26,9 @@ NOT_A_POINT = -1  # follows the clicks of a prompt without a box; attended to, h
 UNUSED = -2  # padding for prompts with fewer points than others in the batch; ignored
 
 _MASK_LOGIT = 8.0  # a binary mask prompt becomes logits of ± this
+_SMALL_SCAN = 16  # pixels; in a smaller scan, coordinates of at most 1 may be meant
+_SMALL_BOX = 4  # pixels; a box with a shorter side is possible but unlikely to be meant
+LOW_CONFIDENCE = 0.5  # predicted IoU or stability; see `Prediction.low_confidence`
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -36,7 +39,8 @@ class Prompt:
         points: K clicks (x, y).
         labels: K labels, 1 for foreground and 0 for background clicks; all 1 by default.
         box: x0, y0, x1, y1.
-        mask: a prediction's ``low_res_logits`` [S, S], or a mask in the scan's pixels [H, W], bool or logits.
+        mask: a prediction's ``low_res_logits`` [S, S], or a mask in the scan's pixels [H, W], binary or
+            logits; see `mask_logits`.
 
     Attributes:
         points: [K, 2] float64; K may be 0.
@@ -45,7 +49,8 @@ class Prompt:
         mask: [S, S] or [H, W] float32 logits, or None.
 
     Raises:
-        PromptError: The prompt is empty, a shape is wrong, or a number is not finite.
+        PromptError: The prompt is empty or has only background clicks, a shape is wrong, or a number is not
+            finite.
 
     Example:
         >>> Prompt(points=[(120, 80)]).labels.tolist()
@@ -70,7 +75,16 @@ class Prompt:
         object.__setattr__(self, "points", clicks)
         object.__setattr__(self, "labels", _labels(labels, len(clicks)))
         object.__setattr__(self, "box", None if box is None else _box(box))
-        object.__setattr__(self, "mask", None if mask is None else _mask(mask))
+        object.__setattr__(self, "mask", None if mask is None else mask_logits(mask))
+        if self.box is None and not (self.labels == FOREGROUND).any():
+            if self.mask is None:
+                raise PromptError(
+                    "The prompt has only background clicks; add a click on the object, a box or a mask."
+                )
+            if not (self.mask > 0).any():
+                raise PromptError(
+                    "The prompt's mask is empty; give a mask of the object, or add a box or a click on it."
+                )
 
     @property
     def is_single_click(self) -> bool:
@@ -78,10 +92,11 @@ class Prompt:
         return self.box is None and self.mask is None and len(self.points) == 1
 
     def check_inside(self, height: int, width: int) -> None:
-        """Reject a prompt that lies outside a scan of this size.
+        """Reject a prompt that cannot be meant for a scan of this size.
 
         Raises:
-            PromptError: A click is outside the scan, or the box does not overlap it.
+            PromptError: A click is outside the scan; the box covers none of it; or the box or the clicks are
+                fractions of the scan's size instead of pixels, and so lie in its corner.
         """
         outside = ((self.points < 0) | (self.points > (width, height))).any(axis=1)
         if outside.any():
@@ -91,12 +106,43 @@ class Prompt:
                 "scan's pixels."
             )
         if self.box is not None:
-            x0, y0, x1, y1 = self.box
-            if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-                raise PromptError(
-                    f"The box {x0:g},{y0:g},{x1:g},{y1:g} is outside the scan of {width} × {height} "
-                    "pixels; give x0,y0,x1,y1 in the scan's pixels."
-                )
+            self._check_box(self.box, height, width)
+        elif len(self.points) and max(height, width) > _SMALL_SCAN and _are_fractions(self.points):
+            x, y = self.points[0]
+            raise PromptError(
+                f"The point {x:g},{y:g} is in the corner of the scan of {width} × {height} pixels; give "
+                "pixels, not fractions of its size."
+            )
+
+    def questions(self, height: int, width: int) -> list[str]:
+        """What is possible but unlikely to be meant, for a scan of this size, as sentences."""
+        if self.box is None:
+            return []
+        across, down = _covered(self.box, height, width)
+        if min(across, down) < _SMALL_BOX:
+            return [
+                f"The box {_listed(self.box)} covers only {across:g} × {down:g} pixels of the scan."
+            ]
+        x0, y0, x1, y1 = self.box.tolist()
+        if across * down < (x1 - x0) * (y1 - y0) / 2:
+            return [
+                f"More than half of the box {_listed(self.box)} is outside the scan of {width} × {height} "
+                "pixels."
+            ]
+        return []
+
+    def _check_box(self, box: FloatArray, height: int, width: int) -> None:
+        across, down = _covered(box, height, width)
+        if across <= 0 or down <= 0:
+            raise PromptError(
+                f"The box {_listed(box)} is outside the scan of {width} × {height} pixels; give x0,y0,x1,y1 "
+                "in the scan's pixels."
+            )
+        if max(height, width) > _SMALL_SCAN and (max(across, down) < 1 or box.max() <= 1):
+            raise PromptError(
+                f"The box {_listed(box)} covers {across:g} × {down:g} pixels of the scan of {width} × "
+                f"{height} pixels; give pixels, not fractions of its size."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +202,8 @@ class Prediction:
 
     Attributes:
         masks: [N, M, H, W] bool, in the scan's pixels.
-        predicted_iou: [N, M] float32, the model's estimate of each mask's IoU with the ground truth.
+        predicted_iou: [N, M] float32, the model's estimate of each mask's IoU with the ground truth; 0 for an
+            empty mask.
         stability_score: [N, M] float32, the IoU of the masks at logit thresholds + 1 and - 1 (Kirillov et al.
             2023, section 5).
         low_res_logits: [N, M, S, S] float32, over the model's whole input; valid as ``Prompt.mask``.
@@ -174,6 +221,21 @@ class Prediction:
     def best(self) -> npt.NDArray[np.bool_]:
         """The best mask of each prompt by predicted IoU, [N, H, W]."""
         return self.masks[:, 0]
+
+    @property
+    def empty(self) -> npt.NDArray[np.bool_]:
+        """Whether the best mask of each prompt is empty, [N]; the model found nothing there."""
+        return np.asarray(~self.best.any(axis=(1, 2)))
+
+    @property
+    def low_confidence(self) -> npt.NDArray[np.bool_]:
+        """Whether the best mask of each prompt should be checked, [N].
+
+        It is if its predicted IoU or its stability score is below 0.5 (`LOW_CONFIDENCE`): the model itself
+        expects more error than overlap, or a small shift of the threshold more than halves the mask.
+        """
+        scores = np.minimum(self.predicted_iou[:, 0], self.stability_score[:, 0])
+        return np.asarray(scores < LOW_CONFIDENCE)
 
     @property
     def boxes(self) -> FloatArray:
@@ -227,11 +289,11 @@ def _points(points: npt.ArrayLike | None) -> FloatArray:
 
 
 def _labels(labels: npt.ArrayLike | None, count: int) -> IntArray:
-    array = np.ones(count) if labels is None else np.asarray(labels)
+    array = np.ones(count) if labels is None else _floats(labels, "labels")
     if array.shape != (count,) or not np.isin(array, (BACKGROUND, FOREGROUND)).all():
         raise PromptError(
-            f"The prompt has {count} points and the labels {array.tolist()}; give one label per point, 1 for "
-            "foreground or 0 for background."
+            f"The prompt has {count} points and the labels {np.asarray(labels).tolist()}; give one label per "
+            "point, 1 for foreground or 0 for background."
         )
     return array.astype(np.int64)
 
@@ -245,15 +307,55 @@ def _box(box: npt.ArrayLike) -> FloatArray:
     return array
 
 
-def _mask(mask: npt.ArrayLike) -> Float32:
+def _covered(box: FloatArray, height: int, width: int) -> tuple[float, float]:
+    """Width and height of the part of a box that is inside the scan; 0 or less if none is."""
+    x0, y0 = np.maximum(box[:2], 0)
+    x1, y1 = np.minimum(box[2:], (width, height))
+    return round(float(x1 - x0), 6), round(float(y1 - y0), 6)
+
+
+def _listed(box: FloatArray) -> str:
+    return ",".join(f"{v:g}" for v in box)
+
+
+def _are_fractions(points: FloatArray) -> bool:
+    """Whether points are probably given as fractions: all within the first pixel, and not all at its corners
+    or its center, where a program may put them."""
+    usual = np.isin(points, (0, 0.5, 1)).all()
+    return bool((points <= 1).all()) and not bool(usual)
+
+
+def mask_logits(mask: npt.ArrayLike) -> Float32:
+    """Convert a mask prompt, [H, W] or [1, H, W], to logits [H, W].
+
+    A mask with two values (bool, 0 and 1, 0 and 255, … in any type) is binary, with the object where it is
+    larger; so is a mask with one value, with the object where it is positive. Other masks are logits,
+    positive in the object.
+
+    Raises:
+        PromptError: The shape is wrong, a number is not finite, or the mask is neither binary nor logits: a
+            gray image, a map of probabilities or of several labels.
+    """
     array = np.asarray(mask)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
-    if array.ndim != 2:
+    if array.ndim != 2 or not array.size:
         raise PromptError(f"The prompt's mask has the shape {array.shape}; give [H, W].")
-    if array.dtype == bool:
-        array = np.where(array, _MASK_LOGIT, -_MASK_LOGIT)
-    return _floats(array, "mask").astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = _floats(array, "mask").astype(np.float32)
+    if not np.isfinite(values).all():
+        raise PromptError("The prompt's mask must be finite numbers.")
+    low, high = values.min(), values.max()
+    if ((values == low) | (values == high)).all():
+        inside = values > (0 if low == high else low)
+        return np.where(inside, np.float32(_MASK_LOGIT), np.float32(-_MASK_LOGIT))
+    # Logits that are positive everywhere are rare, but the answer to a vague prompt may be such.
+    if low >= 0 and (low == 0 or high <= 1 or array.dtype.kind in "iu"):
+        raise PromptError(
+            f"The prompt's mask has more than two values, from {low:g} to {high:g}; give a mask with two "
+            "values, or logits, which are negative outside the object."
+        )
+    return values
 
 
 def _floats(values: npt.ArrayLike, name: str) -> FloatArray:
@@ -261,8 +363,10 @@ def _floats(values: npt.ArrayLike, name: str) -> FloatArray:
         array = np.array(
             values, dtype=np.float64
         )  # a copy: later changes by the caller have no effect
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"The prompt's {name} must be numbers, not {values!r}.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PromptError(
+            f"The prompt's {name} must be numbers, not {one_line(repr(values))}."
+        ) from error
     if not np.isfinite(array).all():
         raise PromptError(f"The prompt's {name} must be finite numbers.")
     return array

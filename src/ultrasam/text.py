@@ -41,3 +41,8 @@ def name_key(path: str) -> str:
     """
     text = unicodedata.normalize("NFC", path.replace("\\", "/")).casefold()
     return "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+def valid_text(path: object) -> str:
+    """A path as text for any file; bytes of its name that are not UTF-8 become ``\\xe4``."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -181,6 +181,55 @@ def _in_json() -> st.SearchStrategy[Damage]:
     return build()
 
 
+def annotation_damages() -> st.SearchStrategy[Damage]:
+    """Damage the annotation of one image, but not which image it belongs to."""
+
+    @st.composite
+    def build(draw: st.DrawFn) -> Damage:
+        where, how = (
+            draw(st.integers(0, 10_000)),
+            draw(st.sampled_from(["drop", "set", "text", "cut"])),
+        )
+        value = draw(_VALUES)
+
+        def apply(files: Files) -> None:
+            contents = {n: json.loads(files[n]) for n in sorted(files) if n.endswith(".json")}
+            places = [
+                (name, parent, key)
+                for name, content in contents.items()
+                for items, index in _annotations(content)
+                for parent, key in [(items, index), *_places(items[index])]
+                if key != "image_id" and not (how in ("drop", "cut") and parent is items)
+            ]
+            name, parent, key = places[where % len(places)]
+            if how == "drop":
+                del parent[key]
+            elif how == "set":
+                parent[key] = copy.deepcopy(value)
+            elif how == "text":
+                parent[key] = str(parent[key])
+            elif isinstance(parent, list):
+                del parent[key:]
+            files[name] = _text(contents[name])
+
+        return Damage(f"annotation {how} {where} {value!r}", apply)
+
+    return build()
+
+
+def _annotations(content: dict[str, Any]) -> Iterator[tuple[list[Any], int]]:
+    """Each annotation of a COCO, VIA or LabelMe file, as a list and an index."""
+    if "annotations" in content:
+        lists = [content["annotations"]]
+    elif "shapes" in content:
+        lists = [content["shapes"]]
+    else:
+        lists = [image["regions"] for image in content.values()]
+    for items in lists:
+        for index in range(len(items)):
+            yield items, index
+
+
 def _places(content: Any) -> Iterator[tuple[Any, Any]]:
     """Each container in a JSON tree with each of its keys."""
     if isinstance(content, dict | list):

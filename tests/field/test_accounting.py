@@ -4,6 +4,7 @@ there, and nothing but one sentence is raised."""
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -40,13 +41,13 @@ def account(spec: DatasetSpec, folder: Path) -> tuple[Counter[str], Counter[str]
             if isinstance(image, Skip):
                 skips.append(image)
             else:
-                (full if image.structures else empty)[image.source] += 1
+                # An image of which a region is to be ignored isn't one without objects.
+                useful = image.structures or image.ignored is not None
+                (full if useful else empty)[image.source] += 1
     return full, empty, skips
 
 
 def images_in(files: Files, layout: str) -> set[str]:
-    import unicodedata
-
     return {
         unicodedata.normalize("NFC", name)
         for name in files
@@ -87,3 +88,21 @@ def test_the_numbers_add_up(layout: str, data: st.DataObject) -> None:
     assert set(counted) == there, (full, empty, skips)
     assert set(counted.values()) <= {1}, (full, empty, skips)
     assert not any(skip.reason.startswith("unreadable file") for skip in skips), skips
+
+
+@pytest.mark.parametrize("layout", ["coco", "via", "labelme"])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(change=damage.annotation_damages())
+def test_an_annotated_image_is_never_one_without_objects(layout: str, change: Damage) -> None:
+    make, spec = LAYOUTS[layout]
+    files = make()
+    change.apply(files)
+    with tempfile.TemporaryDirectory() as folder:
+        damage.write(files, Path(folder))
+        try:
+            full, empty, skips = account(spec("own"), Path(folder))
+        except DataError:
+            return
+    assert set(empty) <= {f"{damage.EMPTY}.png"}, (full, empty, skips)
+    if full.total() < 3:
+        assert skips

@@ -269,7 +269,7 @@ def test_misuse_is_an_error(nano: UltraSam) -> None:
     with pytest.raises(PromptError, match="outside"):
         predictor.predict(Prompt(points=[(61, 1)]))
     with pytest.raises(PromptError, match="64 × 64"):
-        predictor.predict(Prompt(mask=np.zeros((10, 10))))
+        predictor.predict(Prompt(mask=np.eye(10)))
 
 
 def test_a_full_size_sam_takes_the_same_calls(tiny: UltraSam) -> None:

@@ -250,7 +250,8 @@ def test_labelme_and_mask_folders_are_read(tmp_path: Path) -> None:
               {"label": "line", "shape_type": "line", "points": [[5, 6], [20, 30]]}]  # fmt: skip
     (tmp_path / "lm" / "x" / "a.json").write_text(json.dumps({"shapes": shapes}))
     samples, skips = read(custom.labelme_files("mine"), tmp_path / "lm")
-    assert np.array_equal(samples[0].instances[0].mask, rectangle(5, 6, 20, 30))
+    # LabelMe's shapes include their outline.
+    assert np.array_equal(samples[0].instances[0].mask, rectangle(5, 6, 21, 31))
     assert "shape without area" in skips[0].reason
     for what, mask in (("cyst", disc(20, 20, 8)), ("vessel", disc(50, 30, 6))):
         save(tmp_path / "pm" / "masks" / what / "a.png", gray(mask))

@@ -59,7 +59,7 @@ def test_settings_follow_the_size_of_the_data(tmp_path: Path) -> None:
 def test_the_layout_of_a_folder_is_detected_from_its_contents(tmp_path: Path) -> None:
     folder_of(tmp_path / "a", 1)
     assert detect_layout(tmp_path / "a") == "image_mask_folder"
-    for text, layout in (('{"annotations": []}', "coco"), ('{"shapes": []}', "labelme"),
+    for text, layout in (('{"images": [], "annotations": []}', "coco"), ('{"shapes": []}', "labelme"),
                          ('{"x.jpg1": {"regions": []}}', "via")):  # fmt: skip
         (tmp_path / layout).mkdir()
         (tmp_path / layout / "x.json").write_text(text)
@@ -221,7 +221,7 @@ def test_an_outline_outside_its_image_stops_before_training(
         main.run()
     error = capsys.readouterr().err
     assert stop.value.code == 1
-    assert "p0.png: the outline from (200, 150) to (300, 220) lies outside the image" in error
+    assert "First problem: p0.png, annotation 0: outline outside the image" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +19,13 @@ from ultrasam.cli.options import (
     Prompts,
     out_option,
 )  # fmt: skip
+from ultrasam.cli.progress import progress_bar
+from ultrasam.cli.prompts import assign_and_report, read_and_report
 from ultrasam.errors import UltraSamError
 from ultrasam.extras import require
+
+if TYPE_CHECKING:
+    from ultrasam.downstream.embed import EmbedResult
 
 logger = logging.getLogger(__name__)
 
@@ -38,71 +43,54 @@ def embed(
         int | None,
         typer.Option(
             min=16,
+            max=4096,
             metavar="PIXELS",
             show_default="the model's",
             help="Side of the square that images are scaled to.",
         ),
     ] = None,
-    frame: Frame = 0,
+    frame: Frame = None,
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
     """Write features of images, or of regions, to a Parquet file.
 
     Columns: path; prompt, the number of the prompt, or null without --prompts; features, the mean of the
-    encoder's last patches, over the image or over the mask of the prompt.
+    encoder's last patches, over the image or over the mask of the prompt; and frame.
     """  # fmt: skip
-    from ultrasam.inference.batch import find_inputs, prompts_for, read_prompts
+    from ultrasam.inference.inputs import find_inputs
 
     require("Writing features", "polars", extra="downstream")
     checks.check_models([model])
     checks.check_device(device)
-    wanted = read_prompts(prompts) if prompts else None
+    file = None if prompts is None else read_and_report(prompts)
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
+    wanted = None if file is None else assign_and_report(file, paths)
     out = checks.output(out, "embed", inputs[0], suffix=".parquet")
     checks.check_new(out, overwrite=overwrite)
 
-    import polars as pl
-
+    from ultrasam.downstream.embed import embed_files, write_features
     from ultrasam.downstream.features import Embedder
-    from ultrasam.files import atomic_file
-    from ultrasam.images.reading import read_scan
     from ultrasam.weights.load import load_model
 
     embedder = Embedder(load_model(model, device=device, precision=precision), size=size)
-    rows: list[tuple[str, int | None, list[float]]] = []
-    failed = 0
-    for start in range(0, len(paths), embedder.batch):
-        frames = []
-        for path in paths[start : start + embedder.batch]:
-            try:
-                pixels = read_scan(path).frame(frame)
-                if wanted is None:
-                    frames.append((path, pixels))
-                    continue
-                found = embedder.regions(pixels, prompts_for(path, wanted))
-                rows += [
-                    (str(path), number, vector.tolist()) for number, vector in enumerate(found)
-                ]
-            except UltraSamError as error:
-                failed += 1
-                logger.error("%s", error)
-        vectors = embedder.images([pixels for _, pixels in frames])
-        rows += [
-            (str(path), None, vector.tolist())
-            for (path, _), vector in zip(frames, vectors, strict=True)
-        ]
-    if not rows:
+    results: list[EmbedResult] = []
+    try:
+        with progress_bar("embedding") as on_progress:
+            for result in embed_files(embedder, paths, wanted, frames=frame):
+                results.append(result)
+                for note in result.notes:
+                    logger.warning("%s", note)
+                for error in result.errors:
+                    logger.error("%s", error)
+                on_progress(len({result.path for result in results}), len(paths))
+    finally:
+        written = any(result.vectors for result in results)
+        if written:
+            write_features(results, out, model=model)
+    if not written:
         raise UltraSamError("No input could be embedded; nothing was written.")
-    schema: dict[str, Any] = {
-        "path": pl.String,
-        "prompt": pl.Int64,
-        "features": pl.List(pl.Float32),
-    }
-    table = pl.DataFrame(rows, schema=schema, orient="row")
-    with atomic_file(out) as file:
-        table.write_parquet(file, metadata={"model": model})
     print(out)
-    if failed:
+    if any(result.errors for result in results) or (file is not None and file.refused):
         raise typer.Exit(1)

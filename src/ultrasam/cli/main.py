@@ -94,6 +94,10 @@ def run() -> None:
     if not any(isinstance(handler, _ToStandardError) for handler in log.handlers):
         log.addHandler(_ToStandardError())
     log.setLevel(logging.INFO)
+    if hasattr(sys.stdout, "reconfigure"):
+        # File names need not be text of the terminal's encoding.
+        utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     show, shown = warnings.showwarning, set[str]()
 
     def show_ours(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

@@ -38,6 +38,16 @@ class EvaluatedSplit(StrEnum):
 TEST_FRACTION = "Fraction of the subjects to test on, if the data have no test split."
 
 
+def _frame(text: str) -> Any:
+    from ultrasam.errors import ConfigError
+    from ultrasam.inference.frames import parse_frames
+
+    try:
+        return parse_frames(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def out_option(text: str, *, metavar: str = "DIR", default: str | None = None) -> Any:
     """The option --out, -o of a command.
 
@@ -107,8 +117,12 @@ Prompts = Annotated[
     typer.Option(metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."),
 ]
 Frame = Annotated[
-    int, typer.Option(metavar="NUMBER", help="Frame of a cine, or slice of a volume, from 0.")
-]
+    Any,  # a FrameChoice, which Typer cannot read off a type
+    typer.Option(
+        parser=_frame, metavar="NUMBER|all", show_default="0, and a note if there are others",
+        help="Frame of a cine, or slice of a volume, from 0; or all.",
+    ),
+]  # fmt: skip
 Device = Annotated[
     str | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,12 +23,16 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
+from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
 from ultrasam.errors import PromptError, UltraSamError
 
 if TYPE_CHECKING:
+    from ultrasam.downstream.classification.predict import ClassResult
     from ultrasam.inference.batch import FileResult
+    from ultrasam.inference.coco_ids import CocoIds
+    from ultrasam.inference.frames import FrameChoice
+    from ultrasam.inference.prompts_file import PromptsFile
     from ultrasam.inference.segmenter import Segmenter
-    from ultrasam.prompts import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +71,22 @@ def predict(
             help="Minimum score of an object; instance segmenters only.",
         ),
     ] = None,
-    frame: Frame = 0,
+    frame: Frame = None,
+    coco: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="images are numbered from 1",
+            help="A COCO file with the same images: predictions.json gets its image and category IDs.",
+        ),
+    ] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The category of the COCO file that the prompts mean, if it has several.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, out_option("Folder for the results.", default="runs/predict/INPUT")
     ] = None,
@@ -89,13 +108,13 @@ def predict(
 ) -> None:
     """Segment what boxes and clicks point at.
 
-    Writes a PNG for each mask, an overlay picture for each input, and one COCO results file,
-    predictions.json. Coordinates are pixels from the top-left corner of the image.
+    Writes a PNG for each mask, an overlay picture with the masks' numbers for each input, and one COCO
+    results file, predictions.json. Coordinates are pixels from the top-left corner of the image.
 
     The folder of a model that ultrasam finetune trained also works: a classifier writes classes.csv, a region
     classifier adds the class of each object, and an instance segmenter needs no prompts.
     """  # fmt: skip
-    from ultrasam.inference.batch import find_inputs, predict_files, read_prompts
+    from ultrasam.inference.inputs import find_inputs
     from ultrasam.weights.spec import ModelSpec
     from ultrasam.weights.tasks import detect_task
 
@@ -103,48 +122,64 @@ def predict(
     task = detect_task(spec.path) if spec.kind == "path" else None
     given = {
         "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
-        "--refine": refine, "--no-tta": no_tta, "--precision": precision,
+        "--refine": refine, "--no-tta": no_tta, "--precision": precision, "--coco": coco,
+        "--category": category,
     }  # fmt: skip
     _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
     if task is not None and spec.has_options:
         raise PromptError(f"{spec.path} is fine-tuned for a task; it takes no +options.")
     if precision is not None and spec.precision is not None:
         raise PromptError(f"{model} names a precision already; leave --precision out.")
+    if category is not None and coco is None:
+        raise PromptError("--category is a category of --coco FILE; give that, too.")
     checks.check_device(device)
-    wanted: dict[str, list[Prompt]] = {}
+    if prompts is not None and (box or point):
+        raise PromptError("Give --prompts, or --box and --point, not both.")
+    file = None
     if task not in (_CLASSIFIER, _INSTANCES):
-        if prompts is not None and (box or point):
-            raise PromptError("Give --prompts, or --box and --point, not both.")
-        wanted = read_prompts(prompts) if prompts else {"*": _prompts(box or [], point or [])}
+        file = read_and_report(prompts) if prompts else given_prompts(box or [], point or [])
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
-    out = _empty(checks.output(out, "predict", inputs[0]), overwrite=overwrite)
+    ids = _coco_ids(coco, category, paths, file if task is None else None)
+    wanted = None if file is None else assign_and_report(file, paths)
+    out = checks.output(out, "predict", inputs[0])
+    earlier = _earlier_results(out, overwrite=overwrite)
 
+    from ultrasam.inference.batch import predict_files
     from ultrasam.inference.predictor import Predictor
     from ultrasam.weights.load import load
 
     if task == _CLASSIFIER:
-        _classify(model, paths, out, frame=frame, device=device)
+        _classify(model, paths, out, frames=frame, device=device, earlier=earlier)
         return
     if task == _INSTANCES:
         from ultrasam.downstream.instances.predict import find_files
 
+        finder = load(model, device=device)
+        _check_classes(ids, finder.head_config.classes)
+        _remove(earlier)
         files = find_files(
-            load(model, device=device), paths, out, frame=frame,
-            score=_MIN_SCORE if min_score is None else min_score, provenance=_provenance(model),
+            finder, paths, out, frames=frame, score=_MIN_SCORE if min_score is None else min_score,
+            provenance=_provenance(model), coco=ids,
         )  # fmt: skip
-        _write(files, len(paths), out)
+        _write(files, paths, out)
         return
+    assert wanted is not None
     segmenter: Segmenter
     if task is not None:
-        segmenter = load(spec, device=device)
+        classifying = load(spec, device=device)
+        _check_classes(ids, classifying.classes)
+        segmenter = classifying
     else:
         segmenter = Predictor(
             model, refine=refine or spec.refine, tta=spec.tta and not no_tta, device=device,
             precision=precision,
         )  # fmt: skip
-    files = predict_files(segmenter, paths, wanted, out, frame=frame, provenance=_provenance(model))
-    _write(files, len(paths), out)
+    _remove(earlier)
+    files = predict_files(
+        segmenter, paths, wanted, out, frames=frame, provenance=_provenance(model), coco=ids
+    )
+    _write(files, paths, out, refused=0 if file is None else len(file.refused))
 
 
 def _refuse(task: str | None, given: set[str], model: str) -> None:
@@ -154,19 +189,19 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
         PromptError: One is given.
     """
     promptable = {"--refine", "--no-tta", "--precision"}
-    prompts = {"--box", "--point", "--prompts"}
+    prompts, coco = {"--box", "--point", "--prompts"}, {"--coco", "--category"}
     what, refused = {
         None: ("a promptable model", {"--min-score"}),
-        _CLASSIFIER: ("an image classifier", promptable | prompts | {"--min-score"}),
-        _INSTANCES: ("an instance segmenter", promptable | prompts),
-    }.get(task, ("a region classifier", promptable | {"--min-score"}))
+        _CLASSIFIER: ("an image classifier", promptable | prompts | {"--min-score", *coco}),
+        _INSTANCES: ("an instance segmenter", promptable | prompts | {"--category"}),
+    }.get(task, ("a region classifier", promptable | {"--min-score", "--category"}))
     useless = sorted(given & refused)
     if useless:
         raise PromptError(f"{model} is {what}; it has no use for {' and '.join(useless)}.")
 
 
-def _empty(out: Path, *, overwrite: bool) -> Path:
-    """The output folder, without the results of an earlier run.
+def _earlier_results(out: Path, *, overwrite: bool) -> list[Path]:
+    """The results of an earlier run in the output folder; they go when the new ones can come.
 
     Raises:
         UltraSamError: There are some, and they are not to be replaced.
@@ -176,9 +211,12 @@ def _empty(out: Path, *, overwrite: bool) -> Path:
         raise UltraSamError(
             f"{out} holds the results of an earlier run; choose another -o, or replace them with --overwrite."
         )
-    for path in earlier:
-        path.unlink()
-    return out
+    return earlier
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _provenance(model: str) -> dict[str, str]:
@@ -186,18 +224,28 @@ def _provenance(model: str) -> dict[str, str]:
     return {"model": model, "ultrasam": __version__, "created": created}
 
 
-def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
-    """Segment the files, report each, and write predictions.json even if interrupted."""
+def _write(
+    files: Iterator[FileResult], paths: Sequence[Path], out: Path, *, refused: int = 0
+) -> None:
+    """Segment the files, report each, and write predictions.json even if interrupted.
+
+    Args:
+        refused: number of entries of the prompts file that are no prompts.
+    """
     from ultrasam.inference.batch import write_results
 
-    results = []
+    results: list[FileResult] = []
+    seen: set[Path] = set()
     try:
         with progress_bar("segmenting") as on_progress:
             for result in files:
                 results.append(result)
-                if result.error:
-                    logger.error("%s", result.error)
-                on_progress(len(results), count)
+                seen.add(result.path)
+                for sentence in (*result.refused, *([result.error] if result.error else [])):
+                    logger.error("%s", sentence)
+                for note in result.notes:
+                    logger.warning("%s", note)
+                on_progress(len(seen), len(paths), frames=len(results))
     finally:
         if any(not result.error for result in results):
             index = write_results(results, out)
@@ -206,72 +254,83 @@ def _write(files: Iterator[FileResult], count: int, out: Path) -> None:
         print(result.overlay)
     if done:
         print(index)
-    if len(done) < len(results):
-        failed = len(results) - len(done)
-        logger.error("%d of %d files failed.", failed, len(results))
+    doubtful = sum(bool(e.get("low_confidence")) for result in done for e in result.results)
+    if doubtful > 1:
+        total = sum(len(result.results) for result in done)
+        logger.warning("%d of %d masks are empty or have low confidence.", doubtful, total)
+    refused += sum(len(result.refused) for result in done)
+    if refused:
+        logger.error("%d prompts were refused.", refused)
+    failed = {result.path for result in results if result.error}
+    if failed:
+        logger.error("%d of %d files failed.", len(failed), len(seen))
+    if failed or refused:
         raise typer.Exit(1)
 
 
-def _classify(model: str, paths: list[Path], out: Path, *, frame: int, device: str | None) -> None:
-    import csv
-
+def _classify(
+    model: str,
+    paths: list[Path],
+    out: Path,
+    *,
+    frames: FrameChoice,
+    device: str | None,
+    earlier: Sequence[Path],
+) -> None:
     from ultrasam.downstream.classification.model import load_classifier
-    from ultrasam.images.pixels import gray
-    from ultrasam.images.reading import read_scan
+    from ultrasam.downstream.classification.predict import classify_files, write_classes
 
     classifier = load_classifier(model, device)
-    out.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    with (out / "classes.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "class", *classifier.head.classes])
-        for path in paths:
-            try:
-                found = classifier.predict([gray(read_scan(path).frame(frame))])[0]
-            except UltraSamError as error:
-                failed += 1
-                logger.error("%s", error)
-                continue
-            label = classifier.head.classes[int(found.argmax())]
-            table.writerow([path, label, *(f"{p:.4f}" for p in found.tolist())])
-            print(f"{path}: {label} ({float(found.max()):.2f})")
-    print(out / "classes.csv")
+    _remove(earlier)
+    results: list[ClassResult] = []
+    try:
+        for result in classify_files(classifier, paths, frames=frames):
+            results.append(result)
+            if result.error:
+                logger.error("%s", result.error)
+            for note in result.notes:
+                logger.warning("%s", note)
+            if result.probabilities:
+                print(result)
+    finally:
+        if any(not result.error for result in results):
+            table = write_classes(results, classifier.head.classes, out)
+    if any(not result.error for result in results):
+        print(table)
+    failed = {result.path for result in results if result.error}
     if failed:
+        logger.error("%d of %d files failed.", len(failed), len(paths))
         raise typer.Exit(1)
 
 
-def _prompts(boxes: list[str], points: list[str]) -> list[Prompt]:
-    """The prompts that --box and --point mean."""
-    from ultrasam.prompts import Prompt
+def _coco_ids(
+    coco: Path | None, category: str | None, paths: list[Path], file: PromptsFile | None
+) -> CocoIds | None:
+    """The IDs of a COCO file, if one is given.
 
-    corners = [_numbers(text, "--box", (4,)) for text in boxes]
-    clicks = [_numbers(text, "--point", (2, 3)) for text in points]
-    labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
-    for text, click in zip(points, clicks, strict=True):
-        if len(click) == 3 and click[2] not in (0, 1):
-            raise PromptError(
-                f"--point {text}: the third number is 1 (on the object) or 0 (beside it)."
-            )
-    if not boxes and not points:
-        raise PromptError(
-            "No prompt is given; add --box x0,y0,x1,y1, --point x,y or --prompts FILE."
-        )
-    if len(boxes) > 1 and points:
-        raise PromptError("Clicks with several boxes are ambiguous; use --prompts FILE.")
-    xy = [click[:2] for click in clicks]
-    if not boxes:
-        return [Prompt(points=xy, labels=labels)]
-    if points:
-        return [Prompt(box=corners[0], points=xy, labels=labels)]
-    return [Prompt(box=corner) for corner in corners]
+    Args:
+        file: prompts whose categories the COCO file must have; None if the model tells the class.
+
+    Raises:
+        DataError: It has none of the images, or not the categories.
+    """
+    from ultrasam.inference.coco_ids import read_coco_ids
+
+    if coco is None:
+        return None
+    ids = read_coco_ids(coco).for_files(paths).for_category(category)
+    for entries in file.entries.values() if file is not None else ():
+        for entry in entries:
+            ids.category(entry.category)
+    return ids
 
 
-def _numbers(text: str, option: str, counts: tuple[int, ...]) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in counts:
-        form = "x0,y0,x1,y1" if option == "--box" else "x,y or x,y,1 or x,y,0"
-        raise PromptError(f"{option} {text}: give {form} (numbers and commas, no spaces).")
-    return numbers
+def _check_classes(ids: CocoIds | None, classes: Sequence[str]) -> None:
+    """Refuse classes that the COCO file does not have.
+
+    Raises:
+        DataError: One is missing.
+    """
+    if ids is not None:
+        for name in classes:
+            ids.category(name)

@@ -32,6 +32,7 @@ ARCHIVE_SUFFIXES = (
 # Limits on unpacking, in bytes and as a ratio; every data set of the catalogue is well below them.
 MAX_UNPACKED = 2 * 2**40
 MAX_RATIO = 200
+_ON_WINDOWS = os.name == "nt"
 _RATIO_EXEMPT = 4 * 2**30
 _BLOCK = 1 << 20
 _SCRATCH = "ultrasam-unpacked"
@@ -124,6 +125,13 @@ def forget_unpacked() -> None:
 
 
 def _is_running(pid: str) -> bool:
+    """Whether a process exists; if that cannot be found out, it is taken to exist."""
+    if _ON_WINDOWS:
+        try:  # signal 0 is Ctrl-C on Windows, and would end the process
+            from psutil import pid_exists
+        except ImportError:
+            return True
+        return pid.isdigit() and bool(pid_exists(int(pid)))
     try:
         os.kill(int(pid), 0)
     except (ValueError, ProcessLookupError):

@@ -158,10 +158,13 @@ class DatasetSpec:
             if skipped is not None:
                 skipped(skip)
         for case in cases:
+            causes: list[str] = []
             for item in images_of(case):
                 if isinstance(item, AnnotatedImage):
                     yield item
                 elif skipped is not None:
                     skipped(item)
+                elif item.what == "annotation":
+                    causes.append(str(item))
                 elif item.damage:
-                    raise DataError(str(item))
+                    raise DataError(f"{item} ({causes[0]})" if causes else str(item))

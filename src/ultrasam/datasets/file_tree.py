@@ -31,7 +31,7 @@ _IMAGE = re.compile(
     re.IGNORECASE,
 )
 
-Left = Literal["image", "annotation", "file"]
+Left = Literal["image", "annotation", "file", "note"]
 
 
 def kind_of(name: str) -> Left:
@@ -92,7 +92,8 @@ class Skip:
         reason: why; worded identically for the same cause, so that reasons can be counted.
         damage: whether the file is damaged; otherwise a rule excludes it.
         what: what was left out. Each image of a data set is read or reported as one left-out ``image``; an
-            ``annotation`` was left out of an image that was read; a ``file`` is no image.
+            ``annotation`` was left out of an image that was read; a ``file`` is no image; a ``note`` tells of
+            something done to an image that was read, and nothing was left out.
     """
 
     where: str
@@ -107,12 +108,12 @@ class Skip:
 
 
 SkipCounts = dict[Left, Counter[str]]
-"""How many images, annotations and other files were left out, by reason."""
+"""How many images, annotations and other files were left out, and how many notes there are, by reason."""
 
 
 def count_skips(skips: Iterable[Skip]) -> SkipCounts:
     """Count skips by what was left out, and why."""
-    counts: SkipCounts = {what: Counter() for what in ("image", "annotation", "file")}
+    counts: SkipCounts = {what: Counter() for what in ("image", "annotation", "file", "note")}
     for skip in skips:
         counts[skip.what][skip.reason] += 1
     return counts
@@ -134,6 +135,9 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
         if len(reasons) > most:
             more = len(reasons) - most
             named.append(f"{more} more {'reason' if more == 1 else 'reasons'}")
+        if what == "note":
+            lines.append(f"Note: {'; '.join(named)}.")
+            continue
         noun = what if total == 1 else f"{what}s"
         noun = f"other {noun}" if what == "file" else noun
         lines.append(f"{total:,} {noun} left out: {'; '.join(named)}.")
@@ -142,9 +146,15 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
 
 @dataclass(slots=True)
 class SkipReport:
-    """The files left out while a data set was listed."""
+    """The files left out while a data set was listed.
+
+    Attributes:
+        skips: what was left out.
+        notes: sentences on how the files were understood, such as what the values of masks became.
+    """
 
     skips: list[Skip] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def skip(
         self, where: FileEntry | str, reason: str, *, damage: bool = False, what: Left = "image"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ultrasam.errors import ConfigError
+from ultrasam.hardware import available_memory
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike, as_scan
 from ultrasam.model.preprocessing import Preprocessor
@@ -21,6 +22,8 @@ from ultrasam.prompts import Prompt
 from ultrasam.runtimes.attention import set_attention
 
 Features = npt.NDArray[np.float32]
+
+_MAX_SIZE = 4096  # pixels; four times the input of a Segment-Anything model
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,21 @@ class ModelInput:
         return image, torch.from_numpy(view.coverage(self.patch))
 
 
+def memory_needed(model: UltraSam, size: int) -> float:
+    """Rough memory in bytes to encode an image at ``size`` pixels a side: activations of a block, scores of a
+    slice of queries, and pixels.
+
+    For nano at 1536 px, 0.27 GiB were measured, for ViT-B at 1024 px 0.33 GiB; this function returns 0.30 and
+    0.33.
+    """
+    config = model.config
+    grid = size / config.patch_size
+    activations = 12 * config.width * grid**2
+    scores = config.heads * 4 * grid**3  # 4 rows of queries at a time
+    pixels = 3 * 3 * size**2
+    return 1.5 * 4 * (activations + scores + pixels)
+
+
 def pooled(tokens: Tensor, weights: Tensor) -> Tensor:
     """Weighted means [B, C] of tokens [B, H, W, C] with weights [B, H, W]."""
     weights = weights.to(tokens)[..., None]
@@ -59,23 +77,35 @@ class Embedder:
 
     Args:
         model: in evaluation mode.
-        size: side of the model input in pixels, a multiple of the patch size; None for the model's own.
-        Learned
-            position embeddings are interpolated to other sizes.
-        batch: number of images per batch.
+        size: side of the model input in pixels, a multiple of the patch size and at most 4096; None for the
+            model's own. Learned position embeddings are interpolated to other sizes.
+        batch: number of images per batch; fewer if the memory is too small.
 
     Raises:
-        ConfigError: The size is not a multiple of the patch size.
+        ConfigError: The size is not such a number, or needs more memory than the machine has.
     """
 
     def __init__(self, model: UltraSam, *, size: int | None = None, batch: int = 8) -> None:
-        self.model, self.batch = model, batch
+        self.model = model
         set_attention(model, str(model.device))
         self.size = size or model.config.image_size
         if self.size % model.config.patch_size or self.size < model.config.patch_size:
             raise ConfigError(
                 f"Size {self.size} is not a multiple of the model's patch size, {model.config.patch_size}."
             )
+        if self.size > _MAX_SIZE:
+            raise ConfigError(
+                f"Size {self.size} is too large; use at most {_MAX_SIZE}, the model's own is "
+                f"{model.config.image_size}."
+            )
+        available = available_memory(str(model.device))
+        one = memory_needed(model, self.size)
+        if available is not None and one > available:
+            raise ConfigError(
+                f"An image at a size of {self.size} needs about {one / 2**30:.1f} GiB of memory, but "
+                f"{available / 2**30:.1f} GiB are free; use a smaller size."
+            )
+        self.batch = batch if available is None else max(1, min(batch, int(available / one)))
 
     def images(self, scans: Iterable[ScanLike], *, frame: int = 0) -> Iterator[Features]:
         """One vector [C] per scan: the mean over the patches that it covers.
@@ -98,7 +128,7 @@ class Embedder:
         """One vector per prompt [N, C]: the mean over patches, weighted by how much the predicted mask
         covers.
 
-        If a mask is empty, all patches of the scan are used.
+        The vector of an empty mask is NaN.
 
         Raises:
             PromptError: A prompt lies outside the scan.
@@ -119,11 +149,11 @@ class Embedder:
             covered[:height, :width] = torch.from_numpy(small)
             patch = self.model.config.patch_size
             grid = covered.view(valid.shape[1], patch, valid.shape[2], patch).mean(dim=(1, 3))
-            weights.append(grid if bool(grid.any()) else valid[0])
+            weights.append(grid)
         stacked = torch.stack(weights).to(tokens.device)
-        return np.asarray(
-            pooled(tokens.expand(len(masks), -1, -1, -1), stacked).cpu().numpy(), np.float32
-        )
+        vectors = pooled(tokens.expand(len(masks), -1, -1, -1), stacked)
+        vectors[stacked.sum(dim=(1, 2)) == 0] = torch.nan
+        return np.asarray(vectors.cpu().numpy(), np.float32)
 
     def _tokens(self, frames: Sequence[npt.NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
         preprocess = ModelInput(self.model.preprocessor, self.size, self.model.config.patch_size)

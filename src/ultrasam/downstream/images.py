@@ -13,7 +13,7 @@ from typing import Any
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.custom import coco_file
+from ultrasam.datasets.custom import coco_at
 from ultrasam.downstream.targets import check_subjects
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import raw_datasets
@@ -74,8 +74,8 @@ def _open(
             for name in store.manifest["datasets"]
             if not selected or name in selected
         ]
-    if path.suffix == ".json" and path.is_file():
-        raw = [(path.stem, coco_file(path.stem, path.name), path.parent)]
+    if path.suffix.lower() == ".json" and path.is_file():
+        raw = [(path.stem, *coco_at(path))]
     else:
         raw = list(raw_datasets(text))
     opened: list[tuple[str, Sequence[AnnotatedImage]]] = []

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
+from ultrasam.datasets.annotation_files import has_images
 from ultrasam.datasets.catalogue import dataset, recognize
-from ultrasam.datasets.custom import coco_file, detect_layout
+from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
-from ultrasam.datasets.file_tree import Skip
+from ultrasam.datasets.file_tree import Skip, SkipReport
 from ultrasam.errors import DataError
 from ultrasam.store.sampling import spread
 from ultrasam.store.store import Store
@@ -98,8 +99,9 @@ def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Evaluat
     if (path / "manifest.json").exists():
         yield from _from_store(Store.open(path), split, only)
         return
-    if path.suffix == ".json" and path.is_file():
-        yield _from_cases(path.stem, coco_file(path.stem, path.name).list_cases(path.parent))
+    if path.suffix.lower() == ".json" and path.is_file():
+        spec, folder = coco_at(path)
+        yield _from_cases(path.stem, spec.list_cases(folder))
         return
     for name, data, folder in raw_datasets(text):
         if not only or data.info.id in {dataset(o).info.id for o in only}:
@@ -128,7 +130,12 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
     if path.resolve() in taken:
         return
     custom, unknown = [], []
-    for child in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not known and any(_without_its_images(child) for child in children):
+        # annotations/ beside images/: this folder is the data set, not its children.
+        yield path.resolve().name, dataset(detect_layout(path)), path
+        return
+    for child in children:
         if not any(folder.is_relative_to(child.resolve()) for folder in taken):
             try:
                 custom.append((child.name, _by_name_or_layout(child), child))
@@ -144,14 +151,27 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         yield path.resolve().name, dataset(detect_layout(path)), path
 
 
+def _without_its_images(folder: Path) -> bool:
+    """Whether a folder contains annotation files, but no image."""
+    if has_images(folder):
+        return False
+    try:
+        detect_layout(folder)
+    except DataError:
+        return False
+    return True
+
+
 def _by_name_or_layout(folder: Path) -> DatasetSpec:
     return recognize(folder.name) or dataset(detect_layout(folder))
 
 
-def _from_cases(name: str, listed: tuple[list[Case], object]) -> EvaluationDataset:
+def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationDataset:
     cases, report = listed
+    for note in report.notes:
+        logger.info("%s: %s", name, note)
     items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
-    skips = tuple(skip for skip in report.skips if skip.damage)  # type: ignore[attr-defined]
+    skips = tuple(skip for skip in report.skips if skip.damage)
     return EvaluationDataset(name, items, skips)
 
 

@@ -19,6 +19,7 @@ with needs("Reading DICOM", extra="dicom"):
 
 # Transfer syntaxes newer than pydicom 3.0, which has no names for them.
 _NAMES = {
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
     "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
     "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
     "1.2.840.10008.1.2.4.112": "JPEG XL",
@@ -82,11 +83,16 @@ def check_decodable(file: Path, syntax: UID) -> None:
     name = f"{_NAMES.get(syntax, syntax.name)} ({str.__str__(syntax)})"
     name = name if syntax.name != syntax or syntax in _NAMES else str.__str__(syntax)
     try:
+        if not syntax.is_valid:
+            raise NotImplementedError  # pydicom would warn
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
+        video = str.__str__(syntax).startswith("1.2.840.10008.1.2.4.10")
+        remedy = (
+            "the video as MP4, or its frames as JPEG or" if video else "it as JPEG 2000, JPEG-LS or"
+        )
         raise ScanError(
-            f"{file} is compressed as {name}, which is not supported; export it uncompressed, or as JPEG "
-            "2000 or JPEG-LS."
+            f"{file} is compressed as {name}, which is not supported; export {remedy} uncompressed."
         ) from error
     if not decoder.is_available:
         raise MissingDependencyError(

@@ -7,14 +7,17 @@ so a box's area is (x1 - x0) × (y1 - y0).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 
+from ultrasam.errors import DataError
 from ultrasam.extras import needs
 from ultrasam.images import rle as run_lengths
+from ultrasam.images.scan import MAX_FRAME_PIXELS
 
 BoolMask = npt.NDArray[np.bool_]
 MIN_OBJECT_PIXELS = 64  # smaller components are annotation noise
@@ -38,8 +41,14 @@ def decode_rle(rle: RLE) -> BoolMask:
     Raises:
         DataError: The RLE is malformed, or does not match its size.
     """
-    height, width = rle["size"]
-    return run_lengths.decode(rle["counts"], (height, width))
+    try:
+        height, width = (int(n) for n in rle["size"])
+        counts = rle["counts"]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError("An RLE needs a 'size' of [height, width], and 'counts'.") from error
+    if height < 1 or width < 1 or height * width > MAX_FRAME_PIXELS:
+        raise DataError(f"An RLE has a size of {width} × {height} pixels.")
+    return run_lengths.decode(counts, (height, width))
 
 
 def bounding_box(mask: BoolMask) -> npt.NDArray[np.float64]:
@@ -98,12 +107,32 @@ def polygon_mask(polygons: Sequence[npt.ArrayLike], shape: tuple[int, int]) -> B
     )
 
 
+def drawn_mask(
+    kind: Literal["polygon", "rectangle", "ellipse"], points: npt.ArrayLike, shape: tuple[int, int]
+) -> BoolMask:
+    """A filled shape with the pixels that its outline touches, as LabelMe rasterizes it.
+
+    The center of pixel (column, row) is at x = column, y = row, so that a square from 20 to 60 is 41 pixels
+    wide; in `polygon_mask`, which follows COCO, it is 40 pixels wide.
+
+    Args:
+        kind: what the points mean.
+        points: [K, 2] of (x, y): the corners of a polygon, or the top-left and bottom-right corner of a
+            rectangle or of an ellipse's box.
+        shape: (height, width) of the mask.
+    """
+    image = Image.new("L", shape[::-1])
+    corners = [(float(x), float(y)) for x, y in np.asarray(points, dtype=np.float64)]
+    getattr(ImageDraw.Draw(image), kind)(corners, outline=1, fill=1)
+    return np.asarray(image, dtype=bool)
+
+
 def coco_result(
     mask: BoolMask,
     *,
-    image_id: int,
+    image_id: int | str,
     score: float,
-    category_id: int = 1,
+    category_id: int | str = 1,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One entry of a COCO results file; ``extra`` holds further keys, which COCO readers ignore."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import ScanError
+from ultrasam.images.radiofrequency import B_MODE, is_radiofrequency
 
 Frame = npt.NDArray[np.uint8]
 
@@ -48,7 +49,8 @@ class GrayScale:
             bits: number of bits that hold a pixel, if the file states it.
 
         Raises:
-            ScanError: There is no pixel, or pixels are not real numbers, or not finite.
+            ScanError: There is no pixel, pixels are not real numbers or not finite, or they are
+                radiofrequency data instead of an image.
         """
         for frame in frames:
             _require_numbers(frame)
@@ -63,6 +65,11 @@ class GrayScale:
         values = np.concatenate([_sample(frame, each) for frame in frames])
         low, high = (float(v) for v in np.quantile(values, (_FEW, 1 - _FEW), method="inverted_cdf"))
         if low < 0 and -low > (_OVERSHOOT - 1) * high:
+            if any(is_radiofrequency(frame) for frame in frames):
+                raise ScanError(
+                    "The values look like radiofrequency (RF) data, because they swing about zero "
+                    f"along a line; {B_MODE}."
+                )
             return cls(low, high) if high > low else cls(low, low + 1)
         if np.issubdtype(kind, np.floating):
             tops = [top for top in (1.0, 255.0) if high <= top * _OVERSHOOT]
@@ -86,7 +93,9 @@ class GrayScale:
 
 def _require_numbers(pixels: npt.NDArray[Any]) -> None:
     kind = pixels.dtype
-    if kind != np.bool_ and (not np.issubdtype(kind, np.number) or np.iscomplexobj(pixels)):
+    if np.iscomplexobj(pixels):
+        raise ScanError(f"The values are complex numbers, as in IQ data; {B_MODE}.")
+    if kind != np.bool_ and not np.issubdtype(kind, np.number):
         raise ScanError(f"Pixels of type {kind} are not supported; give integers or floats.")
     if np.issubdtype(kind, np.floating) and not np.isfinite(pixels).all():
         raise ScanError("Some pixels are not finite numbers; replace NaN and infinity.")

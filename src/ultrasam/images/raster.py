@@ -1,48 +1,54 @@
-"""Read PNG, JPEG, BMP, TIFF and GIF through Pillow; pages and animation frames are the scan's frames."""
+"""Read PNG, JPEG, BMP, TIFF and GIF; pages and animation frames are the scan's frames.
+
+Pillow reads all but the deep colors and the rarer kinds of TIFF, of which it would lose bits or that it does
+not know; those, OpenCV reads.
+"""
 
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from ultrasam.errors import ScanError, one_line
-from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.images.deep_raster import RawPixels, decode_deep, is_deep_png
+from ultrasam.images.pixels import Frame, GrayScale
+from ultrasam.images.quiet import quiet_warnings
 from ultrasam.images.scan import Scan, check_size
+from ultrasam.images.tiff import TIFF_STARTS, TiffPage, read_pages
+
+T = TypeVar("T")
+_ORIENTATION = 0x0112
+_TRAILER = 512  # bytes; a GIF ends with a semicolon, and some writers pad it with zeros
 
 
 def read_raster(file: Path) -> Scan:
     """Open an image file.
 
     Transparent images are blended with black, EXIF orientation is applied, palettes become RGB, and more than
-    8 bits are converted by `to_uint8`.
+    8 bits are converted by one `GrayScale` for all pages.
 
     Raises:
-        ScanError: The file is damaged, truncated or too large.
+        ScanError: The file is damaged, truncated, too large, or of a kind that is not supported.
     """
-    with _open(file, str(file)) as image:
-        frames = _count_frames(image, str(file))
-        check_size(file, image.height, image.width, frames)
-        delay = image.info.get("duration")
-    first = _read(file, 0)
-
-    def read(index: int) -> Frame:
-        return first if index == 0 else _read(file, index)
-
+    pages = _Pages(file)
+    first = pages.read(0)
     return Scan(
-        frames,
+        pages.count,
         first.shape[0],
         first.shape[1],
         first.ndim == 3,
-        read,
+        lambda index: first if index == 0 else pages.read(index),
         source=file,
-        frame_time=float(delay) if frames > 1 and delay else None,
+        frame_time=pages.delay,
+        notes=pages.notes,
     )
 
 
@@ -53,9 +59,12 @@ def decode_frame(data: bytes, name: str) -> Frame:
         name: of the image, for error messages.
 
     Raises:
-        ScanError: The data is damaged, truncated or too large.
+        ScanError: The data is damaged, truncated or too large, or of a kind that is not supported.
     """
-    frame = _decode(io.BytesIO(data), name, 0, _to_frame)
+    with _errors(name):
+        opened = io.BytesIO(data)
+        raw = _read_raw(opened, 0, _pages(opened))
+        frame = raw.frame(GrayScale.of(raw.values, bits=raw.bits))
     first = frame if frame.ndim == 2 else frame[..., 0]
     if frame.ndim == 3 and all(np.array_equal(first, frame[..., i]) for i in (1, 2)):
         return np.ascontiguousarray(first)
@@ -65,74 +74,233 @@ def decode_frame(data: bytes, name: str) -> Frame:
 def decode_values(data: bytes, name: str, *, indices: bool = False) -> npt.NDArray[np.generic]:
     """Decode a mask's stored values: [H, W], or [H, W, 3] for a color mask.
 
-    Transparency is dropped; one-bit masks become 0 and 255.
+    Transparency is dropped; one-bit masks become 0 and 255; colors are 8-bit.
 
     Args:
         name: of the image, for error messages.
         indices: return a palette image's indices instead of its colors.
 
     Raises:
-        ScanError: The data is damaged, truncated or too large.
+        ScanError: The data is damaged, truncated or too large, or of a kind that is not supported.
     """
-    return _decode(io.BytesIO(data), name, 0, _to_indices if indices else _to_values)
+    with _errors(name):
+        decoded = _decode_mask(io.BytesIO(data), name)
+        if not isinstance(decoded, Image.Image):
+            return decoded
+        return np.asarray(decoded) if indices and decoded.mode == "P" else _to_values(decoded)
 
 
-def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
+def decode_image(data: bytes, name: str, convert: Callable[[Image.Image], T]) -> T:
+    """Decode the first frame of an encoded image, turned as its EXIF orientation says, by ``convert``.
+
+    Args:
+        data: the file's content.
+        name: of the image, for error messages.
+        convert: what to make of the decoded image; kinds that Pillow does not know are of mode I, F or RGB.
+
+    Raises:
+        ScanError: The data is damaged, truncated or too large, or of a kind that is not supported.
+    """
+    with _errors(name):
+        decoded = _decode_mask(io.BytesIO(data), name)
+        if not isinstance(decoded, Image.Image):
+            if decoded.ndim == 2:
+                holds = decoded.dtype.kind != "f" and int(abs(decoded).max(initial=0)) < 2**31
+                decoded = decoded.astype(np.int32 if holds else np.float32)
+            decoded = Image.fromarray(decoded)
+        return convert(decoded)
+
+
+def count_frames(data: bytes, name: str) -> int:
+    """The number of pages or animation frames of an encoded image.
+
+    Raises:
+        ScanError: The data is damaged, or too large.
+    """
+    with _errors(name):
+        opened = io.BytesIO(data)
+        pages = _pages(opened)
+        if pages:
+            return len(pages)
+        with _open(opened) as image:
+            return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def read_orientation(file: Path) -> tuple[int, tuple[int, int]]:
+    """The EXIF orientation of an image file, 1 to 8, and its stored (width, height); 1 if it has none."""
     try:
-        with warnings.catch_warnings():
-            # `check_size` replaces Pillow's warning about large images.
-            warnings.simplefilter("ignore")
-            return Image.open(file)
+        with file.open("rb") as opened, _open(opened) as image:
+            orientation = int(image.getexif().get(_ORIENTATION, 1))
+            return orientation if 1 <= orientation <= 8 else 1, image.size
+    except Exception:  # reading the image tells what is wrong with it
+        return 1, (0, 0)
+
+
+def _decode_mask(opened: IO[bytes], name: str) -> Image.Image | npt.NDArray[Any]:
+    """The first frame, turned; of a kind that Pillow does not keep in full, its values, colors as uint8."""
+    page = _page(_pages(opened), 0)
+    if not _is_deep(opened, page):
+        with _open(opened) as image:
+            check_size(Path(name), image.height, image.width)
+            turned = ImageOps.exif_transpose(image)
+            turned.load()
+            return turned
+    values = decode_deep(opened, 0, page).values
+    if values.ndim == 3:
+        values = values if values.max(initial=0) <= 255 else values * (255 / 65535)
+        values = values.astype(np.uint8)
+    return values
+
+
+class _Pages:
+    """The pages of a file; those of more than 8 bits share a gray scale, which is found on first use."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.lock = Lock()
+        self.scales: dict[np.dtype[Any], GrayScale] = {}
+        self.delay: float | None = None
+        self.notes: tuple[str, ...] = ()
+        with _errors(str(file)), file.open("rb") as opened:
+            self.pages = _pages(opened)
+            page = _page(self.pages, 0)
+            if page is not None and page.is_for_opencv:
+                self.count, size = len(self.pages), (page.height, page.width)
+            else:
+                with _open(opened) as image:
+                    # TIFF pages form a linked list, which may be damaged.
+                    self.count = int(getattr(image, "n_frames", 1))
+                    size, delay = (image.height, image.width), image.info.get("duration")
+                    self.delay = float(delay) if self.count > 1 and delay else None
+            self.notes = _notes(self.pages, self.count, opened)
+        check_size(file, *size, self.count)
+
+    def read(self, index: int) -> Frame:
+        """Decode a page.
+
+        Raises:
+            ScanError: The page is damaged, or of a kind that is not supported.
+        """
+        where = f"frame {index} of {self.file}" if index else str(self.file)
+        with _errors(where):
+            raw = self._read_raw(index)
+            return raw.frame(self._scale(raw))
+
+    def _read_raw(self, index: int) -> RawPixels:
+        with self.file.open("rb") as opened:
+            return _read_raw(opened, index, self.pages)
+
+    def _scale(self, raw: RawPixels) -> GrayScale:
+        own = GrayScale.of(raw.values, bits=raw.bits)  # also refuses what is no image
+        kind = raw.values.dtype
+        if self.count == 1 or kind == np.uint8:
+            return own
+        with self.lock:
+            if kind not in self.scales:
+                samples = list(self._samples(kind, raw.values.shape))
+                self.scales[kind] = GrayScale.of(*(samples or [raw.values]), bits=raw.bits)
+            return self.scales[kind]
+
+    def _samples(self, kind: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[npt.NDArray[Any]]:
+        """Pixels of each page of a type and shape; a damaged page is refused when it is read itself."""
+        for index in range(self.count):
+            try:
+                values = self._read_raw(index).values
+            except Exception:
+                continue
+            finite = values.dtype.kind != "f" or bool(np.isfinite(values).all())
+            if values.dtype == kind and values.shape == shape and finite:
+                step = max(1, int((values.size * self.count / 1_000_000) ** 0.5))
+                yield values[::step, ::step].copy()
+
+
+def _notes(pages: list[TiffPage], count: int, opened: IO[bytes]) -> tuple[str, ...]:
+    """What a file lacks, though its frames can be read."""
+    opened.seek(0)
+    if opened.read(4) == b"GIF8":
+        opened.seek(max(0, opened.seek(0, 2) - _TRAILER))
+        if not opened.read().rstrip(b"\0").endswith(b";"):
+            there = "1 frame is" if count == 1 else f"{count} frames are"
+            return (f"Its end is missing: {there} there; copy or download it again.",)
+    # ImageJ writes stacks of more than 4 GB behind a single directory.
+    lines = pages[0].description.splitlines() if pages else []
+    if lines and lines[0].startswith("ImageJ="):
+        for line in lines:
+            name, _, number = line.partition("=")
+            if name == "images" and number.isdigit() and int(number) > count:
+                return (
+                    f"ImageJ wrote {number} images into it, of which only {count} can be read.",
+                )
+    return ()
+
+
+@contextmanager
+def _errors(name: str) -> Iterator[None]:
+    """Turn any error into a `ScanError` that names the file; Pillow raises what its parsers raise."""
+    try:
+        with quiet_warnings():  # real damage raises an error, and `check_size` limits the size
+            yield
+    except ScanError as error:
+        text = str(error)
+        raise ScanError(text if text.startswith(name) else f"{name}: {text}") from error
     except Image.DecompressionBombError as error:
         raise ScanError(
             f"{name} declares more pixels than any scan has; it is damaged or malicious."
         ) from error
     except Exception as error:
-        raise ScanError(
-            f"{name} is damaged: {_reason(error)}; copy or download it again."
-        ) from error
+        unidentified = "cannot identify" in str(error)
+        reason = "it is not an image that can be decoded" if unidentified else one_line(error)
+        raise ScanError(f"{name} is damaged: {reason}; copy or download it again.") from error
 
 
-def _count_frames(image: Image.Image, name: str) -> int:
-    """The number of pages or frames; TIFF pages form a linked list, which may be damaged."""
+def _open(opened: IO[bytes]) -> Image.Image:
+    opened.seek(0)
+    return Image.open(opened)
+
+
+def _pages(opened: IO[bytes]) -> list[TiffPage]:
+    """The pages of a TIFF file as far as they can be read; none of another file."""
+    opened.seek(0)
+    if opened.read(4) not in TIFF_STARTS:
+        return []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return int(getattr(image, "n_frames", 1))
-    except Exception as error:
-        raise ScanError(
-            f"{name} is damaged: {_reason(error)}; copy or download it again."
-        ) from error
+        return read_pages(opened)
+    except Exception:
+        return []  # Pillow says what is damaged
 
 
-def _read(file: Path, index: int) -> Frame:
-    return _decode(file, str(file), index, _to_frame)
+def _page(pages: list[TiffPage], index: int) -> TiffPage | None:
+    """A page of a TIFF file that can be read; None of another file."""
+    page = pages[index] if index < len(pages) else None
+    if page is not None and page.unsupported is not None:
+        raise ScanError(f"this kind of TIFF is not supported: {page.unsupported}.")
+    return page
 
 
-def _decode(
-    file: Path | io.BytesIO,
-    name: str,
-    index: int,
-    convert: Callable[[Image.Image], npt.NDArray[Any]],
-) -> npt.NDArray[Any]:
-    try:
-        with _open(file, name) as image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # real damage raises an error
-            if index:
-                image.seek(index)
-            check_size(Path(name), image.height, image.width)
-            return convert(ImageOps.exif_transpose(image))
-    except ScanError:
-        raise
-    except Exception as error:
-        where = f"frame {index} of {name}" if index else name
-        raise ScanError(
-            f"{where} is damaged: {_reason(error)}; copy or download it again."
-        ) from error
+def _is_deep(opened: IO[bytes], page: TiffPage | None) -> bool:
+    return page.is_for_opencv if page is not None else is_deep_png(opened)
 
 
-def _to_indices(image: Image.Image) -> npt.NDArray[Any]:
-    return np.asarray(image) if image.mode == "P" else _to_values(image)
+def _read_raw(opened: IO[bytes], index: int, pages: list[TiffPage]) -> RawPixels:
+    page = _page(pages, index)
+    if _is_deep(opened, page):
+        if page is not None:
+            check_size(Path("The image"), page.height, page.width)
+            return decode_deep(opened, index, page)
+        with _open(opened) as image:
+            check_size(Path("The image"), image.height, image.width)
+            image.load()  # Pillow finds damage that OpenCV prints to the terminal
+            orientation = int(image.getexif().get(_ORIENTATION, 1))
+            if getattr(image, "n_frames", 1) == 1:
+                return decode_deep(opened, 0, None, orientation=orientation)
+    with _open(opened) as image:
+        if index:
+            image.seek(index)
+        check_size(Path("The image"), image.height, image.width)
+        values = _to_pixels(ImageOps.exif_transpose(image))
+    if values.dtype == np.uint8 or page is None:
+        return RawPixels(values)
+    return RawPixels(values, None, zero_is_white=page.zero_is_white, bits=page.bits)
 
 
 def _to_values(image: Image.Image) -> npt.NDArray[Any]:
@@ -148,18 +316,14 @@ def _to_values(image: Image.Image) -> npt.NDArray[Any]:
     return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 
-def _to_frame(image: Image.Image) -> Frame:
+def _to_pixels(image: Image.Image) -> npt.NDArray[Any]:
+    """Gray [H, W] of the image's own type, or [H, W, 3] uint8."""
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"), dtype=np.uint8)
     if image.mode.startswith("I") or image.mode == "F":
-        return to_uint8(np.asarray(image))
+        return np.asarray(image)
     if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image)
     return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
-
-def _reason(error: Exception) -> str:
-    unidentified = "cannot identify" in str(error)
-    return "it is not an image that can be decoded" if unidentified else one_line(error)

@@ -6,16 +6,22 @@ it was probably mislabeled or only partly converted.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from ultrasam.errors import ScanError
 from ultrasam.images.scan import Scan
 
+logger = logging.getLogger(__name__)
+
 
 def read_scan(path: str | os.PathLike[str]) -> Scan:
     """Open a PNG, JPEG, BMP, TIFF, GIF, DICOM, NIfTI, MHA/MHD, NRRD, MP4 or AVI file.
+
+    What is odd about a file that can be read is logged as a warning and stands in `Scan.notes`.
 
     Raises:
         ScanError: The file is missing, empty, truncated, too large or not an image, or its suffix names
@@ -36,7 +42,16 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
     if size == 0:
         raise ScanError(f"{file} is empty; copy or download it again.")
     kind = _kind_of(start, file)
-    return _reader(kind)(file)
+    scan = _reader(kind)(file)
+    if scan.notes:
+        _warn(f"{file}: {' '.join(scan.notes)}")
+    return scan
+
+
+@lru_cache(maxsize=1000)
+def _warn(message: str) -> None:
+    """Log a warning, once: the same file may be opened again for each model, epoch or frame."""
+    logger.warning("%s", message)
 
 
 _SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -58,13 +73,27 @@ _NAMES = {
 }  # fmt: skip
 
 
+_DICOMDIR = b"1.2.840.10008.1.3.10"  # the SOP class of a directory of files
+
+
 def scan_suffixes() -> tuple[str, ...]:
     """All file suffixes that `read_scan` supports."""
     return tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file of any name is DICOM by its first bytes; a DICOMDIR, which lists images, is none."""
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(512)
+    except OSError:
+        return False
+    return start[128:132] == b"DICM" and _DICOMDIR not in start
+
+
 def _kind_of(start: bytes, file: Path) -> str:
-    actual = _kind_of_bytes(start, file)
+    found = _kinds_of_bytes(start, file)
+    actual = found[0] if found else None
     named = next(
         (k for k, suffixes in _SUFFIXES.items() if file.name.lower().endswith(suffixes)), None
     )
@@ -72,7 +101,7 @@ def _kind_of(start: bytes, file: Path) -> str:
         kinds = ", ".join(_NAMES.values())
         problem = f"is not a valid {_NAMES[named]} file" if named else "is not an image"
         raise ScanError(f"{file} {problem}; supported formats are {kinds}.")
-    if named is not None and named != actual:
+    if named is not None and named not in found:
         raise ScanError(
             f"{file} has the suffix of {_NAMES[named]} but holds {_NAMES[actual]}; if that is intended, "
             f"rename it to {_SUFFIXES[actual][0]}."
@@ -80,25 +109,38 @@ def _kind_of(start: bytes, file: Path) -> str:
     return actual
 
 
-def _kind_of_bytes(start: bytes, file: Path) -> str | None:
+def _kinds_of_bytes(start: bytes, file: Path) -> list[str]:
+    """The formats that the first bytes allow, most certain first."""
     name = file.name.lower()
     signatures = (
+        # A preamble may be anything, also the header of a TIFF file (PS3.10 7.1).
+        ("dicom", start[128:132] == b"DICM"),
         ("png", start.startswith(b"\x89PNG\r\n\x1a\n")),
         ("jpeg", start.startswith(b"\xff\xd8\xff")),
         ("gif", start.startswith((b"GIF87a", b"GIF89a"))),
         ("tiff", start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))),
-        ("dicom", start[128:132] == b"DICM"),
         ("nrrd", start.startswith(b"NRRD000")),
         ("mp4", start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")),
         ("avi", start.startswith(b"RIFF") and start[8:12] == b"AVI "),
         ("nifti", start.startswith(b"\x1f\x8b") and name.endswith(".nii.gz")),
         ("nifti", start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")),
+        ("nifti", start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")),  # NIfTI-2
         ("metaimage", start.lstrip().startswith((b"ObjectType", b"NDims", b"Comment"))),
         ("bmp", start.startswith(b"BM") and not name.endswith(_SUFFIXES["dicom"])),
-        # Old scanners omit the preamble; the first tag is then in group 2 or 8.
-        ("dicom", start[:2] in (b"\x02\0", b"\x08\0") and name.endswith(_SUFFIXES["dicom"])),
+        ("dicom", _begins_dicom(start)),  # old scanners omit the preamble
     )
-    return next((kind for kind, matches in signatures if matches), None)
+    return [kind for kind, matches in signatures if matches]
+
+
+def _begins_dicom(start: bytes) -> bool:
+    """Whether a file without preamble begins with an element of group 2 or 8."""
+    is_typed = start[4:6] in (b"UL", b"OB", b"UI", b"CS", b"SH", b"AE", b"DA", b"LO")
+    if start[:3] == b"\0\x08\0":  # big-endian
+        return is_typed
+    if start[:2] not in (b"\x02\0", b"\x08\0") or start[3:4] != b"\0":
+        return False
+    length = int.from_bytes(start[4:8], "little")
+    return is_typed or (length % 2 == 0 and length <= 64)
 
 
 def _reader(kind: str) -> Callable[[Path], Scan]:

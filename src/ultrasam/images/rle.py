@@ -43,15 +43,24 @@ def decode(counts: str | list[int], shape: tuple[int, int]) -> BoolMask:
     Raises:
         DataError: The RLE is malformed, or does not match ``shape``.
     """
+    pixels = shape[0] * shape[1]
     try:
-        runs = _parse(counts) if isinstance(counts, str) else np.asarray(counts, dtype=np.int64)
-        valid = runs.ndim == 1 and (runs >= 0).all() and runs.sum() == shape[0] * shape[1]
+        runs = _parse(counts) if isinstance(counts, str) else _lengths(counts)
+        # No run exceeds the mask, so the sum cannot overflow.
+        valid = runs.ndim == 1 and ((runs >= 0) & (runs <= pixels)).all() and runs.sum() == pixels
     except (ValueError, TypeError, OverflowError):
         valid = False
     if not valid:
         raise DataError(f"The RLE does not describe a mask of {shape[1]} × {shape[0]} pixels.")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(flat.reshape(shape, order="F"))
+
+
+def _lengths(counts: list[int]) -> npt.NDArray[np.int64]:
+    numbers = np.asarray(counts, dtype=np.float64)
+    if not (np.abs(numbers) < 2**53).all() or (numbers != np.rint(numbers)).any():
+        raise ValueError("not whole numbers")
+    return numbers.astype(np.int64)
 
 
 def _parse(text: str) -> npt.NDArray[np.int64]:

@@ -30,6 +30,7 @@ class Scan:
         source: the file.
         subject: the patient ID, if the file has one.
         frame_time: milliseconds between frames, if known.
+        notes: what is odd about the file and how it was read, a sentence each; `read_scan` logs them.
     """
 
     num_frames: int
@@ -41,6 +42,7 @@ class Scan:
     source: Path | None = None
     subject: str | None = None
     frame_time: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.num_frames

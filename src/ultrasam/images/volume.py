@@ -1,91 +1,130 @@
-"""Read NIfTI, MHA/MHD and NRRD through SimpleITK; slices along the last axis are frames."""
+"""Read NIfTI, MHA/MHD and NRRD: the slices of a volume are frames, and so are the images of a sequence."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from ultrasam.errors import ScanError, one_line
-from ultrasam.extras import needs
+from ultrasam.errors import ScanError
+from ultrasam.images.itk_reader import open_itk, read_itk
+from ultrasam.images.nifti import plane_is_skewed
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
-
-with needs("Reading NIfTI, MHA and NRRD", extra="volumes"):
-    import SimpleITK as sitk
+from ultrasam.images.volume_header import (
+    check_b_mode,
+    frame_time,
+    in_millimeters,
+    read_fields,
+    sequence_notes,
+)
 
 _MAX_VOXELS = 4_000_000_000
 
 
 def read_volume(file: Path) -> Scan:
-    """Open a volume; its voxels are read on first access to a frame.
+    """Open a volume or a sequence of images; its voxels are read on first access to a frame.
 
-    Voxels of more than 8 bits are scaled over the range of the whole volume, so slices stay comparable. Time
-    and any further axes follow the slices.
+    Voxels of more than 8 bits have one gray scale throughout, so slices stay comparable. Time and any further
+    axes follow the slices, also those that NRRD stores before them.
 
     Raises:
-        ScanError: The file is damaged, truncated or too large.
+        ScanError: The file is damaged, truncated or too large, or holds no image, as radiofrequency data.
     """
-    sitk.ProcessObject.GlobalWarningDisplayOff()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-        size = [int(n) for n in reader.GetSize()]
-        spacing = [float(s) for s in reader.GetSpacing()]
-        components = int(reader.GetNumberOfComponents())
-    except Exception as error:
-        raise ScanError(
-            f"{file} is damaged: {_reason(error)}; copy or download it again."
-        ) from error
+    fields = read_fields(file)
+    check_b_mode(file, fields)
+    reader = open_itk(file, str(file))
+    size = [int(n) for n in reader.GetSize()]
+    components = int(reader.GetNumberOfComponents())
     width, height = size[0], size[1] if len(size) > 1 else 1
     frames = math.prod(size[2:])
+    # ITK takes any axis of NRRD that is not in space for the components of a voxel.
+    is_list = components > 1 and _nrrd_kind(reader) == "list"
+    if is_list:
+        frames, components = frames * components, 1
     check_size(file, height, width, frames)
     if width * height * frames * components > _MAX_VOXELS:
         raise ScanError(
-            f"{file} declares {math.prod(size)} voxels; it is damaged or must be split."
+            f"{file} declares {width * height * frames} voxels; it is damaged or must be split."
         )
     if components not in (1, 3, 4):
         raise ScanError(
             f"{file} has {components} values per voxel; only 1 (gray), 3 (RGB) and 4 (RGBA) are supported."
         )
     cache: list[Frame] = []
+    lock = Lock()
+    shape = (frames, height, width) if components == 1 else (frames, height, width, components)
 
     def read(index: int) -> Frame:
-        if not cache:
-            cache.append(_read_voxels(file, reader, (frames, height, width), components))
+        with lock:
+            if not cache:
+                cache.append(_read_voxels(file, reader, shape, is_list=is_list))
         return np.asarray(cache[0][index])
 
-    has_spacing = len(spacing) > 1 and spacing[0] > 0 and spacing[1] > 0
+    spacing, note = _spacing(file, reader, fields)
     return Scan(
         frames,
         height,
         width,
         components > 1,
         read,
-        (spacing[1], spacing[0]) if has_spacing else None,
+        spacing,
         file,
+        frame_time=frame_time(fields),
+        notes=(*note, *sequence_notes(fields)),
     )
 
 
-def _read_voxels(file: Path, reader: Any, shape: tuple[int, int, int], components: int) -> Frame:
-    try:
-        array = sitk.GetArrayFromImage(reader.Execute())
-        array = (
-            array.reshape(*shape, components)[..., :3] if components > 1 else array.reshape(shape)
+def plane_spacing(spacing: tuple[float, float]) -> tuple[float, float] | None:
+    """The (row, column) distance in mm that a volume's header gives; None if it says nothing.
+
+    Where the spacing is unknown, writers put 1 × 1: it is not taken for a millimeter.
+    """
+    known = all(math.isfinite(s) and s > 0 for s in spacing) and spacing != (1.0, 1.0)
+    return spacing if known else None
+
+
+def _spacing(
+    file: Path, reader: Any, fields: dict[str, str]
+) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """The spacing in mm, and why there is none."""
+    steps = [float(s) for s in reader.GetSpacing()]
+    stored = plane_spacing((steps[1], steps[0])) if len(steps) > 1 else None
+    if plane_is_skewed(file):
+        return None, (
+            "Its rows and columns are not at right angles (NIfTI's affine is sheared), so there is no pixel "
+            "spacing; the slices are shown as stored.",
         )
-        return to_uint8(array)
+    if stored is None:
+        shown = " × ".join(f"{s:g}" for s in steps[:2])
+        return None, (
+            f"Its pixel spacing is not calibrated ({shown}), so there are no sizes in mm.",
+        )
+    spacing = in_millimeters(fields, stored)
+    if spacing is None:
+        return None, ("Its pixel spacing is not in a unit of length, so there are no sizes in mm.",)
+    return spacing, ()
+
+
+def _nrrd_kind(reader: Any) -> str:
+    """What the components of a voxel are, if the file is NRRD."""
+    key = "NRRD_kinds[pixel]"
+    return str(reader.GetMetaData(key)).lower() if reader.HasMetaDataKey(key) else ""
+
+
+def _read_voxels(file: Path, reader: Any, shape: tuple[int, ...], *, is_list: bool) -> Frame:
+    array = read_itk(reader, str(file))
+    try:
+        if is_list:
+            array = np.moveaxis(array, -1, 0)
+        array = array.reshape(shape)
+        if array.ndim == 3:
+            return to_uint8(array)
+        if array.min() < 0:
+            raise ScanError("its voxels are vectors with negative values, not colors.")
+        return to_uint8(array[..., :3])
     except ScanError as error:
         raise ScanError(f"{file}: {error}") from error
-    except Exception as error:
-        raise ScanError(
-            f"{file} is damaged: {_reason(error)}; copy or download it again."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The last line of an ITK message, which gives the cause."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[-1].split("ITK ERROR: ")[-1]) if lines else one_line(error)

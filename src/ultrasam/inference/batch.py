@@ -1,157 +1,139 @@
-"""Segment many files; a file that fails is reported and does not stop the others."""
+"""Segment many files; a file, frame or prompt that fails is reported and does not stop the others."""
 
 from __future__ import annotations
 
-import glob
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ultrasam.errors import PromptError, ScanError, UltraSamError
+import numpy as np
+
+from ultrasam.errors import PromptError, UltraSamError, one_line
 from ultrasam.files import write_json
-from ultrasam.images.masks import coco_result
-from ultrasam.images.reading import read_scan, scan_suffixes
+from ultrasam.images.masks import bounding_box, coco_result
+from ultrasam.images.reading import read_scan
+from ultrasam.images.scan import Scan
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_mask
+from ultrasam.inference.coco_ids import CocoIds, Id
+from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.inference.inputs import ResultNames, stem_of
+from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.inference.segmenter import ClassifyingSegmenter, Segmenter
-from ultrasam.prompts import Prompt
+from ultrasam.prompts import LOW_CONFIDENCE, Prompt
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """The result of one file.
+    """The result of one frame of a file, or of a file that failed.
 
     Attributes:
         path: the input file.
-        overlay: the overlay image; None if the file failed.
+        overlay: the overlay image; None if the file or frame failed.
         results: its entries in the COCO results file.
-        error: one sentence if the file failed, else None.
+        error: one sentence if the file or frame failed, else None.
+        refused: a sentence for each prompt that could not be used.
+        notes: sentences about what should be looked at.
+        frame: index of the frame.
     """
 
     path: Path
     overlay: Path | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
+    refused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    frame: int = 0
 
 
-def find_inputs(names: Sequence[str]) -> list[Path]:
-    """Expand files, folders (searched recursively) and globs into a list of files without duplicates.
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanFrame:
+    """One frame to process.
 
-    Raises:
-        ScanError: A name matches nothing, or a folder holds no image.
+    Attributes:
+        path: the file.
+        scan: its content.
+        index: of the frame.
+        name: for the results; no two frames of a run share it.
+        number: counts the frames of a run from 1.
     """
-    inputs: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(
-                p
-                for p in path.rglob("*")
-                if p.name.lower().endswith(scan_suffixes())
-                and not p.name.startswith(".")
-                and p.is_file()
-            )
-            if not inside:
-                raise ScanError(f"The folder {path} holds no images.")
-            inputs |= dict.fromkeys(inside)
-        elif glob.has_magic(name) and not path.exists():
-            matches = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207 - may be absolute
-            if not matches:
-                raise ScanError(f"No file matches {name}.")
-            inputs |= dict.fromkeys(p for p in matches if p.is_file())
-        else:
-            inputs[path] = None
-    return list(inputs)
 
-
-def read_prompts(path: Path) -> dict[str, list[Prompt]]:
-    """Read a prompts file: a JSON object from image names to lists of prompts; ``*`` means all other images.
-
-    ``{"a.png": [{"box": [x0, y0, x1, y1]}, {"points": [[x, y], …], "labels": [1, 0, …]}]}``
-
-    Raises:
-        PromptError: The file cannot be read, or is not of this form.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise PromptError(f"Cannot read the prompts file {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise PromptError(f"The prompts file {path} is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise PromptError(f"The prompts file {path} must map image names to lists of prompts.")
-    out: dict[str, list[Prompt]] = {}
-    for name, entries in content.items():
-        if not isinstance(entries, list) or not entries:
-            raise PromptError(f"{path}: '{name}' must be a list of at least one prompt.")
-        out[name] = []
-        for entry in entries:
-            if not isinstance(entry, dict) or set(entry) - {"box", "points", "labels"}:
-                raise PromptError(
-                    f"{path}: '{name}': a prompt may have only the keys box, points and labels."
-                )
-            try:
-                out[name].append(Prompt(**entry))
-            except PromptError as error:
-                raise PromptError(f"{path}: '{name}': {error}") from error
-    return out
-
-
-def prompts_for(path: Path, prompts: Mapping[str, list[Prompt]]) -> list[Prompt]:
-    """The prompts for one image, by its path, its name or ``*``.
-
-    Raises:
-        PromptError: There are no prompts for the image.
-    """
-    for name in (str(path), path.name, "*"):
-        if name in prompts:
-            return prompts[name]
-    raise PromptError(
-        f"The prompts file has no prompts for {path.name}; add an entry for it, or '*' for all images."
-    )
+    path: Path
+    scan: Scan
+    index: int
+    name: str
+    number: int
 
 
 def predict_files(
     segmenter: Segmenter,
     paths: Sequence[Path],
-    prompts: Mapping[str, list[Prompt]],
+    prompts: AssignedPrompts,
     out: Path,
     *,
-    frame: int = 0,
+    frames: FrameChoice = None,
     provenance: Mapping[str, Any],
+    coco: CocoIds | None = None,
 ) -> Iterator[FileResult]:
-    """Segment each file, and write ``<stem>_mask_<n>.png`` and ``<stem>_overlay.png`` to ``out``.
+    """Segment each file, and write ``<name>_mask_<n>.png`` and ``<name>_overlay.png`` to ``out``.
 
-    If several inputs have the same stem, a number is appended to it. Pass the results to `write_results`.
+    The name is the file's without its suffix, for a cine or volume with ``_frame_<index>``; if several inputs
+    have the same, a number is appended to it. ``n`` is the number of the prompt. Pass the results to
+    `write_results`.
 
     Args:
         provenance: keys to add to each entry of the results, such as the model's name.
+        coco: IDs for the results. By default, ``image_id`` counts the frames from 1 and ``category_id`` is 1.
     """
-    yield from process_files(
-        paths,
-        lambda path, image_id, name: _predict_file(
-            segmenter, path, image_id, name, prompts_for(path, prompts), out, frame, provenance
-        ),
-    )
+
+    def predict(frame: ScanFrame) -> FileResult:
+        if frame.path in prompts.missing:
+            raise PromptError(prompts.missing[frame.path])
+        return _predict_frame(segmenter, frame, prompts.entries[frame.path], out, provenance, coco)
+
+    yield from process_files(paths, predict, frames=frames)
 
 
 def process_files(
-    paths: Sequence[Path], process: Callable[[Path, int, str], FileResult]
+    paths: Sequence[Path],
+    process: Callable[[ScanFrame], FileResult],
+    *,
+    frames: FrameChoice = None,
 ) -> Iterator[FileResult]:
-    """Call ``process(path, image ID from 1, unique stem)`` for each file; errors become results."""
-    stems: dict[str, int] = {}
-    for image_id, path in enumerate(paths, start=1):
-        stem = path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
-        stems[stem.lower()] = stems.get(stem.lower(), 0) + 1
-        name = stem if stems[stem.lower()] == 1 else f"{stem}_{stems[stem.lower()]}"
+    """Call ``process`` for the chosen frames of each file; errors become results."""
+    names, number = ResultNames(), 0
+    for path in paths:
         try:
-            yield process(path, image_id, name)
-        except UltraSamError as error:
-            yield FileResult(path, error=str(error))
-        except Exception as error:  # a bug must not stop the other files
-            yield FileResult(path, error=f"{path}: {type(error).__name__}: {error}")
+            scan = read_scan(path)
+            chosen, notes = choose_frames(scan, frames, path)
+        except Exception as error:
+            number += 1
+            yield FileResult(path, error=describe_failure(path, error))
+            continue
+        name = names.take(stem_of(path))
+        for index in chosen:
+            number += 1
+            of_frame = name
+            if scan.num_frames > 1:
+                digits = len(str(scan.num_frames - 1))
+                of_frame = names.take(f"{name}_frame_{index:0{digits}d}")
+            try:
+                result = process(ScanFrame(path, scan, index, of_frame, number))
+                result = replace(result, notes=(*notes, *result.notes))
+            except Exception as error:
+                result = FileResult(path, error=describe_failure(path, error), notes=notes)
+            yield replace(result, frame=index)
+            notes = ()
+
+
+def describe_failure(path: Path, error: Exception) -> str:
+    """An error of a file as a sentence that names it; an unexpected one must not stop the other files."""
+    if isinstance(error, UltraSamError):
+        return str(error)
+    return f"{path}: {type(error).__name__}: {one_line(error)}"
 
 
 def write_results(results: Sequence[FileResult], out: Path) -> Path:
@@ -161,44 +143,49 @@ def write_results(results: Sequence[FileResult], out: Path) -> Path:
     return path
 
 
-def _predict_file(
+def _predict_frame(
     segmenter: Segmenter,
-    path: Path,
-    image_id: int,
-    name: str,
-    prompts: list[Prompt],
+    frame: ScanFrame,
+    entries: Sequence[PromptEntry],
     out: Path,
-    frame: int,
     provenance: Mapping[str, Any],
+    coco: CocoIds | None,
 ) -> FileResult:
-    scan = read_scan(path)
-    try:
-        segmenter.set_image(scan, frame=frame)
-        prediction = segmenter.predict(prompts)
-    except PromptError as error:
-        raise PromptError(f"{path}: {error}") from error
-    probabilities = (
-        segmenter.classify(prompts) if isinstance(segmenter, ClassifyingSegmenter) else None
-    )
-    entries = []
-    for index, prompt in enumerate(prompts):
-        mask = prediction.masks[index, 0]
-        write_mask(out / f"{name}_mask_{index}.png", mask)
+    image_id: Id = frame.number if coco is None else coco.image(frame.path, frame.scan)
+    pixels = frame.scan.frame(frame.index)
+    segmenter.set_image(pixels)
+    used, prediction, refused = call_with_prompts(segmenter.predict, entries, frame.path)
+    prompts = [entry.prompt for entry in used if entry.prompt is not None]
+    classes = _classes(segmenter, prompts)
+    results, notes, texts = [], [], []
+    for row, (entry, prompt) in enumerate(zip(used, prompts, strict=True)):
+        mask = prediction.masks[row, 0]
+        iou, stability = (
+            round(float(scores[row, 0]), 4)
+            for scores in (prediction.predicted_iou, prediction.stability_score)
+        )
+        mask_file = out / f"{frame.name}_mask_{entry.number}.png"
+        write_mask(mask_file, mask)
+        of_class = classes[row].get("class") if classes else None
+        category_id = 1 if coco is None else coco.category(entry.category or of_class)
         extra = {
-            "file_name": str(path), "frame": frame, "prompt": _as_json(prompt),
-            "predicted_iou": round(float(prediction.predicted_iou[index, 0]), 4),
-            "stability_score": round(float(prediction.stability_score[index, 0]), 4), **provenance,
+            "file_name": str(frame.path), "frame": frame.index, "mask": mask_file.name,
+            "prompt": _as_json(prompt), "predicted_iou": iou, "stability_score": stability,
+            "low_confidence": bool(prediction.low_confidence[row]), **provenance,
+            **({} if entry.category is None else {"category": entry.category}),
+            **(classes[row] if classes else {}),
         }  # fmt: skip
-        if probabilities is not None and isinstance(segmenter, ClassifyingSegmenter):
-            rounded = (round(float(p), 4) for p in probabilities[index])
-            by_class = dict(zip(segmenter.classes, rounded, strict=True))
-            extra |= {
-                "class": max(by_class, key=by_class.__getitem__),
-                "class_probabilities": by_class,
-            }
-        score = float(prediction.predicted_iou[index, 0])
-        entries.append(coco_result(mask, image_id=image_id, score=score, extra=extra))
-    overlay = out / f"{name}_overlay.png"
+        results.append(
+            coco_result(mask, image_id=image_id, score=iou, category_id=category_id, extra=extra)
+        )
+        told = _doubt(mask.any(), iou, stability)
+        what = f"{frame.path}: {_where(frame, entry)}"
+        notes += [f"{what}: {text}" for text in prompt.questions(*pixels.shape[:2])]
+        if told:
+            notes.append(f"{what}: the mask {told[0]}.")
+        x, y = bounding_box(mask)[:2] if mask.any() else _corner(prompt)
+        texts.append((f"{entry.number}{told[1] if told else ''}", float(x), float(y)))
+    overlay = out / f"{frame.name}_overlay.png"
     points = [
         (float(x), float(y), int(label))
         for prompt in prompts
@@ -206,9 +193,83 @@ def _predict_file(
     ]
     boxes = [prompt.box for prompt in prompts if prompt.box is not None]
     write_overlay(
-        overlay, scan.frame(frame), list(prediction.masks[:, 0]), boxes=boxes, points=points
+        overlay, pixels, list(prediction.masks[:, 0]), boxes=boxes, points=points, texts=texts
     )
-    return FileResult(path, overlay, entries)
+    return FileResult(
+        frame.path, overlay, results, refused=tuple(refused), notes=tuple(dict.fromkeys(notes))
+    )
+
+
+def call_with_prompts(
+    call: Callable[[list[Prompt]], T], entries: Sequence[PromptEntry], path: Path
+) -> tuple[list[PromptEntry], T, list[str]]:
+    """Call a function with the prompts that it accepts.
+
+    Returns:
+        The accepted entries, what the function returned for them, and a sentence for each of the others that
+        is a prompt.
+
+    Raises:
+        PromptError: It accepts none.
+    """
+    valid = [entry for entry in entries if entry.prompt is not None]
+
+    def called(some: Sequence[PromptEntry]) -> T:
+        return call([entry.prompt for entry in some if entry.prompt is not None])
+
+    if not valid:
+        raise PromptError(f"{path}: none of its entries in the prompts file is a prompt.")
+    try:
+        return valid, called(valid), []
+    except PromptError:
+        used, refused = [], []
+        for entry in valid:
+            try:
+                called([entry])
+                used.append(entry)
+            except PromptError as error:
+                which = "" if len(entries) == 1 else f"prompt {entry.number}: "
+                refused.append(f"{path}: {which}{error}")
+        if not used:
+            raise PromptError(" ".join(refused)) from None
+        return used, called(used), refused
+
+
+def _classes(segmenter: Segmenter, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+    """The class of each prompted object, if the segmenter tells it."""
+    if not isinstance(segmenter, ClassifyingSegmenter):
+        return []
+    out = []
+    for row in segmenter.classify(prompts):
+        rounded = (round(float(p), 4) for p in row)
+        by_class = dict(zip(segmenter.classes, rounded, strict=True))
+        name = segmenter.classes[int(np.argmax(row))]
+        out.append({"class": name, "class_probabilities": by_class})
+    return out
+
+
+def _doubt(found: bool, iou: float, stability: float) -> tuple[str, str] | None:
+    """Why a mask should be looked at: as the end of a sentence, and for the picture."""
+    if not found:
+        return "is empty; the model found no object for this prompt", ": empty"
+    if min(iou, stability) >= LOW_CONFIDENCE:
+        return None
+    scores = f"predicted IoU {iou:.2f}, stability {stability:.2f}"
+    return f"has low confidence ({scores}); check it in the overlay", ": low confidence"
+
+
+def _where(frame: ScanFrame, entry: PromptEntry) -> str:
+    prefix = f"frame {frame.index}, " if frame.scan.num_frames > 1 else ""
+    return f"{prefix}prompt {entry.number}"
+
+
+def _corner(prompt: Prompt) -> tuple[float, float]:
+    """Where to write about a prompt without a mask."""
+    if prompt.box is not None:
+        return float(prompt.box[0]), float(prompt.box[1])
+    return (
+        (float(prompt.points[0, 0]), float(prompt.points[0, 1])) if len(prompt.points) else (0, 0)
+    )
 
 
 def _as_json(prompt: Prompt) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ class _Request:
 class Predictor:
     """Segments one frame with prompts; the image is encoded only once.
 
-    A predictor holds the current frame and must be used from one thread at a time. Several predictors may
-    share one model.
+    Several predictors, each in its own thread, may share one model. Calls of one predictor wait for each
+    other, but a prompt refers to the frame that was set last, by whichever thread. If the model's weights
+    change after `set_image`, the next call encodes the frame again.
 
     Args:
         model: a name or path as in `ultrasam.load`, with options (``nano+no-tta``); an `UltraSam` in
@@ -118,22 +120,38 @@ class Predictor:
         self._frame: npt.NDArray[np.uint8] | None = None
         self._full: ViewTransform | None = None
         self._cache: dict[ViewTransform, Any] = {}
+        self._weights: Any = None  # the version of the weights that made the cache
+        self._lock = threading.RLock()
 
     @property
     def accepts(self) -> frozenset[PromptType]:
         """The prompt types that the weights were trained with."""
         return frozenset(self.backend.preprocessor.prompt_types)
 
-    def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
+    def set_image(self, scan: ScanLike, *, frame: int | None = None) -> None:
         """Encode one frame of a scan, a file or an array [H, W] or [H, W, 3].
+
+        Args:
+            frame: index of the frame in a cine or volume; None is frame 0, with an `UltraSamWarning` if there
+                are others.
 
         Raises:
             ScanError: The file or array cannot be read, or has no such frame.
         """
-        pixels = as_scan(scan).frame(frame)
+        opened = as_scan(scan)
+        if frame is None and opened.num_frames > 1:
+            warnings.warn(
+                f"{opened.source or 'The scan'} has {opened.num_frames} frames; frame 0 is used. Choose one "
+                "with frame=.",
+                UltraSamWarning,
+                stacklevel=2,
+            )
+        pixels = opened.frame(frame or 0)
         full = self.backend.preprocessor.view(*pixels.shape[:2])
-        self._frame, self._full, self._cache = pixels, full, {}
-        self._embeddings(with_flip(full, self.tta))
+        with self._lock:
+            self._frame, self._full, self._cache = pixels, full, {}
+            self._weights = self._weights_version()
+            self._embeddings(with_flip(full, self.tta))
 
     @property
     def embedding(self) -> Any:
@@ -142,8 +160,10 @@ class Predictor:
         Raises:
             PromptError: No image is set.
         """
-        _, full = self._ready()
-        return self._cache[full]
+        with self._lock:
+            _, full = self._ready()
+            self._forget_if_weights_changed()
+            return self._embeddings(with_flip(full, self.tta))[0]
 
     def predict(
         self, prompts: Prompt | Sequence[Prompt], *, multimask: bool | None = None
@@ -157,13 +177,19 @@ class Predictor:
                 because a click may mean a part or the whole of an object.
 
         Returns:
-            The masks of N prompts; M = 3 with ``multimask=True``, else 1.
+            The masks of N prompts; M = 3 with ``multimask=True``, else 1. A mask may be empty, which
+            ``Prediction.empty`` shows; its predicted IoU is 0, and it comes after those that are not.
 
         Raises:
-            PromptError: No image is set, a prompt lies outside it, a mask has the wrong size, or the model
-                does not accept the prompt's type.
+            PromptError: No image is set, a prompt lies outside it or is in fractions of its size, a mask has
+                the wrong size, or the model does not accept the prompt's type.
         """
+        with self._lock:
+            return self._predict(prompts, multimask)
+
+    def _predict(self, prompts: Prompt | Sequence[Prompt], multimask: bool | None) -> Prediction:
         _, full = self._ready()
+        self._forget_if_weights_changed()
         prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
         for prompt in prompts:
             prompt.check_inside(full.height, full.width)
@@ -187,7 +213,7 @@ class Predictor:
         refined = self._decode(list(second_pass.values()))
         for i, prediction in zip(second_pass, refined, strict=True):
             predictions[i] = prediction
-        return self._prediction([prediction.top(count) for prediction in predictions], count)
+        return self._prediction(predictions, count)
 
     def prompt_arrays(self, prompts: Sequence[Prompt]) -> PromptArrays:
         """Convert prompts to model pixels, in the view of the whole frame."""
@@ -213,6 +239,16 @@ class Predictor:
             raise PromptError("No image is set; call set_image before predict.")
         return self._frame, self._full
 
+    def _weights_version(self) -> object:
+        """The version of the weights, if the backend can tell it."""
+        version = getattr(self.backend, "weights_version", None)
+        return None if version is None else version()
+
+    def _forget_if_weights_changed(self) -> None:
+        version = self._weights_version()
+        if version != self._weights:
+            self._weights, self._cache = version, {}
+
     def _check_accepted(self, prompt: Prompt) -> None:
         types = {
             "point": len(prompt.points) > 0,
@@ -234,7 +270,7 @@ class Predictor:
         zoom = bool(self.tta.zoom) and request.prompt.is_single_click
         if not zoom and not self.refine:
             return None
-        logits = first.top(1).in_scan(0)
+        _, logits = _best_first(first, 1)[0]
         if not (logits > 0).any():
             return None
         prompt, views = request.prompt, request.views
@@ -311,13 +347,26 @@ class Predictor:
         low_res = np.zeros((*shape, size, size), dtype=np.float32)
         iou = np.zeros(shape, dtype=np.float32)
         for i, prediction in enumerate(predictions):
-            iou[i] = np.clip(prediction.predicted_iou, 0, 1)
-            for j in range(masks_each):
-                logits = prediction.in_scan(j)
+            for j, (candidate, logits) in enumerate(_best_first(prediction, masks_each)):
                 masks[i, j] = logits > 0
+                if masks[i, j].any():
+                    iou[i, j] = np.clip(prediction.predicted_iou[candidate], 0, 1)
                 stability[i, j] = (logits > 1).sum() / max(1, int((logits > -1).sum()))
-                low_res[i, j] = prediction.low_res(j, full, logits)
+                low_res[i, j] = prediction.low_res(candidate, full, logits)
         return Prediction(masks, iou, stability, low_res)
+
+
+def _best_first(prediction: MeanPrediction, count: int) -> list[tuple[int, Float32]]:
+    """Indices of the best ``count`` masks by predicted IoU, those that are empty last, with their logits in
+    the scan."""
+    found: list[tuple[int, Float32]] = []
+    empty: list[tuple[int, Float32]] = []
+    for candidate in np.argsort(-prediction.predicted_iou, kind="stable").tolist():
+        logits = prediction.in_scan(candidate)
+        (found if (logits > 0).any() else empty).append((candidate, logits))
+        if len(found) == count:
+            break
+    return [*found, *empty][:count]
 
 
 def _backend(model: Backend | UltraSam) -> Backend:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
+from ultrasam.errors import UltraSamWarning
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike
 from ultrasam.prompts import Prediction, Prompt
@@ -26,7 +28,7 @@ def segment(
     labels: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     model: str | os.PathLike[str] = "nano",
-    frame: int = 0,
+    frame: int | None = None,
     device: str | None = None,
     precision: str | None = None,
 ) -> Prediction:
@@ -42,8 +44,12 @@ def segment(
         labels: K labels, 1 for foreground and 0 for background clicks; all 1 by default.
         mask: as in `Prompt`.
         model: a name or path with options, as in `Predictor`.
-        frame: index of the frame in a cine or volume.
+        frame: index of the frame in a cine or volume; None is frame 0, with an `UltraSamWarning` if there are
+            others.
         device, precision: as in `ultrasam.load`.
+
+    Returns:
+        A single mask, which may be empty; an `UltraSamWarning` then says so.
 
     Raises:
         PromptError: The prompt is invalid, or the model does not accept its type.
@@ -64,7 +70,14 @@ def segment(
     network = _loaded(spec, device, precision, modified)
     predictor = Predictor(network, refine=spec.refine, tta=spec.tta)
     predictor.set_image(image, frame=frame)
-    return predictor.predict(prompt)
+    prediction = predictor.predict(prompt)
+    if prediction.empty.any():
+        warnings.warn(
+            "The mask is empty: the model found no object for this prompt.",
+            UltraSamWarning,
+            stacklevel=2,
+        )
+    return prediction
 
 
 @lru_cache(maxsize=2)

@@ -18,6 +18,9 @@ from ultrasam.prompts import Float32, IntArray, PromptArrays
 class Backend(Protocol):
     """A promptable network, ready to run.
 
+    A backend whose weights may change also has ``weights_version()``, which returns another value after a
+    change; predictors then encode the frame again.
+
     Attributes:
         config: sizes of the network; callers need ``mask_size``.
         preprocessor: prepares the ``pixels`` and ``prompts`` that the methods take.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.mask_decoder import NUM_MASK_TOKENS
@@ -54,6 +54,26 @@ class TorchBackend:
     @property
     def tta(self) -> TestTimeAugmentation:
         return self.model.tta
+
+    def weights_version(self) -> bytes:
+        """Changes when weights that embeddings depend on change: by an optimizer, a merge or a file.
+
+        It is a few values of each tensor, so a change of single weights goes unnoticed; PyTorch's own version
+        counters miss writes to ``.data``, as an exponential moving average makes them.
+        """
+        decoder = self.model.mask_decoder
+        modules: list[nn.Module] = [self.model.image_encoder]
+        if decoder.high_res_features:
+            modules += [decoder.conv_s0, decoder.conv_s1]
+        with torch.inference_mode():
+            values = [
+                flat[:: max(1, (len(flat) - 1) // 3)]
+                for module in modules
+                for flat in (p.detach().reshape(-1) for p in module.parameters())
+            ]
+            kinds = dict.fromkeys(v.dtype for v in values)
+            joined = [torch.cat([v for v in values if v.dtype == kind]).double() for kind in kinds]
+            return bytes(torch.cat(joined).cpu().numpy().tobytes())
 
     def encode(self, pixels: Float32) -> list[TorchEmbedding]:
         """As `Backend.encode`."""

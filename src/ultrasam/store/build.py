@@ -48,11 +48,13 @@ class BuildResult:
         summary: counts of the store.
         failed: data sets that could not be listed, with the reason.
         crashed: cases that crashed the process that read them, as ``dataset: file``.
+        notes: for each data set, how its files were understood (see `SkipReport`).
     """
 
     summary: BuildSummary
     failed: dict[str, str] = field(default_factory=dict)
     crashed: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def build_store(
@@ -81,6 +83,7 @@ def build_store(
     _create_folder(store)
     failed: dict[str, str] = {}
     crashed: list[str] = []
+    notes: dict[str, list[str]] = {}
     listed: list[tuple[DatasetSpec, list[JournalShard], list[Skip]]] = []
     for spec, root in sources:
         prefix = f"{spec.info.id}."
@@ -91,6 +94,7 @@ def build_store(
         except DataError as error:
             failed[spec.info.id] = str(error)
             continue
+        notes[spec.info.id] = report.notes
         version = f"{spec.info.id}|{spec.version}|{sorted(optional)}"
         listed.append((spec, list(shards_of(cases, version=version)), report.skips))
     try:
@@ -102,7 +106,7 @@ def build_store(
         _write_index(spec, shards, skips, store)
     if not any((store / "journal").glob("*/index.json")):
         raise DataError(f"No data set could be read: {'; '.join(failed.values())}")
-    return BuildResult(write_tables(store, settings), failed, crashed)
+    return BuildResult(write_tables(store, settings), failed, crashed, notes)
 
 
 def _create_folder(store: Path) -> None:

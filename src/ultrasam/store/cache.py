@@ -102,6 +102,8 @@ def _built(
         lines = describe_skips(counts, most=3)
         if lines:
             logger.warning("%s: %s See %s.", name, " ".join(lines), root / "skipped.csv")
+        for note in result.notes.get(name, ()):
+            logger.info("%s: %s", name, note)
     for crash in result.crashed:
         logger.warning("%s: skipped, because reading it crashed the process.", crash)
     return Store.open(root)

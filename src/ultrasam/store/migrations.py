@@ -18,11 +18,12 @@ with needs("Working with data sets", extra="data"):
 VERSION = 3
 _READABLE = (1, 2, 3)
 
-# Keys of the manifest that count by reason what was left out.
+# Keys of the manifest that count by reason what was left out, and notes.
 SKIPPED: dict[str, Left] = {
     "skipped": "image",
     "skipped_annotations": "annotation",
     "skipped_files": "file",
+    "notes": "note",
 }
 
 _COLUMNS = {"official_split": "source_split"}

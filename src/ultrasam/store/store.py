@@ -221,7 +221,11 @@ class Store:
             DataError: The image file is missing or damaged.
         """
         flag = cv2.IMREAD_UNCHANGED if color else cv2.IMREAD_GRAYSCALE
-        pixels = cv2.imread(str(self.path(image)), flag)
+        try:  # on Windows, OpenCV cannot open every file name
+            encoded = np.fromfile(self.path(image), dtype=np.uint8)
+        except OSError:
+            encoded = np.empty(0, dtype=np.uint8)
+        pixels = cv2.imdecode(encoded, flag) if encoded.size else None
         if pixels is None:
             raise DataError(
                 f"{self.path(image)} is missing or damaged; delete it and build the store again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from ultrasam.datasets.catalogue import dataset
@@ -9,6 +10,8 @@ from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError
 from ultrasam.training.recipe import Recipe
 from ultrasam.weights.load import resolve_config
+
+logger = logging.getLogger(__name__)
 
 _EPOCHS = 30
 
@@ -26,7 +29,9 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
         CheckpointError: The model does not exist.
     """
     layout = detect_layout(folder)
-    cases, _ = dataset(layout).list_cases(folder)
+    cases, report = dataset(layout).list_cases(folder)
+    for note in report.notes:
+        logger.info("%s", note)
     count = len(cases)
     if count < 4:
         raise DataError(

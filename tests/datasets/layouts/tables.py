@@ -143,7 +143,8 @@ def ubpd(root: Path) -> list[Truth]:
     for k, (label, name) in enumerate(labels.items()):
         box = (12 * k + 1, 5, 12 * k + 10, 50)
         shapes.append({"label": label, "shape_type": "polygon", "points": corners(*box)})
-        masks.append((name, rectangle(*box)))
+        x0, y0, x1, y1 = box
+        masks.append((name, rectangle(x0, y0, x1 + 1, y1 + 1)))  # LabelMe's include their outline
     text = json.dumps({"shapes": shapes, "imagePath": "PLACE"}).encode()
     folder = root / "data" / "left"
     folder.mkdir(parents=True)

@@ -138,7 +138,8 @@ def import_(
         ImportFormat,
         typer.Option(
             "--format",
-            help="How they are annotated; masks: images/x.png with masks/x.png or masks/STRUCTURE/x.png.",
+            help="How they are annotated; masks: images/x.png with masks/x.png or masks/STRUCTURE/x.png, or "
+            "x.png with x_mask.png.",
         ),
     ],
     structure: Annotated[
@@ -147,6 +148,45 @@ def import_(
             metavar="NAME",
             show_default="the name of the data set",
             help="What the masks show; format masks, without a folder for each structure.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE=NAME,…",
+            help="What the values or colors of the masks show, for example 1=cyst,2=wall or '#ff0000=cyst'; "
+            "255=ignore for a region to ignore; format masks.",
+        ),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Finds the patient in the path of each image, for example '^(p[0-9]+)_', so that a patient "
+            "is in one split only.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split-from",
+            metavar="REGEX",
+            help="Finds train, val or test in the path of each image, for example '(train|val|test)/'.",
+        ),
+    ] = None,
+    pixel_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM",
+            help="Size of a pixel in mm, or ROW,COLUMN, if it is the same in all images.",
+        ),
+    ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="coco: the category; via: the only one, or one named like 'type'",
+            help="The attribute that names the structure; formats coco and via.",
         ),
     ] = None,
     workers: Workers = 2,
@@ -159,6 +199,16 @@ def import_(
         raise DataError(
             f"--structure applies to --format masks; {format_.value} files name structures."
         )
+    if labels is not None and format_ != ImportFormat.masks:
+        raise DataError(
+            f"--labels applies to --format masks; {format_.value} files name structures."
+        )
+    if labels is not None and structure is not None:
+        raise DataError("Give --labels or --structure, not both.")
+    if attribute is not None and format_ not in (ImportFormat.coco, ImportFormat.via):
+        raise DataError(
+            f"--attribute applies to --format coco and via; {format_.value} files have no attributes."
+        )
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
     checks.check_output(out)
@@ -167,13 +217,21 @@ def import_(
 
     if name in catalogue():
         raise DataError(f"'{name}' is a published data set; choose another --name.")
+    from ultrasam.datasets.metadata import parse_pixel_size, with_metadata
+    from ultrasam.datasets.readers.mask_labels import parse_labels
+
+    names = None if labels is None else parse_labels(labels)
+    size = None if pixel_size is None else parse_pixel_size(pixel_size)
     readers = {
-        ImportFormat.masks: lambda: custom.image_mask_folder(name, structure=structure),
-        ImportFormat.coco: lambda: custom.coco_file(name),
+        ImportFormat.masks: lambda: custom.image_mask_folder(
+            name, structure=structure, labels=names
+        ),
+        ImportFormat.coco: lambda: custom.coco_file(name, attribute=attribute),
         ImportFormat.labelme: lambda: custom.labelme_files(name),
-        ImportFormat.via: lambda: custom.via_files(name),
+        ImportFormat.via: lambda: custom.via_files(name, attribute=attribute),
     }
-    _run([(readers[format_](), folder)], out, _settings_of(out), frozenset(), workers)
+    spec = with_metadata(readers[format_](), subject=subject, split=split, pixel_size=size)
+    _run([(spec, folder)], out, _settings_of(out), frozenset(), workers)
 
 
 def _hint(raw: list[str]) -> str | None:
@@ -235,7 +293,7 @@ def _report(built: BuildResult, out: Path) -> None:
             manifest["datasets"][name][key] for key in ("images", "images_without_objects")
         )
         print(f"{name}: {images:,} images" + (f", {empty:,} of them without objects" * bool(empty)))
-        for line in describe_skips(counts):
+        for line in (*built.notes.get(name, ()), *describe_skips(counts)):
             print(f"    {line}")
     alike, sides = manifest["duplicates"], manifest["splits"]
     print(

@@ -20,7 +20,7 @@ from ultrasam.datasets.readers.label_rules import fill_holes, require_shape
 from ultrasam.datasets.readers.paired_images import MaskOptions, finish
 from ultrasam.errors import DataError, one_line
 from ultrasam.extras import needs
-from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.images.pixels import GrayScale, to_uint8
 from ultrasam.images.raster import decode_frame
 
 _MAX_HEADER = 10_000
@@ -76,10 +76,11 @@ def _read_arrays(
         raise DataError(
             f"{mask.path}: the masks have shape {masks.shape[:3]}, but the images {images.shape[:3]}."
         )
+    scale = _scale(images)
     for index in range(len(images)):
         values = np.asarray(images[index])
         labels = np.asarray(masks[index])
-        pixels = _squeezed(values)
+        pixels = scale(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
         instances = [Instance(structure, (labels if labels.ndim == 2 else labels.max(axis=2)) > 0)]
         yield finish(image.path, pixels, instances, options, frame=index)
 
@@ -95,13 +96,12 @@ def _stack(array: npt.NDArray[Any], entry: FileEntry) -> npt.NDArray[Any]:
     return array
 
 
-def _squeezed(values: npt.NDArray[Any]) -> Frame:
-    """Convert one stored image to uint8; floats in 0-1 are scaled to 0-255."""
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if np.issubdtype(values.dtype, np.floating) and values.size and float(values.max()) <= 1:
-        return np.asarray(np.clip(np.rint(values * 255), 0, 255), dtype=np.uint8)
-    return to_uint8(values)
+def _scale(images: npt.NDArray[Any]) -> GrayScale:
+    """The gray scale of a stack; an image with NaN or infinity does not count, and is refused by itself."""
+    if images.dtype == np.uint8:
+        return GrayScale(0, 255)
+    finite = [np.asarray(image) for image in images if np.isfinite(image).all()]
+    return GrayScale.of(*(finite or [np.asarray(images)]))
 
 
 def load_npy(entry: FileEntry) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Read outlines stored as lists of points, and rasterize polygons."""
+"""Rasterize outlines given as points, and read files that contain nothing else."""
 
 from __future__ import annotations
 
@@ -6,37 +6,67 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ultrasam.datasets.annotated_image import CaseImage, Instance
+from ultrasam.datasets.annotated_image import CaseImage
 from ultrasam.datasets.file_tree import FileEntry, Skip
+from ultrasam.datasets.readers.annotations import (
+    Annotation,
+    Canvas,
+    Points,
+    UnusableError,
+    points_of,
+    read_annotated,
+    require_inside,
+)
 from ultrasam.datasets.readers.tables import parse_json
-from ultrasam.errors import DataError
-from ultrasam.extras import needs
 from ultrasam.images.masks import BoolMask, polygon_mask
-from ultrasam.images.raster import decode_frame
 
-with needs("Working with data sets", extra="data"):
-    pass
-_MIN_INSIDE = 0.25
-_NO_POINTS = np.zeros((0, 2))
-
-Polygon = tuple[tuple[float, float], ...]
+TOO_FEW_POINTS = "outline of fewer than three points"
 
 
-def points_of(points: Any, where: str) -> Polygon:
-    """Convert [[x, y], …] from JSON to a polygon, in pixels.
+def polygons_mask(polygons: Sequence[Points], canvas: Canvas) -> BoolMask:
+    """The union of polygons as COCO rasterizes it, on a canvas; parts outside the image are clipped.
+
+    Polygons of one or two points, which have no area, do not count.
+
+    Args:
+        polygons: each [N, 2] of (x, y), finite, in pixels of the size at which they were drawn.
+        canvas: the image.
 
     Raises:
-        DataError: ``points`` is anything else.
+        UnusableError: No polygon has three points, or they lie outside the image.
     """
-    try:
-        array = np.asarray(points, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected a list of [x, y] points.") from error
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise DataError(f"{where}: expected a list of [x, y] points.")
-    return tuple((float(x), float(y)) for x, y in array)
+    parts = [canvas.points(polygon) for polygon in polygons if len(polygon) >= 3]
+    if not parts:
+        raise UnusableError(TOO_FEW_POINTS)
+    require_inside(np.concatenate(parts), canvas.shape)
+    return polygon_mask(parts, canvas.shape)
+
+
+def draw_polygon(outline: Any, canvas: Canvas) -> BoolMask:
+    """Rasterize one polygon, [[x, y], …] from JSON, as COCO does."""
+    return polygons_mask([points_of(outline)], canvas)
+
+
+def ellipse_points(
+    center: tuple[float, float], radii: tuple[float, float], angle: float = 0.0
+) -> Points:
+    """64 points on an ellipse, [64, 2].
+
+    Args:
+        center: (x, y) in pixels.
+        radii: in pixels, along the ellipse's own axes.
+        angle: of the first axis to the x axis, in radians, clockwise in the image.
+
+    Raises:
+        UnusableError: A number is not finite, or a radius not positive.
+    """
+    if not np.isfinite([*center, *radii, angle]).all() or min(radii) <= 0:
+        raise UnusableError("ellipse without a radius")
+    turns = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    along = np.stack([radii[0] * np.cos(turns), radii[1] * np.sin(turns)], axis=1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.asarray(along @ np.array([[cos, sin], [-sin, cos]]) + np.array(center))
 
 
 def read_polygon_lists(
@@ -48,38 +78,5 @@ def read_polygon_lists(
         image: the image file.
         outlines: pairs of a JSON file and the name of its structure.
     """
-    pixels = decode_frame(image.read(), image.path)
-    instances = [
-        Instance(name, polygons_mask([points_of(parse_json(e), e.path)], pixels.shape[:2], e.path))
-        for e, name in outlines
-    ]
-    yield CaseImage(pixels, tuple(instances))
-
-
-def polygons_mask(
-    polygons: Sequence[npt.ArrayLike], shape: tuple[int, int], where: str
-) -> BoolMask:
-    """The union of polygons as a mask [H, W]; parts outside the image are clipped.
-
-    Args:
-        polygons: arrays [N, 2] of (x, y) in pixels.
-        shape: (height, width) of the image in pixels.
-        where: the file that the error message names.
-
-    Raises:
-        DataError: Less than a quarter of the bounding box lies in the image, so the polygons belong to
-            another image or to another size of it.
-    """
-    parts = [np.asarray(p, np.float64).reshape(-1, 2) for p in polygons]
-    points = np.concatenate(parts or [_NO_POINTS])
-    points = points[np.isfinite(points).all(axis=1)]
-    if len(points):
-        low, high = points.min(axis=0), points.max(axis=0)
-        inside = np.minimum(high, shape[::-1]) - np.maximum(low, 0)
-        if (inside < 0).any() or np.prod(inside) < _MIN_INSIDE * np.prod(high - low):
-            (x0, y0), (x1, y1) = low, high
-            raise DataError(
-                f"{where}: the outline from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies outside the image "
-                f"({shape[1]} × {shape[0]} pixels). Was it drawn at another image size?"
-            )
-    return polygon_mask(polygons, shape)
+    annotations = [Annotation(file.name, name, parse_json(file)) for file, name in outlines]
+    yield from read_annotated(image, annotations, draw_polygon)

@@ -25,7 +25,7 @@ def parse_json(entry: FileEntry) -> Any:
     """
     try:
         return json.loads(decode_text(entry.read()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{entry.path} is not valid JSON: {one_line(error)}") from error
 
 

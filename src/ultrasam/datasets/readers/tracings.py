@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from ultrasam.datasets.annotated_image import CaseImage, Instance
 from ultrasam.datasets.file_tree import FileEntry, Skip
-from ultrasam.datasets.readers.polygons import Polygon
+from ultrasam.datasets.readers.annotations import EMPTY, Canvas, UnusableError
+from ultrasam.datasets.readers.polygons import polygons_mask
 from ultrasam.errors import ScanError
 from ultrasam.images.cine import read_cine
-from ultrasam.images.masks import polygon_mask
 from ultrasam.images.pixels import gray_if_colorless
+
+Polygon = tuple[tuple[float, float], ...]
 
 
 def read_tracings(
@@ -36,6 +41,12 @@ def read_tracings(
                 yield Skip(where, "frame cannot be decoded", damage=True)
                 continue
             pixels = gray_if_colorless(pixels)
-            yield CaseImage(
-                pixels, (Instance(name, polygon_mask([polygon], pixels.shape[:2])),), frame
-            )
+            shape: Any = pixels.shape[:2]
+            try:
+                mask = polygons_mask([np.array(polygon)], Canvas(shape, shape))
+                if not mask.any():
+                    raise UnusableError(EMPTY)
+            except UnusableError as error:
+                yield Skip(where, str(error), damage=True)
+                continue
+            yield CaseImage(pixels, (Instance(name, mask),), frame)

@@ -23,13 +23,11 @@ from ultrasam.datasets.readers.paired_images import (
     metadata_of,
     shared_groups,
 )
-from ultrasam.errors import DataError
-from ultrasam.extras import needs
+from ultrasam.errors import DataError, ScanError
+from ultrasam.images.itk_reader import open_itk, read_itk
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import to_uint8
-
-with needs("Working with data sets", extra="data"):
-    import SimpleITK as sitk
+from ultrasam.images.volume import plane_spacing
 
 Volume = npt.NDArray[Any]
 
@@ -143,7 +141,7 @@ def read_volumes(
     if options.clean_volume is not None:
         values = options.clean_volume(values, gray)
     plane = tuple(s for a, s in enumerate(spacing) if a != options.slice_axis)
-    known: Spacing | None = (plane[0], plane[1]) if len(plane) == 2 and min(plane) > 0 else None
+    known: Spacing | None = plane_spacing((plane[0], plane[1])) if len(plane) == 2 else None
     for k in range(gray.shape[options.slice_axis]):
         slice_ = np.ascontiguousarray(np.take(gray, k, axis=options.slice_axis))
         instances = _instances(np.take(values, k, axis=options.slice_axis - 3), options)
@@ -175,18 +173,15 @@ def load(entry: FileEntry) -> tuple[Volume, tuple[float, ...]]:
     Raises:
         DataError: The file is damaged.
     """
-    sitk.ProcessObject.GlobalWarningDisplayOff()
     try:
         with entry.on_disk() as path:
-            volume = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1].split("ITK ERROR: ")[-1].strip()[:200] if lines else "damaged"
-        raise DataError(f"{entry.path} is damaged: {reason}") from error
-    array = sitk.GetArrayFromImage(volume)
-    if volume.GetNumberOfComponentsPerPixel() > 1:
+            reader = open_itk(path, entry.path)
+            array = read_itk(reader, entry.path)
+    except ScanError as error:
+        raise DataError(str(error).rstrip(".")) from error
+    if reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
-    return array, tuple(float(s) for s in volume.GetSpacing()[2::-1])
+    return array, tuple(float(s) for s in reader.GetSpacing()[2::-1])
 
 
 def _instances(values: Volume, options: VolumeOptions) -> list[Instance]:

@@ -79,4 +79,4 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             report.skip(entry, MISSING_IMAGE, what="file")
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

@@ -87,4 +87,4 @@ def _stem(name: str) -> str:
     return name.casefold().removesuffix(".avi")
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import (
@@ -16,11 +14,12 @@ from ultrasam.datasets.description import (
     bibtex,
 )
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.coco import read_coco_image
+from ultrasam.datasets.readers.coco import coco_images, read_coco_image
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.errors import DataError
+from ultrasam.text import name_key
 
-_CATEGORIES = {1: "leiomyoma", 2: "gist"}
+_CATEGORIES = {"1": "leiomyoma", "2": "gist"}
 
 INFO = DatasetInfo(
     id="gist514",
@@ -50,38 +49,33 @@ INFO = DatasetInfo(
 
 
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-    images = {e.name.casefold(): e for e, _ in tree.match(r"/images/[^/]+\.jpe?g$")}
+    images = {name_key(e.name): e for e, _ in tree.match(r"/images/[^/]+\.jpe?g$")}
     has_annotations = False
     for table, groups in tree.match(r"/(?P<part>train|val)_anno_crop_split_0\.json$"):
         has_annotations = True
-        content = parse_json(table)
-        annotations: dict[Any, list[tuple[str, Any]]] = defaultdict(list)
-        try:
-            for a in content["annotations"]:
-                name = _CATEGORIES[a["category_id"]]
-                annotations[a["image_id"]].append((name, a["segmentation"]))
-            records = [
-                (str(i["file_name"]), annotations.get(i["id"], [])) for i in content["images"]
-            ]
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{table.path} is not a COCO annotation file: {error!r}.") from error
-        for name, segmentations in records:
-            image = images.pop(name.replace("\\", "/").rsplit("/", 1)[-1].casefold(), None)
+        listed = coco_images(
+            parse_json(table), table, report, categories=_CATEGORIES, split_polygons=True
+        )
+        for record in listed:
+            image = images.pop(name_key(record.path).rpartition("/")[2], None)
             if image is None:
-                report.skip(name, IMAGE_NOT_FOUND, what="file")
+                report.skip(record.path, IMAGE_NOT_FOUND, what="file")
                 continue
-            kinds = sorted({structure for structure, _ in segmentations})
+            if record.problem is not None:
+                report.skip(image, record.problem)
+                continue
+            kinds = sorted({a.name for a in record.annotations if a.name is not None})
             yield Case(
                 INFO.id,
                 image.stem.casefold(),
                 (image,),
-                partial(read_coco_image, image, tuple(segmentations), split_polygons=True),
+                partial(read_coco_image, image, record.annotations),
                 subject=image.stem,
                 split="test" if groups["part"].casefold() == "val" else "trainval",
                 class_label=kinds[0] if len(kinds) == 1 else None,
             )
     for entry, _ in tree.match(r"_anno_crop_split_[1-9]\d*\.json$"):
-        report.skip(entry, "alternative split of the same images")
+        report.skip(entry, "alternative split of the same images", what="file")
     if not has_annotations:
         raise DataError(
             "GIST514-DB: the annotation files of split 0 are missing; add them to the folder."
@@ -90,4 +84,4 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         report.skip(image, MISSING_MASK)
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

@@ -69,4 +69,4 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         report.skip(file, MISSING_IMAGE, what="file")
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

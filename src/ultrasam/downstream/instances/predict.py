@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.downstream.instances.model import InstanceSegmenter
-from ultrasam.images.masks import coco_result
-from ultrasam.images.reading import read_scan
+from ultrasam.images.masks import bounding_box, coco_result
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_labels, write_mask
-from ultrasam.inference.batch import FileResult, process_files
+from ultrasam.inference.batch import FileResult, ScanFrame, process_files
+from ultrasam.inference.coco_ids import CocoIds
+from ultrasam.inference.frames import FrameChoice
 
 
 def find_files(
@@ -19,38 +20,50 @@ def find_files(
     paths: Sequence[Path],
     out: Path,
     *,
-    frame: int = 0,
+    frames: FrameChoice = None,
     score: float = 0.5,
     provenance: Mapping[str, Any],
+    coco: CocoIds | None = None,
 ) -> Iterator[FileResult]:
     """Find the objects in each file, and write them to ``out``.
 
-    Writes ``<stem>_mask_<n>.png`` (most confident first), ``<stem>_labels.png`` (0 is background, k the k-th
-    class) and ``<stem>_overlay.png``. Pass the results to `ultrasam.inference.batch.write_results`.
+    Writes ``<name>_mask_<n>.png`` (most confident first), ``<name>_labels.png`` (0 is background, k the k-th
+    class) and ``<name>_overlay.png``; see `ultrasam.inference.batch.predict_files` for names and IDs. Pass
+    the results to `ultrasam.inference.batch.write_results`.
 
     Args:
         score: minimum score of a detection.
         provenance: keys to add to each result.
+        coco: IDs for the results.
     """
     classes = segmenter.head_config.classes
 
-    def find(path: Path, image_id: int, name: str) -> FileResult:
-        pixels = read_scan(path).frame(frame)
+    def find(frame: ScanFrame) -> FileResult:
+        image_id = frame.number if coco is None else coco.image(frame.path, frame.scan)
+        pixels = frame.scan.frame(frame.index)
         detections, labels = segmenter.predict(pixels)
         found = detections.above(score)
-        write_labels(out / f"{name}_labels.png", labels)
-        entries = []
+        write_labels(out / f"{frame.name}_labels.png", labels)
+        entries, texts = [], []
         triples = zip(found.masks, found.labels.tolist(), found.scores.tolist(), strict=True)
         for index, (mask, label, confidence) in enumerate(triples):
-            write_mask(out / f"{name}_mask_{index}.png", mask)
-            extra = {"file_name": str(path), "frame": frame, "class": classes[label], **provenance}
+            mask_file = out / f"{frame.name}_mask_{index}.png"
+            write_mask(mask_file, mask)
+            extra = {
+                "file_name": str(frame.path), "frame": frame.index, "mask": mask_file.name,
+                "class": classes[label], **provenance,
+            }  # fmt: skip
+            category = label + 1 if coco is None else coco.category(classes[label])
             entries.append(
                 coco_result(
-                    mask, image_id=image_id, score=confidence, extra=extra, category_id=label + 1
+                    mask, image_id=image_id, score=confidence, extra=extra, category_id=category
                 )
             )
-        overlay = out / f"{name}_overlay.png"
-        write_overlay(overlay, pixels, list(found.masks), colors=found.labels.tolist())
-        return FileResult(path, overlay, entries)
+            x, y = bounding_box(mask)[:2].tolist()
+            texts.append((str(index), x, y))
+        overlay = out / f"{frame.name}_overlay.png"
+        write_overlay(overlay, pixels, list(found.masks), colors=found.labels.tolist(), texts=texts)
+        notes = () if entries else (f"{frame.path}: no object with a score of at least {score:g}.",)
+        return FileResult(frame.path, overlay, entries, notes=notes)
 
-    yield from process_files(paths, find)
+    yield from process_files(paths, find, frames=frames)

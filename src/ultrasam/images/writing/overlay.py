@@ -29,13 +29,15 @@ def write_overlay(
     boxes: Sequence[npt.ArrayLike] = (),
     points: Sequence[tuple[float, float, int]] = (),
     colors: Sequence[int] | None = None,
+    texts: Sequence[tuple[str, float, float]] = (),
 ) -> None:
     """Write a frame with masks as tinted areas with outlines, boxes as rectangles and clicks as dots, as PNG.
 
     Args:
-        boxes: x0, y0, x1, y1 in the frame's pixels.
+        boxes: x0, y0, x1, y1 in the frame's pixels; they may reach beyond it.
         points: (x, y, label); foreground clicks are filled dots, background clicks are rings.
         colors: a number per mask; masks with equal numbers share a color. By default, all colors differ.
+        texts: ASCII text and the point (x, y) above which it stands, if there is room.
 
     Raises:
         UltraSamError: The file cannot be written.
@@ -43,7 +45,9 @@ def write_overlay(
     atomic_write(
         path,
         encode_png(
-            draw_overlay(frame, masks, boxes=boxes, points=points, colors=colors)[..., ::-1]
+            draw_overlay(frame, masks, boxes=boxes, points=points, colors=colors, texts=texts)[
+                ..., ::-1
+            ]
         ),
     )
 
@@ -55,10 +59,12 @@ def draw_overlay(
     boxes: Sequence[npt.ArrayLike] = (),
     points: Sequence[tuple[float, float, int]] = (),
     colors: Sequence[int] | None = None,
+    texts: Sequence[tuple[str, float, float]] = (),
 ) -> Frame:
     """Draw the overlay of `write_overlay`, as [H, W, 3] uint8 RGB."""
     rgb = np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame.copy()
-    stroke = max(1, round(max(rgb.shape[:2]) / 400))
+    height, width = rgb.shape[:2]
+    stroke = max(1, round(max(height, width) / 400))
     numbers = range(len(masks)) if colors is None else colors
     for index, mask in zip(numbers, masks, strict=True):
         color = np.array(_COLORS[index % len(_COLORS)], dtype=np.float32)
@@ -66,11 +72,30 @@ def draw_overlay(
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(rgb, contours, -1, color.tolist(), stroke, cv2.LINE_AA)
     for box in boxes:
-        x0, y0, x1, y1 = (round(float(v)) for v in np.asarray(box))
+        # What is farther outside is not seen, and OpenCV takes no large numbers.
+        seen = np.clip(np.asarray(box, np.float64), -9, [width + 9, height + 9] * 2)
+        x0, y0, x1, y1 = (round(float(v)) for v in seen)
         cv2.rectangle(rgb, (x0, y0), (x1 - 1, y1 - 1), (255, 255, 255), stroke)
     for x, y, label in points:
         center = (int(x), int(y))
         cv2.circle(rgb, center, 3 * stroke, (0, 0, 0), stroke + 1, cv2.LINE_AA)
         filled = cv2.FILLED if label else stroke
         cv2.circle(rgb, center, 3 * stroke, (255, 255, 255), filled, cv2.LINE_AA)
+    for text, x, y in texts:
+        _write_text(rgb, text, x, y, stroke)
     return rgb
+
+
+def _write_text(rgb: Frame, text: str, x: float, y: float, stroke: int) -> None:
+    """Write text above and right of a point, moved into the frame; in white, with a black outline."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * stroke
+    (across, up), down = cv2.getTextSize(text, font, scale, stroke)
+    left = int(np.clip(x, 0, max(0, rgb.shape[1] - across)))
+    bottom = int(np.clip(y - 2 * stroke, up + 1, max(up + 1, rgb.shape[0] - down)))
+    around = [(dx, dy) for dx in (-stroke, 0, stroke) for dy in (-stroke, 0, stroke)]
+    for dx, dy in (
+        *around,
+        (0, 0),
+    ):  # a thicker line would have other widths in some versions of OpenCV
+        color = (0, 0, 0) if dx or dy else (255, 255, 255)
+        cv2.putText(rgb, text, (left + dx, bottom + dy), font, scale, color, stroke, cv2.LINE_AA)

@@ -1,0 +1,93 @@
+"""The prompts of commands: those of --box and --point, and those of a prompts file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ultrasam.errors import PromptError
+
+if TYPE_CHECKING:
+    from ultrasam.inference.prompts_file import AssignedPrompts, PromptsFile
+    from ultrasam.prompts import Prompt
+
+logger = logging.getLogger(__name__)
+
+
+def read_and_report(path: Path) -> PromptsFile:
+    """Read a prompts file, and tell which of its entries are no prompts.
+
+    Raises:
+        PromptError: The file cannot be read, or has no valid prompt.
+    """
+    from ultrasam.inference.prompts_file import read_prompts
+
+    file = read_prompts(path)
+    for sentence in file.refused:
+        logger.error("%s", sentence)
+    return file
+
+
+def assign_and_report(file: PromptsFile, paths: Sequence[Path]) -> AssignedPrompts:
+    """Find the prompts of each image, and tell which mean none of them.
+
+    Raises:
+        PromptError: No image has prompts.
+    """
+    from ultrasam.inference.prompts_file import assign_prompts, describe_unused
+
+    assigned = assign_prompts(file, paths)
+    if assigned.unused:
+        logger.warning("%s", describe_unused(file, assigned.unused))
+    return assigned
+
+
+def given_prompts(boxes: Sequence[str], points: Sequence[str]) -> PromptsFile:
+    """The prompts that --box and --point mean, which are for all images.
+
+    Raises:
+        PromptError: There are none, or one is invalid.
+    """
+    from ultrasam.inference.prompts_file import PromptEntry, PromptsFile
+
+    entries = [PromptEntry(i, prompt) for i, prompt in enumerate(_prompts(boxes, points))]
+    return PromptsFile(Path("--box and --point"), {"*": entries})
+
+
+def _prompts(boxes: Sequence[str], points: Sequence[str]) -> list[Prompt]:
+    """The prompts that --box and --point mean."""
+    from ultrasam.prompts import Prompt
+
+    corners = [_numbers(text, "--box", (4,)) for text in boxes]
+    clicks = [_numbers(text, "--point", (2, 3)) for text in points]
+    labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
+    for text, click in zip(points, clicks, strict=True):
+        if len(click) == 3 and click[2] not in (0, 1):
+            raise PromptError(
+                f"--point {text}: the third number is 1 (on the object) or 0 (beside it)."
+            )
+    if not boxes and not points:
+        raise PromptError(
+            "No prompt is given; add --box x0,y0,x1,y1, --point x,y or --prompts FILE."
+        )
+    if len(boxes) > 1 and points:
+        raise PromptError("Clicks with several boxes are ambiguous; use --prompts FILE.")
+    xy = [click[:2] for click in clicks]
+    if not boxes:
+        return [Prompt(points=xy, labels=labels)]
+    if points:
+        return [Prompt(box=corners[0], points=xy, labels=labels)]
+    return [Prompt(box=corner) for corner in corners]
+
+
+def _numbers(text: str, option: str, counts: tuple[int, ...]) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in counts:
+        form = "x0,y0,x1,y1" if option == "--box" else "x,y or x,y,1 or x,y,0"
+        raise PromptError(f"{option} {text}: give {form} (numbers and commas, no spaces).")
+    return numbers

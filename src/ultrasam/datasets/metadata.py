@@ -1,0 +1,175 @@
+"""What a user says of the images of a data set that its files do not say: subject, split and pixel size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from ultrasam.datasets.annotated_image import SPLITS, Case, CaseImage, Spacing
+from ultrasam.datasets.description import DatasetSpec
+from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport
+from ultrasam.errors import DataError
+
+_SPLITS = {
+    "train": "train", "training": "train", "tr": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "ts": "test",
+    "trainval": "trainval",
+}  # fmt: skip
+_MIN_PIXEL, _MAX_PIXEL = 0.001, 10.0  # mm
+
+# What paths may say of subjects, the most telling first; each has one group.
+_WORDS = "patient", "subject", "case", "pat", "sub", "subj", "pt", "id", "p", "s"
+_SUBJECT_EXPRESSIONS = (
+    *(rf"^({word}{gap}\d+)" for word in _WORDS for gap in ("", "[ _-]")),
+    r"([^/]+)[ _-]\d+\.",
+    r"^([^/]+)/",
+    r"^[^/]+/([^/]+)/",
+)
+
+
+def with_metadata(
+    spec: DatasetSpec,
+    *,
+    subject: str | None = None,
+    split: str | None = None,
+    pixel_size: Spacing | None = None,
+) -> DatasetSpec:
+    """A data set whose images have the subject, split and pixel size that a user says.
+
+    Args:
+        spec: the data set.
+        subject: expression to search in the path of each image (see `text_in`); what it finds is the
+            subject.
+        split: expression that finds train, val or test in the path of each image.
+        pixel_size: (row, column) distance between pixel centers in mm.
+
+    Raises:
+        DataError: An expression is malformed. Listing the data set raises it if an expression finds nothing
+            in an image's path, or no split.
+    """
+    find_subject = None if subject is None else text_in(subject, option="--subject")
+    find_split = None if split is None else text_in(split, option="--split-from")
+
+    def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+        found = list(spec.cases(tree, report))
+        paths = [case.source for case in found]
+        subjects = [case.subject for case in found]
+        if find_subject is not None:
+            subjects = list(_found(find_subject, paths, "--subject"))
+        splits = [case.split for case in found]
+        if find_split is not None:
+            splits = [_split(text) for text in _found(find_split, paths, "--split-from")]
+        if find_subject is None and len(found) > 1 and not any(subjects):
+            report.notes.append(_subject_note(paths))
+        for case, of_subject, of_split in zip(found, subjects, splits, strict=True):
+            read = case.read if pixel_size is None else partial(_sized, case.read, pixel_size)
+            yield replace(case, subject=of_subject, split=of_split, read=read)
+
+    return replace(spec, cases=cases)
+
+
+def text_in(expression: str, *, option: str) -> Callable[[str], str | None]:
+    """A function that finds what an expression's first group matches in a path, or all that it matches.
+
+    Raises:
+        DataError: The expression is malformed.
+    """
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise DataError(f"{option} '{expression}' is not a regular expression: {error}.") from error
+
+    def find(path: str) -> str | None:
+        """The text in the path, else in the file's name; a ``^`` fits the beginning of either."""
+        match = pattern.search(path) or pattern.search(path.rsplit("/", 1)[-1])
+        if match is None:
+            return None
+        groups = [group for group in match.groups() if group]
+        return (groups[0] if groups else "" if match.groups() else match[0]) or None
+
+    return find
+
+
+def parse_pixel_size(text: str) -> Spacing:
+    """Read ``0.1``, or ``0.1,0.2`` for the distances between rows and between columns, in mm.
+
+    Raises:
+        DataError: It is neither, or no size that a pixel has.
+    """
+    try:
+        sizes = [float(part) for part in text.split(",")]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (1, 2):
+        raise DataError(
+            f"--pixel-size is '{text}'; write mm, for example 0.1, or ROW,COLUMN such as 0.1,0.2."
+        )
+    if not all(_MIN_PIXEL <= size <= _MAX_PIXEL for size in sizes):
+        raise DataError(
+            f"--pixel-size is {text} mm; pixels of ultrasound measure {_MIN_PIXEL:g} to {_MAX_PIXEL:g} mm."
+        )
+    return sizes[0], sizes[-1]
+
+
+def suggest_subject(paths: Sequence[str]) -> tuple[str, list[str]] | None:
+    """An expression that groups images by what looks like a subject in their paths, and the subjects.
+
+    Returns:
+        None if nothing looks like one: each group would be one image, or all images one group.
+    """
+    for expression in _SUBJECT_EXPRESSIONS:
+        pattern = re.compile(expression, re.IGNORECASE)
+        matches = [
+            pattern.search(path) or pattern.search(path.rsplit("/", 1)[-1]) for path in paths
+        ]
+        distinct = {match[1] for match in matches if match}
+        if not all(matches) or all(text.casefold() in _SPLITS for text in distinct):
+            continue
+        if 2 <= len(distinct) <= max(2, len(paths) * 2 // 3) < len(paths):
+            same_case = all(re.search(expression, m[0]) for m in matches if m)
+            return expression if same_case else f"(?i){expression}", sorted(distinct)
+    return None
+
+
+def _found(find: Callable[[str], str | None], paths: Sequence[str], option: str) -> Iterator[str]:
+    texts = [find(path) for path in paths]
+    missed = [path for path, text in zip(paths, texts, strict=True) if text is None]
+    if missed:
+        raise DataError(
+            f"{option} finds nothing in {len(missed):,} of {len(paths):,} paths, for example '{missed[0]}'; "
+            "change the expression, or add an alternative with |."
+        )
+    return (text for text in texts if text is not None)
+
+
+def _split(text: str) -> str:
+    split = _SPLITS.get(text.strip().casefold())
+    if split is None:
+        raise DataError(f"--split-from finds '{text}', which is none of {', '.join(SPLITS)}.")
+    return split
+
+
+def _subject_note(paths: Sequence[str]) -> str:
+    count = f"{len(paths):,} images count as {len(paths):,} subjects"
+    suggestion = suggest_subject(paths)
+    if suggestion is None:
+        return (
+            f"{count}, since nothing says whose they are: if a patient has several, --subject REGEX finds "
+            "the patient in the path."
+        )
+    expression, subjects = suggestion
+    listed = ", ".join(subjects[:3]) + (", …" if len(subjects) > 3 else "")
+    return (
+        f"{count}: if {listed} in their names are patients ({len(subjects):,} of them), say --subject "
+        f"'{expression}', or one patient may be in several splits."
+    )
+
+
+def _sized(
+    read: Callable[[], Iterable[CaseImage | Skip]], pixel_size: Spacing
+) -> Iterator[CaseImage | Skip]:
+    for image in read():
+        yield image if isinstance(image, Skip) else replace(image, spacing=pixel_size)

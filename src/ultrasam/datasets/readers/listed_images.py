@@ -1,0 +1,84 @@
+"""What a table of annotations says of an image, and the loose typing of such tables: ids, text, splits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ultrasam.datasets.readers.annotations import Annotation
+from ultrasam.errors import DataError
+
+
+class OtherFormatError(DataError):
+    """A file is not in the format of the reader; the message is the reason to report."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image as a table lists it.
+
+    Attributes:
+        path: of the image, as listed.
+        annotations: all of them.
+        subject: id of the person scanned; None if unknown.
+        split: the source's own split; None if it has none.
+        problem: why the image must be left out; None if it can be read.
+    """
+
+    path: str
+    annotations: tuple[Annotation, ...] = ()
+    subject: str | None = None
+    split: str | None = None
+    problem: str | None = None
+
+
+def id_of(value: Any) -> str | None:
+    """An id in the form in which ids are compared: 7, 7.0, "7" and "7.0" are the same one.
+
+    None for what cannot be an id: null, an empty text, a list.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    text = str(value).strip()
+    if isinstance(value, float) and value.is_integer():
+        text = str(int(value))
+    elif re.fullmatch(r"[+-]?\d+(\.0*)?", text):
+        text = str(int(text.split(".")[0]))
+    return text if text and text != "nan" else None
+
+
+def text_of(value: Any) -> str | None:
+    """A name, stripped; None unless it is text or a number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value).strip() or None
+
+
+def is_true(value: Any) -> bool:
+    """Whether a flag is set: true, 1, "1", "true"."""
+    return value is True or str(value).strip().casefold() in ("1", "1.0", "true", "yes")
+
+
+_SPLIT = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "trainval": "trainval",
+}  # fmt: skip
+
+
+def split_of(value: Any) -> str | None:
+    """train, val, test or trainval from a split's name, such as 'valid' or 'train2017'; None for others."""
+    text = re.sub(r"\d{4}$", "", str(value).strip().casefold()) if isinstance(value, str) else ""
+    return _SPLIT.get(text)
+
+
+def split_of_path(path: str) -> str | None:
+    """The split named by a file's name, such as 'instances_val2017.json', else by the nearest folder's."""
+    *folders, name = path.split("/")
+    words = [split_of(word) for word in re.split(r"[^A-Za-z0-9]+", name)[:-1]]
+    found = {split for split in words if split}
+    if len(found) > 1:
+        return "trainval" if found <= {"train", "val", "trainval"} else None
+    if found:
+        return found.pop()
+    return next((split for folder in reversed(folders) if (split := split_of(folder))), None)

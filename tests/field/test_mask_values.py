@@ -1,0 +1,132 @@
+"""Values of masks that compression, blur, transparency or a void label has made uncertain."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.field.test_masks import AREA, HEIGHT, WIDTH, read, save, square, write
+from ultrasam.errors import DataError
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90])
+def test_a_jpeg_that_was_saved_again_as_png(tmp_path: Path, quality: int) -> None:
+    out = io.BytesIO()
+    disk = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.circle(disk, (40, 30), 18, 255, -1)
+    Image.fromarray(disk).save(out, "JPEG", quality=quality)
+    write(tmp_path, {"a.png": Image.open(out)})
+    areas, _, _ = read(tmp_path)
+    assert list(areas["a"]) == ["mine"]
+    assert abs(areas["a"]["mine"] - int((disk > 0).sum())) <= 12
+
+
+def test_values_near_255_are_one_object(tmp_path: Path) -> None:
+    mask = square(255)
+    mask[12:28:3, 12:33:3] = 254
+    mask[5, 5:30:4] = 2
+    write(tmp_path, {"a.png": mask})
+    assert read(tmp_path)[0] == {"a": {"mine": AREA}}
+
+
+def test_noise_beside_255_is_no_class(tmp_path: Path) -> None:
+    mask = square(255)
+    mask[50, 5:60:4] = 1
+    write(tmp_path, {"a.png": mask})
+    with pytest.raises(DataError, match="255 beside the values 1 may be an object or a region to"):
+        read(tmp_path)
+    assert read(tmp_path, labels={255: "cyst"})[0] == {"a": {"cyst": AREA}}
+
+
+def test_class_numbers_in_a_jpeg_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"a.jpg": square(3), "b.png": square(1)}, quality=95)
+    areas, left, _ = read(tmp_path)
+    assert list(areas) == ["b"]
+    assert "JPEG" in left["images/a.png"]
+
+
+@pytest.mark.parametrize("alpha", [60, 100, 128, 255])
+@pytest.mark.parametrize("below", [0, 255])
+def test_an_overlay_may_be_transparent(tmp_path: Path, alpha: int, below: int) -> None:
+    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    rgba[..., 3] = below  # an opaque or a transparent background
+    rgba[square() > 0] = (255, 0, 0, alpha)
+    write(tmp_path, {"a.png": rgba})
+    assert read(tmp_path)[0] == {"a": {"mine": AREA}}
+
+
+def test_a_faint_probability_map_is_left_out(tmp_path: Path) -> None:
+    disk = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.circle(disk, (40, 30), 18, 255, -1)
+    soft = cv2.GaussianBlur(disk, (0, 0), 3)
+    write(tmp_path, {"a.png": (soft * 0.4).astype(np.uint8), "b.png": soft, "c.png": square()})
+    areas, left, _ = read(tmp_path)
+    assert set(areas) == {"b", "c"}
+    assert set(areas["b"]) == {"mine"}
+    assert "brightest value" in left["images/a.png"]
+
+
+def test_masks_that_are_all_one_value_are_refused(tmp_path: Path) -> None:
+    full = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    write(tmp_path, {"a.png": full, "b.png": full})
+    with pytest.raises(DataError, match="one value everywhere"):
+        read(tmp_path)
+    areas, _, _ = read(tmp_path, labels={255: "cyst"})
+    assert areas == {"a": {"cyst": full.size}, "b": {"cyst": full.size}}
+
+
+def test_masks_without_objects_are_said(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": square(0), "b.png": square(0)})
+    areas, _, report = read(tmp_path)
+    assert areas == {"a": {}, "b": {}}
+    assert report.notes == ["Masks: 2 masks without an object."]
+
+
+def test_an_image_with_several_pages_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"b.png": square()})
+    pages = [Image.fromarray(np.full((HEIGHT, WIDTH), gray, np.uint8)) for gray in (5, 6, 7)]
+    save(tmp_path / "images/a.tif", pages[0], save_all=True, append_images=pages[1:])
+    save(tmp_path / "masks/a.png", square())
+    areas, left, _ = read(tmp_path)
+    assert list(areas) == ["b"]
+    assert "3 pages" in left["images/a.tif"]
+
+
+@pytest.mark.parametrize(("orientation", "said"), [(1, False), (3, True), (2, True), (6, False)])
+def test_an_orientation_that_no_shape_shows_is_said(
+    tmp_path: Path, orientation: int, said: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.full((HEIGHT, WIDTH), 90, np.uint8))
+    save(tmp_path / "images/a.jpg", stored, exif=exif)
+    save(tmp_path / "masks/a.png", square() if orientation < 5 else square().T)
+    areas, _, report = read(tmp_path)
+    assert areas == {"a": {"mine": AREA}}
+    assert any("EXIF" in note for note in report.notes) == said
+
+
+def test_a_whole_and_its_parts_are_not_counted_twice(tmp_path: Path) -> None:
+    write(tmp_path, {"a.png": square(), "b.png": square()})
+    save(tmp_path / "masks/cyst/a.png", square())
+    areas, left, _ = read(tmp_path)
+    assert list(areas) == ["b"]
+    assert "may show the same object" in left["images/a.png"]
+
+
+def test_folders_name_structures(tmp_path: Path) -> None:
+    save(tmp_path / "images/a.png", np.full((HEIGHT, WIDTH), 9, np.uint8))
+    save(tmp_path / "masks/cyst/a.png", square(1))
+    save(tmp_path / "masks/wall/a.png", square(255, x=45))
+    areas, _, report = read(tmp_path)
+    assert areas == {"a": {"cyst": AREA, "wall": AREA}}
+    assert report.notes == [
+        "Masks of cyst: value 1 is cyst (1 mask).", "Masks of wall: value 255 is wall (1 mask).",
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="--labels does not apply"):
+        read(tmp_path, labels={1: "lesion"})
