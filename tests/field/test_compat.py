@@ -151,6 +151,9 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
     "one of two outside": (
         {"point_coords": [(20, 20), (500, 9)], "point_labels": [1, 0]}, "500,9 is outside"),
     "a box outside": ({"box": [300, 300, 400, 400]}, "300,300,400,400 is outside"),
+    "fractions": ({"box": [0.1, 0.1, 0.4, 0.5]}, "give pixels, not fractions of its size"),
+    "a point in fractions": (
+        {"point_coords": [(0.3, 0.4)], "point_labels": [1]}, "give pixels, not fractions"),
     "two boxes": ({"box": [[1, 1, 5, 5], [2, 2, 6, 6]]}, "use predict_torch for several"),
     "corners reversed": ({"box": [50, 60, 10, 20]}, "give x0, y0, x1, y1 with x0 < x1"),
     "x, y, width, height": ({"box": [50, 40, 20, 30]}, "[50.0, 40.0, 20.0, 30.0] is invalid"),
@@ -249,6 +252,32 @@ def test_images_of_the_wrong_order_or_range_are_refused_or_told(sam: Sam) -> Non
     for shape in ((3, 200, 100), (100, 90, 3), (3, 0, 5), (90, 100)):
         assert "give [3, h, w]" in refusal(sam.preprocess, torch.ones(shape))
     assert sam.preprocess(torch.full((2, 3, 85, 128), 9)).shape == (2, 3, 128, 128)
+
+
+def test_what_is_unlikely_to_be_meant_is_said(predictor: SamPredictor) -> None:
+    with pytest.warns(UltraSamWarning, match="covers only 2 × 30 pixels"):
+        predictor.predict(box=[10, 20, 12, 50])
+
+
+def test_an_empty_mask_has_no_score_and_is_said(nano: SamPredictor) -> None:
+    low = nano.model._decode
+
+    def nothing(*arguments: object, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, iou = low(*arguments, **options)  # type: ignore[arg-type]
+        logits[0] = -5
+        return logits, iou
+
+    boxes = torch.tensor([[12.0, 18, 48, 62], [63, 20, 107, 50]])
+    moved = nano.transform.apply_boxes_torch(boxes, (H, W))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nano.model, "_decode", nothing)
+        with pytest.warns(UltraSamWarning, match="The mask is empty: the model found no object"):
+            masks, iou, _ = nano.predict(box=boxes[0].numpy())
+        assert not masks.any()
+        assert (iou == 0).all()
+        with pytest.warns(UltraSamWarning, match="1 of 2 masks are empty"):
+            _, scores, _ = nano.predict_torch(None, None, moved, multimask_output=False)
+        assert float(scores[0]) == 0 < float(scores[1])
 
 
 def test_an_image_with_alpha_keeps_its_colors(sam: Sam, image: np.ndarray) -> None:

@@ -248,6 +248,23 @@ def validate_size(
     return height, width
 
 
+def score_empty(masks: Tensor, iou: Tensor) -> Tensor:
+    """Predicted IoU [N, M], set to 0 where the mask [N, M, H, W] is empty.
+
+    Warns if a prompt has only empty masks.
+    """
+    found = masks.flatten(2).any(dim=2)
+    empty = int((~found.any(dim=1)).sum())
+    if empty:
+        what = "The mask is" if len(masks) == 1 else f"{empty} of {len(masks)} masks are"
+        warnings.warn(
+            f"{what} empty: the model found no object for the prompt; the score is 0.",
+            UltraSamWarning,
+            stacklevel=3,
+        )
+    return iou * found
+
+
 def _same_aspect(resized: tuple[int, int], original: tuple[int, int]) -> bool:
     """Whether two sizes agree, except for rounding of the resized one."""
     (h, w), (height, width) = resized, original
