@@ -23,7 +23,7 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.train import require_training, run_recipe
-from ultrasam.errors import DataError, UltraSamError
+from ultrasam.errors import UltraSamError
 
 app = typer.Typer(
     help="Fine-tune on your own images: promptable segmentation, image classification, region "
@@ -49,27 +49,21 @@ def promptable(
 ) -> None:
     """Fine-tune the promptable model on your own images and masks.
 
-    --data takes one folder: images/ and masks/, or images with COCO, LabelMe or VIA files. The settings
-    follow from the number of images; KEY=VALUE changes them. A tenth of the subjects is used for validation,
-    and the best weights are kept.
+    The settings follow from the number of images; KEY=VALUE changes them. A tenth of the subjects is used for
+    validation, unless the data have a val split, and the best weights are kept.
     """
     require_training()
-    folder = Path(checks.only_one(data, "--data")).expanduser()
     start = checks.only_one(init or ["nano"], "--init")
     finetuning.check_overrides(overrides or [])
     checks.check_models([start])
     checks.check_device(device)
-    if not folder.is_dir():
-        raise DataError(
-            f"There is no folder {folder}; --data takes a folder with images/ and masks/, or images with "
-            "COCO, LabelMe or VIA files."
-        )
+    checks.check_paths(data)
     checks.check_output(out or _PROMPTABLE)
 
     from ultrasam.training.custom import recipe_for
     from ultrasam.training.recipe import change
 
-    recipe = recipe_for(folder, init=start).model_copy(update={"output": _PROMPTABLE})
+    recipe = recipe_for(*data, init=start).model_copy(update={"output": _PROMPTABLE})
     run_recipe(
         change(recipe, overrides or []), out=out, resume=resume, device=device, dry_run=dry_run,
         as_json=as_json,
