@@ -96,6 +96,32 @@ def test_a_model_tested_on_other_data_is_trained_once_and_says_how_good_it_is(
     assert "left out 1: dark/cut.png" in captured.err
 
 
+@pytest.mark.parametrize("folds", [None, 2])
+def test_the_data_s_own_test_split_is_tested_unless_folds_are_asked_for(
+    folds: int | None, tiny: UltraSam, tmp_path: Path, ultrasam: Run, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def train(
+        model: UltraSam, images: list[AnnotatedImage], names: list[str], *_: Any, **__: Any
+    ) -> Classifier:
+        assert folds or all(image.split == "train" for image in images)
+        return Classifier(model, Head("linear", tuple(names), 128)).eval()
+
+    monkeypatch.setattr(finetuning_runs, "train_classifier", train)
+    monkeypatch.setattr(
+        finetuning_runs, "cross_validate",
+        lambda _model, images, names, *_, **__: np.full((len(images), len(names)), 1 / len(names)),
+    )  # fmt: skip
+    monkeypatch.setattr(finetuning_runs, "load_backbone", lambda name, seed: tiny)
+    class_folders(tmp_path / "in" / "train", 6)
+    class_folders(tmp_path / "in" / "test", 4, start=6)
+    options = ["--folds", folds] if folds else []
+    asked = ("finetune", "classify", "--data", tmp_path / "in", *options, "-o", tmp_path / "out")
+    assert ultrasam(*asked) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert f"on {10 if folds else 4} images" in last
+
+
 # Where it writes
 
 

@@ -88,7 +88,7 @@ def classify(
         typer.Option(
             min=2,
             metavar="NUMBER",
-            show_default="5",
+            show_default="5, or none if the data have a test split",
             help="Folds of the cross-validation, split by subject.",
         ),
     ] = None,
@@ -100,8 +100,9 @@ def classify(
     """Train an image classifier, and report its accuracy with intervals.
 
     --data takes a folder with one folder per class, a CSV file (path, label, subject), a store, or raw data
-    sets that have classes. Each --init is tested by cross-validation, or on --test-data; the first is then
-    trained on all of --data and saved. Use it with ultrasam predict INPUT --model DIR.
+    sets that have classes. Each --init is tested by cross-validation, and the first is then trained on all of
+    --data and saved; or each is tested on --test-data or the test split of --data, and the first is saved.
+    Use it with ultrasam predict INPUT --model DIR.
     """  # fmt: skip
     settings = finetuning.settings("classify", {"mode": mode.value}, overrides, device)
     if folds is not None and test_data:
@@ -112,7 +113,7 @@ def classify(
     from ultrasam.cli.finetuning_runs import run_classify
 
     run_classify(
-        settings, data, datasets=dataset or [], classes=classes, inits=inits, folds=folds or 5,
+        settings, data, datasets=dataset or [], classes=classes, inits=inits, folds=folds,
         test=test, out=out,
     )  # fmt: skip
 

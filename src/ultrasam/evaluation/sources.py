@@ -17,6 +17,7 @@ from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip, SkipReport
+from ultrasam.datasets.image_mask_folder import mask_pairs
 from ultrasam.datasets.split_names import split_of
 from ultrasam.errors import DataError
 from ultrasam.store.sampling import spread
@@ -141,7 +142,7 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         return
     custom, unknown = [], []
     children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if known or not all(split_of(child.name) for child in children):
+    if known or not _is_one_dataset(path, children):
         for child in children:
             if not any(folder.is_relative_to(child.resolve()) for folder in taken):
                 try:
@@ -156,6 +157,13 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         yield from custom
     else:
         yield path.resolve().name, dataset(detect_layout(path)), path
+
+
+def _is_one_dataset(path: Path, children: Sequence[Path]) -> bool:
+    """Whether a data set is spread over the folders in ``path``: images/ and masks/, or train/ and test/."""
+    return all(split_of(child.name) for child in children) or any(
+        image.parts[0] != mask.parts[0] for image, mask in mask_pairs(path)
+    )
 
 
 def _whole_dataset(folder: Path) -> DatasetSpec:

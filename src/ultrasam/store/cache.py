@@ -109,7 +109,7 @@ def _built(
         if lines:
             logger.warning("%s: %s See %s.", name, " ".join(lines), root / "skipped.csv")
         for note in result.notes.get(name, ()):
-            logger.info("%s: %s", name, note)
+            logger.debug("%s: %s", name, note)
     for crash in result.crashed:
         logger.warning("%s: skipped, because reading it crashed the process.", crash)
     return Store.open(root)
