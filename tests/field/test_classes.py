@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.datasets.layouts import MAKERS
 from tests.datasets.layouts.truth import disc, gray, picture, save
@@ -136,6 +137,12 @@ def test_a_table_that_cannot_be_read_is_refused(text: str, message: str, tmp_pat
         opened(tmp_path, text)
 
 
+@pytest.mark.parametrize("name", ["t.xlsx", "t.ods", "t.parquet"])
+def test_a_spreadsheet_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="save it as CSV, with columns path and label"):
+        opened(tmp_path, b"PK", name)
+
+
 def test_the_tables_reported_by_users() -> None:
     folder = SHARED / "field" / "classes-table"
     if not folder.is_dir():
@@ -213,6 +220,28 @@ def test_each_row_of_a_damaged_table_is_used_or_left_out_with_its_line(
     lines = Counter(int(told.split(":")[0].rsplit(" ", 1)[1]) for told in found.left_out)
     assert set(lines.values()) <= {1}
     assert set(lines) <= set(filled)
+
+
+def test_a_split_that_is_none_is_told(tmp_path: Path) -> None:
+    names = images(tmp_path)
+    rows = [
+        f"{name},{LABELS[i % 2]},{'Training' if i < 4 else 'fold7'}" for i, name in enumerate(names)
+    ]
+    found = opened(tmp_path, "path,label,Split\n" + "\n".join(rows))
+    assert [image.split for image in found.images] == ["train"] * 4
+    assert found.left_out[0] == "t.csv, line 6: the split 'fold7' is none of train, val, test"
+
+
+def test_a_file_of_several_frames_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = images(tmp_path, 2)
+    pages = [Image.fromarray(picture(i)) for i in range(3)]
+    pages[0].save(tmp_path / "im" / "stack.tif", save_all=True, append_images=pages[1:])
+    found = opened(tmp_path, rows_of([*names, "im/stack.tif"]))
+    assert len(found.images) == 3
+    assert (
+        "Of 1 files with several frames, only the first frame is used, as in im/stack.tif."
+        in caplog.text
+    )
 
 
 # Folders

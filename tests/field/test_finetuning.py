@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cli.commands import COMMANDS, options_of
-from tests.datasets.layouts.truth import picture, save
+from tests.datasets.layouts.truth import disc, gray, picture, save
 from tests.field.stores import folder_of, store_of
 from tests.field.test_full_disk import full_disk
 from ultrasam.cli import finetuning_runs
@@ -96,6 +96,32 @@ def test_a_model_tested_on_other_data_is_trained_once_and_says_how_good_it_is(
     assert "left out 1: dark/cut.png" in captured.err
 
 
+@pytest.mark.parametrize("folds", [None, 2])
+def test_the_data_s_own_test_split_is_tested_unless_folds_are_asked_for(
+    folds: int | None, tiny: UltraSam, tmp_path: Path, ultrasam: Run, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def train(
+        model: UltraSam, images: list[AnnotatedImage], names: list[str], *_: Any, **__: Any
+    ) -> Classifier:
+        assert folds or all(image.split == "train" for image in images)
+        return Classifier(model, Head("linear", tuple(names), 128)).eval()
+
+    monkeypatch.setattr(finetuning_runs, "train_classifier", train)
+    monkeypatch.setattr(
+        finetuning_runs, "cross_validate",
+        lambda _model, images, names, *_, **__: np.full((len(images), len(names)), 1 / len(names)),
+    )  # fmt: skip
+    monkeypatch.setattr(finetuning_runs, "load_backbone", lambda name, seed: tiny)
+    class_folders(tmp_path / "in" / "train", 6)
+    class_folders(tmp_path / "in" / "test", 4, start=6)
+    options = ["--folds", folds] if folds else []
+    asked = ("finetune", "classify", "--data", tmp_path / "in", *options, "-o", tmp_path / "out")
+    assert ultrasam(*asked) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert f"on {10 if folds else 4} images" in last
+
+
 # Where it writes
 
 
@@ -165,6 +191,22 @@ def test_a_model_that_does_not_fit_on_the_disk_leaves_nothing_half_written(
 
 
 # What it reads
+
+
+def test_objects_that_are_too_small_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(5):
+        save(tmp_path / "mine" / "images" / f"{i}.png", picture(i))
+        # One object is too small, and one image has none.
+        mask = disc(30, 30, 2) if i == 0 else disc(30, 30, 9) if i < 4 else np.zeros((64, 80), bool)
+        save(tmp_path / "mine" / "masks" / f"{i}.png", gray(mask))
+    train, test, classes = finetuning_runs._targets([str(tmp_path / "mine")], [], [], 0.4)
+    assert (len(train) + len(test), len(classes)) == (3, 1)
+    assert caplog.messages[-1] == (
+        "left out 1 of 4 objects, which are smaller than 64 pixels or of other classes, and 2 of 5 images, "
+        "which have no object."
+    )
 
 
 def test_a_store_is_opened_without_reading_its_pixels(

@@ -174,3 +174,25 @@ def test_colors_of_equal_brightness_are_told_apart(tmp_path: Path) -> None:
     assert list(read(tmp_path / "red", labels=red)[0]["a"]) == ["cyst"]
     with pytest.raises(DataError, match="no mask has a value that --labels names"):
         read(tmp_path / "red", labels=blue)
+
+
+@pytest.mark.parametrize("value", [127, 170, 200, 255])
+@pytest.mark.parametrize("quality", [30, 50, 90])
+def test_a_compressed_object_of_any_value(tmp_path: Path, value: int, quality: int) -> None:
+    disk = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.ellipse(disk, (40, 30), (22, 12), 30, 0, 360, value, -1)
+    write(tmp_path, {"a.jpg": disk}, quality=quality)
+    areas, _, _ = read(tmp_path)
+    assert list(areas["a"]) == ["mine"]
+    assert abs(areas["a"]["mine"] - int((disk > 0).sum())) <= 25
+
+
+@pytest.mark.parametrize("share", [0.03, 0.3, 0.6])
+def test_a_second_level_of_a_compressed_mask_is_not_lost(tmp_path: Path, share: float) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[5:55, 5:45] = 255
+    side = round((2000 * share) ** 0.5)
+    mask[5 : 5 + side, 50 : 50 + min(side, 28)] = 127
+    write(tmp_path, {"a.jpg": mask, "b.png": square()}, quality=90)
+    _, left, _ = read(tmp_path)
+    assert "compression has mixed several values" in left["images/a.png"]

@@ -15,7 +15,9 @@ from torch import nn
 from ultrasam.cli.checks import check_gpu
 from ultrasam.cli.finetuning import CHECKPOINTS
 from ultrasam.cli.progress import progress_bar
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import load_backbone, load_promptable
+from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier, save_classifier
 from ultrasam.downstream.classification.report import ClassificationReport
 from ultrasam.downstream.classification.report import write_report as write_classification
@@ -48,6 +50,7 @@ from ultrasam.downstream.targets import (
 )
 from ultrasam.errors import DataError
 from ultrasam.files import atomic_write, require_space
+from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
 from ultrasam.training.run_settings import RunSettings, on_device
@@ -63,11 +66,15 @@ def run_classify(
     datasets: Sequence[str],
     classes: Sequence[str],
     inits: Sequence[str],
-    folds: int,
+    folds: int | None,
     test: Sequence[str],
     out: Path,
 ) -> None:
-    """Test every initialization, train the first on everything, save and report."""
+    """Test every initialization, on other data or by cross-validation; save the first and report.
+
+    Args:
+        folds: None for the data's own test split, if they have one, else 5 folds.
+    """
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
@@ -75,22 +82,29 @@ def run_classify(
     found = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
     if classes:
         found = keep_classes(found, classes)
-    images, names = list(found.images), found.classes
-    if not test:
-        tested, left_out = images, found.left_out
-        split = folds_of(images, folds, seed=settings.seed)
-        how = f"{folds} folds by subject, tested on what each leaves out."
-    else:
+    _tell(found.left_out)
+    images, names, left_out = list(found.images), found.classes, found.left_out
+    own_test = [image for image in images if image.split == "test"]
+    split = None
+    if test:
         others = open_class_images(test, workers=settings.trainer.workers)
         if classes:
             others = keep_classes(others, [name for name in others.classes if name in names])
-        tested, left_out = list(others.images), (*found.left_out, *others.left_out)
+        _tell(others.left_out)
+        tested, left_out = list(others.images), (*left_out, *others.left_out)
         if not tested:
             raise DataError(f"No image of {', '.join(test)} has one of the classes.")
         check_classes(images, tested)
         how = f"Trained on {len(images)} images of {', '.join(data)}, tested on {', '.join(test)}."
-    if left_out:
-        logger.warning("left out %d: %s", len(left_out), "; ".join(left_out[:3]))
+    elif own_test and folds is None:
+        images, tested = [image for image in images if image.split != "test"], own_test
+        check_classes(images, tested)
+        names = sorted({label_of(image) for image in images})
+        how = f"Trained on {len(images)} images, tested on the test split of {', '.join(data)}."
+    else:
+        tested, folds = images, folds or 5
+        split = folds_of(images, folds, seed=settings.seed)
+        how = f"{folds} folds by subject, tested on what each leaves out."
     _keep(checkpoints, settings, data=data, datasets=datasets, classes=names, init=inits,
           folds=folds, test=test)  # fmt: skip
 
@@ -105,7 +119,7 @@ def run_classify(
             )  # fmt: skip
 
     by_init = {}
-    if test:
+    if split is None:
         trained = [trained_on_all(number) for number in range(len(starts))]
         for name, one in zip(starts, trained, strict=True):
             by_init[name] = one.predict(image.gray for image in tested).double().numpy()
@@ -262,7 +276,25 @@ def _targets(
         instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
         for split in (train, tested)
     )
+    _tell_small([*train, *tested], [*first, *second])
     return first, second, classes_of(first, second)
+
+
+def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarget]) -> None:
+    """Say how many objects and images are neither trained nor tested on."""
+    objects = sum(len(image.areas) for image in images)
+    kept = sum(len(target.rows) for target in targets)
+    if objects > kept or len(images) > len(targets):
+        logger.warning(
+            "left out %d of %d objects, which are smaller than %d pixels or of other classes, and %d of %d "
+            "images, which have no object.",
+            objects - kept, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
+        )  # fmt: skip
+
+
+def _tell(left_out: Sequence[str]) -> None:
+    if left_out:
+        logger.warning("left out %d: %s", len(left_out), "; ".join(left_out[:3]))
 
 
 def _check_space(out: Path, model: nn.Module) -> None:

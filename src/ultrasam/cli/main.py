@@ -121,7 +121,7 @@ def run() -> None:
             status = app(standalone_mode=False, prog_name="ultrasam")
         sys.exit(status if isinstance(status, int) else 0)
     except UltraSamError as error:
-        _stop(str(error), 1)
+        _stop(str(error), error.exit_status)
     except KeyboardInterrupt:
         _stop("Interrupted.", 130)
     except BrokenPipeError:

@@ -35,7 +35,6 @@ ARCHIVE_SUFFIXES = (
 # Limits on unpacking, in bytes and as a ratio; every data set of the catalogue is well below them.
 MAX_UNPACKED = 2 * 2**40
 MAX_RATIO = 200
-_ON_WINDOWS = os.name == "nt"
 _RATIO_EXEMPT = 4 * 2**30
 _BLOCK = 1 << 20
 _SCRATCH = "ultrasam-unpacked"

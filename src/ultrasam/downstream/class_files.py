@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame, Gray, gray
 from ultrasam.images.reading import read_scan
 from ultrasam.text import name_key
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +69,27 @@ class ClassFile:
 def readable(files: Iterable[ClassFile]) -> ClassImages:
     """The files that are images; the others are left out, each with its reason."""
     images, left_out = [], []
+    several = []
     for file in files:
-        reader = _File(file.path)
         try:
-            reader.pixels()
+            scan = read_scan(file.path)
+            scan.frame(0)
         except (UltraSamError, ValueError, OSError) as error:
             left_out.append(f"{file.where or file.name}: {one_line(error, limit=None)}")
             continue
-        subject = file.subject or file.name
+        if len(scan) > 1:
+            several.append(file.name)
+        subject, reader = file.subject or file.name, _File(file.path)
         images.append(
             AnnotatedImage(
                 "", file.name, subject, file.name, reader, split=file.split, class_label=file.label
             )
         )
+    if several:
+        logger.warning(
+            "Of %d files with several frames, only the first frame is used, as in %s.",
+            len(several), several[0],
+        )  # fmt: skip
     return ClassImages(tuple(images), tuple(left_out))
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from ultrasam.datasets.split_names import split_of
 from ultrasam.downstream.class_files import ClassFile, ClassImages, readable, spelling_key
 from ultrasam.errors import DataError, one_line
 from ultrasam.images.reading import scan_suffixes
@@ -145,13 +146,16 @@ def _row(cells: list[str], columns: dict[str, int], width: int) -> dict[str, str
 
 
 def _file(folder: Path, where: str, row: dict[str, str]) -> ClassFile:
+    split = split_of(row.get("split", ""))
+    if split not in ("train", "val", "test") and row.get("split"):
+        raise DataError(f"the split '{row['split']}' is none of train, val, test")
     path = find_file(folder, row["path"])
     return ClassFile(
         path,
         row["path"].replace("\\", "/"),
         row["label"],
         row.get("subject") or None,
-        row.get("split") or None,
+        split,
         where,
     )
 

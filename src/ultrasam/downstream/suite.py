@@ -36,7 +36,7 @@ from ultrasam.downstream.targets import (
     instance_targets,
     train_test_split,
 )
-from ultrasam.errors import DataError, UltraSamError
+from ultrasam.errors import DataError, InterruptedRunError, UltraSamError
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.reporting.markdown import escape
 from ultrasam.reporting.tables import Table, bullet_list, number, with_interval
@@ -98,6 +98,11 @@ def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> lis
                     raise DataError(f"Data set '{name}' is not in the data.")
                 train, test = train_test_split(images, suite.held_out)
                 figures, counts = _RUN[task](settings, suite.labels, train, test, start.init)
+            except InterruptedRunError as error:
+                raise InterruptedRunError(
+                    f"Interrupted in {name}, {task}, {start.title}; run the same command again to continue: "
+                    f"results so far are in {log}."
+                ) from error
             except UltraSamError as error:
                 cells.append(Cell(name, task, start.title, {}, {}, str(error)))
                 continue

@@ -142,10 +142,7 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         return
     custom, unknown = [], []
     children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    # images/ beside masks/ are one data set, also if images/ holds what looks like masks.
-    pairs = [] if known else mask_pairs(path)
-    spread = any(image.parts[0] != mask.parts[0] for image, mask in pairs)
-    if known or not (spread or all(split_of(child.name) for child in children)):
+    if known or not _is_one_dataset(path, children):
         for child in children:
             if not any(folder.is_relative_to(child.resolve()) for folder in taken):
                 try:
@@ -162,6 +159,13 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         yield path.resolve().name, dataset(detect_layout(path)), path
 
 
+def _is_one_dataset(path: Path, children: Sequence[Path]) -> bool:
+    """Whether a data set is spread over the folders in ``path``: images/ and masks/, or train/ and test/."""
+    return all(split_of(child.name) for child in children) or any(
+        image.parts[0] != mask.parts[0] for image, mask in mask_pairs(path)
+    )
+
+
 def _whole_dataset(folder: Path) -> DatasetSpec:
     """The data set in a folder, by its name or layout.
 
@@ -176,7 +180,7 @@ def _whole_dataset(folder: Path) -> DatasetSpec:
 def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationDataset:
     cases, report = listed
     for note in report.notes:
-        logger.debug("%s: %s", name, note)
+        logger.info("%s: %s", name, note)
     items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
     return EvaluationDataset(name, items, tuple(report.skips))
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
 import cv2
@@ -27,6 +24,7 @@ from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.files import update_file
+from ultrasam.processes import exit_with_parent
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.index import BuildSettings, BuildSummary, write_tables
 from ultrasam.store.journal import (
@@ -203,7 +201,8 @@ def _read_in_pool(
     while True:
         running: dict[Future[tuple[int, int]], JournalShard] = {}
         broken = False
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_exit_with_parent) as pool:
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
+            _check_that_workers_start(pool)
             while True:
                 while not broken and len(running) < 2 * workers:
                     shard = next(waiting, None)
@@ -227,18 +226,28 @@ def _read_in_pool(
             return suspects
 
 
-def _exit_with_parent() -> None:
-    """Exit this process when its parent exits or is killed."""
+def _check_that_workers_start(pool: ProcessPoolExecutor) -> None:
+    """Tell processes that cannot start at all from those that a file has crashed.
+
+    Raises:
+        DataError: They cannot.
+    """
+    try:
+        pool.submit(_nothing).result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "The processes that read images cannot start; the reason is above. Use 0 workers, or, in a "
+            "script, put its work under: if __name__ == '__main__':"
+        ) from error
+
+
+def _nothing() -> None:
+    """Nothing: reaching it shows that a process has started."""
+
+
+def _start_worker() -> None:
     cv2.setNumThreads(1)  # the worker processes already use all cores
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait_for([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    exit_with_parent()
 
 
 def _read_without(shard: JournalShard, store: Path, crashed: set[str]) -> int:

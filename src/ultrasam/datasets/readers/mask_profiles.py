@@ -110,7 +110,7 @@ def _with_soft_edges(mask: MaskFile, nonzero: dict[int, int], has_zero: bool) ->
     classes = sharp and int(cores[codes > 0].sum()) >= 0.3 * sum(nonzero.values())
     scatters = _scatters(nonzero, dict(zip(codes.tolist(), cores.tolist(), strict=True)))
     if len(nonzero) > _FEW_VALUES or mask.lossy or scatters:
-        level = _only_level(mask.codes, bright)
+        level = _only_level(mask.codes, bright, compressed=mask.lossy or scatters)
         unclear = mask.lossy or scatters or len(levels) > 1 or not core
         if level is not None and unclear and (scatters or not classes):
             return replace(found, levels={level: int((2 * bright >= _of(level)).sum())},
@@ -151,9 +151,19 @@ def _soft_and_same(
     return np.asarray((low < bright) & (bright < high)), np.asarray(low == high)
 
 
-def _only_level(codes: Codes, bright: npt.NDArray[np.float32]) -> int | None:
-    """The nominal value of a region on black whose values scatter; None if there may be several regions."""
+def _only_level(codes: Codes, bright: npt.NDArray[np.float32], *, compressed: bool) -> int | None:
+    """The nominal value of a region on black whose values scatter; None if there may be several regions.
+
+    Args:
+        codes, bright: of the mask, [H, W].
+        compressed: whether values scatter by compression, and not only by blur.
+    """
     top = float(bright.max())
+    if compressed:
+        # Compression overshoots at edges, so that the brightest pixel is brighter than the region.
+        peak, top = top, float(np.median(bright[2 * bright >= top]))
+        if peak > 1.5 * top:
+            return None
     if top < 64:
         return None
     middle = (bright > top / 4) & (bright < 3 * top / 4)
@@ -163,14 +173,16 @@ def _only_level(codes: Codes, bright: npt.NDArray[np.float32]) -> int | None:
         return None
     if np.count_nonzero(middle) > 3 * np.count_nonzero(bright >= 3 * top / 4):
         return None
-    # Edges of a region are few; so is all that compression does to them.
-    if np.count_nonzero(middle & ~_soft_and_same(bright)[0]) > 0.02 * np.count_nonzero(
-        2 * bright >= top
-    ):
+    # The edges of a region are narrow, those that compression mixes as well.
+    if compressed and cv2.erode(middle.astype(np.uint8), np.ones((5, 5), np.uint8)).any():
+        return None
+    flat = middle & ~_soft_and_same(bright)[0]
+    most = (0.1 if compressed else 0.02) * np.count_nonzero(2 * bright >= top)
+    if np.count_nonzero(flat) > most + (4 if compressed else 0):
         return None
     inside = codes[bright >= 3 * top / 4]
     if (inside >= COLOR).mean() < 0.5:
-        return 255 if 192 <= top <= 255 else round(top)
+        return 255 if 240 <= top <= 255 else round(top)
     rgb = np.stack(
         [(inside - COLOR) >> 16 & 255, (inside - COLOR) >> 8 & 255, (inside - COLOR) & 255]
     )
