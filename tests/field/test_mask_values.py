@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.field.test_masks import AREA, HEIGHT, WIDTH, read, save, square, write
+from ultrasam.datasets.image_mask_folder import NOT_A_PICTURE
 from ultrasam.datasets.readers.mask_labels import parse_labels
 from ultrasam.errors import DataError
 
@@ -196,3 +197,25 @@ def test_a_second_level_of_a_compressed_mask_is_not_lost(tmp_path: Path, share: 
     write(tmp_path, {"a.jpg": mask, "b.png": square()}, quality=90)
     _, left, _ = read(tmp_path)
     assert "compression has mixed several values" in left["images/a.png"]
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ".nii.gz", ".mp4"])
+def test_images_and_masks_of_other_formats_are_said(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path, {"a.png": square(), "b.png": square(), "c.png": square()})
+    for place in ("images/a.png", "masks/b.png"):
+        (tmp_path / place).write_bytes(b"some other format")
+        (tmp_path / place).rename(tmp_path / place.replace(".png", suffix))
+    areas, left, report = read(tmp_path)
+    assert list(areas) == ["c"]
+    assert left == {
+        f"images/a{suffix}": NOT_A_PICTURE,
+        "images/b.png": f"its mask is left out ({NOT_A_PICTURE})",
+    }
+    assert {s.where for s in report.skips if s.what == "file"} == {
+        "masks/a.png",
+        f"masks/b{suffix}",
+    }
+    (tmp_path / "images/c.png").unlink()
+    (tmp_path / "images/b.png").unlink()
+    with pytest.raises(DataError, match="convert it"):
+        read(tmp_path)

@@ -379,7 +379,7 @@ def test_an_empty_mask_file_is_no_image_without_objects(tmp_path: Path) -> None:
     (tmp_path / "masks/a.png").write_bytes(b"")
     areas, left, report = read(tmp_path)
     assert list(areas) == ["b"]
-    assert left == {"images/a.png": "its mask is an empty file or a broken link"}
+    assert left == {"images/a.png": "its mask is left out (empty file)"}
     assert [(s.where, s.what) for s in report.skips if s.what == "file"] == [
         ("masks/a.png", "file")
     ]

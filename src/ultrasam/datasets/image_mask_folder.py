@@ -26,6 +26,8 @@ from ultrasam.images.mask_names import NamedMask, Pairing, pair_masks, without_r
 from ultrasam.images.raster import decode_frame, read_orientation
 
 _IMAGE_FILE = r"\.(png|jpe?g|bmp|tiff?|gif)$"
+_OTHER_FILE = r"\.(dcm|dicom|nii|nii\.gz|mha|mhd|nrrd|mp4|avi|mov|mkv|webp)$"
+NOT_A_PICTURE = "not a PNG, JPEG, BMP, TIFF or GIF file; convert it"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
 _LAYOUT = "images/<stem>.* with masks/<stem>.* or masks/<structure>/<stem>.*, or <stem>.* with <stem>_mask.*"
 
@@ -52,9 +54,12 @@ def image_mask_folder(
             if entry.path in entries:
                 report.skip(entry, "another file has this name in another Unicode form")
             entries.setdefault(entry.path, entry)
-        pairing = pair_masks([*entries, *_empty_files(report)])
+        for entry, _ in tree.match(_OTHER_FILE):
+            report.skip(entry, NOT_A_PICTURE)
+        left_out = {s.where: s.reason for s in report.skips if s.what == "image"}
+        pairing = pair_masks([*entries, *sorted(left_out.keys() - entries.keys())])
         _report_masks(pairing, entries, report)
-        masks = _readable(pairing, entries, report)
+        masks = _readable(pairing, entries, left_out, report)
         rules, problems = _rules(masks, entries, structure or name, labels, report)
         _note_turned([entries[path] for path in masks], report)
         keys = _keys(masks)
@@ -130,11 +135,6 @@ def _same_aspect(image: tuple[int, int], mask: tuple[int, int]) -> bool:
     return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*image, *mask)
 
 
-def _empty_files(report: SkipReport) -> list[str]:
-    """The image files that were left out as damaged when the tree was listed."""
-    return [skip.where for skip in report.skips if skip.damage and skip.what == "image"]
-
-
 def _report_masks(pairing: Pairing, entries: Mapping[str, FileEntry], report: SkipReport) -> None:
     """Report all files without a partner, and that damaged masks are no images."""
     masks = {m.path for found in pairing.masks.values() for m in found}
@@ -158,19 +158,24 @@ def _report_masks(pairing: Pairing, entries: Mapping[str, FileEntry], report: Sk
 
 
 def _readable(
-    pairing: Pairing, entries: Mapping[str, FileEntry], report: SkipReport
+    pairing: Pairing,
+    entries: Mapping[str, FileEntry],
+    left_out: Mapping[str, str],
+    report: SkipReport,
 ) -> dict[str, tuple[NamedMask, ...]]:
-    """The images and masks of which no file is damaged."""
+    """The images and masks of which no file is left out; ``left_out`` tells why."""
     readable = {}
     for path, masks in pairing.masks.items():
         if path not in entries:
             for mask in masks:
                 if mask.path in entries:
                     report.skip(mask.path, "mask of an image that is left out", what="file")
-        elif any(mask.path not in entries for mask in masks):
-            report.skip(path, "its mask is an empty file or a broken link", damage=True)
-        else:
+            continue
+        reason = next((left_out[m.path] for m in masks if m.path not in entries), None)
+        if reason is None:
             readable[path] = masks
+        else:
+            report.skip(path, f"its mask is left out ({reason})", damage=True)
     return readable
 
 
