@@ -19,6 +19,7 @@ from ultrasam.datasets.custom import detect_layout, image_mask_folder
 from ultrasam.datasets.file_tree import Skip, SkipReport
 from ultrasam.datasets.readers.mask_labels import parse_labels
 from ultrasam.errors import DataError
+from ultrasam.evaluation.sources import raw_datasets
 from ultrasam.images.mask_files import COLOR, decode_mask
 
 Array = npt.NDArray[Any]
@@ -339,6 +340,16 @@ def test_two_patients_have_images_of_one_name(tmp_path: Path) -> None:
     }  # fmt: skip
     assert seen == {"p1/001": (50, 10), "p2/001": (150, 40)}
     assert detect_layout(tmp_path) == "image_mask_folder"
+
+
+def test_a_folder_with_images_and_masks_is_one_data_set(tmp_path: Path) -> None:
+    for name in ("a", "a_label_2"):  # named like the mask of an object of the other
+        write(tmp_path / "one", {f"{name}.png": square()})
+        write(tmp_path / "two" / name, {"x.png": square()})
+    ((name, spec, folder),) = raw_datasets(str(tmp_path / "one"))
+    assert (name, spec.name, folder) == ("one", "image_mask_folder", tmp_path / "one")
+    assert len(spec.list_cases(folder)[0]) == 2
+    assert [name for name, _, _ in raw_datasets(str(tmp_path / "two"))] == ["a", "a_label_2"]
 
 
 def test_two_images_of_one_stem_are_both_counted(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def read_dicom(file: Path) -> Scan:
     except MalformedError as error:
         raise ScanError(f"{file} cannot be read: {error}; export it again.") from error
     except Exception as error:
-        raise ScanError(f"{file} is not DICOM, or is damaged: {one_line(error)}.") from error
+        # What pydicom says of damaged elements names positions in the file, and helps no user.
+        raise ScanError(f"{file} is not DICOM, or is damaged; copy or export it again.") from error
 
 
 def _read(file: Path) -> Scan:
@@ -112,7 +113,7 @@ def _shown(
             reason = one_line(error)
             if (
                 "all available plugins" in reason
-            ):  # then follows what each decoder says, in its own words
+            ):  # what each says follows, in words for programmers
                 reason = f"their compressed data ({parsed.syntax.name}) are damaged"
             raise ScanError(
                 f"Cannot decode the pixels of {where}: {reason}; copy the file again or export it "

@@ -14,6 +14,7 @@ class Codestream:
     Attributes:
         rows, columns: size in pixels.
         components: samples per pixel.
+        precision: bits of a sample.
         color: 'RGB' or 'YBR_FULL'.
         named_rgb: components are called R, G and B.
     """
@@ -21,6 +22,7 @@ class Codestream:
     rows: int | None = None
     columns: int | None = None
     components: int | None = None
+    precision: int | None = None
     color: str | None = None
     named_rgb: bool = False
 
@@ -30,14 +32,14 @@ def read_codestream(data: bytes) -> Codestream:
     if data.startswith(b"\xff\xd8"):
         return _jpeg(data)
     start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0 or len(data) < start + 42:
+    if start < 0 or len(data) < start + 43:
         return Codestream()
     # ITU-T T.800, A.5.1: SIZ
     x1, y1, x0, y0 = (
         int.from_bytes(data[start + i : start + i + 4], "big") for i in (8, 12, 16, 20)
     )
     components = int.from_bytes(data[start + 40 : start + 42], "big")
-    return Codestream(y1 - y0, x1 - x0, components)
+    return Codestream(y1 - y0, x1 - x0, components, (data[start + 42] & 0x7F) + 1)
 
 
 def _jpeg(data: bytes) -> Codestream:
@@ -68,7 +70,7 @@ def _jpeg(data: bytes) -> Codestream:
             elif len(set(segment[7::3])) > 1:
                 color = color or "YBR_FULL"
             # A height of 0 is stated behind the first scan.
-            return Codestream(rows or None, columns or None, segment[5], color, is_rgb)
+            return Codestream(rows or None, columns or None, segment[5], segment[0], color, is_rgb)
         elif marker == 0xDA:
             break
         position += 2 + length

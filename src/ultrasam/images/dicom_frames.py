@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ultrasam.errors import ScanError
 from ultrasam.extras import needs
-from ultrasam.images.dicom_codestream import read_codestream
+from ultrasam.images.dicom_codestream import Codestream, read_codestream
 from ultrasam.images.dicom_colors import is_planar, looks_gray
 from ultrasam.images.dicom_file import Element
 from ultrasam.images.dicom_format import COLOR, PixelFormat, with_samples
@@ -263,6 +263,47 @@ def _compressed(
 
     first = codestream(0)
     markers = read_codestream(first)
+    pixels = _as_compressed(file, pixels, syntax, first, notes)
+    options = _options(pixels, 1) | {"correct_unused_bits": False}
+    if pixels.samples == 3:
+        # The stored values do not depend on it, but pydicom warns if it contradicts the markers.
+        options["photometric_interpretation"] = "RGB" if markers.named_rgb else "YBR_FULL"
+    incomplete = _incomplete(element, groups) if first[:1] == b"\xff" else []
+    if incomplete:
+        some = f"frame {incomplete[0]}" if len(incomplete) == 1 else f"{len(incomplete)} frames"
+        some = some if count > 1 else "the image"
+        notes.append(f"The compressed data of {some} have no end; they may be cut off.")
+    # An encoder of JPEG 2000 may write no ends; decoders of JPEG-LS run for minutes without.
+    is_habit = len(incomplete) == count and not first.startswith(b"\xff\xd8")
+    refused = set() if is_habit else set(incomplete)
+
+    def decode(index: int) -> Stored:
+        if index in refused:
+            raise ValueError("their compressed data are cut off")
+        frame_data = codestream(index)
+        found = read_codestream(frame_data)
+        if _shape(found) != _shape(markers):  # which decoders do not check
+            raise ValueError(
+                "their compressed data have another size or type than those of the first frame"
+            )
+        data = encapsulate([frame_data], has_bot=False)
+        try:
+            frame, _ = decoder.as_array(data, index=0, raw=True, validate=False, **options)
+        except BaseException as error:
+            # What a decoder written in Rust raises on damaged data is no Exception.
+            if type(error).__name__ == "PanicException":
+                raise ValueError("their compressed data are damaged") from error
+            raise
+        return np.asarray(frame)
+
+    return Frames(pixels, count, decode, syntax == RLELossless, markers.color)
+
+
+def _as_compressed(
+    file: Path, pixels: PixelFormat, syntax: UID, first: bytes, notes: list[str]
+) -> PixelFormat:
+    """The format as the codestream of the first frame states it."""
+    markers = read_codestream(first)
     components = markers.components
     if syntax == RLELossless and pixels.allocated >= 8:  # a segment for each byte of a pixel
         components = int.from_bytes(first[:4], "little") * 8 // pixels.allocated
@@ -275,27 +316,17 @@ def _compressed(
         )
         pixels = replace(pixels, rows=markers.rows, columns=markers.columns)
         check_size(file, pixels.rows, pixels.columns)
-    options = _options(pixels, 1)
-    if pixels.samples == 3:
-        # The stored values do not depend on it, but pydicom warns if it contradicts the markers.
-        options["photometric_interpretation"] = "RGB" if markers.named_rgb else "YBR_FULL"
+    bits = markers.precision
+    if bits is None:
+        return pixels
+    if bits > 32:
+        raise ScanError(f"The compressed pixels of {file} are damaged; copy or export it again.")
+    allocated = next(width for width in (8, 16, 32) if bits <= width)
+    return replace(pixels, allocated=allocated, stored=bits, high=bits - 1)
 
-    incomplete = _incomplete(element, groups) if first[:1] == b"\xff" else []
-    if incomplete:
-        some = f"frame {incomplete[0]}" if len(incomplete) == 1 else f"{len(incomplete)} frames"
-        some = some if count > 1 else "the image"
-        notes.append(f"The compressed data of {some} have no end; they may be cut off.")
-    # If no frame has an end, the encoder writes none.
-    refused = set(incomplete) if len(incomplete) < count else set()
 
-    def decode(index: int) -> Stored:
-        if index in refused:
-            raise ValueError("their compressed data are cut off")
-        data = encapsulate([codestream(index)], has_bot=False)
-        frame, _ = decoder.as_array(data, index=0, raw=True, validate=False, **options)
-        return np.asarray(frame)
-
-    return Frames(pixels, count, decode, syntax == RLELossless, markers.color)
+def _shape(markers: Codestream) -> tuple[int | None, ...]:
+    return markers.rows, markers.columns, markers.components, markers.precision
 
 
 def _incomplete(element: Element, groups: list[list[Fragment]]) -> list[int]:

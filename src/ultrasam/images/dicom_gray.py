@@ -33,6 +33,7 @@ with needs("Reading DICOM", extra="dicom"):
 Values = npt.NDArray[Any]
 
 _UNUSABLE = 2  # levels of 255 that remain of a picture under a window meant for other pixels
+_VARIED = 16  # range of stored values in which there is something to see
 _SAMPLES = 4_000_000  # pixels of all frames from which a scale is found
 
 
@@ -46,6 +47,8 @@ class Window:
 
     def __call__(self, values: Values) -> Frame:
         x = values.astype(np.float64)
+        if not np.isfinite(x).all():
+            raise ScanError("Some pixels are not finite numbers; replace NaN and infinity.")
         if self.function == "SIGMOID":
             shown = 1 / (1 + np.exp(np.clip(-4 * (x - self.center) / self.width, -50, 50)))
         elif self.function == "LINEAR_EXACT":
@@ -228,18 +231,20 @@ class GrayPixels:
         plain = [i for i, d in enumerate(self._displays) if d.voi is None and not d.modality.table]
         for index in plain:
             try:
-                stored = self._stored(index).reshape(-1)
+                stored = self._stored(index)
             except Exception as error:
                 failure = error
                 continue
-            stored = stored[:: max(1, len(stored) * len(plain) // _SAMPLES)]
-            inside = stored[stored != self._padding] if self._padding is not None else stored
-            parts.append(self._displays[index].modality(inside if len(inside) else stored))
+            stored = stored[:: -(-stored.size * len(plain) // _SAMPLES)]  # whole lines
+            is_padding = stored == self._padding if self._padding is not None else None
+            if is_padding is not None and is_padding.any() and not is_padding.all():
+                stored = np.where(is_padding, stored[~is_padding].min(), stored)
+            parts.append(self._displays[index].modality(stored))
         if not parts:
             raise failure or ScanError("No frame can be decoded.")
         # More bits are often stated than are in use, so that they would make the picture dark.
         few = self._pixels.stored if self._pixels.stored < 8 else None
-        return GrayScale.of(np.concatenate(parts), bits=few)
+        return GrayScale.of(*parts, bits=few)
 
     def _check(self, notes: list[str]) -> None:
         """Drop windows that leave nothing of the first frame: they were meant for other pixels."""
@@ -247,8 +252,9 @@ class GrayPixels:
         if not isinstance(first.voi, Window):
             return
         stored = self._stored(0)
-        plain = GrayScale.of(stored)(stored)
-        if np.ptp(plain) > 5 * _UNUSABLE and np.ptp(self._show(stored, first)) <= _UNUSABLE:
+        if float(stored.max()) - float(stored.min()) < _VARIED:
+            return
+        if np.ptp(self._show(stored, first)) <= _UNUSABLE:
             notes.append(
                 f"The window (center {first.voi.center:g}, width {first.voi.width:g}) shows nothing of the "
                 "first frame; pixels are shown without a window."

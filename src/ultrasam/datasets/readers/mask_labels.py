@@ -63,7 +63,7 @@ class MaskLabels:
         if found.near_binary:
             level = next(iter(found.levels))
             above = bright >= near_binary_threshold(level)
-            return np.where(above, self._nominal(level), 0)
+            return np.where(above, self.nominal(level), 0)
         known = [code for code in (0, *found.levels) if code or found.has_zero]
         settled = np.isin(mask.codes, known)
         if settled.all():
@@ -74,7 +74,7 @@ class MaskLabels:
             return np.where(settled, mask.codes, np.where(bright >= middle, high, low))
         return _nearest(mask.codes, mask.codes, settled)
 
-    def _nominal(self, level: int) -> int:
+    def nominal(self, level: int) -> int:
         """The named code that a level stands for, whose value blur or compression has moved."""
         named = [code for code in self.names if code]
         near = min(named, key=lambda code: abs(_bright(code) - _bright(level)), default=level)
