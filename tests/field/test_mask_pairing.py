@@ -151,6 +151,12 @@ def test_structures_below_patients() -> None:
         (("images/x.png", "masks/x.png", "masks/x_mask.png"), ["images/x.png"]),
         (("images/x.png", "images/x_mask.png", "masks/x.png"), ["images/x.png"]),
         (("x.png", "x_mask.png", "x_seg.png"), ["x.png"]),
+        (("images/x.png", "masks_1/x.png", "masks_2/x.png"), ["images/x.png"]),
+        (("images/x.png", "masks/reader1/x.png", "masks/reader2/x.png"), ["images/x.png"]),
+        (
+            ("images/x.png", "masks/x_mask_Expert A.png", "masks/x_mask_Expert B.png"),
+            ["images/x.png"],
+        ),
         (("x.png", "x.jpg", "x_mask.png"), ["x.jpg", "x.png"]),
     ],
 )

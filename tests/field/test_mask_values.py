@@ -110,7 +110,7 @@ def test_an_orientation_that_no_shape_shows_is_said(
     save(tmp_path / "masks/a.png", square() if orientation < 5 else square().T)
     areas, _, report = read(tmp_path)
     assert areas == {"a": {"mine": AREA}}
-    assert any("EXIF" in note for note in report.notes) == said
+    assert [(s.where, s.what) for s in report.skips] == [("images/a.jpg", "note")] * said
 
 
 def test_a_whole_and_its_parts_are_not_counted_twice(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from ultrasam.images.raster import decode_frame, read_orientation
 
 _IMAGE_FILE = r"\.(png|jpe?g|bmp|tiff?|gif)$"
 _OTHER_FILE = r"\.(dcm|dicom|nii|nii\.gz|mha|mhd|nrrd|mp4|avi|mov|mkv|webp)$"
+TURNED = "turned or mirrored by an EXIF orientation; the mask is taken to fit the image as viewers show it"
 NOT_A_PICTURE = "not a PNG, JPEG, BMP, TIFF or GIF file; convert it"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
 _LAYOUT = "images/<stem>.* with masks/<stem>.* or masks/<structure>/<stem>.*, or <stem>.* with <stem>_mask.*"
@@ -213,20 +214,13 @@ def _rules(
 
 def _note_turned(images: Iterable[FileEntry], report: SkipReport) -> None:
     """Say which images are turned in a way that the shape of their masks cannot show."""
-    turned = []
     for entry in images:
         if len(entry.chain) == 1 and entry.name.lower().endswith(
             (".jpg", ".jpeg", ".tif", ".tiff")
         ):
             orientation, (width, height) = read_orientation(Path(entry.chain[0]))
             if orientation in (2, 3, 4) or (orientation > 4 and width == height):
-                turned.append(entry.path)
-    if turned:
-        count = "1 image is" if len(turned) == 1 else f"{len(turned):,} images are"
-        report.notes.append(
-            f"{count} turned or mirrored by an EXIF orientation ({turned[0]}); their masks are taken to fit "
-            "the images as viewers show them."
-        )
+                report.skip(entry, TURNED, what="note")
 
 
 def _keys(images: Iterable[str]) -> dict[str, str]:

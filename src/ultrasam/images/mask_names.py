@@ -26,6 +26,7 @@ _OTHER_FOLDER = re.compile(
     r"(segmentation.*)?visuali[sz]ations?|segmentationobject(png)?|masks?_human|overlays?"
 )
 _GAP = r"[ _.-]"
+_READER = re.compile(r"(?:reader|observer|annotator|expert|rater|operator)[ _.-]?\w{1,2}")
 _MASK_FOLDER, _IMAGE_FOLDER = (
     re.compile(rf"(?P<before>.*{_GAP})?(?:{words})(?P<after>tr|ts|val|{_GAP}.*)?")
     for words in (_MASK_WORDS, _IMAGE_WORDS)
@@ -329,6 +330,8 @@ def _doubt(masks: Sequence[tuple[_File, _Found]]) -> str | None:
     # A mask of no named structure may be the union of masks in folders of structures.
     by_folder = {of.structure for mask, of in masks if mask.inner and of.structure}
     whole = by_folder and any(of.structure is None for _, of in masks)
+    readers = {of.structure for mask, of in masks if _is_reader(mask, of.structure)}
+    whole = whole or len(readers) > 1
     names = [(mask.folders, of.structure, of.number) for mask, of in masks]
     places: dict[Parts, set[str | None]] = {}
     for mask, of in masks:
@@ -339,6 +342,14 @@ def _doubt(masks: Sequence[tuple[_File, _Found]]) -> str | None:
         listed = _listed([mask.path for mask, _ in masks])
         return f"several masks that may show the same object ({listed}); remove all but one"
     return None
+
+
+def _is_reader(mask: _File, structure: str | None) -> bool:
+    """Whether what a path says of a mask is who drew it, and not what it shows."""
+    return structure is not None and (
+        _READER.fullmatch(name_key(structure)) is not None
+        or (structure == mask.kind and structure.isdecimal())
+    )
 
 
 def _meanings(file: _File) -> Iterator[_Meaning]:
