@@ -127,7 +127,7 @@ def data_of(paths: Sequence[str]) -> tuple[Data, int]:
             reader, folder = reader_of(entry)
             cases, report = reader.list_cases(folder)
             for note in report.notes:
-                logger.info("%s", note)
+                logger.debug("%s", note)  # a build says it again
             sources.append(entry.model_copy(update={"weight": len(cases)}))
             total += len(cases)
     return Data(store=store, sources=tuple(sources)), total
