@@ -180,7 +180,7 @@ def _whole_dataset(folder: Path) -> DatasetSpec:
 def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationDataset:
     cases, report = listed
     for note in report.notes:
-        logger.info("%s: %s", name, note)
+        logger.debug("%s: %s", name, note)
     items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
     return EvaluationDataset(name, items, tuple(report.skips))
 
