@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,9 @@ from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.classification import report
 from ultrasam.downstream.classification.model import Classifier, Head, save_classifier
 from ultrasam.downstream.classification.report import ClassificationReport
+from ultrasam.downstream.classification.task import train_classifier
 from ultrasam.downstream.images import open_datasets, open_images
+from ultrasam.downstream.settings import ClassifierSettings
 from ultrasam.errors import DataError, DiskFullError
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.store.store import Store
@@ -120,6 +124,24 @@ def test_the_data_s_own_test_split_is_tested_unless_folds_are_asked_for(
     assert ultrasam(*asked) == 0
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert f"on {10 if folds else 4} images" in last
+
+
+def test_a_run_with_validation_says_what_it_changed(
+    tiny: UltraSam, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = [
+        AnnotatedImage.in_memory(picture(i), name=str(i), subject=str(i), class_label="ab"[i % 2])
+        for i in range(6)
+    ]
+    settings = ClassifierSettings.model_validate(
+        {"trainer": {"max_steps": 2, "batch": 2}, "validation": {"every": 1, "fraction": 0.3}}
+    )
+    caplog.set_level(logging.INFO)
+    train_classifier(tiny, images, ("a", "b"), settings, folder=tmp_path / "run")
+    (told,) = [message for message in caplog.messages if "before training" in message]
+    assert re.match(
+        r"accuracy on 2 validation images: \d\.\d{3} before training, \d\.\d{3} after", told
+    )
 
 
 # Where it writes

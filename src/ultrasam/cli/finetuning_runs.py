@@ -276,8 +276,9 @@ def _targets(
         instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
         for split in (train, tested)
     )
+    names = classes_of(first, second)
     _tell_small([*train, *tested], [*first, *second])
-    return first, second, classes_of(first, second)
+    return first, second, names
 
 
 def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarget]) -> None:

@@ -13,9 +13,10 @@ from ultrasam.hardware import default_device, place
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.training.datamodule import IndexedData
-from ultrasam.training.engine import FitResult, fit
+from ultrasam.training.engine import FitResult, fit, is_first_process
 from ultrasam.training.run_settings import RunSettings
 from ultrasam.training.task import TrainingTask
+from ultrasam.training.train import report_scores
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -30,11 +31,20 @@ def run(
     resume: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> FitResult:
-    """Train a task on views by index; see `ultrasam.training.engine.fit`."""
+    """Train a task on views by index; see `ultrasam.training.engine.fit`.
+
+    A run with a folder says what training changed on the validation images, if there are any.
+    """
     settings: RunSettings = task.settings
     set_attention(task, device_of(settings))
     data = IndexedData(views, settings.trainer, collate=collate, validation=validation)
-    return fit(task, data, folder=folder, resume=resume, on_progress=on_progress)
+    told = folder is not None
+    result = fit(
+        task, data, folder=folder, resume=resume, validate_start=told, on_progress=on_progress
+    )
+    if told and is_first_process():
+        report_scores(result, len(validation), score=task.monitor.removeprefix("val_"))
+    return result
 
 
 def device_of(settings: RunSettings) -> str:

@@ -130,7 +130,7 @@ def check_disk(recipe: Recipe, model: UltraSam) -> None:
     require_space(recipe.folder, needed)
 
 
-def report_scores(result: FitResult, images: int) -> None:
+def report_scores(result: FitResult, images: int, *, score: str = "Dice") -> None:
     """Log what training changed on the validation images: before, after, and at the end."""
     if result.best is None:
         return
@@ -139,8 +139,8 @@ def report_scores(result: FitResult, images: int) -> None:
     at = "" if result.best_step is None else f" (step {result.best_step:,})"
     last = "" if result.score is None else f"; {result.score:.3f} at the last validation"
     logger.info(
-        "Dice on %s: %s%.3f after; the weights of the best validation are kept%s%s.",
-        on, before, result.best, at, last,
+        "%s on %s: %s%.3f after; the weights of the best validation are kept%s%s.",
+        score, on, before, result.best, at, last,
     )  # fmt: skip
     if result.start is not None and result.best < result.start + 0.0005:  # as printed above
         logger.warning(
