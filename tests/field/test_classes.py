@@ -137,6 +137,12 @@ def test_a_table_that_cannot_be_read_is_refused(text: str, message: str, tmp_pat
         opened(tmp_path, text)
 
 
+@pytest.mark.parametrize("name", ["t.xlsx", "t.ods", "t.parquet"])
+def test_a_spreadsheet_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="save it as CSV, with columns path and label"):
+        opened(tmp_path, b"PK", name)
+
+
 def test_the_tables_reported_by_users() -> None:
     folder = SHARED / "field" / "classes-table"
     if not folder.is_dir():

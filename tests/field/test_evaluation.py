@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from ultrasam.evaluation.models import registry
 from ultrasam.evaluation.models.registry import open_evaluation_model
 from ultrasam.evaluation.report import figures, tables
 from ultrasam.evaluation.report.results import Results, read_results
-from ultrasam.evaluation.report.summary import left_out, left_out_table
+from ultrasam.evaluation.report.summary import conclusion, left_out, left_out_table
 from ultrasam.evaluation.runner import EvaluationSettings, run_evaluation
 from ultrasam.evaluation.sources import (
     EvaluationDataset,
@@ -310,6 +310,19 @@ def test_the_report_concludes_first_and_repeats_nothing(tmp_path: Path, ultrasam
     assert "Dice per structure" not in text  # one structure: the row of the data set
     assert "mean over" not in text  # one data set
     assert sum(line.startswith("| mine |") for line in text.splitlines()) == 1
+
+
+def test_models_are_ranked_on_what_all_of_them_have() -> None:
+    """A model that was evaluated on an easy data set only is not the best for that."""
+    whole = results_of({"easy": [0.9, 0.9], "hard": [0.3, 0.3]})
+    easy = replace(results_of({"easy": [0.8, 0.8]}), name="n")
+    (text,) = conclusion([whole, easy], ["box"])
+    assert text.startswith(
+        "box: **m** has the highest mean Dice on what all models have (easy), 0.900; n has 0.8"
+    )
+    other = replace(results_of({"other": [0.8, 0.8]}), name="n")
+    (text,) = conclusion([whole, other], ["box"])
+    assert text == "box: the models have no data set in common, so none is the best."
 
 
 def test_structures_are_shown_where_a_data_set_has_several(tmp_path: Path, ultrasam: Run) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cli.commands import COMMANDS, options_of
-from tests.datasets.layouts.truth import picture, save
+from tests.datasets.layouts.truth import disc, gray, picture, save
 from tests.field.stores import folder_of, store_of
 from tests.field.test_full_disk import full_disk
 from ultrasam.cli import finetuning_runs
@@ -191,6 +191,22 @@ def test_a_model_that_does_not_fit_on_the_disk_leaves_nothing_half_written(
 
 
 # What it reads
+
+
+def test_objects_that_are_too_small_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(5):
+        save(tmp_path / "mine" / "images" / f"{i}.png", picture(i))
+        # One object is too small, and one image has none.
+        mask = disc(30, 30, 2) if i == 0 else disc(30, 30, 9) if i < 4 else np.zeros((64, 80), bool)
+        save(tmp_path / "mine" / "masks" / f"{i}.png", gray(mask))
+    train, test, classes = finetuning_runs._targets([str(tmp_path / "mine")], [], [], 0.4)
+    assert (len(train) + len(test), len(classes)) == (3, 1)
+    assert caplog.messages[-1] == (
+        "left out 1 of 4 objects, which are smaller than 64 pixels or of other classes, and 2 of 5 images, "
+        "which have no object."
+    )
 
 
 def test_a_store_is_opened_without_reading_its_pixels(

@@ -429,7 +429,7 @@ def test_a_turned_image_needs_a_turned_mask(tmp_path: Path) -> None:
     values=st.lists(st.integers(1, 255), min_size=1, max_size=4, unique=True),
     dtype=st.sampled_from([np.uint8, np.uint16]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_region_of_a_mask_is_lost(values: list[int], dtype: Any) -> None:
     """Whatever the values: each region becomes an object of its size, or is refused."""
     import tempfile

@@ -16,7 +16,7 @@ import pytest
 
 from tests.datasets.layouts import MAKERS
 from tests.datasets.layouts.truth import disc, picture, save, zipped
-from tests.field.stores import store_of
+from tests.field.stores import folder_of, store_of
 from ultrasam.datasets import archives
 from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
 from ultrasam.datasets.catalogue import catalogue, dataset
@@ -25,6 +25,7 @@ from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.errors import DataError
+from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.store import build
 from ultrasam.store.build import build_store
 from ultrasam.store.export import EXPORTERS, export_store
@@ -60,6 +61,14 @@ def test_a_generic_folder_name_counts_only_where_the_reader_finds_its_images(
         assert [spec.info.id for spec, _ in find_datasets([str(tmp_path / "real")])] == [name]
         for made in (tmp_path / "other", tmp_path / "real"):
             made.rename(tmp_path / f"{made.name}-{generic}")
+
+
+@pytest.mark.parametrize("name", ["breast", "Kidney-US", "brachial plexus", "training_set"])
+def test_a_folder_of_one_s_own_with_a_generic_name_is_evaluated(name: str, tmp_path: Path) -> None:
+    folder_of(tmp_path / "my" / name, 2)
+    folder_of(tmp_path / "my" / "other", 2)
+    found = open_evaluation_datasets([str(tmp_path / "my")])
+    assert sorted(data.name for data in found) == sorted([name, "other"])
 
 
 def test_a_data_set_below_a_folder_of_a_generic_name_is_found(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from ultrasam.cli.checks import check_gpu
 from ultrasam.cli.finetuning import CHECKPOINTS
 from ultrasam.cli.progress import progress_bar
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import load_backbone, load_promptable
 from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier, save_classifier
@@ -49,6 +50,7 @@ from ultrasam.downstream.targets import (
 )
 from ultrasam.errors import DataError
 from ultrasam.files import atomic_write, require_space
+from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
 from ultrasam.training.run_settings import RunSettings, on_device
@@ -274,7 +276,20 @@ def _targets(
         instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
         for split in (train, tested)
     )
+    _tell_small([*train, *tested], [*first, *second])
     return first, second, classes_of(first, second)
+
+
+def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarget]) -> None:
+    """Say how many objects and images are neither trained nor tested on."""
+    objects = sum(len(image.areas) for image in images)
+    kept = sum(len(target.rows) for target in targets)
+    if objects > kept or len(images) > len(targets):
+        logger.warning(
+            "left out %d of %d objects, which are smaller than %d pixels or of other classes, and %d of %d "
+            "images, which have no object.",
+            objects - kept, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
+        )  # fmt: skip
 
 
 def _tell(left_out: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
+from ultrasam.datasets.archives import is_archive
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.custom import coco_at
 from ultrasam.datasets.discover import find_datasets
@@ -136,6 +137,10 @@ def _class_files(path: Path) -> ClassImages | None:
     """The images of a table or of class folders; None for a store, and for a data set that has classes."""
     if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt"):
         return read_class_table(path)
+    if path.is_file() and not is_archive(path.name) and path.suffix.lower() != ".json":
+        raise DataError(
+            f"{path} is no table that can be read; save it as CSV, with columns path and label."
+        )
     if not path.is_dir() or (path / "manifest.json").exists() or _is_classified(path):
         return None
     return read_class_folders(path)

@@ -1,4 +1,4 @@
-"""What a table of annotations says of an image, and the loose typing of such tables: ids, text, splits."""
+"""What a table of annotations says of an image, and the loose typing of such tables: ids, text, flags."""
 
 from __future__ import annotations
 

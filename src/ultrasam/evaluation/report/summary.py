@@ -33,23 +33,32 @@ def conclusion(all_results: Sequence[Results], kinds: Sequence[str]) -> list[str
 
 
 def _ranking(all_results: Sequence[Results], kind: str) -> str:
-    scored = [
-        (mean, results)
-        for results in all_results
-        if kind in results.kinds
-        and not np.isnan(mean := mean_over_datasets(results.rows(kind), "dice"))
-    ]
-    if not scored:
+    tables = [(r, r.rows(kind)) for r in all_results if kind in r.kinds]
+    tables = [(results, table) for results, table in tables if len(table)]
+    if not tables:
         return ""
+    names = [set(table["dataset"].unique().to_list()) for _, table in tables]
+    common = set.intersection(*names)
+    if not common:
+        return f"{kind}: the models have no data set in common, so none is the best."
+    scored = [
+        (mean_over_datasets(table.filter(table["dataset"].is_in(sorted(common))), "dice"), results)
+        for results, table in tables
+    ]
     scored.sort(key=lambda pair: -pair[0])
     (best, first), *others = scored
-    text = f"{kind}: **{escape(first.name)}** has the highest mean Dice, {best:.3f}"
+    where = "" if all(found == common for found in names) else _in_common(sorted(common))
+    text = f"{kind}: **{escape(first.name)}** has the highest mean Dice{where}, {best:.3f}"
     if not others:
         text = f"{kind}: the mean Dice of **{escape(first.name)}** is {best:.3f}"
     else:
         text += f"; {', '.join(f'{escape(r.name)} has {mean:.3f}' for mean, r in others)}"
     sentences = [text, *_comparison(first, others[0][1], kind)] if others else [text]
     return f"{'. '.join([*sentences, *_weakest(first, kind)])}."
+
+
+def _in_common(names: Sequence[str]) -> str:
+    return f" on what all models have ({', '.join(map(escape, names))})"
 
 
 def _comparison(first: Results, second: Results, kind: str) -> list[str]:
