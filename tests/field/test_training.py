@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL_NANO
-from tests.datasets.layouts.truth import disc, gray, save
+from tests.datasets.layouts.truth import disc, gray, picture, save
 from ultrasam import hardware
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.catalogue import dataset
@@ -130,7 +130,7 @@ def test_images_without_an_object_to_score_are_not_held_out_and_are_counted(
     with caplog.at_level(logging.INFO, "ultrasam"):
         data = open_data(recipe)
     assert [image.name for image in data.validation] in (["p0"], ["p1"], ["p2"])
-    assert "22 images, 22 objects (2 without an object left out)" in caplog.text
+    assert "22 images, 22 objects (images left out: 2 without an object)" in caplog.text
     for i in range(3):
         save(folder / "masks" / f"p{i}.png", gray(disc(60, 40, 3, 96, 128)))
     with pytest.raises(DataError, match="no validation image with an object of at least 64 pixels"):
@@ -387,7 +387,7 @@ def coco_of(folder: Path, count: int) -> Path:
     ]
     images = [{"id": i, "file_name": f"p{i}.png", "width": 128, "height": 96} for i in range(count)]
     for i in range(count):
-        save(folder / f"p{i}.png", np.full((96, 128), 40 + i, np.uint8))
+        save(folder / f"p{i}.png", picture(i, 96, 128))
     content = {
         "images": images,
         "annotations": annotations,
@@ -418,6 +418,45 @@ def test_data_means_the_same_as_in_the_other_commands(tmp_path: Path) -> None:
         assert len(found.validation) == validated, data
     with pytest.raises(DataError, match="are both stores"):
         recipe_for(str(root), str(root), init="nano")
+
+
+def test_pictures_that_are_nearly_the_same_are_on_one_side(tmp_path: Path) -> None:
+    """Frames of a cine, whose names do not say so."""
+    folder = folder_of(tmp_path / "mine", numbered(12))
+    for i in range(12):
+        frame = picture(i // 4, 96, 128)
+        frame[0, i] += 1
+        save(folder / "images" / f"p{i}.png", frame)
+    recipe = quick(recipe_for(folder, init="nano"), tmp_path)
+    data = open_data(recipe)
+    sides = [{int(image.name[1:]) // 4 for image in images}
+             for images in (data.validation, data.sources[0].images)]  # fmt: skip
+    assert [len(side) for side in sides] == [1, 2]
+    assert not sides[0] & sides[1]
+    for i in range(12):
+        save(folder / "images" / f"p{i}.png", picture(0, 96, 128) + np.uint8(i % 2))
+    with pytest.raises(DataError, match=r"only 1 subject.*nearly the same count as one"):
+        open_data(recipe)
+
+
+def test_a_val_split_of_the_data_is_validated_on_and_not_trained_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ultrasam")
+    file = coco_of(tmp_path / "coco", 12)
+    content = json.loads(file.read_text())
+    for image in content["images"]:
+        image["split"] = (
+            "val" if image["id"] in (3, 5, 8) else "train" if image["id"] < 10 else "test"
+        )
+    file.write_text(json.dumps(content))
+    data = open_data(quick(recipe_for(str(file), init="nano"), tmp_path))
+    assert sorted(image.name for image in data.validation) == ["p3", "p5", "p8"]
+    trained = sorted(image.name for image in data.sources[0].images)
+    assert trained == ["p0", "p1", "p2", "p4", "p6", "p7", "p9"]
+    assert "7 images, 7 objects (images left out: 2 of the test split)" in caplog.text
+    without = quick(recipe_for(str(file), init="nano"), tmp_path, "validation.every=0")
+    assert len(open_data(without).sources[0].images) == 10
 
 
 def test_a_store_without_a_val_split_holds_subjects_out(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ultrasam.errors import DataError
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.store.cache import cached_store, phantom_store
 from ultrasam.store.sampling import spread
-from ultrasam.store.splits import held_out_images
+from ultrasam.store.splits import EXCLUDED, held_out_images
 from ultrasam.store.store import Store, StoredImages
 from ultrasam.training.promptable_data import Source
 from ultrasam.training.recipe import DataSource, Recipe, StoreSource
@@ -159,20 +159,16 @@ def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedIm
     raw, folder = reader_of(entry)
     store = cached_store(raw, folder, workers=recipe.trainer.workers)
     rows = store.select(splits=["train", "val"], with_instances=True)
+    note = _left_out(store, len(rows))
     if not len(rows):
         raise DataError(
-            f"{entry.dataset}: no image in {entry.path} contains an object to train on."
+            f"{entry.dataset}: no image in {entry.path} contains an object to train on{note}."
         )
-    tested = len(store.select(splits=["test"]))
-    without = len(store.select(splits=["train", "val"])) - len(rows)
-    left_out = [
-        *([f"{tested} images of its test split excluded"] if tested else []),
-        *([f"{without} without an object left out"] if without else []),
-    ]
-    note = f" ({', '.join(left_out)})" if left_out else ""
     held_out: list[AnnotatedImage] = []
     if recipe.validation.every:
-        chosen = _hold_out(store, rows, recipe)
+        own = np.isin(rows, store.select(splits=["val"]))
+        usable = _scored(store, rows[own]).any() and not own.all()
+        chosen = own if usable else _hold_out(store, rows, recipe)
         held_out = _validation(store, rows[chosen], recipe)
         rows = rows[~chosen]
     objects = int(np.isin(store.column("image"), rows).sum())
@@ -180,17 +176,41 @@ def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedIm
     return Source(entry.dataset, StoredImages(store, rows), entry.weight), held_out
 
 
+def _left_out(store: Store, trained: int) -> str:
+    """A note in parentheses on the images that are not trained on; empty if all are."""
+    counts = {
+        "of the test split": len(store.select(splits=["test"])),
+        "that leak between splits": len(store.select(splits=[EXCLUDED])),
+        "without an object": len(store.select(splits=["train", "val"])) - trained,
+    }
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return f" (images left out: {', '.join(parts)})" if parts else ""
+
+
 def _hold_out(store: Store, rows: npt.NDArray[np.int64], recipe: Recipe) -> npt.NDArray[np.bool_]:
     """Of the images [N] in some rows, those of subjects held out, which have an object to score.
+
+    Subjects that share an image, or nearly so, are held out together.
 
     Raises:
         DataError: There are fewer than two such subjects.
     """
-    subjects = [(image.dataset, image.subject) for image in StoredImages(store, rows)]
+    groups = store.images["group"].take(rows).to_pylist()
+    first: dict[int, tuple[str, str]] = {}
+    for group, image in zip(groups, StoredImages(store, rows), strict=True):
+        subject = (image.dataset, image.subject)
+        first[group] = min(first.get(group, subject), subject)
+    subjects = [first[group] for group in groups]
     scored = np.flatnonzero(_scored(store, rows)).tolist()
     if not scored:
         raise _no_validation()
-    chosen = held_out_images([subjects[i] for i in scored], recipe.validation.fraction)
+    try:
+        chosen = held_out_images([subjects[i] for i in scored], recipe.validation.fraction)
+    except DataError as error:
+        raise DataError(
+            f"{error} Images that are nearly the same count as one. To train without validation, set "
+            "validation.every=0."
+        ) from error
     held = {subjects[i] for i, out in zip(scored, chosen, strict=True) if out}
     return np.array([subject in held for subject in subjects])
 
