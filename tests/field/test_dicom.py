@@ -442,7 +442,7 @@ def test_bytes_behind_the_pixels_are_told(tmp_path: Path) -> None:
     scan = scan_of(tmp_path, edited(dicom_bytes(picture()), change))
     assert np.array_equal(scan.frame(), picture())
     assert scan.notes == (
-        "The pixel data are 1,000 bytes longer than 1 frames; these are ignored.",
+        "The pixel data are 1,000 bytes longer than their frames; these are ignored.",
     )
 
 
@@ -848,23 +848,45 @@ def test_uncompressed_pixels_called_compressed_are_told(tmp_path: Path) -> None:
 def test_an_unsupported_compression_is_named_with_a_way_out(
     tmp_path: Path, syntax: str, sentence: str
 ) -> None:
-    frame = jpeg(picture())
-    data = jpeg_dicom([frame], picture(), "MONOCHROME2")
-    at = data.index(b"\x02\0\x10\0UI") + 6
-    old = struct.unpack("<H", data[at : at + 2])[0]
-    text = syntax.encode() + b"\0" * (len(syntax) % 2)
-    data = data[:at] + struct.pack("<H", len(text)) + text + data[at + 2 + old :]
+    data = with_syntax(jpeg_dicom([jpeg(picture())], picture(), "MONOCHROME2"), syntax)
     (tmp_path / "a.dcm").write_bytes(data)
     with pytest.raises(ScanError, match=sentence):
         read_scan(tmp_path / "a.dcm")
 
 
-def test_compressed_pixels_without_a_transfer_syntax_are_refused(tmp_path: Path) -> None:
-    dataset = pydicom.dcmread(io.BytesIO(jpeg_dicom([jpeg(picture())], picture(), "MONOCHROME2")))
-    data = jpeg_dicom([jpeg(picture())], picture(), "MONOCHROME2")
-    assert dataset.file_meta
-    start = data.index(b"\x08\0\x16\0UI")
-    (tmp_path / "a.dcm").write_bytes(data[start:])
+def with_syntax(data: bytes, syntax: UID | str) -> bytes:
+    """A file that states another transfer syntax."""
+    at = data.index(b"\x02\0\x10\0UI") + 6
+    old = struct.unpack("<H", data[at : at + 2])[0]
+    text = syntax.encode() + b"\0" * (len(syntax) % 2)
+    return data[:at] + struct.pack("<H", len(text)) + text + data[at + 2 + old :]
+
+
+@pytest.mark.parametrize(
+    "stated", [ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEG2000Lossless, None]
+)
+@pytest.mark.parametrize("actual", [JPEGLSLossless, JPEG2000Lossless, JPEGBaseline8Bit])
+def test_a_codestream_says_how_it_is_compressed(
+    tmp_path: Path, stated: UID | None, actual: UID
+) -> None:
+    if actual == JPEGBaseline8Bit:
+        data = jpeg_dicom([jpeg(frame) for frame in stack()], stack(), "MONOCHROME2")
+    else:
+        data = compressed(stack(), actual)
+    data = with_syntax(data, stated) if stated else data[data.index(b"\x08\0\x16\0UI") :]
+    scan = scan_of(tmp_path, data)
+    off = np.abs(scan.read_all().astype(int) - stack())
+    assert off.mean() < (5 if actual == JPEGBaseline8Bit else 0.01)
+    assert bool(scan.notes) == (stated != actual)
+    if scan.notes:
+        assert re.fullmatch(
+            r"The header says .*, but the pixels are compressed as JPEG.*", scan.notes[0]
+        )
+
+
+def test_compressed_pixels_of_unknown_kind_are_refused(tmp_path: Path) -> None:
+    data = with_syntax(compressed(stack(), RLELossless), ExplicitVRLittleEndian)
+    (tmp_path / "a.dcm").write_bytes(data)
     with pytest.raises(ScanError, match=r"compressed, but its header does not say how"):
         read_scan(tmp_path / "a.dcm")
 

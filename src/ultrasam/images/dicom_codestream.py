@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _FRAME_MARKERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7)  # SOF, JPEG-LS
+_SYNTAXES = {  # the most general of each kind
+    0xC0: "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+    0xC1: "1.2.840.10008.1.2.4.51",  # JPEG Extended
+    0xC3: "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+    0xF7: "1.2.840.10008.1.2.4.81",  # JPEG-LS
+}
+_JPEG_2000 = "1.2.840.10008.1.2.4.91"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +22,7 @@ class Codestream:
         rows, columns: size in pixels.
         components: samples per pixel.
         precision: bits of a sample.
+        syntax: UID of a transfer syntax that decodes it.
         color: 'RGB' or 'YBR_FULL'.
         named_rgb: components are called R, G and B.
     """
@@ -23,6 +31,7 @@ class Codestream:
     columns: int | None = None
     components: int | None = None
     precision: int | None = None
+    syntax: str | None = None
     color: str | None = None
     named_rgb: bool = False
 
@@ -39,7 +48,10 @@ def read_codestream(data: bytes) -> Codestream:
         int.from_bytes(data[start + i : start + i + 4], "big") for i in (8, 12, 16, 20)
     )
     components = int.from_bytes(data[start + 40 : start + 42], "big")
-    return Codestream(y1 - y0, x1 - x0, components, (data[start + 42] & 0x7F) + 1)
+    precision = (data[start + 42] & 0x7F) + 1
+    # Bit 14 of the capabilities stands for high throughput (ITU-T T.814, A.2).
+    is_plain = not data[start + 6] & 0x40
+    return Codestream(y1 - y0, x1 - x0, components, precision, _JPEG_2000 if is_plain else None)
 
 
 def _jpeg(data: bytes) -> Codestream:
@@ -70,7 +82,15 @@ def _jpeg(data: bytes) -> Codestream:
             elif len(set(segment[7::3])) > 1:
                 color = color or "YBR_FULL"
             # A height of 0 is stated behind the first scan.
-            return Codestream(rows or None, columns or None, segment[5], segment[0], color, is_rgb)
+            return Codestream(
+                rows or None,
+                columns or None,
+                segment[5],
+                segment[0],
+                _SYNTAXES.get(marker),
+                color,
+                is_rgb,
+            )
         elif marker == 0xDA:
             break
         position += 2 + length
