@@ -411,6 +411,31 @@ def test_frames_that_all_lack_their_end_are_refused_or_told(
         assert scan.notes == ("The compressed data of 3 frames have no end; they may be cut off.",)
 
 
+@pytest.mark.parametrize("place", [2, 3, 20, 22])
+@pytest.mark.parametrize("options", [{}, {"keep_rgb": True}])
+def test_a_jpeg_of_broken_markers_is_refused(
+    tmp_path: Path, place: int, options: dict[str, Any]
+) -> None:
+    """The decoder would end the process."""
+    data = bytearray(jpeg(gray_rgb(), **options))
+    data[place] ^= 0x2D
+    (tmp_path / "a.dcm").write_bytes(jpeg_dicom([bytes(data)], gray_rgb(), "YBR_FULL_422"))
+    try:
+        scan = read_scan(tmp_path / "a.dcm")
+    except ScanError as error:
+        assert "damaged" in str(error)
+    else:
+        assert np.abs(scan.frame().astype(int) - gray_rgb()).mean() < 12
+
+
+def test_an_unknown_code_of_adobe_is_refused(tmp_path: Path) -> None:
+    data = bytearray(jpeg(gray_rgb(), keep_rgb=True))
+    data[data.index(b"Adobe") + 11] = 109
+    (tmp_path / "a.dcm").write_bytes(jpeg_dicom([bytes(data)], gray_rgb(), "RGB"))
+    with pytest.raises(ScanError, match="compressed data are damaged"):
+        read_scan(tmp_path / "a.dcm")
+
+
 def test_a_frame_in_several_fragments_is_one_frame(tmp_path: Path) -> None:
     frame = jpeg(picture())
     frame += b"\0" * (len(frame) % 2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FRAME_MARKERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7)  # SOF, JPEG-LS
+_SCAN = 0xDA
 _SYNTAXES = {  # the most general of each kind
     0xC0: "1.2.840.10008.1.2.4.50",  # JPEG Baseline
     0xC1: "1.2.840.10008.1.2.4.51",  # JPEG Extended
@@ -54,20 +56,42 @@ def read_codestream(data: bytes) -> Codestream:
     return Codestream(y1 - y0, x1 - x0, components, precision, _JPEG_2000 if is_plain else None)
 
 
-def _jpeg(data: bytes) -> Codestream:
-    """Colors follow from the names of the components, Adobe's and JFIF's markers, and coarser chroma.
+def is_sound(data: bytes) -> bool:
+    """Whether the markers of a JPEG or JPEG-LS codestream are valid up to the first scan.
 
-    The rules are those of ITU-T T.871 and T.872, 6.5.3.
+    GDCM ends the process on some in which they are not.
     """
-    color = None
+    segments = list(_segments(data))
+    markers = [marker for marker, _ in segments]
+    codes = {s[11] for m, s in segments if m == 0xEE and s.startswith(b"Adobe") and len(s) >= 12}
+    is_whole = bool(markers) and markers[-1] == _SCAN
+    return is_whole and codes <= {0, 1, 2} and any(m in _FRAME_MARKERS for m in markers)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The markers of a JPEG codestream and what belongs to them, up to the first scan."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        segment = data[position + 4 : position + 2 + length]
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or not position + 4 <= end <= len(data):
+            return
+        yield marker, data[position + 4 : end]
+        if marker == _SCAN:
+            return
+        position = end
+
+
+def _jpeg(data: bytes) -> Codestream:
+    """Colors follow from the names of the components, Adobe's and JFIF's markers, and coarser chroma.
+
+    The rules are those of ITU-T T.871 and T.872, 6.5.3.
+    """
+    color = None
+    for marker, segment in _segments(data):
         if marker == 0xE0 and segment.startswith(b"JFIF"):
             color = color or "YBR_FULL"
         elif marker == 0xEE and segment.startswith(b"Adobe") and len(segment) >= 12:
@@ -81,9 +105,8 @@ def _jpeg(data: bytes) -> Codestream:
                 color = "RGB"
             elif len(set(segment[7::3])) > 1:
                 color = color or "YBR_FULL"
-            # A height of 0 is stated behind the first scan.
             return Codestream(
-                rows or None,
+                rows or None,  # a height of 0 is stated behind the first scan
                 columns or None,
                 segment[5],
                 segment[0],
@@ -91,7 +114,4 @@ def _jpeg(data: bytes) -> Codestream:
                 color,
                 is_rgb,
             )
-        elif marker == 0xDA:
-            break
-        position += 2 + length
     return Codestream()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ultrasam.errors import ScanError
 from ultrasam.extras import needs
 from ultrasam.images.dicom_codecs import check_decodable
-from ultrasam.images.dicom_codestream import Codestream, read_codestream
+from ultrasam.images.dicom_codestream import Codestream, is_sound, read_codestream
 from ultrasam.images.dicom_colors import is_planar, looks_gray
 from ultrasam.images.dicom_file import Element
 from ultrasam.images.dicom_format import COLOR, PixelFormat, with_samples
@@ -285,6 +285,8 @@ def _compressed(
         if index in refused:
             raise ValueError("their compressed data are cut off")
         frame_data = codestream(index)
+        if frame_data.startswith(b"\xff\xd8") and not is_sound(frame_data):
+            raise ValueError("their compressed data are damaged")
         found = read_codestream(frame_data)
         if _shape(found) != _shape(markers):  # which decoders do not check
             raise ValueError(
