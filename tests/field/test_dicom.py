@@ -428,6 +428,19 @@ def test_a_jpeg_of_broken_markers_is_refused(
         assert np.abs(scan.frame().astype(int) - gray_rgb()).mean() < 12
 
 
+@pytest.mark.parametrize("length", [0, 12, 400])
+def test_a_jpeg_2000_file_as_a_frame_is_read(tmp_path: Path, length: int) -> None:
+    """A box whose length is 0 made pydicom run for ever."""
+
+    def change(dataset: Dataset) -> None:
+        frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+        boxes = b"\0\0\0\x0cjP  \r\n\x87\n" + struct.pack(">I", length) + b"ftypjp2 \0\0\0\0"
+        dataset.PixelData = encapsulate([boxes + frame])
+
+    scan = scan_of(tmp_path, edited(compressed(picture(), JPEG2000Lossless), change))
+    assert np.array_equal(scan.frame(), picture())
+
+
 def test_an_unknown_code_of_adobe_is_refused(tmp_path: Path) -> None:
     data = bytearray(jpeg(gray_rgb(), keep_rgb=True))
     data[data.index(b"Adobe") + 11] = 109

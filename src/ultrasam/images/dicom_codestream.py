@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 _FRAME_MARKERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xF7)  # SOF, JPEG-LS
 _SCAN = 0xDA
+_SOC = b"\xff\x4f\xff\x51"  # JPEG 2000's first two markers
 _SYNTAXES = {  # the most general of each kind
     0xC0: "1.2.840.10008.1.2.4.50",  # JPEG Baseline
     0xC1: "1.2.840.10008.1.2.4.51",  # JPEG Extended
@@ -42,18 +43,26 @@ def read_codestream(data: bytes) -> Codestream:
     """Read the markers of JPEG, JPEG-LS or JPEG 2000; nothing is known of other codestreams."""
     if data.startswith(b"\xff\xd8"):
         return _jpeg(data)
-    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0 or len(data) < start + 43:
+    if not data.startswith(_SOC) or len(data) < 43:
         return Codestream()
     # ITU-T T.800, A.5.1: SIZ
-    x1, y1, x0, y0 = (
-        int.from_bytes(data[start + i : start + i + 4], "big") for i in (8, 12, 16, 20)
-    )
-    components = int.from_bytes(data[start + 40 : start + 42], "big")
-    precision = (data[start + 42] & 0x7F) + 1
+    x1, y1, x0, y0 = (int.from_bytes(data[i : i + 4], "big") for i in (8, 12, 16, 20))
+    components = int.from_bytes(data[40:42], "big")
+    precision = (data[42] & 0x7F) + 1
     # Bit 14 of the capabilities stands for high throughput (ITU-T T.814, A.2).
-    is_plain = not data[start + 6] & 0x40
+    is_plain = not data[6] & 0x40
     return Codestream(y1 - y0, x1 - x0, components, precision, _JPEG_2000 if is_plain else None)
+
+
+def without_boxes(data: bytes) -> bytes:
+    """A JPEG 2000 codestream without the boxes of the file format JP2, which DICOM does not allow.
+
+    pydicom never returns from boxes of length 0.
+    """
+    if data[4:8] != b"jP  ":
+        return data
+    start = data.find(_SOC)
+    return data[start:] if start >= 0 else b""
 
 
 def is_sound(data: bytes) -> bool:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ultrasam.errors import ScanError
 from ultrasam.extras import needs
 from ultrasam.images.dicom_codecs import check_decodable
-from ultrasam.images.dicom_codestream import Codestream, is_sound, read_codestream
+from ultrasam.images.dicom_codestream import Codestream, is_sound, read_codestream, without_boxes
 from ultrasam.images.dicom_colors import is_planar, looks_gray
 from ultrasam.images.dicom_file import Element
 from ultrasam.images.dicom_format import COLOR, PixelFormat, with_samples
@@ -261,7 +261,7 @@ def _compressed(
             for start, length in groups[index]:
                 stream.seek(start)
                 parts.append(stream.read(length))
-        return b"".join(parts)
+        return without_boxes(b"".join(parts))
 
     first = codestream(0)
     markers = read_codestream(first)
