@@ -19,6 +19,7 @@ FLOORS = (
         "geometry",
         "hardware",
         "download",
+        "processes",
         "progress",
         "settings",
         "text",

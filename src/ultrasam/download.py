@@ -7,6 +7,7 @@ import os
 import ssl
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ with needs("Downloading", extra="hub"):
     from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
 
 _HEADERS = {"User-Agent": "ultrasam"}
@@ -43,6 +45,8 @@ def download(
 ) -> None:
     """Download ``url`` to ``path`` through ``<path>.part``; an interrupted download resumes from there.
 
+    Does nothing if ``path`` exists. Of several processes, one downloads and the others wait for it.
+
     Args:
         size: expected size in bytes, if known.
         checksum: ``sha256:…`` or ``md5:…``, if known.
@@ -55,6 +59,19 @@ def download(
     """
     check_reachable(url)
     path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with WeakFileLock(lock):
+        try:
+            if not path.exists():
+                _download(url, path, size, checksum, starts_with)
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def _download(
+    url: str, path: Path, size: int | None, checksum: str | None, starts_with: Sequence[bytes]
+) -> None:
     part = path.with_name(path.name + ".part")
     with part.open("ab") as file:
         done = part.stat().st_size

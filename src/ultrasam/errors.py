@@ -10,7 +10,19 @@ from typing import Any
 
 
 class UltraSamError(Exception):
-    """Base class of all errors that a user can fix."""
+    """Base class of all errors that a user can fix.
+
+    Attributes:
+        exit_status: that of the command line.
+    """
+
+    exit_status = 1
+
+
+class InterruptedRunError(UltraSamError):
+    """The user stopped a run (Ctrl-C); the message says how it goes on."""
+
+    exit_status = 130
 
 
 class UltraSamWarning(UserWarning):
@@ -55,6 +67,10 @@ class ConfigError(UltraSamError, ValueError):
 
 class DeviceError(UltraSamError, RuntimeError):
     """A device is not available on this machine or in this build of PyTorch."""
+
+
+class DiskFullError(UltraSamError, OSError):
+    """A disk, or the user's share of it, is full."""
 
 
 class MissingDependencyError(UltraSamError, ImportError):

@@ -66,7 +66,7 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert "1 image left out: 1 × not part of the data set's layout." in done.out
     assert done.out.splitlines()[-1] == str(store)
-    assert "no subject is in more than one split" in data("validate", store).out
+    assert "no known subject is in more than one split" in data("validate", store).out
     assert data("show", store, "-o", tmp_path / "sheet.png").out.strip() == str(
         tmp_path / "sheet.png"
     )

@@ -16,6 +16,7 @@ from tests.datasets.layouts.truth import save
 from ultrasam import load, load_model
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import load_backbone
+from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import (
     Classifier,
     Head,
@@ -24,7 +25,7 @@ from ultrasam.downstream.classification.model import (
 )
 from ultrasam.downstream.classification.scores import NAMES, figures, gain, score
 from ultrasam.downstream.classification.task import cross_validate, train_classifier
-from ultrasam.downstream.images import check_classes, folds_of, label_of, open_class_images
+from ultrasam.downstream.images import check_classes, folds_of, open_class_images
 from ultrasam.downstream.settings import ClassifierSettings, Mode
 from ultrasam.errors import CheckpointError, DataError
 from ultrasam.images.masks import inscribed_ellipse
@@ -215,7 +216,7 @@ def test_bad_data_is_one_sentence(
         other = "strange" if item.class_label == "dark" else "bright"
         save(tmp_path / "other" / other / f"o{item.name}.png", item.gray)
     save(tmp_path / "one" / "dark" / "a.png", picture(0, "dark"))
-    save(tmp_path / "one" / "empty" / "sub" / "a.png", picture(0, "dark"))
+    (tmp_path / "one" / "empty" / "sub").mkdir(parents=True)
     (tmp_path / "one" / "light").mkdir()
     (tmp_path / "one" / "light" / "b.png").write_bytes(b"nothing")
     (tmp_path / "bad.csv").write_text("file,class\n")

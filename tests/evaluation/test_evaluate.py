@@ -80,7 +80,7 @@ def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
     ]
     assert ultrasam(monkeypatch, *asked) == 0
     text = (out / "report.md").read_text()
-    for heading in ("Dice, box", "All metrics, point", "Dice per structure", "Differences in Dice",
+    for heading in ("Dice, box", "All metrics, point", "Differences in Dice",
                     "Number of clicks", "Predicted IoU", "Run time"):  # fmt: skip
         assert f"### {heading}" in text
     assert "Published results" not in text  # there are none for this data
@@ -114,7 +114,7 @@ def test_damage_and_images_without_an_object_are_named_and_count_in_no_mean(
     out = tmp_path / "out"
     capsys.readouterr()
     assert ultrasam(monkeypatch, "ellipse", "--data", mine, "--prompt-type", "box", "-o", out) == 0
-    assert "1 images could not be read" in capsys.readouterr().err
+    assert "1 image could not be read" in capsys.readouterr().err
     text = (out / "report.md").read_text()
     assert re.search(r"\| ellipse \| mine \| [^|]*broken[^|]* \| .*\|", text)
     assert re.search(

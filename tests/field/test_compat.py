@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 import ultrasam.compat
 from tests.conftest import TINY, randomized
-from tests.reference.test_transformers_sam import peer_of
 from ultrasam.compat import (
     ResizeLongestSide,
     Sam,
@@ -22,11 +20,6 @@ from ultrasam.compat import (
     sam_model_registry,
 )
 from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
-from ultrasam.evaluation.models.transformers_models import open_transformers
-from ultrasam.inference.predictor import Predictor
-from ultrasam.model.ultrasam import UltraSam
-from ultrasam.prompts import Prompt
-from ultrasam.weights.load import load_model
 from ultrasam.weights.registry import PREPROCESSING
 
 H, W = 80, 120  # resized to 85 × 128
@@ -158,6 +151,9 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
     "one of two outside": (
         {"point_coords": [(20, 20), (500, 9)], "point_labels": [1, 0]}, "500,9 is outside"),
     "a box outside": ({"box": [300, 300, 400, 400]}, "300,300,400,400 is outside"),
+    "fractions": ({"box": [0.1, 0.1, 0.4, 0.5]}, "give pixels, not fractions of its size"),
+    "a point in fractions": (
+        {"point_coords": [(0.3, 0.4)], "point_labels": [1]}, "give pixels, not fractions"),
     "two boxes": ({"box": [[1, 1, 5, 5], [2, 2, 6, 6]]}, "use predict_torch for several"),
     "corners reversed": ({"box": [50, 60, 10, 20]}, "give x0, y0, x1, y1 with x0 < x1"),
     "x, y, width, height": ({"box": [50, 40, 20, 30]}, "[50.0, 40.0, 20.0, 30.0] is invalid"),
@@ -258,6 +254,52 @@ def test_images_of_the_wrong_order_or_range_are_refused_or_told(sam: Sam) -> Non
     assert sam.preprocess(torch.full((2, 3, 85, 128), 9)).shape == (2, 3, 128, 128)
 
 
+def test_what_is_unlikely_to_be_meant_is_said(predictor: SamPredictor) -> None:
+    with pytest.warns(UltraSamWarning, match="covers only 2 × 30 pixels"):
+        predictor.predict(box=[10, 20, 12, 50])
+
+
+def test_an_empty_mask_has_no_score_and_is_said(nano: SamPredictor) -> None:
+    low = nano.model._decode
+
+    def nothing(*arguments: object, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, iou = low(*arguments, **options)  # type: ignore[arg-type]
+        logits[0] = -5
+        return logits, iou
+
+    boxes = torch.tensor([[12.0, 18, 48, 62], [63, 20, 107, 50]])
+    moved = nano.transform.apply_boxes_torch(boxes, (H, W))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nano.model, "_decode", nothing)
+        with pytest.warns(UltraSamWarning, match="The mask is empty: the model found no object"):
+            masks, iou, _ = nano.predict(box=boxes[0].numpy())
+        assert not masks.any()
+        assert (iou == 0).all()
+        with pytest.warns(UltraSamWarning, match="1 of 2 masks are empty"):
+            _, scores, _ = nano.predict_torch(None, None, moved, multimask_output=False)
+        assert float(scores[0]) == 0 < float(scores[1])
+
+
+def test_an_image_with_alpha_keeps_its_colors(sam: Sam, image: np.ndarray) -> None:
+    """OpenCV reads them as BGRA."""
+    expected, got = SamPredictor(sam), SamPredictor(sam)
+    expected.set_image(image)
+    alpha = np.full((H, W, 1), 255, np.uint8)
+    for pixels in (image[..., ::-1], np.concatenate([image[..., ::-1], alpha], axis=-1)):
+        got.set_image(pixels, "BGR")
+        assert torch.equal(got.features, expected.features)
+
+
+def test_the_transform_refuses_what_it_would_spoil(image: np.ndarray) -> None:
+    transform = ResizeLongestSide(128)
+    assert "uint8 (0–255), not [80, 120, 3] float64" in refusal(transform.apply_image, image / 255)
+    assert "not [3, 80, 120] uint8" in refusal(transform.apply_image, image.transpose(2, 0, 1))
+    assert "give [..., 2]" in refusal(transform.apply_coords, np.zeros((4, 3)), (H, W))
+    assert "must be (H, W)" in refusal(transform.apply_coords, np.zeros((4, 2)), (H, W, 3))
+    assert "give [N, 4]" in refusal(transform.apply_boxes, np.zeros((4, 2)), (H, W))
+    assert "give [N, 4]" in refusal(transform.apply_boxes_torch, torch.zeros(2, 5), (H, W))
+
+
 def test_the_encoders_input_is_questioned_if_it_is_another_models(sam: Sam) -> None:
     x = torch.rand(1, 3, 128, 128)
     with pytest.warns(UltraSamWarning, match=r"in 0–1, as for MedSAM.*preprocessing=medsam"):
@@ -324,70 +366,3 @@ def test_what_is_not_there_is_said() -> None:
         ultrasam.compat.SamAutomaticMaskGenerator  # noqa: B018
     assert not hasattr(ultrasam.compat, "something_else")
     assert sam_model_registry["vit_b"] is build_sam_vit_b
-
-
-def encoder_input(model: UltraSam, run: object) -> torch.Tensor:
-    """The input that the image encoder gets."""
-    seen: list[torch.Tensor] = []
-    hook = model.image_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0].clone()))
-    run()  # type: ignore[operator]
-    hook.remove()
-    return seen[0]
-
-
-def test_medsam_sees_a_square_in_0_to_1_in_every_way_of_use(
-    tmp_path: Path, image: np.ndarray
-) -> None:
-    torch.save(randomized(TINY).state_dict(), tmp_path / "medsam_vit_b.pth")
-    with pytest.warns(UltraSamWarning, match="loaded as MedSAM because of its name"):
-        model = load_model(tmp_path / "medsam_vit_b.pth", device="cpu")
-    dim = (image // 2 + 40).astype(np.uint8)  # 40 to 167, so that the range must be stretched
-    native, meta = Predictor(model), SamPredictor(Sam(model))
-    x = encoder_input(model, lambda: native.set_image(dim))
-    assert x.shape == (1, 3, 128, 128)
-    assert (float(x.min()), float(x.max())) == (0, 1)
-    assert float(x[..., -20:, :].std()) > 0.1  # no padding
-    assert torch.equal(encoder_input(model, lambda: meta.set_image(dim)), x)
-
-
-def test_prompts_and_masks_are_stretched_with_the_image() -> None:
-    model = load_model("nano+no-tta+preprocessing=medsam", device="cpu")
-    native, meta = Predictor(model), SamPredictor(Sam(model))
-    native.set_image(two_objects())
-    meta.set_image(two_objects())
-    box = np.array([12, 18, 48, 62])
-    ours = native.predict(Prompt(box=box)).low_res_logits[0, 0]
-    # Meta's boxes are pixel indices, ours edges.
-    half = 0.5 * np.array([W, H, W, H]) / model.config.image_size
-    theirs = meta.predict(box=box - half, multimask_output=False)[2][0]
-    assert np.ptp(ours) > 5
-    assert np.abs(ours - theirs).max() < 0.01
-
-
-def test_medsam_of_transformers_is_not_fed_by_the_processor_of_its_repository(
-    tmp_path: Path, image: np.ndarray
-) -> None:
-    from transformers import SamImageProcessor
-
-    model = randomized(TINY)
-    for name in ("medsam-vit-base", "sam-vit-base"):
-        peer_of(model).save_pretrained(tmp_path / name)
-        SamImageProcessor(
-            size={"longest_edge": 128}, pad_size={"height": 128, "width": 128}
-        ).save_pretrained(tmp_path / name)
-    medsam = open_transformers(str(tmp_path / "medsam-vit-base"), device="cpu")
-    assert medsam.accepts == {"box"}  # type: ignore[attr-defined]
-    model.preprocessor = replace(PREPROCESSING["medsam"], size=128)
-    prompt = Prompt(box=(20, 10, 90, 70))
-    seen: list[torch.Tensor] = []
-    medsam.model.vision_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
-    medsam.set_image(image)
-    expected = encoder_input(model, lambda: Predictor(model).set_image(image))
-    assert torch.equal(seen[0], expected)
-    assert medsam.predict(prompt).masks.shape == (1, 1, H, W)
-    corners = medsam._to_model(np.array([[0.0, 0], [W, H]]))
-    assert corners.tolist() == [[0, 0], [128, 128]]
-    assert "accepts only box prompts" in refusal(medsam.predict, Prompt(points=[(40, 50)]))
-    sam = open_transformers(str(tmp_path / "sam-vit-base"), device="cpu")
-    sam.set_image(image)
-    assert float(sam._input(image)[..., 90:, :].abs().max()) == 0  # padded, as SAM's images are

@@ -16,6 +16,7 @@ from ultrasam.datasets.file_tree import FileEntry
 from ultrasam.datasets.readers.volumes import load
 from ultrasam.errors import DataError, ScanError
 from ultrasam.images.pixels import to_uint8
+from ultrasam.images.radiofrequency import is_radiofrequency
 from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan
 
@@ -291,6 +292,12 @@ def test_an_image_that_was_normalized_to_zero_mean_is_shown() -> None:
     shown = to_uint8(normalized)
     assert (int(shown.min()), int(shown.max())) == (0, 255)
     assert np.array_equal(to_uint8(rng.normal(size=(200, 240))).shape, (200, 240))
+
+
+@pytest.mark.parametrize("shape", [(34, 36), (1224,), (1, 300), (2, 150, 40), (130, 1)])
+def test_noise_is_not_taken_for_radiofrequency_data(shape: tuple[int, ...]) -> None:
+    for seed in range(200):
+        assert not is_radiofrequency(np.random.default_rng(seed).integers(-8, 8, shape))
 
 
 @pytest.mark.parametrize("complex_kind", [np.complex64, np.complex128])

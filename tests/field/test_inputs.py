@@ -50,6 +50,21 @@ def test_what_is_no_image_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
         find_inputs([str(tmp_path / "e")])
 
 
+def test_links_are_followed_once_and_broken_ones_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "data/p1/a.png", "elsewhere/b.png")
+    try:
+        (tmp_path / "data/p2").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "data/p2/again").symlink_to(tmp_path / "data")  # a circle
+        (tmp_path / "data/gone.png").symlink_to(tmp_path / "nowhere.png")
+    except OSError:
+        pytest.skip("this file system has no links")
+    with caplog.at_level(logging.INFO, "ultrasam"):
+        assert names_in(tmp_path / "data") == ["p1/a.png", "p2/b.png"]
+    assert "left out 1 file that is no image (1 × broken link)" in caplog.text
+
+
 def test_results_of_an_earlier_prediction_are_not_segmented(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -177,6 +177,31 @@ def test_outlines_drawn_at_another_aspect_ratio_are_refused(
     assert reasons(skips, "annotation") == ["drawn at another aspect ratio than the image's"]
 
 
+def test_outlines_beyond_an_image_of_unknown_size_cost_all_of_its_outlines(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / f"{name}.png")
+    listed = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}]
+    inside, half, overshot = outline(), outline(40, 60, 80), outline(90, 70, 33)
+    records = [{"segmentation": [o]} for o in (inside, half)]
+    write(
+        tmp_path / "ann.json",
+        coco(*records, {"image_id": 2, "segmentation": [overshot]}, images=listed),
+    )
+    images, skips = read(coco_file("own"), tmp_path)
+    assert {s: objects(i) for s, i in images.items()} == {"b.png": [("cyst", 30 * 30)]}
+    reason = "outline beyond the image, whose size its file does not state; drawn at another size?"
+    assert reasons(skips, "image") == [reason]
+    assert reasons(skips, "annotation") == [reason]
+
+
+def test_fractions_are_no_pixels(tmp_path: Path) -> None:
+    images, skips = one(tmp_path, {"segmentation": [[0.2, 0.3, 0.6, 0.3, 0.6, 0.7]]})
+    assert not images
+    assert reasons(skips, "annotation") == [
+        "outline in fractions of the image's size; pixels are needed"
+    ]
+
+
 def test_labelmes_size_counts_too(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     big = [[2 * x, 2 * y] for x, y in SQUARE]

@@ -38,6 +38,8 @@ from ultrasam.evaluation.sources import open_evaluation_datasets, raw_datasets
          ("train2017", "val2017")),
         (("annotations/train.json", "annotations/test.json"), "f.png", ("images/train", "images/test")),
         (("labels/p1.json", "labels/p2.json"), "p{}/f.png", "images/p{}"),
+        (("p1.json", "instances_p2.json"), "f.png", "p{}"),
+        (("annotations/task_1.json", "annotations/task_2.json"), "f.png", "task_{}/images"),
         (("p1.json", "p2.json"), "/home/someone/study/p{}/f.png", "p{}"),
         (("p1.json", "p2.json"), "C:\\study\\p{}\\f.png", "p{}"),
     ],
@@ -72,6 +74,8 @@ def test_each_files_outlines_are_on_its_own_images(
         ("ann.json", "train/f.png", ["test/f.png"]),
         ("annotations/instances_val2017.json", "f.png", ["train2017/f.png"]),
         ("ann.json", "f.png", ["p1/f.png", "p2/f.png"]),  # either
+        ("labels_p2/ann.json", "f.png", ["images_p1/f.png"]),
+        ("olivia/ann.json", "f.png", ["anna/f.png"]),
         ("deeper/ann.json", "f.png", ["f.png"]),
     ],
 )
@@ -85,6 +89,16 @@ def test_an_image_is_never_taken_for_another_one(
     write(tmp_path / table, coco({}, {"image_id": 2}, images=images))
     _, skips = read(coco_file("own"), tmp_path)
     assert sorted(s.where for s in skips if s.what == "image") == sorted(present)
+
+
+def test_a_file_named_after_a_folder_means_the_images_in_it(tmp_path: Path) -> None:
+    picture(tmp_path / "p1/f.png")
+    picture(tmp_path / "p2/g.png")
+    listed = [{"id": 1, "file_name": "f.png"}, {"id": 2, "file_name": "g.png"}]
+    write(tmp_path / "annotations/p2.json", coco({}, {"image_id": 2}, images=listed))
+    images, skips = read(coco_file("own"), tmp_path)
+    assert list(images) == ["p2/g.png"]
+    assert [(s.where, s.what) for s in skips] == [("f.png", "file"), ("p1/f.png", "image")]
 
 
 def test_only_the_image_beside_the_file_is_annotated(tmp_path: Path) -> None:
@@ -153,6 +167,21 @@ def test_other_json_files_are_reported_by_what_they_are(tmp_path: Path) -> None:
     assert "not valid JSON" in told["broken.json"]
     assert "COCO 1.0" in told["cvat.xml"]
     assert {s.what for s in skips} == {"file"}
+
+
+def test_other_json_files_stop_no_other_format(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "info.json", {"year": 2024})
+    write(tmp_path / "a.json", labelme({"label": "cyst", "points": SQUARE}))
+    images, skips = read(labelme_files("own"), tmp_path)
+    assert list(images) == ["a.png"]
+    assert [(s.where, s.what) for s in skips] == [("info.json", "file")]
+    table = {"a": {"filename": "a.png", "regions": [via_region([20, 60], "cyst")]}}
+    write(tmp_path / "via.json", table)
+    images, skips = read(via_files("own"), tmp_path)
+    assert list(images) == ["a.png"]
+    assert [(s.where, s.what) for s in skips] == [("a.json", "file"), ("info.json", "file")]
+    assert skips[0].reason == "a LabelMe file; import it with --format labelme"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.field.test_masks import AREA, HEIGHT, WIDTH, read, save, square, write
+from ultrasam.datasets.readers.mask_labels import parse_labels
 from ultrasam.errors import DataError
 
 
@@ -130,3 +131,46 @@ def test_folders_name_structures(tmp_path: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(DataError, match="--labels does not apply"):
         read(tmp_path, labels={1: "lesion"})
+
+
+@pytest.mark.parametrize("sigma", [0, 1, 3, 8])
+@pytest.mark.parametrize("window", [False, True])
+def test_a_picture_is_no_mask(tmp_path: Path, sigma: float, window: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160), dtype=np.uint8)
+    picture = cv2.GaussianBlur(noise, (0, 0), sigma) if sigma else noise
+    if window:
+        picture[:20], picture[-20:] = 0, 0
+    write(tmp_path, {"b.png": square()})
+    save(tmp_path / "images/a.png", noise)
+    save(tmp_path / "masks/a.png", picture)
+    try:
+        areas, _, _ = read(tmp_path)
+    except DataError:
+        return
+    assert list(areas) == ["b"]
+
+
+def test_labels_are_compared_with_what_a_jpeg_shows(tmp_path: Path) -> None:
+    write(tmp_path, {"a.jpg": square()}, quality=75)
+    for value in (255, 254, 250):
+        (areas,) = read(tmp_path, labels={value: "cyst"})[0].values()
+        assert abs(areas["cyst"] - AREA) <= 8
+    with pytest.raises(DataError, match="no mask has a value that --labels names"):
+        read(tmp_path, labels={1: "cyst"})
+
+
+def test_colors_of_equal_brightness_are_told_apart(tmp_path: Path) -> None:
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[square() > 0] = (255, 0, 0)
+    rgb[square(x=45) > 0] = (0, 0, 255)
+    options = {"quality": 95, "subsampling": 0}
+    write(tmp_path / "both", {"a.jpg": rgb}, **options)
+    red, blue = parse_labels("#ff0000=cyst"), parse_labels("#0000ff=wall")
+    areas, _, _ = read(tmp_path / "both", labels=red | blue)
+    assert abs(areas["a"]["cyst"] - AREA) <= 12
+    assert abs(areas["a"]["wall"] - AREA) <= 12
+    rgb[square(x=45) > 0] = 0
+    write(tmp_path / "red", {"a.jpg": rgb}, **options)
+    assert list(read(tmp_path / "red", labels=red)[0]["a"]) == ["cyst"]
+    with pytest.raises(DataError, match="no mask has a value that --labels names"):
+        read(tmp_path / "red", labels=blue)

@@ -19,6 +19,7 @@ from ultrasam.datasets.custom import detect_layout, image_mask_folder
 from ultrasam.datasets.file_tree import Skip, SkipReport
 from ultrasam.datasets.readers.mask_labels import parse_labels
 from ultrasam.errors import DataError
+from ultrasam.evaluation.sources import raw_datasets
 from ultrasam.images.mask_files import COLOR, decode_mask
 
 Array = npt.NDArray[Any]
@@ -341,6 +342,16 @@ def test_two_patients_have_images_of_one_name(tmp_path: Path) -> None:
     assert detect_layout(tmp_path) == "image_mask_folder"
 
 
+def test_a_folder_with_images_and_masks_is_one_data_set(tmp_path: Path) -> None:
+    for name in ("a", "a_label_2"):  # named like the mask of an object of the other
+        write(tmp_path / "one", {f"{name}.png": square()})
+        write(tmp_path / "two" / name, {"x.png": square()})
+    ((name, spec, folder),) = raw_datasets(str(tmp_path / "one"))
+    assert (name, spec.name, folder) == ("one", "image_mask_folder", tmp_path / "one")
+    assert len(spec.list_cases(folder)[0]) == 2
+    assert [name for name, _, _ in raw_datasets(str(tmp_path / "two"))] == ["a", "a_label_2"]
+
+
 def test_two_images_of_one_stem_are_both_counted(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": square(), "b.png": square()})
     save(tmp_path / "images/a.bmp", np.full((HEIGHT, WIDTH), 9, np.uint8))
@@ -418,7 +429,7 @@ def test_a_turned_image_needs_a_turned_mask(tmp_path: Path) -> None:
     values=st.lists(st.integers(1, 255), min_size=1, max_size=4, unique=True),
     dtype=st.sampled_from([np.uint8, np.uint16]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_region_of_a_mask_is_lost(values: list[int], dtype: Any) -> None:
     """Whatever the values: each region becomes an object of its size, or is refused."""
     import tempfile

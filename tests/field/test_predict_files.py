@@ -24,7 +24,7 @@ from tests.images.files import write_video
 from ultrasam.downstream.classification.predict import classify_files, write_classes
 from ultrasam.downstream.embed import embed_files, write_features
 from ultrasam.downstream.features import Embedder, memory_needed
-from ultrasam.errors import ConfigError, DataError, UltraSamError
+from ultrasam.errors import ConfigError, DataError, DiskFullError, UltraSamError
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.inference.batch import FileResult, predict_files, write_results
 from ultrasam.inference.coco_ids import read_coco_ids
@@ -36,14 +36,19 @@ BOX = Prompt(box=(4, 4, 20, 20))
 Run = Callable[..., int]
 
 
+def checkered(size: tuple[int, int], value: int) -> Image.Image:
+    y, x = np.indices(size[::-1])
+    return Image.fromarray((value + 8 * ((x + y) % 2)).astype(np.uint8))
+
+
 def image(path: Path, size: tuple[int, int] = (40, 30), value: int = 90) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, value).save(path)
+    checkered(size, value).save(path)
     return path
 
 
 def pages(path: Path, count: int) -> Path:
-    stack = [Image.new("L", (40, 30), 20 * index) for index in range(count)]
+    stack = [checkered((40, 30), 20 * index) for index in range(count)]
     stack[0].save(path, save_all=True, append_images=stack[1:])
     return path
 
@@ -171,6 +176,21 @@ def test_empty_and_doubtful_masks_are_told_and_marked(tmp_path: Path) -> None:
     changed = np.abs(plain - marked).sum(axis=2) > 0
     assert not changed[:, :85].any()  # the first mask is drawn as before
     assert changed[80:90, 95:200].sum() > 50  # "low confidence" above the second
+
+
+def test_a_box_on_the_margin_is_told_however_sure_the_model_is(tmp_path: Path) -> None:
+    pixels = np.zeros((150, 200, 3), np.uint8)
+    pixels[40:140, 30:170] = np.random.default_rng(0).integers(0, 255, (100, 140, 1))
+    pixels[60:100, 60:120] = 2  # an anechoic cyst
+    boxes = [Prompt(box=box) for box in ((1, 1, 28, 30), (55, 55, 125, 105), (150, 2, 300, 38))]
+    for suffix in ("png", "jpg"):
+        path = tmp_path / f"a.{suffix}"
+        Image.fromarray(pixels).save(path)
+        result = predicted([path], *boxes, out=tmp_path / "o", segmenter=Scored(0.9, 0.9, 0.9))[0]
+        assert [entry["low_confidence"] for entry in result.results] == [True, False, True]
+        told = "the mask is that of a box in which the image is blank; check the box."
+        assert f"{path}: prompt 0: {told}" in result.notes
+        assert f"{path}: prompt 2: {told}" in result.notes
 
 
 def test_masks_in_the_overlay_have_numbers() -> None:
@@ -319,15 +339,15 @@ def test_classes_are_written_whole_with_frames(
     paths = [
         pages(tmp_path / "c.tif", 3),
         tmp_path / "none.png",
-        image(tmp_path / "b.png", value=204),
+        image(tmp_path / "b.png", value=200),
     ]
     results = list(classify_files(Bright(), paths, frames="all"))  # type: ignore[arg-type]
     table = write_classes(results, Bright.head.classes, tmp_path / "out")
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(Path(r["path"]).name, r["frame"], r["class"], r["bright"]) for r in rows] == [
-        ("c.tif", "0", "dark", "0.0000"), ("c.tif", "1", "dark", "0.0784"),
-        ("c.tif", "2", "dark", "0.1569"), ("b.png", "0", "bright", "0.8000"),
+        ("c.tif", "0", "dark", "0.0157"), ("c.tif", "1", "dark", "0.0941"),
+        ("c.tif", "2", "dark", "0.1725"), ("b.png", "0", "bright", "0.8000"),
     ]  # fmt: skip
     assert "no file" in str(results[3].error).lower()
     first = next(iter(classify_files(Bright(), paths)))  # type: ignore[arg-type]
@@ -371,7 +391,7 @@ def test_features_of_what_can_be_embedded_are_written(tmp_path: Path) -> None:
     assert [(Path(p).name, f) for p, f in zip(table["path"], table["frame"], strict=True)] == [
         ("c.tif", 0), ("c.tif", 1), ("b.png", 0),
     ]  # fmt: skip
-    whole = next(embedder.images([np.full((30, 40), 20, np.uint8)]))
+    whole = next(embedder.images([np.asarray(checkered((40, 30), 20))]))
     assert np.allclose(table["features"][1], whole, atol=1e-5)
 
 
@@ -454,3 +474,47 @@ def test_file_names_that_are_no_text_are_no_obstacle(
         assert ultrasam("--version") == 0
         print(f"{path.stem}: bright", flush=True)
         assert printed in stream.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("label", ["nan", "inf", "0.5", "1e999", "-1"])
+def test_a_click_that_is_neither_on_nor_beside_the_object_is_refused(
+    label: str, ultrasam: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ultrasam("predict", image(tmp_path / "a.png"), "--point", f"5,5,{label}") == 1
+    assert "the third number is 1 (on the object) or 0" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [image(tmp_path / "a.png"), image(tmp_path / "b.png")]
+    monkeypatch.setattr(Path, "replace", _full)
+    with pytest.raises(DiskFullError, match=r"No space left on the disk for .*a_mask_0"):
+        predicted(paths, out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_interruption_costs_no_results(
+    ultrasam: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        image(tmp_path / "in" / name, (64, 48))
+
+    class Interrupted(Boxes):
+        count = 0
+
+        def predict(self, prompts: Prompt | list[Prompt]) -> Prediction:
+            self.count += 1
+            if self.count == 3:
+                raise KeyboardInterrupt
+            return super().predict(prompts)
+
+    monkeypatch.setattr("ultrasam.inference.predictor.Predictor", lambda *_, **__: Interrupted())
+    out = tmp_path / "out"
+    assert ultrasam("predict", tmp_path / "in", "--box", "8,8,40,40", "-o", out) == 130
+    said = capsys.readouterr().err
+    assert "predictions.json has only what was done until then: 2 of 3 files." in said
+    assert len(json.loads((out / "predictions.json").read_text())) == 2

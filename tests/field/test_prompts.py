@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.conftest import SMALL_NANO, TINY, randomized
 from ultrasam import Predictor, Prompt, load
+from ultrasam.downstream.features import Embedder
 from ultrasam.errors import PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
 from ultrasam.inference.augmentation import MeanPrediction, ViewPrediction
@@ -215,6 +216,11 @@ def test_a_cine_without_a_frame_is_said_to_have_more(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         predictor.set_image(tmp_path / "c.tif", frame=0)
         predictor.set_image(np.zeros((20, 20), np.uint8))
+    embedder = Embedder(randomized(TINY))
+    with pytest.warns(UltraSamWarning, match="frame 0 is used"):
+        embedder.patches(tmp_path / "c.tif")
+    with pytest.warns(UltraSamWarning, match="frame 0 is used"):
+        next(embedder.images([tmp_path / "c.tif"]))
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL_NANO], ids=["tiny", "nano"])

@@ -97,6 +97,10 @@ NESTED: dict[str, Callable[[State], object]] = {
         f"{name}_state_dict": part(s, name)
         for name in ("image_encoder", "prompt_encoder", "mask_decoder")
     },
+    "halves under other keys": lambda s: {
+        "encoder": {n: t for n, t in s.items() if n.startswith("image_encoder")},
+        "decoder": {n: t for n, t in s.items() if not n.startswith("image_encoder")},
+    },
     "arrays": lambda s: {name: tensor.numpy() for name, tensor in s.items()},
     "nested arrays": lambda s: {"model": {n: t.numpy() for n, t in s.items()}, "epoch": 1},
     "sparse tensors": lambda s: {name: tensor.to_sparse() for name, tensor in s.items()},
@@ -289,17 +293,15 @@ def test_a_folder_means_the_weights_in_it(tmp_path: Path, state: State, name: st
             torch.save({"module": state}, path)
         else:
             torch.save(OPTIMIZER, path)
-    (tmp_path / "README.md").write_text("A model.")
     assert loaded(tmp_path, state) == []
 
 
 def test_a_folder_of_several_models_asks_which(tmp_path: Path, state: State) -> None:
-    (tmp_path / "a").mkdir()
+    folder = tmp_path / "a"
+    folder.mkdir()
     for name in ("best.pth", "last.pth"):
-        torch.save(state, tmp_path / "a" / name)
-    assert "several weights files (best.pth, last.pth); give the path of one" in refused(
-        tmp_path / "a"
-    )
+        torch.save(state, folder / name)
+    assert "several weights files (best.pth, last.pth); give the path of one" in refused(folder)
 
 
 def shards(folder: Path, state: State, kind: str, *, index: bool) -> Path:

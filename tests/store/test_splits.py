@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.datasets.layouts.truth import picture
 from ultrasam.store.duplicates import connected_groups, perceptual_hashes, similar_pairs
-from ultrasam.store.splits import EXCLUDED, SplitFractions, assign_splits
+from ultrasam.store.splits import EXCLUDED, FEW_GROUPS, SplitFractions, assign_splits
 
 SOURCE_SPLITS = st.sampled_from([None, "train", "val", "test", "trainval"])
 ROWS = st.lists(
@@ -36,15 +36,20 @@ def test_no_group_is_ever_in_two_splits(rows: list[tuple[int, str, str | None]])
         assert split in ("train", "val", "test", EXCLUDED)
 
 
-@given(st.integers(1, 300), st.integers(0, 300))
-def test_more_subjects_move_none_to_another_split(first: int, more: int) -> None:
+@given(st.integers(FEW_GROUPS, 300), st.integers(0, 300), st.text(max_size=3))
+def test_more_subjects_move_none_to_another_split(first: int, more: int, prefix: str) -> None:
+    """Only the one subject that a split would else lack goes back to training when others take its place."""
+
     def splits(count: int) -> list[str]:
-        names = [f"s{i}" for i in range(count)]
+        names = [f"{prefix}{i}" for i in range(count)]
         return assign_splits(
             np.arange(count), ["d"] * count, names, [None] * count, SplitFractions(0.2, 0.2)
         )
 
-    assert splits(first + more)[:first] == splits(first)
+    before, after = splits(first), splits(first + more)
+    for name in ("test", "val"):
+        moved = [i for i in range(first) if (before[i] == name) != (after[i] == name)]
+        assert not moved or (before.count(name) == 1 and moved == [before.index(name)])
 
 
 def test_splits_have_about_the_requested_fractions() -> None:

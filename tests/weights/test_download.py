@@ -8,6 +8,7 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -105,6 +106,16 @@ def test_a_broken_download_resumes(server: str, tmp_path: Path) -> None:
     (tmp_path / "weights.pth.part").write_bytes(CONTENT[:300_000])
     assert fetch(published(server), cache=tmp_path).read_bytes() == CONTENT
     assert Handler.asked == [("/weights.pth", "bytes=300000-")]
+
+
+def test_of_several_processes_one_downloads(server: str, tmp_path: Path) -> None:
+    """They would all append to one partial file."""
+    weights = replace(published(server), num_bytes=None, sha256=None)
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch(weights, cache=tmp_path), range(4)))
+    assert paths[0].read_bytes() == CONTENT
+    assert len(Handler.asked) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.pth"]
 
 
 def test_a_complete_partial_download_is_used(server: str, tmp_path: Path) -> None:

@@ -296,3 +296,9 @@ def test_a_damaged_file_in_the_cache_can_be_replaced(
     monkeypatch.setattr("ultrasam.weights.load.cached_file", lambda _: path)
     with pytest.raises(CheckpointError, match=r"UltraSam.pth .* Delete this file to download it"):
         load_model("ultrasam", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["runs/w.pth", "runs/best.pth.tar", "runs/w.PKL", "a/b.zip"])
+def test_a_missing_file_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(CheckpointError, match="is neither a file nor a known model"):
+        ModelSpec.parse(name)

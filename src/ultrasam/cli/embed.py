@@ -76,6 +76,7 @@ def embed(
 
     embedder = Embedder(load_model(model, device=device, precision=precision), size=size)
     results: list[EmbedResult] = []
+    complete = False
     try:
         with progress_bar("embedding") as on_progress:
             for result in embed_files(embedder, paths, wanted, frames=frame):
@@ -85,10 +86,14 @@ def embed(
                 for error in result.errors:
                     logger.error("%s", error)
                 on_progress(len({result.path for result in results}), len(paths))
+        complete = True
     finally:
         written = any(result.vectors for result in results)
         if written:
             write_features(results, out, model=model)
+            if not complete:
+                done = len({result.path for result in results})
+                logger.warning("%s has only %d of %d files.", out, done, len(paths))
     if not written:
         raise UltraSamError("No input could be embedded; nothing was written.")
     print(out)

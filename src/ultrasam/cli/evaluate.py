@@ -22,7 +22,7 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
-from ultrasam.errors import EvaluationError, UltraSamError
+from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
 from ultrasam.extras import require
 
 if TYPE_CHECKING:
@@ -113,13 +113,18 @@ def evaluate(
     require("Evaluation", "markdown_it", "polars", "pyarrow", "pydantic", extra="evaluate")
     checks.check_device(device)
     checks.check_paths(data)
-    if split is not None and not any(checks.is_store(path) for path in data):
-        raise EvaluationError("--split applies to stores; --data names none.")
+    no_store = [path for path in data if not checks.is_store(path)]
+    if split is not None and no_store:
+        raise EvaluationError(
+            f"--split applies to stores, and {no_store[0]} is none; leave --split out, or build a store with "
+            "'ultrasam data build'."
+        )
     types = checks.no_commas(prompt_type, "--prompt-type")
     suite = _suite(models, types, title)
     out = checks.output(out, "evaluate", data[0])
 
     from ultrasam.evaluation.report.report import EvaluationReport, write_report
+    from ultrasam.evaluation.report.summary import left_out
     from ultrasam.evaluation.runner import EvaluationSettings
     from ultrasam.evaluation.sources import open_evaluation_datasets
 
@@ -130,11 +135,15 @@ def evaluate(
         data, split=None if split is None else split.value, only=dataset or (), limit=limit
     )
     strict = _suite_file(models) is None
+    not_chosen = [text for collection in collections for text in collection.not_chosen]
+    for text in not_chosen:
+        logger.warning("%s", text)
     found, missing = _run(suite, collections, settings, out, device, strict=strict)
     if not found:
         raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")
+    _check_objects(found, data)
     command = shlex.join(["ultrasam", *sys.argv[1:]])
-    report = EvaluationReport(suite.title, command, tuple(found), tuple(missing))
+    report = EvaluationReport(suite.title, command, tuple(found), tuple(missing), tuple(not_chosen))
     pages = write_report(report, out, collections, cases=cases)
     if as_json:
         content = {
@@ -146,9 +155,25 @@ def evaluate(
     else:
         for path in pages:
             print(path)
-    failed = sum(len(results.errors) for results in found)
-    if failed:
-        logger.error("%d images could not be read or segmented; see the report.", failed)
+    for text in left_out(found, ()):
+        logger.warning("Not in the means: %s", text)
+    if missing and strict:
+        raise typer.Exit(1)
+
+
+def _check_objects(found: list[Results], data: list[str]) -> None:
+    """Refuse to report on nothing.
+
+    Raises:
+        EvaluationError: No model has a result for an object.
+    """
+    if any(len(results.table) for results in found):
+        return
+    errors = found[0].errors
+    reason = f" The first problem: {errors[0]['image']}: {errors[0]['error']}" if errors else ""
+    raise EvaluationError(
+        f"No image of {', '.join(data)} has an object that could be evaluated.{reason}"
+    )
 
 
 def _suite_file(models: list[str]) -> Path | None:
@@ -200,11 +225,15 @@ def _run(
     *,
     strict: bool,
 ) -> tuple[list[Results], list[str]]:
-    """The results of all entries; what is not available raises if ``strict``, else is listed."""
+    """The results of all entries, and what is missing: models that cannot be opened, and data sets.
+
+    Args:
+        strict: whether results of other weights or settings in ``out`` raise; else they are missing, too.
+    """
     from ultrasam.datasets.catalogue import dataset as described
     from ultrasam.evaluation.models.registry import open_evaluation_model
     from ultrasam.evaluation.report.results import read_results
-    from ultrasam.evaluation.runner import results_file, run_evaluation
+    from ultrasam.evaluation.runner import accepted_kinds, results_file, run_evaluation
     from ultrasam.evaluation.sources import subsample
 
     found, missing = [], []
@@ -218,22 +247,27 @@ def _run(
             continue
         file = results_file(out, entry.title)
         try:
-            with progress_bar(entry.title) as on_progress:
-                run_evaluation(
-                    open_evaluation_model(entry.model, device=device),
-                    chosen,
-                    file,
-                    settings=settings,
-                    on_progress=on_progress,
-                )
+            # One model at a time: three large ones may not fit into memory together.
+            model = open_evaluation_model(entry.model, device=device)
+            accepted_kinds(model, settings.prompts)
         except UltraSamError as error:
-            if strict:
+            if len(suite.entries) == 1:
                 raise
             missing.append(f"{entry.title}: {error}")
             continue
+        try:
+            with progress_bar(entry.title) as on_progress:
+                run_evaluation(model, chosen, file, settings=settings, on_progress=on_progress)
+        except UltraSamError as error:
+            if strict or isinstance(error, DiskFullError):
+                raise
+            missing.append(f"{entry.title}: {error}")
+            continue
+        finally:
+            del model
         found.append(read_results(file, name=entry.title))
     for text in missing:
-        logger.warning("missing: %s", text)
+        logger.warning("Left out: %s", text)
     return found, missing
 
 
@@ -248,7 +282,9 @@ def _summary(results: Results) -> dict[str, Any]:
         }
         for name in sorted(results.table["dataset"].unique())
     }
-    images = len(results.images)
+    images = sum("objects" in record for record in results.images) + len(results.errors)
     return {
-        "model": results.name, "images": images, "errors": len(results.errors), "scores": scores,
+        "model": results.name, "images": images, "errors": len(results.errors),
+        "without_object": len(results.without_object), "left_out": len(results.left_out),
+        "scores": scores,
     }  # fmt: skip

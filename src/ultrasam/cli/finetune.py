@@ -23,7 +23,7 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.train import require_training, run_recipe
-from ultrasam.errors import DataError, UltraSamError
+from ultrasam.errors import UltraSamError
 
 app = typer.Typer(
     help="Fine-tune on your own images: promptable segmentation, image classification, region "
@@ -49,27 +49,21 @@ def promptable(
 ) -> None:
     """Fine-tune the promptable model on your own images and masks.
 
-    --data takes one folder: images/ and masks/, or images with COCO, LabelMe or VIA files. The settings
-    follow from the number of images; KEY=VALUE changes them. A tenth of the subjects is used for validation,
-    and the best weights are kept.
+    The settings follow from the number of images; KEY=VALUE changes them. A tenth of the subjects is used for
+    validation, unless the data have a val split, and the best weights are kept.
     """
     require_training()
-    folder = Path(checks.only_one(data, "--data")).expanduser()
     start = checks.only_one(init or ["nano"], "--init")
     finetuning.check_overrides(overrides or [])
     checks.check_models([start])
     checks.check_device(device)
-    if not folder.is_dir():
-        raise DataError(
-            f"There is no folder {folder}; --data takes a folder with images/ and masks/, or images with "
-            "COCO, LabelMe or VIA files."
-        )
+    checks.check_paths(data)
     checks.check_output(out or _PROMPTABLE)
 
     from ultrasam.training.custom import recipe_for
     from ultrasam.training.recipe import change
 
-    recipe = recipe_for(folder, init=start).model_copy(update={"output": _PROMPTABLE})
+    recipe = recipe_for(*data, init=start).model_copy(update={"output": _PROMPTABLE})
     run_recipe(
         change(recipe, overrides or []), out=out, resume=resume, device=device, dry_run=dry_run,
         as_json=as_json,
@@ -94,7 +88,7 @@ def classify(
         typer.Option(
             min=2,
             metavar="NUMBER",
-            show_default="5",
+            show_default="5, or none if the data have a test split",
             help="Folds of the cross-validation, split by subject.",
         ),
     ] = None,
@@ -106,8 +100,9 @@ def classify(
     """Train an image classifier, and report its accuracy with intervals.
 
     --data takes a folder with one folder per class, a CSV file (path, label, subject), a store, or raw data
-    sets that have classes. Each --init is tested by cross-validation, or on --test-data; the first is then
-    trained on all of --data and saved. Use it with ultrasam predict INPUT --model DIR.
+    sets that have classes. Each --init is tested by cross-validation, and the first is then trained on all of
+    --data and saved; or each is tested on --test-data or the test split of --data, and the first is saved.
+    Use it with ultrasam predict INPUT --model DIR.
     """  # fmt: skip
     settings = finetuning.settings("classify", {"mode": mode.value}, overrides, device)
     if folds is not None and test_data:
@@ -118,7 +113,7 @@ def classify(
     from ultrasam.cli.finetuning_runs import run_classify
 
     run_classify(
-        settings, data, datasets=dataset or [], classes=classes, inits=inits, folds=folds or 5,
+        settings, data, datasets=dataset or [], classes=classes, inits=inits, folds=folds,
         test=test, out=out,
     )  # fmt: skip
 

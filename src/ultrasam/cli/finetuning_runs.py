@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ultrasam.cli.checks import check_gpu
 from ultrasam.cli.finetuning import CHECKPOINTS
 from ultrasam.cli.progress import progress_bar
+from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import load_backbone, load_promptable
-from ultrasam.downstream.classification.model import save_classifier
+from ultrasam.downstream.class_files import label_of
+from ultrasam.downstream.classification.model import Classifier, save_classifier
 from ultrasam.downstream.classification.report import ClassificationReport
 from ultrasam.downstream.classification.report import write_report as write_classification
 from ultrasam.downstream.classification.task import cross_validate, train_classifier
@@ -44,9 +49,12 @@ from ultrasam.downstream.targets import (
     train_test_split,
 )
 from ultrasam.errors import DataError
+from ultrasam.files import atomic_write, require_space
+from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
 from ultrasam.training.run_settings import RunSettings, on_device
+from ultrasam.weights.adapters import count_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -58,56 +66,80 @@ def run_classify(
     datasets: Sequence[str],
     classes: Sequence[str],
     inits: Sequence[str],
-    folds: int,
+    folds: int | None,
     test: Sequence[str],
     out: Path,
 ) -> None:
-    """Test every initialization, train the first on everything, save and report."""
+    """Test every initialization, on other data or by cross-validation; save the first and report.
+
+    Args:
+        folds: None for the data's own test split, if they have one, else 5 folds.
+    """
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
+    _check_space(out, models[inits[0]])
     found = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
     if classes:
         found = keep_classes(found, classes)
-    if found.left_out:
-        logger.warning("left out %d: %s", len(found.left_out), "; ".join(found.left_out[:3]))
-    images, names = list(found.images), found.classes
-    tested = images
-    if not test:
+    _tell(found.left_out)
+    images, names, left_out = list(found.images), found.classes, found.left_out
+    own_test = [image for image in images if image.split == "test"]
+    split = None
+    if test:
+        others = open_class_images(test, workers=settings.trainer.workers)
+        if classes:
+            others = keep_classes(others, [name for name in others.classes if name in names])
+        _tell(others.left_out)
+        tested, left_out = list(others.images), (*left_out, *others.left_out)
+        if not tested:
+            raise DataError(f"No image of {', '.join(test)} has one of the classes.")
+        check_classes(images, tested)
+        how = f"Trained on {len(images)} images of {', '.join(data)}, tested on {', '.join(test)}."
+    elif own_test and folds is None:
+        images, tested = [image for image in images if image.split != "test"], own_test
+        check_classes(images, tested)
+        names = sorted({label_of(image) for image in images})
+        how = f"Trained on {len(images)} images, tested on the test split of {', '.join(data)}."
+    else:
+        tested, folds = images, folds or 5
         split = folds_of(images, folds, seed=settings.seed)
         how = f"{folds} folds by subject, tested on what each leaves out."
-    else:
-        others = open_class_images(test, workers=settings.trainer.workers).images
-        held_out = [image for image in others if not classes or image.class_label in names]
-        check_classes(images, held_out)
-        count = len(images)
-        tested = images + held_out
-        split = [(list(range(count)), list(range(count, len(tested))))]
-        how = f"Trained on {count} images of {', '.join(data)}, tested on {', '.join(test)}."
     _keep(checkpoints, settings, data=data, datasets=datasets, classes=names, init=inits,
           folds=folds, test=test)  # fmt: skip
-    by_init = {}
-    rows = sorted(i for _, part in split for i in part)
-    for number, (name, model) in enumerate(models.items()):
-        with progress_bar(name) as on_progress:
-            whole = cross_validate(
-                model, tested, names, split, settings,
-                folder=checkpoints / f"folds-{number}", on_progress=on_progress,
+
+    starts = list(models)
+
+    def trained_on_all(number: int) -> Classifier:
+        folder = checkpoints / (f"all-{number}" if number else "all")
+        with progress_bar(f"{starts[number]}, all data") as on_progress:
+            return train_classifier(
+                models[starts[number]], images, names, settings,
+                folder=folder, resume=_started(folder), on_progress=on_progress,
             )  # fmt: skip
-        by_init[name] = whole[rows]
-    with progress_bar(f"{inits[0]}, all data") as on_progress:
-        classifier = train_classifier(
-            models[inits[0]], images, names, settings,
-            folder=checkpoints / "all", resume=_started(checkpoints / "all"), on_progress=on_progress,
-        )  # fmt: skip
+
+    by_init = {}
+    if split is None:
+        trained = [trained_on_all(number) for number in range(len(starts))]
+        for name, one in zip(starts, trained, strict=True):
+            by_init[name] = one.predict(image.gray for image in tested).double().numpy()
+        classifier = trained[0]
+    else:
+        for number, (name, model) in enumerate(models.items()):
+            with progress_bar(name) as on_progress:
+                by_init[name] = cross_validate(
+                    model, tested, names, split, settings,
+                    folder=checkpoints / f"folds-{number}", on_progress=on_progress,
+                )  # fmt: skip
+        classifier = trained_on_all(0)
     if not is_first_process():
         return
-    tested_images = tuple(tested[i] for i in rows)
-    report = ClassificationReport(tuple(names), tested_images, by_init, how, found.left_out)
+    report = ClassificationReport(tuple(names), tuple(tested), by_init, how, left_out)
     figures = {n: str(s) for n, s in report.scores(inits[0]).items()}
     save_classifier(classifier, out, _note(settings, inits[0], data, how, figures))
     print(write_classification(report, classifier, out))
     print(report.markdown())
+    print(report.conclusion())
 
 
 def run_regions(
@@ -126,6 +158,7 @@ def run_regions(
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     model = load_promptable(init, seed=settings.seed)
+    _check_space(out, model)
     train, tested, names = _targets(
         data, datasets, classes, test_fraction, test=test, workers=settings.trainer.workers
     )
@@ -141,9 +174,14 @@ def run_regions(
     how = f"on {len(tested)} images of other subjects"
     figures = {f"accuracy, {kind}": f"{value:.3f}" for kind, value in found.items()}
     save_region_classifier(classifier, out, _note(settings, init, data, how, figures))
-    for kind, value in found.items():
-        print(f"{kind}: accuracy {value:.3f}, {how}")
     print(out)
+    counts = Counter(label for target in tested for label in target.labels)
+    ((guess, most),) = counts.most_common(1)
+    for kind, value in found.items():
+        print(
+            f"{kind}: accuracy {value:.3f} on {counts.total()} objects, {how}; always answering '{guess}' "
+            f"would give {most / counts.total():.3f}."
+        )
 
 
 def run_instances(
@@ -163,6 +201,7 @@ def run_instances(
     check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
+    _check_space(out, models[inits[0]])
     train, tested, names = _targets(
         data, datasets, classes, test_fraction, test=test, labels=labels, keep_empty=True,
         workers=settings.trainer.workers,
@@ -188,6 +227,7 @@ def run_instances(
     save_instance_segmenter(trained[inits[0]], out, note)
     print(write_instances(report, trained[inits[0]], out))
     print(report.markdown())
+    print(report.conclusion())
 
 
 def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, device: str | None) -> None:
@@ -206,7 +246,7 @@ def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, device: 
     if not is_first_process():
         return
     text = markdown(suite, cells, shlex.join(["ultrasam", *sys.argv[1:]]))
-    (out / "report.md").write_text(text, encoding="utf-8")
+    atomic_write(out / "report.md", text)
     print(text)
     if all(cell.missing for cell in cells):
         raise DataError("No fine-tuning of the suite could run; the reasons are above.")
@@ -236,7 +276,34 @@ def _targets(
         instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
         for split in (train, tested)
     )
+    _tell_small([*train, *tested], [*first, *second])
     return first, second, classes_of(first, second)
+
+
+def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarget]) -> None:
+    """Say how many objects and images are neither trained nor tested on."""
+    objects = sum(len(image.areas) for image in images)
+    kept = sum(len(target.rows) for target in targets)
+    if objects > kept or len(images) > len(targets):
+        logger.warning(
+            "left out %d of %d objects, which are smaller than %d pixels or of other classes, and %d of %d "
+            "images, which have no object.",
+            objects - kept, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
+        )  # fmt: skip
+
+
+def _tell(left_out: Sequence[str]) -> None:
+    if left_out:
+        logger.warning("left out %d: %s", len(left_out), "; ".join(left_out[:3]))
+
+
+def _check_space(out: Path, model: nn.Module) -> None:
+    """Refuse to train what will not fit on the disk.
+
+    Raises:
+        DiskFullError: There is too little space for the weights.
+    """
+    require_space(out, 4 * sum(count_parameters(model)))
 
 
 def _keep(checkpoints: Path, settings: RunSettings, **options: Any) -> None:

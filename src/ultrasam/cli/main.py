@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -26,7 +27,12 @@ from ultrasam.cli import (
 from ultrasam.cli.overview import overview
 from ultrasam.cli.usage import explain
 from ultrasam.errors import UltraSamError, UltraSamWarning
+from ultrasam.files import is_disk_full, no_space
 
+_DISK_FULL = (
+    "No space left on a disk that the command writes to: that of its output, of the cache or of the "
+    "temporary folder. Free some space, and run it again."
+)
 _USE, _ADAPT, _DATA = "Segment and describe", "Train and evaluate", "Data"
 
 app = typer.Typer(
@@ -115,7 +121,7 @@ def run() -> None:
             status = app(standalone_mode=False, prog_name="ultrasam")
         sys.exit(status if isinstance(status, int) else 0)
     except UltraSamError as error:
-        _stop(str(error), 1)
+        _stop(str(error), error.exit_status)
     except KeyboardInterrupt:
         _stop("Interrupted.", 130)
     except BrokenPipeError:
@@ -128,6 +134,9 @@ def run() -> None:
             _stop(explain(error), 2)
         if type(error).__name__ == "Abort":
             _stop("Interrupted.", 130)
+        if is_disk_full(error):
+            place = getattr(error, "filename", None)
+            _stop(str(no_space(Path(place), error)) if place else _DISK_FULL, 1)
         _stop(
             f"Internal error: {type(error).__name__}: {error}. Please report it, with the traceback that "
             "ULTRASAM_DEBUG=1 prints.",

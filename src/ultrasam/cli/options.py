@@ -59,13 +59,14 @@ def out_option(text: str, *, metavar: str = "DIR", default: str | None = None) -
 
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Images, folders or globs.")]
-Data = Annotated[
-    list[str],
-    typer.Option(
-        metavar="PATH",
-        help="A store, a folder of data sets, NAME=FOLDER, a folder of your own images, or a COCO file "
-        "(repeatable).",
-    ),
+_PATHS = (
+    "A store, a folder of data sets, NAME=FOLDER, a folder of your own images, or a COCO file "
+    "(repeatable)."
+)
+Data = Annotated[list[str], typer.Option(metavar="PATH", help=_PATHS)]
+DataInstead = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="PATH", help=_PATHS, show_default="those of the recipe"),
 ]
 Datasets = Annotated[
     list[str] | None,

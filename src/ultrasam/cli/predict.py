@@ -236,6 +236,7 @@ def _write(
 
     results: list[FileResult] = []
     seen: set[Path] = set()
+    complete = False
     try:
         with progress_bar("segmenting") as on_progress:
             for result in files:
@@ -246,9 +247,12 @@ def _write(
                 for note in result.notes:
                     logger.warning("%s", note)
                 on_progress(len(seen), len(paths), frames=len(results))
+        complete = True
     finally:
         if any(not result.error for result in results):
             index = write_results(results, out)
+            if not complete:
+                _tell_incomplete(index, len(seen), len(paths))
     done = [result for result in results if not result.error]
     for result in done:
         print(result.overlay)
@@ -260,12 +264,16 @@ def _write(
         logger.warning("%d of %d masks are empty or have low confidence.", doubtful, total)
     refused += sum(len(result.refused) for result in done)
     if refused:
-        logger.error("%d prompts were refused.", refused)
+        logger.error("%d %s refused.", refused, "prompt was" if refused == 1 else "prompts were")
     failed = {result.path for result in results if result.error}
     if failed:
         logger.error("%d of %d files failed.", len(failed), len(seen))
     if failed or refused:
         raise typer.Exit(1)
+
+
+def _tell_incomplete(table: Path, done: int, count: int) -> None:
+    logger.warning("%s has only what was done until then: %d of %d files.", table, done, count)
 
 
 def _classify(
@@ -283,6 +291,7 @@ def _classify(
     classifier = load_classifier(model, device)
     _remove(earlier)
     results: list[ClassResult] = []
+    complete = False
     try:
         for result in classify_files(classifier, paths, frames=frames):
             results.append(result)
@@ -292,9 +301,12 @@ def _classify(
                 logger.warning("%s", note)
             if result.probabilities:
                 print(result)
+        complete = True
     finally:
         if any(not result.error for result in results):
             table = write_classes(results, classifier.head.classes, out)
+            if not complete:
+                _tell_incomplete(table, len({result.path for result in results}), len(paths))
     if any(not result.error for result in results):
         print(table)
     failed = {result.path for result in results if result.error}

@@ -62,12 +62,12 @@ def _prompts(boxes: Sequence[str], points: Sequence[str]) -> list[Prompt]:
 
     corners = [_numbers(text, "--box", (4,)) for text in boxes]
     clicks = [_numbers(text, "--point", (2, 3)) for text in points]
-    labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
     for text, click in zip(points, clicks, strict=True):
         if len(click) == 3 and click[2] not in (0, 1):
             raise PromptError(
                 f"--point {text}: the third number is 1 (on the object) or 0 (beside it)."
             )
+    labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
     if not boxes and not points:
         raise PromptError(
             "No prompt is given; add --box x0,y0,x1,y1, --point x,y or --prompts FILE."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ultrasam.cli import checks
-from ultrasam.cli.options import Device, DryRun, Json, Overrides, Resume, out_option
+from ultrasam.cli.options import DataInstead, Device, DryRun, Json, Overrides, Resume, out_option
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError, UltraSamError
 from ultrasam.extras import require
@@ -27,6 +27,7 @@ def train(
         ),
     ],
     overrides: Overrides = None,
+    data: DataInstead = None,
     out: Annotated[
         Path | None, out_option("Folder for the run.", default="runs/train/NAME of the recipe")
     ] = None,
@@ -37,15 +38,20 @@ def train(
 ) -> None:
     """Train a model from a recipe.
 
-    Writes checkpoints, a log, the complete recipe and finally the model; use it with
-    ultrasam predict INPUT --model DIR/model. To fine-tune on your own images, see
-    ultrasam finetune promptable.
+    --data replaces the recipe's data sets and store; its phantoms stay. Writes checkpoints, a log, the
+    complete recipe and finally the model; use it with ultrasam predict INPUT --model DIR/model. To fine-tune
+    on your own images with settings that suit their number, see ultrasam finetune promptable.
     """
     require_training()
     from ultrasam.training.recipe import load_recipe
     from ultrasam.training.shipped import find_recipe
 
     loaded = load_recipe(find_recipe(recipe), overrides or [])
+    if data:
+        checks.check_paths(data)
+        from ultrasam.training.custom import with_data
+
+        loaded = with_data(loaded, data)
     run_recipe(
         loaded, out=out, resume=resume, device=device, dry_run=dry_run, as_json=as_json
     )  # fmt: skip
@@ -113,12 +119,12 @@ def check_data(recipe: Recipe) -> None:
     store = recipe.data.store
     if store is not None and not (store.path / "manifest.json").is_file():
         raise DataError(
-            f"There is no store at {store.path}; set data.store.path=STORE, or build one with: ultrasam data "
-            f"build RAW -o {store.path}"
+            f"There is no store at {store.path}; give your data with --data, or build a store with: ultrasam "
+            f"data build RAW -o {store.path}"
         )
     for entry in recipe.data.sources:
-        if not entry.path.is_dir():
+        if not entry.path.exists():
             raise DataError(
-                f"{entry.dataset}: there is no folder {entry.path}; put the data there, or train without it: "
-                "data.sources=[]"
+                f"{entry.dataset}: there is no folder {entry.path}; put the data there, give your own data "
+                "with --data, or train without it: data.sources=[]"
             )

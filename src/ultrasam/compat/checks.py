@@ -215,6 +215,21 @@ def check_encoder_input(x: Tensor, preprocessor: Preprocessor) -> None:
         )
 
 
+def height_and_width(original_size: Sequence[int]) -> tuple[int, int]:
+    """Convert an original size to two integers.
+
+    Raises:
+        PromptError: It is not two positive integers.
+    """
+    try:
+        height, width = (int(v) for v in original_size)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"The original size must be (H, W), not {original_size!r}.") from error
+    if min(height, width) < 1:
+        raise PromptError(f"The original size must be positive, not {height} × {width}.")
+    return height, width
+
+
 def validate_size(
     original_size: Sequence[int], resized: tuple[int, int], preprocessor: Preprocessor
 ) -> tuple[int, int]:
@@ -223,12 +238,7 @@ def validate_size(
     Raises:
         PromptError: It is not two positive integers, or its order is (W, H).
     """
-    try:
-        height, width = (int(v) for v in original_size)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"The original size must be (H, W), not {original_size!r}.") from error
-    if min(height, width) < 1:
-        raise PromptError(f"The original size must be positive, not {height} × {width}.")
+    height, width = height_and_width(original_size)
     swapped = _same_aspect(resized, (width, height)) and not _same_aspect(resized, (height, width))
     if preprocessor.resize == "letterbox" and swapped:
         raise PromptError(
@@ -236,6 +246,23 @@ def validate_size(
             f"{resized[1]}; give (H, W), not (W, H)."
         )
     return height, width
+
+
+def score_empty(masks: Tensor, iou: Tensor) -> Tensor:
+    """Predicted IoU [N, M], set to 0 where the mask [N, M, H, W] is empty.
+
+    Warns if a prompt has only empty masks.
+    """
+    found = masks.flatten(2).any(dim=2)
+    empty = int((~found.any(dim=1)).sum())
+    if empty:
+        what = "The mask is" if len(masks) == 1 else f"{empty} of {len(masks)} masks are"
+        warnings.warn(
+            f"{what} empty: the model found no object for the prompt; the score is 0.",
+            UltraSamWarning,
+            stacklevel=3,
+        )
+    return iou * found
 
 
 def _same_aspect(resized: tuple[int, int], original: tuple[int, int]) -> bool:

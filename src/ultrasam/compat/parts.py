@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ultrasam.compat.checks import (
     check_encoder_input,
+    height_and_width,
     validate_boxes,
     validate_masks,
     validate_points,
@@ -230,20 +231,42 @@ class ResizeLongestSide:
         return ViewTransform.full(oldh, oldw, size=long_side_length).resized_shape
 
     def apply_image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Resize [H, W, 3] uint8 to [h, w, 3], without padding."""
+        """Resize [H, W, 3] uint8 to [h, w, 3], without padding.
+
+        Raises:
+            PromptError: The shape or the type is another.
+        """
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise PromptError(
+                f"apply_image takes [H, W, 3] uint8 (0–255), not {list(image.shape)} {image.dtype}."
+            )
         resized = self.preprocessor.resized(image, self.preprocessor.view(*image.shape[:2]))
         return resized if resized.flags.writeable else resized.copy()  # for torch.as_tensor
 
     def apply_coords(
         self, coords: npt.NDArray[np.float64], original_size: tuple[int, ...]
     ) -> npt.NDArray[np.float64]:
-        """Convert pixel indices [..., 2]; ``original_size`` is (H, W)."""
-        return self.preprocessor.view(*original_size).points_to_model(coords)
+        """Convert pixel indices [..., 2]; ``original_size`` is (H, W).
+
+        Raises:
+            PromptError: A shape is wrong.
+        """
+        if not np.shape(coords) or np.shape(coords)[-1] != 2:
+            raise PromptError(f"Coordinates have the shape {np.shape(coords)}; give [..., 2].")
+        height, width = height_and_width(original_size)
+        return self.preprocessor.view(height, width).points_to_model(coords)
 
     def apply_boxes(
         self, boxes: npt.NDArray[np.float64], original_size: tuple[int, ...]
     ) -> npt.NDArray[np.float64]:
-        """Convert boxes [N, 4] as x0, y0, x1, y1; ``original_size`` is (H, W)."""
+        """Convert boxes [N, 4] as x0, y0, x1, y1; ``original_size`` is (H, W).
+
+        Raises:
+            PromptError: A shape is wrong.
+        """
+        if not np.shape(boxes) or np.shape(boxes)[-1] != 4:
+            raise PromptError(f"Boxes have the shape {np.shape(boxes)}; give [N, 4].")
         return self.apply_coords(np.reshape(boxes, (-1, 2, 2)), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
@@ -260,4 +283,6 @@ class ResizeLongestSide:
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: tuple[int, ...]) -> Tensor:
         """``apply_boxes`` for a tensor."""
+        if not boxes.ndim or boxes.shape[-1] != 4:
+            raise PromptError(f"Boxes have the shape {list(boxes.shape)}; give [N, 4].")
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)

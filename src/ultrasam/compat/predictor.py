@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ultrasam.compat.checks import (
     paired,
+    score_empty,
     to_tensor,
     validate_boxes,
     validate_points,
@@ -18,7 +20,7 @@ from ultrasam.compat.checks import (
 )
 from ultrasam.compat.parts import ResizeLongestSide
 from ultrasam.compat.sam import Sam
-from ultrasam.errors import ConfigError, PromptError
+from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
 from ultrasam.images.scan import Scan
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import NOT_A_POINT, Prompt
@@ -62,8 +64,10 @@ class SamPredictor:
         """
         if image_format not in ("RGB", "BGR"):
             raise PromptError(f"image_format must be 'RGB' or 'BGR', not '{image_format}'.")
-        swapped = image_format == "BGR" and np.ndim(image) == 3
-        pixels = Scan.from_array(image[..., ::-1] if swapped else image).frame(0)
+        array = np.asarray(image)
+        if image_format == "BGR" and array.ndim == 3 and array.shape[-1] in (3, 4):
+            array = array[..., [2, 1, 0, 3][: array.shape[-1]]]  # alpha stays last
+        pixels = Scan.from_array(array).frame(0)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)
         resized = self.transform.apply_image(np.ascontiguousarray(pixels))
@@ -156,7 +160,10 @@ class SamPredictor:
             boxes = torch.as_tensor(moved)
         if len(points) or corners is not None:
             flat = None if corners is None else corners.reshape(4)
-            Prompt(points=points, box=flat).check_inside(*self.original_size)
+            prompt = Prompt(points=points, box=flat)
+            prompt.check_inside(*self.original_size)
+            for text in prompt.questions(*self.original_size):
+                warnings.warn(text, UltraSamWarning, stacklevel=2)
         if mask_input is not None:
             masks = to_tensor(mask_input, "mask_input")[None]
         out, iou, low_res = self.predict_torch(
@@ -200,6 +207,7 @@ class SamPredictor:
             self.input_size,
         )
         full = self.model.postprocess_masks(low_res, self.input_size, self.original_size)
+        iou = score_empty(full > self.model.mask_threshold, iou)
         return (full if return_logits else full > self.model.mask_threshold), iou, low_res
 
 

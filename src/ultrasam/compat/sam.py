@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultrasam.compat.checks import check_inside, paired, validate_pixels, validate_size
+from ultrasam.compat.checks import check_inside, paired, score_empty, validate_pixels, validate_size
 from ultrasam.compat.parts import Points, SamImageEncoder, SamMaskDecoder, SamPromptEncoder
 from ultrasam.errors import CheckpointError, ConfigError, PromptError
 from ultrasam.model.config import get_config
@@ -138,10 +138,11 @@ class Sam(nn.Module):
                 size,
             )
             masks = self.postprocess_masks(low_res, size, original)
+            masks = masks > self.mask_threshold
             out.append(
                 {
-                    "masks": masks > self.mask_threshold,
-                    "iou_predictions": iou,
+                    "masks": masks,
+                    "iou_predictions": score_empty(masks, iou),
                     "low_res_logits": low_res,
                 }
             )

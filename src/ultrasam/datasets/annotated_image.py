@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ultrasam.datasets.file_tree import FileEntry, Skip
-from ultrasam.errors import UltraSamError, one_line
+from ultrasam.errors import DiskFullError, UltraSamError, one_line
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame, Gray, gray
 
@@ -91,6 +91,8 @@ class Case:
                     continue
                 present = tuple(i for i in image.instances if i.mask.any())
                 yield CaseImage(image.pixels, present, image.frame, image.spacing)
+        except DiskFullError:
+            raise  # unpacking an archive needs space; the image is not at fault
         except UltraSamError as error:
             yield Skip(self.source, str(error), damage=True)
         except Exception as error:

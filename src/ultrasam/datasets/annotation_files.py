@@ -26,10 +26,11 @@ from ultrasam.datasets.readers.coco import (
     read_coco_image,
 )
 from ultrasam.datasets.readers.image_finder import ImageFinder, is_annotation_folder
-from ultrasam.datasets.readers.listed_images import ListedImage, OtherFormatError, split_of_path
+from ultrasam.datasets.readers.listed_images import ListedImage, OtherFormatError
 from ultrasam.datasets.readers.other_formats import other_file, other_json
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.datasets.readers.via import is_via, read_via, region_attributes, via_images
+from ultrasam.datasets.split_names import split_of_path
 from ultrasam.errors import DataError
 from ultrasam.text import name_key
 

@@ -1,21 +1,24 @@
 """Read archives in place, and unpack them without trusting their contents.
 
 Members of ZIP and plain TAR files are read in place, nested archives included. RAR, 7z and compressed TAR
-allow sequential access only: they are unpacked once to the temporary folder, and removed after the build.
+allow sequential access only: they are unpacked once to the temporary folder, as is a member that a library
+opens by its path. What was unpacked is removed after the build, and when the process ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import multiprocessing
 import os
 import shutil
 import stat
+import sys
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -23,7 +26,7 @@ from typing import IO
 
 from ultrasam.errors import DataError, UltraSamError, one_line
 from ultrasam.extras import needs
-from ultrasam.files import atomic_file, atomic_write
+from ultrasam.files import atomic_file, is_disk_full, no_space
 
 ARCHIVE_SUFFIXES = (
     ".zip", ".change2zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar", ".7z",
@@ -32,7 +35,6 @@ ARCHIVE_SUFFIXES = (
 # Limits on unpacking, in bytes and as a ratio; every data set of the catalogue is well below them.
 MAX_UNPACKED = 2 * 2**40
 MAX_RATIO = 200
-_ON_WINDOWS = os.name == "nt"
 _RATIO_EXEMPT = 4 * 2**30
 _BLOCK = 1 << 20
 _SCRATCH = "ultrasam-unpacked"
@@ -74,22 +76,17 @@ def read_member(chain: tuple[str, ...]) -> bytes:
         return _open(chain[:-1]).read(chain[-1])
 
 
-@contextmanager
-def member_on_disk(chain: tuple[str, ...]) -> Iterator[Path]:
+def member_on_disk(chain: tuple[str, ...]) -> Path:
     """The member at the end of ``chain`` as a path on disk, for libraries that open only paths.
+
+    It is copied once, however often it is opened: a file of many clips is opened for each of them.
 
     Raises:
         DataError: The member is missing or damaged.
+        UltraSamError: The temporary folder is full.
     """
     with _explained(chain):
-        path = _open(chain[:-1]).path_of(chain[-1])
-    if path is not None:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="ultrasam-") as folder:
-        path = Path(folder) / PurePosixPath(chain[-1].replace("\\", "/")).name
-        path.write_bytes(read_member(chain))
-        yield path
+        return _unpacked(chain)
 
 
 def unpack(archive: Path, folder: Path) -> int:
@@ -125,16 +122,17 @@ def forget_unpacked() -> None:
 
 
 def _is_running(pid: str) -> bool:
-    """Whether a process exists; if that cannot be found out, it is taken to exist."""
-    if _ON_WINDOWS:
-        try:  # signal 0 is Ctrl-C on Windows, and would end the process
-            from psutil import pid_exists
-        except ImportError:
-            return True
-        return pid.isdigit() and bool(pid_exists(int(pid)))
+    if not pid.isdecimal():
+        return False
+    with suppress(ImportError):
+        import psutil
+
+        return bool(psutil.pid_exists(int(pid)))
+    if sys.platform == "win32":
+        return True  # os.kill(pid, 0) would send Ctrl-C there; rather keep a folder too long
     try:
         os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
+    except ProcessLookupError:
         return False
     except OSError:
         return True
@@ -216,6 +214,8 @@ def _explained(chain: tuple[str, ...]) -> Iterator[None]:
     except UltraSamError:
         raise
     except Exception as error:
+        if is_disk_full(error):
+            raise no_space(_scratch(), error) from error
         where = " in ".join(reversed(chain))
         raise DataError(f"{where} is damaged: {one_line(error)}; download it again.") from error
 
@@ -236,8 +236,8 @@ class _Zip:
     def read(self, name: str) -> bytes:
         return self.zip.read(name)
 
-    def path_of(self, name: str) -> Path | None:
-        return None
+    def stream(self, name: str) -> IO[bytes]:
+        return self.zip.open(name)
 
     def stored(self, name: str) -> IO[bytes] | None:
         """A seekable stream of the member; None if it is compressed."""
@@ -287,13 +287,13 @@ class _Tar:
         return [Member(m.name, m.size) for m in self.tar.getmembers() if m.isfile()]
 
     def read(self, name: str) -> bytes:
+        return self.stream(name).read()
+
+    def stream(self, name: str) -> IO[bytes]:
         file = self.tar.extractfile(name)
         if file is None:
             raise KeyError(name)
-        return file.read()
-
-    def path_of(self, name: str) -> Path | None:
-        return None
+        return file
 
 
 @lru_cache(maxsize=32)
@@ -305,13 +305,20 @@ def _open(chain: tuple[str, ...]) -> _Zip | _Tar | _Folder:
         stream = parent.stored(chain[-1])
         if stream is not None and zipfile.is_zipfile(stream):
             return _Zip(stream)
-    path = parent.path_of(chain[-1])
-    if path is None:
-        key = hashlib.sha256("|".join((*chain, _stamp(chain[0]))).encode()).hexdigest()[:24]
-        path = _scratch() / key / PurePosixPath(chain[-1].replace("\\", "/")).name
-        if not path.exists():
-            atomic_write(path, parent.read(chain[-1]))
-    return _open_file(path)
+    return _open_file(_unpacked(chain))
+
+
+def _unpacked(chain: tuple[str, ...]) -> Path:
+    """The member at the end of ``chain`` on disk: where its archive was unpacked to, or a copy."""
+    parent = _open(chain[:-1])
+    if isinstance(parent, _Folder):
+        return parent.path_of(chain[-1])
+    key = hashlib.sha256("|".join((*chain, _stamp(chain[0]))).encode()).hexdigest()[:24]
+    path = _scratch() / key / PurePosixPath(chain[-1].replace("\\", "/")).name
+    if not path.exists():
+        with parent.stream(chain[-1]) as source, atomic_file(path) as copy:
+            shutil.copyfileobj(source, copy, _BLOCK)
+    return path
 
 
 def _open_file(path: Path) -> _Zip | _Tar | _Folder:
@@ -330,5 +337,13 @@ def _stamp(path: str) -> str:
 def _scratch() -> Path:
     """The folder that one build and its workers unpack to; each build has its own."""
     parent = multiprocessing.parent_process()
-    pid = os.getpid() if parent is None else parent.pid
-    return Path(tempfile.gettempdir()) / f"{_SCRATCH}-{pid}"
+    folder = (
+        Path(tempfile.gettempdir()) / f"{_SCRATCH}-{os.getpid() if parent is None else parent.pid}"
+    )
+    if parent is None and folder not in _forgotten_at_exit:
+        _forgotten_at_exit.add(folder)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+_forgotten_at_exit: set[Path] = set()

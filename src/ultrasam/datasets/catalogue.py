@@ -7,11 +7,12 @@ import importlib
 import pkgutil
 import re
 from functools import cache
+from pathlib import Path
 
 from ultrasam.datasets import us43d
 from ultrasam.datasets.custom import coco_file, image_mask_folder, labelme_files, via_files
 from ultrasam.datasets.description import DatasetSpec
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, UltraSamError
 
 
 @cache
@@ -65,16 +66,27 @@ def dataset(name: str) -> DatasetSpec:
     raise DataError(f"Unknown data set '{name}'. {hint}")
 
 
-def recognize(folder_name: str) -> DatasetSpec | None:
-    """The data set that is published under this folder or archive name; None if there is none."""
-    return _by_name().get(_normalized(folder_name))
+def recognize(folder: Path) -> DatasetSpec | None:
+    """The data set that is published under the name of this folder or archive; None if there is none.
+
+    A name that other folders may have as well counts only if the data set's reader finds an image there.
+    """
+    key = _normalized(folder.resolve().name)
+    spec = _by_name().get(key)
+    if spec is None or key not in map(_normalized, spec.info.generic_folders):
+        return spec
+    try:
+        spec.list_cases(folder)
+    except UltraSamError:
+        return None
+    return spec
 
 
 @cache
 def _by_name() -> dict[str, DatasetSpec]:
     names: dict[str, DatasetSpec] = {}
     for spec in catalogue().values():
-        for name in (spec.info.id, spec.info.name, *spec.info.folders):
+        for name in (spec.info.id, spec.info.name, *spec.info.folders, *spec.info.generic_folders):
             names.setdefault(_normalized(name), spec)
     return names
 

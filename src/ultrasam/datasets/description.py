@@ -53,6 +53,8 @@ class DatasetInfo:
         layout: where the files are after unpacking.
         citation: BibTeX entry.
         folders: names of published folders or archives that identify the data set.
+        generic_folders: those that other folders may have as well, such as ``training_set``: they identify
+            the data set only where its reader finds an image.
         download: public download, if there is one.
         optional_structures: annotated structures that are off by default.
         note: what a user should know before using it.
@@ -71,6 +73,7 @@ class DatasetInfo:
     license: str = UNKNOWN
     citation: str = UNKNOWN
     folders: tuple[str, ...] = ()
+    generic_folders: tuple[str, ...] = ()
     download: Download | None = None
     optional_structures: tuple[str, ...] = ()
     note: str = ""

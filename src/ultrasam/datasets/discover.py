@@ -81,7 +81,7 @@ def _require(path: Path) -> None:
 
 def _search(path: Path, depth: int) -> Iterator[tuple[DatasetSpec, Path]]:
     """Match the folder's own name, else search its contents."""
-    known = recognize(path.resolve().name)
+    known = recognize(path)
     if known is not None:
         yield known, path
         return

@@ -77,9 +77,9 @@ class FileEntry:
             raise DataError(f"Cannot read {self.path}: {error.strerror}.") from error
 
     def on_disk(self) -> AbstractContextManager[Path]:
-        """A path for libraries that open only paths; may be a copy that lasts as long as the context."""
+        """A path for libraries that open only paths; may be a copy that lasts as long as the build."""
         if len(self.chain) > 1:
-            return member_on_disk(self.chain)
+            return nullcontext(member_on_disk(self.chain))
         return nullcontext(Path(self.chain[0]))
 
 

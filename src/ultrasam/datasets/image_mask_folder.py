@@ -110,25 +110,19 @@ def read_with_masks(
     yield CaseImage(pixels, tuple(instances))
 
 
-def holds_masks(folder: Path, *, in_folders: bool = False) -> bool:
-    """Whether a folder holds images with masks.
-
-    Args:
-        folder: the folder.
-        in_folders: count only masks that have a folder of their own.
-    """
+def mask_pairs(folder: Path) -> list[tuple[PurePosixPath, PurePosixPath]]:
+    """The images and masks in a folder that belong together, by paths relative to the folder."""
     names = [
         Path(place, name).relative_to(folder).as_posix()
         for place, _, files in os.walk(folder)
         for name in files
         if name.lower().endswith(_SUFFIXES)
     ]
-    pairs = pair_masks(names).masks.items()
-    return any(
-        not in_folders or PurePosixPath(mask.path).parent != PurePosixPath(image).parent
-        for image, masks in pairs
+    return [
+        (PurePosixPath(image), PurePosixPath(mask.path))
+        for image, masks in pair_masks(names).masks.items()
         for mask in masks
-    )
+    ]
 
 
 def _same_aspect(image: tuple[int, int], mask: tuple[int, int]) -> bool:

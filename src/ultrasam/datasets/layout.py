@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ultrasam.datasets.image_mask_folder import holds_masks
+from ultrasam.datasets.image_mask_folder import mask_pairs
 from ultrasam.datasets.readers.coco import is_coco
 from ultrasam.datasets.readers.labelme import is_labelme
 from ultrasam.datasets.readers.other_formats import other_file, other_json
@@ -25,7 +25,8 @@ def detect_layout(folder: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"Folder {folder} does not exist.")
     pair_of_folders = (folder / "images").is_dir() and (folder / "masks").is_dir()
-    if pair_of_folders or holds_masks(folder, in_folders=True):
+    pairs = mask_pairs(folder)
+    if pair_of_folders or any(image.parent != mask.parent for image, mask in pairs):
         return "image_mask_folder"
     found = []
     for path, content in _json_files(folder):
@@ -37,7 +38,7 @@ def detect_layout(folder: Path) -> str:
             return "via"
         if (what := other_json(content)) is not None:
             found.append(f"{path.relative_to(folder)} is {what}")
-    if holds_masks(folder):
+    if pairs:
         return "image_mask_folder"
     for path in sorted((*folder.rglob("*.xml"), *folder.rglob("*.csv"))):
         if path.is_file() and (what := other_file(path.name, path.read_bytes())) is not None:

@@ -10,14 +10,10 @@ from functools import partial
 from ultrasam.datasets.annotated_image import SPLITS, Case, CaseImage, Spacing
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport
+from ultrasam.datasets.split_names import split_of
 from ultrasam.errors import DataError
 
-_SPLITS = {
-    "train": "train", "training": "train", "tr": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "ts": "test",
-    "trainval": "trainval",
-}  # fmt: skip
+_NNUNET = {"tr": "train", "ts": "test"}  # as in imagesTr and imagesTs
 _MIN_PIXEL, _MAX_PIXEL = 0.001, 10.0  # mm
 
 # What paths may say of subjects, the most telling first; each has one group.
@@ -126,7 +122,7 @@ def suggest_subject(paths: Sequence[str]) -> tuple[str, list[str]] | None:
             pattern.search(path) or pattern.search(path.rsplit("/", 1)[-1]) for path in paths
         ]
         distinct = {match[1] for match in matches if match}
-        if not all(matches) or all(text.casefold() in _SPLITS for text in distinct):
+        if not all(matches) or all(map(_split_or_none, distinct)):
             continue
         if 2 <= len(distinct) <= max(2, len(paths) * 2 // 3) < len(paths):
             same_case = all(re.search(expression, m[0]) for m in matches if m)
@@ -145,8 +141,12 @@ def _found(find: Callable[[str], str | None], paths: Sequence[str], option: str)
     return (text for text in texts if text is not None)
 
 
+def _split_or_none(text: str) -> str | None:
+    return split_of(text) or _NNUNET.get(text.strip().casefold())
+
+
 def _split(text: str) -> str:
-    split = _SPLITS.get(text.strip().casefold())
+    split = _split_or_none(text)
     if split is None:
         raise DataError(f"--split-from finds '{text}', which is none of {', '.join(SPLITS)}.")
     return split

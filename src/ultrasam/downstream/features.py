@@ -15,7 +15,7 @@ from torch import Tensor
 from ultrasam.errors import ConfigError
 from ultrasam.hardware import available_memory
 from ultrasam.inference.predictor import Predictor
-from ultrasam.inference.segmenter import ScanLike, as_scan
+from ultrasam.inference.segmenter import ScanLike, one_frame
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
@@ -75,6 +75,8 @@ def pooled(tokens: Tensor, weights: Tensor) -> Tensor:
 class Embedder:
     """Computes features of the image encoder before its neck (768 channels for ViT-B).
 
+    Methods take a frame's index; None is frame 0, with an `UltraSamWarning` if a scan has others.
+
     Args:
         model: in evaluation mode.
         size: side of the model input in pixels, a multiple of the patch size and at most 4096; None for the
@@ -107,7 +109,7 @@ class Embedder:
             )
         self.batch = batch if available is None else max(1, min(batch, int(available / one)))
 
-    def images(self, scans: Iterable[ScanLike], *, frame: int = 0) -> Iterator[Features]:
+    def images(self, scans: Iterable[ScanLike], *, frame: int | None = None) -> Iterator[Features]:
         """One vector [C] per scan: the mean over the patches that it covers.
 
         Raises:
@@ -115,16 +117,18 @@ class Embedder:
         """
         remaining = iter(scans)
         while group := list(islice(remaining, self.batch)):
-            tokens, valid = self._tokens([as_scan(scan).frame(frame) for scan in group])
+            tokens, valid = self._tokens([one_frame(scan, frame) for scan in group])
             yield from np.asarray(pooled(tokens, valid).cpu().numpy(), np.float32)
 
-    def patches(self, scan: ScanLike, *, frame: int = 0) -> Features:
+    def patches(self, scan: ScanLike, *, frame: int | None = None) -> Features:
         """Patch features [h, w, C] of a scan, without padding."""
-        tokens, valid = self._tokens([as_scan(scan).frame(frame)])
+        tokens, valid = self._tokens([one_frame(scan, frame)])
         rows, columns = (valid[0] > 0).any(dim=1).sum(), (valid[0] > 0).any(dim=0).sum()
         return np.asarray(tokens[0, :rows, :columns].cpu().numpy(), np.float32)
 
-    def regions(self, scan: ScanLike, prompts: Sequence[Prompt], *, frame: int = 0) -> Features:
+    def regions(
+        self, scan: ScanLike, prompts: Sequence[Prompt], *, frame: int | None = None
+    ) -> Features:
         """One vector per prompt [N, C]: the mean over patches, weighted by how much the predicted mask
         covers.
 
@@ -133,7 +137,7 @@ class Embedder:
         Raises:
             PromptError: A prompt lies outside the scan.
         """
-        pixels = as_scan(scan).frame(frame)
+        pixels = one_frame(scan, frame)
         predictor = Predictor(self.model)
         predictor.set_image(pixels)
         masks = predictor.predict(list(prompts)).masks[:, 0]
@@ -168,8 +172,11 @@ class Embedder:
 
 
 def nearest(features: Features, query: Features, count: int = 5) -> npt.NDArray[np.int64]:
-    """Indices of the rows of ``features`` [N, C] closest to ``query`` [C] by cosine similarity, best
-    first."""
+    """Indices of the rows of ``features`` [N, C] closest to ``query`` [C], best first.
+
+    Closeness is the cosine of the angle seen from the mean of ``features``: what all images share is no
+    similarity.
+    """
     centered = features - features.mean(axis=0)
     direction = query - features.mean(axis=0)
     norms = np.linalg.norm(centered, axis=1) * np.linalg.norm(direction) + 1e-12

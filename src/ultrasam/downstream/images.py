@@ -3,23 +3,23 @@ lazily."""
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
+from ultrasam.datasets.archives import is_archive
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.custom import coco_at
+from ultrasam.datasets.discover import find_datasets
+from ultrasam.downstream.class_files import ClassImages, label_of, spelling_key
+from ultrasam.downstream.class_folders import read_class_folders
+from ultrasam.downstream.class_tables import read_class_table
 from ultrasam.downstream.targets import check_subjects
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import raw_datasets
-from ultrasam.images.masks import BoolMask
-from ultrasam.images.pixels import Frame, Gray, gray
-from ultrasam.images.reading import read_scan, scan_suffixes
 from ultrasam.store.cache import cached_store
 from ultrasam.store.store import Store, StoredImages
 
@@ -97,29 +97,6 @@ def dataset_id(name: str) -> str:
         return name  # a custom data set
 
 
-@dataclass(frozen=True, slots=True)
-class ClassImages:
-    """Images with a class label.
-
-    Attributes:
-        left_out: skipped images with reasons, one sentence each.
-    """
-
-    images: tuple[AnnotatedImage, ...]
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def classes(self) -> list[str]:
-        """Class names, sorted."""
-        return sorted({label_of(image) for image in self.images})
-
-
-def label_of(image: AnnotatedImage) -> str:
-    """Class label of an image that has one."""
-    assert image.class_label is not None
-    return image.class_label
-
-
 def open_class_images(
     paths: Sequence[str], *, datasets: Sequence[str] = (), workers: int = 0
 ) -> ClassImages:
@@ -132,36 +109,72 @@ def open_class_images(
             subject and split), a store, or raw data sets with classes.
 
     Raises:
-        DataError: A path is missing, a CSV file lacks a required column, or there are fewer than two classes.
+        DataError: A path is missing, a CSV file is damaged or lacks a required column, there are fewer than
+            two classes, or two classes differ only in how they are spelled.
     """
     images: list[AnnotatedImage] = []
     left_out: list[str] = []
     for text in paths:
-        path = Path(text).expanduser()
-        files: list[AnnotatedImage] | None = None
-        if path.is_file() and path.suffix.lower() == ".csv":
-            files = _from_table(path)
-        elif path.is_dir() and not (path / "manifest.json").exists():
-            files = _from_folder(path)
-        if files is None:
-            found = open_images([text], datasets=datasets, workers=workers)
-            images += [image for image in found if image.class_label is not None]
-            continue
-        if datasets:
+        found = _class_files(Path(text).expanduser())
+        if found is None:
+            found = _of_datasets(open_images([text], datasets=datasets, workers=workers), text)
+        elif datasets:
             raise DataError(f"{text} is not a store or a folder of data sets; leave --dataset out.")
-        for image in files:
-            reason = _unreadable(image)
-            if reason is None:
-                images.append(image)
-            else:
-                left_out.append(f"{image.name}: {reason}")
+        images += found.images
+        left_out += found.left_out
     counts = Counter(image.class_label for image in images)
     if len(counts) < 2:
+        first = f" Left out: {left_out[0]}." if left_out else ""
         raise DataError(
             f"{', '.join(paths)}: found {len(images)} readable images of {len(counts)} classes; at least two "
-            "classes are needed."
+            f"classes are needed.{first}"
         )
+    _check_spelling(sorted(label_of(image) for image in images))
     return ClassImages(tuple(images), tuple(left_out))
+
+
+def _class_files(path: Path) -> ClassImages | None:
+    """The images of a table or of class folders; None for a store, and for a data set that has classes."""
+    if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        return read_class_table(path)
+    if path.is_file() and not is_archive(path.name) and path.suffix.lower() != ".json":
+        raise DataError(
+            f"{path} is no table that can be read; save it as CSV, with columns path and label."
+        )
+    if not path.is_dir() or (path / "manifest.json").exists() or _is_classified(path):
+        return None
+    return read_class_folders(path)
+
+
+def _is_classified(folder: Path) -> bool:
+    """Whether a folder holds a data set of the catalog that has classes."""
+    try:
+        known = find_datasets([str(folder)])
+        return any(case.class_label for data, place in known for case in data.list_cases(place)[0])
+    except DataError:
+        return False
+
+
+def _of_datasets(images: Sequence[AnnotatedImage], text: str) -> ClassImages:
+    labeled = tuple(image for image in images if image.class_label is not None)
+    others = len(images) - len(labeled)
+    note = f"{text}: {others:,} image{'' if others == 1 else 's'} without a class"
+    return ClassImages(labeled, (note,) if others else ())
+
+
+def _check_spelling(labels: Sequence[str]) -> None:
+    """Refuse names that must mean one class, such as ``Benign`` and ``benign``.
+
+    Raises:
+        DataError: There are such names.
+    """
+    spellings: dict[str, str] = {}
+    for label in labels:
+        other = spellings.setdefault(spelling_key(label), label)
+        if other != label:
+            raise DataError(
+                f"The classes '{other}' and '{label}' differ only in how they are spelled; write them alike."
+            )
 
 
 def keep_classes(found: ClassImages, classes: Sequence[str]) -> ClassImages:
@@ -217,73 +230,3 @@ def check_classes(train: Sequence[AnnotatedImage], test: Sequence[AnnotatedImage
         raise DataError(
             f"The test data contain class '{unknown[0]}', which does not occur in the training data."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """An image file without annotated objects."""
-
-    path: Path
-
-    def pixels(self) -> Frame:
-        return read_scan(self.path).frame(0)
-
-    def gray(self) -> Gray:
-        return gray(self.pixels())
-
-    def structures(self) -> tuple[str, ...]:
-        return ()
-
-    def areas(self) -> tuple[int, ...]:
-        return ()
-
-    def mask(self, index: int) -> BoolMask:
-        raise IndexError(index)
-
-    def ignored(self) -> None:
-        return None
-
-
-def _unreadable(image: AnnotatedImage) -> str | None:
-    """Why a file cannot be read; None if it can."""
-    try:
-        image.reader.pixels()
-    except (DataError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _from_table(path: Path) -> list[AnnotatedImage]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        table = csv.DictReader(lines)
-        if not {"path", "label"} <= set(table.fieldnames or ()):
-            raise DataError(
-                f"{path} has the columns {', '.join(table.fieldnames or ['none'])}; 'path' and 'label' are "
-                "required, 'subject' and 'split' are optional."
-            )
-        rows: list[dict[str, Any]] = list(table)
-    return [
-        AnnotatedImage(
-            "",
-            row["path"],
-            row.get("subject") or row["path"],
-            row["path"],
-            _File(path.parent / row["path"]),
-            split=row.get("split") or None,
-            class_label=row["label"],
-        )
-        for row in rows
-    ]
-
-
-def _from_folder(path: Path) -> list[AnnotatedImage] | None:
-    """Images in a folder with one subfolder per class; None if it has another layout."""
-    images = []
-    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        for file in sorted(folder.iterdir()):
-            if file.is_file() and file.name.lower().endswith(scan_suffixes()):
-                name = f"{folder.name}/{file.name}"
-                images.append(
-                    AnnotatedImage("", name, name, name, _File(file), class_label=folder.name)
-                )
-    return images if len({image.class_label for image in images}) > 1 else None

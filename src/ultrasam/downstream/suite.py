@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import load_backbone, load_promptable
-from ultrasam.downstream.classification.scores import NAMES, score
+from ultrasam.downstream.class_files import label_of
+from ultrasam.downstream.classification.scores import score
 from ultrasam.downstream.classification.task import train_classifier
-from ultrasam.downstream.images import check_classes, dataset_id, label_of
+from ultrasam.downstream.images import check_classes, dataset_id
 from ultrasam.downstream.instances.metrics import evaluate_instances
 from ultrasam.downstream.instances.task import train_instance_segmenter
 from ultrasam.downstream.regions.task import correct, train_region_classifier
@@ -34,7 +36,7 @@ from ultrasam.downstream.targets import (
     instance_targets,
     train_test_split,
 )
-from ultrasam.errors import DataError, UltraSamError
+from ultrasam.errors import DataError, InterruptedRunError, UltraSamError
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.reporting.markdown import escape
 from ultrasam.reporting.tables import Table, bullet_list, number, with_interval
@@ -96,6 +98,11 @@ def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> lis
                     raise DataError(f"Data set '{name}' is not in the data.")
                 train, test = train_test_split(images, suite.held_out)
                 figures, counts = _RUN[task](settings, suite.labels, train, test, start.init)
+            except InterruptedRunError as error:
+                raise InterruptedRunError(
+                    f"Interrupted in {name}, {task}, {start.title}; run the same command again to continue: "
+                    f"results so far are in {log}."
+                ) from error
             except UltraSamError as error:
                 cells.append(Cell(name, task, start.title, {}, {}, str(error)))
                 continue
@@ -180,7 +187,10 @@ def _classify(
     truth = np.array([classes.index(label_of(image)) for image in test])
     probabilities = classifier.predict(image.gray for image in test).double().numpy()
     scored = score(truth, probabilities, [image.subject_key for image in test])
-    figures: Figures = {n: (scored[n].value, scored[n].low, scored[n].high) for n in NAMES}
+    figures: Figures = {
+        n: (s.value, *((None, None) if np.isnan(s.low) else (s.low, s.high)))
+        for n, s in scored.items()
+    }
     return figures, {"train": len(train), "test": len(test), **_parameters(classifier)}
 
 
@@ -197,7 +207,7 @@ def _instances(
     scored = np.isfinite(dice)
     subjects = [target.subject for target, known in zip(tested, scored, strict=True) if known]
     figures: Figures = {
-        "Dice": (float(dice[scored].mean()), *bootstrap_interval(dice[scored], subjects)),
+        "Dice": _with_interval(dice[scored], subjects),
         "mAP": (metrics.precision.ap, None, None),
         "AP50": (metrics.precision.ap50, None, None),
         "AP75": (metrics.precision.ap75, None, None),
@@ -215,9 +225,15 @@ def _regions(
     figures: Figures = {}
     for kind in ("box", "point"):
         results, subjects = correct(classifier, tested, kind)
-        interval = bootstrap_interval(results, subjects)
-        figures[f"accuracy, {kind}"] = (float(results.mean()), *interval)
+        figures[f"accuracy, {kind}"] = _with_interval(results, subjects)
     return figures, {"train": len(trained), "test": len(tested), **_parameters(classifier)}
+
+
+def _with_interval(
+    values: npt.NDArray[Any], subjects: Sequence[str]
+) -> tuple[float, float | None, float | None]:
+    low, high = bootstrap_interval(values, subjects)
+    return (float(values.mean()), *((None, None) if np.isnan(low) else (low, high)))
 
 
 _RUN: dict[str, Callable[..., tuple[Figures, dict[str, int]]]] = {

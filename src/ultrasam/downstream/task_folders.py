@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ultrasam._version import __version__
 from ultrasam.errors import CheckpointError, one_line
+from ultrasam.files import atomic_write, write_json
 from ultrasam.hardware import default_device, place
 from ultrasam.reporting.markdown import table
 from ultrasam.runtimes.attention import set_attention
@@ -47,23 +48,24 @@ def write_model(
         config: configuration of the backbone, as JSON.
         preprocessor: preprocessing of the backbone.
         about: other keys of the description: what the task needs to rebuild the model, and ``init``,
-        ``data``,
-            ``how``, ``recipe`` and ``figures`` for the model card, if known.
-    """
-    from safetensors.torch import save_file
+            ``data``, ``how``, ``recipe`` and ``figures`` for the model card, if known.
 
-    folder.mkdir(parents=True, exist_ok=True)
+    Raises:
+        DiskFullError: The disk is full.
+    """
+    from safetensors.torch import save
+
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / f"{name}.safetensors", metadata={"format": "pt"})
+    atomic_write(folder / f"{name}.safetensors", save(state, metadata={"format": "pt"}))
     description = {
         "classes": list(classes),
         "config": json.loads(config),
         "preprocessing": preprocessor.to_dict(),
         **about,
     }
-    text = json.dumps(description, indent=1) + "\n"
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(card(name, description), encoding="utf-8")
+    # The description comes last: a folder without it is no model.
+    atomic_write(folder / "README.md", card(name, description))
+    write_json(folder / f"{name}.json", description)
 
 
 _TASKS = {

@@ -10,16 +10,17 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.file_tree import Skip
-from ultrasam.errors import EvaluationError, UltraSamError, one_line
+from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.metrics.masks import compute_metrics
 from ultrasam.evaluation.models.registry import EvaluationModel
 from ultrasam.evaluation.protocol import (
@@ -31,7 +32,7 @@ from ultrasam.evaluation.protocol import (
     targets_of,
 )
 from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem
-from ultrasam.files import atomic_write
+from ultrasam.files import atomic_write, is_disk_full, no_space
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.pixels import Frame, gray
 from ultrasam.inference.segmenter import ScanLike, Segmenter
@@ -78,6 +79,22 @@ def results_file(folder: Path, name: str) -> Path:
     return folder / (re.sub(r"[^\w.+-]+", "_", name).strip("_") + ".jsonl")
 
 
+def accepted_kinds(model: EvaluationModel, prompts: Sequence[str]) -> list[PromptKind]:
+    """The prompt types that a model accepts.
+
+    Raises:
+        EvaluationError: It accepts none of them, or one is unknown.
+    """
+    kinds = [PromptKind.parse(name) for name in prompts]
+    kinds = [k for k in kinds if ("box" if k.start == "box" else "point") in model.accepts]
+    if not kinds:
+        raise EvaluationError(
+            f"{model.name} accepts only {' and '.join(sorted(model.accepts))} prompts; "
+            f"none of {', '.join(prompts)} applies."
+        )
+    return kinds
+
+
 def run_evaluation(
     model: EvaluationModel,
     datasets: Sequence[EvaluationDataset],
@@ -88,20 +105,16 @@ def run_evaluation(
 ) -> None:
     """Evaluate a model, or resume an interrupted evaluation.
 
-    Images that cannot be read, and images on which the model fails, are recorded with the error. Prompt types
-    that the model does not accept are skipped.
+    Images that cannot be read, and images on which the model fails, are recorded with the error; images and
+    annotations that a reader leaves out, with its reason. Prompt types that the model does not accept are
+    skipped.
 
     Raises:
         EvaluationError: The file contains results of other settings or weights, or the model accepts none of
             the prompt types.
+        DiskFullError: The disk is full; what is done stays.
     """
-    kinds = [PromptKind.parse(name) for name in settings.prompts]
-    kinds = [k for k in kinds if ("box" if k.start == "box" else "point") in model.accepts]
-    if not kinds:
-        raise EvaluationError(
-            f"{model.name} accepts only {' and '.join(sorted(model.accepts))} prompts; "
-            f"none of {', '.join(settings.prompts)} applies."
-        )
+    kinds = accepted_kinds(model, settings.prompts)
     header = {
         "model": model.name,
         "version": __version__,
@@ -112,7 +125,7 @@ def run_evaluation(
     done = _resume(file, header)
     timed = _TimedSegmenter(model.segmenter)
     count, total = 0, sum(len(dataset.items) for dataset in datasets)
-    with file.open("a", encoding="utf-8") as out:
+    with _appending(file) as out:
 
         def write(record: dict[str, Any]) -> None:
             out.write(json.dumps(record, separators=(",", ":")) + "\n")
@@ -120,15 +133,26 @@ def run_evaluation(
 
         for dataset in datasets:
             for skip in dataset.skips:
-                if (dataset.name, skip.where) not in done:
-                    write(_error_record(dataset.name, skip.where, skip.reason))
+                for record in _skip_records(dataset.name, skip, done):
+                    write(record)
             for item in dataset.items:
                 # A still's name is its key; clips and volumes are read again to find missing frames.
-                if (item.dataset, item.key) not in done:
+                if (item.dataset, item.key, "") not in done:
                     for record in _records(item, timed, kinds, settings, done):
                         write(record)
                 count += 1
                 on_progress(count, total)
+
+
+@contextmanager
+def _appending(file: Path) -> Iterator[IO[str]]:
+    try:
+        with file.open("a", encoding="utf-8") as out:
+            yield out
+    except DiskFullError:
+        raise
+    except OSError as error:  # also when what is buffered is written on closing
+        raise no_space(file, error) if is_disk_full(error) else error from error
 
 
 def _records(
@@ -136,16 +160,15 @@ def _records(
     timed: _TimedSegmenter,
     kinds: Sequence[PromptKind],
     settings: EvaluationSettings,
-    done: set[tuple[str, str]],
+    done: set[_RecordKey],
 ) -> Iterator[dict[str, Any]]:
     """One record per image that is not done, with the time for reading, the model, and the evaluation."""
     start = time.perf_counter()
     for image in item.read():
         if isinstance(image, Skip):
-            if image.damage and (item.dataset, image.where) not in done:
-                yield _error_record(item.dataset, image.where, image.reason)
+            yield from _skip_records(item.dataset, image, done)
             continue
-        if (item.dataset, image.name) in done:
+        if (item.dataset, image.name, "") in done:
             continue
         pixels = gray(image.pixels)
         read = time.perf_counter()
@@ -165,6 +188,20 @@ def _records(
         }
         yield record
         start = time.perf_counter()
+
+
+def _skip_records(dataset: str, skip: Skip, done: set[_RecordKey]) -> Iterator[dict[str, Any]]:
+    """The record of an image or annotation that is left out, unless it is done; none for other files."""
+    if skip.what == "file":
+        return
+    if skip.damage and skip.what == "image":
+        record = _error_record(dataset, skip.where, skip.reason)
+    else:
+        reason = one_line(skip.reason, limit=None)
+        record = {"dataset": dataset, "image": skip.where, "left_out": reason, "what": skip.what}
+    if _record_key(record) not in done:
+        done.add(_record_key(record))
+        yield record
 
 
 def _error_record(dataset: str, where: str, reason: str) -> dict[str, Any]:
@@ -227,8 +264,16 @@ def _prediction_record(
     }
 
 
-def _resume(file: Path, header: dict[str, Any]) -> set[tuple[str, str]]:
-    """Data set and name of the images already in a file.
+# Data set, name of the image, and why it was left out; the last is empty for an image that is not.
+_RecordKey = tuple[str, str, str]
+
+
+def _record_key(record: dict[str, Any]) -> _RecordKey:
+    return record["dataset"], record["image"], record.get("left_out", "")
+
+
+def _resume(file: Path, header: dict[str, Any]) -> set[_RecordKey]:
+    """Keys of the records already in a file.
 
     A truncated last line is removed; a new file gets its header.
     """
@@ -245,4 +290,4 @@ def _resume(file: Path, header: dict[str, Any]) -> set[tuple[str, str]]:
         )
     if len(complete) < len(text):
         atomic_write(file, complete)
-    return {(record["dataset"], record["image"]) for record in map(json.loads, lines)}
+    return {_record_key(record) for record in map(json.loads, lines)}

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
-from ultrasam.datasets.annotation_files import has_images
 from ultrasam.datasets.catalogue import dataset, recognize
 from ultrasam.datasets.custom import coco_at, detect_layout
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip, SkipReport
+from ultrasam.datasets.image_mask_folder import mask_pairs
+from ultrasam.datasets.split_names import split_of
 from ultrasam.errors import DataError
 from ultrasam.store.sampling import spread
 from ultrasam.store.store import Store
@@ -42,12 +44,14 @@ class EvaluationDataset:
     """The items of one data set.
 
     Attributes:
-        skips: damaged files found while listing.
+        skips: what was left out while listing.
+        not_chosen: sentences on the images that were not asked for: of other splits, or beyond a limit.
     """
 
     name: str
     items: tuple[EvaluationItem, ...]
     skips: tuple[Skip, ...] = ()
+    not_chosen: tuple[str, ...] = ()
 
 
 def open_evaluation_datasets(
@@ -88,10 +92,16 @@ def open_evaluation_datasets(
 
 def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
     """At most ``limit`` items of a data set, spread evenly over it; all for None."""
-    if limit is None:
+    if limit is None or limit >= len(data.items):
         return data
     rows = spread(np.arange(len(data.items)), limit)
-    return EvaluationDataset(data.name, tuple(data.items[row] for row in rows), data.skips)
+    note = (
+        f"{data.name}: {len(rows):,} of {len(data.items):,} items are evaluated, evenly spaced; the limit "
+        "leaves out the others."
+    )
+    return replace(
+        data, items=tuple(data.items[row] for row in rows), not_chosen=(*data.not_chosen, note)
+    )
 
 
 def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[EvaluationDataset]:
@@ -111,7 +121,8 @@ def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Evaluat
 def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
     """Name, reader and folder of each data set in a folder.
 
-    Data sets are recognized by folder name or by NAME=FOLDER, custom data sets by their layout.
+    Data sets are recognized by folder name or by NAME=FOLDER, custom data sets by their layout. A custom data
+    set may be spread over subfolders, such as ``annotations`` and ``images``, or ``train`` and ``test``.
 
     Raises:
         DataError: The folder is missing or contains no data set.
@@ -131,16 +142,13 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         return
     custom, unknown = [], []
     children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not known and any(_without_its_images(child) for child in children):
-        # annotations/ beside images/: this folder is the data set, not its children.
-        yield path.resolve().name, dataset(detect_layout(path)), path
-        return
-    for child in children:
-        if not any(folder.is_relative_to(child.resolve()) for folder in taken):
-            try:
-                custom.append((child.name, _by_name_or_layout(child), child))
-            except DataError:
-                unknown.append(child)
+    if known or not _is_one_dataset(path, children):
+        for child in children:
+            if not any(folder.is_relative_to(child.resolve()) for folder in taken):
+                try:
+                    custom.append((child.name, _whole_dataset(child), child))
+                except DataError:
+                    unknown.append(child)
     if known or custom:
         for child in unknown:
             logger.warning(
@@ -151,19 +159,22 @@ def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
         yield path.resolve().name, dataset(detect_layout(path)), path
 
 
-def _without_its_images(folder: Path) -> bool:
-    """Whether a folder contains annotation files, but no image."""
-    if has_images(folder):
-        return False
-    try:
-        detect_layout(folder)
-    except DataError:
-        return False
-    return True
+def _is_one_dataset(path: Path, children: Sequence[Path]) -> bool:
+    """Whether a data set is spread over the folders in ``path``: images/ and masks/, or train/ and test/."""
+    return all(split_of(child.name) for child in children) or any(
+        image.parts[0] != mask.parts[0] for image, mask in mask_pairs(path)
+    )
 
 
-def _by_name_or_layout(folder: Path) -> DatasetSpec:
-    return recognize(folder.name) or dataset(detect_layout(folder))
+def _whole_dataset(folder: Path) -> DatasetSpec:
+    """The data set in a folder, by its name or layout.
+
+    Raises:
+        DataError: It has neither, or no annotated image: its annotations or images may be elsewhere.
+    """
+    spec = recognize(folder) or dataset(detect_layout(folder))
+    spec.list_cases(folder)
+    return spec
 
 
 def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationDataset:
@@ -171,8 +182,7 @@ def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationD
     for note in report.notes:
         logger.info("%s: %s", name, note)
     items = tuple(EvaluationItem(name, case.key, partial(images_of, case)) for case in cases)
-    skips = tuple(skip for skip in report.skips if skip.damage)
-    return EvaluationDataset(name, items, skips)
+    return EvaluationDataset(name, items, tuple(report.skips))
 
 
 def _from_store(
@@ -187,6 +197,7 @@ def _from_store(
         if selected and name not in selected:
             continue
         rows = store.select(datasets=[name], splits=splits)
+        others = _other_splits(store, name, splits)
         if len(rows):
             keys = [str(store.images["name"][int(row)].as_py()) for row in rows]
             yield EvaluationDataset(
@@ -195,7 +206,25 @@ def _from_store(
                     EvaluationItem(name, key, partial(_read_stored, store, int(row), key))
                     for key, row in zip(keys, rows, strict=True)
                 ),
+                not_chosen=(others,) if others else (),
             )
+        else:
+            logger.warning("%s", others)
+
+
+def _other_splits(store: Store, name: str, splits: Sequence[str]) -> str:
+    """A sentence on the images of a data set that are in none of the splits; empty if there are none."""
+    rows = store.select(datasets=[name])
+    counts = Counter(store.images["split"].cast("string").take(rows).to_pylist())
+    chosen = sum(counts.pop(split, 0) for split in splits)
+    if not counts:
+        return ""
+    rest = ", ".join(f"{count:,} in {split}" for split, count in sorted(counts.items()))
+    total = sum(counts.values()) + chosen
+    return (
+        f"{name}: {chosen:,} of {total:,} images are evaluated, those in {' and '.join(splits)}; "
+        f"left out are {rest}."
+    )
 
 
 def _read_stored(store: Store, row: int, key: str) -> Iterator[AnnotatedImage | Skip]:

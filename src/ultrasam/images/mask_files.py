@@ -60,6 +60,20 @@ def code_name(code: int) -> str:
     return f"#{code - COLOR:06x}" if code >= COLOR else str(code)
 
 
+def distance(codes: Codes, code: int) -> npt.NDArray[np.float32]:
+    """[…] float32: how far each code is from ``code``, in the channel in which they differ most."""
+    most = np.zeros(codes.shape, np.float32)
+    for one, other in zip(_channels(codes), _channels(np.array(code)), strict=True):
+        np.maximum(most, np.abs(one - other), out=most)
+    return most
+
+
+def _channels(codes: Codes) -> tuple[npt.NDArray[np.float32], ...]:
+    is_color, rgb = codes >= COLOR, codes - COLOR
+    shifted = (rgb >> 16 & 255, rgb >> 8 & 255, rgb & 255)
+    return tuple(np.where(is_color, channel, codes).astype(np.float32) for channel in shifted)
+
+
 def brightness(codes: Codes) -> npt.NDArray[np.float32]:
     """[…] float32: gray values as they are, of colors the mean of the channels."""
     if not (codes >= COLOR).any():

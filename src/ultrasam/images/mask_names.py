@@ -22,7 +22,9 @@ _MASK_WORDS = (
 )
 _IMAGE_WORDS = r"images?|imgs?|jpegimages|originals?|origs?|frames?"
 # The views that labeling tools write beside their masks, and masks of single objects beside those of classes.
-_OTHER_FOLDER = re.compile(r"(segmentation.*)?visuali[sz]ations?|segmentationobject(png)?")
+_OTHER_FOLDER = re.compile(
+    r"(segmentation.*)?visuali[sz]ations?|segmentationobject(png)?|masks?_human|overlays?"
+)
 _GAP = r"[ _.-]"
 _MASK_FOLDER, _IMAGE_FOLDER = (
     re.compile(rf"(?P<before>.*{_GAP})?(?:{words})(?P<after>tr|ts|val|{_GAP}.*)?")

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ultrasam.errors import PromptError, UltraSamError, one_line
+from ultrasam.errors import DiskFullError, PromptError, UltraSamError, one_line
 from ultrasam.files import write_json
-from ultrasam.images.masks import bounding_box, coco_result
+from ultrasam.images.masks import BoolMask, bounding_box, coco_result
+from ultrasam.images.pixels import Frame, gray
 from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan
 from ultrasam.images.writing.overlay import write_overlay
@@ -21,9 +22,11 @@ from ultrasam.inference.frames import FrameChoice, choose_frames
 from ultrasam.inference.inputs import ResultNames, stem_of
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.inference.segmenter import ClassifyingSegmenter, Segmenter
-from ultrasam.prompts import LOW_CONFIDENCE, Prompt
+from ultrasam.prompts import LOW_CONFIDENCE, FloatArray, Prompt
 
 T = TypeVar("T")
+
+_BLANK = 3  # gray values; JPEG's noise in a black margin is about as large
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,11 @@ def process_files(
     *,
     frames: FrameChoice = None,
 ) -> Iterator[FileResult]:
-    """Call ``process`` for the chosen frames of each file; errors become results."""
+    """Call ``process`` for the chosen frames of each file; errors become results.
+
+    Raises:
+        DiskFullError: A result could not be written.
+    """
     names, number = ResultNames(), 0
     for path in paths:
         try:
@@ -123,6 +130,8 @@ def process_files(
             try:
                 result = process(ScanFrame(path, scan, index, of_frame, number))
                 result = replace(result, notes=(*notes, *result.notes))
+            except DiskFullError:
+                raise  # no other result could be written
             except Exception as error:
                 result = FileResult(path, error=describe_failure(path, error), notes=notes)
             yield replace(result, frame=index)
@@ -164,6 +173,7 @@ def _predict_frame(
             round(float(scores[row, 0]), 4)
             for scores in (prediction.predicted_iou, prediction.stability_score)
         )
+        doubt = _doubt(mask, prompt, pixels, (iou, stability))
         mask_file = out / f"{frame.name}_mask_{entry.number}.png"
         write_mask(mask_file, mask)
         of_class = classes[row].get("class") if classes else None
@@ -171,20 +181,19 @@ def _predict_frame(
         extra = {
             "file_name": str(frame.path), "frame": frame.index, "mask": mask_file.name,
             "prompt": _as_json(prompt), "predicted_iou": iou, "stability_score": stability,
-            "low_confidence": bool(prediction.low_confidence[row]), **provenance,
+            "low_confidence": doubt is not None, **provenance,
             **({} if entry.category is None else {"category": entry.category}),
             **(classes[row] if classes else {}),
         }  # fmt: skip
         results.append(
             coco_result(mask, image_id=image_id, score=iou, category_id=category_id, extra=extra)
         )
-        told = _doubt(mask.any(), iou, stability)
         what = f"{frame.path}: {_where(frame, entry)}"
         notes += [f"{what}: {text}" for text in prompt.questions(*pixels.shape[:2])]
-        if told:
-            notes.append(f"{what}: the mask {told[0]}.")
+        if doubt:
+            notes.append(f"{what}: the mask {doubt[0]}.")
         x, y = bounding_box(mask)[:2] if mask.any() else _corner(prompt)
-        texts.append((f"{entry.number}{told[1] if told else ''}", float(x), float(y)))
+        texts.append((f"{entry.number}{doubt[1] if doubt else ''}", float(x), float(y)))
     overlay = out / f"{frame.name}_overlay.png"
     points = [
         (float(x), float(y), int(label))
@@ -248,14 +257,31 @@ def _classes(segmenter: Segmenter, prompts: Sequence[Prompt]) -> list[dict[str, 
     return out
 
 
-def _doubt(found: bool, iou: float, stability: float) -> tuple[str, str] | None:
-    """Why a mask should be looked at: as the end of a sentence, and for the picture."""
-    if not found:
+def _doubt(
+    mask: BoolMask, prompt: Prompt, pixels: Frame, scores: tuple[float, float]
+) -> tuple[str, str] | None:
+    """Why a mask should be looked at: as the end of a sentence, and for the picture.
+
+    Args:
+        scores: predicted IoU and stability.
+    """
+    if not mask.any():
         return "is empty; the model found no object for this prompt", ": empty"
-    if min(iou, stability) >= LOW_CONFIDENCE:
+    if prompt.box is not None and _is_blank(pixels, prompt.box):
+        return "is that of a box in which the image is blank; check the box", ": blank box"
+    iou, stability = scores
+    if min(scores) >= LOW_CONFIDENCE:
         return None
-    scores = f"predicted IoU {iou:.2f}, stability {stability:.2f}"
-    return f"has low confidence ({scores}); check it in the overlay", ": low confidence"
+    text = f"predicted IoU {iou:.2f}, stability {stability:.2f}"
+    return f"has low confidence ({text}); check it in the overlay", ": low confidence"
+
+
+def _is_blank(pixels: Frame, box: FloatArray) -> bool:
+    """Whether a box shows one gray value, as the margin does; models may be sure of masks even there."""
+    height, width = pixels.shape[:2]
+    x0, y0, x1, y1 = np.clip(np.round(box), 0, [width, height] * 2).astype(int)
+    inside = gray(pixels[y0:y1, x0:x1]).astype(int)
+    return inside.size > 0 and int(np.ptp(np.percentile(inside, [1, 99]))) <= _BLANK
 
 
 def _where(frame: ScanFrame, entry: PromptEntry) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ultrasam.errors import ScanError
+from ultrasam.errors import ScanError, one_line
 from ultrasam.images.mask_names import split_masks
 from ultrasam.images.reading import is_dicom, scan_suffixes
 from ultrasam.text import name_key
@@ -55,10 +55,9 @@ def find_inputs(names: Sequence[str]) -> list[Path]:
 
 def _images_in(folder: Path) -> list[Path]:
     images, results, others = [], 0, Counter[str]()
-    for path in sorted(folder.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
+    for path in _files_in(folder):
         if not path.is_file():
+            others["broken link" if path.is_symlink() else "no file"] += 1
             continue
         if _RESULT.search(path.name) and any((path.parent / t).is_file() for t in _TABLES):
             results += 1
@@ -68,20 +67,43 @@ def _images_in(folder: Path) -> list[Path]:
             others[path.suffix.lower() or "no suffix"] += 1
     images, masks = split_masks(images)
     if masks:
-        logger.info(
-            "%s: left out %d masks, such as %s; give them as files if they are images.",
-            folder, len(masks), masks[0].relative_to(folder),
-        )  # fmt: skip
+        example = f"{_count(len(masks), 'mask')}, such as {masks[0].relative_to(folder)}"
+        logger.info("%s: left out %s; give them as files if they are images.", folder, example)
     if results:
-        logger.info("%s: left out %d results of earlier predictions.", folder, results)
+        logger.info("%s: left out %s.", folder, _count(results, "result of earlier predictions"))
     if others and images:
         kinds = [f"{count} × {kind}" for kind, count in others.most_common(_LISTED)]
         more = len(others) - len(kinds)
+        total = others.total()
         logger.info(
-            "%s: left out %d files that are no images (%s%s).",
-            folder, others.total(), ", ".join(kinds), f" and {more} other kinds" if more else "",
+            "%s: left out %s (%s%s).",
+            folder, "1 file that is no image" if total == 1 else f"{total} files that are no images",
+            ", ".join(kinds), f" and {more} other kinds" if more > 0 else "",
         )  # fmt: skip
     return images
+
+
+def _count(number: int, noun: str) -> str:
+    first, space, rest = noun.partition(" ")
+    return f"{number} {first}{'' if number == 1 else 's'}{space}{rest}"
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """All files below a folder, sorted, without hidden ones; linked folders are read, each folder once."""
+    files, seen = [], set[str]()
+
+    def unreadable(error: OSError) -> None:
+        logger.warning("Left out %s: %s.", error.filename, one_line(error))
+
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted(files)
 
 
 def _without_duplicates(paths: Iterable[Path]) -> list[Path]:

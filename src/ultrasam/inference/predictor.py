@@ -23,7 +23,7 @@ from ultrasam.inference.augmentation import (
     with_flip,
     zoomed_views,
 )
-from ultrasam.inference.segmenter import ScanLike, as_scan
+from ultrasam.inference.segmenter import ScanLike, one_frame
 from ultrasam.model.preprocessing import PromptType, TestTimeAugmentation
 from ultrasam.prompts import Float32, Prediction, Prompt, PromptArrays
 from ultrasam.runtimes.backend import Backend
@@ -138,15 +138,7 @@ class Predictor:
         Raises:
             ScanError: The file or array cannot be read, or has no such frame.
         """
-        opened = as_scan(scan)
-        if frame is None and opened.num_frames > 1:
-            warnings.warn(
-                f"{opened.source or 'The scan'} has {opened.num_frames} frames; frame 0 is used. Choose one "
-                "with frame=.",
-                UltraSamWarning,
-                stacklevel=2,
-            )
-        pixels = opened.frame(frame or 0)
+        pixels = one_frame(scan, frame)
         full = self.backend.preprocessor.view(*pixels.shape[:2])
         with self._lock:
             self._frame, self._full, self._cache = pixels, full, {}

@@ -47,16 +47,19 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """A number and its interval, ``0.912 [0.890, 0.931]``; a dash for NaN."""
-    if np.isnan(value):
-        return NONE
+    """A number and its interval, ``0.912 [0.890, 0.931]``; a dash for NaN, and no interval if it is NaN."""
+    if np.isnan(value) or np.isnan(low):
+        return number(value, digits)
     return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def difference(value: float, low: float, high: float, digits: int = 3) -> str:
-    """A signed difference and its interval, ``+0.012 [-0.003, +0.027]``; a dash for NaN."""
+    """A signed difference and its interval, ``+0.012 [-0.003, +0.027]``; a dash for NaN, and no interval if
+    it is NaN."""
     if np.isnan(value):
         return NONE
+    if np.isnan(low):
+        return f"{value:+.{digits}f}"
     return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
 import cv2
@@ -27,6 +24,7 @@ from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
 from ultrasam.files import update_file
+from ultrasam.processes import exit_with_parent
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.index import BuildSettings, BuildSummary, write_tables
 from ultrasam.store.journal import (
@@ -159,12 +157,14 @@ def _read_all(
     suspects = _read_in_pool(pending, store, workers, advance)
     for shard in suspects:
         # One of these cases crashed the process; read each in its own process to find out which.
+        bad: set[str] = set()
         for case in shard.cases:
             single = JournalShard(shard.dataset, (case,), f"{shard.key}-{len(crashed)}")
             if _read_in_pool([single], store, 1, lambda _shard, _count: None):
+                bad.add(case.key)
                 crashed.append(f"{shard.dataset}: {case.source}")
             single.file(store).unlink(missing_ok=True)
-        advance(shard, _read_without(shard, store, {c.split(": ", 1)[1] for c in crashed}))
+        advance(shard, _read_without(shard, store, bad))
 
 
 def _count_read(shard: JournalShard, store: Path) -> int | None:
@@ -201,7 +201,8 @@ def _read_in_pool(
     while True:
         running: dict[Future[tuple[int, int]], JournalShard] = {}
         broken = False
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_exit_with_parent) as pool:
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
+            _check_that_workers_start(pool)
             while True:
                 while not broken and len(running) < 2 * workers:
                     shard = next(waiting, None)
@@ -225,24 +226,40 @@ def _read_in_pool(
             return suspects
 
 
-def _exit_with_parent() -> None:
-    """Exit this process when its parent exits or is killed."""
+def _check_that_workers_start(pool: ProcessPoolExecutor) -> None:
+    """Tell processes that cannot start at all from those that a file has crashed.
+
+    Raises:
+        DataError: They cannot.
+    """
+    try:
+        pool.submit(_nothing).result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "The processes that read images cannot start; the reason is above. Use 0 workers, or, in a "
+            "script, put its work under: if __name__ == '__main__':"
+        ) from error
+
+
+def _nothing() -> None:
+    """Nothing: reaching it shows that a process has started."""
+
+
+def _start_worker() -> None:
     cv2.setNumThreads(1)  # the worker processes already use all cores
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait_for([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    exit_with_parent()
 
 
 def _read_without(shard: JournalShard, store: Path, crashed: set[str]) -> int:
-    """Read a shard without the cases that crash the process; return the number of images."""
-    good = tuple(case for case in shard.cases if case.source not in crashed)
-    bad: list[Case] = [case for case in shard.cases if case.source in crashed]
+    """Read a shard without the cases that crash the process; return the number of images.
+
+    Args:
+        shard: the shard.
+        store: folder of the store.
+        crashed: keys of those cases; their files may hold other cases as well.
+    """
+    good = tuple(case for case in shard.cases if case.key not in crashed)
+    bad: list[Case] = [case for case in shard.cases if case.key in crashed]
     count, _ = read_shard(JournalShard(shard.dataset, good, shard.key), store)
     table, skips = load_shard(shard.file(store))
     skips += [

@@ -17,6 +17,7 @@ from filelock import FileLock
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import describe_skips
 from ultrasam.errors import DataError
+from ultrasam.processes import is_starting
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.build import build_store
 from ultrasam.store.index import BuildSettings
@@ -90,6 +91,11 @@ def _built(
     workers: int,
     on_progress: OnProgress,
 ) -> Store:
+    if is_starting():  # would wait for the process that waits for this one
+        raise DataError(
+            "A worker process cannot start, because the script runs its work when it is imported; put the "
+            "work of the script under: if __name__ == '__main__':"
+        )
     name = f"{dataset.info.id}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     root = cache_folder() / name
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +109,7 @@ def _built(
         if lines:
             logger.warning("%s: %s See %s.", name, " ".join(lines), root / "skipped.csv")
         for note in result.notes.get(name, ()):
-            logger.info("%s: %s", name, note)
+            logger.debug("%s: %s", name, note)
     for crash in result.crashed:
         logger.warning("%s: skipped, because reading it crashed the process.", crash)
     return Store.open(root)

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import secrets
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -18,15 +19,17 @@ import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS
 from ultrasam.errors import DataError
-from ultrasam.files import update_file
+from ultrasam.files import is_disk_full, no_space, require_space, update_file
 from ultrasam.images.masks import bounding_box, encode_rle
 from ultrasam.store.journal import write_png
 from ultrasam.store.store import Store
 
-logger = logging.getLogger(__name__)
-
 OBJECT = "object"  # the single category of the paper
 Exporter = Callable[[Store, Path, bool], dict[str, int]]
+_OBJECTS_ONLY = {"yolo": "YOLO", "nnunet": "nnU-Net"}
+_COPIES = ("nnunet", "webdataset")
+_CORNERS = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+logger = logging.getLogger(__name__)
 
 
 def export_store(
@@ -44,14 +47,42 @@ def export_store(
         The number of images in each split.
 
     Raises:
-        DataError: The format is unknown or has too few labels for the store, or the folder is not empty.
+        DataError: The format is unknown, or has too few labels for the store or no use for it, or the folder
+            is not empty.
+        DiskFullError: The images do not fit on the disk.
     """
     if format_ not in EXPORTERS:
         raise DataError(f"Unknown format '{format_}'; use one of {', '.join(EXPORTERS)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} already exists; give a new folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return EXPORTERS[format_](store, folder, class_agnostic)
+    if not len(store.instances):
+        if format_ in _OBJECTS_ONLY:
+            raise DataError(
+                f"{store.root} has {len(store.images):,} images and no object; {_OBJECTS_ONLY[format_]} "
+                "describes objects only. For images with a class, use hf."
+            )
+        logger.warning("%s has no object; images are exported without.", store.root)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # An export is complete or absent: other tools would train on half of one.
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    part.mkdir()
+    try:
+        if format_ in _COPIES or part.stat().st_dev != store.root.stat().st_dev:
+            require_space(folder, sum(store.path(r).stat().st_size for r in _exported(store)))
+        counts = EXPORTERS[format_](store, part, class_agnostic)
+        if folder.is_dir():
+            folder.rmdir()
+        part.rename(folder)
+    except BaseException as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, Exception) and is_disk_full(error):
+            raise no_space(folder, error) from error
+        raise
+    return counts
+
+
+def _exported(store: Store) -> Iterator[int]:
+    return (int(row) for row in store.select(splits=SPLITS))
 
 
 def structures(store: Store, *, class_agnostic: bool) -> list[str]:
@@ -190,8 +221,16 @@ def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
         counts[split] = len(rows.rows)
     names = structures(store, class_agnostic=class_agnostic)
     categories = "\n".join(f"  {k}: {json.dumps(name)}" for k, name in enumerate(names))
-    splits = "\n".join(f"{split}: images/{split}" for split in SPLITS)
-    update_file(folder / "data.yaml", f"path: .\n{splits}\nnames:\n{categories}\n".encode())
+    # Without `path`, Ultralytics takes the folder of this file, wherever it is opened from; a relative `path`
+    # would count from the current folder, and an absolute one would not survive a move.
+    splits = "\n".join(f"{split}: images/{split}" for split in SPLITS if counts[split])
+    update_file(folder / "data.yaml", f"{splits}\nnames:\n{categories}\n".encode())
+    for split in ("train", "val"):
+        if not counts[split]:
+            logger.warning(
+                "No image is in split %s, which YOLO needs; build the store with other fractions.",
+                split,
+            )
     if ignored:
         logger.warning(
             "YOLO has no regions to ignore; in this many images, they are exported as background: %d.",
@@ -208,9 +247,11 @@ def _yolo_outlines(store: Store, instance: int) -> Iterator[str]:
         mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     for contour in contours:
-        if len(contour) >= 3:
-            points = (contour[:, 0] + 0.5) / (width, height)
-            yield " ".join(f"{v:.6f}" for v in points.ravel())
+        outline = contour[:, 0] + 0.5
+        if len(outline) < 3:  # a point or a line, one pixel wide: the hull of its pixels' corners
+            corners = (outline[:, None] + _CORNERS).reshape(-1, 2).astype(np.float32)
+            outline = cv2.convexHull(corners)[:, 0]
+        yield " ".join(f"{v:.6f}" for v in (outline / (width, height)).ravel())
 
 
 def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:

@@ -2,11 +2,16 @@
 
 All images of a subject, and all identical or similar images, form a group, and a group stays in one split. If
 a source puts images of one group in different splits, its test images stay and the others are excluded.
+
+A hash below the fraction decides for itself, so more subjects move none. Of few subjects, it often chooses
+none at all, or all: fewer than 20 groups are therefore ranked by it, and no wanted split of a larger data set
+stays empty.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +24,7 @@ from ultrasam.errors import DataError
 EXCLUDED = "excluded"
 # A source split that does not separate training from validation images.
 TRAINVAL = "trainval"
+FEW_GROUPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +41,36 @@ def hash_position(dataset: str, subject: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def split_of(position: float, fractions: SplitFractions, *, source_split: str | None = None) -> str:
-    """The split of a subject: train, val or test.
+def splits_of_groups(
+    positions: Sequence[float], fractions: SplitFractions, *, test: bool = True
+) -> list[str]:
+    """Assign each of N groups of one data set, which has no split of its own, to train, val or test.
+
+    A wanted split gets at least one group, first the test split, as long as one is left for training.
 
     Args:
-        position: of the subject (see `hash_position`).
-        fractions: fractions of subjects for validation and test.
-        source_split: split assigned by the source, if any.
+        positions: of each group (see `hash_position`).
+        fractions: fractions of groups for validation and test.
+        test: whether test groups are wanted; without them, their fraction is trained on.
     """
-    if source_split is not None and source_split in SPLITS:
-        return source_split
-    if position < fractions.test:
-        return "train" if source_split == TRAINVAL else "test"
-    return "val" if position < fractions.test + fractions.val else "train"
+    count = len(positions)
+    ranked = sorted(range(count), key=lambda index: (positions[index], index))
+    wanted = {"test": fractions.test if test else 0.0, "val": fractions.val}
+    splits = ["train"] * count
+    if count >= FEW_GROUPS:
+        for index, position in enumerate(positions):
+            if position < fractions.test:
+                splits[index] = "test" if test else "train"
+            elif position < fractions.test + fractions.val:
+                splits[index] = "val"
+    for name, fraction in wanted.items():
+        if not fraction or name in splits:
+            continue
+        free = [index for index in ranked if splits[index] == "train"]
+        size = max(1, round(fraction * count)) if count < FEW_GROUPS else 1
+        for index in free[: min(size, len(free) - 1)]:
+            splits[index] = name
+    return splits
 
 
 def assign_splits(
@@ -74,10 +97,15 @@ def assign_splits(
         if g not in strongest or ranks[source_split] < ranks[strongest[g]]:
             strongest[g] = source_split
         first[g] = min(first.get(g, (dataset, subject)), (dataset, subject))
-    split_of_group = {
-        g: split_of(hash_position(*first[g]), fractions, source_split=strongest[g])
-        for g in strongest
-    }
+    split_of_group = {g: own for g, own in strongest.items() if own is not None and own in SPLITS}
+    without: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for g, own in strongest.items():
+        if g not in split_of_group:
+            without[first[g][0], own].append(g)
+    for (_, own), found in without.items():
+        positions = [hash_position(*first[g]) for g in found]
+        chosen = splits_of_groups(positions, fractions, test=own != TRAINVAL)
+        split_of_group |= dict(zip(found, chosen, strict=True))
     splits = []
     for g, source_split in zip(groups.tolist(), source_splits, strict=True):
         split = split_of_group[g]

@@ -108,6 +108,7 @@ def markdown(statistics: StoreStatistics) -> str:
         f"{d['masks'].sum():,} masks of {len(statistics.structures)} structures, "
         f"{statistics.manifest['subjects']:,} subjects, {len(d)} data sets.",
         "",
+        *([] if len(statistics.sizes) else ["**No image has an object.**", ""]),
         "## Data sets",
         "",
         "If subjects are unknown, each image counts as a subject; similar consecutive images still stay in "
@@ -119,17 +120,7 @@ def markdown(statistics: StoreStatistics) -> str:
              "test", "excluded", "median width", "median height", "structures"],
         ),
         "",
-        "## Structures",
-        "",
-        "Median area: fraction of the image. Median diameter: of a disc of equal area, in pixels.",
-        "",
-        _table(
-            statistics.structures.with_columns(
-                pl.col("median area").round(4), pl.col("median diameter").round(1)
-            ),
-            ["structure", "masks", "images", "data sets", "median area", "median diameter"],
-        ),
-        "",
+        *_structures(statistics),
         "## Duplicates",
         "",
         f"{duplicates['exact']:,} exact duplicates, {duplicates['similar']:,} similar pairs, and "
@@ -158,14 +149,35 @@ def markdown(statistics: StoreStatistics) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _structures(statistics: StoreStatistics) -> list[str]:
+    if not len(statistics.structures):
+        return []
+    rounded = statistics.structures.with_columns(
+        pl.col("median area").round(4), pl.col("median diameter").round(1)
+    )
+    return [
+        "## Structures",
+        "",
+        "Median area: fraction of the image. Median diameter: of a disc of equal area, in pixels.",
+        "",
+        _table(
+            rounded, ["structure", "masks", "images", "data sets", "median area", "median diameter"]
+        ),
+        "",
+    ]
+
+
 def html(statistics: StoreStatistics) -> str:
     """Format statistics as a self-contained HTML page with plots."""
     figures = [
         figure("Images and masks per data set", lambda axes: _plot_datasets(axes, statistics)),
-        figure("Masks per structure", lambda axes: _plot_structures(axes, statistics)),
-        figure("Object sizes", lambda axes: _plot_areas(axes, statistics)),
         figure("Image sizes", lambda axes: _plot_image_sizes(axes, statistics)),
     ]
+    if len(statistics.sizes):
+        figures[1:1] = [
+            figure("Masks per structure", lambda axes: _plot_structures(axes, statistics)),
+            figure("Object sizes", lambda axes: _plot_areas(axes, statistics)),
+        ]
     plots = "".join(figures)
     return html_page("Data overview", f"{to_html(markdown(statistics))}<h2>Plots</h2>\n{plots}")
 
@@ -195,7 +207,7 @@ def _plot_datasets(axes: Axes, statistics: StoreStatistics) -> None:
     axes.barh([i + 0.2 for i in rows], d["images"].to_list(), 0.4, label="images", color="#3b6ea5")
     axes.barh([i - 0.2 for i in rows], d["masks"].to_list(), 0.4, label="masks", color="#e0912f")
     axes.set_yticks(rows, d["dataset"].to_list(), fontsize=max(4, 9 - len(d) // 10))
-    axes.set_xscale("log")
+    _count_axis(axes, max(*d["images"].to_list(), *d["masks"].to_list(), 0))
     axes.legend()
 
 
@@ -203,7 +215,17 @@ def _plot_structures(axes: Axes, statistics: StoreStatistics) -> None:
     s = statistics.structures.head(_MAX_PLOTTED_STRUCTURES).reverse()
     axes.barh(s["structure"].to_list(), s["masks"].to_list(), color="#3b6ea5")
     axes.tick_params(axis="y", labelsize=max(4, 9 - len(s) // 8))
-    axes.set_xscale("log")
+    _count_axis(axes, s["masks"].max())
+
+
+def _count_axis(axes: Axes, largest: Any) -> None:
+    """Begin the bars at zero and write their counts beside them: on a linear axis, small ones vanish."""
+    from matplotlib.ticker import MaxNLocator
+
+    for bars in axes.containers:
+        axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=6)  # type: ignore[arg-type]
+    axes.set_xlim(0, 1.15 * max(1, largest or 0))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _plot_areas(axes: Axes, statistics: StoreStatistics) -> None:

@@ -221,11 +221,12 @@ class Store:
             DataError: The image file is missing or damaged.
         """
         flag = cv2.IMREAD_UNCHANGED if color else cv2.IMREAD_GRAYSCALE
-        try:  # on Windows, OpenCV cannot open every file name
-            encoded = np.fromfile(self.path(image), dtype=np.uint8)
+        try:
+            # cv2.imread does not open non-ASCII paths on Windows.
+            data = np.fromfile(self.path(image), np.uint8)
+            pixels = cv2.imdecode(data, flag) if len(data) else None
         except OSError:
-            encoded = np.empty(0, dtype=np.uint8)
-        pixels = cv2.imdecode(encoded, flag) if encoded.size else None
+            pixels = None
         if pixels is None:
             raise DataError(
                 f"{self.path(image)} is missing or damaged; delete it and build the store again."

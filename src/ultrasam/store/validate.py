@@ -90,6 +90,32 @@ def split_leaks(store: Store) -> Iterator[Problem]:
                 yield Problem("split leak", where, f"same {what} in {len(by_split)} splits")
 
 
+def unknown_subjects(store: Store) -> list[str]:
+    """What a leak check cannot know, one sentence per data set.
+
+    An image of an unknown subject counts as a subject of its own. Where every image does, images of one
+    patient may be in several splits, and nothing in the store shows it.
+    """
+    found = []
+    table = store.images_df().select("dataset", "subject", "subject_known")
+    for (name,), rows in table.group_by("dataset", maintain_order=True):
+        unknown, count = int((~rows["subject_known"]).sum()), len(rows)
+        if count < 2:
+            continue
+        if unknown:
+            part = f"all {count:,}" if unknown == count else f"{unknown:,} of {count:,}"
+            found.append(
+                f"{name}: the subjects of {part} images are unknown, so each of these counts as a subject of "
+                "its own; whether one patient is in several splits cannot be known."
+            )
+        elif rows["subject"].n_unique() == count:
+            found.append(
+                f"{name}: each of the {count:,} images has a subject of its own; if a patient has several "
+                "images, nothing keeps them in one split."
+            )
+    return found
+
+
 def _rows(store: Store) -> Iterator[Problem]:
     """Find image rows with a wrong instance count, and files named by several rows."""
     counts = np.bincount(store.column("image"), minlength=len(store.images))

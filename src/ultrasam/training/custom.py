@@ -1,14 +1,16 @@
-"""Create a recipe for a custom data set; its settings follow from the amount of data."""
+"""Create a recipe for custom data; its settings follow from their amount."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError
-from ultrasam.training.recipe import Recipe
+from ultrasam.store.store import Store
+from ultrasam.training.recipe import Data, DataSource, Recipe, StoreSource
+from ultrasam.training.sources import reader_of, store_sources
 from ultrasam.weights.load import resolve_config
 
 logger = logging.getLogger(__name__)
@@ -16,26 +18,23 @@ logger = logging.getLogger(__name__)
 _EPOCHS = 30
 
 
-def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
-    """A recipe that fine-tunes ``init`` on a custom data set (see `detect_layout`).
+def recipe_for(*data: str | Path, init: str, name: str | None = None) -> Recipe:
+    """A recipe that fine-tunes ``init`` on the given data (see `data_of`).
 
     A large model with fewer than 500 images trains only the decoder and low-rank updates; otherwise all
     parameters are trained. Training runs for about 30 epochs, half of the prompts are boxes and half clicks,
-    with moderate augmentation. One tenth of the subjects is held out for validation, the best weights are
-    kept, and training stops after six validations without improvement.
+    with moderate augmentation. Without a val split, one tenth of the subjects is held out for validation. The
+    best weights are kept, and training stops after six validations without improvement.
 
     Raises:
-        DataError: The folder is missing, has no known layout, or contains too few images.
+        DataError: A path is missing, has no known layout, or there are too few images.
         CheckpointError: The model does not exist.
     """
-    layout = detect_layout(folder)
-    cases, report = dataset(layout).list_cases(folder)
-    for note in report.notes:
-        logger.info("%s", note)
-    count = len(cases)
+    found, count = data_of([str(path) for path in data])
     if count < 4:
         raise DataError(
-            f"{folder} contains {count} annotated images; at least 4 are needed, one of them for validation."
+            f"{', '.join(map(str, data))} contains {count} annotated images; at least 4 are needed, one of "
+            "them for validation."
         )
     config = resolve_config(init)
     small = config.image_size <= 512
@@ -44,10 +43,10 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
     adapt = {"kind": "lora"} if not small and count < 500 else {"kind": "full"}
     return Recipe.model_validate(
         {
-            "name": name or folder.resolve().name,
+            "name": name or _name_of(str(data[0])),
             "model": config.name,
             "init": init,
-            "data": {"sources": [{"dataset": layout, "path": str(folder)}]},
+            "data": found.model_dump(mode="json"),
             "augmentation": {
                 "zoomed": 0.3, "zoom": [1.25, 3.5], "scale": 0.12, "flip": 0.5, "rotation": 15,
                 "stretch": 0.15, "brightness": 0.7, "degradation": 0.15,
@@ -70,3 +69,85 @@ def recipe_for(folder: Path, *, init: str, name: str | None = None) -> Recipe:
             "validation": {"every": max(10, steps // 20), "patience": 6},
         }
     )  # fmt: skip
+
+
+def with_data(recipe: Recipe, paths: Sequence[str]) -> Recipe:
+    """A recipe trained on other data; its phantoms stay, with the same part of the images seen.
+
+    Raises:
+        DataError: See `data_of`.
+    """
+    present = recipe.data
+    found, _ = data_of(paths)
+    store = found.store
+    if store is not None and present.store is not None:
+        store = present.store.model_copy(update={"path": store.path})
+    before = sum(s.weight for s in (present.store, *present.sources) if s is not None) or 1.0
+    total = sum(s.weight for s in (store, *found.sources) if s is not None)
+
+    def weighted(source: Any) -> Any:
+        return source.model_copy(update={"weight": round(source.weight * before / total, 6)})
+
+    data = present.model_copy(
+        update={
+            "store": None if store is None else weighted(store),
+            "sources": tuple(weighted(source) for source in found.sources),
+        }
+    )
+    return recipe.model_copy(update={"data": data})
+
+
+def data_of(paths: Sequence[str]) -> tuple[Data, int]:
+    """The data section for the paths of --data, and the number of images that can be trained on.
+
+    Several data sets are sampled in proportion to their images.
+
+    Args:
+        paths: each a store, a folder of data sets (named after them, or NAME=FOLDER), a custom data set
+            (images and masks), or a COCO file next to its images. At most one is a store.
+
+    Raises:
+        DataError: A path is missing or contains no data, or there are two stores.
+    """
+    store: StoreSource | None = None
+    sources: list[DataSource] = []
+    total = 0
+    for text in paths:
+        path = Path(text).expanduser()
+        if (path / "manifest.json").is_file():
+            if store is not None:
+                raise DataError(
+                    f"{store.path} and {path} are both stores; build one store of all data, or give one."
+                )
+            images = sum(len(source.images) for source in store_sources(Store.open(path)))
+            store = StoreSource(path=path, weight=images)
+            total += images
+            continue
+        for entry in _raw(text):
+            reader, folder = reader_of(entry)
+            cases, report = reader.list_cases(folder)
+            for note in report.notes:
+                logger.debug("%s", note)  # a build says it again
+            sources.append(entry.model_copy(update={"weight": len(cases)}))
+            total += len(cases)
+    return Data(store=store, sources=tuple(sources)), total
+
+
+def _raw(text: str) -> list[DataSource]:
+    """The raw data sets of one path."""
+    # Readers of raw data need packages that a run on a store does without.
+    from ultrasam.evaluation.sources import raw_datasets
+
+    path = Path(text).expanduser()
+    if path.suffix.lower() == ".json" and path.is_file():
+        return [DataSource(dataset="coco", path=path)]
+    return [DataSource(dataset=spec.info.id, path=folder) for _, spec, folder in raw_datasets(text)]
+
+
+def _name_of(text: str) -> str:
+    """A run's name from the path of its data."""
+    name, equals, _ = text.partition("=")
+    path = Path(text).expanduser()
+    if equals and not path.exists():
+        return name
+    return path.resolve().stem if path.is_file() else path.resolve().name

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import DataError
 from ultrasam.extras import needs
+from ultrasam.processes import exit_with_parent
 from ultrasam.training.run_settings import TrainerSettings
 
 with needs("Training", extra="train"):
@@ -88,7 +89,7 @@ class IndexedData(lightning.LightningDataModule):
                 processes=processes,
             ),
             num_workers=settings.workers,
-            worker_init_fn=use_one_thread,
+            worker_init_fn=_start_worker,
             collate_fn=self.collate,
             persistent_workers=settings.workers > 0,
             pin_memory=settings.accelerator != "cpu" and torch.cuda.is_available(),
@@ -108,7 +109,12 @@ class IndexedData(lightning.LightningDataModule):
         return DataLoader(part, batch_size=None, num_workers=0) if len(part) else []
 
 
-def use_one_thread(worker: int = 0) -> None:
+def _start_worker(worker: int) -> None:
+    use_one_thread()
+    exit_with_parent()
+
+
+def use_one_thread() -> None:
     """Keep a worker process to one core: the workers are the parallelism."""
     torch.set_num_threads(1)
     # Not 1, which stops OpenCV's threads: a forked process has none, and crashes if its parent had.

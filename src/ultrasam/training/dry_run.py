@@ -1,34 +1,41 @@
 """Estimate a training run before it starts: parameters, data, memory and time.
 
 Nothing is downloaded and no image is decoded: data are only listed, the model is built without weights, and
-the time is extrapolated from a shortened model on this machine.
+the time follows from a few steps on simulated images, on this machine.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import yaml
 
-from ultrasam.errors import DataError
-from ultrasam.hardware import default_device
+from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
+from ultrasam.evaluation.protocol import PromptKind, segment_targets, targets_of
+from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
-from ultrasam.prompts import BOTTOM_RIGHT, TOP_LEFT
 from ultrasam.store.store import Store
 from ultrasam.training.interaction import interact
 from ultrasam.training.memory import memory_needed
+from ultrasam.training.promptable_data import PromptableBatch, PromptableViews, Source, collate
 from ultrasam.training.recipe import Recipe
-from ultrasam.training.sources import store_sources
+from ultrasam.training.sources import reader_of, store_sources
 from ultrasam.training.train import prepare
 from ultrasam.weights.adapters import count_parameters
 from ultrasam.weights.load import resolve_config
 
+_TIMED_FLOPS = 2e10  # of the encoder for one image, up to which the whole model is timed
 _TIMED_BLOCKS = 2
+_TIMED_BATCH = 4
+_TYPICAL_OBJECTS = 2  # per image
 _REPEATS = 3
+_HALF = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,8 @@ class Estimate:
         images: annotated images, including phantoms and files that may turn out to be damaged.
         images_seen: images in all steps together.
         memory: peak bytes per process.
-        seconds: duration of the whole run on this machine, without validation.
+        seconds: duration of the whole run on this machine, with validation; early stopping may shorten it.
+        validation_seconds: the part of it that validation takes.
     """
 
     trained: int
@@ -50,6 +58,7 @@ class Estimate:
     images_seen: int
     memory: float
     seconds: float
+    validation_seconds: float
 
 
 def estimate(recipe: Recipe) -> Estimate:
@@ -67,6 +76,8 @@ def estimate(recipe: Recipe) -> Estimate:
     trained, frozen = count_parameters(model)
     per_step = settings.batch * settings.accumulate
     devices = settings.device_count or max(1, torch.cuda.device_count())
+    per_batch, per_image = seconds_per_batch(recipe, config)
+    validating = per_image * validated_images(recipe, images) / (devices * settings.nodes)
     return Estimate(
         trained,
         frozen,
@@ -74,8 +85,18 @@ def estimate(recipe: Recipe) -> Estimate:
         settings.max_steps,
         settings.max_steps * per_step * devices * settings.nodes,
         memory_needed(recipe, model),
-        settings.max_steps * settings.accumulate * seconds_per_batch(recipe, config),
+        settings.max_steps * settings.accumulate * per_batch + validating,
+        validating,
     )
+
+
+def validated_images(recipe: Recipe, images: int) -> int:
+    """Number of images that all validations together segment, including the one before the first step."""
+    settings = recipe.validation
+    if not settings.every:
+        return 0
+    held_out = min(settings.images, max(1, round(settings.fraction * images)))
+    return (1 + recipe.trainer.max_steps // settings.every) * held_out
 
 
 def count_images(recipe: Recipe) -> int:
@@ -89,61 +110,107 @@ def count_images(recipe: Recipe) -> int:
         wanted = recipe.data.store
         sources = store_sources(Store.open(wanted.path), **wanted.model_dump(exclude={"path"}))
         count += sum(len(source.images) for source in sources)
-    if recipe.data.sources:
-        # Readers of raw data need packages that a run on a store does without.
-        from ultrasam.datasets.catalogue import dataset
     for entry in recipe.data.sources:
-        if not entry.path.is_dir():
-            raise DataError(
-                f"{entry.dataset}: folder {entry.path} does not exist; download and unpack the data there."
-            )
-        cases, _ = dataset(entry.dataset).list_cases(entry.path)
-        count += len(cases)
+        raw, folder = reader_of(entry)
+        count += len(raw.list_cases(folder)[0])
     return count
 
 
-def seconds_per_batch(recipe: Recipe, config: ModelConfig) -> float:
-    """Time of a forward and backward pass over a batch, extrapolated from one image with a few objects in a
-    model of two blocks."""
-    settings = recipe.trainer
-    device = "cpu" if settings.accelerator == "cpu" else default_device()
-    short = replace(
+def seconds_per_batch(recipe: Recipe, config: ModelConfig) -> tuple[float, float]:
+    """Time of one training batch, and of the validation of one image, measured on this machine.
+
+    A small model is timed as it is; of a larger one, only two blocks, from which the encoder's time follows.
+    Views are drawn from a simulated image.
+    """
+    settings, device = recipe.trainer, recipe.trainer.device
+    whole = encoder_flops(config) <= _TIMED_FLOPS
+    timed = config if whole else replace(
         config,
         depth=min(config.depth, _TIMED_BLOCKS),
         global_blocks=(1,) if config.global_blocks else (),
-    )
-    model = UltraSam(short).to(device)
+    )  # fmt: skip
+    scale = encoder_flops(config) / encoder_flops(timed)
+    batch = min(settings.batch, _TIMED_BATCH) if whole else 1
+    model = UltraSam(timed).to(device)
     prepare(model, recipe)
+    views = _views(recipe, config)
+    drawing = _fastest(lambda: [views[i] for i in range(batch)], device, repeats=2) / batch
     model.train()
-    size, objects = config.image_size, min(recipe.prompts.per_image, 4)
-    pixels = torch.randn(1, 3, size, size, device=device)
-    corners = torch.tensor([[[0.2, 0.3], [0.6, 0.7]]], device=device) * size
-    labels = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]], device=device).repeat(objects, 1)
-    prompts = PromptTensors(corners.repeat(objects, 1, 1), labels)
-    targets = torch.zeros(objects, 1, config.mask_size, config.mask_size, device=device)
-    index = torch.zeros(objects, dtype=torch.long, device=device)
+    encoding, decoding = _training_step(model, recipe, collate([views[i] for i in range(batch)]))
+    computing = settings.batch / batch * (encoding * scale + decoding)
+    drawing *= settings.batch / max(1, settings.workers)
+    # Workers draw while a GPU computes, but share the cores with a model on the CPU.
+    step = max(computing, drawing) if settings.workers and device != "cpu" else computing + drawing
+    return step, _validation(model.eval(), recipe, scale) if recipe.validation.every else 0.0
+
+
+def _views(recipe: Recipe, config: ModelConfig) -> PromptableViews:
+    """Views of a simulated image with a few large objects."""
+    y, x = np.ogrid[0:480, 0:640]
+    masks = [(x - 100 - 140 * i) ** 2 + (y - 240) ** 2 < 60**2 for i in range(_TYPICAL_OBJECTS)]
+    pixels = np.random.default_rng(0).integers(1, 200, (480, 640), np.uint8)
+    image = AnnotatedImage.in_memory(pixels, [Instance("object", mask) for mask in masks])
+    return PromptableViews(
+        [Source("simulated", [image], 1.0)],
+        image_size=config.image_size,
+        mask_size=config.mask_size,
+        augmentation=recipe.augmentation,
+        prompts=recipe.prompts,
+        seed=0,
+    )
+
+
+def _training_step(model: UltraSam, recipe: Recipe, batch: PromptableBatch) -> tuple[float, float]:
+    """Seconds of a forward and backward pass of the encoder, and of the decoder with all rounds."""
+    device = recipe.trainer.device
+    batch = batch.to(torch.device(device))
+    half = _HALF[recipe.trainer.number_format]
     encoder_trains = any(p.requires_grad for p in model.image_encoder.parameters())
     encoding, decoding = [], []
-    dtype = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    half = dtype[settings.precision]
     for _ in range(_REPEATS):
         model.zero_grad()
         with torch.autocast(device, dtype=half, enabled=half is not None):
             start = _clock(device)
-            image = model.encode(pixels)
+            image = model.encode(batch.inputs(model.preprocessor))
             if encoder_trains:
                 image.image.float().sum().backward()
             encoding.append(_clock(device) - start)
             start = _clock(device)
             image = ImageEmbedding(image.image.detach(), tuple(p.detach() for p in image.high_res))
             rounds = interact(
-                model, image, prompts, targets, image_index=index,
-                interaction=recipe.interaction, losses=recipe.losses, seeds=torch.arange(objects),
+                model, image, PromptTensors(batch.coords, batch.labels), batch.targets,
+                image_index=batch.image_index, interaction=recipe.interaction,
+                losses=recipe.losses, seeds=batch.seeds,
             )  # fmt: skip
         torch.stack([r.loss for r in rounds]).sum().backward()
         decoding.append(_clock(device) - start)
-    scale = encoder_flops(config) / encoder_flops(short)
-    return settings.batch * (min(encoding) * scale + min(decoding))
+    return min(encoding), min(decoding)
+
+
+def _validation(model: UltraSam, recipe: Recipe, scale: float) -> float:
+    """Seconds to validate one image; the encoder takes most of them."""
+    predictor = Predictor(model)
+    (image,) = _views(recipe, model.config).sources[0].images
+    pixels, targets = image.gray, targets_of(image)
+
+    def segment(kind: str) -> object:
+        return segment_targets(predictor, targets, PromptKind.parse(kind))
+
+    kinds = recipe.validation.kinds
+    device = recipe.trainer.device
+    encoding = _fastest(lambda: predictor.set_image(pixels), device, repeats=2)
+    decoding = _fastest(lambda: [segment(kind) for kind in kinds], device, repeats=2)
+    return len(kinds) * encoding * scale + decoding
+
+
+def _fastest(work: Callable[[], object], device: str, *, repeats: int) -> float:
+    """Seconds of the fastest of several repeats; the first one also loads code and fills caches."""
+    times = []
+    for _ in range(repeats):
+        start = _clock(device)
+        work()
+        times.append(_clock(device) - start)
+    return min(times)
 
 
 def _clock(device: str) -> float:
@@ -168,13 +235,21 @@ def encoder_flops(config: ModelConfig) -> float:
 def describe(recipe: Recipe, run: Estimate) -> str:
     """The full recipe and the estimate, as text."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    hours = run.seconds / 3600
-    duration = f"{hours:.1f} hours" if hours >= 1 else f"{run.seconds / 60:.1f} minutes"
+    validating = (
+        f", {duration(run.validation_seconds)} of it validation" if run.validation_seconds else ""
+    )
     return (
         f"{text}\n"
         f"parameters  {run.trained:,} trained, {run.frozen:,} frozen\n"
         f"data        {run.images:,} images\n"
         f"steps       {run.steps:,} ({run.images_seen:,} images in total)\n"
         f"memory      about {run.memory / 2**30:.1f} GiB per process\n"
-        f"time        about {duration} on this machine, without validation\n"
+        f"time        about {duration(run.seconds)} on this machine{validating}\n"
     )
+
+
+def duration(seconds: float) -> str:
+    """A time in seconds as text, in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

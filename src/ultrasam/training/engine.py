@@ -1,35 +1,47 @@
 """Train any task, in one process or many, and resume interrupted runs exactly.
 
 Lightning provides the loop, mixed precision, distributed training, checkpoints and early stopping. This
-module adds that a run is never overwritten, that checkpoints are written atomically, and that a resumed run
-equals an uninterrupted one.
+module adds that a run is never overwritten, that a resumed run equals an uninterrupted one, and that an
+interrupted run says how to go on.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import tempfile
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from ultrasam.errors import DeviceError, MissingDependencyError, RecipeError
+from ultrasam.errors import (
+    DeviceError,
+    InterruptedRunError,
+    MissingDependencyError,
+    RecipeError,
+)  # fmt: skip
 from ultrasam.extras import needs
+from ultrasam.hardware import choose_precision
+from ultrasam.processes import exit_with_launcher
 from ultrasam.progress import OnProgress, no_progress
+from ultrasam.training.callbacks import StartScore, StepProgress
+from ultrasam.training.checkpoints import BEST, RunCheckpoints, read_checkpoint, steps_done
 from ultrasam.training.datamodule import IndexedData
 from ultrasam.training.run_folder import LAST, check_folder, started_as_first
+from ultrasam.training.run_log import RunLog
 from ultrasam.training.run_settings import RunSettings, TrainerSettings
 from ultrasam.training.task import TrainingTask
-from ultrasam.weights.formats import current_key, current_keys
+from ultrasam.weights.formats import current_key
 
 logger = logging.getLogger(__name__)
-
-BEST = "best.ckpt"
 
 with needs("Training", extra="train"):
     import lightning
@@ -39,8 +51,7 @@ with needs("Training", extra="train"):
         EMAWeightAveraging,
         ModelCheckpoint,
     )
-    from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-    from lightning.pytorch.plugins.io import TorchCheckpointIO
+    from lightning.pytorch.loggers import Logger, TensorBoardLogger
     from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 
@@ -53,12 +64,18 @@ class FitResult:
         seconds: duration of these steps.
         kept_best: whether the weights are those of the best validation.
         score: score of the last validation.
+        start: score before training; None if it was not asked for.
+        best: score of the best validation.
+        best_step: the step after which it took place.
     """
 
     steps: int
     seconds: float
     kept_best: bool
     score: float | None
+    start: float | None = None
+    best: float | None = None
+    best_step: int | None = None
 
 
 def fit(
@@ -67,6 +84,7 @@ def fit(
     *,
     folder: Path | None = None,
     resume: bool = False,
+    validate_start: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> FitResult:
     """Train a task in place; with validation, its final weights are those of the best validation.
@@ -74,48 +92,83 @@ def fit(
     Args:
         folder: for checkpoints and logs; without it, nothing is saved and the run cannot be resumed.
         resume: continue from the last checkpoint in the folder.
+        validate_start: validate the initial weights too, so that the result says what training changed.
         on_progress: called after each step with (step, total steps) and the logged scores.
 
     Raises:
-        RecipeError: The folder already contains a run or has none to resume, the batch does not fit into
-            memory, or the run was interrupted.
+        RecipeError: The folder already contains a run or has none to resume, or the batch does not fit into
+            memory.
+        CheckpointError: The last checkpoint is damaged, or could run code.
+        InterruptedRunError: The user stopped the run.
     """
     settings: RunSettings = task.settings
     if folder is not None:
         check_folder(folder, resume=resume)
+    exit_with_launcher(first=started_as_first())
     last = folder / LAST if folder is not None and resume else None
-    data.first_step = _steps_done(last) if last is not None else 0
+    data.first_step = steps_done(last) if last is not None else 0
+    start = StartScore(task.monitor, folder)
     started = time.monotonic()
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=f".*{message}")
         trainer = make_trainer(
-            settings, task.monitor, folder=folder, scratch=Path(scratch), on_progress=on_progress
-        )
-        try:
+            settings, task.monitor, folder=folder, scratch=Path(scratch), first_step=data.first_step,
+            on_progress=on_progress, start=start if validate_start and last is None else None,
+        )  # fmt: skip
+        with _interruptible(trainer, folder):
             trainer.fit(
                 task,
                 datamodule=data,
-                ckpt_path=str(last) if last is not None else None,
-                weights_only=False if last is not None else None,
+                ckpt_path=None if last is None else str(last),
+                weights_only=True,
             )
-        except torch.OutOfMemoryError as error:
-            raise RecipeError(
-                f"A batch of {settings.trainer.batch} does not fit into memory; reduce trainer.batch, "
-                "increase trainer.accumulate, or set trainer.checkpointing=true."
-            ) from error
-        if trainer.interrupted:
-            hint = "" if folder is None else f" Resume it with --resume (from {folder / LAST})."
-            raise RecipeError(f"Training was interrupted.{hint}")
-        kept = _restore_best(task, trainer)
+        best = _restore_best(task, trainer)
         trainer.strategy.barrier()  # keep the first process's scratch folder until all have read it
     score = trainer.callback_metrics.get(task.monitor)
     return FitResult(
         trainer.global_step - data.first_step,
         time.monotonic() - started,
-        kept,
+        best is not None,
         None if score is None else float(score),
+        start.score if validate_start else None,
+        *(best or ()),
     )
+
+
+@contextmanager
+def _interruptible(trainer: lightning.Trainer, folder: Path | None) -> Iterator[None]:
+    """Turn what can end a run early into a sentence that says how to go on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        batch = trainer.train_dataloader.batch_size if trainer.train_dataloader else "this size"
+        raise RecipeError(
+            f"A batch of {batch} does not fit into memory; reduce trainer.batch, increase "
+            "trainer.accumulate, or set trainer.checkpointing=true."
+        ) from error
+    except (SystemExit, KeyboardInterrupt) as error:
+        # Lightning ends the process on Ctrl-C, without a word.
+        if not trainer.interrupted:
+            raise
+        raise InterruptedRunError(_how_to_go_on(trainer, folder)) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)  # Lightning ignores the signal from then on
+
+
+def _how_to_go_on(trainer: lightning.Trainer, folder: Path | None) -> str:
+    where = f"Interrupted after step {trainer.global_step:,} of {trainer.max_steps:,}"
+    if folder is None:
+        return f"{where}."
+    last = folder / LAST
+    if last.exists():
+        return (
+            f"{where}; run the same command with --resume to continue from step {steps_done(last):,} "
+            f"({last})."
+        )
+    return f"{where}, before the first checkpoint; run the same command again to start over."
 
 
 def seed_everything(settings: RunSettings) -> None:
@@ -152,6 +205,8 @@ def make_trainer(
     *,
     folder: Path | None = None,
     scratch: Path | None = None,
+    first_step: int = 0,
+    start: StartScore | None = None,
     on_progress: OnProgress = no_progress,
 ) -> lightning.Trainer:
     """Create Lightning's trainer from the settings.
@@ -159,6 +214,8 @@ def make_trainer(
     Args:
         folder: for checkpoints and logs.
         scratch: for the best weights if there is no ``folder``.
+        first_step: the step from which a run is resumed.
+        start: takes the score of the initial weights, which are then validated too.
 
     Raises:
         RecipeError: Two settings are incompatible.
@@ -173,19 +230,25 @@ def make_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise DeviceError("Device 'cuda' is not available; use 'cpu'.")
+    _warn_if_slow(trainer)
     return lightning.Trainer(
         max_steps=trainer.max_steps,
         max_epochs=-1,
-        precision=trainer.precision,
-        accelerator=trainer.accelerator,
+        precision=trainer.number_format,
+        # Lightning would use Apple's GPU, which is untested, without being asked to.
+        accelerator="cpu" if trainer.device == "cpu" else trainer.accelerator,
         devices=list(trainer.devices) if isinstance(trainer.devices, tuple) else trainer.devices,
         num_nodes=trainer.nodes,
         strategy=_strategy(settings),
         accumulate_grad_batches=trainer.accumulate,
         gradient_clip_val=settings.optimizer.clip,
-        logger=_logger(trainer, folder) if folder is not None else False,
-        callbacks=_callbacks(settings, monitor, folder, scratch, on_progress),
-        plugins=[_WholeCheckpoints()],
+        logger=_logger(trainer, folder, first_step) if folder is not None else False,
+        callbacks=[
+            StepProgress(on_progress),
+            *([start] if start is not None and settings.validation.every else []),
+            *_callbacks(settings, monitor, folder, scratch),
+        ],
+        plugins=[RunCheckpoints()],
         log_every_n_steps=trainer.log_every,
         enable_checkpointing=folder is not None or settings.validation.every > 0,
         enable_model_summary=False,
@@ -194,45 +257,19 @@ def make_trainer(
         val_check_interval=settings.validation.every * trainer.accumulate or None,
         check_val_every_n_epoch=None,
         limit_val_batches=1.0 if settings.validation.every else 0,
-        num_sanity_val_steps=0,
+        # What Lightning calls a sanity check is a validation before the first step.
+        num_sanity_val_steps=-1 if start is not None and settings.validation.every else 0,
     )
 
 
-class _WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints atomically, so that a process killed while writing loses none."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        """Write to a temporary file, then rename it."""
-        part = Path(f"{path}.part")
-        super().save_checkpoint(checkpoint, part, storage_options)
-        part.replace(path)
-
-    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Load a checkpoint; keys of earlier versions are renamed."""
-        return cast(
-            dict[str, Any], current_keys(super().load_checkpoint(path, *arguments, **options))
+def _warn_if_slow(trainer: TrainerSettings) -> None:
+    if trainer.precision != "bf16-mixed" or not is_first_process():
+        return
+    best = choose_precision("auto", trainer.device)
+    if best.precision != "bfloat16":
+        logger.warning(
+            "trainer.precision=bf16-mixed is slower than 32-true here, because %s.", best.reason
         )
-
-
-class _Progress(Callback):
-    """Calls back after each step, in the first process only."""
-
-    def __init__(self, on_progress: OnProgress) -> None:
-        self.on_progress = on_progress
-        self.scores: dict[str, float] = {}
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not trainer.is_global_zero:
-            return
-        # Reading a score makes a GPU finish its step, so it is read only when it is logged too.
-        step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if step % every == 0 or step == trainer.max_steps:
-            self.scores = {name: float(v) for name, v in trainer.progress_bar_metrics.items()}
-        self.on_progress(step, trainer.max_steps, **self.scores)
 
 
 def _strategy(settings: RunSettings) -> Strategy | str:
@@ -263,10 +300,9 @@ def _callbacks(
     monitor: str,
     folder: Path | None,
     scratch: Path | None,
-    on_progress: OnProgress,
 ) -> list[Callback]:
     trainer, validation = settings.trainer, settings.validation
-    callbacks: list[Callback] = [_Progress(on_progress)]
+    callbacks: list[Callback] = []
     if folder is not None:
         callbacks.append(
             ModelCheckpoint(
@@ -298,20 +334,28 @@ def _callbacks(
     return callbacks
 
 
-def _restore_best(task: TrainingTask[Any], trainer: lightning.Trainer) -> bool:
-    """Load the weights of the best validation into the task, if there are any."""
+def _restore_best(
+    task: TrainingTask[Any], trainer: lightning.Trainer
+) -> tuple[float, int | None] | None:
+    """Load the weights of the best validation into the task, if there are any; its score and step."""
     if task.settings.trainer.strategy == "fsdp":
-        return False
+        return None
     for callback in trainer.checkpoint_callbacks:
         best = getattr(callback, "best_model_path", "")
-        if getattr(callback, "monitor", None) == task.monitor and best:
-            state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-            task.load_state_dict({current_key(key): value for key, value in state.items()})
-            return True
-    return False
+        if getattr(callback, "monitor", None) != task.monitor or not best:
+            continue
+        writer = trainer.strategy.checkpoint_io
+        state = writer.unsaved.get(Path(best)) if isinstance(writer, RunCheckpoints) else None
+        step: int | None = None
+        if state is None:
+            content = read_checkpoint(Path(best))
+            state, step = content["state_dict"], content["global_step"]
+        task.load_state_dict({current_key(key): value for key, value in state.items()})
+        return float(callback.best_model_score), step  # type: ignore[attr-defined]
+    return None
 
 
-def _logger(trainer: TrainerSettings, folder: Path) -> Logger:
+def _logger(trainer: TrainerSettings, folder: Path, first_step: int) -> Logger:
     if trainer.logger == "wandb":
         from lightning.pytorch.loggers import WandbLogger
 
@@ -324,10 +368,4 @@ def _logger(trainer: TrainerSettings, folder: Path) -> Logger:
         return WandbLogger(name=folder.name, save_dir=folder)
     if trainer.logger == "tensorboard":
         return TensorBoardLogger(folder, name="log", version="")
-    return CSVLogger(folder, name="log", version="")
-
-
-def _steps_done(path: Path) -> int:
-    """Number of steps completed at a checkpoint."""
-    content = torch.load(path, map_location="cpu", weights_only=False)
-    return cast(int, content["global_step"])
+    return RunLog(folder / "log" / "metrics.csv", first_step=first_step)

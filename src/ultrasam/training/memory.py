@@ -30,7 +30,7 @@ def memory_needed(recipe: Recipe, model: UltraSam) -> float:
     """
     settings, config = recipe.trainer, model.config
     trained, frozen = count_parameters(model)
-    size = 4 if settings.precision == "32-true" else 2
+    size = 4 if settings.number_format == "32-true" else 2
     processes = (settings.device_count or 1) * settings.nodes
     weights = 4.0 * (trained + frozen) + 12 * trained  # gradients, and two moments of AdamW
     weights /= processes if settings.strategy == "fsdp" else 1

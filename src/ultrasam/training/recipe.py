@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from ultrasam.errors import RecipeError
+from ultrasam.files import atomic_write
 from ultrasam.model.config import get_config
 from ultrasam.prompt_simulation import RENAMED_CLICK_KEYS
 from ultrasam.settings import StrictModel, deep_merge, override, read_yaml, validate
@@ -77,6 +78,8 @@ class DataSource(StrictModel):
     """A raw data set.
 
     Attributes:
+        dataset: its id, or the layout of a custom data set.
+        path: its folder; for layout ``coco``, also the annotation file beside its images.
         weight: sampling weight relative to the other sources.
     """
 
@@ -198,4 +201,6 @@ def _read(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def save_recipe(recipe: StrictModel, path: Path) -> None:
     """Write a recipe with all its keys, including defaults."""
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    atomic_write(
+        path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
 from ultrasam.reporting.plots import figure, picture
+from ultrasam.training.run_log import read_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +24,7 @@ def write_report(folder: Path) -> Path | None:
     log = folder / "log" / "metrics.csv"
     if not log.exists():
         return None
-    with log.open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = read_log(log)
     curves = {name: _curve(rows, name) for name in sorted({k for row in rows for k in row})}
     curves = {name: xy for name, xy in curves.items() if xy[0] and name not in ("step", "epoch")}
     groups = {
@@ -52,7 +52,7 @@ def write_report(folder: Path) -> Path | None:
         f"<h2>Recipe</h2>\n<pre>{recipe}</pre>"
     )
     path = folder / "report.html"
-    path.write_text(page(folder.name, body), encoding="utf-8")
+    atomic_write(path, page(folder.name, body))
     return path
 
 

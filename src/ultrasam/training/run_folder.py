@@ -57,7 +57,9 @@ def has_progress(folder: Path) -> bool:
     return any(path.suffix in (".ckpt", ".npy") for path in folder.rglob("*"))
 
 
-def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def keep_settings(
+    folder: Path, settings: Mapping[str, Any], *, before: Mapping[str, Any] | None = None
+) -> None:
     """Write the settings of a run beside its checkpoints; refuse to resume it with others.
 
     Length, hardware and logging may change. Settings of a run that ended before its first checkpoint are
@@ -65,14 +67,15 @@ def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
     Args:
         settings: JSON-ready.
+        before: the settings of a run that has kept none, if they are known otherwise.
 
     Raises:
-        RecipeError: The run in the folder was started with other settings.
+        RecipeError: The run in the folder was started with other settings, or these cannot be read.
     """
     path = folder / SETTINGS
     present = dict(_flat(json.loads(json.dumps(settings))))
-    if path.exists() and has_progress(folder):
-        earlier = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
+    if (path.exists() or before is not None) and has_progress(folder):
+        earlier = dict(_flat(_read(path) if before is None else before))
         for key in sorted(earlier.keys() | present.keys()):
             if earlier.get(key) != present.get(key):
                 raise RecipeError(
@@ -81,6 +84,15 @@ def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
                 )
         return
     write_json(path, settings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RecipeError(
+            f"{path} is damaged, so it is unknown how the run began; choose another output folder."
+        ) from error
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

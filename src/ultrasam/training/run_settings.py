@@ -7,9 +7,11 @@ from typing import Literal, TypeVar
 from pydantic import Field
 
 from ultrasam.errors import DeviceError
+from ultrasam.hardware import choose_precision, default_device
 from ultrasam.settings import StrictModel
 
 R = TypeVar("R", bound="RunSettings")
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class OptimizerSettings(StrictModel):
@@ -49,6 +51,8 @@ class TrainerSettings(StrictModel):
     Attributes:
         batch: images per process.
         accumulate: batches per step.
+        precision: number format; *auto* is bf16-mixed where the hardware multiplies bfloat16, otherwise
+            32-true, because emulated bfloat16 is many times slower.
         devices: number of devices, or the indices of the GPUs to use.
         checkpointing: recompute the encoder's activations in the backward pass to save memory.
         check_memory: refuse a run that, by a rough estimate, does not fit into memory.
@@ -61,7 +65,7 @@ class TrainerSettings(StrictModel):
     max_steps: int = Field(ge=1)
     batch: int = Field(8, ge=1)
     accumulate: int = Field(1, ge=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Precision | Literal["auto"] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int | tuple[int, ...] | Literal["auto"] = 1
     nodes: int = Field(1, ge=1)
@@ -83,6 +87,22 @@ class TrainerSettings(StrictModel):
         if self.devices == "auto":
             return None
         return self.devices if isinstance(self.devices, int) else len(self.devices)
+
+    @property
+    def device(self) -> str:
+        """What the run uses on this machine: ``cpu``, ``cuda`` or, only if a GPU is asked for, ``mps``."""
+        if self.accelerator == "cpu":
+            return "cpu"
+        found = default_device()
+        return "mps" if found == "cpu" and self.accelerator == "gpu" else found
+
+    @property
+    def number_format(self) -> Precision:
+        """The precision, with *auto* resolved for this machine."""
+        if self.precision != "auto":
+            return self.precision
+        choice = choose_precision("auto", self.device)
+        return "bf16-mixed" if choice.precision == "bfloat16" else "32-true"
 
 
 class ValidationSettings(StrictModel):

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import DataError
+from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.store.cache import cached_store, phantom_store
 from ultrasam.store.sampling import spread
 from ultrasam.store.splits import held_out_images
 from ultrasam.store.store import Store, StoredImages
 from ultrasam.training.promptable_data import Source
 from ultrasam.training.recipe import DataSource, Recipe, StoreSource
+
+if TYPE_CHECKING:
+    from ultrasam.datasets.description import DatasetSpec
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +66,7 @@ def open_data(recipe: Recipe) -> RecipeData:
         logger.info("phantoms: %d images", len(images))
         sources.append(Source("phantoms", images, phantoms.weight))
     if validates and not validation:
-        raise DataError(
-            "There are no validation images; set validation.every=0, or rebuild the store with "
-            "--val-fraction."
-        )
+        raise _no_validation()
     return RecipeData(sources, validation[: recipe.validation.images])
 
 
@@ -108,6 +112,25 @@ def store_sources(
     ]
 
 
+def reader_of(entry: DataSource) -> tuple[DatasetSpec, Path]:
+    """The reader of a raw data set, and its folder.
+
+    Raises:
+        DataError: The data set is unknown, or its folder or COCO file does not exist.
+    """
+    # Readers of raw data need packages that a run on a store does without.
+    from ultrasam.datasets.catalogue import dataset
+    from ultrasam.datasets.custom import coco_at
+
+    if entry.path.is_file():
+        return coco_at(entry.path)
+    if not entry.path.is_dir():
+        raise DataError(
+            f"{entry.dataset}: folder {entry.path} does not exist; download and unpack the data there."
+        )
+    return dataset(entry.dataset), entry.path
+
+
 def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[AnnotatedImage]]:
     store = Store.open(wanted.path)
     sources = store_sources(store, **wanted.model_dump(exclude={"path"}))
@@ -117,32 +140,74 @@ def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[A
         return sources, []
     datasets = wanted.shares or wanted.datasets
     rows = store.select(datasets=datasets, splits=["val"], with_instances=True)
-    return sources, list(
-        StoredImages(store, np.array(spread(rows, recipe.validation.images), np.int64))
+    if len(rows):
+        return sources, _validation(store, rows, recipe)
+    rows = store.select(
+        datasets=[source.name for source in sources], splits=[wanted.split], with_instances=True
     )
+    chosen = _hold_out(store, rows, recipe)
+    kept = [
+        replace(source, images=StoredImages(store, np.setdiff1d(source.images.rows, rows[chosen])))
+        for source in sources
+        if isinstance(source.images, StoredImages)
+    ]
+    logger.info("%s: no val split, so %d images are held out", wanted.path, chosen.sum())
+    return kept, _validation(store, rows[chosen], recipe)
 
 
 def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedImage]]:
-    # Readers of raw data need packages that a run on a store does without.
-    from ultrasam.datasets.catalogue import dataset
-
-    raw = dataset(entry.dataset)
-    store = cached_store(raw, entry.path, workers=recipe.trainer.workers)
+    raw, folder = reader_of(entry)
+    store = cached_store(raw, folder, workers=recipe.trainer.workers)
     rows = store.select(splits=["train", "val"], with_instances=True)
     if not len(rows):
         raise DataError(
             f"{entry.dataset}: no image in {entry.path} contains an object to train on."
         )
     tested = len(store.select(splits=["test"]))
-    note = f" ({tested} images of its test split excluded)" if tested else ""
+    without = len(store.select(splits=["train", "val"])) - len(rows)
+    left_out = [
+        *([f"{tested} images of its test split excluded"] if tested else []),
+        *([f"{without} without an object left out"] if without else []),
+    ]
+    note = f" ({', '.join(left_out)})" if left_out else ""
     held_out: list[AnnotatedImage] = []
     if recipe.validation.every:
-        subjects = [(image.dataset, image.subject) for image in StoredImages(store, rows)]
-        chosen = held_out_images(subjects, recipe.validation.fraction)
-        held_out = list(
-            StoredImages(store, np.array(spread(rows[chosen], recipe.validation.images), np.int64))
-        )
+        chosen = _hold_out(store, rows, recipe)
+        held_out = _validation(store, rows[chosen], recipe)
         rows = rows[~chosen]
     objects = int(np.isin(store.column("image"), rows).sum())
     logger.info("%s: %d images, %d objects%s", entry.dataset, len(rows), objects, note)
     return Source(entry.dataset, StoredImages(store, rows), entry.weight), held_out
+
+
+def _hold_out(store: Store, rows: npt.NDArray[np.int64], recipe: Recipe) -> npt.NDArray[np.bool_]:
+    """Of the images [N] in some rows, those of subjects held out, which have an object to score.
+
+    Raises:
+        DataError: There are fewer than two such subjects.
+    """
+    subjects = [(image.dataset, image.subject) for image in StoredImages(store, rows)]
+    scored = np.flatnonzero(_scored(store, rows)).tolist()
+    if not scored:
+        raise _no_validation()
+    chosen = held_out_images([subjects[i] for i in scored], recipe.validation.fraction)
+    held = {subjects[i] for i, out in zip(scored, chosen, strict=True) if out}
+    return np.array([subject in held for subject in subjects])
+
+
+def _validation(store: Store, rows: npt.NDArray[np.int64], recipe: Recipe) -> list[AnnotatedImage]:
+    """The images of some rows that validation can score, spread over all of them."""
+    rows = rows[_scored(store, rows)]
+    return list(StoredImages(store, np.array(spread(rows, recipe.validation.images), np.int64)))
+
+
+def _scored(store: Store, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Of the images [N] in some rows, those with an object that is large enough to score."""
+    return np.isin(rows, store.column("image")[store.column("area") >= MIN_OBJECT_PIXELS])
+
+
+def _no_validation() -> DataError:
+    return DataError(
+        f"There is no validation image with an object of at least {MIN_OBJECT_PIXELS} pixels; increase "
+        "validation.fraction, build a store with --val-fraction, or set validation.every=0."
+    )

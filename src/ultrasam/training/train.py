@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 
-from ultrasam.errors import RecipeError
+from ultrasam.errors import RecipeError, UltraSamError
+from ultrasam.files import require_space
 from ultrasam.hardware import default_device
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
+from ultrasam.training.checkpoints import size_of, space_needed, unwritable
 from ultrasam.training.datamodule import IndexedData
-from ultrasam.training.engine import fit, is_first_process, seed_everything
+from ultrasam.training.engine import FitResult, fit, is_first_process, seed_everything
 from ultrasam.training.memory import check_memory
 from ultrasam.training.promptable import PromptableTask
 from ultrasam.training.promptable_data import PromptableViews, collate
-from ultrasam.training.recipe import Recipe, save_recipe
+from ultrasam.training.recipe import Recipe, load_recipe, save_recipe
 from ultrasam.training.report import write_report
-from ultrasam.training.run_folder import check_folder, keep_settings
+from ultrasam.training.run_folder import LAST, SETTINGS, check_folder, keep_settings
 from ultrasam.training.sources import open_data
+from ultrasam.training.visible import with_visible_objects
 from ultrasam.weights.adapter_files import ADAPTER_FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
-from ultrasam.weights.adapters import adapt, merge, refuse_bottlenecks
+from ultrasam.weights.adapters import adapt, count_parameters, merge, refuse_bottlenecks
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
 from ultrasam.weights.spec import ModelSpec
@@ -53,6 +58,9 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
         RecipeError: The output folder already contains a run or has none to resume, or there is not enough
             memory.
         DataError: Data are missing.
+        DiskFullError: There is no space for the checkpoints, or for the model. In the latter case the last
+            checkpoint is kept.
+        InterruptedRunError: The user stopped the run.
     """
     folder = recipe.folder
     check_folder(folder, resume=resume)
@@ -63,14 +71,15 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
     seed_everything(recipe)
     data = open_data(recipe)
     model = prepare_model(recipe)
+    sources = with_visible_objects(data.sources, recipe.augmentation, model.config.image_size)
     check_memory(recipe, model)
+    check_disk(recipe, model)
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
-        keep_settings(folder, recipe.model_dump(mode="json", exclude={"name", "output"}))
-        save_recipe(recipe, folder / "recipe.yaml")
+        keep_recipe(recipe)
     task = PromptableTask(model, recipe, pictures=folder / "samples")
     views = PromptableViews(
-        data.sources,
+        sources,
         image_size=model.config.image_size,
         mask_size=model.config.mask_size,
         augmentation=recipe.augmentation,
@@ -78,16 +87,66 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
         seed=recipe.seed,
     )
     batches = IndexedData(views, recipe.trainer, collate=collate, validation=data.validation)
-    result = fit(task, batches, folder=folder, resume=resume, on_progress=on_progress)
-    if result.kept_best:
-        last = "" if result.score is None else f" (last score: {result.score:.3f})"
-        logger.info("Kept the weights of the best validation%s.", last)
-    logger.info("Trained %d steps in %.1f minutes.", result.steps, result.seconds / 60)
+    result = fit(
+        task, batches, folder=folder, resume=resume, validate_start=True, on_progress=on_progress
+    )
+    if is_first_process():
+        logger.info("Trained %d steps in %.1f minutes.", result.steps, result.seconds / 60)
+        report_scores(result, len(data.validation))
     _save(task, folder / "model")
-    report = write_report(folder) if is_first_process() else None
-    if report is not None:
-        logger.info("Report: %s", report)
+    if is_first_process():
+        _report(folder)
     return folder / "model"
+
+
+def keep_recipe(recipe: Recipe) -> None:
+    """Write the recipe of a run into its folder; refuse to resume the run with another one.
+
+    Raises:
+        RecipeError: The run in the folder was started with other settings (see `keep_settings`).
+    """
+    path = recipe.folder / "recipe.yaml"
+    before = None
+    if path.exists() and not (recipe.folder / SETTINGS).exists():
+        before = _settings_of(load_recipe(path))  # a run of an earlier version
+    keep_settings(recipe.folder, _settings_of(recipe), before=before)
+    save_recipe(recipe, path)
+
+
+def _settings_of(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"name", "output"})
+
+
+def check_disk(recipe: Recipe, model: UltraSam) -> None:
+    """Refuse a run whose checkpoints do not fit on the disk.
+
+    Raises:
+        DiskFullError: There is too little space.
+    """
+    trained, frozen = count_parameters(model)
+    needed = space_needed(
+        trained + frozen, trained, averaged=recipe.trainer.ema > 0, validates=recipe.validation.every > 0
+    )  # fmt: skip
+    require_space(recipe.folder, needed)
+
+
+def report_scores(result: FitResult, images: int) -> None:
+    """Log what training changed on the validation images: before, after, and at the end."""
+    if result.best is None:
+        return
+    on = f"{images} validation image{'' if images == 1 else 's'}"
+    before = "" if result.start is None else f"{result.start:.3f} before training, "
+    at = "" if result.best_step is None else f" (step {result.best_step:,})"
+    last = "" if result.score is None else f"; {result.score:.3f} at the last validation"
+    logger.info(
+        "Dice on %s: %s%.3f after; the weights of the best validation are kept%s%s.",
+        on, before, result.best, at, last,
+    )  # fmt: skip
+    if result.start is not None and result.best < result.start + 0.0005:  # as printed above
+        logger.warning(
+            "Training did not help: on the validation images, the initial weights are at least as good. Use "
+            "them, or train with more data, more steps or another optimizer.lr."
+        )
 
 
 def prepare_model(recipe: Recipe) -> UltraSam:
@@ -144,17 +203,48 @@ def _save(task: PromptableTask, out: Path) -> None:
     if recipe.trainer.strategy == "fsdp":
         model = _gathered(model)
     if is_first_process():
-        out.mkdir(parents=True, exist_ok=True)
-        model.eval()
+        try:
+            _write_model(model.eval(), recipe, out)
+        except (OSError, SafetensorError, UltraSamError) as error:
+            reason = str(unwritable(out, error, size=size_of(model.state_dict()))).rstrip(".")
+            last = recipe.folder / LAST
+            kept = (
+                f" The run is kept in {last}; run the same command with --resume."
+                if last.exists()
+                else ""
+            )
+            raise type(unwritable(out, error))(f"{reason}.{kept}") from error
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def _write_model(model: UltraSam, recipe: Recipe, out: Path) -> None:
+    """Write the files of the model beside their place, then rename them."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".model-") as scratch:
+        part = Path(scratch)
         if recipe.adapt.kind != "full":
-            init = _absolute_name(recipe.init)
-            save_adaptation(model, recipe.adapt, out / ADAPTATION, init=init)
+            save_adaptation(
+                model, recipe.adapt, part / ADAPTATION, init=_absolute_name(recipe.init)
+            )
         if recipe.adapt.kind == "lora":
             merge(model)
         if recipe.adapt.kind != "adapter":
-            save_pretrained(model, out)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
+            save_pretrained(model, part)
+        for file in part.iterdir():
+            if file.name != "README.md" or not (out / file.name).exists():
+                file.replace(out / file.name)
+
+
+def _report(folder: Path) -> None:
+    """Write the report; a run is finished without it, too."""
+    try:
+        path = write_report(folder)
+    except (OSError, UltraSamError) as error:
+        logger.warning("%s", unwritable(folder / "report.html", error))
+    else:
+        if path is not None:
+            logger.info("Report: %s", path)
 
 
 def _absolute_name(init: str | None) -> str | None:

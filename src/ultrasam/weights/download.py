@@ -97,8 +97,8 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
                 "yourself and give its path."
             ) from error
         raise CheckpointError(
-            f"Cannot download '{repository}' from the Hugging Face hub: {one_line(error)}. Check the "
-            "network connection and try again, or give the path of a file."
+            f"There is no file or folder '{repository}', and it cannot be downloaded from the Hugging Face "
+            f"hub either: {one_line(error)}. Check the network connection, or the path."
         ) from error
 
 

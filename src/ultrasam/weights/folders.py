@@ -12,7 +12,8 @@ _STANDARD = (
     "model.safetensors", "model.safetensors.index.json",
     "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar", ".pkl")
+# Of files that hold weights.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar", ".pkl")
 # What trainers save beside the weights.
 _COMPANION = re.compile(
     r"(lr_)?(optim|schedul|scaler|sampler|random_states?|rng_state|training_args|custom_checkpoint|dl_state)"
@@ -53,7 +54,7 @@ def checkpoint_file(path: Path) -> Path:
             f"{path} is a checkpoint of torch.distributed; convert it with "
             "torch.distributed.checkpoint.format_utils.dcp_to_torch_save and load the result."
         )
-    raise CheckpointError(f"The folder {path} holds no weights file ({', '.join(_SUFFIXES)}).")
+    raise CheckpointError(f"The folder {path} holds no weights file ({', '.join(SUFFIXES)}).")
 
 
 def shards_beside(file: Path) -> list[Path]:
@@ -104,7 +105,7 @@ def _is_weights(file: Path) -> bool:
     # Names with a leading dot are not weights: interrupted writes, and macOS's "._" companions.
     return (
         not file.name.startswith(".")
-        and file.name.lower().endswith(_SUFFIXES)
+        and file.name.lower().endswith(SUFFIXES)
         and not _COMPANION.match(file.name)
         and file.is_file()
     )

@@ -114,7 +114,8 @@ def find_model(content: Any) -> FoundModel | None:
     """Find the model in nested mappings and lists of tensors or arrays.
 
     Of several models, those with far fewer known tensors are passed over; then a model is preferred to a
-    moving average, and a usual key (``state_dict``, ``model``, …) to another.
+    moving average, and a usual key (``state_dict``, ``model``, …) to another. Parts that the chosen one lacks
+    are taken from under other keys.
 
     Returns:
         None if there is no Segment-Anything model, not even a part of one.
@@ -126,10 +127,15 @@ def find_model(content: Any) -> FoundModel | None:
     most = max(candidate.known for candidate in candidates)
     rivals = [c for c in candidates if c.known >= _RIVAL * most]
     chosen = min(rivals, key=_Candidate.rank)  # the first in the file of those with equal rank
-    models = {name for candidate in rivals for name in candidate.names}
+    state = dict(chosen.state)
+    joined = []
+    for candidate in candidates:
+        if candidate.format == chosen.format and not _parts(candidate.state) & _parts(state):
+            state |= candidate.state
+            joined.append(candidate)
+    models = {name for candidate in (*rivals, *joined) for name in candidate.names}
     nests = {entry.nest for entry in entries if entry.name in chosen.names}
     beside = [entry for entry in entries if entry.name not in models]
-    state = dict(chosen.state)
     extra = []
     for entry in beside:
         last = entry.own.rsplit(".", 1)[-1]
@@ -137,7 +143,8 @@ def find_model(content: Any) -> FoundModel | None:
             state.setdefault(last, entry.tensor)
         elif entry.nest in nests or "." in entry.own:
             extra.append(entry.own if entry.nest in nests else entry.name)
-    others = tuple(c.key for c in rivals if c is not chosen and not _equal(c.state, chosen.state))
+    rivals = [c for c in rivals if c is not chosen and c not in joined]
+    others = tuple(c.key for c in rivals if not _equal(c.state, chosen.state))
     return FoundModel(state, chosen.format, chosen.key, others, tuple(extra))
 
 
@@ -216,6 +223,10 @@ def _candidate(key: str, format_: Format, by_name: State) -> _Candidate:
         names[name] = plain
         theirs[plain] = tensor
     return _Candidate(key, format_, names, to_our_keys(theirs, format_))
+
+
+def _parts(state: State) -> set[str]:
+    return {name.split(".", 1)[0] for name in state if _KNOWN.match(name)}
 
 
 def _equal(a: State, b: State) -> bool:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning
 from ultrasam.model.config import CONFIGS, SIZE_ALIASES
+from ultrasam.weights.folders import SUFFIXES
 from ultrasam.weights.registry import ALIASES, PREPROCESSING, REGISTRY, known_names
 from ultrasam.weights.tasks import ARCHITECTURES
 
@@ -108,7 +109,7 @@ def _source(base: str) -> tuple[Kind, str]:
     path = Path(base).expanduser()
     if path.exists():
         return "path", base
-    weights_file = path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".json")
+    weights_file = path.name.lower().endswith((*SUFFIXES, ".json", ".tar", ".zip"))
     if base.count("/") == 1 and not weights_file and not base.startswith((".", "/", "~")):
         return "hub", base
     raise CheckpointError(

@@ -102,7 +102,9 @@ def info(name: Name, as_json: Json = False) -> None:
         "Note": found.note,
         "How to get it": how_to_get(found),
         "Layout": found.layout,
-        "Recognized by": ", ".join(f"'{f}'" for f in (found.id, *found.folders)),
+        "Recognized by": ", ".join(
+            f"'{f}'" for f in (found.id, *found.folders, *found.generic_folders)
+        ),
         "Then": f"ultrasam data build {found.id}=FOLDER -o STORE",
     }
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,8 @@ from ultrasam.cli.data.packages import require_packages
 from ultrasam.cli.options import Datasets, Json, Overwrite, Split, Workers, out_option
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 StorePath = Annotated[
     Path, typer.Argument(metavar="STORE", help="A store that ultrasam data build made.")
@@ -35,7 +38,7 @@ def validate(store: StorePath, workers: Workers = 2, as_json: Json = False) -> N
     """Find missing and damaged images, masks that do not fit, changed pixels and split leaks."""
     require_packages()
     from ultrasam.store.store import Store
-    from ultrasam.store.validate import validate_store
+    from ultrasam.store.validate import unknown_subjects, validate_store
 
     opened = Store.open(store)
     problems: list[dict[str, Any]] = []
@@ -45,16 +48,30 @@ def validate(store: StorePath, workers: Workers = 2, as_json: Json = False) -> N
             if not as_json:
                 print(f"{problem.kind}: {problem.where}: {problem.detail}")
     images, instances = len(opened.images), len(opened.instances)
+    unknown = unknown_subjects(opened)
     if as_json:
-        print(
-            json.dumps({"images": images, "instances": instances, "problems": problems}, indent=1)
-        )
+        content = {
+            "images": images, "instances": instances, "problems": problems, "unknown": unknown,
+        }  # fmt: skip
+        print(json.dumps(content, indent=1))
     if problems:
         raise DataError(f"{store} has {len(problems)} problem{'s' if len(problems) > 1 else ''}.")
-    if not as_json:
+    if as_json:
+        return
+    splits = "no known subject" if unknown else "no subject"
+    if instances:
         print(
-            f"{images:,} images and {instances:,} instances are valid; no subject is in more than one split."
+            f"{images:,} images and {instances:,} instances are valid; {splits} is in more than one "
+            "split."
         )
+    else:
+        print(
+            f"{images:,} images are valid, but none has an object; {splits} is in more than one split."
+        )
+    for sentence in unknown:
+        print(sentence)
+    if unknown:
+        print("If file names hold the patient, import them again with --subject.")
 
 
 def stats(
@@ -112,6 +129,8 @@ def show(
     rows = opened.select(datasets=ids, splits=splits, with_instances=True)
     if not len(rows):
         rows = opened.select(datasets=ids, splits=splits)
+        if len(rows):
+            logger.warning("No image of %s has an object; images are shown without masks.", store)
     if not len(rows):
         there = ", ".join(opened.manifest["datasets"])
         raise DataError(f"{store} has no such image; its data sets are {there}.")

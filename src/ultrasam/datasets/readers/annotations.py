@@ -36,12 +36,16 @@ NOTHING_USABLE = "no annotation could be used"
 UNREADABLE = "outline that cannot be read"
 EMPTY = "outline without a pixel"
 OUTSIDE = "outline outside the image"
+OTHER_SIZE = "outline beyond the image, whose size its file does not state; drawn at another size?"
+FRACTIONS = "outline in fractions of the image's size; pixels are needed"
 OTHER_ASPECT = "drawn at another aspect ratio than the image's"
 BAD_RLE = "RLE that does not match its size"
 CROWD = "crowd region, which is ignored"
 SCALED = "outlines scaled: its file states another size of the image"
 TURNED = "outlines turned with the image by its EXIF orientation"
 _UNKNOWN = "unknown"
+_MARGIN = 0.05  # of the image's side; annotators overshoot by less
+_SMALLEST = 8  # pixels; in larger images, an outline within one pixel is none
 _OUTSIDE_RANGE = 4  # an outline this many times larger than the image is of another image
 
 
@@ -93,11 +97,13 @@ class Canvas:
         shape: (height, width) of the masks to draw.
         drawn: (height, width) in whose pixels the outlines are given; of the same aspect ratio.
         orientation: EXIF orientation by which the drawn masks are turned.
+        stated: whether the size at which outlines were drawn is known; if not, it is taken for the image's.
     """
 
     shape: Size
     drawn: Size
     orientation: int = 1
+    stated: bool = True
 
     def points(self, points: Points) -> Points:
         """Scale (x, y) to the canvas."""
@@ -172,6 +178,10 @@ def read_annotated(
             instances.append(instance)
             if annotation.note is not None:
                 notes.add(annotation.note)
+    # If one outline was drawn at another size, they all were, also those that happen to lie inside.
+    if any(str(problem) == OTHER_SIZE for problem in problems):
+        yield Skip(image.path, OTHER_SIZE, damage=True)
+        return
     if total and all(instance.ignore for instance in instances):
         yield Skip(image.path, NOTHING_USABLE, damage=any(p.damage for p in problems))
         return
@@ -231,7 +241,7 @@ def _canvas(size: Size | None, shape: Size, data: bytes) -> Canvas:
         UnusableError: The aspect ratios differ.
     """
     if size is None or size == shape:
-        return Canvas(shape, shape)
+        return Canvas(shape, shape, stated=size is not None)
     upright = _same_aspect(size, shape)
     stored = shape[::-1]
     if size == stored or (not upright and _same_aspect(size, stored)):
@@ -300,16 +310,25 @@ def points_of(values: Any) -> Points:
     return array
 
 
-def require_inside(points: Points, shape: Size) -> None:
+def require_inside(points: Points, canvas: Canvas) -> None:
     """Check that an outline lies in the image; parts of it may lie outside.
 
+    Args:
+        points: [N, 2] of (x, y) in pixels of the canvas.
+        canvas: the image.
+
     Raises:
-        UnusableError: Less than a quarter of its bounding box lies in the image, so the outline belongs to
-            another image or to another size of it.
+        UnusableError: Less than a quarter of the outline's bounding box lies in the image, or the outline
+            goes far beyond an image whose size was not stated: it belongs to another image, or to another
+            size of it. Or its coordinates are fractions.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    size = np.array(shape[::-1], dtype=np.float64)
+    size = np.array(canvas.shape[::-1], dtype=np.float64)
     inside = np.minimum(high, size) - np.maximum(low, 0)
+    if low.min() >= 0 and high.max() <= 1 and size.min() > _SMALLEST:
+        raise UnusableError(FRACTIONS)
+    if not canvas.stated and ((high > size * (1 + _MARGIN)) | (low < -size * _MARGIN)).any():
+        raise UnusableError(OTHER_SIZE)
     if (
         (inside < 0).any()
         or (high - low > _OUTSIDE_RANGE * size).any()

@@ -34,10 +34,10 @@ from ultrasam.datasets.readers.listed_images import (
     OtherFormatError,
     id_of,
     is_true,
-    split_of,
     text_of,
 )
 from ultrasam.datasets.readers.polygons import polygons_mask
+from ultrasam.datasets.split_names import split_of
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask, decode_rle
 

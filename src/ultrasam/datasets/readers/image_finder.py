@@ -15,17 +15,22 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote, urlsplit
 
 from ultrasam.datasets.file_tree import FileEntry
-from ultrasam.datasets.readers.listed_images import split_of, split_of_path
+from ultrasam.datasets.split_names import split_of, split_of_path
 from ultrasam.text import name_key
 
-# Folders that say what kind of files they hold, and not whose.
-_OF_ANNOTATIONS = re.compile(
-    r"anno|label|json|coco|via|export|result|ground|^gt|mask|segment|instances|polygon|meta|^default$"
-)
-_OF_IMAGES = re.compile(
-    r"image|^img|pic|photo|scan|frames?$|jpe?g|png|bmp|tiff?$|^raw|^data$|video|ultraso|^us$|^default$"
-    r"|^(train|val|valid|test|dev)(ing|idation|val)?(\d{4})?$|^upload"
-)
+# Words of folders that say what kind of files they hold, and not whose.
+_OF_ANNOTATIONS = frozenset({
+    "anno", "annos", "annot", "annots", "annotation", "annotations", "coco", "default", "export",
+    "exports", "ground", "groundtruth", "gt", "instances", "json", "jsons", "label", "labelme", "labels",
+    "mask", "masks", "meta", "metadata", "polygon", "polygons", "result", "results", "seg",
+    "segmentation", "segmentations", "truth", "via",
+})  # fmt: skip
+_OF_IMAGES = frozenset({
+    "bmp", "data", "default", "file", "files", "frame", "frames", "gray", "image", "images", "img",
+    "imgs", "input", "inputs", "jpeg", "jpegimages", "jpg", "media", "original", "originals", "pic",
+    "pics", "picture", "pictures", "photo", "photos", "png", "raw", "rgb", "scan", "scans", "tif",
+    "tiff", "ultrasound", "upload", "uploads", "us", "video", "videos",
+})  # fmt: skip
 
 Parts = tuple[str, ...]
 
@@ -43,6 +48,11 @@ class ImageFinder:
         for entry in images:
             *folder, name = name_key(entry.path).split("/")
             self._by_name[name].append((tuple(folder), entry))
+        self._folders: dict[Parts, set[str]] = defaultdict(set)
+        for entries in self._by_name.values():
+            for path, _ in entries:
+                for k, child in enumerate(path):
+                    self._folders[path[:k]].add(child)
         self._claimed: set[Parts] = set()
         for table in tables:
             folder_of_table = _folder(table)
@@ -80,14 +90,17 @@ class ImageFinder:
                 if folder[:depth] == base
             ]
             allowed, foreign = [], False
+            named = _named(table.stem, self._folders.get(base, set()))
             for down, common, entry in inside:
+                if named and not common and down and down[0] not in named and not _of_images(down):
+                    continue  # p2.json means the images in p2/
                 if any(base + down[:k] in self._claimed for k in range(1, len(down) + 1)):
                     foreign = True
                 elif _may_belong(across, down, common, len(folders), unique) and not (
                     _of_another_split(down, splits)
                 ):
                     allowed.append((down, common, entry))
-            best = _best(allowed)
+            best = _best([c for c in allowed if c[0] and c[0][0] in named] or allowed)
             if len(best) == 1 and foreign and not _of_images(best[0][0]) and not best[0][1]:
                 return [entry for _, _, entry in inside]
             if best:
@@ -96,8 +109,12 @@ class ImageFinder:
 
 
 def is_annotation_folder(name: str) -> bool:
-    """Whether a folder's name says that it holds annotations, as ``annotations`` does."""
-    return _OF_ANNOTATIONS.search(name.casefold()) is not None
+    """Whether a folder's name says that it holds annotations, as ``annotations_v2`` does."""
+    return bool(_OF_ANNOTATIONS & set(_words(name)))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", name.casefold())
 
 
 def _folder(entry: FileEntry) -> Parts:
@@ -141,7 +158,17 @@ def _common(folder: Parts, listed: Parts) -> int:
 
 
 def _of_images(folders: Sequence[str]) -> bool:
-    return all(_OF_IMAGES.search(folder) for folder in folders)
+    """Whether folders are such as ``images/train2017``, which hold everybody's images."""
+    return all(
+        split_of(word) or word in _OF_IMAGES for folder in folders for word in _words(folder)
+    )
+
+
+def _of_annotations(folders: Sequence[str]) -> bool:
+    """Whether folders are such as ``coco_annotations``, which hold everybody's annotations."""
+    return all(
+        split_of(word) or word in _OF_ANNOTATIONS for folder in folders for word in _words(folder)
+    )
 
 
 def _may_belong(across: Parts, down: Parts, common: int, stated: int, unique: bool) -> bool:
@@ -160,11 +187,16 @@ def _may_belong(across: Parts, down: Parts, common: int, stated: int, unique: bo
         return False  # the folders may be those of another machine, or the image another one
     if not across:
         return True
-    of_annotations = all(is_annotation_folder(folder) for folder in across)
-    return of_annotations or (bool(down) and _of_images(down))
+    return _of_annotations(across) or (bool(down) and _of_images(down))
 
 
 _Candidate = tuple[Parts, int, FileEntry]
+
+
+def _named(stem: str, folders: Iterable[str]) -> set[str]:
+    """The folders that an annotation file is named after, as ``instances_p2`` is after ``p2``."""
+    text = f"_{'_'.join(_words(stem))}_"
+    return {f for f in folders if _words(f) and f"_{'_'.join(_words(f))}_" in text}
 
 
 def _of_another_split(down: Parts, splits: set[str | None]) -> bool:

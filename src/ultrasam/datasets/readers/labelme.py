@@ -95,7 +95,7 @@ def draw_labelme(shape: Any, canvas: Canvas) -> BoolMask:
 
 def _drawn(kind: Any, points: Points, canvas: Canvas) -> BoolMask:
     scaled = canvas.points(points)
-    require_inside(scaled, canvas.shape)
+    require_inside(scaled, canvas)
     return drawn_mask(kind, scaled, canvas.shape)
 
 

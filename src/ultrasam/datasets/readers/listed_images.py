@@ -1,4 +1,4 @@
-"""What a table of annotations says of an image, and the loose typing of such tables: ids, text, splits."""
+"""What a table of annotations says of an image, and the loose typing of such tables: ids, text, flags."""
 
 from __future__ import annotations
 
@@ -58,27 +58,3 @@ def text_of(value: Any) -> str | None:
 def is_true(value: Any) -> bool:
     """Whether a flag is set: true, 1, "1", "true"."""
     return value is True or str(value).strip().casefold() in ("1", "1.0", "true", "yes")
-
-
-_SPLIT = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "trainval": "trainval",
-}  # fmt: skip
-
-
-def split_of(value: Any) -> str | None:
-    """train, val, test or trainval from a split's name, such as 'valid' or 'train2017'; None for others."""
-    text = re.sub(r"\d{4}$", "", str(value).strip().casefold()) if isinstance(value, str) else ""
-    return _SPLIT.get(text)
-
-
-def split_of_path(path: str) -> str | None:
-    """The split named by a file's name, such as 'instances_val2017.json', else by the nearest folder's."""
-    *folders, name = path.split("/")
-    words = [split_of(word) for word in re.split(r"[^A-Za-z0-9]+", name)[:-1]]
-    found = {split for split in words if split}
-    if len(found) > 1:
-        return "trainval" if found <= {"train", "val", "trainval"} else None
-    if found:
-        return found.pop()
-    return next((split for folder in reversed(folders) if (split := split_of(folder))), None)

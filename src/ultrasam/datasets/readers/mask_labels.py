@@ -18,7 +18,7 @@ from ultrasam.datasets.readers.mask_profiles import (
     profile_of,
 )
 from ultrasam.errors import DataError
-from ultrasam.images.mask_files import COLOR, MaskFile, brightness, code_name
+from ultrasam.images.mask_files import COLOR, MaskFile, brightness, code_name, distance
 
 IGNORE = "ignore"
 _TOLERANCE = 24  # how far JPEG moves a value inside a region
@@ -63,7 +63,7 @@ class MaskLabels:
         if found.near_binary:
             level = next(iter(found.levels))
             above = bright >= near_binary_threshold(level)
-            return np.where(above, self._nominal(level), 0)
+            return np.where(above, self.nominal(level), 0)
         known = [code for code in (0, *found.levels) if code or found.has_zero]
         settled = np.isin(mask.codes, known)
         if settled.all():
@@ -74,12 +74,12 @@ class MaskLabels:
             return np.where(settled, mask.codes, np.where(bright >= middle, high, low))
         return _nearest(mask.codes, mask.codes, settled)
 
-    def _nominal(self, level: int) -> int:
+    def nominal(self, level: int) -> int:
         """The named code that a level stands for, whose value blur or compression has moved."""
         named = [code for code in self.names if code]
-        near = min(named, key=lambda code: abs(_bright(code) - _bright(level)), default=level)
-        moved = abs(_bright(near) - _bright(level))
-        return near if (near >= COLOR) == (level >= COLOR) and moved <= 2 * _TOLERANCE else level
+        moved = {code: float(distance(np.array(level), code)) for code in named}
+        near = min(moved, key=lambda code: moved[code], default=level)
+        return near if moved.get(near, 0) <= 2 * _TOLERANCE else level
 
 
 def parse_labels(text: str) -> dict[int, str]:
@@ -125,25 +125,23 @@ def _nearest(
     of_label = np.zeros(int(labels.max()) + 1, np.int64)
     of_label[labels[settled]] = codes[settled]
     result = np.where(settled, codes, of_label[labels])
-    bright = brightness(mask)
     best = np.full(mask.shape, np.inf, np.float32)
     square = np.ones((5, 5), np.uint8)
     for code in np.unique(codes[settled]):
         near = cv2.dilate(((codes == code) & settled).astype(np.uint8), square) > 0
-        distance = np.abs(bright - _bright(int(code)))
-        closer = near & ~settled & (distance < best)
-        result[closer], best[closer] = code, distance[closer]
+        apart = distance(mask, int(code))
+        closer = near & ~settled & (apart < best)
+        result[closer], best[closer] = code, apart[closer]
     return np.asarray(result)
 
 
 def _snapped(mask: MaskFile, known: list[int]) -> npt.NDArray[np.int64]:
     """Codes of a mask compressed with loss: the nearest known ones; regions without an inside are edges."""
     levels = np.array(sorted(set(known)), np.int64)
-    bright, values = brightness(mask.codes), brightness(levels)
-    distance = np.abs(bright[..., None] - values)
-    codes = levels[distance.argmin(axis=-1)]
-    gap = float(np.diff(np.sort(values)).min()) if len(values) > 1 else 255.0
-    settled = distance.min(axis=-1) <= min(_TOLERANCE, gap / 3)
+    apart = np.stack([distance(mask.codes, int(level)) for level in levels])
+    codes = levels[apart.argmin(axis=0)]
+    gaps = [distance(levels[levels != level], int(level)).min(initial=255) for level in levels]
+    settled = apart.min(axis=0) <= min(_TOLERANCE, *(float(gap) / 3 for gap in gaps))
     square = np.ones((3, 3), np.uint8)
     for code in levels:
         region = ((codes == code) & settled).astype(np.uint8)

@@ -106,16 +106,19 @@ def _with_soft_edges(mask: MaskFile, nonzero: dict[int, int], has_zero: bool) ->
                 core.add(code)
     sharp = len(levels) == len(nonzero) and not mask.lossy
     found = MaskProfile(levels, frozenset(core), has_zero, len(nonzero), sharp=sharp)
+    # A picture changes from pixel to pixel, a map of classes from region to region.
+    classes = sharp and int(cores[codes > 0].sum()) >= 0.3 * sum(nonzero.values())
     scatters = _scatters(nonzero, dict(zip(codes.tolist(), cores.tolist(), strict=True)))
     if len(nonzero) > _FEW_VALUES or mask.lossy or scatters:
         level = _only_level(mask.codes, bright)
         unclear = mask.lossy or scatters or len(levels) > 1 or not core
-        if level is not None and unclear and (scatters or not _is_class_map(found, nonzero)):
+        if level is not None and unclear and (scatters or not classes):
             return replace(found, levels={level: int((2 * bright >= _of(level)).sum())},
                            core=frozenset([level]), near_binary=True)  # fmt: skip
     if mask.lossy:
         return replace(found, problem=LOSSY)
-    if len(levels) > _MANY and not _is_class_map(found, nonzero):
+    many = len(levels) > _MANY or (len(nonzero) > _FEW_VALUES and not has_zero)
+    if many and not classes:
         return replace(found, problem=GRAY_TONES)
     return found
 
@@ -132,12 +135,6 @@ def _scatters(nonzero: dict[int, int], cores: dict[int, int]) -> bool:
         and len(high) > 1
         and any(cores[code] < 0.3 * nonzero[code] for code in nonzero)
     )
-
-
-def _is_class_map(found: MaskProfile, nonzero: dict[int, int]) -> bool:
-    """Whether nearly all pixels are in levels that fill regions."""
-    inside = sum(count for code, count in nonzero.items() if code in found.core)
-    return not found.near_binary and found.sharp and 10 * inside >= 9 * sum(nonzero.values())
 
 
 def _of(level: int) -> float:
@@ -160,6 +157,12 @@ def _only_level(codes: Codes, bright: npt.NDArray[np.float32]) -> int | None:
     if top < 64:
         return None
     middle = (bright > top / 4) & (bright < 3 * top / 4)
+    # A picture has no dark surroundings, or few of its pixels are nearly as bright as the brightest.
+    dark = np.count_nonzero(bright <= top / 4)
+    if 200 * dark < bright.size:
+        return None
+    if np.count_nonzero(middle) > 3 * np.count_nonzero(bright >= 3 * top / 4):
+        return None
     # Edges of a region are few; so is all that compression does to them.
     if np.count_nonzero(middle & ~_soft_and_same(bright)[0]) > 0.02 * np.count_nonzero(
         2 * bright >= top

@@ -104,8 +104,12 @@ def apply_labels(
     """
     problems = _problems(profiles, stated=True)
     usable = {path: p for path, p in profiles.items() if path not in problems}
-    lossy = any(p.problem == LOSSY or p.near_binary for p in usable.values())
-    counts = _counts({path: p for path, p in usable.items() if p.problem != LOSSY})
+    lossy = any(p.problem == LOSSY for p in usable.values())
+    rule = MaskLabels(dict(names), stated=True)
+    counts: Counter[int] = Counter()
+    for p in usable.values():
+        if p.problem != LOSSY:
+            counts.update(rule.nominal(code) if p.near_binary else code for code in p.levels)
     zeros = sum(p.has_zero for p in usable.values())
     if zeros and 0 in names:
         counts[0] = zeros
@@ -124,7 +128,7 @@ def apply_labels(
     if rest and not lossy:
         listed = ", ".join(f"{code_name(code)} ({_masks(counts[code])})" for code in rest[:12])
         notes.append(f"{where}: not in --labels and therefore background: {listed}.")
-    return SurveyedMasks(MaskLabels(dict(names), stated=True), problems, notes)
+    return SurveyedMasks(rule, problems, notes)
 
 
 def _problems(profiles: Mapping[str, MaskProfile], *, stated: bool) -> dict[str, str]:

@@ -39,7 +39,7 @@ def polygons_mask(polygons: Sequence[Points], canvas: Canvas) -> BoolMask:
     parts = [canvas.points(polygon) for polygon in polygons if len(polygon) >= 3]
     if not parts:
         raise UnusableError(TOO_FEW_POINTS)
-    require_inside(np.concatenate(parts), canvas.shape)
+    require_inside(np.concatenate(parts), canvas)
     return polygon_mask(parts, canvas.shape)
 
 

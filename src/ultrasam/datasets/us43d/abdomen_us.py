@@ -31,7 +31,8 @@ INFO = DatasetInfo(
     kind="still",
     size="about 600 images",
     layout="abdominal_US/<AUS|RUS>/images/<split>/x.png, …/annotations/<split>/x.png",
-    folders=("abdominal_US", "ussimandsegm"),
+    folders=("ussimandsegm",),
+    generic_folders=("abdominal_US",),
     citation=bibtex(
         "article",
         "vitale2020",

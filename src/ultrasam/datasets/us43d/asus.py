@@ -20,7 +20,8 @@ INFO = DatasetInfo(
     kind="cine",
     size="unknown",
     layout="DataArrays.zip: images '<n>_….npy' ([N, H, W, C] in 0-1), masks '<n>_…segmentation….npy'",
-    folders=("ASUS", "DataArrays", "DataArrays.zip"),
+    folders=("ASUS",),
+    generic_folders=("DataArrays", "DataArrays.zip"),
     citation=bibtex(
         "article",
         "ungi2020",

@@ -32,7 +32,8 @@ INFO = DatasetInfo(
     size="735 images (435 malignant, 200 benign, 100 normal)",
     layout="Benign.zip, Malignant.zip, Normal.zip: <class>/<class>/image/<i>.jpg, "
     "<class>/<class>/segmentation/<liver|mass|outline>/<i>.json",
-    folders=("AUL", "7272660", "Annotated ultrasound liver images"),
+    generic_folders=("AUL",),
+    folders=("7272660", "Annotated ultrasound liver images"),
     download=Download("zenodo", "7272660"),
     citation=bibtex(
         "article",

@@ -23,7 +23,8 @@ INFO = DatasetInfo(
     kind="cine",
     size="227 clips",
     layout="<n>_….mp4; folders '<n>_…ac_masks…' (plexus) and '<n>_…needle…' with one JPEG mask per frame",
-    folders=("brachial_plexus", "brachial plexus", "brachial_plexus-main"),
+    folders=("brachial_plexus-main",),
+    generic_folders=("brachial_plexus", "brachial plexus"),
     download=Download("github", "Regional-US/brachial_plexus"),
     citation=bibtex(
         "misc",

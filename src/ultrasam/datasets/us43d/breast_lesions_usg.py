@@ -21,7 +21,8 @@ INFO = DatasetInfo(
     kind="still",
     size="256 images of 256 patients",
     layout="BrEaST-Lesions_USG-images_and_masks/case<i>.png, case<i>_tumor.png, case<i>_other<k>.png",
-    folders=("BrEaST-Lesions_USG-images_and_masks", "Breast-Lesions-USG", "BrEaST"),
+    folders=("BrEaST-Lesions_USG-images_and_masks", "Breast-Lesions-USG"),
+    generic_folders=("BrEaST",),
     citation=bibtex(
         "article",
         "pawlowska2024",

@@ -21,7 +21,8 @@ INFO = DatasetInfo(
     kind="still",
     size="163 images",
     layout="BUS/original/<i>.png, BUS/GT/<i>.png",
-    folders=("BUS", "BUS-B", "DatasetB", "Dataset B"),
+    folders=("BUS-B",),
+    generic_folders=("BUS", "DatasetB", "Dataset B"),
     citation=bibtex(
         "article",
         "yap2018",

@@ -22,7 +22,8 @@ INFO = DatasetInfo(
     size="500 patients, 2 views, about 20 frames each",
     layout="patient<NNNN>/patient<NNNN>_<2CH|4CH>_half_sequence.nii.gz and …_half_sequence_gt.nii.gz; "
     "subgroup_<training|validation|testing>.txt",
-    folders=("CAMUS", "CAMUS_public", "database_nifti"),
+    folders=("CAMUS", "CAMUS_public"),
+    generic_folders=("database_nifti",),
     citation=bibtex(
         "article",
         "leclerc2019",

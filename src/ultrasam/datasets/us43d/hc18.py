@@ -22,7 +22,8 @@ INFO = DatasetInfo(
     kind="still",
     size="999 annotated images; 335 test images without annotation",
     layout="training_set/<NNN>[_k]HC.png and <…>HC_Annotation.png, training_set_pixel_size_and_HC.csv",
-    folders=("HC18", "training_set"),
+    folders=("HC18",),
+    generic_folders=("training_set",),
     download=Download("zenodo", "1322001"),
     citation=bibtex(
         "article",

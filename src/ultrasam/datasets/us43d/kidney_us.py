@@ -22,7 +22,8 @@ INFO = DatasetInfo(
     kind="still",
     size="534 images",
     layout="kidneyUS_images_14_june_2022.zip: <stem>.png; labels/reviewed_masks_<1|2>/<part>/<stem>.png",
-    folders=("kidneyUS", "kidneyUS-main"),
+    folders=("kidneyUS-main",),
+    generic_folders=("kidneyUS",),
     citation=bibtex(
         "inproceedings",
         "singla2023",

@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     kind="still",
     size="about 200 images",
     layout="Data/TrainingDataSet/…/<i>.jpg and Data/TestingDataSet/…; masks in folders named '…Labels…'",
-    folders=("S1",),
+    generic_folders=("S1",),
     citation=bibtex(
         "article",
         "guo2021",

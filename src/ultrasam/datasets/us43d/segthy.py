@@ -19,7 +19,8 @@ INFO = DatasetInfo(
     kind="volume",
     size="32 volunteers",
     layout="<stem>_US.nii at any depth; <stem>.nii in a folder named '…label…'",
-    folders=("SegThy", "US_data"),
+    folders=("SegThy",),
+    generic_folders=("US_data",),
     citation=bibtex(
         "article",
         "kroenke2022",

@@ -21,7 +21,8 @@ INFO = DatasetInfo(
     kind="still",
     size="5635 images of 47 subjects",
     layout="train/<s>_<i>.tif, train/<s>_<i>_mask.tif",
-    folders=("US_nerve", "ultrasound-nerve-segmentation"),
+    folders=("ultrasound-nerve-segmentation",),
+    generic_folders=("US_nerve",),
     citation=bibtex(
         "misc",
         "kaggle2016",

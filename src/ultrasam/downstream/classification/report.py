@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier
 from ultrasam.downstream.classification.scores import NAMES, ScoreInterval, gain, score
-from ultrasam.downstream.images import label_of
+from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import figure, jpeg, picture
@@ -27,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 _PICTURES = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClassificationReport:
     """Test results of each initialization on the same images; the first one's model is saved.
 
@@ -56,6 +58,7 @@ class ClassificationReport:
         )
         parts = [
             f"# Image classification: {escape(', '.join(self.classes))}\n",
+            f"{escape(self.conclusion())}\n",
             f"{len(self.images)} images of {len(set(subjects))} subjects ({escape(counts)}). {self.how} "
             "Intervals are 95 % bootstrap intervals over subjects. Precision, recall and F1 are macro "
             "averages.\n",
@@ -65,6 +68,21 @@ class ClassificationReport:
         if self.left_out:
             parts.append(bullet_list("Skipped files", [escape(text) for text in self.left_out]))
         return "\n".join(parts)
+
+    def conclusion(self) -> str:
+        """How good the saved model is, on how many images, and whether that is more than a guess."""
+        init = next(iter(self.by_init))
+        found = self.scores(init)["accuracy"]
+        counts = np.bincount(self.truth, minlength=len(self.classes))
+        guess, share = self.classes[int(counts.argmax())], float(counts.max() / counts.sum())
+        text = (
+            f"{init}: accuracy {found} on {len(self.images)} images that it was not trained on; always "
+            f"answering '{guess}' would give {share:.3f}."
+        )
+        if np.isnan(found.low):
+            return text
+        sure = found.low > share
+        return text if sure else f"{text} The model may be no better than that."
 
     def _score_rows(self, subjects: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """A row of scores per initialization, then the first one's difference from each other one."""
@@ -86,7 +104,12 @@ class ClassificationReport:
 
     def scores(self, init: str) -> dict[str, ScoreInterval]:
         """All metrics of an initialization."""
-        return score(self.truth, self.by_init[init], [image.subject_key for image in self.images])
+        return self._scores[init]
+
+    @cached_property
+    def _scores(self) -> dict[str, dict[str, ScoreInterval]]:
+        subjects = [image.subject_key for image in self.images]
+        return {init: score(self.truth, found, subjects) for init, found in self.by_init.items()}
 
     def confusion(self, init: str) -> npt.NDArray[np.int64]:
         """Confusion matrix [classes, classes] of counts; rows are true classes."""
@@ -103,7 +126,7 @@ def write_report(report: ClassificationReport, classifier: Classifier, folder: P
     most confident errors and most confident correct predictions.
     """
     text = report.markdown()
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    atomic_write(folder / "report.md", text)
     first = next(iter(report.by_init))
     body = to_html(text)
     body += figure(f"Confusion matrix, {first}", lambda axes: _plot_confusion(axes, report, first))
@@ -112,9 +135,7 @@ def write_report(report: ClassificationReport, classifier: Classifier, folder: P
         "predictions. Red patches support the predicted class, blue patches oppose it.</p>"
     )
     path = folder / "report.html"
-    path.write_text(
-        page("Image classification", body + _pictures(report, classifier)), encoding="utf-8"
-    )
+    atomic_write(path, page("Image classification", body + _pictures(report, classifier)))
     return path
 
 

@@ -21,7 +21,7 @@ NAMES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "AUROC", 
 
 @dataclass(frozen=True, slots=True)
 class ScoreInterval:
-    """A metric with its 95 % bootstrap interval over subjects."""
+    """A metric with its 95 % bootstrap interval over subjects; NaN if there is a single subject."""
 
     value: float
     low: float
@@ -95,6 +95,9 @@ def _with_intervals(
     metrics_of: Callable[[npt.NDArray[np.int64]], Floats], subjects: Sequence[str], n_resamples: int
 ) -> dict[str, ScoreInterval]:
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
+    whole = metrics_of(np.arange(len(index)))
+    if len(names) < 2:  # one subject does not show how subjects vary
+        return {n: ScoreInterval(float(whole[i]), np.nan, np.nan) for i, n in enumerate(NAMES)}
     members = [np.flatnonzero(index == i) for i in range(len(names))]
     rng = np.random.default_rng(0)
     resampled = np.array(
@@ -105,7 +108,6 @@ def _with_intervals(
             for _ in range(n_resamples)
         ]
     )
-    whole = metrics_of(np.arange(len(index)))
     with warnings.catch_warnings():
         # A metric that is undefined in all resamples (AUROC of a single class) is NaN.
         warnings.simplefilter("ignore", RuntimeWarning)

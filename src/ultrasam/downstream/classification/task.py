@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -18,11 +19,14 @@ from torch.utils.data import Dataset
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import Backbone
+from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier, Head, focal
 from ultrasam.downstream.finetuning import ready, run
-from ultrasam.downstream.images import check_classes, label_of
+from ultrasam.downstream.images import check_classes
 from ultrasam.downstream.settings import ClassifierSettings
 from ultrasam.downstream.targets import validation_split
+from ultrasam.errors import InterruptedRunError
+from ultrasam.files import atomic_file, require_space
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
@@ -128,6 +132,8 @@ class FrozenViews(ClassificationViews):
                 encoded = model.encoder.features(pixels)[-1].float().cpu().numpy()
             if tokens is None:
                 shape = (len(images), *encoded.shape[1:])
+                # Writing to a mapped file on a full disk would end the process without a word.
+                require_space(file.parent, 4 * math.prod(shape))
                 tokens = np.memmap(file, np.float32, "w+", shape=shape)
             tokens[start : start + len(encoded)] = encoded
         assert tokens is not None
@@ -162,6 +168,7 @@ def train_classifier(
 
     Raises:
         DataError: An image is damaged.
+        DiskFullError: The temporary folder has no space for the tokens of a frozen encoder.
         RecipeError: The folder already contains a run, or has none to resume.
     """
     head = Head(settings.mode, tuple(classes), settings.size or model.config.image_size)
@@ -221,12 +228,27 @@ def cross_validate(
         check_classes(train, test)
 
         shifted = _Shifted(on_progress, number * steps, len(folds) * steps)
-        classifier = train_classifier(model, train, classes, settings, on_progress=shifted)
+        try:
+            classifier = train_classifier(model, train, classes, settings, on_progress=shifted)
+        except InterruptedRunError as error:
+            raise _interrupted(error, number, len(folds), saved=folder is not None) from error
         out[tested] = classifier.predict(image.gray for image in test).double().numpy()
         if done is not None and is_first_process():
-            done.parent.mkdir(parents=True, exist_ok=True)
-            np.save(done, out[tested])
+            with atomic_file(done) as file:
+                np.save(file, out[tested])
     return out
+
+
+def _interrupted(
+    error: InterruptedRunError, done: int, folds: int, *, saved: bool
+) -> InterruptedRunError:
+    where = f"{str(error).rstrip('.')}, in fold {done + 1} of {folds}"
+    if not saved or not done:
+        return InterruptedRunError(f"{where}.")
+    kept = "the finished fold is" if done == 1 else f"the {done} finished folds are"
+    return InterruptedRunError(
+        f"{where}; {kept} kept: run the same command with --resume to continue."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ultrasam.downstream.instances.metrics import InstanceMetrics
 from ultrasam.downstream.instances.model import Detections, InstanceSegmenter
 from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
+from ultrasam.files import atomic_write
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
@@ -47,6 +48,7 @@ class InstanceReport:
         first = next(iter(self.by_init))
         parts = [
             f"# Instance segmentation: {escape(', '.join(self.classes))}\n",
+            f"{escape(self.conclusion())}\n",
             f"{objects} objects in {len(self.images)} images of {len(set(subjects))} subjects. {self.how} "
             "Dice compares the union of all objects of a class; it is averaged over the classes in an image "
             "(a missed or spurious class counts as 0), then over images, with a 95 % bootstrap interval over "
@@ -57,6 +59,15 @@ class InstanceReport:
         if self.left_out:
             parts.append(bullet_list("Skipped files", [escape(text) for text in self.left_out]))
         return "\n".join(parts)
+
+    def conclusion(self) -> str:
+        """How good the saved model is, on how many images, in a sentence."""
+        init = next(iter(self.by_init))
+        found = self.figures(init)
+        return (
+            f"{init}: Dice {found['Dice']} and mAP {found['mAP']} on {len(self.images)} images that it was "
+            "not trained on."
+        )
 
     def _score_rows(self, subjects: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """A row of scores per initialization, then the first one's difference from each other one."""
@@ -92,11 +103,13 @@ class InstanceReport:
 
 
 def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: Path) -> Path:
-    """Write ``report.md`` and ``report.html``, which shows the first initialization's worst images; return
-    the path
-    of the page."""
+    """Write ``report.md`` and ``report.html``, which shows the first initialization's worst images.
+
+    Returns:
+        The path of the page.
+    """
     text = report.markdown()
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    atomic_write(folder / "report.md", text)
     body = to_html(text)
     body += (
         "<h2>Worst images</h2><p>Ground truth (left) and detections with a score of at least "
@@ -111,7 +124,7 @@ def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: P
         )
         body += picture(f"{image.name}: Dice {dice[row]:.2f}", jpeg(pair))
     path = folder / "report.html"
-    path.write_text(page("Instance segmentation", body), encoding="utf-8")
+    atomic_write(path, page("Instance segmentation", body))
     return path
 
 

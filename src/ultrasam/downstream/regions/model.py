@@ -60,8 +60,8 @@ class RegionPredictor:
         # Training uses whole images, so test-time augmentation would not match it.
         self.predictor = Predictor(_Backend(classifier), tta=False)
 
-    def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
-        """Encode one frame."""
+    def set_image(self, scan: ScanLike, *, frame: int | None = None) -> None:
+        """Encode one frame; None is frame 0, with an `UltraSamWarning` if there are others."""
         self.predictor.set_image(scan, frame=frame)
 
     def predict(self, prompts: Prompt | Sequence[Prompt]) -> Prediction:

@@ -24,9 +24,11 @@ def bootstrap_means(
     """Bootstrap means [n_resamples] of ``values``, resampled by whole groups (subjects).
 
     Values of one subject are not independent, so subjects are resampled, not values (Efron and Tibshirani
-    1993, chapter 8).
+    1993, chapter 8). A single subject says nothing about how subjects vary: the means are then NaN.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return np.full(n_resamples, np.nan)
     sums = np.bincount(index, weights=np.asarray(values, dtype=float), minlength=len(names))
     counts = np.bincount(index, minlength=len(names))
     picks = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
@@ -47,7 +49,7 @@ def bootstrap_interval(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of ``values``; NaN if there are none."""
+    """Percentile interval of the mean of ``values``; NaN if they are of fewer than two groups."""
     if not len(values):
         return (float("nan"), float("nan"))
     return interval(bootstrap_means(values, groups, n_resamples=n_resamples, seed=seed), level)
@@ -59,7 +61,8 @@ class PairedDifference:
 
     Attributes:
         mean: mean difference over objects; low, high: its 95 % interval by subject.
-        p: two-sided p value of the Wilcoxon signed-rank test on per-subject means; 1 if all are 0.
+        p: two-sided p value of the Wilcoxon signed-rank test on per-subject means; 1 if all are 0, and if
+            there is a single subject.
         subjects: number of subjects.
     """
 
@@ -81,7 +84,7 @@ def paired_difference(
     low, high = bootstrap_interval(differences, groups)
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     means = np.bincount(index, weights=differences) / np.bincount(index)
-    p = float(wilcoxon(means).pvalue) if np.any(means) else 1.0
+    p = float(wilcoxon(means).pvalue) if np.any(means) and len(means) > 1 else 1.0
     return PairedDifference(float(differences.mean()), low, high, p, len(names))
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_STYLES = ("-", "--", ":", "-.")
+
+
 def bar_plot(all_results: Sequence[Results], kind: str) -> str:
     """Mean Dice of each model on each data set, with 95 % intervals."""
     evaluated = [r for r in all_results if kind in r.kinds]
@@ -39,6 +42,7 @@ def bar_plot(all_results: Sequence[Results], kind: str) -> str:
                     heights.append(mean)
                     errors.append((max(0, mean - low), max(0, high - mean)))
             axes.bar(positions, heights, width, yerr=np.transpose(errors), label=results.name, capsize=1,
+                     color=_color(all_results, results),
                      error_kw={"elinewidth": 0.7})  # fmt: skip
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
         axes.set_ylim(0, 1)
@@ -58,7 +62,7 @@ def size_plot(all_results: Sequence[Results], kind: str) -> str:
             area, score = rows["relative_area"].to_numpy(), rows["dice"].to_numpy()
             axes.plot(
                 [np.median(area[g]) for g in groups], [score[g].mean() for g in groups],
-                marker="o", label=results.name,
+                marker="o", label=results.name, color=_color(all_results, results),
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_xlabel("object area / image area")
@@ -79,7 +83,10 @@ def click_curve_plot(all_results: Sequence[Results], kind: str) -> str:
             filled = np.array(
                 [values + [values[-1]] * (max_clicks - len(values)) for values in ious]
             )
-            axes.plot(range(1, max_clicks + 1), filled.mean(axis=0), marker="o", label=results.name)
+            axes.plot(
+                range(1, max_clicks + 1), filled.mean(axis=0), marker="o", label=results.name,
+                color=_color(all_results, results),
+            )  # fmt: skip
         axes.set_xlabel("clicks")
         axes.set_ylabel("mean IoU")
         axes.set_ylim(0, 1)
@@ -88,23 +95,30 @@ def click_curve_plot(all_results: Sequence[Results], kind: str) -> str:
     return figure(f"IoU after each click, {kind}", draw)
 
 
-def reliability_plot(results: Results) -> str:
-    """True against predicted IoU in ten bins; marker area is proportional to the count."""
+def reliability_plot(all_results: Sequence[Results], results: Results) -> str:
+    """True against predicted IoU in ten bins, a line style per prompt type; marker area shows the count."""
+    color = _color(all_results, results)
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color="gray", linewidth=1)
-        for kind in results.kinds:
+        for number, kind in enumerate(results.kinds):
             rows = results.rows(kind)
             if len(rows):
                 found = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
-                (line,) = axes.plot(found.predicted, found.true, label=kind)
+                style = _STYLES[number % len(_STYLES)]
+                axes.plot(found.predicted, found.true, label=kind, color=color, linestyle=style)
                 size = 200 * found.counts / found.counts.sum()
-                axes.scatter(found.predicted, found.true, s=size, color=line.get_color())
+                axes.scatter(found.predicted, found.true, s=size, color=color)
         axes.set_xlabel("predicted IoU")
         axes.set_ylabel("true IoU")
         axes.legend(fontsize=7)
 
     return figure(f"Reliability of predicted IoU, {results.name}", draw)
+
+
+def _color(all_results: Sequence[Results], results: Results) -> str:
+    """A model has one color in all plots."""
+    return f"C{[r.name for r in all_results].index(results.name) % 10}"
 
 
 def worst_cases(

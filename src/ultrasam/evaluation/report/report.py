@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ultrasam._version import __version__
-from ultrasam.evaluation.report import figures, tables
+from ultrasam.evaluation.report import figures, summary, tables
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.evaluation.sources import EvaluationDataset
 from ultrasam.files import atomic_write
@@ -29,12 +29,14 @@ class EvaluationReport:
         command: command line that produced the report.
         results: results of all models; the others are compared with the first.
         missing: requested models and data sets that were not available, one sentence each.
+        not_chosen: images that were not asked for, one sentence each (see `EvaluationDataset`).
     """
 
     title: str
     command: str
     results: tuple[Results, ...]
     missing: tuple[str, ...] = ()
+    not_chosen: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> list[str]:
@@ -45,25 +47,24 @@ class EvaluationReport:
         """All tables in Markdown."""
         results = self.results
         counts = objects_per_dataset(results)
-        parts = [
-            f"# {escape(self.title)}\n",
-            f"{sum(counts.values())} objects from {len(counts)} data sets. Intervals are 95 % bootstrap "
-            "intervals over subjects. All models get the same prompts.\n",
-            f"```sh\n{self.command}\n```\n",
-            f"ultrasam {__version__}, {_versions()}.\n",
-        ]
+        parts = [f"# {escape(self.title)}\n", f"{summary.evaluated(results)}\n"]
+        parts.append(_items(summary.conclusion(results, self.kinds)))
+        absent = summary.left_out(results, self.not_chosen)
+        if absent:
+            parts += ["Not in these means:\n", _items(absent)]
         if self.missing:
-            parts += ["## Missing\n", "".join(f"- {escape(text)}\n" for text in self.missing)]
+            parts += ["## Missing\n", _items([escape(text) for text in self.missing])]
         for kind in self.kinds:
             evaluated = [r for r in results if kind in r.kinds]
             parts.append(f"## Prompt: {kind}\n")
             if kind.startswith("point"):
                 parts.append(_clicks_outside(evaluated[0], kind))
-            parts += [
-                tables.dataset_table(evaluated, kind, "dice").markdown(),
-                tables.metric_table(evaluated, kind).markdown(),
-                tables.structure_table(evaluated, kind).markdown(),
-            ]
+            by_kind = (
+                tables.dataset_table(evaluated, kind, "dice"),
+                tables.metric_table(evaluated, kind),
+                tables.structure_table(evaluated, kind),
+            )
+            parts += [table.markdown() for table in by_kind if table is not None]
         parts.append("## All prompts\n")
         across = (
             tables.difference_table(results),
@@ -71,9 +72,17 @@ class EvaluationReport:
             tables.calibration_table(results),
             tables.cost_table(results),
             tables.excluded_table(results),
+            summary.left_out_table(results),
             tables.published_table(list(counts)),
         )
         parts += [table.markdown() for table in across if table is not None]
+        parts += [
+            "## How\n",
+            "Intervals are 95 % bootstrap intervals over subjects; one subject has none. All models get the "
+            "same prompts.\n",
+            f"```sh\n{self.command}\n```\n",
+            f"ultrasam {__version__}, {_versions()}.\n",
+        ]
         return "\n".join(parts)
 
     def html(self, datasets: Sequence[EvaluationDataset], *, cases: bool = True) -> str:
@@ -91,7 +100,7 @@ class EvaluationReport:
                 max(map(len, r.rows(kind)["ious"].to_list()), default=0) > 1 for r in self.results
             ):
                 plots.append(figures.click_curve_plot(self.results, kind))
-        plots += [figures.reliability_plot(r) for r in self.results if len(r.table)]
+        plots += [figures.reliability_plot(self.results, r) for r in self.results if len(r.table)]
         body += f"<h2>Plots</h2>\n{''.join(plots)}\n"
         first = self.results[0]
         if cases and first.kinds:
@@ -117,6 +126,10 @@ def write_report(
     for path, text in zip(paths, texts, strict=True):
         atomic_write(path, text)
     return paths
+
+
+def _items(texts: Sequence[str]) -> str:
+    return "".join(f"- {text}\n" for text in texts)
 
 
 def _clicks_outside(results: Results, kind: str) -> str:

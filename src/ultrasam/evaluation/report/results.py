@@ -36,7 +36,7 @@ class Results:
         name: label in the report.
         settings: as `ultrasam.evaluation.runner.EvaluationSettings`, with the prompt types that the model
             accepts.
-        images: one record per image.
+        images: one record per image, and one per annotation that was left out of an image.
     """
 
     name: str
@@ -57,6 +57,11 @@ class Results:
     def without_object(self) -> list[dict[str, Any]]:
         """Records of images without an object of at least 64 pixels."""
         return [record for record in self.images if record.get("objects") == []]
+
+    @property
+    def left_out(self) -> list[dict[str, Any]]:
+        """Records of images and annotations that the data set's reader left out."""
+        return [record for record in self.images if "left_out" in record]
 
     @cached_property
     def table(self) -> pl.DataFrame:
@@ -100,7 +105,7 @@ class Results:
             (
                 record
                 for record in self.images
-                if "error" not in record and dataset in (None, record["dataset"])
+                if "objects" in record and dataset in (None, record["dataset"])
             ),
             key=lambda record: (record["dataset"], record["image"]),
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from ultrasam.evaluation.metrics.statistics import (
+    PairedDifference,
     bootstrap_means,
     calibration,
     clicks_to_reach,
@@ -50,6 +52,8 @@ def dataset_table(all_results: Sequence[Results], kind: str, metric: str) -> Tab
     total = str(sum(counts.values()))
     heads = [(d, str(n)) for d, n in counts.items()] + [(_MACRO, total), (_MICRO, total)]
     rows = [(*head, *cells) for head, cells in zip(heads, zip(*columns, strict=True), strict=True)]
+    if len(counts) == 1:
+        rows = rows[:1]  # both means are the data set's
     note = "In parentheses: the number of objects, if a model has fewer."
     partial = any("(" in cell for column in columns for cell in column)
     head = ("data set", "objects", *(r.name for r in evaluated))
@@ -63,7 +67,9 @@ def _dataset_column(results: Results, kind: str, metric: str, counts: dict[str, 
         if not len(values):
             cells.append(NONE)
             continue
-        resamples.append(bootstrap_means(values, subjects))
+        # Each data set draws its own resamples; with one seed for all, those of equal size would draw the
+        # same ranks, and the interval of the mean over data sets would be off.
+        resamples.append(bootstrap_means(values, subjects, seed=zlib.crc32(dataset.encode())))
         means.append(float(values.mean()))
         cells.append(_mean_cell(means[-1], resamples[-1], metric) + _fewer(len(values), count))
     if not means:
@@ -97,11 +103,11 @@ def metric_table(all_results: Sequence[Results], kind: str) -> Table:
         table = results.rows(kind)
         cells = [results.name]
         for metric in _OVERLAPS:
-            cells.append(number(_macro(table, metric)))
+            cells.append(number(mean_over_datasets(table, metric)))
         for has_spacing in (True, False):
             selected = table.filter(pl.col("has_spacing") == has_spacing)
             for metric in DISTANCES:
-                cells.append(number(_macro(selected, metric), digits=2))
+                cells.append(number(mean_over_datasets(selected, metric), digits=2))
         cells.append(str(table["hd95"].null_count()))
         dataset_table = [
             results.average_precision(kind, d) for d in sorted(table["dataset"].unique())
@@ -119,13 +125,14 @@ def metric_table(all_results: Sequence[Results], kind: str) -> Table:
     return Table(f"All metrics, {kind}", head, tuple(rows), note).without_empty_columns()
 
 
-def _macro(table: pl.DataFrame, metric: str) -> float:
+def mean_over_datasets(table: pl.DataFrame, metric: str) -> float:
+    """Mean of the means of the data sets; NaN if none has a value."""
     means = table.group_by("dataset").agg(pl.col(metric).mean())[metric].drop_nulls()
     return float(means.to_numpy().mean()) if len(means) else float("nan")
 
 
-def structure_table(all_results: Sequence[Results], kind: str) -> Table:
-    """Mean Dice per structure of each data set."""
+def structure_table(all_results: Sequence[Results], kind: str) -> Table | None:
+    """Mean Dice per structure of each data set; None if each has one, as its means are the data set's."""
     evaluated = [r for r in all_results if kind in r.kinds]
     cells: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
     for results in evaluated:
@@ -134,6 +141,8 @@ def structure_table(all_results: Sequence[Results], kind: str) -> Table:
             pl.len().alias("n"), pl.col("dice").mean()
         ).iter_rows():
             cells.setdefault((dataset, structure), {})[results.name] = (count, mean)
+    if len({dataset for dataset, _ in cells}) == len(cells):
+        return None
     rows = []
     for (dataset, structure), by_model in sorted(cells.items()):
         count = max(n for n, _ in by_model.values())
@@ -199,7 +208,7 @@ def difference_table(all_results: Sequence[Results], metric: str = "dice") -> Ta
     rows = [
         (
             f"{first.name} – {name}", kind, str(count), str(d.subjects), f"{d.mean:+.3f}",
-            f"[{d.low:+.3f}, {d.high:+.3f}]", f"{p:.1e}" if p < 0.001 else f"{p:.3f}",
+            *_certainty(d, p),
         )
         for (name, kind, count, d), p in zip(differences, adjusted, strict=True)
     ]  # fmt: skip
@@ -210,6 +219,13 @@ def difference_table(all_results: Sequence[Results], metric: str = "dice") -> Ta
         "per-subject means, adjusted for all comparisons in this table (Holm)."
     )
     return Table(f"Differences in {TITLES[metric]}", head, tuple(rows), note)
+
+
+def _certainty(d: PairedDifference, p: float) -> tuple[str, str]:
+    """Interval and p value of a difference; dashes if one subject leaves both unknown."""
+    if np.isnan(d.low):
+        return NONE, NONE
+    return f"[{d.low:+.3f}, {d.high:+.3f}]", f"{p:.1e}" if p < 0.001 else f"{p:.3f}"
 
 
 def cost_table(all_results: Sequence[Results]) -> Table:
