@@ -411,6 +411,44 @@ def test_frames_that_all_lack_their_end_are_refused_or_told(
         assert scan.notes == ("The compressed data of 3 frames have no end; they may be cut off.",)
 
 
+@pytest.mark.parametrize("place", [2, 3, 20, 22])
+@pytest.mark.parametrize("options", [{}, {"keep_rgb": True}])
+def test_a_jpeg_of_broken_markers_is_refused(
+    tmp_path: Path, place: int, options: dict[str, Any]
+) -> None:
+    """The decoder would end the process."""
+    data = bytearray(jpeg(gray_rgb(), **options))
+    data[place] ^= 0x2D
+    (tmp_path / "a.dcm").write_bytes(jpeg_dicom([bytes(data)], gray_rgb(), "YBR_FULL_422"))
+    try:
+        scan = read_scan(tmp_path / "a.dcm")
+    except ScanError as error:
+        assert "damaged" in str(error)
+    else:
+        assert np.abs(scan.frame().astype(int) - gray_rgb()).mean() < 12
+
+
+@pytest.mark.parametrize("length", [0, 12, 400])
+def test_a_jpeg_2000_file_as_a_frame_is_read(tmp_path: Path, length: int) -> None:
+    """A box whose length is 0 made pydicom run for ever."""
+
+    def change(dataset: Dataset) -> None:
+        frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+        boxes = b"\0\0\0\x0cjP  \r\n\x87\n" + struct.pack(">I", length) + b"ftypjp2 \0\0\0\0"
+        dataset.PixelData = encapsulate([boxes + frame])
+
+    scan = scan_of(tmp_path, edited(compressed(picture(), JPEG2000Lossless), change))
+    assert np.array_equal(scan.frame(), picture())
+
+
+def test_an_unknown_code_of_adobe_is_refused(tmp_path: Path) -> None:
+    data = bytearray(jpeg(gray_rgb(), keep_rgb=True))
+    data[data.index(b"Adobe") + 11] = 109
+    (tmp_path / "a.dcm").write_bytes(jpeg_dicom([bytes(data)], gray_rgb(), "RGB"))
+    with pytest.raises(ScanError, match="compressed data are damaged"):
+        read_scan(tmp_path / "a.dcm")
+
+
 def test_a_frame_in_several_fragments_is_one_frame(tmp_path: Path) -> None:
     frame = jpeg(picture())
     frame += b"\0" * (len(frame) % 2)
@@ -442,7 +480,7 @@ def test_bytes_behind_the_pixels_are_told(tmp_path: Path) -> None:
     scan = scan_of(tmp_path, edited(dicom_bytes(picture()), change))
     assert np.array_equal(scan.frame(), picture())
     assert scan.notes == (
-        "The pixel data are 1,000 bytes longer than 1 frames; these are ignored.",
+        "The pixel data are 1,000 bytes longer than their frames; these are ignored.",
     )
 
 
@@ -848,23 +886,45 @@ def test_uncompressed_pixels_called_compressed_are_told(tmp_path: Path) -> None:
 def test_an_unsupported_compression_is_named_with_a_way_out(
     tmp_path: Path, syntax: str, sentence: str
 ) -> None:
-    frame = jpeg(picture())
-    data = jpeg_dicom([frame], picture(), "MONOCHROME2")
-    at = data.index(b"\x02\0\x10\0UI") + 6
-    old = struct.unpack("<H", data[at : at + 2])[0]
-    text = syntax.encode() + b"\0" * (len(syntax) % 2)
-    data = data[:at] + struct.pack("<H", len(text)) + text + data[at + 2 + old :]
+    data = with_syntax(jpeg_dicom([jpeg(picture())], picture(), "MONOCHROME2"), syntax)
     (tmp_path / "a.dcm").write_bytes(data)
     with pytest.raises(ScanError, match=sentence):
         read_scan(tmp_path / "a.dcm")
 
 
-def test_compressed_pixels_without_a_transfer_syntax_are_refused(tmp_path: Path) -> None:
-    dataset = pydicom.dcmread(io.BytesIO(jpeg_dicom([jpeg(picture())], picture(), "MONOCHROME2")))
-    data = jpeg_dicom([jpeg(picture())], picture(), "MONOCHROME2")
-    assert dataset.file_meta
-    start = data.index(b"\x08\0\x16\0UI")
-    (tmp_path / "a.dcm").write_bytes(data[start:])
+def with_syntax(data: bytes, syntax: UID | str) -> bytes:
+    """A file that states another transfer syntax."""
+    at = data.index(b"\x02\0\x10\0UI") + 6
+    old = struct.unpack("<H", data[at : at + 2])[0]
+    text = syntax.encode() + b"\0" * (len(syntax) % 2)
+    return data[:at] + struct.pack("<H", len(text)) + text + data[at + 2 + old :]
+
+
+@pytest.mark.parametrize(
+    "stated", [ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEG2000Lossless, None]
+)
+@pytest.mark.parametrize("actual", [JPEGLSLossless, JPEG2000Lossless, JPEGBaseline8Bit])
+def test_a_codestream_says_how_it_is_compressed(
+    tmp_path: Path, stated: UID | None, actual: UID
+) -> None:
+    if actual == JPEGBaseline8Bit:
+        data = jpeg_dicom([jpeg(frame) for frame in stack()], stack(), "MONOCHROME2")
+    else:
+        data = compressed(stack(), actual)
+    data = with_syntax(data, stated) if stated else data[data.index(b"\x08\0\x16\0UI") :]
+    scan = scan_of(tmp_path, data)
+    off = np.abs(scan.read_all().astype(int) - stack())
+    assert off.mean() < (5 if actual == JPEGBaseline8Bit else 0.01)
+    assert bool(scan.notes) == (stated != actual)
+    if scan.notes:
+        assert re.fullmatch(
+            r"The header says .*, but the pixels are compressed as JPEG.*", scan.notes[0]
+        )
+
+
+def test_compressed_pixels_of_unknown_kind_are_refused(tmp_path: Path) -> None:
+    data = with_syntax(compressed(stack(), RLELossless), ExplicitVRLittleEndian)
+    (tmp_path / "a.dcm").write_bytes(data)
     with pytest.raises(ScanError, match=r"compressed, but its header does not say how"):
         read_scan(tmp_path / "a.dcm")
 

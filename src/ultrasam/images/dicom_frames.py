@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ultrasam.errors import ScanError
 from ultrasam.extras import needs
-from ultrasam.images.dicom_codestream import Codestream, read_codestream
+from ultrasam.images.dicom_codecs import check_decodable
+from ultrasam.images.dicom_codestream import Codestream, is_sound, read_codestream, without_boxes
 from ultrasam.images.dicom_colors import is_planar, looks_gray
 from ultrasam.images.dicom_file import Element
 from ultrasam.images.dicom_format import COLOR, PixelFormat, with_samples
@@ -30,6 +31,11 @@ with needs("Reading DICOM", extra="dicom"):
 Stored = npt.NDArray[Any]
 
 _ITEM = b"\xfe\xff\x00\xe0"
+_JPEG = "1.2.840.10008.1.2.4."
+_ALIKE = [  # transfer syntaxes of one kind of codestream
+    {_JPEG + number for number in numbers}
+    for numbers in (("50", "51"), ("57", "70"), ("80", "81"), ("90", "91"))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +75,7 @@ def find_frames(
     """
     if not syntax.is_encapsulated:
         if element.length is None:
-            raise ScanError(
-                f"The pixels of {file} are compressed, but its header does not say how "
-                "(TransferSyntaxUID); export it again."
-            )
+            return _compressed(file, element, syntax, pixels, declared, notes)
         return _uncompressed(file, element, pixels, declared, notes)
     if element.length is not None and _head(element) != _ITEM:
         notes.append(f"The header says {syntax.name}, but the pixels are not compressed.")
@@ -213,7 +216,7 @@ def _count(
         excess = rest // 8
     if excess > 1 and not _is_zero(element, held - excess, held):
         notes.append(
-            f"The pixel data are {excess:,} bytes longer than {wanted} frames; these are ignored."
+            f"The pixel data are {excess:,} bytes longer than their frames; these are ignored."
         )
     return wanted
 
@@ -251,7 +254,6 @@ def _compressed(
         )
     elif cut:
         notes.append("The file is cut off after its last frame.")
-    decoder = get_decoder(syntax)
 
     def codestream(index: int) -> bytes:
         with element.open() as stream:
@@ -259,10 +261,12 @@ def _compressed(
             for start, length in groups[index]:
                 stream.seek(start)
                 parts.append(stream.read(length))
-        return b"".join(parts)
+        return without_boxes(b"".join(parts))
 
     first = codestream(0)
     markers = read_codestream(first)
+    syntax = _actual_syntax(file, syntax, markers, notes)
+    decoder = get_decoder(syntax)
     pixels = _as_compressed(file, pixels, syntax, first, notes)
     options = _options(pixels, 1) | {"correct_unused_bits": False}
     if pixels.samples == 3:
@@ -281,6 +285,8 @@ def _compressed(
         if index in refused:
             raise ValueError("their compressed data are cut off")
         frame_data = codestream(index)
+        if frame_data.startswith(b"\xff\xd8") and not is_sound(frame_data):
+            raise ValueError("their compressed data are damaged")
         found = read_codestream(frame_data)
         if _shape(found) != _shape(markers):  # which decoders do not check
             raise ValueError(
@@ -297,6 +303,26 @@ def _compressed(
         return np.asarray(frame)
 
     return Frames(pixels, count, decode, syntax == RLELossless, markers.color)
+
+
+def _actual_syntax(file: Path, stated: UID, markers: Codestream, notes: list[str]) -> UID:
+    """The transfer syntax of the pixels: as stated, unless the codestream is of another kind.
+
+    Raises:
+        ScanError: They are compressed, but neither the header nor the codestream says how.
+    """
+    found = markers.syntax
+    if found is None and not stated.is_encapsulated:
+        raise ScanError(
+            f"The pixels of {file} are compressed, but its header does not say how (TransferSyntaxUID); "
+            "export it again."
+        )
+    if found is None or any({stated, found} <= kind for kind in _ALIKE):
+        return stated
+    actual = UID(found)
+    notes.append(f"The header says {stated.name}, but the pixels are compressed as {actual.name}.")
+    check_decodable(file, actual)
+    return actual
 
 
 def _as_compressed(
