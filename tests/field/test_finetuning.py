@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections.abc import Callable
@@ -206,7 +207,7 @@ def test_a_model_that_does_not_fit_on_the_disk_leaves_nothing_half_written(
     tiny: UltraSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full_disk(monkeypatch)
-    classifier = Classifier(tiny, Head("linear", ("a", "b"), 128))
+    classifier = Classifier(copy.deepcopy(tiny), Head("linear", ("a", "b"), 128))
     with pytest.raises(DiskFullError, match=r"classifier\.safetensors \(.* MB are needed"):
         save_classifier(classifier, tmp_path / "out", {})
     assert [path for path in (tmp_path / "out").iterdir() if path.is_file()] == []

@@ -115,6 +115,16 @@ def test_a_png_of_deep_colors_keeps_its_bits(tmp_path: Path, channels: int) -> N
     assert np.array_equal(first, gray)
 
 
+def test_an_image_of_a_data_set_has_one_page() -> None:
+    pages = [Image.fromarray(np.full((20, 30), value, np.uint8)) for value in (5, 60)]
+    one, two = io.BytesIO(), io.BytesIO()
+    pages[0].save(one, "TIFF")
+    pages[0].save(two, "TIFF", save_all=True, append_images=pages[1:])
+    assert decode_frame(one.getvalue(), "a.tif").max() == 5
+    with pytest.raises(ScanError, match=r"^a\.tif has 2 pages; save each as a file of its own\.$"):
+        decode_frame(two.getvalue(), "a.tif")
+
+
 def test_pages_of_an_encoded_image_are_counted() -> None:
     for kind in ("uint8", "uint16", "float64"):
         opened = io.BytesIO()

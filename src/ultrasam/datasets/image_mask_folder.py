@@ -21,7 +21,7 @@ from ultrasam.datasets.readers.label_rules import resize_values
 from ultrasam.datasets.readers.mask_labels import MaskLabels
 from ultrasam.datasets.readers.mask_survey import apply_labels, guess_labels, survey
 from ultrasam.errors import DataError
-from ultrasam.images.mask_files import decode_mask, require_one_page
+from ultrasam.images.mask_files import decode_mask
 from ultrasam.images.mask_names import NamedMask, Pairing, pair_masks, without_role
 from ultrasam.images.raster import decode_frame, read_orientation
 
@@ -86,7 +86,6 @@ def read_with_masks(
     """
     data = image.read()
     pixels = decode_frame(data, image.path)
-    require_one_page(data, image.path)
     height, width = pixels.shape[:2]
     instances: list[Instance] = []
     for entry, labels in masks:

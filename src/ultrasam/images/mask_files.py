@@ -6,7 +6,6 @@ Every pixel becomes a *code*: 0 is black, or transparent; a gray value or class 
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ultrasam.errors import ScanError
-from ultrasam.images.raster import decode_image
+from ultrasam.images.raster import decode_image, require_one_page
 
 COLOR = 1 << 24
 _FEW_ALPHAS = 4
@@ -142,15 +141,3 @@ def _of_transparent(rgba: npt.NDArray[np.uint8]) -> Codes:
     overlay = len(np.unique(alpha)) <= _FEW_ALPHAS
     shown = alpha > 0 if overlay else 2 * alpha.astype(np.int64) >= int(alpha.max())
     return _of_rgb(np.where(shown[..., None], rgba[..., :3], 0))
-
-
-def require_one_page(data: bytes, name: str) -> None:
-    """Refuse a file with several pages or frames, of which all but the first would be lost.
-
-    Raises:
-        ScanError: It has several.
-    """
-    with Image.open(io.BytesIO(data)) as image:
-        pages = int(getattr(image, "n_frames", 1))
-        if pages > 1 and image.format != "MPO":
-            raise ScanError(f"{name} has {pages} pages; save each as a file of its own.")

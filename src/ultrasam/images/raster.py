@@ -53,14 +53,16 @@ def read_raster(file: Path) -> Scan:
 
 
 def decode_frame(data: bytes, name: str) -> Frame:
-    """Decode the first frame of an encoded image: [H, W] uint8 if all channels are equal, else [H, W, 3].
+    """Decode an encoded image: [H, W] uint8 if all channels are equal, else [H, W, 3].
 
     Args:
         name: of the image, for error messages.
 
     Raises:
-        ScanError: The data is damaged, truncated or too large, or of a kind that is not supported.
+        ScanError: The data is damaged, truncated or too large, of a kind that is not supported, or has
+            several pages.
     """
+    require_one_page(data, name)
     with _errors(name):
         opened = io.BytesIO(data)
         raw = _read_raw(opened, 0, _pages(opened))
@@ -124,6 +126,17 @@ def count_frames(data: bytes, name: str) -> int:
             return len(pages)
         with _open(opened) as image:
             return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def require_one_page(data: bytes, name: str) -> None:
+    """Refuse a file with several pages or frames, of which all but the first would be lost.
+
+    Raises:
+        ScanError: It has several, or is damaged.
+    """
+    pages = count_frames(data, name)
+    if pages > 1:
+        raise ScanError(f"{name} has {pages} pages; save each as a file of its own.")
 
 
 def read_orientation(file: Path) -> tuple[int, tuple[int, int]]:
