@@ -93,20 +93,17 @@ def labelstudio() -> Files:
         "points": [[100 * x / width, 100 * y / height] for x, y in _outline()],
         "closed": True, "polygonlabels": ["cyst"],
     }  # fmt: skip
+    region = {
+        "id": "r1", "type": "polygonlabels", "value": value, "from_name": "label", "to_name": "image",
+        "original_width": width, "original_height": height, "image_rotation": 0, "origin": "manual",
+    }  # fmt: skip
     tasks = [
         {
-            "id": k,
-            "data": {"image": f"/data/upload/1/{k:08x}-{n}.png"},
+            "id": k, "data": {"image": f"/data/upload/1/{k:08x}-{n}.png"},
             "annotations": [
                 {
                     "id": 100 + k, "completed_by": 1, "was_cancelled": False, "ground_truth": False,
-                    "result": [] if n == EMPTY else [
-                        {
-                            "id": f"r{k}", "type": "polygonlabels", "value": value, "from_name": "label",
-                            "to_name": "image", "original_width": width, "original_height": height,
-                            "image_rotation": 0, "origin": "manual",
-                        }
-                    ],
+                    "result": [] if n == EMPTY else [region],
                 }
             ],
         }

@@ -54,8 +54,9 @@ def test_a_task_is_found_read_and_evaluated(tmp_path: Path) -> None:
     assert objects(images["images/a.png"]) == [("cyst", 1600)]
     assert objects(images["images/b.png"]) == []
     assert skips == []
-    (found,) = open_evaluation_datasets([str(tmp_path)])
-    assert len(found.items) == 2
+    for path in (tmp_path, tmp_path / "annotations.xml"):
+        (found,) = open_evaluation_datasets([str(path)])
+        assert len(found.items) == 2
 
 
 def test_polygons_have_the_pixels_of_cvats_coco_export(tmp_path: Path) -> None:

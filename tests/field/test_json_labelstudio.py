@@ -86,8 +86,9 @@ def test_an_export_is_found_read_and_evaluated(tmp_path: Path) -> None:
     assert objects(images["a.png"]) == [("cyst", 1600)]
     assert objects(images["b.png"]) == []
     assert skips == []
-    (found,) = open_evaluation_datasets([str(tmp_path)])
-    assert len(found.items) == 2
+    for path in (tmp_path, tmp_path / "export.json"):
+        (found,) = open_evaluation_datasets([str(path)])
+        assert len(found.items) == 2
 
 
 @pytest.mark.parametrize(

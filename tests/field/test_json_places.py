@@ -22,7 +22,13 @@ from tests.field.annotation_files import (
     write,
 )
 from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.datasets.custom import coco_at, coco_file, detect_layout, labelme_files, via_files
+from ultrasam.datasets.custom import (
+    annotations_at,
+    coco_file,
+    detect_layout,
+    labelme_files,
+    via_files,
+)
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import open_evaluation_datasets, raw_datasets
 
@@ -273,6 +279,6 @@ def test_one_of_several_files_is_evaluated(tmp_path: Path) -> None:
         picture(tmp_path / "images" / f"{name}.png")
         listed = [{"id": 1, "file_name": f"{name}.png"}]
         write(tmp_path / "annotations" / f"{name}.json", coco({}, images=listed))
-    spec, root = coco_at(tmp_path / "annotations/val.json")
+    spec, root = annotations_at(tmp_path / "annotations/val.json")
     images, _ = read(spec, root)
     assert list(images) == ["images/val.png"]

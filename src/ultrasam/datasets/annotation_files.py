@@ -6,12 +6,10 @@ lists, or that several files annotate differently.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ultrasam.datasets.annotated_image import Case, CaseImage
@@ -26,7 +24,7 @@ from ultrasam.datasets.readers.coco import (
     read_coco_image,
 )
 from ultrasam.datasets.readers.cvat import cvat_attributes, cvat_images, is_cvat, read_cvat
-from ultrasam.datasets.readers.image_finder import ImageFinder, is_annotation_folder
+from ultrasam.datasets.readers.image_finder import ImageFinder
 from ultrasam.datasets.readers.labelstudio import (
     NOT_LABEL_STUDIO,
     labelstudio_images,
@@ -115,19 +113,6 @@ def coco_file(
     )
 
 
-def coco_at(path: Path) -> tuple[DatasetSpec, Path]:
-    """The data set of one COCO file, and its folder: the parent of a folder such as ``annotations/``."""
-    root = path.parent
-    if is_annotation_folder(root.name) and not has_images(root):
-        root = root.parent
-    return coco_file(path.stem, path.relative_to(root).as_posix()), root
-
-
-def has_images(folder: Path) -> bool:
-    """Whether a folder contains an image file, at any depth."""
-    return any(re.search(IMAGE_FILE, path.name, re.IGNORECASE) for path in folder.rglob("*"))
-
-
 def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
     """Projects or JSON exports of the VGG Image Annotator (VIA 1 and 2), and their images.
 
@@ -161,11 +146,12 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
     return DatasetSpec(custom_info(name, "a VIA JSON file and its images"), cases, version=_VERSION)
 
 
-def cvat_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
+def cvat_files(name: str, file: str = "*.xml", *, attribute: str | None = None) -> DatasetSpec:
     """XML files of "CVAT for images 1.1", and their images.
 
     Args:
         name: id of the data set.
+        file: name or path of the annotation file; with an asterisk, every XML file is read.
         attribute: attribute of the shapes that names the structure, instead of the label.
     """
 
@@ -187,13 +173,18 @@ def cvat_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
         return tables
 
     def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-        return _cases(name, tree, report, read, read_cvat, kind="CVAT", suffix="xml")
+        return _cases(name, tree, report, read, read_cvat, kind="CVAT", file=file, suffix="xml")
 
     return DatasetSpec(custom_info(name, "a CVAT XML file and its images"), cases)
 
 
-def labelstudio_files(name: str) -> DatasetSpec:
-    """JSON and JSON-MIN exports of Label Studio, and their images."""
+def labelstudio_files(name: str, file: str = "*.json") -> DatasetSpec:
+    """JSON and JSON-MIN exports of Label Studio, and their images.
+
+    Args:
+        name: id of the data set.
+        file: name or path of the annotation file; with an asterisk, every JSON file is read.
+    """
 
     def read(
         contents: Mapping[str, Any], files: Sequence[FileEntry], report: SkipReport
@@ -212,7 +203,7 @@ def labelstudio_files(name: str) -> DatasetSpec:
         return tables
 
     def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-        return _cases(name, tree, report, read, read_labelstudio, kind="Label Studio")
+        return _cases(name, tree, report, read, read_labelstudio, kind="Label Studio", file=file)
 
     return DatasetSpec(custom_info(name, "a Label Studio JSON file and its images"), cases)
 

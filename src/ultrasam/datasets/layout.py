@@ -44,16 +44,16 @@ def detect_layout(folder: Path) -> str:
         if (what := other_json(content)) is not None:
             found.append(f"{path.relative_to(folder)} is {what}")
     tables = [
-        (path, path.read_bytes())
+        path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in (".xml", ".csv") and path.is_file()
     ]
-    if any(_is_cvat(path, data) for path, data in tables):
+    if any(_is_cvat(path) for path in tables):
         return "cvat"
     if pairs:
         return "image_mask_folder"
-    for path, data in tables:
-        if (what := other_file(path.name, data)) is not None:
+    for path in tables:
+        if (what := other_file(path.name, path.read_bytes())) is not None:
             found.append(f"{path.relative_to(folder)} is {what}")
     if found:
         raise DataError(f"Unsupported layout in {folder}: {found[0]}.")
@@ -63,10 +63,10 @@ def detect_layout(folder: Path) -> str:
     )
 
 
-def _is_cvat(path: Path, data: bytes) -> bool:
+def _is_cvat(path: Path) -> bool:
     try:
-        return path.suffix.lower() == ".xml" and is_cvat(xml_root(data, path.name))
-    except DataError:
+        return path.suffix.lower() == ".xml" and is_cvat(xml_root(path.read_bytes(), path.name))
+    except (DataError, OSError):
         return False
 
 

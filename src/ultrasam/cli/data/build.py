@@ -144,7 +144,7 @@ def import_(
         typer.Option(
             "--format",
             help="How they are annotated; masks: images/x.png with masks/x.png or masks/STRUCTURE/x.png, or "
-            "x.png with x_mask.png.",
+            "x.png with x_mask.png; cvat: XML of 'CVAT for images 1.1'; labelstudio: JSON or JSON-MIN.",
         ),
     ],
     structure: Annotated[
