@@ -100,12 +100,10 @@ def labelstudio() -> Files:
     tasks = [
         {
             "id": k, "data": {"image": f"/data/upload/1/{k:08x}-{n}.png"},
-            "annotations": [
-                {
-                    "id": 100 + k, "completed_by": 1, "was_cancelled": False, "ground_truth": False,
-                    "result": [] if n == EMPTY else [region],
-                }
-            ],
+            "annotations": [{
+                "id": 100 + k, "completed_by": 1, "was_cancelled": False, "ground_truth": False,
+                "result": [] if n == EMPTY else [region],
+            }],
         }
         for k, n in enumerate(NAMES, 1)
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from ultrasam.datasets.custom import cvat_files, detect_layout
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.images.masks import polygon_mask
+from ultrasam.training.custom import data_of
 
 SQUARE = "20.00,30.00;60.00,30.00;60.00,70.00;20.00,70.00"
 POLYGON = f'<polygon label="cyst" source="manual" occluded="0" points="{SQUARE}" z_order="0"/>'
@@ -57,6 +58,8 @@ def test_a_task_is_found_read_and_evaluated(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "annotations.xml"):
         (found,) = open_evaluation_datasets([str(path)])
         assert len(found.items) == 2
+        data, count = data_of([str(path)])
+        assert ([source.dataset for source in data.sources], count) == (["cvat"], 2)
 
 
 def test_polygons_have_the_pixels_of_cvats_coco_export(tmp_path: Path) -> None:
@@ -156,6 +159,21 @@ def test_the_subsets_of_a_project_are_folders_and_splits(tmp_path: Path) -> None
         "images/Test/a.png": ("test", 40),
     }
     assert skips == []
+
+
+def test_two_tasks_with_images_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    for k, x in enumerate(("20.00", "40.00")):
+        picture(tmp_path / f"task_{k}" / "images/frame_000000.png", 40 + k)
+        shape = POLYGON.replace("20.00", x)
+        text = table(image(shape, name="frame_000000.png"))
+        (tmp_path / f"task_{k}" / "annotations.xml").write_text(text, encoding="utf-8")
+    (tmp_path / "info.json").write_text('{"year": 2024}')
+    images, skips = read(cvat_files("own"), tmp_path)
+    assert {source: left_of(found) for source, found in images.items()} == {
+        "task_0/images/frame_000000.png": 20,
+        "task_1/images/frame_000000.png": 40,
+    }
+    assert [(s.where, s.what) for s in skips] == [("info.json", "file")]
 
 
 def test_frames_of_a_video_are_listed_without_a_suffix(tmp_path: Path) -> None:

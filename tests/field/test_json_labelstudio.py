@@ -27,6 +27,7 @@ from ultrasam.datasets.readers.labelstudio import SEVERAL
 from ultrasam.datasets.readers.labelstudio_rle import decode_brush
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import open_evaluation_datasets
+from ultrasam.training.custom import data_of
 
 HEIGHT, WIDTH = SHAPE
 ROOM = {"original_width": WIDTH, "original_height": HEIGHT}
@@ -89,6 +90,8 @@ def test_an_export_is_found_read_and_evaluated(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "export.json"):
         (found,) = open_evaluation_datasets([str(path)])
         assert len(found.items) == 2
+        data, count = data_of([str(path)])
+        assert ([source.dataset for source in data.sources], count) == (["labelstudio"], 2)
 
 
 @pytest.mark.parametrize(
