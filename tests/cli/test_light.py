@@ -95,7 +95,7 @@ MISTAKES = [
     ("data build . -o store --val-fraction 0.9 --test-fraction 0.2", "sum to 1 or more"),
     ("data import nowhere --name a --format coco -o store", "There is no folder nowhere"),
     ("data import . --name a --format coco --structure x -o store", "--format masks"),
-    ("data import . --name a --format labelme --attribute x -o store", "--format coco and via"),
+    ("data import . --name a --format labelme --attribute x -o store", "--format coco, via, cvat"),
     ("data export store --format coco -o file", "file is a file"),
     ("--quiet --verbose models", "not both"),
 ]  # fmt: skip

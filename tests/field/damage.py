@@ -16,6 +16,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.field.damaged_xml import change_xml
+
 SIZE = (12, 16)  # height, width
 NAMES = ("a", "b", "c", "Zürich 4")
 EMPTY = "c"  # the image that is annotated as one without objects
@@ -84,6 +86,46 @@ def via() -> Files:
     return {"via.json": _text(table)} | _pictures("")
 
 
+def labelstudio() -> Files:
+    """A Label Studio export with the images as they were uploaded."""
+    height, width = SIZE
+    value = {
+        "points": [[100 * x / width, 100 * y / height] for x, y in _outline()],
+        "closed": True, "polygonlabels": ["cyst"],
+    }  # fmt: skip
+    region = {
+        "id": "r1", "type": "polygonlabels", "value": value, "from_name": "label", "to_name": "image",
+        "original_width": width, "original_height": height, "image_rotation": 0, "origin": "manual",
+    }  # fmt: skip
+    tasks = [
+        {
+            "id": k, "data": {"image": f"/data/upload/1/{k:08x}-{n}.png"},
+            "annotations": [{
+                "id": 100 + k, "completed_by": 1, "was_cancelled": False, "ground_truth": False,
+                "result": [] if n == EMPTY else [region],
+            }],
+        }
+        for k, n in enumerate(NAMES, 1)
+    ]  # fmt: skip
+    return {"export.json": _text(tasks)} | _pictures("")
+
+
+def cvat() -> Files:
+    """A CVAT XML file with its images."""
+    points = ";".join(f"{x:.2f},{y:.2f}" for x, y in _outline())
+    shape = f'<polygon label="cyst" source="manual" occluded="0" points="{points}" z_order="0"></polygon>'
+    images = "".join(
+        f'<image id="{k}" name="{n}.png" width="{SIZE[1]}" height="{SIZE[0]}">'
+        f"{'' if n == EMPTY else shape}</image>"
+        for k, n in enumerate(NAMES)
+    )
+    text = (
+        '<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task><id>1</id>'
+        f"</task></meta>{images}</annotations>"
+    )
+    return {"annotations.xml": text.encode()} | _pictures("images/")
+
+
 def labelme() -> Files:
     """A LabelMe file beside each image."""
     files = _pictures("")
@@ -148,10 +190,13 @@ def _in_json() -> st.SearchStrategy[Damage]:
         value = draw(_VALUES)
 
         def apply(files: Files) -> None:
-            tables = sorted(name for name in files if name.endswith(".json"))
+            tables = sorted(name for name in files if name.endswith((".json", ".xml")))
             if not tables:
                 return
             name = tables[file % len(tables)]
+            if name.endswith(".xml"):
+                files[name] = change_xml(files[name], where, how, value)
+                return
             try:
                 content = json.loads(files[name])
             except ValueError:
@@ -193,6 +238,10 @@ def annotation_damages() -> st.SearchStrategy[Damage]:
         value = draw(_VALUES)
 
         def apply(files: Files) -> None:
+            if "annotations.xml" in files:
+                data = change_xml(files["annotations.xml"], where, how, value, of_image=False)
+                files["annotations.xml"] = data
+                return
             contents = {n: json.loads(files[n]) for n in sorted(files) if n.endswith(".json")}
             places = [
                 (name, parent, key)
@@ -217,9 +266,11 @@ def annotation_damages() -> st.SearchStrategy[Damage]:
     return build()
 
 
-def _annotations(content: dict[str, Any]) -> Iterator[tuple[list[Any], int]]:
-    """Each annotation of a COCO, VIA or LabelMe file, as a list and an index."""
-    if "annotations" in content:
+def _annotations(content: Any) -> Iterator[tuple[list[Any], int]]:
+    """Each annotation of a COCO, VIA, LabelMe or Label Studio file, as a list and an index."""
+    if isinstance(content, list):
+        lists = [a["result"] for task in content for a in task["annotations"]]
+    elif "annotations" in content:
         lists = [content["annotations"]]
     elif "shapes" in content:
         lists = [content["shapes"]]
@@ -246,11 +297,13 @@ def _in_text() -> st.SearchStrategy[Damage]:
     def build(draw: st.DrawFn) -> Damage:
         file, at = draw(st.integers(0, 50)), draw(st.floats(0, 1))
         how = draw(
-            st.sampled_from(["cut", "utf-16", "utf-8-sig", "latin-1", "utf-32", "crlf", "escape"])
+            st.sampled_from(
+                ["cut", "utf-16", "utf-8-sig", "latin-1", "utf-32", "crlf", "escape", "doctype"]
+            )
         )
 
         def apply(files: Files) -> None:
-            tables = sorted(name for name in files if name.endswith(".json"))
+            tables = sorted(name for name in files if name.endswith((".json", ".xml")))
             if not tables:
                 return
             name = tables[file % len(tables)]
@@ -259,6 +312,8 @@ def _in_text() -> st.SearchStrategy[Damage]:
                 text = data.decode()
                 if how == "cut":
                     data = data[: int(at * len(data))]
+                elif how == "doctype":
+                    data = text.replace("<annotations>", "<!DOCTYPE a><annotations>").encode()
                 elif how == "crlf":
                     data = text.replace(",", ",\r\n").encode()
                 elif how == "escape":

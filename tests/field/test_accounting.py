@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from tests.field import damage
 from tests.field.damage import Damage, Files
 from ultrasam.datasets.annotated_image import images_of
-from ultrasam.datasets.custom import coco_file, image_mask_folder, labelme_files, via_files
+from ultrasam.datasets.custom import (
+    coco_file,
+    cvat_files,
+    image_mask_folder,
+    labelme_files,
+    labelstudio_files,
+    via_files,
+)
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DataError
@@ -26,6 +33,8 @@ LAYOUTS: dict[str, tuple[Callable[[], Files], Callable[[str], DatasetSpec]]] = {
     "coco": (damage.coco, coco_file),
     "via": (damage.via, via_files),
     "labelme": (damage.labelme, labelme_files),
+    "cvat": (damage.cvat, cvat_files),
+    "labelstudio": (damage.labelstudio, labelstudio_files),
     "masks": (damage.masks, image_mask_folder),
 }
 
@@ -90,7 +99,7 @@ def test_the_numbers_add_up(layout: str, data: st.DataObject) -> None:
     assert not any(skip.reason.startswith("unreadable file") for skip in skips), skips
 
 
-@pytest.mark.parametrize("layout", ["coco", "via", "labelme"])
+@pytest.mark.parametrize("layout", ["coco", "via", "labelme", "cvat", "labelstudio"])
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(change=damage.annotation_damages())
 def test_an_annotated_image_is_never_one_without_objects(layout: str, change: Damage) -> None:
@@ -103,6 +112,10 @@ def test_an_annotated_image_is_never_one_without_objects(layout: str, change: Da
             full, empty, skips = account(spec("own"), Path(folder))
         except DataError:
             return
-    assert set(empty) <= {f"{damage.EMPTY}.png"}, (full, empty, skips)
+    assert {name.rpartition("/")[2] for name in empty} <= {f"{damage.EMPTY}.png"}, (
+        full,
+        empty,
+        skips,
+    )
     if full.total() < 3:
         assert skips

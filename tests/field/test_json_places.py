@@ -22,7 +22,13 @@ from tests.field.annotation_files import (
     write,
 )
 from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.datasets.custom import coco_at, coco_file, detect_layout, labelme_files, via_files
+from ultrasam.datasets.custom import (
+    annotations_at,
+    coco_file,
+    detect_layout,
+    labelme_files,
+    via_files,
+)
 from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import open_evaluation_datasets, raw_datasets
 
@@ -165,7 +171,7 @@ def test_other_json_files_are_reported_by_what_they_are(tmp_path: Path) -> None:
     }
     assert "captions" in told["captions_val2017.json"]
     assert "not valid JSON" in told["broken.json"]
-    assert "COCO 1.0" in told["cvat.xml"]
+    assert told["cvat.xml"] == "a CVAT file; import it with --format cvat"
     assert {s.what for s in skips} == {"file"}
 
 
@@ -187,8 +193,11 @@ def test_other_json_files_stop_no_other_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}]}], "Label Studio"),
-        ([{"image": "a.png", "annotator": 1, "label": []}], "Label Studio"),
+        (
+            [{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}]}],
+            "--format labelstudio",
+        ),
+        ([{"image": "a.png", "annotator": 1, "annotation_id": 1}], "--format labelstudio"),
         ({"project": {}, "file": {}, "metadata": {}, "view": {}}, "VIA 3"),
         ({"images": [], "categories": []}, "without annotations"),
         ({"annotations": [], "categories": []}, "without 'images'"),
@@ -214,9 +223,8 @@ def test_cvats_xml_is_named(tmp_path: Path) -> None:
     (tmp_path / "annotations.xml").write_text(
         "<annotations><image name='a.png'></image></annotations>"
     )
-    for call in (lambda: detect_layout(tmp_path), lambda: coco_file("own").list_cases(tmp_path)):
-        with pytest.raises(DataError, match=r"annotations\.xml.*CVAT's own XML.*COCO 1\.0"):
-            call()
+    with pytest.raises(DataError, match=r"annotations\.xml.*a CVAT file.*--format cvat"):
+        coco_file("own").list_cases(tmp_path)
 
 
 def test_the_splits_in_file_names_are_kept(tmp_path: Path) -> None:
@@ -271,6 +279,6 @@ def test_one_of_several_files_is_evaluated(tmp_path: Path) -> None:
         picture(tmp_path / "images" / f"{name}.png")
         listed = [{"id": 1, "file_name": f"{name}.png"}]
         write(tmp_path / "annotations" / f"{name}.json", coco({}, images=listed))
-    spec, root = coco_at(tmp_path / "annotations/val.json")
+    spec, root = annotations_at(tmp_path / "annotations/val.json")
     images, _ = read(spec, root)
     assert list(images) == ["images/val.png"]

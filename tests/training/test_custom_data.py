@@ -60,7 +60,8 @@ def test_the_layout_of_a_folder_is_detected_from_its_contents(tmp_path: Path) ->
     folder_of(tmp_path / "a", 1)
     assert detect_layout(tmp_path / "a") == "image_mask_folder"
     for text, layout in (('{"images": [], "annotations": []}', "coco"), ('{"shapes": []}', "labelme"),
-                         ('{"x.jpg1": {"regions": []}}', "via")):  # fmt: skip
+                         ('{"x.jpg1": {"regions": []}}', "via"),
+                         ('[{"data": {}, "annotations": []}]', "labelstudio")):  # fmt: skip
         (tmp_path / layout).mkdir()
         (tmp_path / layout / "x.json").write_text(text)
         assert detect_layout(tmp_path / layout) == layout

@@ -60,8 +60,8 @@ def out_option(text: str, *, metavar: str = "DIR", default: str | None = None) -
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Images, folders or globs.")]
 _PATHS = (
-    "A store, a folder of data sets, NAME=FOLDER, a folder of your own images, or a COCO file "
-    "(repeatable)."
+    "A store, a folder of data sets, NAME=FOLDER, a folder of your own images, or a COCO, CVAT or "
+    "Label Studio file (repeatable)."
 )
 Data = Annotated[list[str], typer.Option(metavar="PATH", help=_PATHS)]
 DataInstead = Annotated[

@@ -1,4 +1,4 @@
-"""Custom data sets annotated in JSON files: COCO, LabelMe and VIA.
+"""Custom data sets whose annotation files list images: COCO, CVAT, Label Studio and VIA.
 
 An annotation file's images are found by `ImageFinder`. Every image is read or reported: also one that no file
 lists, or that several files annotate differently.
@@ -6,12 +6,10 @@ lists, or that several files annotate differently.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ultrasam.datasets.annotated_image import Case, CaseImage
@@ -25,11 +23,18 @@ from ultrasam.datasets.readers.coco import (
     is_coco,
     read_coco_image,
 )
-from ultrasam.datasets.readers.image_finder import ImageFinder, is_annotation_folder
+from ultrasam.datasets.readers.cvat import cvat_attributes, cvat_images, is_cvat, read_cvat
+from ultrasam.datasets.readers.image_finder import ImageFinder
+from ultrasam.datasets.readers.labelstudio import (
+    NOT_LABEL_STUDIO,
+    labelstudio_images,
+    read_labelstudio,
+)
 from ultrasam.datasets.readers.listed_images import ListedImage, OtherFormatError
 from ultrasam.datasets.readers.other_formats import other_file, other_json
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.datasets.readers.via import is_via, read_via, region_attributes, via_images
+from ultrasam.datasets.readers.xml_trees import parse_xml
 from ultrasam.datasets.split_names import split_of_path
 from ultrasam.errors import DataError
 from ultrasam.text import name_key
@@ -108,19 +113,6 @@ def coco_file(
     )
 
 
-def coco_at(path: Path) -> tuple[DatasetSpec, Path]:
-    """The data set of one COCO file, and its folder: the parent of a folder such as ``annotations/``."""
-    root = path.parent
-    if is_annotation_folder(root.name) and not has_images(root):
-        root = root.parent
-    return coco_file(path.stem, path.relative_to(root).as_posix()), root
-
-
-def has_images(folder: Path) -> bool:
-    """Whether a folder contains an image file, at any depth."""
-    return any(re.search(IMAGE_FILE, path.name, re.IGNORECASE) for path in folder.rglob("*"))
-
-
 def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
     """Projects or JSON exports of the VGG Image Annotator (VIA 1 and 2), and their images.
 
@@ -154,6 +146,68 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
     return DatasetSpec(custom_info(name, "a VIA JSON file and its images"), cases, version=_VERSION)
 
 
+def cvat_files(name: str, file: str = "*.xml", *, attribute: str | None = None) -> DatasetSpec:
+    """XML files of "CVAT for images 1.1", and their images.
+
+    Args:
+        name: id of the data set.
+        file: name or path of the annotation file; with an asterisk, every XML file is read.
+        attribute: attribute of the shapes that names the structure, instead of the label.
+    """
+
+    def read(
+        contents: Mapping[str, Any], files: Sequence[FileEntry], report: SkipReport
+    ) -> list[Table]:
+        valid = [entry for entry in files if is_cvat(contents[entry.path])]
+        if attribute is not None:
+            found = [a for entry in valid for a in cvat_attributes(contents[entry.path])]
+            choose_attribute(attribute_values(found), attribute, _named(valid))
+        tables = []
+        for entry in files:
+            try:
+                listed = cvat_images(contents[entry.path], attribute=attribute)
+            except OtherFormatError as error:
+                report.skip(entry, str(error), what="file")
+                continue
+            tables.append(Table(entry, listed))
+        return tables
+
+    def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+        return _cases(name, tree, report, read, read_cvat, kind="CVAT", file=file, suffix="xml")
+
+    return DatasetSpec(custom_info(name, "a CVAT XML file and its images"), cases)
+
+
+def labelstudio_files(name: str, file: str = "*.json") -> DatasetSpec:
+    """JSON and JSON-MIN exports of Label Studio, and their images.
+
+    Args:
+        name: id of the data set.
+        file: name or path of the annotation file; with an asterisk, every JSON file is read.
+    """
+
+    def read(
+        contents: Mapping[str, Any], files: Sequence[FileEntry], report: SkipReport
+    ) -> list[Table]:
+        tables = []
+        for entry in files:
+            try:
+                listed = labelstudio_images(contents[entry.path], entry, report)
+            except OtherFormatError as error:
+                if str(error) == NOT_LABEL_STUDIO:
+                    _skip_other(entry, contents[entry.path], error, report, reading="labelstudio")
+                else:
+                    report.skip(entry, str(error), what="file")
+                continue
+            tables.append(Table(entry, listed))
+        return tables
+
+    def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+        return _cases(name, tree, report, read, read_labelstudio, kind="Label Studio", file=file)
+
+    return DatasetSpec(custom_info(name, "a Label Studio JSON file and its images"), cases)
+
+
 def _named(files: Sequence[FileEntry]) -> str:
     """The first files by name, for an error message."""
     shown = [entry.path for entry in files[:3]]
@@ -175,23 +229,25 @@ def _cases(
     *,
     kind: str,
     file: str = "*",
+    suffix: str = "json",
 ) -> Iterator[Case]:
     """The images that a data set's tables list.
 
     Args:
         name: id of the data set.
         tree, report: files to search, and where to report skipped ones.
-        read_tables: reads parsed JSON files, by path, and reports those of other formats.
+        read_tables: reads parsed files, by path, and reports those of other formats.
         read_image: reads an image with its annotations.
         kind: name of the format.
         file: name or path of the file to read; with an asterisk, all are.
+        suffix: of its files: json or xml.
 
     Raises:
         DataError: No file is of the format.
     """
     images = [entry for entry, _ in tree.match(IMAGE_FILE)]
     before = len(report.skips)
-    contents, files, others = _parsed(tree, report, file)
+    contents, files, others = _parsed(tree, report, file, suffix)
     tables = read_tables(contents, files, report)
     if not tables:
         raise _no_table(kind, file, tree, report.skips[before:])
@@ -202,7 +258,9 @@ def _cases(
         names = Counter(_file_name(path) for path in {listed.path for listed in table.images})
         for listed in table.images:
             unique = names[_file_name(listed.path)] == 1
-            found = finder.find(table.file, listed.path, unique=unique)
+            found = finder.find(table.file, listed.path, unique=unique) or _also(
+                finder, table.file, listed, unique=unique
+            )
             if len(found) == 1:
                 claims[found[0].path].append((table, listed))
             else:
@@ -230,25 +288,40 @@ def _cases(
             )
 
 
+def _also(
+    finder: ImageFinder, table: FileEntry, listed: ListedImage, *, unique: bool
+) -> list[FileEntry]:
+    """The images that other readings of a listed path mean."""
+    found = {
+        entry.path: entry
+        for path in listed.also
+        for entry in finder.find(table, path, unique=unique)
+    }
+    return list(found.values())
+
+
 def _parsed(
-    tree: FileTree, report: SkipReport, file: str
+    tree: FileTree, report: SkipReport, file: str, suffix: str
 ) -> tuple[dict[str, Any], list[FileEntry], list[FileEntry]]:
-    """Contents of the JSON files to read, by path; these files; and others that may list images, too."""
+    """Contents of the files to read, by path; these files; and others that may list images, too."""
+    parse = parse_xml if suffix == "xml" else parse_json
     contents: dict[str, Any] = {}
     files: list[FileEntry] = []
     others: list[FileEntry] = []
-    for entry, _ in tree.match(r"\.json$"):
+    for entry, _ in tree.match(rf"\.{suffix}$"):
         if "*" not in file and name_key(file) not in (name_key(entry.path), name_key(entry.name)):
             report.skip(entry, _other_than(file), what="file")
             others.append(entry)
             continue
         try:
-            contents[entry.path] = parse_json(entry)
+            contents[entry.path] = parse(entry)
             files.append(entry)
         except DataError as error:
             report.skip(entry, str(error), damage=True, what="file")
             others.append(entry)
-    for entry, _ in tree.match(r"\.(xml|csv)$"):
+    for entry, _ in tree.match(r"\.(json|xml|csv)$"):
+        if entry.name.lower().endswith(f".{suffix}"):
+            continue
         reason = other_file(entry.name, entry.read()) or "not part of the data set's layout"
         report.skip(entry, reason, what="file")
     return contents, files, others

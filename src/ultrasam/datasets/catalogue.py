@@ -10,7 +10,14 @@ from functools import cache
 from pathlib import Path
 
 from ultrasam.datasets import us43d
-from ultrasam.datasets.custom import coco_file, image_mask_folder, labelme_files, via_files
+from ultrasam.datasets.custom import (
+    coco_file,
+    cvat_files,
+    image_mask_folder,
+    labelme_files,
+    labelstudio_files,
+    via_files,
+)
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError, UltraSamError
 
@@ -33,6 +40,8 @@ def _custom_layouts() -> dict[str, DatasetSpec]:
         coco_file("coco"),
         via_files("via"),
         labelme_files("labelme"),
+        cvat_files("cvat"),
+        labelstudio_files("labelstudio"),
     )
     return {_normalized(spec.info.id): spec for spec in specs}
 

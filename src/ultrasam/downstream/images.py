@@ -12,7 +12,7 @@ from pathlib import Path
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
 from ultrasam.datasets.archives import is_archive
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.custom import coco_at
+from ultrasam.datasets.custom import annotations_at, is_annotation_file
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.downstream.class_files import ClassImages, label_of, spelling_key
 from ultrasam.downstream.class_folders import read_class_folders
@@ -37,13 +37,13 @@ def open_images(
 def open_datasets(
     paths: Sequence[str], *, datasets: Sequence[str] = (), workers: int = 0
 ) -> dict[str, Sequence[AnnotatedImage]]:
-    """Annotated images from stores, raw data sets, custom data sets and COCO files, by data set.
+    """Annotated images from stores, raw data sets, custom data sets and annotation files, by data set.
 
     Raw data are first built into cached stores. Skipped files are logged.
 
     Args:
         paths: each a store, a folder of data sets (named after them, or NAME=FOLDER), a custom data set
-            (images and masks), or a COCO file next to its images.
+            (images and masks), or an annotation file next to its images.
         datasets: ids of the data sets to open; those not found are missing from the result. If empty, all.
 
     Raises:
@@ -74,10 +74,8 @@ def _open(
             for name in store.manifest["datasets"]
             if not selected or name in selected
         ]
-    if path.suffix.lower() == ".json" and path.is_file():
-        raw = [(path.stem, *coco_at(path))]
-    else:
-        raw = list(raw_datasets(text))
+    is_file = is_annotation_file(path)
+    raw = [(path.stem, *annotations_at(path))] if is_file else list(raw_datasets(text))
     opened: list[tuple[str, Sequence[AnnotatedImage]]] = []
     for name, data, folder in raw:
         if selected and data.info.id not in selected:
@@ -137,7 +135,7 @@ def _class_files(path: Path) -> ClassImages | None:
     """The images of a table or of class folders; None for a store, and for a data set that has classes."""
     if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt"):
         return read_class_table(path)
-    if path.is_file() and not is_archive(path.name) and path.suffix.lower() != ".json":
+    if path.is_file() and not is_archive(path.name) and not is_annotation_file(path):
         raise DataError(
             f"{path} is no table that can be read; save it as CSV, with columns path and label."
         )

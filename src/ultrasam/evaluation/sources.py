@@ -1,4 +1,4 @@
-"""Images to evaluate on: from stores, raw data sets, custom folders and COCO files."""
+"""Images to evaluate on: from stores, raw data sets, custom folders and annotation files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
 from ultrasam.datasets.catalogue import dataset, recognize
-from ultrasam.datasets.custom import coco_at, detect_layout
+from ultrasam.datasets.custom import annotations_at, detect_layout, is_annotation_file
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.datasets.file_tree import Skip, SkipReport
@@ -61,11 +61,11 @@ def open_evaluation_datasets(
     only: Sequence[str] = (),
     limit: int | None = None,
 ) -> list[EvaluationDataset]:
-    """Open data sets from stores, folders and COCO files; log subfolders that are not data sets.
+    """Open data sets from stores, folders and annotation files; log subfolders that are not data sets.
 
     Args:
         paths: each a store, a folder of data sets (named after them, or NAME=FOLDER), a custom data set
-            (images and masks), or a COCO file next to its images.
+            (images and masks), or an annotation file next to its images.
         split: split of a store: train, val, test or ``all``; None uses test, or all splits if there is no
             test split.
         only: names of the data sets to open; if empty, all.
@@ -109,8 +109,8 @@ def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[Evaluat
     if (path / "manifest.json").exists():
         yield from _from_store(Store.open(path), split, only)
         return
-    if path.suffix.lower() == ".json" and path.is_file():
-        spec, folder = coco_at(path)
+    if is_annotation_file(path):
+        spec, folder = annotations_at(path)
         yield _from_cases(path.stem, spec.list_cases(folder))
         return
     for name, data, folder in raw_datasets(text):

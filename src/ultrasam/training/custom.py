@@ -104,7 +104,7 @@ def data_of(paths: Sequence[str]) -> tuple[Data, int]:
 
     Args:
         paths: each a store, a folder of data sets (named after them, or NAME=FOLDER), a custom data set
-            (images and masks), or a COCO file next to its images. At most one is a store.
+            (images and masks), or an annotation file next to its images. At most one is a store.
 
     Raises:
         DataError: A path is missing or contains no data, or there are two stores.
@@ -136,11 +136,12 @@ def data_of(paths: Sequence[str]) -> tuple[Data, int]:
 def _raw(text: str) -> list[DataSource]:
     """The raw data sets of one path."""
     # Readers of raw data need packages that a run on a store does without.
+    from ultrasam.datasets.custom import is_annotation_file, layout_of_file
     from ultrasam.evaluation.sources import raw_datasets
 
     path = Path(text).expanduser()
-    if path.suffix.lower() == ".json" and path.is_file():
-        return [DataSource(dataset="coco", path=path)]
+    if is_annotation_file(path):
+        return [DataSource(dataset=layout_of_file(path), path=path)]
     return [DataSource(dataset=spec.info.id, path=folder) for _, spec, folder in raw_datasets(text)]
 
 

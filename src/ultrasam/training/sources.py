@@ -116,14 +116,14 @@ def reader_of(entry: DataSource) -> tuple[DatasetSpec, Path]:
     """The reader of a raw data set, and its folder.
 
     Raises:
-        DataError: The data set is unknown, or its folder or COCO file does not exist.
+        DataError: The data set is unknown, or its folder or annotation file does not exist.
     """
     # Readers of raw data need packages that a run on a store does without.
     from ultrasam.datasets.catalogue import dataset
-    from ultrasam.datasets.custom import coco_at
+    from ultrasam.datasets.custom import annotations_at
 
     if entry.path.is_file():
-        return coco_at(entry.path)
+        return annotations_at(entry.path)
     if not entry.path.is_dir():
         raise DataError(
             f"{entry.dataset}: folder {entry.path} does not exist; download and unpack the data there."

@@ -35,6 +35,11 @@ class ImportFormat(StrEnum):
     coco = "coco"
     labelme = "labelme"
     via = "via"
+    cvat = "cvat"
+    labelstudio = "labelstudio"
+
+
+_WITH_ATTRIBUTES = (ImportFormat.coco, ImportFormat.via, ImportFormat.cvat)
 
 
 def build(
@@ -139,7 +144,7 @@ def import_(
         typer.Option(
             "--format",
             help="How they are annotated; masks: images/x.png with masks/x.png or masks/STRUCTURE/x.png, or "
-            "x.png with x_mask.png.",
+            "x.png with x_mask.png; cvat: XML of 'CVAT for images 1.1'; labelstudio: JSON or JSON-MIN.",
         ),
     ],
     structure: Annotated[
@@ -185,8 +190,8 @@ def import_(
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default="coco: the category; via: the only one, or one named like 'type'",
-            help="The attribute that names the structure; formats coco and via.",
+            show_default="coco: the category; cvat: the label; via: the only one, or one named like 'type'",
+            help="The attribute that names the structure; formats coco, cvat and via.",
         ),
     ] = None,
     workers: Workers = 2,
@@ -205,9 +210,10 @@ def import_(
         )
     if labels is not None and structure is not None:
         raise DataError("Give --labels or --structure, not both.")
-    if attribute is not None and format_ not in (ImportFormat.coco, ImportFormat.via):
+    if attribute is not None and format_ not in _WITH_ATTRIBUTES:
         raise DataError(
-            f"--attribute applies to --format coco and via; {format_.value} files have no attributes."
+            f"--attribute applies to --format {', '.join(_WITH_ATTRIBUTES)}; {format_.value} files have no "
+            "attributes."
         )
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
@@ -229,6 +235,8 @@ def import_(
         ImportFormat.coco: lambda: custom.coco_file(name, attribute=attribute),
         ImportFormat.labelme: lambda: custom.labelme_files(name),
         ImportFormat.via: lambda: custom.via_files(name, attribute=attribute),
+        ImportFormat.cvat: lambda: custom.cvat_files(name, attribute=attribute),
+        ImportFormat.labelstudio: lambda: custom.labelstudio_files(name),
     }
     spec = with_metadata(readers[format_](), subject=subject, split=split, pixel_size=size)
     _run([(spec, folder)], out, _settings_of(out), frozenset(), workers)

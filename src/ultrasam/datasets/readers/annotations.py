@@ -285,6 +285,39 @@ def box_of(x: object, y: object, width: object, height: object) -> Box | None:
     return x0, y0, x0 + w, y0 + h
 
 
+def bounds_of(points: Points) -> Box | None:
+    """The box around points, [N, 2]; None unless they are finite and the box has an area."""
+    if len(points) == 0:
+        return None
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return box_of(x0, y0, x1 - x0, y1 - y0)
+
+
+def place_mask(part: BoolMask, corner: tuple[int, int], canvas: Canvas) -> BoolMask:
+    """The mask of an image, of which a part is given; what lies outside the image is clipped.
+
+    Args:
+        part: [height, width].
+        corner: (x, y) of its first pixel, in pixels of the size at which it was drawn.
+        canvas: the image.
+
+    Raises:
+        UnusableError: The part lies outside the image, or beyond one whose size was not stated.
+    """
+    x, y = corner
+    height, width = canvas.drawn
+    if not canvas.stated:
+        end = (x + part.shape[1], y + part.shape[0])
+        require_inside(np.array([corner, end], dtype=np.float64), canvas)
+    inside = part[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
+    if not inside.size:
+        raise UnusableError(OUTSIDE)
+    whole = np.zeros(canvas.drawn, dtype=bool)
+    top, left = max(0, y), max(0, x)
+    whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return canvas.mask(whole)
+
+
 def points_of(values: Any) -> Points:
     """Points from JSON: [[x, y], …], [x, y, x, y, …], or one of these in another list.
 

@@ -20,9 +20,9 @@ from ultrasam.text import name_key
 
 # Words of folders that say what kind of files they hold, and not whose.
 _OF_ANNOTATIONS = frozenset({
-    "anno", "annos", "annot", "annots", "annotation", "annotations", "coco", "default", "export",
+    "anno", "annos", "annot", "annots", "annotation", "annotations", "coco", "cvat", "default", "export",
     "exports", "ground", "groundtruth", "gt", "instances", "json", "jsons", "label", "labelme", "labels",
-    "mask", "masks", "meta", "metadata", "polygon", "polygons", "result", "results", "seg",
+    "labelstudio", "mask", "masks", "meta", "metadata", "polygon", "polygons", "result", "results", "seg",
     "segmentation", "segmentations", "truth", "via",
 })  # fmt: skip
 _OF_IMAGES = frozenset({

@@ -11,11 +11,11 @@ import numpy as np
 from ultrasam.datasets.annotated_image import CaseImage
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.annotations import (
-    OUTSIDE,
     Annotation,
     Canvas,
     Points,
     UnusableError,
+    place_mask,
     points_of,
     read_annotated,
     require_inside,
@@ -112,11 +112,4 @@ def _mask(encoded: Any, points: Points, canvas: Canvas) -> BoolMask:
         if inside.shape != (height, width):
             raise UnusableError("mask that does not fit its box")
     x, y = (int(v) for v in corner)
-    height, width = canvas.drawn
-    whole = np.zeros(canvas.drawn, dtype=bool)
-    part = inside[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
-    if not part.size:
-        raise UnusableError(OUTSIDE)
-    top, left = max(0, y), max(0, x)
-    whole[top : top + part.shape[0], left : left + part.shape[1]] = part
-    return canvas.mask(whole)
+    return place_mask(inside, (x, y), canvas)

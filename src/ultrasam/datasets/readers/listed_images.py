@@ -9,6 +9,8 @@ from typing import Any
 from ultrasam.datasets.readers.annotations import Annotation
 from ultrasam.errors import DataError
 
+WHOLE_IMAGE = "labeled as a whole, without a region; it may show any object"
+
 
 class OtherFormatError(DataError):
     """A file is not in the format of the reader; the message is the reason to report."""
@@ -24,6 +26,7 @@ class ListedImage:
         subject: id of the person scanned; None if unknown.
         split: the source's own split; None if it has none.
         problem: why the image must be left out; None if it can be read.
+        also: paths that may be meant if there is no image at ``path``.
     """
 
     path: str
@@ -31,6 +34,7 @@ class ListedImage:
     subject: str | None = None
     split: str | None = None
     problem: str | None = None
+    also: tuple[str, ...] = ()
 
 
 def id_of(value: Any) -> str | None:

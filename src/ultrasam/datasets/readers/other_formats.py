@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
+from xml.etree.ElementTree import Element
 
 from ultrasam.datasets.readers.coco import is_coco
+from ultrasam.datasets.readers.cvat import VIDEO, is_cvat, is_cvat_video
 from ultrasam.datasets.readers.labelme import is_labelme
+from ultrasam.datasets.readers.labelstudio import is_labelstudio
 from ultrasam.datasets.readers.via import is_via
+from ultrasam.datasets.readers.xml_trees import xml_root
+from ultrasam.errors import DataError
 from ultrasam.text import decode_text
 
 _AS_COCO = "export the annotations as COCO instead"
@@ -23,14 +29,6 @@ def _first(content: Any) -> Any:
 
 
 _JSON: tuple[tuple[str, Callable[[Any], bool]], ...] = (
-    (
-        f"Label Studio's own format; {_AS_COCO}",
-        lambda c: _has(_first(c), "data") and (_has(_first(c), "annotations") or "result" in c[0]),
-    ),
-    (
-        f"Label Studio's short format; {_AS_COCO}",
-        lambda c: _has(_first(c), "image") and _has(_first(c), "annotator"),
-    ),
     (
         "a VIA 3 project; export it as COCO, or annotate with VIA 2",
         lambda c: _has(c, "project", "file", "metadata", "view"),
@@ -72,15 +70,11 @@ _OURS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("coco", "COCO", is_coco),
     ("labelme", "LabelMe", is_labelme),
     ("via", "VIA", is_via),
+    ("labelstudio", "Label Studio", is_labelstudio),
 )
 
-_XML = (
-    (r"<annotations>.*<image\b", "CVAT's own XML; export the task as 'COCO 1.0' instead"),
-    (
-        r"<annotation\b.*<(object|filename)\b",
-        f"an XML file of Pascal VOC or LabelMe's web page; {_AS_COCO}",
-    ),
-)
+_CVAT = "a CVAT file; import it with --format cvat"
+_VOC = f"an XML file of Pascal VOC or LabelMe's web page; {_AS_COCO}"
 _CSV = r"region_shape_attributes"
 
 
@@ -98,12 +92,34 @@ def other_json(content: Any, *, reading: str | None = None) -> str | None:
 
 
 def other_file(name: str, data: bytes) -> str | None:
-    """What an XML or CSV file with annotations is, and what to do with it; None if it is nothing known."""
-    start = decode_text(data[:20_000])
-    if name.lower().endswith(".csv"):
-        return (
-            "a CSV file of VIA; export the annotations as JSON instead"
-            * bool(re.search(_CSV, start))
-            or None
-        )
-    return next((what for test, what in _XML if re.search(test, start, re.DOTALL)), None)
+    """What a JSON, XML or CSV file is, and what to do with it; None if it is nothing known.
+
+    Args:
+        name: the file's name.
+        data: its content.
+    """
+    suffix = name.lower().rpartition(".")[2]
+    if suffix == "xml":
+        try:
+            return _other_xml(xml_root(data, "the file"))
+        except DataError as error:
+            return str(error)
+    if suffix == "json":
+        try:
+            return other_json(json.loads(decode_text(data)))
+        except (ValueError, RecursionError):
+            return None
+    is_via_csv = re.search(_CSV, decode_text(data[:20_000])) is not None
+    return "a CSV file of VIA; export the annotations as JSON instead" if is_via_csv else None
+
+
+def _other_xml(root: Element) -> str | None:
+    if is_cvat(root):
+        return _CVAT
+    if is_cvat_video(root):
+        return VIDEO
+    if root.tag == "annotation" and any(
+        root.find(tag) is not None for tag in ("object", "filename")
+    ):
+        return _VOC
+    return None
