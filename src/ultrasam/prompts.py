@@ -336,7 +336,14 @@ def mask_logits(mask: npt.ArrayLike) -> Float32:
         PromptError: The shape is wrong, a number is not finite, or the mask is neither binary nor logits: a
             gray image, a map of probabilities or of several labels.
     """
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except Exception as error:  # of any class: PyTorch has its own for each kind of tensor
+        raise PromptError(
+            f"The prompt's mask cannot be converted to an array: {one_line(error)}."
+        ) from error
+    if array.dtype.kind not in "biufO":
+        raise PromptError(f"The prompt's mask must be numbers, not of the type {array.dtype}.")
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2 or not array.size:
@@ -363,7 +370,7 @@ def _floats(values: npt.ArrayLike, name: str) -> FloatArray:
         array = np.array(
             values, dtype=np.float64
         )  # a copy: later changes by the caller have no effect
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise PromptError(
             f"The prompt's {name} must be numbers, not {one_line(repr(values))}."
         ) from error

@@ -314,6 +314,13 @@ def test_vectors_with_negative_values_are_no_colors(tmp_path: Path) -> None:
         read_scan(path).frame()
 
 
+def test_voxels_are_not_those_of_an_uncompressed_file_beside(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii.gz", ramp(3, 6, 5), np.diag([0.2, 0.3, 1, 1]))
+    write_nifti(tmp_path / "a.nii", ramp(3, 6, 5) + 100, np.diag([0.2, 0.3, 1, 1]))
+    assert np.array_equal(read_scan(tmp_path / "a.nii.gz").read_all(), ramp(3, 6, 5))
+    assert np.array_equal(read_scan(tmp_path / "a.nii").read_all(), ramp(3, 6, 5) + 100)
+
+
 def test_slices_of_sixteen_bits_share_a_gray_scale(tmp_path: Path) -> None:
     voxels = np.full((3, 30, 40), 1000, np.int16)
     voxels[2] = 1040
