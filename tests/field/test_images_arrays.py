@@ -74,7 +74,9 @@ def test_an_image_with_negative_values_is_shown_without_a_word(changed: Any) -> 
     assert (int(shown.min()), int(shown.max())) == (0, 255)
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I;16", "F"])
+@pytest.mark.parametrize(
+    "mode", ["L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I;16", "F"]
+)
 def test_a_pillow_image_is_taken_as_it_looks(mode: str) -> None:
     levels = speckle().astype(np.uint8)
     if mode == "I;16":
@@ -96,7 +98,10 @@ def test_a_transparent_pillow_image_is_blended_with_black() -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (None, "None is not a frame; if it is what cv2.imread returned, the file could not be read"),
+        (
+            None,
+            "None is not a frame; if cv2.imread returned it, the file could not be read",
+        ),
         ([[1, 2], [3]], "list cannot be converted to an array"),
         (torch.zeros(9, 9, requires_grad=True), "Tensor cannot be converted to an array: .*detach"),
         (torch.zeros(9, 9, dtype=torch.bfloat16), "Tensor cannot be converted .*BFloat16"),

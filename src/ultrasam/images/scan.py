@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from PIL import Image
 
 from ultrasam.errors import ScanError, one_line
@@ -105,7 +104,7 @@ class Scan:
 def _as_array(pixels: Any) -> npt.NDArray[Any]:
     if pixels is None:
         raise ScanError(
-            "None is not a frame; if it is what cv2.imread returned, the file could not be read: give its path."
+            "None is not a frame; if cv2.imread returned it, the file could not be read: give its path."
         )
     if isinstance(pixels, Image.Image):
         return pixels_of(pixels)
