@@ -292,8 +292,8 @@ def _labels(labels: npt.ArrayLike | None, count: int) -> IntArray:
     array = np.ones(count) if labels is None else _floats(labels, "labels")
     if array.shape != (count,) or not np.isin(array, (BACKGROUND, FOREGROUND)).all():
         raise PromptError(
-            f"The prompt has {count} points and the labels {np.asarray(labels).tolist()}; give one label per "
-            "point, 1 for foreground or 0 for background."
+            f"The prompt has {count} point{'s' * (count != 1)} and the labels {np.asarray(labels).tolist()}; "
+            "give one label per point, 1 for foreground or 0 for background."
         )
     return array.astype(np.int64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,6 +15,7 @@ from PIL import Image
 
 from ultrasam.errors import PromptError, ScanError, UltraSamWarning
 from ultrasam.images.pixels import to_uint8
+from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan
 from ultrasam.prompts import Prompt
 
@@ -125,3 +127,14 @@ def test_what_is_no_array_is_refused_in_a_sentence(given: Any, reason: str) -> N
 def test_a_mask_prompt_that_is_no_array_is_refused_in_a_sentence(mask: Any, reason: str) -> None:
     with pytest.raises(PromptError, match=reason):
         Prompt(mask=mask)
+
+
+@pytest.mark.parametrize(
+    "start", [b"RIFF\x10\0\0\0WEBP", b"\0\0\0\x18ftypheic", b"\0\0\0\x18ftypavif", b"P5 8 8 255\n"]
+)
+def test_an_image_of_another_format_is_not_called_damaged(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "a.img").write_bytes(start + bytes(300))
+    with pytest.raises(
+        ScanError, match=r"a\.img is not in a supported format; supported are PNG, JPEG"
+    ):
+        read_scan(tmp_path / "a.img")
