@@ -100,7 +100,9 @@ def test_a_fourth_sample_is_told(tmp_path: Path, frames: int) -> None:
 def test_an_object_of_labels_is_no_picture(tmp_path: Path) -> None:
     kind = "1.2.840.10008.5.1.4.1.1.66.4"
     scan = scan_of(tmp_path, dicom_bytes((speckle() > 120).astype(np.uint8), SOPClassUID=kind))
-    assert scan.notes == ("It holds no picture, but numbers (DICOM object: Segmentation Storage).",)
+    assert scan.notes == (
+        "Its pixels are labels or measurements, not a picture (DICOM object: Segmentation Storage).",
+    )
 
 
 def test_an_error_of_a_frame_names_the_file(tmp_path: Path) -> None:

@@ -60,6 +60,16 @@ def test_an_image_that_was_filtered_is_shown_and_questioned(filtered: Any) -> No
     assert (int(shown.min()), int(shown.max())) == (0, 255)
 
 
+def test_radiofrequency_data_that_was_moved_to_be_positive_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    lines = np.sin(np.arange(300) * 2 * np.pi / 5.3 + rng.normal(0, 0.3, (40, 300)))
+    echoes = lines * rng.rayleigh(200, (40, 1))
+    with pytest.raises(ScanError, match="swing about the middle of 16 bits along a line"):
+        to_uint8((echoes + 32768).astype(np.uint16))
+    bright = np.clip(speckle() * 100 + 20_000, 0, 65535).astype(np.uint16)
+    assert to_uint8(bright - int(np.median(bright)) + 32768).std() > 5
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -82,7 +82,9 @@ def _read(file: Path) -> Scan:
     read = _named(file, _shown(file, parsed, frames, notes))
     kind = uid(dataset, "SOPClassUID")
     if kind in _NO_PICTURES:
-        notes.append(f"It holds no picture, but numbers (DICOM object: {kind.name}).")
+        notes.append(
+            f"Its pixels are labels or measurements, not a picture (DICOM object: {kind.name})."
+        )
     is_rgb = frames.format.samples == 3 or frames.format.kind == "PALETTE COLOR"
     patient = dataset.get_item("PatientID")
     patient_id = decode_text(patient.value) if patient and isinstance(patient.value, bytes) else ""

@@ -78,6 +78,10 @@ def _unreadable(name: str, error: Exception) -> ScanError:
     cause = lines[-1].split("ERROR: ")[-1]
     cause = re.sub(r"^(\w+\((0x)?[0-9a-fA-F]+\): )?(Read\w+: )?", "", cause)
     reason = one_line(cause).rstrip(". ")
+    if "No such file" in reason:  # the last error of the system, whatever ITK failed at
+        return ScanError(
+            f"{name} is damaged: its voxels are incomplete or cannot be read; copy or download it again."
+        )
     if re.search(r"not supported|unsupported|only supports", cause, re.IGNORECASE):
         return ScanError(
             f"{name} is of a kind that is not supported: {reason}; convert it to a plain NIfTI, MHA or NRRD."

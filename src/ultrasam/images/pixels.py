@@ -19,6 +19,8 @@ _FEW = 0.001  # up to this fraction of the pixels, on either side, are outliers
 _OVERSHOOT = 1.05  # resampling with a cubic or Lanczos filter exceeds the range of its input
 _DARK = 16  # floats below, unless they are whole numbers, are hardly gray levels in 0–255
 _SAMPLES = 1_000_000
+_MIDDLE = 1 << 15  # of 16 bits
+_LIKE_RF = "The values look like radiofrequency (RF) data, because they swing about"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,7 @@ class GrayScale:
         low, high = (float(v) for v in np.quantile(values, (_FEW, 1 - _FEW), method="inverted_cdf"))
         if low < 0 and -low > (_OVERSHOOT - 1) * high:
             if any(is_radiofrequency(frame) for frame in frames):
-                raise ScanError(
-                    "The values look like radiofrequency (RF) data, because they swing about zero "
-                    f"along a line; {B_MODE}."
-                )
+                raise ScanError(f"{_LIKE_RF} zero along a line; {B_MODE}.")
             if any(swings_about_zero(frame) for frame in frames):
                 warnings.warn(
                     "The values swing about zero, as those of a derivative or of radiofrequency (RF) data; "
@@ -82,6 +81,10 @@ class GrayScale:
                     stacklevel=2,
                 )
             return cls(low, high) if high > low else cls(low, low + 1)
+        # Of signed values that were moved to be positive, zero is the middle.
+        is_moved = kind == np.uint16 and abs(np.median(values) - _MIDDLE) < _FEW * _MIDDLE
+        if is_moved and any(is_radiofrequency(f.astype(np.int32) - _MIDDLE) for f in frames):
+            raise ScanError(f"{_LIKE_RF} the middle of 16 bits along a line; {B_MODE}.")
         if np.issubdtype(kind, np.floating):
             are_levels = high > _DARK or np.array_equal(values, np.rint(values))
             ranges = (1.0, 255.0) if are_levels else (1.0,)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ultrasam.errors import ScanError
 from ultrasam.images.itk_reader import open_itk, read_itk
-from ultrasam.images.nifti import plane_is_skewed
+from ultrasam.images.nifti import lacks_spacing, plane_is_skewed
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
 from ultrasam.images.volume_header import (
@@ -111,10 +111,13 @@ def _spacing(
             "Its rows and columns are not at right angles (NIfTI's affine is sheared), so there is no pixel "
             "spacing; the slices are shown as stored.",
         )
+    if lacks_spacing(file):
+        return None, ("Its pixel spacing is missing, so there are no sizes in mm.",)
     if stored is None:
         shown = " × ".join(f"{s:g}" for s in steps[:2])
+        unknown = "means unknown in most files" if shown == "1 × 1" else "is no distance"
         return None, (
-            f"Its pixel spacing is {shown}, which means unknown in most files, so there are no sizes in mm.",
+            f"Its pixel spacing is {shown}, which {unknown}, so there are no sizes in mm.",
         )
     spacing = in_millimeters(fields, stored)
     if spacing is None:
