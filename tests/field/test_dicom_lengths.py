@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.field.test_dicom import edited, scan_of
-from tests.images.files import dicom_bytes
+from tests.images.files import dicom_bytes, ultrasound_region
 from ultrasam.errors import ScanError
 from ultrasam.images.reading import read_scan
 
@@ -103,6 +103,22 @@ def test_an_object_of_labels_is_no_picture(tmp_path: Path) -> None:
     assert scan.notes == (
         "Its pixels are labels or measurements, not a picture (DICOM object: Segmentation Storage).",
     )
+
+
+@pytest.mark.parametrize(("stated", "is_told"), [("0.5", True), ("0.2", True), ("0.1", False)])
+def test_a_spacing_other_than_that_of_the_region_is_told(
+    tmp_path: Path, stated: str, is_told: bool
+) -> None:
+    region = ultrasound_region(0.01)  # 0.2 × 0.1 mm
+    tags: dict[str, Any] = {
+        "SequenceOfUltrasoundRegions": [region],
+        "PixelSpacing": ["0.2", stated],
+    }
+    scan = scan_of(tmp_path, dicom_bytes(speckle(), **tags))
+    said = (
+        f"PixelSpacing is 0.2 × {stated} mm, but another element says 0.2 × 0.1 mm, which is used."
+    )
+    assert (scan.spacing, scan.notes) == ((0.2, 0.1), (said,) if is_told else ())
 
 
 def test_an_error_of_a_frame_names_the_file(tmp_path: Path) -> None:
