@@ -326,7 +326,7 @@ def _are_fractions(points: FloatArray) -> bool:
 
 
 def mask_logits(mask: npt.ArrayLike) -> Float32:
-    """Convert a mask prompt, [H, W] or [1, H, W], to logits [H, W].
+    """Convert a mask prompt, [H, W], also with axes of length 1 before or after, to logits [H, W].
 
     A mask with two values (bool, 0 and 1, 0 and 255, … in any type) is binary, with the object where it is
     larger; so is a mask with one value, with the object where it is positive. Other masks are logits,
@@ -344,8 +344,10 @@ def mask_logits(mask: npt.ArrayLike) -> Float32:
         ) from error
     if array.dtype.kind not in "biufO":
         raise PromptError(f"The prompt's mask must be numbers, not of the type {array.dtype}.")
-    if array.ndim == 3 and array.shape[0] == 1:
+    while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.ndim != 2 or not array.size:
         raise PromptError(f"The prompt's mask has the shape {array.shape}; give [H, W].")
     with np.errstate(over="ignore"):

@@ -148,3 +148,12 @@ def test_an_image_of_another_format_is_not_called_damaged(tmp_path: Path, start:
         ScanError, match=r"a\.img is not in a supported format; supported are PNG, JPEG"
     ):
         read_scan(tmp_path / "a.img")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 9), (1, 1, 8, 9), (8, 9, 1), (1, 8, 9, 1)])
+def test_axes_of_length_one_do_not_change_a_mask_prompt(shape: tuple[int, ...]) -> None:
+    mask = np.arange(72).reshape(8, 9) % 3 == 0
+    given, plain = Prompt(mask=mask.reshape(shape)).mask, Prompt(mask=mask).mask
+    assert given is not None
+    assert plain is not None
+    assert np.array_equal(given, plain)
