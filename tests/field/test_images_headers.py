@@ -9,8 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ultrasam.datasets.file_tree import FileEntry
+from ultrasam.datasets.readers.volumes import load
 from ultrasam.errors import ScanError
 from ultrasam.images.reading import read_scan
+from ultrasam.images.volume import plane_spacing
 
 VOXELS = np.arange(90, dtype=np.uint8).reshape(3, 6, 5)
 
@@ -31,6 +34,8 @@ def test_a_nifti_without_a_positive_spacing_has_none(
         ("Its pixel spacing is missing, so there are no sizes in mm.",),
     )
     assert np.array_equal(scan.read_all(), VOXELS)
+    _, spacing = load(FileEntry(path.name, (str(path),), path.stat().st_size, 0))
+    assert plane_spacing((spacing[1], spacing[2])) is None
 
 
 def test_a_negative_spacing_of_mha_is_no_distance(tmp_path: Path) -> None:
