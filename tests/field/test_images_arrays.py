@@ -54,9 +54,13 @@ def test_whole_numbers_as_floats_are_gray_levels(top: int) -> None:
         lambda p: p - np.roll(p, 2, 0),
     ],
 )
-def test_an_image_that_was_filtered_is_shown_and_questioned(filtered: Any) -> None:
+def test_an_image_that_was_filtered_is_shown_and_questioned(tmp_path: Path, filtered: Any) -> None:
+    pixels = filtered(speckle())
     with pytest.warns(UltraSamWarning, match="swing about zero, as those of a derivative"):
-        shown = to_uint8(filtered(speckle()))
+        shown = to_uint8(pixels)
+    Image.fromarray(pixels.astype(np.float32)).save(tmp_path / "a.tif")
+    with pytest.warns(UltraSamWarning, match="swing about zero"):
+        assert np.abs(read_scan(tmp_path / "a.tif").frame().astype(int) - shown).max() <= 1
     assert (int(shown.min()), int(shown.max())) == (0, 255)
 
 
