@@ -292,8 +292,8 @@ def _labels(labels: npt.ArrayLike | None, count: int) -> IntArray:
     array = np.ones(count) if labels is None else _floats(labels, "labels")
     if array.shape != (count,) or not np.isin(array, (BACKGROUND, FOREGROUND)).all():
         raise PromptError(
-            f"The prompt has {count} points and the labels {np.asarray(labels).tolist()}; give one label per "
-            "point, 1 for foreground or 0 for background."
+            f"The prompt has {count} point{'s' * (count != 1)} and the labels {np.asarray(labels).tolist()}; "
+            "give one label per point, 1 for foreground or 0 for background."
         )
     return array.astype(np.int64)
 
@@ -326,7 +326,7 @@ def _are_fractions(points: FloatArray) -> bool:
 
 
 def mask_logits(mask: npt.ArrayLike) -> Float32:
-    """Convert a mask prompt, [H, W] or [1, H, W], to logits [H, W].
+    """Convert a mask prompt, [H, W], also with axes of length 1 before or after, to logits [H, W].
 
     A mask with two values (bool, 0 and 1, 0 and 255, … in any type) is binary, with the object where it is
     larger; so is a mask with one value, with the object where it is positive. Other masks are logits,
@@ -336,9 +336,18 @@ def mask_logits(mask: npt.ArrayLike) -> Float32:
         PromptError: The shape is wrong, a number is not finite, or the mask is neither binary nor logits: a
             gray image, a map of probabilities or of several labels.
     """
-    array = np.asarray(mask)
-    if array.ndim == 3 and array.shape[0] == 1:
+    try:
+        array = np.asarray(mask)
+    except Exception as error:  # of any class: PyTorch has its own for each kind of tensor
+        raise PromptError(
+            f"The prompt's mask cannot be converted to an array: {one_line(error)}."
+        ) from error
+    if array.dtype.kind not in "biufO":
+        raise PromptError(f"The prompt's mask must be numbers, not of the type {array.dtype}.")
+    while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.ndim != 2 or not array.size:
         raise PromptError(f"The prompt's mask has the shape {array.shape}; give [H, W].")
     with np.errstate(over="ignore"):
@@ -363,7 +372,7 @@ def _floats(values: npt.ArrayLike, name: str) -> FloatArray:
         array = np.array(
             values, dtype=np.float64
         )  # a copy: later changes by the caller have no effect
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise PromptError(
             f"The prompt's {name} must be numbers, not {one_line(repr(values))}."
         ) from error

@@ -366,3 +366,10 @@ def test_what_is_not_there_is_said() -> None:
         ultrasam.compat.SamAutomaticMaskGenerator  # noqa: B018
     assert not hasattr(ultrasam.compat, "something_else")
     assert sam_model_registry["vit_b"] is build_sam_vit_b
+
+
+def test_the_mean_and_deviation_of_pixels_are_those_of_preprocess(sam: Sam) -> None:
+    size = sam.image_encoder.img_size
+    pixels = torch.rand(1, 3, size, size) * 255
+    expected = (pixels - sam.pixel_mean) / sam.pixel_std
+    assert torch.allclose(sam.preprocess(pixels), expected, atol=1e-5)

@@ -663,6 +663,7 @@ def test_padding_takes_no_part_in_the_gray_scale(tmp_path: Path, padding: int) -
     tags: dict[str, Any] = {"PixelRepresentation": 1, "PixelPaddingValue": padding}
     frame = scan_of(tmp_path, dicom_bytes(values, **tags)).frame()
     assert frame[0, 10:20].tolist() == [round(v * 100 * 255 / 1023) for v in range(10)]
+    assert not frame[:, :10].any()
 
 
 def test_float_pixels_are_read_and_nan_is_refused(tmp_path: Path) -> None:

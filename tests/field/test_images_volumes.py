@@ -234,7 +234,7 @@ def test_a_spacing_of_one_by_one_is_not_taken_for_a_millimeter(
     path = tmp_path / f"a.{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(ramp(3, 6, 5)), str(path))
     scan = read_scan(path)
-    said = "Its pixel spacing is not calibrated (1 × 1), so there are no sizes in mm."
+    said = "Its pixel spacing is 1 × 1, which means unknown in most files, so there are no sizes in mm."
     assert scan.spacing is None
     assert scan.notes == (said,)
     assert [record.getMessage() for record in caplog.records] == [f"{path}: {said}"]
@@ -312,6 +312,31 @@ def test_vectors_with_negative_values_are_no_colors(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(field, isVector=True), str(path))
     with pytest.raises(ScanError, match="vectors with negative values, not colors"):
         read_scan(path).frame()
+
+
+@pytest.mark.parametrize(("z", "known"), [(-74.5, True), (0, False)])
+def test_one_millimeter_is_known_of_a_volume_that_has_a_place(
+    tmp_path: Path, z: float, known: bool
+) -> None:
+    affine = np.eye(4)
+    affine[2, 3] = z
+    for pixels, expected in ((ramp(3, 6, 5), known), (ramp(1, 6, 5), False)):
+        scan = read_scan(write_nifti(tmp_path / "a.nii", pixels, affine))
+        assert scan.spacing == ((1.0, 1.0) if expected else None)
+
+
+def test_a_compressed_file_under_another_name_is_told(tmp_path: Path) -> None:
+    for name, todo in (("a.nii", r"rename it to a\.nii\.gz"), ("a.dcm.gz", "extract it first")):
+        (tmp_path / name).write_bytes(gzip.compress(b"1" * 600))
+        with pytest.raises(ScanError, match=f"is compressed by gzip; {todo}"):
+            read_scan(tmp_path / name)
+
+
+def test_voxels_are_not_those_of_an_uncompressed_file_beside(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii.gz", ramp(3, 6, 5), np.diag([0.2, 0.3, 1, 1]))
+    write_nifti(tmp_path / "a.nii", ramp(3, 6, 5) + 100, np.diag([0.2, 0.3, 1, 1]))
+    assert np.array_equal(read_scan(tmp_path / "a.nii.gz").read_all(), ramp(3, 6, 5))
+    assert np.array_equal(read_scan(tmp_path / "a.nii").read_all(), ramp(3, 6, 5) + 100)
 
 
 def test_slices_of_sixteen_bits_share_a_gray_scale(tmp_path: Path) -> None:

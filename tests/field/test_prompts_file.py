@@ -88,9 +88,10 @@ def test_a_file_that_is_no_prompts_file_is_refused(
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (5, "must be a list of at least one prompt"),
-        ("4,4,20,20", "must be a list of at least one prompt"),
-        (None, "must be a list"),
+        (5, """A prompt must be {"box": [x0, y0, x1, y1]} or the like, not 5."""),
+        ("4,4,20,20", """or the like, not "4,4,20,20"."""),
+        (None, "or the like, not null."),
+        ([], "or the like, not []"),
         ({}, "The prompt is empty"),
         ({"box": None}, "The prompt is empty"),
         ({"box": [4, 4, 20]}, "is invalid; give x0"),

@@ -224,7 +224,7 @@ def test_a_missing_frame_is_refused(tmp_path: Path) -> None:
     [
         ("a.png", b"", "empty"),
         ("a.png", b"not an image at all", "not a valid PNG file"),
-        ("notes.txt", b"hello there", "not an image"),
+        ("notes.txt", b"hello there", "not in a supported format"),
         ("a.dcm", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "holds PNG; if that is intended, rename"),
         ("a.nii.gz", gzip.compress(b"nothing of the kind", mtime=0), "damaged"),
         ("a.mp4", b"\0\0\0\x18ftypmp42" + b"\0" * 100, "damaged"),

@@ -182,8 +182,8 @@ def test_a_wrong_file_says_which_tensors_are_wrong(tiny: UltraSam) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_state(UltraSam(TINY), state, source="w.pth")
     text = str(caught.value)
-    assert "1 missing (mask_decoder.iou_token.weight)" in text
-    assert "1 unexpected (mask_decoder.extra)" in text
+    assert "1 tensor missing (mask_decoder.iou_token.weight)" in text
+    assert "1 tensor unexpected (mask_decoder.extra)" in text
     assert "image_encoder.pos_embed (1, 2, 3, 4), not (1, 8, 8, 48)" in text
 
 
@@ -311,7 +311,9 @@ def test_extra_tensors_are_named_and_ignored_but_not_inside_the_model(
         loads({**state, "loss_fn.w": torch.ones(1), "head.weight": torch.ones(2)}, tmp_path, tiny)
     inside = {**state, "image_encoder.blocks.0.adapter.weight": torch.ones(1)}
     torch.save(inside, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"1 unexpected \(image_encoder.blocks.0.adapter"):
+    with pytest.raises(
+        CheckpointError, match=r"1 tensor unexpected \(image_encoder.blocks.0.adapter"
+    ):
         load_model(tmp_path / "w.pth", device="cpu")
 
 

@@ -64,10 +64,9 @@ class SamPredictor:
         """
         if image_format not in ("RGB", "BGR"):
             raise PromptError(f"image_format must be 'RGB' or 'BGR', not '{image_format}'.")
-        array = np.asarray(image)
-        if image_format == "BGR" and array.ndim == 3 and array.shape[-1] in (3, 4):
-            array = array[..., [2, 1, 0, 3][: array.shape[-1]]]  # alpha stays last
-        pixels = Scan.from_array(array).frame(0)
+        pixels = Scan.from_array(image).frame(0)
+        if image_format == "BGR" and pixels.ndim == 3:
+            pixels = pixels[..., ::-1]
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)
         resized = self.transform.apply_image(np.ascontiguousarray(pixels))

@@ -42,6 +42,16 @@ class Sam(nn.Module):
     def device(self) -> torch.device:
         return self.ultrasam.device
 
+    @property
+    def pixel_mean(self) -> Tensor:
+        """The mean that `preprocess` subtracts, [3, 1, 1]."""
+        return torch.tensor(self.ultrasam.preprocessor.mean, device=self.device).reshape(3, 1, 1)
+
+    @property
+    def pixel_std(self) -> Tensor:
+        """The deviation by which `preprocess` divides, [3, 1, 1]."""
+        return torch.tensor(self.ultrasam.preprocessor.std, device=self.device).reshape(3, 1, 1)
+
     def _apply(self, *arguments: Any, **options: Any) -> Sam:
         # to(), cuda(), cpu() and half() all call this; the attention function depends on the device.
         super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from weakref import ref
 import cv2
 import numpy as np
 
-from ultrasam.errors import ScanError
+from ultrasam.errors import ScanError, one_line
 from ultrasam.images.cine_packets import open_video, read_packets
 from ultrasam.images.pixels import Frame
 from ultrasam.images.scan import Scan, check_size
@@ -112,7 +112,18 @@ class _Cine:
         Raises:
             ScanError: There is none, or it cannot be decoded.
         """
-        self.read(next((i for i in range(self.num_frames) if i not in self.damaged), 0))
+        first = next((i for i in range(self.num_frames) if i not in self.damaged), None)
+        try:
+            self.read(first or 0)
+        except ScanError as error:
+            if first is None:
+                raise
+            tag = int(self._restart().get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+            codec = one_line(tag.to_bytes(4, "little").decode("ascii", "replace"))
+            raise ScanError(
+                f"Frame {first} of {self.file} cannot be decoded: it is damaged, or its codec ({codec}) is "
+                "not supported; copy the file again, or convert it to H.264."
+            ) from error
 
     def read(self, index: int) -> Frame:
         if index in self.damaged:

@@ -36,6 +36,11 @@ register()
 
 Stored = npt.NDArray[Any]
 
+_NO_PICTURES = (  # objects whose pixels are labels or measurements
+    "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.2",
+    "1.2.840.10008.5.1.4.1.1.30",
+)  # fmt: skip
+
 
 def read_dicom(file: Path) -> Scan:
     """Open a single- or multi-frame DICOM image.
@@ -74,7 +79,12 @@ def _read(file: Path) -> Scan:
     check_size(file, rows, columns, frames.count)
     spacing = read_spacing(dataset, frames.count, notes)
     frame_time = read_frame_time(dataset, frames.count, notes)
-    read = _shown(file, parsed, frames, notes)
+    read = _named(file, _shown(file, parsed, frames, notes))
+    kind = uid(dataset, "SOPClassUID")
+    if kind in _NO_PICTURES:
+        notes.append(
+            f"Its pixels are labels or measurements, not a picture (DICOM object: {kind.name})."
+        )
     is_rgb = frames.format.samples == 3 or frames.format.kind == "PALETTE COLOR"
     patient = dataset.get_item("PatientID")
     patient_id = decode_text(patient.value) if patient and isinstance(patient.value, bytes) else ""
@@ -98,6 +108,19 @@ def _find_pixels(file: Path, parsed: DicomFile) -> Element:
     if not name.isprintable() or len(name) > 100:
         name = "unknown kind"
     raise ScanError(f"{file} holds no image (DICOM object: {name}); give an image object.")
+
+
+def _named(file: Path, read: Callable[[int], Frame]) -> Callable[[int], Frame]:
+    """The same function, with errors that name the file."""
+
+    def named(index: int) -> Frame:
+        try:
+            return read(index)
+        except ScanError as error:
+            text = str(error)
+            raise ScanError(text if str(file) in text else f"{file}: {text}") from error
+
+    return named
 
 
 def _shown(

@@ -15,7 +15,8 @@ Samples = npt.NDArray[Any]
 
 _TOLERANCE = 4  # gray levels by which lossy coding separates the samples of a gray pixel
 _UNLIKELY, _CERTAIN = 0.5, 0.8  # fractions of gray pixels
-_SMOOTHER = 0.8  # ratio of differences between rows
+_AS_SMOOTH = 1.1  # ratio of differences between neighbors; in noise, it is about 1
+_SMOOTHER = 0.75  # ratio of differences between next neighbors and between neighbors
 _LIT = 16  # darker pixels are black under any reading, and tell nothing
 
 
@@ -50,8 +51,8 @@ def is_planar(samples: npt.NDArray[np.uint8], rows: int, planar: bool) -> bool:
     triples, planes = samples.reshape(rows, -1, 3), np.moveaxis(samples.reshape(3, rows, -1), 0, -1)
     own, other = (planes, triples) if planar else (triples, planes)
     is_other = max(_gray(own)) < _UNLIKELY and max(_gray(other)) > _CERTAIN
-    # In a plane of one tone, three neighbors are equal as well, but its rows would not continue each other.
-    return planar != (is_other and _roughness(other) < _SMOOTHER * _roughness(own))
+    # In a plane of one tone, three neighbors are equal as well, but would not continue each other.
+    return planar != (is_other and _roughness(other) < _AS_SMOOTH * _roughness(own))
 
 
 def looks_gray(samples: npt.NDArray[np.uint8]) -> bool:
@@ -59,11 +60,27 @@ def looks_gray(samples: npt.NDArray[np.uint8]) -> bool:
     return max(_gray(samples.reshape(-1, 3))) > _CERTAIN
 
 
+def are_colors(samples: npt.NDArray[np.uint8]) -> bool:
+    """Whether bytes that are said to be gray values are pixels of three equal or nearly equal samples.
+
+    Neighbors in a smooth gray image are alike too, but there it does not matter where three begin.
+    """
+    shifted = [max(_gray(samples[k : len(samples) - 3 + k].reshape(-1, 3))) for k in range(3)]
+    return shifted[0] > _CERTAIN and max(shifted[1:]) < _UNLIKELY
+
+
+def are_wider(samples: npt.NDArray[np.uint8]) -> bool:
+    """Whether bytes that are said to be gray values are the halves of values of 16 bits."""
+    values = samples.astype(np.int16)
+    neighbors, next_ones = np.abs(np.diff(values)), np.abs(values[2:] - values[:-2])
+    return bool(next_ones.mean() < _SMOOTHER * neighbors.mean())
+
+
 def _roughness(samples: Samples) -> float:
-    """Mean difference from row to row of [H, W, 3]."""
-    return (
-        float(np.abs(np.diff(samples.astype(np.int16), axis=0)).mean()) if len(samples) > 1 else 0.0
-    )
+    """Mean difference from row to row and from column to column of [H, W, 3]."""
+    values = samples.astype(np.int16)
+    steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1) if values.shape[axis] > 1]
+    return sum(float(step.mean()) for step in steps)
 
 
 def _by_gray_pixels(samples: Samples, kind: str) -> str:

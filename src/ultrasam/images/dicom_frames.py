@@ -17,7 +17,7 @@ from ultrasam.errors import ScanError
 from ultrasam.extras import needs
 from ultrasam.images.dicom_codecs import check_decodable
 from ultrasam.images.dicom_codestream import Codestream, is_sound, read_codestream, without_boxes
-from ultrasam.images.dicom_colors import is_planar, looks_gray
+from ultrasam.images.dicom_colors import are_colors, are_wider, is_planar, looks_gray
 from ultrasam.images.dicom_file import Element
 from ultrasam.images.dicom_format import COLOR, PixelFormat, with_samples
 from ultrasam.images.dicom_fragments import Fragment, find_fragments
@@ -118,6 +118,8 @@ def _uncompressed(
     pixels = with_samples(pixels, _samples(pixels, declared, held), notes)
     if pixels.kind == "YBR_FULL_422" and not cut:
         pixels = _expanded(element, pixels, declared, held, notes)
+    if (pixels.samples, pixels.allocated) == (1, 8) and (declared or 1) == 1:
+        pixels = _unlike_gray(file, element, pixels, held, notes)
     count = _count(file, element, pixels, declared, held, cut, notes)
     if (pixels.samples, pixels.allocated) == (3, 8) and pixels.kind != "YBR_FULL_422":
         planar = is_planar(_first_samples(element, pixels), pixels.rows, pixels.planar)
@@ -170,10 +172,28 @@ def _expanded(
     return full
 
 
+def _unlike_gray(
+    file: Path, element: Element, pixels: PixelFormat, held: int, notes: list[str]
+) -> PixelFormat:
+    """What is called one image of 8-bit gray values, but holds as many bytes as one of another type."""
+    size = pixels.frame_bits // 8
+    if held - held % 2 == 2 * size - 2 * size % 2 and are_wider(_bytes(element, 2 * size)):
+        raise ScanError(
+            f"{file} contradicts itself: BitsAllocated is 8, but its pixels have 16 bits; export it again."
+        )
+    if held - held % 2 == 3 * size - 3 * size % 2 and are_colors(_bytes(element, 3 * size)):
+        return with_samples(pixels, 3, notes)
+    return pixels
+
+
 def _first_samples(element: Element, pixels: PixelFormat) -> npt.NDArray[np.uint8]:
+    return _bytes(element, pixels.frame_bits // 8)
+
+
+def _bytes(element: Element, count: int) -> npt.NDArray[np.uint8]:
     with element.open() as stream:
         stream.seek(element.start)
-        return np.frombuffer(stream.read(pixels.frame_bits // 8), np.uint8)
+        return np.frombuffer(stream.read(count), np.uint8)
 
 
 def _count(
@@ -197,13 +217,18 @@ def _count(
         if not whole or (not cut and (other_type or held * 8 != whole * bits)):
             raise ScanError(
                 f"{file} is cut off or its header is wrong: its pixel data hold {held:,} bytes, but {size} "
-                f"need {needed:,}; copy or export it again."
+                f"need{'s' * (wanted == 1)} {needed:,}; copy or export it again."
             )
         notes.append(f"Only {whole} of {wanted} frames are in the file; it may be cut off.")
         return whole
     excess = held - -(-wanted * bits // 8)
     if excess <= 1:
         return wanted
+    if pixels.samples == 3 and whole == wanted and excess - excess % 2 == wanted * bits // 24:
+        raise ScanError(
+            f"{file} contradicts itself: SamplesPerPixel is 3, but by their length its pixels have 4; export "
+            "it again as RGB."
+        )
     rest = held * 8 - whole * bits
     if whole > wanted and (
         declared is None or (rest < 16 and not _is_zero(element, held - excess, held))

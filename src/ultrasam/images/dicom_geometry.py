@@ -46,6 +46,12 @@ def read_spacing(dataset: Dataset, frames: int, notes: list[str]) -> Spacing | N
     notes += [f"{problem}; {end}." for problem in problems]
     if found is not None and _differ(found, regions):
         notes.append("The ultrasound regions differ in spacing; that of the first is used.")
+    other = _pixel_spacing(dataset)
+    if found is not None and other is not None and not _equal(found, other):
+        notes.append(
+            f"PixelSpacing is {other[0]:g} × {other[1]:g} mm, but another element says {found[0]:g} × "
+            f"{found[1]:g} mm, which is used."
+        )
     return found
 
 
@@ -76,6 +82,13 @@ def _of_groups(dataset: Dataset, frames: int) -> Spacing | None:
 def _of_element(dataset: Dataset, keyword: str) -> Spacing | None:
     pair = numbers(dataset, keyword, count=2)
     return _plausible(pair[0], pair[1], keyword) if pair else None
+
+
+def _pixel_spacing(dataset: Dataset) -> Spacing | None:
+    try:
+        return _of_element(dataset, "PixelSpacing")
+    except MalformedError:
+        return None  # told already, if it would have been used
 
 
 def _plausible(row: float, column: float, what: str) -> Spacing:

@@ -214,7 +214,13 @@ class GrayPixels:
         """Frame `index`, [H, W] uint8."""
         stored = self._stored(index)
         shown = self._show(stored, self._displays[index])
-        return np.asarray(255 - shown if self._pixels.kind == "MONOCHROME1" else shown)
+        if self._pixels.kind == "MONOCHROME1":
+            shown = 255 - shown
+        if (
+            self._padding is not None and self._pixels.allocated > 8
+        ):  # 255 may also be a bright echo
+            shown = np.where(stored == self._padding, np.uint8(0), shown)
+        return np.asarray(shown)
 
     def _show(self, stored: Values, display: Display) -> Frame:
         values = display.modality(stored)

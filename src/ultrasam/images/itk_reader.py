@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +39,26 @@ def open_itk(file: Path, name: str) -> Any:
     check_nifti(file, name)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
+    if file.name.lower().endswith(".nii.gz") and file.with_suffix("").exists():
+        # ITK would take the header of a.nii.gz and the voxels of a.nii.
+        reader.SetFileName(str(_alone(file, reader)))
     try:
         reader.ReadImageInformation()
     except Exception as error:
         raise _unreadable(name, error) from error
     return reader
+
+
+def _alone(file: Path, reader: Any) -> Path:
+    """The same file in a folder of its own, for as long as the reader exists."""
+    folder = tempfile.TemporaryDirectory(prefix="ultrasam-")
+    weakref.finalize(reader, folder.cleanup)
+    alone = Path(folder.name) / "a.nii.gz"
+    try:
+        alone.symlink_to(file.resolve())
+    except OSError:  # Windows allows links to some users only
+        shutil.copyfile(file, alone)
+    return alone
 
 
 def read_itk(reader: Any, name: str) -> npt.NDArray[Any]:
@@ -60,6 +78,10 @@ def _unreadable(name: str, error: Exception) -> ScanError:
     cause = lines[-1].split("ERROR: ")[-1]
     cause = re.sub(r"^(\w+\((0x)?[0-9a-fA-F]+\): )?(Read\w+: )?", "", cause)
     reason = one_line(cause).rstrip(". ")
+    if "No such file" in reason:  # the last error of the system, whatever ITK failed at
+        return ScanError(
+            f"{name} is damaged: its voxels are incomplete or cannot be read; copy or download it again."
+        )
     if re.search(r"not supported|unsupported|only supports", cause, re.IGNORECASE):
         return ScanError(
             f"{name} is of a kind that is not supported: {reason}; convert it to a plain NIfTI, MHA or NRRD."

@@ -63,6 +63,15 @@ def plane_is_skewed(file: Path) -> bool:
     )
 
 
+def lacks_spacing(file: Path) -> bool:
+    """Whether a NIfTI file's pixdim has no positive number for rows or columns; ITK takes these for 1."""
+    header = _read_header(file, str(file))
+    order = _byte_order(header)
+    if order is None:
+        return False
+    return not all(0 < step < math.inf for step in struct.unpack(f"{order}2f", header[80:88]))
+
+
 def _read_header(file: Path, name: str) -> bytes:
     try:
         with file.open("rb") as opened:

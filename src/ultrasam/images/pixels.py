@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.errors import ScanError
-from ultrasam.images.radiofrequency import B_MODE, is_radiofrequency
+from ultrasam.errors import ScanError, UltraSamWarning
+from ultrasam.images.radiofrequency import B_MODE, is_radiofrequency, swings_about_zero
 
 Frame = npt.NDArray[np.uint8]
 
 
 _FEW = 0.001  # up to this fraction of the pixels, on either side, are outliers
 _OVERSHOOT = 1.05  # resampling with a cubic or Lanczos filter exceeds the range of its input
+_DARK = 16  # floats below, unless they are whole numbers, are hardly gray levels in 0–255
 _SAMPLES = 1_000_000
+_MIDDLE = 1 << 15  # of 16 bits
+_LIKE_RF = "The values look like radiofrequency (RF) data, because they swing about"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,9 @@ class GrayScale:
       fewer than 16 and hold the values, else of the smallest of 8, 10, 12, 14 and 16 bits that holds them,
       else the largest value itself.
     - Floats: black is 0; white is 1 if the values are in 0–1, 255 if they are in 0–255, else the largest one.
-      Values that exceed 1 or 255 by up to 5 %, as resampling produces, count as in range.
+      Values that exceed 1 or 255 by up to 5 %, as resampling produces, count as in range. Values of at most
+      16 that are not whole numbers are not taken for gray levels in 0–255, but for another unit, as the
+      logarithm of an envelope; white is the largest one.
     - With negative values of more than 5 % of the largest, black is the smallest and white the largest.
 
     Attributes:
@@ -66,13 +72,23 @@ class GrayScale:
         low, high = (float(v) for v in np.quantile(values, (_FEW, 1 - _FEW), method="inverted_cdf"))
         if low < 0 and -low > (_OVERSHOOT - 1) * high:
             if any(is_radiofrequency(frame) for frame in frames):
-                raise ScanError(
-                    "The values look like radiofrequency (RF) data, because they swing about zero "
-                    f"along a line; {B_MODE}."
+                raise ScanError(f"{_LIKE_RF} zero along a line; {B_MODE}.")
+            if any(swings_about_zero(frame) for frame in frames):
+                warnings.warn(
+                    "The values swing about zero, as those of a derivative or of radiofrequency (RF) data; "
+                    f"if they are RF data, {B_MODE}.",
+                    UltraSamWarning,
+                    stacklevel=2,
                 )
             return cls(low, high) if high > low else cls(low, low + 1)
+        # Of signed values that were moved to be positive, zero is the middle.
+        is_moved = kind == np.uint16 and abs(np.median(values) - _MIDDLE) < _FEW * _MIDDLE
+        if is_moved and any(is_radiofrequency(f.astype(np.int32) - _MIDDLE) for f in frames):
+            raise ScanError(f"{_LIKE_RF} the middle of 16 bits along a line; {B_MODE}.")
         if np.issubdtype(kind, np.floating):
-            tops = [top for top in (1.0, 255.0) if high <= top * _OVERSHOOT]
+            are_levels = high > _DARK or np.array_equal(values, np.rint(values))
+            ranges = (1.0, 255.0) if are_levels else (1.0,)
+            tops = [top for top in ranges if high <= top * _OVERSHOOT]
         else:
             widths = (bits,) if bits is not None and bits < 16 else ()
             tops = [2.0**width - 1 for width in (*widths, 8, 10, 12, 14, 16) if high < 2.0**width]

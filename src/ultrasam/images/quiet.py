@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
+from ultrasam.errors import UltraSamWarning
+
 # FFmpeg and OpenCV print to the terminal, bypassing Python.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
@@ -42,10 +44,18 @@ class _Shared:
 
 
 def _ignore_warnings() -> Callable[[], object]:
+    action: Any = next((f[0] for f in warnings.filters if _is_for_ours(f)), "default")
     saved = warnings.catch_warnings()
     saved.__enter__()
     warnings.simplefilter("ignore")
+    warnings.simplefilter(action, UltraSamWarning)  # what we say ourselves
     return lambda: saved.__exit__(None, None, None)
+
+
+def _is_for_ours(entry: Any) -> bool:
+    """Whether a filter of warnings concerns our own, wherever they arise."""
+    _, message, category, module, _ = entry
+    return message is None and module is None and issubclass(UltraSamWarning, category)
 
 
 def _silence_opencv() -> Callable[[], object]:
@@ -57,7 +67,7 @@ def _silence_opencv() -> Callable[[], object]:
 
 
 quiet_warnings = _Shared(_ignore_warnings)
-"""Context manager: no thread's Python warnings are shown."""
+"""Context manager: no thread's Python warnings are shown but our own."""
 
 quiet_opencv = _Shared(_silence_opencv)
 """Context manager: OpenCV prints nothing."""

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from ultrasam.errors import ScanError, one_line
 from ultrasam.images.deep_raster import RawPixels, decode_deep, is_deep_png
+from ultrasam.images.pillow import pixels_of
 from ultrasam.images.pixels import Frame, GrayScale
 from ultrasam.images.quiet import quiet_warnings
 from ultrasam.images.scan import Scan, check_size
@@ -310,7 +311,7 @@ def _read_raw(opened: IO[bytes], index: int, pages: list[TiffPage]) -> RawPixels
         if index:
             image.seek(index)
         check_size(Path("The image"), image.height, image.width)
-        values = _to_pixels(ImageOps.exif_transpose(image))
+        values = pixels_of(ImageOps.exif_transpose(image))
     if values.dtype == np.uint8 or page is None:
         return RawPixels(values)
     return RawPixels(values, None, zero_is_white=page.zero_is_white, bits=page.bits)
@@ -327,16 +328,3 @@ def _to_values(image: Image.Image) -> npt.NDArray[Any]:
     if image.mode in ("CMYK", "YCbCr", "HSV", "LAB"):
         values = np.asarray(image.convert("RGB"))
     return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
-
-
-def _to_pixels(image: Image.Image) -> npt.NDArray[Any]:
-    """Gray [H, W] of the image's own type, or [H, W, 3] uint8."""
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"), dtype=np.uint8)
-    if image.mode.startswith("I") or image.mode == "F":
-        return np.asarray(image)
-    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image)
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)

@@ -73,6 +73,7 @@ _NAMES = {
 }  # fmt: skip
 
 
+_STILLS = (b"heic", b"heix", b"mif1", b"avif", b"crx ")  # photographs in MP4's kind of container
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # the SOP class of a directory of files
 
 
@@ -97,10 +98,16 @@ def _kind_of(start: bytes, file: Path) -> str:
     named = next(
         (k for k, suffixes in _SUFFIXES.items() if file.name.lower().endswith(suffixes)), None
     )
+    if actual is None and start.startswith(b"\x1f\x8b"):
+        if named == "nifti":
+            raise ScanError(f"{file} is compressed by gzip; rename it to {file.name}.gz.")
+        raise ScanError(f"{file} is compressed by gzip; extract it first.")
     if actual is None:
         kinds = ", ".join(_NAMES.values())
-        problem = f"is not a valid {_NAMES[named]} file" if named else "is not an image"
-        raise ScanError(f"{file} {problem}; supported formats are {kinds}.")
+        problem = (
+            f"is not a valid {_NAMES[named]} file" if named else "is not in a supported format"
+        )
+        raise ScanError(f"{file} {problem}; supported are {kinds}.")
     if named is not None and named not in found:
         raise ScanError(
             f"{file} has the suffix of {_NAMES[named]} but holds {_NAMES[actual]}; if that is intended, "
@@ -120,7 +127,11 @@ def _kinds_of_bytes(start: bytes, file: Path) -> list[str]:
         ("gif", start.startswith((b"GIF87a", b"GIF89a"))),
         ("tiff", start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))),
         ("nrrd", start.startswith(b"NRRD000")),
-        ("mp4", start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")),
+        (
+            "mp4",
+            start[8:12] not in _STILLS
+            and start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"),
+        ),
         ("avi", start.startswith(b"RIFF") and start[8:12] == b"AVI "),
         ("nifti", start.startswith(b"\x1f\x8b") and name.endswith(".nii.gz")),
         ("nifti", start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")),

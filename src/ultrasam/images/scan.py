@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from ultrasam.errors import ScanError
+from ultrasam.errors import ScanError, one_line
+from ultrasam.images.pillow import pixels_of
 from ultrasam.images.pixels import Frame, to_uint8
 
 # More than any scanner produces; a file that declares more is damaged or a decompression bomb.
@@ -75,14 +78,16 @@ class Scan:
 
     @classmethod
     def from_array(
-        cls, pixels: npt.ArrayLike, *, spacing: tuple[float, float] | None = None
+        cls, pixels: npt.ArrayLike | Image.Image, *, spacing: tuple[float, float] | None = None
     ) -> Scan:
         """Make a still from pixels [H, W] or [H, W, 3]: uint8, wider integers, or floats in 0–1 or 0–255.
 
+        A Pillow image is taken as it looks (without EXIF orientation, as its ``size`` is), whatever its mode.
+
         Raises:
-            ScanError: The shape or type is wrong, the array is empty, or a value is not finite.
+            ScanError: The shape or type is wrong, the array is empty, or a value is not finite or is masked.
         """
-        array = np.asarray(pixels)
+        array = _as_array(pixels)
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[..., 0]
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
@@ -94,6 +99,23 @@ class Scan:
         frame = to_uint8(array[..., :3] if array.ndim == 3 else array)
         height, width = frame.shape[:2]
         return cls(1, height, width, frame.ndim == 3, lambda _: frame, spacing)
+
+
+def _as_array(pixels: Any) -> npt.NDArray[Any]:
+    if pixels is None:
+        raise ScanError(
+            "None is not a frame; if cv2.imread returned it, the file could not be read: give its path."
+        )
+    if isinstance(pixels, Image.Image):
+        return pixels_of(pixels)
+    if np.ma.is_masked(pixels):
+        raise ScanError("Some pixels are masked; fill them, as with numpy.ma.filled(pixels, 0).")
+    try:
+        return np.asarray(pixels)
+    except Exception as error:  # of any class: PyTorch has its own for each kind of tensor
+        raise ScanError(
+            f"{type(pixels).__name__} cannot be converted to an array: {one_line(error)}."
+        ) from error
 
 
 def check_size(file: Path, height: int, width: int, frames: int = 1) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ultrasam.errors import ScanError
 from ultrasam.images.itk_reader import open_itk, read_itk
-from ultrasam.images.nifti import plane_is_skewed
+from ultrasam.images.nifti import lacks_spacing, plane_is_skewed
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
 from ultrasam.images.volume_header import (
@@ -78,13 +78,25 @@ def read_volume(file: Path) -> Scan:
     )
 
 
-def plane_spacing(spacing: tuple[float, float]) -> tuple[float, float] | None:
+def plane_spacing(
+    spacing: tuple[float, float], *, is_located: bool = False
+) -> tuple[float, float] | None:
     """The (row, column) distance in mm that a volume's header gives; None if it says nothing.
 
     Where the spacing is unknown, writers put 1 × 1: it is not taken for a millimeter.
+
+    Args:
+        is_located: the header also has the position of the volume, so that 1 × 1 is meant, as after
+            resampling to 1 mm.
     """
-    known = all(math.isfinite(s) and s > 0 for s in spacing) and spacing != (1.0, 1.0)
-    return spacing if known else None
+    known = all(math.isfinite(s) and s > 0 for s in spacing)
+    return spacing if known and (is_located or spacing != (1.0, 1.0)) else None
+
+
+def _is_located(reader: Any) -> bool:
+    """Whether a header places slices anywhere but at the origin, which is what writers put by default."""
+    size = reader.GetSize()
+    return len(size) > 2 and size[2] > 1 and any(abs(v) > 1e-6 for v in reader.GetOrigin()[:3])
 
 
 def _spacing(
@@ -92,16 +104,20 @@ def _spacing(
 ) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     """The spacing in mm, and why there is none."""
     steps = [float(s) for s in reader.GetSpacing()]
-    stored = plane_spacing((steps[1], steps[0])) if len(steps) > 1 else None
+    located = _is_located(reader)
+    stored = plane_spacing((steps[1], steps[0]), is_located=located) if len(steps) > 1 else None
     if plane_is_skewed(file):
         return None, (
             "Its rows and columns are not at right angles (NIfTI's affine is sheared), so there is no pixel "
             "spacing; the slices are shown as stored.",
         )
+    if lacks_spacing(file):
+        return None, ("Its pixel spacing is missing, so there are no sizes in mm.",)
     if stored is None:
         shown = " × ".join(f"{s:g}" for s in steps[:2])
+        unknown = "means unknown in most files" if shown == "1 × 1" else "is no distance"
         return None, (
-            f"Its pixel spacing is not calibrated ({shown}), so there are no sizes in mm.",
+            f"Its pixel spacing is {shown}, which {unknown}, so there are no sizes in mm.",
         )
     spacing = in_millimeters(fields, stored)
     if spacing is None:

@@ -16,6 +16,7 @@ from ultrasam.text import decode_text
 _KEYS = ("box", "points", "labels", "category")
 _OTHERS = "*"  # the name that stands for all images without an entry
 _LISTED = 4
+_EXAMPLE = '{"box": [x0, y0, x1, y1]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,10 @@ def _content(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PromptError(f"The prompts file {path} is not JSON: {one_line(error)}.") from error
     if not isinstance(content, dict):
-        raise PromptError(f"The prompts file {path} must map image names to lists of prompts.")
+        raise PromptError(
+            f"The prompts file {path} must map image names to lists of prompts, as "
+            f'{{"a.png": [{_EXAMPLE}]}}.'
+        )
     return content
 
 
@@ -165,8 +169,12 @@ def _entries(value: Any) -> Iterator[PromptEntry]:
     values = value if isinstance(value, list) and value else [value]
     for number, one in enumerate(values):
         try:
-            if not isinstance(one, dict):
+            if value == []:
                 raise PromptError("The prompts of an image must be a list of at least one prompt.")
+            if not isinstance(one, dict):
+                raise PromptError(
+                    f"A prompt must be {_EXAMPLE} or the like, not {json.dumps(one)}."
+                )
             yield PromptEntry(number, _prompt(one), category=_category(one))
         except (PromptError, RecursionError) as error:
             yield PromptEntry(number, None, one_line(error, limit=None) + ".")

@@ -176,10 +176,14 @@ def load_state(model: UltraSam, state: State, *, source: str) -> list[str]:
         "without data": [name for name in shared if state[name].is_meta],
         "with NaN or infinite values": [name for name in shared if not all_finite(state[name])],
     }
-    parts = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
+    parts = [
+        f"{len(names)} tensor{'s' * (len(names) > 1)} {what} ({_first(names)})"
+        for what, names in problems.items()
+        if names
+    ]
     if parts:
         raise CheckpointError(
-            f"{source} does not fit the model: tensors {'; '.join(parts)}.{_advice(problems)}"
+            f"{source} does not fit the model: {'; '.join(parts)}.{_advice(problems)}"
         )
     if untrained:
         for module in model.prompt_encoder.mask_downscaling:

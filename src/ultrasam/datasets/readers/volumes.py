@@ -5,6 +5,7 @@ SimpleITK returns [z, y, x]. Slices along axis 0 are [y, x], along axis 1 [z, x]
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from ultrasam.datasets.readers.paired_images import (
 from ultrasam.errors import DataError, ScanError
 from ultrasam.images.itk_reader import open_itk, read_itk
 from ultrasam.images.masks import BoolMask
+from ultrasam.images.nifti import lacks_spacing
 from ultrasam.images.pixels import to_uint8
 from ultrasam.images.volume import plane_spacing
 
@@ -168,7 +170,8 @@ def load(entry: FileEntry) -> tuple[Volume, tuple[float, ...]]:
     """Load a volume.
 
     Returns:
-        Voxels [z, y, x], preceded by further axes if there are any, and the spacing (z, y, x) in mm.
+        Voxels [z, y, x], preceded by further axes if there are any, and the spacing (z, y, x) in mm;
+        NaN if the header has none.
 
     Raises:
         DataError: The file is damaged.
@@ -177,11 +180,13 @@ def load(entry: FileEntry) -> tuple[Volume, tuple[float, ...]]:
         with entry.on_disk() as path:
             reader = open_itk(path, entry.path)
             array = read_itk(reader, entry.path)
+            has_spacing = not lacks_spacing(path)
     except ScanError as error:
         raise DataError(str(error).rstrip(".")) from error
     if reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
-    return array, tuple(float(s) for s in reader.GetSpacing()[2::-1])
+    spacing = tuple(float(s) if has_spacing else math.nan for s in reader.GetSpacing()[2::-1])
+    return array, spacing
 
 
 def _instances(values: Volume, options: VolumeOptions) -> list[Instance]:
