@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultrasam.text import decode_text, name_key
+from ultrasam.text import count_of, decode_text, name_key
 
 TEXT = '{"Zürich": "naïve café", "b": [1, 2]}'
 
@@ -33,3 +33,9 @@ def test_any_bytes_give_text(data: bytes) -> None:
 def test_a_name_has_one_key_in_every_form(path: str) -> None:
     for form in ("NFC", "NFD"):
         assert name_key(unicodedata.normalize(form, path)) == name_key("a/zürich.png")  # type: ignore[arg-type]
+
+
+def test_numbers_have_their_nouns() -> None:
+    assert [count_of(n, "image") for n in (0, 1, 2, 2000)] == [
+        "0 images", "1 image", "2 images", "2,000 images"
+    ]  # fmt: skip

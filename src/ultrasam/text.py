@@ -1,4 +1,4 @@
-"""Text files that people wrote: any common encoding, any Unicode form."""
+"""Text that people wrote, in any common encoding and Unicode form, and numbers in sentences."""
 
 from __future__ import annotations
 
@@ -46,3 +46,8 @@ def name_key(path: str) -> str:
 def valid_text(path: object) -> str:
     """A path as text for any file; bytes of its name that are not UTF-8 become ``\\xe4``."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number and its noun, for example ``1 image`` or ``2,000 images``; the plural ends in -s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -225,7 +225,7 @@ def test_an_outline_outside_its_image_stops_before_training(
         main.run()
     error = capsys.readouterr().err
     assert stop.value.code == 1
-    assert "First problem: p0.png, annotation 0: outline outside the image" in error
+    assert "For example, p0.png, annotation 0: outline outside the image" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 

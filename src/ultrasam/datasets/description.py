@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Case, images_of
-from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport, kind_of
+from ultrasam.datasets.file_tree import FileTree, Skip, SkipReport, describe_failure, kind_of
 from ultrasam.errors import DataError
 
 UNKNOWN = "unknown"
@@ -134,11 +134,9 @@ class DatasetSpec:
             else:
                 cases[case.key] = case
         if not cases:
-            first = report.skips[0] if report.skips else None
-            problem = f" First problem: {first}" if first else ""
             raise DataError(
-                f"No annotated image of {self.info.name} found in {root}. "
-                f"Expected layout: {self.info.layout}.{problem}"
+                f"No annotated image of {self.info.name} found in {root}. Expected layout: "
+                f"{self.info.layout}. {describe_failure(report.skips)}".rstrip()
             )
         for entry in tree.unused():
             report.skip(entry, "not part of the data set's layout", what=kind_of(entry.name))

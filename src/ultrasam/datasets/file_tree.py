@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Literal
 
 from ultrasam.datasets.archives import is_archive, list_members, member_on_disk, read_member
 from ultrasam.errors import DataError, MissingDependencyError
+from ultrasam.text import count_of
 
 _SYSTEM_FILE = re.compile(
     r"/(__MACOSX/|\.(?!\.?/)[^/]*|Thumbs\.db$|desktop\.ini$|ehthumbs\.db$|~\$|[^/]*~$)",
@@ -138,10 +139,27 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
         if what == "note":
             lines.append(f"Note: {'; '.join(named)}.")
             continue
-        noun = what if total == 1 else f"{what}s"
-        noun = f"other {noun}" if what == "file" else noun
-        lines.append(f"{total:,} {noun} left out: {'; '.join(named)}.")
+        left = count_of(total, "other file" if what == "file" else what)
+        lines.append(f"{left} left out: {'; '.join(named)}.")
     return lines
+
+
+def describe_failure(skips: Sequence[Skip]) -> str:
+    """Sentences on why nothing could be read, with an example; empty if nothing was left out.
+
+    Other files are only named if no image or annotation was left out.
+    """
+    counts = count_skips(skips)
+    if counts["annotation"] or counts["image"]:
+        counts["file"].clear()
+    counts["note"].clear()
+    for what in ("annotation", "image", "file"):
+        example = next((skip for skip in skips if skip.what == what), None)
+        if example is not None:
+            alone = sum(reasons.total() for reasons in counts.values()) == 1
+            sentences = "" if alone else f"{' '.join(describe_skips(counts))} For example, "
+            return f"{sentences}{example}."
+    return ""
 
 
 @dataclass(slots=True)

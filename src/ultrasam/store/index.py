@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam._version import __version__
-from ultrasam.datasets.file_tree import Skip, SkipCounts, count_skips
+from ultrasam.datasets.file_tree import Skip, SkipCounts, count_skips, describe_failure
 from ultrasam.errors import DataError
 from ultrasam.extras import needs
 from ultrasam.files import update_file
@@ -100,8 +100,8 @@ def write_tables(store: Path, settings: BuildSettings) -> BuildSummary:
     }
     table, skips = _read_journal(store, indexes)
     if not len(table):
-        first = next((skip for listed in skips.values() for skip in listed), None)
-        raise DataError(f"No image could be read.{f' First problem: {first}' if first else ''}")
+        why = describe_failure([skip for listed in skips.values() for skip in listed])
+        raise DataError(f"No image could be read. {why}".rstrip())
     order = np.argsort(np.array(table["dataset"].to_pylist()), kind="stable")
     table = table.take(pa.array(order))
     groups, duplicates = _groups(table, indexes, settings.duplicate_thresholds)

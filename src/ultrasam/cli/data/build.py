@@ -294,27 +294,29 @@ def _run(
 
 def _report(built: BuildResult, out: Path) -> None:
     from ultrasam.datasets.file_tree import describe_skips
+    from ultrasam.text import count_of
 
     manifest = built.summary.manifest
     for name, counts in built.summary.skips.items():
         images, empty = (
             manifest["datasets"][name][key] for key in ("images", "images_without_objects")
         )
-        print(f"{name}: {images:,} images" + (f", {empty:,} of them without objects" * bool(empty)))
+        of_them = f", {empty:,} of them without objects" if empty else ""
+        print(f"{name}: {count_of(images, 'image')}{of_them}")
         for line in (*built.notes.get(name, ()), *describe_skips(counts)):
             print(f"    {line}")
     alike, sides = manifest["duplicates"], manifest["splits"]
     print(
-        f"{manifest['images']:,} images, {manifest['instances']:,} instances, "
-        f"{manifest['subjects']:,} subjects: "
+        f"{count_of(manifest['images'], 'image')}, {count_of(manifest['instances'], 'instance')}, "
+        f"{count_of(manifest['subjects'], 'subject')}: "
         + ", ".join(f"{n:,} {side}" for side, n in sides.items())
     )
     print(
-        f"{alike['exact']:,} exact and {alike['similar']:,} near duplicates, kept on one side each"
+        f"{alike['exact']:,} exact and {alike['similar']:,} near duplicates, each kept in one split"
     )
     for what, count in manifest["dropped_instances"].items():
         if count:
-            print(f"{count:,} instances left out ({what.replace('_', ' ')})")
+            print(f"{count_of(count, 'instance')} left out ({what.replace('_', ' ')})")
     if any(reasons for counts in built.summary.skips.values() for reasons in counts.values()):
         print(f"All that was left out: {out / 'skipped.csv'}")
     print(out)
