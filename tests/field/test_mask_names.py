@@ -93,3 +93,50 @@ def test_structures_and_objects_in_names_are_read(tmp_path: Path) -> None:
     cases, left, _ = read(tmp_path)
     assert cases == {"a": {"mine": AREA}, "b": {"mine": AREA}}
     assert left == {}
+
+
+@pytest.mark.parametrize("mask", ["x.jpg.png", "x.jpg_mask.png", "x.png.gif", "x.tif_seg.png"])
+def test_the_suffix_of_the_image_in_a_masks_name_is_no_structure(mask: str) -> None:
+    (found,) = pair_masks(["images/x.jpg", f"masks/{mask}"]).masks["images/x.jpg"]
+    assert found.structure is None
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "mat", "nii.gz", "pgm", "NPY"])
+def test_masks_of_another_kind_are_named(suffix: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"images/{name}.png", square(90))
+    save(tmp_path / "masks/b.png", square())
+    (tmp_path / f"masks/a.{suffix}").write_bytes(b"x")
+    areas, left, report = read(tmp_path)
+    reason = "not a PNG, JPEG, BMP, TIFF or GIF file; convert it"
+    assert list(areas) == ["b"]
+    assert left == {"images/a.png": f"its mask is left out ({reason})"}
+    assert [(s.where, s.reason) for s in report.skips if s.what == "file"] == [
+        (f"masks/a.{suffix}", reason)
+    ]
+
+
+def test_a_file_of_another_kind_beside_a_mask_costs_nothing(tmp_path: Path) -> None:
+    save(tmp_path / "images/a.png", square(90))
+    save(tmp_path / "masks/a.png", square())
+    (tmp_path / "masks/a.npy").write_bytes(b"x")
+    (tmp_path / "masks/a.txt").write_bytes(b"x")
+    areas, left, report = read(tmp_path)
+    assert (areas, left) == ({"a": {"mine": AREA}}, {})
+    assert [(s.where, s.what) for s in report.skips] == [
+        ("masks/a.npy", "file"), ("masks/a.txt", "file"),
+    ]  # fmt: skip
+
+
+def test_a_mask_that_is_all_object_among_others_is_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"images/{name}.png", square(90))
+    full = square()
+    full[:] = 255
+    save(tmp_path / "masks/a.png", full)
+    save(tmp_path / "masks/b.png", square())
+    areas, _, report = read(tmp_path)
+    assert areas == {"a": {"mine": full.size}, "b": {"mine": AREA}}
+    assert report.notes[-1] == (
+        "Masks: 1 mask is all object, without background; check that this is meant."
+    )

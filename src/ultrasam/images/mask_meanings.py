@@ -24,6 +24,9 @@ _JOINED_SUFFIX = re.compile(
 _JOINED_PREFIX = re.compile(r"(?:masks?|gts?)(?=[^\W_])")
 _WHOLE_MASK = re.compile(MASK_WORDS)  # mask.png beside image.png, a pair in each folder
 _WHOLE_IMAGES = ("image", "img", "original", "orig", "frame")
+_FILE_SUFFIX = re.compile(
+    r"\.(?:png|jpe?g|bmp|tiff?|gif|webp)$"
+)  # as in x.jpg.png and x.jpg_mask.png
 _IMAGE_SUFFIX = re.compile(rf"{GAP}+(?:{IMAGE_WORDS}|0000)$")
 _IMAGE_PREFIX = re.compile(rf"(?:{IMAGE_WORDS})(?:{GAP}+|(?=\d))")
 
@@ -45,11 +48,14 @@ def meanings(stem: str, text: str) -> Iterator[Meaning]:
         stem: the name without suffix, in the form in which names are compared.
         text: the same as it is.
     """
+    whole = _FILE_SUFFIX.sub("", stem)
+    if whole != stem:
+        yield Meaning(whole, "the suffix of an image")
     for match in reversed(list(_MASK_SUFFIX.finditer(stem))):
         rest = re.sub(rf"^{GAP}+", "", _as_given(stem, text)[match.end() :])
         number = re.fullmatch(r"\(?(\d*)\)?", rest)
         if match.start():
-            base = stem[: match.start()]
+            base = _FILE_SUFFIX.sub("", stem[: match.start()])
             word = match[0].strip(" _.-")
             yield Meaning(base, word, None if number else rest, number[1] if number else "")
     prefix = _MASK_PREFIX.match(stem)
