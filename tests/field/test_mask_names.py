@@ -8,6 +8,7 @@ import pytest
 
 from tests.field.test_masks import AREA, read, save, square
 from ultrasam.datasets.custom import detect_layout
+from ultrasam.errors import DataError
 from ultrasam.images.mask_names import pair_masks, split_masks
 
 
@@ -81,6 +82,14 @@ def test_an_image_is_not_read_with_a_part_of_its_masks(paths: tuple[str, ...]) -
     pairing = pair_masks(paths)
     assert not pairing.masks
     assert "may show the same object" in pairing.ambiguous[paths[0]]
+
+
+def test_masks_that_are_all_in_doubt_are_refused_with_the_reason(tmp_path: Path) -> None:
+    for name in ("x", "x_mask", "x_cyst_mask"):
+        save(tmp_path / f"{name}.png", square())
+    assert detect_layout(tmp_path) == "image_mask_folder"
+    with pytest.raises(DataError, match="may show the same object"):
+        read(tmp_path)
 
 
 def test_structures_and_objects_in_names_are_read(tmp_path: Path) -> None:

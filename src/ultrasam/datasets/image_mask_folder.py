@@ -121,17 +121,28 @@ def read_with_masks(
 
 def mask_pairs(folder: Path) -> list[tuple[PurePosixPath, PurePosixPath]]:
     """The images and masks in a folder that belong together, by paths relative to the folder."""
-    names = [
-        Path(place, name).relative_to(folder).as_posix()
-        for place, _, files in os.walk(folder)
-        for name in files
-        if name.lower().endswith(_SUFFIXES)
-    ]
     return [
         (PurePosixPath(image), PurePosixPath(mask.path))
-        for image, masks in pair_masks(names).masks.items()
+        for image, masks in _pairing(folder).masks.items()
         for mask in masks
     ]
+
+
+def has_masks(folder: Path) -> bool:
+    """Whether a folder holds images with masks, also if none is certain to be an image's."""
+    pairing = _pairing(folder)
+    return bool(pairing.masks or pairing.ambiguous)
+
+
+def _pairing(folder: Path) -> Pairing:
+    return pair_masks(
+        [
+            Path(place, name).relative_to(folder).as_posix()
+            for place, _, files in os.walk(folder)
+            for name in files
+            if name.lower().endswith(_SUFFIXES)
+        ]
+    )
 
 
 def _same_aspect(image: tuple[int, int], mask: tuple[int, int]) -> bool:
