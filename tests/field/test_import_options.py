@@ -184,3 +184,23 @@ def test_the_command(
         status, _, err = run(*options)
         assert status == 1
         assert message in err
+
+
+def test_splits_in_folders_are_mentioned_unless_they_are_read(tmp_path: Path) -> None:
+    for split in ("Train", "val"):
+        for name in ("1", "2"):
+            for kind in ("images", "masks"):
+                path = tmp_path / split / kind / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                values = np.zeros((20, 30), np.uint8)
+                values[5:9, 5:9] = 255
+                Image.fromarray(values).save(path)
+    expression = "(?:^|/)(Train|val)/"
+    _, report = with_metadata(image_mask_folder("mine")).list_cases(tmp_path)
+    assert (
+        f"No image has a split; to keep those of the folders Train, val, say --split-from '{expression}'."
+    ) in report.notes
+    spec = with_metadata(image_mask_folder("mine"), split=expression)
+    cases, report = spec.list_cases(tmp_path)
+    assert [case.split for case in cases] == ["train", "train", "val", "val"]
+    assert not any("--split-from" in note for note in report.notes)

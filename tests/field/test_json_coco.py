@@ -156,11 +156,11 @@ def test_outlines_drawn_at_another_size_are_scaled(tmp_path: Path) -> None:
     listed = [{"id": 1, "file_name": "a.png", "height": 200, "width": 240}]
     big = np.zeros((200, 240), bool)
     big[60:140, 40:120] = True
-    rle = {"segmentation": encode_rle(big)}
+    rle = {"segmentation": encode_rle(big), "category_id": 2}
     content = coco({"segmentation": [outline(40, 60, 80)]}, rle, images=listed)
     write(tmp_path / "ann.json", content)
     images, skips = read(coco_file("own"), tmp_path)
-    assert objects(images["a.png"]) == [("cyst", 1600), ("cyst", 1600)]
+    assert objects(images["a.png"]) == [("cyst", 1600), ("node", 1600)]
     assert np.nonzero(images["a.png"].mask(0))[0].min() == 30
     assert [(s.what, s.where) for s in skips] == [("note", "a.png")]
 

@@ -206,7 +206,7 @@ def test_shape_label_and_values_of_one_region_belong_together(tmp_path: Path) ->
         (result(POLYGON | {"closed": False}, id="r2"), "shape without area (open polygon)", 0),
         (result(SQUARE, id="r2"), "annotation without a known structure", 1600),
         (result(SQUARE | {"polygonlabels": ["cyst", "node"]}, id="r2"),
-         "annotation without a known structure", 1600),
+         "annotation with several structures", 1600),
         (result({"polygonlabels": ["cyst"]}, id="r2"), "annotation without an outline", 0),
         (result({"format": "rle", "rle": [0, 0, 0, 9, 1], "brushlabels": ["cyst"]}, "brushlabels", id="r2"),
          "RLE that does not match its size", 0),

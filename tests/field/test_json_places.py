@@ -48,6 +48,12 @@ from ultrasam.evaluation.sources import open_evaluation_datasets, raw_datasets
         (("annotations/task_1.json", "annotations/task_2.json"), "f.png", "task_{}/images"),
         (("p1.json", "p2.json"), "/home/someone/study/p{}/f.png", "p{}"),
         (("p1.json", "p2.json"), "C:\\study\\p{}\\f.png", "p{}"),
+        (("annotations/P1.json", "annotations/p2.json"), "f.png", "images/p{}"),
+        (("annotations/p1.json", "annotations/p2.json"), "f.png", "images/p{}/deeper"),
+        (("annotations_p1.json", "annotations_p2.json"), "f.png", "images_p{}"),
+        (("annotations/p1/ann.json", "annotations/p2/ann.json"), "f.png", "images/p{}"),
+        (("labels/p1/ann.json", "labels/p2/ann.json"), "f.png", "p{}/images"),
+        (("train.json", "val.json"), "f.png", ("train/p1", "val/p1")),
     ],
 )  # fmt: skip
 def test_each_files_outlines_are_on_its_own_images(
@@ -83,6 +89,8 @@ def test_each_files_outlines_are_on_its_own_images(
         ("labels_p2/ann.json", "f.png", ["images_p1/f.png"]),
         ("olivia/ann.json", "f.png", ["anna/f.png"]),
         ("deeper/ann.json", "f.png", ["f.png"]),
+        ("annotations/p2/ann.json", "f.png", ["images/p1/f.png"]),
+        ("annotations/p1.json", "f.png", ["images/p10/f.png", "images/p1/g.png"]),
     ],
 )
 def test_an_image_is_never_taken_for_another_one(
@@ -114,6 +122,20 @@ def test_only_the_image_beside_the_file_is_annotated(tmp_path: Path) -> None:
     images, skips = read(coco_file("own"), tmp_path)
     assert list(images) == ["task_2/f.png"]
     assert [(s.where, s.what) for s in skips] == [("task_1/f.png", "image")]
+
+
+def test_labelme_files_in_a_tree_of_their_own(tmp_path: Path) -> None:
+    shape = {"label": "cyst", "points": SQUARE, "shape_type": "polygon"}
+    for k, patient in enumerate(("p1", "p2")):
+        picture(tmp_path / f"images/{patient}/a.png", 50 + 100 * k)
+        moved = shape | {"points": [[x + 10 * k, y] for x, y in SQUARE]}
+        write(tmp_path / f"labels/{patient}/a.json", labelme(moved))
+    images, skips = read(labelme_files("own"), tmp_path)
+    assert {s: left_of(i) for s, i in images.items()} == {
+        "images/p1/a.png": 20,
+        "images/p2/a.png": 30,
+    }
+    assert skips == []
 
 
 def test_two_images_of_one_stem_are_both_read(tmp_path: Path) -> None:

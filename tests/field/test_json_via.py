@@ -56,7 +56,7 @@ def test_several_checked_boxes_are_no_structure(tmp_path: Path) -> None:
     boxes = {"type": {"cyst": True, "node": True}}
     images, skips = via_one(tmp_path, {"type": {"cyst": True}}, boxes)
     assert objects(images["a.png"]) == [("cyst", 1600)]
-    assert reasons(skips, "annotation") == ["annotation without a known structure"]
+    assert reasons(skips, "annotation") == ["annotation with several structures"]
 
 
 def test_regions_without_a_name_get_the_data_sets_and_a_note(tmp_path: Path) -> None:

@@ -145,13 +145,8 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
 
 
 def describe_failure(skips: Sequence[Skip]) -> str:
-    """Sentences on why nothing could be read, with an example; empty if nothing was left out.
-
-    Other files are only named if no image or annotation was left out.
-    """
+    """Sentences on why nothing could be read, with an example; empty if nothing was left out."""
     counts = count_skips(skips)
-    if counts["annotation"] or counts["image"]:
-        counts["file"].clear()
     counts["note"].clear()
     for what in ("annotation", "image", "file"):
         example = next((skip for skip in skips if skip.what == what), None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,8 @@ from ultrasam.images.raster import decode_frame, read_orientation
 _IMAGE_FILE = r"\.(png|jpe?g|bmp|tiff?|gif)$"
 _OTHER_FILE = r"\.(dcm|dicom|nii|nii\.gz|mha|mhd|nrrd|mp4|avi|mov|mkv|webp)$"
 TURNED = "turned or mirrored by an EXIF orientation; the mask is taken to fit the image as viewers show it"
+# Kinds of files that are masks if they are where masks are, and anything otherwise.
+_MASK_FILE = r"\.(npy|npz|mat|jp2|pgm|ppm|pbm|heic|avif)$"
 NOT_A_PICTURE = "not a PNG, JPEG, BMP, TIFF or GIF file; convert it"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
 _LAYOUT = "images/<stem>.* with masks/<stem>.* or masks/<structure>/<stem>.*, or <stem>.* with <stem>_mask.*"
@@ -58,6 +61,7 @@ def image_mask_folder(
         for entry, _ in tree.match(_OTHER_FILE):
             report.skip(entry, NOT_A_PICTURE)
         left_out = {s.where: s.reason for s in report.skips if s.what == "image"}
+        _report_other_masks(tree, [*entries, *left_out], report, left_out)
         pairing = pair_masks([*entries, *sorted(left_out.keys() - entries.keys())])
         _report_masks(pairing, entries, report)
         masks = _readable(pairing, entries, left_out, report)
@@ -117,17 +121,28 @@ def read_with_masks(
 
 def mask_pairs(folder: Path) -> list[tuple[PurePosixPath, PurePosixPath]]:
     """The images and masks in a folder that belong together, by paths relative to the folder."""
-    names = [
-        Path(place, name).relative_to(folder).as_posix()
-        for place, _, files in os.walk(folder)
-        for name in files
-        if name.lower().endswith(_SUFFIXES)
-    ]
     return [
         (PurePosixPath(image), PurePosixPath(mask.path))
-        for image, masks in pair_masks(names).masks.items()
+        for image, masks in _pairing(folder).masks.items()
         for mask in masks
     ]
+
+
+def has_masks(folder: Path) -> bool:
+    """Whether a folder holds images with masks, also if none is certain to be an image's."""
+    pairing = _pairing(folder)
+    return bool(pairing.masks or pairing.ambiguous)
+
+
+def _pairing(folder: Path) -> Pairing:
+    return pair_masks(
+        [
+            Path(place, name).relative_to(folder).as_posix()
+            for place, _, files in os.walk(folder)
+            for name in files
+            if name.lower().endswith(_SUFFIXES)
+        ]
+    )
 
 
 def _same_aspect(image: tuple[int, int], mask: tuple[int, int]) -> bool:
@@ -155,6 +170,19 @@ def _report_masks(pairing: Pairing, entries: Mapping[str, FileEntry], report: Sk
     skip(pairing.others, "picture of masks, or masks of single objects", mask=True)
     for path, reason in pairing.ambiguous.items():
         skip([path], reason)
+
+
+def _report_other_masks(
+    tree: FileTree, pictures: Sequence[str], report: SkipReport, left_out: dict[str, str]
+) -> None:
+    """Report the masks of kinds that are not read, so that their images are not said to have none."""
+    expression = re.compile(_MASK_FILE, re.IGNORECASE)
+    others = {entry.path: entry for entry in tree.entries if expression.search(entry.path)}
+    for masks in pair_masks([*pictures, *others]).masks.values():
+        for mask in masks if all(mask.path in others for mask in masks) else ():
+            for entry, _ in tree.match(f"/{re.escape(mask.path)}$"):
+                report.skip(entry, NOT_A_PICTURE, what="file")
+                left_out[entry.path] = NOT_A_PICTURE
 
 
 def _readable(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ultrasam.datasets.image_mask_folder import mask_pairs
+from ultrasam.datasets.image_mask_folder import has_masks, mask_pairs
 from ultrasam.datasets.readers.coco import is_coco
 from ultrasam.datasets.readers.cvat import is_cvat
 from ultrasam.datasets.readers.labelme import is_labelme
@@ -50,7 +50,7 @@ def detect_layout(folder: Path) -> str:
     ]
     if any(_is_cvat(path) for path in tables):
         return "cvat"
-    if pairs:
+    if pairs or has_masks(folder):
         return "image_mask_folder"
     for path in tables:
         if (what := other_file(path.name, path.read_bytes())) is not None:

@@ -61,6 +61,8 @@ def with_metadata(
         splits = [case.split for case in found]
         if find_split is not None:
             splits = [_split(text) for text in _found(find_split, paths, "--split-from")]
+        elif not any(splits) and (note := _split_note(paths)) is not None:
+            report.notes.append(note)
         unknown = [path for path, of in zip(paths, subjects, strict=True) if of is None]
         if len(unknown) > 1:
             report.notes.append(_subject_note(unknown))
@@ -154,6 +156,17 @@ def _split(text: str) -> str:
     if split is None:
         raise DataError(f"--split-from finds '{text}', which is none of {', '.join(SPLITS)}.")
     return split
+
+
+def _split_note(paths: Sequence[str]) -> str | None:
+    """How to keep the splits that folders name; None unless each path is in one such folder of several."""
+    found = [[f for f in path.split("/")[:-1] if split_of(f) in SPLITS] for path in paths]
+    names = sorted({folder for folders in found for folder in folders})
+    if len(names) < 2 or any(len(folders) != 1 for folders in found):
+        return None
+    expression = f"(?:^|/)({'|'.join(map(re.escape, names))})/"
+    listed = ", ".join(names)
+    return f"No image has a split; to keep those of the folders {listed}, say --split-from '{expression}'."
 
 
 def _subject_note(paths: Sequence[str]) -> str:

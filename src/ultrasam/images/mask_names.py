@@ -14,29 +14,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ultrasam.images.mask_meanings import (
+    GAP,
+    IMAGE_WORDS,
+    MASK_WORDS,
+    Meaning,
+    beginnings,
+    longer_meanings,
+    meanings,
+    short_name,
+)
 from ultrasam.text import name_key
 
-_MASK_WORDS = (
-    r"masks?|seg(?:s|m|mentations?)?|labels?|gts?|ground[ _.-]?truths?|annotations?|"
-    r"segmentation[ _]?(?:class|mask)(?:es|s|png)?"
-)
-_IMAGE_WORDS = r"images?|imgs?|jpegimages|originals?|origs?|frames?"
 # The views that labeling tools write beside their masks, and masks of single objects beside those of classes.
 _OTHER_FOLDER = re.compile(
     r"(segmentation.*)?visuali[sz]ations?|segmentationobject(png)?|masks?_human|overlays?"
 )
-_GAP = r"[ _.-]"
 _READER = re.compile(r"(?:reader|observer|annotator|expert|rater|operator)[ _.-]?\w{1,2}")
 _MASK_FOLDER, _IMAGE_FOLDER = (
-    re.compile(rf"(?P<before>.*{_GAP})?(?:{words})(?P<after>tr|ts|val|{_GAP}.*)?")
-    for words in (_MASK_WORDS, _IMAGE_WORDS)
+    re.compile(rf"(?P<before>.*{GAP})?(?:{words})(?P<after>tr|ts|val|{GAP}.*)?")
+    for words in (MASK_WORDS, IMAGE_WORDS)
 )
-_MASK_SUFFIX = re.compile(rf"{_GAP}+(?:{_MASK_WORDS})(?={_GAP}|\(|\d|$)")
-_MASK_PREFIX = re.compile(rf"(?:{_MASK_WORDS})(?:{_GAP}+|(?=\d))")
-_IMAGE_SUFFIX = re.compile(rf"{_GAP}+(?:{_IMAGE_WORDS}|0000)$")
-_IMAGE_PREFIX = re.compile(rf"(?:{_IMAGE_WORDS})(?:{_GAP}+|(?=\d))")
 
 Parts = tuple[str, ...]
+_ByName = dict[str, "list[_File]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,22 +156,14 @@ class _File:
         return self.folders[: len(self.prefix) + 1] if self.role else ()
 
 
-class _Meaning(NamedTuple):
-    """What a mask's name says: the name of its image, the structure, the number of the object, and by which
-    word it is a mask."""
-
-    base: str
-    word: str = ""
-    structure: str | None = None
-    number: str = ""
-
-
 class _Found(NamedTuple):
-    """The images that a mask may belong to, its structure, and the number of its object."""
+    """The images that a mask may belong to, its structure, the number of its object, and whether its name has
+    more than that of its image, as ``x_cyst`` has."""
 
     images: list[_File]
     structure: str | None
     number: str
+    longer: bool = False
 
 
 def _role_of(folder: str) -> tuple[str | None, str]:
@@ -181,8 +174,8 @@ def _role_of(folder: str) -> tuple[str | None, str]:
         match = expression.fullmatch(folder)
         if match:
             rest = " ".join(part for part in (match["before"], match["after"]) if part)
-            words = [word for word in re.split(_GAP, rest) if word]
-            kept = [word for word in words if not re.fullmatch(_IMAGE_WORDS, word)]
+            words = [word for word in re.split(GAP, rest) if word]
+            kept = [word for word in words if not re.fullmatch(IMAGE_WORDS, word)]
             return role, " ".join(kept)
     return None, ""
 
@@ -219,15 +212,16 @@ class _Pairer:
                 key = (image.prefix, image.kind, image.inner)
                 self.by_role.setdefault(key, []).append(image)
                 self.image_kinds.setdefault(image.prefix, set()).add(image.kind)
-        self.stems: dict[int, tuple[dict[str, list[_File]], dict[str, list[_File]]]] = {}
+        self.stems: dict[int, tuple[_ByName, _ByName, set[str]]] = {}
 
     def _images_in_folders(self, mask: _File) -> _Found | None:
         """The images of a mask in a folder of masks; None if there is none."""
-        meanings = [_Meaning(mask.stem), *_meanings(mask)]
-        for images, structure in self._folders_for(mask):
-            found = self._named(images, meanings)
-            if found is not None:
-                return found._replace(structure=structure or found.structure)
+        exact = [Meaning(mask.stem), *meanings(mask.stem, mask.text)]
+        for named in (exact, list(longer_meanings(mask.stem, mask.text, exact))):
+            for images, structure in self._folders_for(mask):
+                found = self._named(images, named, longer=named is not exact)
+                if found is not None:
+                    return found._replace(structure=structure or found.structure)
         return None
 
     def _folders_for(self, mask: _File) -> Iterator[tuple[list[_File], str | None]]:
@@ -246,21 +240,30 @@ class _Pairer:
                 yield self.by_role.get((mask.prefix, kind, below), []), structure or other
             yield self.by_folder.get(mask.prefix + below, []), structure or mask.kind or None
 
-    def _named(self, images: list[_File], meanings: Sequence[_Meaning]) -> _Found | None:
-        """The images with one of the names that a mask's name may stand for."""
+    def _named(
+        self, images: list[_File], named: Sequence[Meaning], *, longer: bool = False
+    ) -> _Found | None:
+        """The images with one of the names that a mask's name may stand for.
+
+        If these are `longer_meanings`, no other image may have such a name: beside the images ``a`` and
+        ``a_1``, ``a_2`` is the mask of a third one.
+        """
         if not images:
             return None
         if id(images) not in self.stems:
-            stems: dict[str, list[_File]] = {}
-            short: dict[str, list[_File]] = {}
+            stems: _ByName = {}
+            short: _ByName = {}
             for image in images:
                 stems.setdefault(image.stem, []).append(image)
-                short.setdefault(_short(image.stem), []).append(image)
-            self.stems[id(images)] = (stems, short)
-        for index in self.stems[id(images)]:
-            for base, _, structure, number in meanings:
-                if base in index:
-                    return _Found(index[base], structure, number)
+                short.setdefault(short_name(image.stem), []).append(image)
+            named_as_images = [i for i in images if not any(meanings(i.stem, i.text))]
+            begun = {part for image in named_as_images for part in beginnings(image.stem)}
+            self.stems[id(images)] = (stems, short, begun)
+        by_stem, by_short, begun = self.stems[id(images)]
+        for index in (by_stem, by_short):
+            for base, _, structure, number in named:
+                if base in index and not (longer and base in begun):
+                    return _Found(index[base], structure, number, longer)
         return None
 
     def _pair_neighbors(self) -> None:
@@ -271,7 +274,7 @@ class _Pairer:
         for file in sorted(self.images, key=lambda file: (len(file.stem), file.path)):
             if file.path in paired:
                 continue
-            found = self._named(self.by_folder[file.folders], list(_meanings(file)))
+            found = self._beside(file)
             images = (
                 [i for i in found.images if i is not file and i.path not in beside] if found else []
             )
@@ -281,19 +284,25 @@ class _Pairer:
             (file.folders, meaning.word)
             for file in self.images
             if file.path in beside
-            for meaning in _meanings(file)
+            for meaning in meanings(file.stem, file.text)
         }
         paired |= {image.path for found in beside.values() for image in found.images}
         for file in self.images:
             if file.path in beside:
                 self.masks.append(file)
             elif file.path not in paired and any(
-                (file.folders, meaning.word) in words for meaning in _meanings(file)
+                (file.folders, meaning.word) in words for meaning in meanings(file.stem, file.text)
             ):
                 self.without_image.append(file)
         self.of_mask |= beside
         masks = {file.path for file in (*self.masks, *self.without_image)}
         self.images = [image for image in self.images if image.path not in masks]
+
+    def _beside(self, file: _File) -> _Found | None:
+        """The images beside a file whose mask it may be."""
+        images, exact = self.by_folder[file.folders], list(meanings(file.stem, file.text))
+        longer = list(longer_meanings(file.stem, file.text, exact))
+        return self._named(images, exact) or self._named(images, longer, longer=True)
 
     def result(self) -> Pairing:
         found: dict[str, list[tuple[_File, _Found]]] = {i.path: [] for i in self.images}
@@ -332,6 +341,10 @@ def _doubt(masks: Sequence[tuple[_File, _Found]]) -> str | None:
     whole = by_folder and any(of.structure is None for _, of in masks)
     readers = {of.structure for mask, of in masks if _is_reader(mask, of.structure)}
     whole = whole or len(readers) > 1
+    if any(of.longer for _, of in masks):
+        # x_mask may be the union of x_cyst_mask and x_wall_mask.
+        unnamed = [of.longer for _, of in masks if of.structure is None]
+        whole = whole or not all(unnamed) or 0 < len(unnamed) < len(masks)
     names = [(mask.folders, of.structure, of.number) for mask, of in masks]
     places: dict[Parts, set[str | None]] = {}
     for mask, of in masks:
@@ -350,29 +363,6 @@ def _is_reader(mask: _File, structure: str | None) -> bool:
         _READER.fullmatch(name_key(structure)) is not None
         or (structure == mask.kind and structure.isdecimal())
     )
-
-
-def _meanings(file: _File) -> Iterator[_Meaning]:
-    """What a file's name may say of a mask, the longest name of an image first."""
-    for match in reversed(list(_MASK_SUFFIX.finditer(file.stem))):
-        # Case folding rarely changes the length of a name.
-        text = file.text if len(file.text) == len(file.stem) else file.stem
-        rest = re.sub(rf"^{_GAP}+", "", text[match.end() :])
-        number = re.fullmatch(r"\(?(\d*)\)?", rest)
-        if match.start():
-            base = file.stem[: match.start()]
-            word = match[0].strip(" _.-")
-            yield _Meaning(base, word, None if number else rest, number[1] if number else "")
-    prefix = _MASK_PREFIX.match(file.stem)
-    if prefix and prefix.end() < len(file.stem):
-        yield _Meaning(file.stem[prefix.end() :], prefix[0].strip(" _.-"))
-
-
-def _short(stem: str) -> str:
-    """An image's name without what says that it is an image."""
-    prefix = _IMAGE_PREFIX.match(stem)
-    short = stem[prefix.end() :] if prefix else _IMAGE_SUFFIX.sub("", stem)
-    return short or stem
 
 
 def _listed(paths: Sequence[str]) -> str:

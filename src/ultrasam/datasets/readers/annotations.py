@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image
 from ultrasam.datasets.annotated_image import CaseImage, Instance
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.datasets.readers.label_rules import resize_values
+from ultrasam.datasets.readers.objects import BACKGROUND_NAMES, IGNORED_NAMES, Added, Objects
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.raster import decode_frame
@@ -41,6 +42,11 @@ FRACTIONS = "outline in fractions of the image's size; pixels are needed"
 OTHER_ASPECT = "drawn at another aspect ratio than the image's"
 BAD_RLE = "RLE that does not match its size"
 CROWD = "crowd region, which is ignored"
+IGNORED = "region labeled to be ignored"
+BACKGROUND = "outline labeled as background"
+TWICE = "annotation of the same structure with the same pixels as another one"
+GROUPED = "shapes of a group, which are one object"
+CUT = "outlines far beyond the image, cut at its edge"
 SCALED = "outlines scaled: its file states another size of the image"
 TURNED = "outlines turned with the image by its EXIF orientation"
 _UNKNOWN = "unknown"
@@ -78,6 +84,7 @@ class Annotation:
         box: in pixels of that image; None if unknown.
         region: why this is a region to ignore rather than an object; None if it is an object.
         note: what a user should know of it; None if nothing.
+        group: annotations of one structure and one group are one object; None if it is one by itself.
     """
 
     id: str
@@ -87,6 +94,7 @@ class Annotation:
     box: Box | None = None
     region: str | None = None
     note: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +106,14 @@ class Canvas:
         drawn: (height, width) in whose pixels the outlines are given; of the same aspect ratio.
         orientation: EXIF orientation by which the drawn masks are turned.
         stated: whether the size at which outlines were drawn is known; if not, it is taken for the image's.
+        notes: receives what a user should know of the outlines drawn.
     """
 
     shape: Size
     drawn: Size
     orientation: int = 1
     stated: bool = True
+    notes: set[str] = field(default_factory=set, compare=False)
 
     def points(self, points: Points) -> Points:
         """Scale (x, y) to the canvas."""
@@ -155,7 +165,7 @@ def read_annotated(
     data = image.read()
     pixels = decode_frame(data, image.path)
     shape = pixels.shape[:2]
-    instances: list[Instance] = []
+    objects = Objects()
     problems: list[UnusableError] = []
     notes: set[str] = set()
     total = 0
@@ -171,23 +181,30 @@ def read_annotated(
                 notes.add(TURNED)
             if canvas.drawn != canvas.shape:
                 notes.add(SCALED)
+            notes |= canvas.notes
+        if instance is not None and instance.ignore:
+            objects.ignore(instance)
+        elif instance is not None:
+            added = objects.add(instance, annotation.group)
+            if added is Added.TWICE:
+                problem = UnusableError(TWICE, damage=False)
+            elif added is Added.JOINED:
+                notes.add(GROUPED)
         if problem is not None:
             problems.append(problem)
             yield Skip(f"{image.path}, annotation {annotation.id}", str(problem), what="annotation")
-        if instance is not None:
-            instances.append(instance)
-            if annotation.note is not None:
-                notes.add(annotation.note)
+        if instance is not None and annotation.note is not None:
+            notes.add(annotation.note)
     # If one outline was drawn at another size, they all were, also those that happen to lie inside.
     if any(str(problem) == OTHER_SIZE for problem in problems):
         yield Skip(image.path, OTHER_SIZE, damage=True)
         return
-    if total and all(instance.ignore for instance in instances):
+    if total and all(instance.ignore for instance in objects.instances):
         yield Skip(image.path, NOTHING_USABLE, damage=any(p.damage for p in problems))
         return
     for note in sorted(notes):
         yield Skip(image.path, note, what="note")
-    yield CaseImage(pixels, tuple(instances))
+    yield CaseImage(pixels, tuple(objects.instances))
 
 
 def _instance(
@@ -213,6 +230,11 @@ def _instance(
         problem = UnusableError(annotation.region, damage=False)
     if problem is None and annotation.name is None:
         problem = UnusableError(NO_STRUCTURE)
+    name = (annotation.name or "").strip().casefold()
+    if problem is None and name in IGNORED_NAMES:
+        problem = UnusableError(IGNORED, damage=False)
+    if name in BACKGROUND_NAMES:
+        return None, UnusableError(BACKGROUND, damage=False)  # what no object covers is background
     if mask is None:
         return None, problem
     return Instance(annotation.name or _UNKNOWN, mask, ignore=problem is not None), problem
@@ -354,13 +376,16 @@ def require_inside(points: Points, canvas: Canvas) -> None:
         UnusableError: Less than a quarter of the outline's bounding box lies in the image, or the outline
             goes far beyond an image whose size was not stated: it belongs to another image, or to another
             size of it. Or its coordinates are fractions.
+
+    What goes far beyond an image of the stated size is noted on the canvas.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     size = np.array(canvas.shape[::-1], dtype=np.float64)
     inside = np.minimum(high, size) - np.maximum(low, 0)
     if low.min() >= 0 and high.max() <= 1 and size.min() > _SMALLEST:
         raise UnusableError(FRACTIONS)
-    if not canvas.stated and ((high > size * (1 + _MARGIN)) | (low < -size * _MARGIN)).any():
+    beyond = bool(((high > size * (1 + _MARGIN)) | (low < -size * _MARGIN)).any())
+    if beyond and not canvas.stated:
         raise UnusableError(OTHER_SIZE)
     if (
         (inside < 0).any()
@@ -368,3 +393,5 @@ def require_inside(points: Points, canvas: Canvas) -> None:
         or np.prod(inside) < np.prod(high - low) / _OUTSIDE_RANGE
     ):
         raise UnusableError(OUTSIDE)
+    if beyond:
+        canvas.notes.add(CUT)

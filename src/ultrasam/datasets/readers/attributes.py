@@ -9,6 +9,7 @@ from typing import Any
 from ultrasam.datasets.readers.listed_images import text_of
 from ultrasam.errors import DataError
 
+SEVERAL_STRUCTURES = "annotation with several structures"
 _STRUCTURE = ("name", "class", "label", "type", "category", "structure", "object")
 
 

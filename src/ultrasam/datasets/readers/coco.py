@@ -42,6 +42,8 @@ from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask, decode_rle
 
 NOT_COCO = "no COCO file of instances: it needs 'images', 'annotations' and 'categories'"
+WITHOUT_CATEGORIES = "a COCO file without 'categories', which name the structures"
+NAMELESS = "a COCO file whose categories name no structure: each needs an id of its own and a name"
 UNLISTED_IMAGE = "annotation of an image that is not listed"
 MAYBE_ANNOTATED = "may be annotated: its file has annotations of images that are not listed"
 
@@ -55,7 +57,9 @@ def is_coco(content: Any) -> bool:
         return False
     records = [a for a in annotations if isinstance(a, dict)]
     other = ("caption", "keypoints", "segments_info")
-    return not records or not all(any(a.get(key) for key in other) for a in records)
+    return not records or not all(
+        any(a.get(key) for key in other) and not a.get("segmentation") for a in records
+    )
 
 
 def coco_images(
@@ -84,7 +88,7 @@ def coco_images(
         raise OtherFormatError(NOT_COCO)
     names = categories if categories is not None else _categories(content.get("categories"))
     if attribute is None and not names and content["annotations"]:
-        raise OtherFormatError("a COCO file without 'categories', which name the structures")
+        raise OtherFormatError(NAMELESS if content.get("categories") else WITHOUT_CATEGORIES)
     images = [i for i in content["images"] if isinstance(i, dict)]
     files_of: dict[str | None, set[str | None]] = defaultdict(set)
     for image in images:

@@ -52,7 +52,8 @@ class ImageFinder:
         for entries in self._by_name.values():
             for path, _ in entries:
                 for k, child in enumerate(path):
-                    self._folders[path[:k]].add(child)
+                    self._folders[path[:k]] |= {child, _owner(path[k:])} - {""}
+        self._named: dict[tuple[str, Parts], set[str]] = {}
         self._claimed: set[Parts] = set()
         for table in tables:
             folder_of_table = _folder(table)
@@ -89,23 +90,34 @@ class ImageFinder:
                 for folder, entry in candidates
                 if folder[:depth] == base
             ]
-            allowed, foreign = [], False
-            named = _named(table.stem, self._folders.get(base, set()))
+            allowed, mirrored, foreign = [], [], False
+            named = self._named_after(table.stem, base)
             for down, common, entry in inside:
-                if named and not common and down and down[0] not in named and not _of_images(down):
+                if named and not common and _owner(down) and not named & set(down):
                     continue  # p2.json means the images in p2/
                 if any(base + down[:k] in self._claimed for k in range(1, len(down) + 1)):
                     foreign = True
-                elif _may_belong(across, down, common, len(folders), unique) and not (
-                    _of_another_split(down, splits)
-                ):
+                elif _of_another_split(down, splits):
+                    continue
+                elif _mirrored(across, down) and (common or not folders):
+                    mirrored.append(entry)
+                elif _may_belong(across, down, common, len(folders), unique):
                     allowed.append((down, common, entry))
-            best = _best([c for c in allowed if c[0] and c[0][0] in named] or allowed)
+            if mirrored:
+                return _same_case(mirrored, listed)
+            best = _best([c for c in allowed if named & set(c[0])] or allowed)
             if len(best) == 1 and foreign and not _of_images(best[0][0]) and not best[0][1]:
                 return [entry for _, _, entry in inside]
             if best:
                 return _same_case([entry for _, _, entry in best], listed)
         return []
+
+    def _named_after(self, stem: str, base: Parts) -> set[str]:
+        """The folders in ``base``, or in folders of images there, that an annotation file is named after."""
+        key = (stem, base)
+        if key not in self._named:
+            self._named[key] = _named(stem, self._folders.get(base, set()))
+        return self._named[key]
 
 
 def is_annotation_folder(name: str) -> bool:
@@ -171,6 +183,18 @@ def _of_annotations(folders: Sequence[str]) -> bool:
     )
 
 
+def _owner(folders: Sequence[str]) -> str:
+    """The first folder that says whose images it holds, as ``p1`` in ``images/p1``; '' without one."""
+    return next((folder for folder in folders if not _of_images((folder,))), "")
+
+
+def _mirrored(across: Sequence[str], down: Sequence[str]) -> bool:
+    """Whether folders of annotations repeat those of images, as ``annotations/p1`` and ``images/p1`` do."""
+    of_table = [f for f in across if not set(_words(f)) <= _OF_ANNOTATIONS]
+    of_image = [f for f in down if not set(_words(f)) <= _OF_IMAGES]
+    return bool(of_table) and of_table == of_image
+
+
 def _may_belong(across: Parts, down: Parts, common: int, stated: int, unique: bool) -> bool:
     """Whether an image may be the one meant.
 
@@ -194,9 +218,12 @@ _Candidate = tuple[Parts, int, FileEntry]
 
 
 def _named(stem: str, folders: Iterable[str]) -> set[str]:
-    """The folders that an annotation file is named after, as ``instances_p2`` is after ``p2``."""
+    """The folders that an annotation file is named after, as ``instances_p2`` is after ``images_p2``."""
     text = f"_{'_'.join(_words(stem))}_"
-    return {f for f in folders if _words(f) and f"_{'_'.join(_words(f))}_" in text}
+    names = {
+        f: [word for word in _words(f) if word not in _OF_IMAGES] or _words(f) for f in folders
+    }
+    return {f for f, words in names.items() if words and f"_{'_'.join(words)}_" in text}
 
 
 def _of_another_split(down: Parts, splits: set[str | None]) -> bool:

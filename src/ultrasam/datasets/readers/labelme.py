@@ -22,15 +22,16 @@ from ultrasam.datasets.readers.annotations import (
     size_of,
     without_area,
 )
-from ultrasam.datasets.readers.listed_images import text_of
+from ultrasam.datasets.readers.listed_images import id_of, text_of
 from ultrasam.datasets.readers.polygons import TOO_FEW_POINTS
 from ultrasam.datasets.readers.tables import parse_json
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask, drawn_mask
 from ultrasam.images.raster import decode_values
 
-# The last one is X-AnyLabeling's, which writes LabelMe's format.
-_POLYGONS = ("polygon", "oriented_rectangle", "rotation")
+# The last two are X-AnyLabeling's, which writes LabelMe's format.
+_POLYGONS = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")
+_OF_TWO_POINTS = ("rectangle", "circle")
 _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
@@ -62,7 +63,10 @@ def read_labelme(
         known = shape if isinstance(shape, dict) else {}
         label = text_of(known.get("label"))
         name = names.get((label or "").casefold()) if names else label
-        annotations.append(Annotation(f"at position {position}", name, known or None, size))
+        group = id_of(known.get("group_id"))
+        annotations.append(
+            Annotation(f"at position {position}", name, known or None, size, group=group)
+        )
     yield from read_annotated(image, annotations, draw_labelme)
 
 
@@ -82,15 +86,15 @@ def draw_labelme(shape: Any, canvas: Canvas) -> BoolMask:
         if len(points) < 3:
             raise UnusableError(TOO_FEW_POINTS)
         return _drawn("polygon", points, canvas)
+    if kind not in _OF_TWO_POINTS:
+        raise UnusableError(f"shape of an unknown kind ({kind})")
     if len(points) != 2:
         raise UnusableError(f"{kind} without its two points")
     if kind == "rectangle":
         return _drawn("rectangle", np.sort(points, axis=0), canvas)
-    if kind == "circle":
-        center, edge = points
-        radius = np.hypot(*(edge - center))
-        return _drawn("ellipse", np.array([center - radius, center + radius]), canvas)
-    raise UnusableError(f"shape of an unknown kind ({kind})")
+    center, edge = points
+    radius = np.hypot(*(edge - center))
+    return _drawn("ellipse", np.array([center - radius, center + radius]), canvas)
 
 
 def _drawn(kind: Any, points: Points, canvas: Canvas) -> BoolMask:

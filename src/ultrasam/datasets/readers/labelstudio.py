@@ -28,6 +28,7 @@ from ultrasam.datasets.readers.annotations import (
     size_of,
     without_area,
 )
+from ultrasam.datasets.readers.attributes import SEVERAL_STRUCTURES
 from ultrasam.datasets.readers.labelstudio_rle import decode_brush
 from ultrasam.datasets.readers.listed_images import (
     WHOLE_IMAGE,
@@ -268,6 +269,7 @@ def _annotation(number: str, parts: list[dict[str, Any]]) -> Annotation:
         {k: v for k, v in value.items() if k in _GEOMETRY} if is_outline else None,
         size,
         _box(value, size) if kind == "rectangle" else None,
+        SEVERAL_STRUCTURES if len(names) > 1 else None,
     )
 
 

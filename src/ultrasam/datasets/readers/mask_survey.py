@@ -85,6 +85,12 @@ def guess_labels(profiles: Mapping[str, MaskProfile], name: str, where: str) -> 
         names = {value: f"{name}_{code_name(value).lstrip('#')}" for value in values}
     names |= dict.fromkeys(ignored, IGNORE)
     notes = _notes(usable, counts, names, where)
+    full = sum(p.constant for p in usable.values())
+    if full:
+        notes.append(
+            f"{where}: {_masks(full)} {'is' if full == 1 else 'are'} all object, without background; "
+            "check that this is meant."
+        )
     if len(set(names.values()) - {IGNORE}) > 1:
         example = ",".join(f"{code_name(value)}=NAME" for value in values[:3])
         more = ",…" if len(values) > 3 else ""

@@ -18,7 +18,7 @@ from ultrasam.datasets.readers.annotations import (
     read_annotated,
     without_area,
 )
-from ultrasam.datasets.readers.attributes import value_of
+from ultrasam.datasets.readers.attributes import SEVERAL_STRUCTURES, value_of
 from ultrasam.datasets.readers.listed_images import ListedImage, OtherFormatError, text_of
 from ultrasam.datasets.readers.polygons import ellipse_points, polygons_mask
 from ultrasam.images.masks import BoolMask
@@ -92,13 +92,16 @@ def _attributes(region: Any) -> Mapping[str, Any]:
 
 def _annotation(position: int, region: Any, attribute: str | None, default: str) -> Annotation:
     shape = region.get("shape_attributes") if isinstance(region, dict) else None
-    value = _attributes(region).get(attribute) if attribute is not None else None
-    name, note = value_of(value), None
+    stated = _attributes(region)
+    values = [stated.get(attribute)] if attribute is not None else list(stated.values())
+    name, note = value_of(values[0]) if attribute is not None else None, None
     # Of several checked boxes, none can be chosen; where nothing is stated, the data set's name is used.
-    if name is None and not (isinstance(value, Mapping) and any(value.values())):
+    several = name is None and any(isinstance(v, Mapping) and any(v.values()) for v in values)
+    if name is None and not several:
         name, note = default, UNNAMED if attribute is not None else None
     outline = shape if isinstance(shape, dict) and shape else None
-    return Annotation(f"at position {position}", name, outline, note=note)
+    region = SEVERAL_STRUCTURES if several else None
+    return Annotation(f"at position {position}", name, outline, region=region, note=note)
 
 
 def read_via(image: FileEntry, regions: tuple[Annotation, ...]) -> Iterator[CaseImage | Skip]:
