@@ -79,8 +79,8 @@ BOX = {"bbox": [20, 30, 40, 40]}
          "RLE that does not match its size"),
         ({"segmentation": {"size": [100, 120], "counts": "abc"}}, "RLE that does not match its size"),
         ({"segmentation": {"counts": [12000]}}, "RLE that does not match its size"),
-        ({"category_id": 55}, "annotation without a known structure"),
-        ({"category_id": None}, "annotation without a known structure"),
+        ({"category_id": 55}, "annotation without a known category or label"),
+        ({"category_id": None}, "annotation without a known category or label"),
     ],
 )  # fmt: skip
 def test_one_annotation_that_cannot_be_used_costs_no_other_one(

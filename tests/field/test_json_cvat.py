@@ -113,7 +113,7 @@ def test_ellipses_are_turned(tmp_path: Path) -> None:
         ('<polygon label="cyst" points="20,30;60;20,70"/>',
          "outline with coordinates that are not numbers", 0),
         ('<polygon label="cyst"/>', "outline that cannot be read", 0),
-        (f'<polygon points="{SQUARE}"/>', "annotation without a known structure", 1600),
+        (f'<polygon points="{SQUARE}"/>', "annotation without a known category or label", 1600),
         ('<ellipse label="cyst" cx="60" cy="50" rx="30"/>', "outline that cannot be read", 0),
         ('<mask label="cyst" rle="1, 2, 1" left="20" top="30" width="4" height="3"/>',
          "RLE that does not match its size", 0),

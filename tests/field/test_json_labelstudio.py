@@ -204,7 +204,7 @@ def test_shape_label_and_values_of_one_region_belong_together(tmp_path: Path) ->
         (result({"vertices": [], "vectorlabels": ["cyst"]}, "vectorlabels", id="r2"),
          "shape without area (vector)", 0),
         (result(POLYGON | {"closed": False}, id="r2"), "shape without area (open polygon)", 0),
-        (result(SQUARE, id="r2"), "annotation without a known structure", 1600),
+        (result(SQUARE, id="r2"), "annotation without a known category or label", 1600),
         (result(SQUARE | {"polygonlabels": ["cyst", "node"]}, id="r2"),
          "annotation with several structures", 1600),
         (result({"polygonlabels": ["cyst"]}, id="r2"), "annotation without an outline", 0),

@@ -32,7 +32,7 @@ Points = npt.NDArray[np.float64]
 
 # Reasons; each cause has one wording, so that reasons can be counted.
 NO_OUTLINE = "annotation without an outline"
-NO_STRUCTURE = "annotation without a known structure"
+NO_STRUCTURE = "annotation without a known category or label"
 NOTHING_USABLE = "no annotation could be used"
 UNREADABLE = "outline that cannot be read"
 EMPTY = "outline without a pixel"
