@@ -50,6 +50,16 @@ def check_output(path: Path, *, is_file: bool = False) -> None:
         raise UltraSamError(f"{path} cannot be written: {one_line(error)}.") from error
 
 
+def check_suffix(path: Path, suffix: str) -> None:
+    """Refuse a file's name that promises another format than the one that is written.
+
+    Raises:
+        UltraSamError: It ends otherwise.
+    """
+    if path.suffix.lower() != suffix:
+        raise UltraSamError(f"{path} must end in {suffix}; choose another -o.")
+
+
 def check_new(path: Path, *, overwrite: bool) -> None:
     """Refuse to replace a file unless asked to.
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ultrasam.errors import ScanError
 from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.text import counted
 
 # More than any scanner produces; a file that declares more is damaged or a decompression bomb.
 MAX_FRAME_PIXELS = 100_000_000
@@ -55,8 +56,8 @@ class Scan:
         """
         if not 0 <= index < self.num_frames:
             raise ScanError(
-                f"{self.source or 'The scan'} has {self.num_frames} frames, numbered from 0; there is no "
-                f"frame {index}."
+                f"{self.source or 'The scan'} has {counted(self.num_frames, 'frame')}, numbered from 0; "
+                f"there is no frame {index}."
             )
         pixels = self.read_frame(index)
         if pixels.shape[:2] != (self.height, self.width):
