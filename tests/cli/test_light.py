@@ -64,7 +64,7 @@ MISTAKES = [
     ("finetune classify --data . --class a,b", "--class a --class b"),
     ("finetune classify --data . --class a", "repeat --class, because 'a' is only one."),
     ("train smoke trainer.stepz=3", "ultrasam: 'trainer.stepz=3': unknown key 'trainer.stepz'"),
-    ("train smoke trainer.max_steps=abc", "'trainer.max_steps=abc': trainer.max_steps: Input should be a valid"),
+    ("train smoke trainer.max_steps=abc", "'trainer.max_steps=abc': Input should be a valid integer."),
     ("embed file -o x.csv", "x.csv must end in .parquet; choose another -o."),
     ("data show store -o x.jpg", "x.jpg must end in .png; choose another -o."),
     ("finetune classify --data . --folds 3 --test-data .", "not both"),
