@@ -70,7 +70,9 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         raise UltraSamError(f"{path} exists; choose another -o, or replace it with --overwrite.")
 
 
-def check_paths(paths: Sequence[str], *, option: str = "--data") -> None:
+def check_paths(
+    paths: Sequence[str], *, option: str = "--data", takes: str = "a folder, a store or a file"
+) -> None:
     """Refuse data that do not exist: each a path, or NAME=PATH.
 
     Raises:
@@ -80,7 +82,7 @@ def check_paths(paths: Sequence[str], *, option: str = "--data") -> None:
         _, equals, folder = text.partition("=")
         places = [text, folder] if equals else [text]
         if not any(Path(place).expanduser().exists() for place in places):
-            raise DataError(f"There is no {text}; {option} takes a folder, a store or a file.")
+            raise DataError(f"There is no {text}; {option} takes {takes}.")
 
 
 def is_store(path: str) -> bool:

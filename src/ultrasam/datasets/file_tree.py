@@ -131,7 +131,8 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
         total = sum(reasons.values())
         if not total:
             continue
-        named = [f"{count:,} × {reason}" for reason, count in reasons.most_common(most)]
+        # A reason may be a whole sentence, that of an error.
+        named = [f"{count:,} × {reason.rstrip('.')}" for reason, count in reasons.most_common(most)]
         if len(reasons) > most:
             more = len(reasons) - most
             named.append(f"{more} more {'reason' if more == 1 else 'reasons'}")

@@ -112,7 +112,7 @@ def build(
         raise DataError(
             "--val-fraction and --test-fraction sum to 1 or more; nothing is left to train on."
         )
-    checks.check_paths(raw, option="RAW")
+    checks.check_paths(raw, option="RAW", takes="a folder or an archive")
     checks.check_output(out)
     from ultrasam.datasets.catalogue import dataset as described
     from ultrasam.datasets.discover import find_datasets
