@@ -209,3 +209,8 @@ def test_another_folder_of_the_same_name_does_not_replace_the_first_in_silence(
     assert (
         "1 data set could not be built. The store still has mine of an earlier build." in told.err
     )
+    options = ("--format", "masks", "--name", "second", *options[4:])
+    assert ultrasam("data", "import", tmp_path / "my", *options) == 0
+    told = capsys.readouterr().out
+    assert "second: 6 images\n" in told
+    assert "mine: " not in told  # not read now

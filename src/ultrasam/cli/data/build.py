@@ -330,8 +330,8 @@ def _report(built: BuildResult, out: Path) -> None:
         images, empty = (
             manifest["datasets"][name][key] for key in ("images", "images_without_objects")
         )
-        if name in built.failed:
-            continue  # what the store has of it is of an earlier build
+        if name not in built.notes:
+            continue  # not read now; what the store has of it is of an earlier build
         without = f", {empty:,} of them without objects" * bool(empty)
         print(f"{name}: {counted(images, 'image')}{without}")
         for line in (*built.notes.get(name, ()), *describe_skips(counts)):
