@@ -47,8 +47,8 @@ def main() -> None:
     for title, spec in {arguments.model: arguments.model, **PEERS}.items():
         print(f"{title} on {sum(len(data.items) for data in datasets)} images …", flush=True)
         file = results_file(arguments.out, title)
-        run_evaluation(open_evaluation_model(spec), datasets, file, settings=settings)
-        found.append(read_results(file, name=title))
+        keys = run_evaluation(open_evaluation_model(spec), datasets, file, settings=settings)
+        found.append(read_results(file, name=title).of(keys))
     for metric in ("dice", "iou"):
         for kind in TARGETS:
             print(f"\n{dataset_table(found, kind, metric).markdown()}")

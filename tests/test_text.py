@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultrasam.text import count_of, decode_text, name_key
+from ultrasam.text import counted, decode_text, duration, name_key
 
 TEXT = '{"Zürich": "naïve café", "b": [1, 2]}'
 
@@ -35,7 +35,11 @@ def test_a_name_has_one_key_in_every_form(path: str) -> None:
         assert name_key(unicodedata.normalize(form, path)) == name_key("a/zürich.png")  # type: ignore[arg-type]
 
 
-def test_numbers_have_their_nouns() -> None:
-    assert [count_of(n, "image") for n in (0, 1, 2, 2000)] == [
-        "0 images", "1 image", "2 images", "2,000 images"
+def test_numbers_have_the_right_form_of_their_noun() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2, 1200)] == [
+        "0 images", "1 image", "2 images", "1,200 images",
+    ]  # fmt: skip
+    assert counted(2, "mask of one", "masks of one") == "2 masks of one"
+    assert [duration(s) for s in (0.4, 1.2, 89, 600, 7200)] == [
+        "0 seconds", "1 second", "89 seconds", "10 minutes", "2.0 hours",
     ]  # fmt: skip

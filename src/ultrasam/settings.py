@@ -51,6 +51,7 @@ def validate(
     source: str,
     error: type[UltraSamError] = RecipeError,
     renamed: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
 ) -> M:
     """Validate ``content`` as a ``kind``.
 
@@ -58,6 +59,8 @@ def validate(
         source: origin of the content, for the error message.
         error: class of the error to raise.
         renamed: full names (``a.b``) of keys of earlier versions, and their current names.
+        overrides: the ``key=value`` texts that changed the content; an error of theirs names them instead of
+            the origin.
 
     Raises:
         error: A key is unknown, or a value has the wrong type or is out of range.
@@ -65,6 +68,11 @@ def validate(
     try:
         return kind.model_validate(content)
     except ValidationError as failure:
+        location = ".".join(str(part) for part in failure.errors()[0]["loc"])
+        for text in overrides:
+            key = text.partition("=")[0]
+            if f"{location}.".startswith(f"{key}."):
+                source = f"'{text}'"
         raise error(f"{source}: {_explain(failure, kind, renamed or {})}") from failure
 
 
@@ -137,6 +145,7 @@ def _explain(failure: ValidationError, kind: type[BaseModel], renamed: Mapping[s
     location = ".".join(str(part) for part in first["loc"])
     if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        message = message.partition(", unable to parse")[0]
         return f"{location or 'the file'}: {message}."
     if location in renamed:
         return f"'{location}' is now called '{renamed[location]}'."

@@ -1,4 +1,4 @@
-"""Text that people wrote, in any common encoding and Unicode form, and numbers in sentences."""
+"""Text: files that people wrote, in any common encoding and Unicode form, counts and times in sentences."""
 
 from __future__ import annotations
 
@@ -43,11 +43,22 @@ def name_key(path: str) -> str:
     return "/".join(part for part in text.split("/") if part not in ("", "."))
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun, for example ``1 image`` or ``1,200 images``.
+
+    Args:
+        plural: of the noun, if an s at its end does not make it.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time in seconds as text, in the unit that suits it."""
+    if seconds < 90:
+        return counted(round(seconds), "second")
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
 def valid_text(path: object) -> str:
     """A path as text for any file; bytes of its name that are not UTF-8 become ``\\xe4``."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def count_of(number: int, noun: str) -> str:
-    """A number and its noun, for example ``1 image`` or ``2,000 images``; the plural ends in -s."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

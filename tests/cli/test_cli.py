@@ -114,6 +114,11 @@ def test_globs_and_equal_stems_are_kept_apart(ultrasam, picture: Path, tmp_path:
     assert done.status == 0, done.err
     assert (out / "a_overlay.png").exists()
     assert (out / "a_2_overlay.png").exists()
+    second = json.loads((out / "predictions.json").read_text())[1]
+    assert (
+        f"{second['file_name']}: its results are named a_2, because several inputs are called a; "
+        "predictions.json says which is which."
+    ) in done.err
 
 
 def test_a_prompts_file_says_what_is_wanted_of_each_image(
@@ -131,7 +136,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
     for content, message in (
         ("[1]", "must map"),
         ("{", "not JSON"),
-        ('{"a.png": []}', "must be a list"),
+        ('{"a.png": []}', "'a.png': The list is empty; give a prompt"),
         ('{"a.png": [{"circle": 3}]}', "may have only the keys"),
         ('{"a.png": [{"box": [1, 2, 3]}]}', "is invalid; give x0"),
     ):

@@ -44,6 +44,9 @@ def test_the_list_has_43_rows_and_can_be_narrowed(data: Run) -> None:
     assert {row["id"] for row in breast} >= {"busi", "bus_bra"}
     assert {row["access"] for row in listed("--access", "kaggle")} == {"kaggle"}
     assert len(listed("--all")) == 44
+    none = data("list", "--organ", "nonsense")
+    assert (none.status, none.out) == (1, "")
+    assert "No data set fits these options" in none.err
 
 
 def test_info_says_how_to_get_each_and_how_to_cite_it(data: Run) -> None:
@@ -86,7 +89,10 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
     image.write_bytes(image.read_bytes()[:100])
     validated = data("validate", store)
     assert validated.status == 1
-    assert f"corrupt image: images/busi/{image.name}" in validated.out
+    assert validated.out.startswith(
+        f"corrupt image: images/busi/{image.name}: it cannot be decoded; delete the file and build the store "
+        "again\n"
+    )
     assert "has 1 problem." in validated.err
     assert data("build", tmp_path / "raw", "-o", store, "--workers", "0").status == 0
     assert data("validate", store).status == 0

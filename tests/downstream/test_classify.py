@@ -169,8 +169,7 @@ def test_the_command_writes_a_model_that_predict_takes(
         == 0
     )
     captured = capsys.readouterr()
-    assert "left out 1" in captured.err
-    assert "broken.png" in captured.err
+    assert "Left out: dark/broken.png" in captured.err
     report = (out / "report.md").read_text()
     assert "*nano – random:nano*" in report
     assert "24 images of 24 subjects (bright 12, dark 12)" in report

@@ -25,7 +25,7 @@ from ultrasam.datasets.custom import (
     via_files,
 )
 from ultrasam.datasets.description import DatasetSpec
-from ultrasam.datasets.file_tree import Skip
+from ultrasam.datasets.file_tree import Skip, count_skips, describe_skips
 from ultrasam.errors import DataError
 
 EXAMPLES = 150
@@ -119,3 +119,10 @@ def test_an_annotated_image_is_never_one_without_objects(layout: str, change: Da
     )
     if full.total() < 3:
         assert skips
+
+
+def test_a_reason_that_is_a_sentence_ends_in_one_period() -> None:
+    skips = [Skip("a.png", "Cannot read a.png: Permission denied."), Skip("b.png", "empty file")]
+    assert describe_skips(count_skips(skips)) == [
+        "2 images left out: 1 × Cannot read a.png: Permission denied; 1 × empty file."
+    ]

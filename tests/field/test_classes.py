@@ -349,5 +349,5 @@ def test_what_is_left_out_is_said(
     status = ultrasam("finetune", "classify", "--data", table, "--folds", 5, "-o", tmp_path / "out")
     assert status == 1
     error = capsys.readouterr().err
-    assert "left out 2: t.csv, line 6: no label for im/p4.png; t.csv, line 7: there is no" in error
+    assert "Left out: t.csv, line 6: no label for im/p4.png; t.csv, line 7: there is no" in error
     assert "too few subjects" in error

@@ -109,6 +109,44 @@ def test_a_folder_of_annotations_alone_is_no_data_set_among_others(tmp_path: Pat
     assert [(data.name, len(data.items)) for data in found] == [("task_1", 1), ("task_2", 1)]
 
 
+# A second evaluation in one folder
+
+
+@pytest.mark.parametrize("first", [("--split", "train"), ("--split", "all"), ("--split", "val")])
+def test_a_report_has_the_images_of_its_own_run_only(
+    first: tuple[str, str], tmp_path: Path, ultrasam: Run
+) -> None:
+    store, out = store_of(tmp_path, 10, fractions=(0.2, 0.3)), tmp_path / "out"
+    run = ("evaluate", "filled-box", "--data", store, *BOX, "-o")
+    assert ultrasam(*run, out, *first) == 0
+    assert ultrasam(*run, out, "--split", "test") == 0
+    assert ultrasam(*run, tmp_path / "alone", "--split", "test") == 0
+    mixed, alone = ((folder / "report.md").read_text() for folder in (out, tmp_path / "alone"))
+    assert mixed.split("### Run time")[0] == alone.split("### Run time")[0]
+
+
+def test_a_smaller_limit_is_not_reported_with_earlier_images(tmp_path: Path, ultrasam: Run) -> None:
+    folder, out = folder_of(tmp_path / "my", 6), tmp_path / "out"
+    for limit, count in ((4, 4), (2, 2), (6, 6)):
+        run = ("evaluate", "filled-box", "--data", folder, *BOX, "-o", out, "--limit", limit)
+        assert ultrasam(*run) == 0
+        report = (out / "report.md").read_text()
+        assert f"{count} objects in {count} images of {count} subjects" in report
+
+
+def test_two_data_sets_of_one_name_do_not_share_results(
+    tmp_path: Path, ultrasam: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = folder_of(tmp_path / "here" / "my", 3), folder_of(tmp_path / "there" / "my", 3)
+    run = ("evaluate", "filled-box", *BOX, "-o", tmp_path / "out", "--data")
+    assert ultrasam(*run, here) == 0
+    capsys.readouterr()
+    assert ultrasam(*run, there) == 1
+    told = f"contains results of my in {here}, not in {there}; choose another --out."
+    assert told in capsys.readouterr().err
+    assert ultrasam(*run, here) == 0
+
+
 # What is left out
 
 

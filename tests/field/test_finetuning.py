@@ -98,7 +98,7 @@ def test_a_model_tested_on_other_data_is_trained_once_and_says_how_good_it_is(
     assert (
         "on 4 images that it was not trained on; always answering 'bright' would give 0.5" in last
     )
-    assert "left out 1: dark/cut.png" in captured.err
+    assert "Left out: dark/cut.png" in captured.err
 
 
 @pytest.mark.parametrize("folds", [None, 2])
@@ -227,7 +227,7 @@ def test_objects_that_are_too_small_are_counted(
     train, test, classes = finetuning_runs._targets([str(tmp_path / "mine")], [], [], 0.4)
     assert (len(train) + len(test), len(classes)) == (3, 1)
     assert caplog.messages[-1] == (
-        "left out 1 of 4 objects, which are smaller than 64 pixels or of other classes, and 2 of 5 images, "
+        "Left out: 1 of 4 objects, which are smaller than 64 pixels or of other classes, and 2 of 5 images, "
         "which have no object."
     )
 

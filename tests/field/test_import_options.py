@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +37,15 @@ def test_images_of_a_patient_share_the_subject(tmp_path: Path) -> None:
     spec = with_metadata(patients(tmp_path), subject=r"^(p\d+)")
     cases, report = spec.list_cases(tmp_path)
     assert [case.subject for case in cases] == list(PATIENTS)
-    assert not any("subjects" in note for note in report.notes)
+    assert not any("subject" in note for note in report.notes)
 
 
 def test_what_looks_like_patients_is_said(tmp_path: Path) -> None:
     cases, report = with_metadata(patients(tmp_path)).list_cases(tmp_path)
     assert {case.subject for case in cases} == {None}
     assert report.notes[-1] == (
-        "6 images count as 6 subjects: if p1, p2, p3 in their names are patients (3 of them), say --subject "
-        r"'^(p\d+)', or one patient may be in several splits."
+        "Each image counts as a subject of its own. If p1, p2, p3 in their paths are patients (3 of them), "
+        r"add --subject '^(p\d+)'; otherwise one patient may be in several splits."
     )
 
 
@@ -166,12 +167,12 @@ def test_the_command(
     status, out, _ = run("--format", "masks")
     assert not status
     assert "    Masks: value 1 is mine (6 masks).\n" in out
-    assert "6 images count as 6 subjects" in out
+    assert "Each image counts as a subject of its own." in out
     status, out, _ = run(
         "--format", "masks", "--labels", "1=cyst", "--subject", r"^(p\d+)", "--pixel-size", "0.1"
     )
     assert not status
-    assert "6 images, 6 instances, 3 subjects" in out
+    assert "Store: 6 images (6 train), 6 instances, 3 subjects\n" in out
     manifest = json.loads((tmp_path / "store/manifest.json").read_text())
     assert manifest["subjects"] == 3
     for options, message in (
@@ -184,6 +185,35 @@ def test_the_command(
         status, _, err = run(*options)
         assert status == 1
         assert message in err
+
+
+def test_another_folder_of_the_same_name_does_not_replace_the_first_in_silence(
+    tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    patients(tmp_path / "my")
+    damage.write({f"{n}/z.png": damage.mask() for n in ("images", "masks")}, tmp_path / "other")
+    options = ("--format", "masks", "--name", "mine", "-o", tmp_path / "store", "--workers", 0)
+    assert ultrasam("data", "import", tmp_path / "my", *options) == 0
+    assert "no longer" not in capsys.readouterr().err
+    assert ultrasam("data", "import", tmp_path / "my", *options) == 0
+    assert "no longer" not in capsys.readouterr().err
+    assert ultrasam("data", "import", tmp_path / "other", *options) == 0
+    told = capsys.readouterr()
+    assert "mine: 6 images of the earlier build are no longer in the store" in told.err
+    assert "mine: 1 image\n" in told.out
+    assert "Store: 1 image (1 train), 1 instance, 1 subject\n" in told.out
+    (tmp_path / "none").mkdir()
+    assert ultrasam("data", "import", tmp_path / "none", *options) == 1
+    told = capsys.readouterr()
+    assert "mine: 1 image" not in told.out
+    assert (
+        "1 data set could not be built. The store still has mine of an earlier build." in told.err
+    )
+    options = ("--format", "masks", "--name", "second", *options[4:])
+    assert ultrasam("data", "import", tmp_path / "my", *options) == 0
+    told = capsys.readouterr().out
+    assert "second: 6 images\n" in told
+    assert "mine: " not in told  # not read now
 
 
 def test_splits_in_folders_are_mentioned_unless_they_are_read(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_box_on_the_margin_is_told_however_sure_the_model_is(tmp_path: Path) -
         Image.fromarray(pixels).save(path)
         result = predicted([path], *boxes, out=tmp_path / "o", segmenter=Scored(0.9, 0.9, 0.9))[0]
         assert [entry["low_confidence"] for entry in result.results] == [True, False, True]
-        told = "the mask is that of a box in which the image is blank; check the box."
+        told = "the mask is unreliable, because the image is blank inside the box; check the box."
         assert f"{path}: prompt 0: {told}" in result.notes
         assert f"{path}: prompt 2: {told}" in result.notes
 

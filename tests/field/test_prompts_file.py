@@ -66,7 +66,10 @@ def test_any_encoding_is_read(encoding: str, tmp_path: Path) -> None:
         ("[1]", "must map image names to lists of prompts"),
         ("null", "must map image names"),
         ("{}", "has no prompts"),
-        ('{"a.png": [], "b.png": []}', "'a.png', prompt 0: The prompts of an image must be a list"),
+        (
+            '{"a.png": [], "b.png": []}',
+            "'a.png': The list is empty; give a prompt, or leave the image out.",
+        ),
         ('{"a.png": [{"box": [1, 1, 9, 9]}], "a.png": []}', "'a.png' is there twice"),
         ('{"a.png": [{"box": [1, 1, 9, 9], "box": [2, 2, 8, 8]}]}', "'box' is there twice"),
     ],
@@ -88,10 +91,11 @@ def test_a_file_that_is_no_prompts_file_is_refused(
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (5, """A prompt must be {"box": [x0, y0, x1, y1]} or the like, not 5."""),
-        ("4,4,20,20", """or the like, not "4,4,20,20"."""),
-        (None, "or the like, not null."),
-        ([], "or the like, not []"),
+        (5, 'A prompt must be an object such as {"box": [120, 80, 260, 190]}, not 5.'),
+        ("4,4,20,20", 'not "4,4,20,20".'),
+        (None, "not null."),
+        ([], "The list is empty"),
+        ([BOX], "A prompt must be an object"),
         ({}, "The prompt is empty"),
         ({"box": None}, "The prompt is empty"),
         ({"box": [4, 4, 20]}, "is invalid; give x0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -307,3 +308,19 @@ def test_a_member_of_an_archive_is_copied_once(
     assert len(copies) == 1
     archives.forget_unpacked()
     assert not path.exists()
+
+
+def test_processes_that_cannot_start_are_not_taken_for_a_reader_who_has_left(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ultrasam: Run,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(build.ProcessPoolExecutor, "submit", broken)
+    folder = folder_of(tmp_path / "my", 2)
+    options = ("--format", "masks", "--name", "mine", "-o", tmp_path / "store", "--workers", 1)
+    assert ultrasam("data", "import", folder, *options) == 1
+    assert "The processes that read images cannot start" in capsys.readouterr().err

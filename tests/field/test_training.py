@@ -42,6 +42,7 @@ from ultrasam.store.cache import cached_store
 from ultrasam.store.index import BuildSettings
 from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import StoredImages
+from ultrasam.text import duration
 from ultrasam.training import checkpoints, dry_run
 from ultrasam.training import train as training
 from ultrasam.training.augmentation import Augmentation
@@ -281,7 +282,7 @@ def test_a_runs_time_is_that_of_its_steps_and_validations(
     assert found.seconds == pytest.approx(200 * (4 * 0.4 + 16 * 0.01 / 2) + 21 * 3 * 0.5)
     text = dry_run.describe(recipe, found)
     assert "time        about 6 minutes on this machine, 32 seconds of it validation\n" in text
-    assert dry_run.duration(20 * 3600) == "20.0 hours"
+    assert duration(20 * 3600) == "20.0 hours"
 
 
 @pytest.mark.slow

@@ -50,6 +50,16 @@ def check_output(path: Path, *, is_file: bool = False) -> None:
         raise UltraSamError(f"{path} cannot be written: {one_line(error)}.") from error
 
 
+def check_suffix(path: Path, suffix: str) -> None:
+    """Refuse a file's name that promises another format than the one that is written.
+
+    Raises:
+        UltraSamError: It ends otherwise.
+    """
+    if path.suffix.lower() != suffix:
+        raise UltraSamError(f"{path} must end in {suffix}; choose another -o.")
+
+
 def check_new(path: Path, *, overwrite: bool) -> None:
     """Refuse to replace a file unless asked to.
 
@@ -60,7 +70,9 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         raise UltraSamError(f"{path} exists; choose another -o, or replace it with --overwrite.")
 
 
-def check_paths(paths: Sequence[str], *, option: str = "--data") -> None:
+def check_paths(
+    paths: Sequence[str], *, option: str = "--data", takes: str = "a folder, a store or a file"
+) -> None:
     """Refuse data that do not exist: each a path, or NAME=PATH.
 
     Raises:
@@ -70,7 +82,7 @@ def check_paths(paths: Sequence[str], *, option: str = "--data") -> None:
         _, equals, folder = text.partition("=")
         places = [text, folder] if equals else [text]
         if not any(Path(place).expanduser().exists() for place in places):
-            raise DataError(f"There is no {text}; {option} takes a folder, a store or a file.")
+            raise DataError(f"There is no {text}; {option} takes {takes}.")
 
 
 def is_store(path: str) -> bool:

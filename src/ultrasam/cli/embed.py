@@ -23,6 +23,7 @@ from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, read_and_report
 from ultrasam.errors import UltraSamError
 from ultrasam.extras import require
+from ultrasam.text import counted
 
 if TYPE_CHECKING:
     from ultrasam.downstream.embed import EmbedResult
@@ -68,6 +69,7 @@ def embed(
     checks.check_inputs(paths)
     wanted = None if file is None else assign_and_report(file, paths)
     out = checks.output(out, "embed", inputs[0], suffix=".parquet")
+    checks.check_suffix(out, ".parquet")
     checks.check_new(out, overwrite=overwrite)
 
     from ultrasam.downstream.embed import embed_files, write_features
@@ -97,5 +99,8 @@ def embed(
     if not written:
         raise UltraSamError("No input could be embedded; nothing was written.")
     print(out)
+    failed = {result.path for result in results if result.errors and not result.vectors}
+    if failed:
+        logger.error("%d of %s failed.", len(failed), counted(len(paths), "file"))
     if any(result.errors for result in results) or (file is not None and file.refused):
         raise typer.Exit(1)

@@ -257,7 +257,9 @@ def _run(
             continue
         try:
             with progress_bar(entry.title) as on_progress:
-                run_evaluation(model, chosen, file, settings=settings, on_progress=on_progress)
+                keys = run_evaluation(
+                    model, chosen, file, settings=settings, on_progress=on_progress
+                )
         except UltraSamError as error:
             if strict or isinstance(error, DiskFullError):
                 raise
@@ -265,7 +267,7 @@ def _run(
             continue
         finally:
             del model
-        found.append(read_results(file, name=entry.title))
+        found.append(read_results(file, name=entry.title).of(keys))
     for text in missing:
         logger.warning("Left out: %s", text)
     return found, missing

@@ -33,7 +33,6 @@ app = typer.Typer(
 )
 _OUT = "Folder for the model and the report."
 _PROMPTABLE = Path("runs/promptable")
-_TEST_FRACTION = 0.2
 
 
 @app.command()
@@ -108,6 +107,10 @@ def classify(
     if folds is not None and test_data:
         raise UltraSamError("Give --folds or --test-data, not both.")
     classes = checks.no_commas(class_, "--class")
+    if len(set(classes)) == 1:
+        raise UltraSamError(
+            f"A classifier needs at least two classes; repeat --class, because '{classes[0]}' is only one."
+        )
     test, inits = finetuning.checked_inputs(data, test_data, init)
     out = finetuning.run_folder(out, "classify", data[0], resume=resume)
     from ultrasam.cli.finetuning_runs import run_classify
@@ -225,4 +228,4 @@ def _fraction(given: float | None, test: list[str]) -> float:
     """
     if given is not None and test:
         raise UltraSamError("Give --test-fraction or --test-data, not both.")
-    return _TEST_FRACTION if given is None else given
+    return finetuning.TEST_FRACTION if given is None else given

@@ -13,6 +13,7 @@ from ultrasam.extras import require as require_packages
 from ultrasam.training.run_folder import has_progress, started_as_first
 
 CHECKPOINTS = "checkpoints"
+TEST_FRACTION = 0.2  # of the subjects, unless the data have a test split
 _PACKAGES = ("lightning", "markdown_it", "peft", "polars", "pydantic", "sklearn", "transformers")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from ultrasam.cli.checks import check_gpu
-from ultrasam.cli.finetuning import CHECKPOINTS
+from ultrasam.cli.finetuning import CHECKPOINTS, TEST_FRACTION
 from ultrasam.cli.progress import progress_bar
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.downstream.backbone import load_backbone, load_promptable
@@ -51,6 +51,7 @@ from ultrasam.downstream.targets import (
 from ultrasam.errors import DataError
 from ultrasam.files import atomic_write, require_space
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
+from ultrasam.text import counted
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
 from ultrasam.training.run_settings import RunSettings, on_device
@@ -95,12 +96,12 @@ def run_classify(
         if not tested:
             raise DataError(f"No image of {', '.join(test)} has one of the classes.")
         check_classes(images, tested)
-        how = f"Trained on {len(images)} images of {', '.join(data)}, tested on {', '.join(test)}."
+        how = f"Trained on {counted(len(images), 'image')} of {', '.join(data)}, tested on {', '.join(test)}."
     elif own_test and folds is None:
         images, tested = [image for image in images if image.split != "test"], own_test
         check_classes(images, tested)
         names = sorted({label_of(image) for image in images})
-        how = f"Trained on {len(images)} images, tested on the test split of {', '.join(data)}."
+        how = f"Trained on {counted(len(images), 'image')}, tested on the test split of {', '.join(data)}."
     else:
         tested, folds = images, folds or 5
         split = folds_of(images, folds, seed=settings.seed)
@@ -171,7 +172,7 @@ def run_regions(
     if not is_first_process():
         return
     found = {kind: accuracy(classifier, tested, kind) for kind in ("box", "point")}
-    how = f"on {len(tested)} images of other subjects"
+    how = f"on {counted(len(tested), 'image')} of other subjects"
     figures = {f"accuracy, {kind}": f"{value:.3f}" for kind, value in found.items()}
     save_region_classifier(classifier, out, _note(settings, init, data, how, figures))
     print(out)
@@ -179,8 +180,8 @@ def run_regions(
     ((guess, most),) = counts.most_common(1)
     for kind, value in found.items():
         print(
-            f"{kind}: accuracy {value:.3f} on {counts.total()} objects, {how}; always answering '{guess}' "
-            f"would give {most / counts.total():.3f}."
+            f"{kind}: accuracy {value:.3f} on {counted(counts.total(), 'object')}, {how}; always answering "
+            f"'{guess}' would give {most / counts.total():.3f}."
         )
 
 
@@ -221,7 +222,8 @@ def run_instances(
     if not is_first_process():
         return
     trainer = settings.trainer
-    how = f"Trained on {len(train)} other images, {trainer.max_steps} steps of {trainer.batch}."
+    steps = counted(trainer.max_steps, "step")
+    how = f"Trained on {counted(len(train), 'other image')}, {steps} of {trainer.batch}."
     report = InstanceReport(tuple(names), tuple(tested), metrics, how)
     note = _note(settings, inits[0], data, how, report.figures(inits[0]))
     save_instance_segmenter(trained[inits[0]], out, note)
@@ -272,6 +274,9 @@ def _targets(
         train, tested = images, open_images(test, workers=workers)
     else:
         train, tested = train_test_split(images, test_fraction)
+        own = any(image.split == "test" for image in images)
+        if own and test_fraction != TEST_FRACTION:
+            logger.warning("--test-fraction is not used, because the data have a test split.")
     first, second = (
         instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
         for split in (train, tested)
@@ -287,7 +292,7 @@ def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarg
     kept = sum(len(target.rows) for target in targets)
     if objects > kept or len(images) > len(targets):
         logger.warning(
-            "left out %d of %d objects, which are smaller than %d pixels or of other classes, and %d of %d "
+            "Left out: %d of %d objects, which are smaller than %d pixels or of other classes, and %d of %d "
             "images, which have no object.",
             objects - kept, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
         )  # fmt: skip
@@ -295,7 +300,8 @@ def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarg
 
 def _tell(left_out: Sequence[str]) -> None:
     if left_out:
-        logger.warning("left out %d: %s", len(left_out), "; ".join(left_out[:3]))
+        more = f"; and {len(left_out) - 3} more" * (len(left_out) > 3)
+        logger.warning("Left out: %s%s.", "; ".join(left_out[:3]), more)
 
 
 def _check_space(out: Path, model: nn.Module) -> None:

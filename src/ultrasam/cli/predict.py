@@ -25,6 +25,7 @@ from ultrasam.cli.options import (
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
 from ultrasam.errors import PromptError, UltraSamError
+from ultrasam.text import counted
 
 if TYPE_CHECKING:
     from ultrasam.downstream.classification.predict import ClassResult
@@ -267,13 +268,15 @@ def _write(
         logger.error("%d %s refused.", refused, "prompt was" if refused == 1 else "prompts were")
     failed = {result.path for result in results if result.error}
     if failed:
-        logger.error("%d of %d files failed.", len(failed), len(seen))
+        logger.error("%d of %s failed.", len(failed), counted(len(seen), "file"))
     if failed or refused:
         raise typer.Exit(1)
 
 
 def _tell_incomplete(table: Path, done: int, count: int) -> None:
-    logger.warning("%s has only what was done until then: %d of %d files.", table, done, count)
+    logger.warning(
+        "%s has only what was done until then: %d of %s.", table, done, counted(count, "file")
+    )
 
 
 def _classify(
@@ -311,7 +314,7 @@ def _classify(
         print(table)
     failed = {result.path for result in results if result.error}
     if failed:
-        logger.error("%d of %d files failed.", len(failed), len(paths))
+        logger.error("%d of %s failed.", len(failed), counted(len(paths), "file"))
         raise typer.Exit(1)
 
 

@@ -60,4 +60,7 @@ def explain(error: Any) -> str:
     message = re.sub(
         r"Input should be a valid (\w+), unable to parse.*", r"not a valid \1", message
     )
-    return f"{message}; see '{path} --help'."
+    message = message.replace("Value error, ", "")
+    # Typer's "Did you mean 'data'?" is a sentence of its own.
+    end = f" See '{path} --help'." if message.endswith("?") else f"; see '{path} --help'."
+    return message + end

@@ -46,6 +46,11 @@ def _custom_layouts() -> dict[str, DatasetSpec]:
     return {_normalized(spec.info.id): spec for spec in specs}
 
 
+def called(spec: DatasetSpec, folder: Path) -> str:
+    """What messages call a data set: its id, or the folder of one's own images, whose id names the layout."""
+    return str(folder) if _normalized(spec.info.id) in _custom_layouts() else spec.info.id
+
+
 # Ids of custom layouts in recipes of earlier versions.
 _FORMER_IDS = {
     "own_masks": "image_mask_folder",

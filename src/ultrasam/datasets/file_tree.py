@@ -18,7 +18,7 @@ from typing import Literal
 
 from ultrasam.datasets.archives import is_archive, list_members, member_on_disk, read_member
 from ultrasam.errors import DataError, MissingDependencyError
-from ultrasam.text import count_of
+from ultrasam.text import counted
 
 _SYSTEM_FILE = re.compile(
     r"/(__MACOSX/|\.(?!\.?/)[^/]*|Thumbs\.db$|desktop\.ini$|ehthumbs\.db$|~\$|[^/]*~$)",
@@ -132,14 +132,15 @@ def describe_skips(counts: SkipCounts, *, most: int = 4) -> list[str]:
         total = sum(reasons.values())
         if not total:
             continue
-        named = [f"{count:,} × {reason}" for reason, count in reasons.most_common(most)]
+        # A reason may be a whole sentence, that of an error.
+        named = [f"{count:,} × {reason.rstrip('.')}" for reason, count in reasons.most_common(most)]
         if len(reasons) > most:
             more = len(reasons) - most
             named.append(f"{more} more {'reason' if more == 1 else 'reasons'}")
         if what == "note":
             lines.append(f"Note: {'; '.join(named)}.")
             continue
-        left = count_of(total, "other file" if what == "file" else what)
+        left = counted(total, "other file" if what == "file" else what)
         lines.append(f"{left} left out: {'; '.join(named)}.")
     return lines
 

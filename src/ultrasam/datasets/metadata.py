@@ -65,7 +65,7 @@ def with_metadata(
             report.notes.append(note)
         unknown = [path for path, of in zip(paths, subjects, strict=True) if of is None]
         if len(unknown) > 1:
-            report.notes.append(_subject_note(unknown))
+            report.notes.append(_subject_note(unknown, all_of_them=len(unknown) == len(paths)))
         for case, of_subject, of_split in zip(found, subjects, splits, strict=True):
             read = case.read if pixel_size is None else partial(_sized, case.read, pixel_size)
             yield replace(case, subject=of_subject, split=of_split, read=read)
@@ -169,19 +169,20 @@ def _split_note(paths: Sequence[str]) -> str | None:
     return f"No image has a split; to keep those of the folders {listed}, say --split-from '{expression}'."
 
 
-def _subject_note(paths: Sequence[str]) -> str:
-    count = f"{len(paths):,} images count as {len(paths):,} subjects"
+def _subject_note(paths: Sequence[str], *, all_of_them: bool) -> str:
+    which = "Each image" if all_of_them else f"Each of {len(paths):,} images without a subject"
+    count = f"{which} counts as a subject of its own"
     suggestion = suggest_subject(paths)
     if suggestion is None:
         return (
-            f"{count}, since nothing says whose they are: if a patient has several, --subject REGEX finds "
-            "the patient in the path."
+            f"{count}. If a patient has several images, find the patient in their paths with --subject "
+            "REGEX."
         )
     expression, subjects = suggestion
     listed = ", ".join(subjects[:3]) + (", …" if len(subjects) > 3 else "")
     return (
-        f"{count}: if {listed} in their names are patients ({len(subjects):,} of them), say --subject "
-        f"'{expression}', or one patient may be in several splits."
+        f"{count}. If {listed} in their paths are patients ({len(subjects):,} of them), add --subject "
+        f"'{expression}'; otherwise one patient may be in several splits."
     )
 
 

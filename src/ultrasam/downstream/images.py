@@ -22,6 +22,7 @@ from ultrasam.errors import DataError
 from ultrasam.evaluation.sources import raw_datasets
 from ultrasam.store.cache import cached_store
 from ultrasam.store.store import Store, StoredImages
+from ultrasam.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,8 @@ def open_class_images(
     if len(counts) < 2:
         first = f" Left out: {left_out[0]}." if left_out else ""
         raise DataError(
-            f"{', '.join(paths)}: found {len(images)} readable images of {len(counts)} classes; at least two "
-            f"classes are needed.{first}"
+            f"{', '.join(paths)}: found {counted(len(images), 'readable image')} of "
+            f"{len(counts)} classes; at least two classes are needed.{first}"
         )
     _check_spelling(sorted(label_of(image) for image in images))
     return ClassImages(tuple(images), tuple(left_out))
@@ -156,7 +157,7 @@ def _is_classified(folder: Path) -> bool:
 def _of_datasets(images: Sequence[AnnotatedImage], text: str) -> ClassImages:
     labeled = tuple(image for image in images if image.class_label is not None)
     others = len(images) - len(labeled)
-    note = f"{text}: {others:,} image{'' if others == 1 else 's'} without a class"
+    note = f"{text}: {counted(others, 'image')} without a class"
     return ClassImages(labeled, (note,) if others else ())
 
 
@@ -188,7 +189,7 @@ def keep_classes(found: ClassImages, classes: Sequence[str]) -> ClassImages:
         )
     images = tuple(image for image in found.images if image.class_label in classes)
     others = len(found.images) - len(images)
-    note = (f"{others} images of other classes",) if others else ()
+    note = (f"{counted(others, 'image')} of other classes",) if others else ()
     return ClassImages(images, (*found.left_out, *note))
 
 

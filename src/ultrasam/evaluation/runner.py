@@ -102,16 +102,21 @@ def run_evaluation(
     *,
     settings: EvaluationSettings,
     on_progress: OnProgress = no_progress,
-) -> None:
+) -> frozenset[RecordKey]:
     """Evaluate a model, or resume an interrupted evaluation.
+
+    The file may hold records of other images, of an evaluation with another split, limit or data set.
 
     Images that cannot be read, and images on which the model fails, are recorded with the error; images and
     annotations that a reader leaves out, with its reason. Prompt types that the model does not accept are
     skipped.
 
+    Returns:
+        The keys of the records that belong to these data sets.
+
     Raises:
-        EvaluationError: The file contains results of other settings or weights, or the model accepts none of
-            the prompt types.
+        EvaluationError: The file contains results of other settings or weights, or of another data set of the
+            same name; or the model accepts none of the prompt types.
         DiskFullError: The disk is full; what is done stays.
     """
     kinds = accepted_kinds(model, settings.prompts)
@@ -122,7 +127,8 @@ def run_evaluation(
         **({"weights": model.weights} if model.weights else {}),
         **({"preprocessing": model.preprocessing} if model.preprocessing else {}),
     }
-    done = _resume(file, header)
+    done = _resume(file, header, {data.name: data.place for data in datasets if data.place})
+    seen: set[RecordKey] = set()
     timed = _TimedSegmenter(model.segmenter)
     count, total = 0, sum(len(dataset.items) for dataset in datasets)
     with _appending(file) as out:
@@ -133,15 +139,18 @@ def run_evaluation(
 
         for dataset in datasets:
             for skip in dataset.skips:
-                for record in _skip_records(dataset.name, skip, done):
+                for record in _skip_records(dataset.name, skip, done, seen):
                     write(record)
             for item in dataset.items:
                 # A still's name is its key; clips and volumes are read again to find missing frames.
-                if (item.dataset, item.key, "") not in done:
-                    for record in _records(item, timed, kinds, settings, done):
+                if (key := (item.dataset, item.key, "")) in done:
+                    seen.add(key)
+                else:
+                    for record in _records(item, timed, kinds, settings, done, seen):
                         write(record)
                 count += 1
                 on_progress(count, total)
+    return frozenset(seen)
 
 
 @contextmanager
@@ -160,14 +169,16 @@ def _records(
     timed: _TimedSegmenter,
     kinds: Sequence[PromptKind],
     settings: EvaluationSettings,
-    done: set[_RecordKey],
+    done: set[RecordKey],
+    seen: set[RecordKey],
 ) -> Iterator[dict[str, Any]]:
     """One record per image that is not done, with the time for reading, the model, and the evaluation."""
     start = time.perf_counter()
     for image in item.read():
         if isinstance(image, Skip):
-            yield from _skip_records(item.dataset, image, done)
+            yield from _skip_records(item.dataset, image, done, seen)
             continue
+        seen.add((item.dataset, image.name, ""))
         if (item.dataset, image.name, "") in done:
             continue
         pixels = gray(image.pixels)
@@ -190,7 +201,9 @@ def _records(
         start = time.perf_counter()
 
 
-def _skip_records(dataset: str, skip: Skip, done: set[_RecordKey]) -> Iterator[dict[str, Any]]:
+def _skip_records(
+    dataset: str, skip: Skip, done: set[RecordKey], seen: set[RecordKey]
+) -> Iterator[dict[str, Any]]:
     """The record of an image or annotation that is left out, unless it is done; none for other files."""
     if skip.what == "file":
         return
@@ -199,8 +212,10 @@ def _skip_records(dataset: str, skip: Skip, done: set[_RecordKey]) -> Iterator[d
     else:
         reason = one_line(skip.reason, limit=None)
         record = {"dataset": dataset, "image": skip.where, "left_out": reason, "what": skip.what}
-    if _record_key(record) not in done:
-        done.add(_record_key(record))
+    key = record_key(record)
+    seen.add(key)
+    if key not in done:
+        done.add(key)
         yield record
 
 
@@ -265,29 +280,38 @@ def _prediction_record(
 
 
 # Data set, name of the image, and why it was left out; the last is empty for an image that is not.
-_RecordKey = tuple[str, str, str]
+RecordKey = tuple[str, str, str]
 
 
-def _record_key(record: dict[str, Any]) -> _RecordKey:
+def record_key(record: dict[str, Any]) -> RecordKey:
+    """What a record is about."""
     return record["dataset"], record["image"], record.get("left_out", "")
 
 
-def _resume(file: Path, header: dict[str, Any]) -> set[_RecordKey]:
+def _resume(file: Path, header: dict[str, Any], places: dict[str, str]) -> set[RecordKey]:
     """Keys of the records already in a file.
 
-    A truncated last line is removed; a new file gets its header.
+    A truncated last line is removed; the header gets the places of data sets that are new to the file.
     """
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     complete = text[: text.rfind("\n") + 1]
     if not complete:
-        atomic_write(file, json.dumps(header) + "\n")
+        atomic_write(file, json.dumps(header | {"data": places}) + "\n")
         return set()
-    first, *lines = complete.splitlines()
-    if json.loads(first) != json.loads(json.dumps(header)):
+    line, *lines = complete.splitlines()
+    first = json.loads(line)
+    before = first.pop("data", {})
+    if first != json.loads(json.dumps(header)):
         raise EvaluationError(
             f"{file} contains results of other weights, other settings or another version of UltraSam; "
             "delete it or choose another --out."
         )
-    if len(complete) < len(text):
-        atomic_write(file, complete)
-    return {_record_key(record) for record in map(json.loads, lines)}
+    for name, place in places.items():
+        if before.get(name, place) != place:
+            raise EvaluationError(
+                f"{file} contains results of {name} in {before[name]}, not in {place}; choose another --out."
+            )
+    if len(complete) < len(text) or places.keys() - before.keys():
+        new = json.dumps(header | {"data": before | places})
+        atomic_write(file, "\n".join([new, *lines]) + "\n")
+    return {record_key(record) for record in map(json.loads, lines)}

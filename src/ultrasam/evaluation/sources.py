@@ -46,12 +46,14 @@ class EvaluationDataset:
     Attributes:
         skips: what was left out while listing.
         not_chosen: sentences on the images that were not asked for: of other splits, or beyond a limit.
+        place: where it lies, to tell data sets of one name apart; empty if unknown.
     """
 
     name: str
     items: tuple[EvaluationItem, ...]
     skips: tuple[Skip, ...] = ()
     not_chosen: tuple[str, ...] = ()
+    place: str = ""
 
 
 def open_evaluation_datasets(
@@ -107,15 +109,17 @@ def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
 def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[EvaluationDataset]:
     path = Path(text).expanduser()
     if (path / "manifest.json").exists():
-        yield from _from_store(Store.open(path), split, only)
+        for data in _from_store(Store.open(path), split, only):
+            yield replace(data, place=str(path.resolve()))
         return
     if is_annotation_file(path):
         spec, folder = annotations_at(path)
-        yield _from_cases(path.stem, spec.list_cases(folder))
+        yield replace(_from_cases(path.stem, spec.list_cases(folder)), place=str(path.resolve()))
         return
-    for name, data, folder in raw_datasets(text):
-        if not only or data.info.id in {dataset(o).info.id for o in only}:
-            yield _from_cases(name, data.list_cases(folder))
+    for name, spec, folder in raw_datasets(text):
+        if not only or spec.info.id in {dataset(o).info.id for o in only}:
+            found = _from_cases(name, spec.list_cases(folder))
+            yield replace(found, place=str(folder.resolve()))
 
 
 def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:

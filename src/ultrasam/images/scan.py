@@ -14,6 +14,7 @@ from PIL import Image
 from ultrasam.errors import ScanError, one_line
 from ultrasam.images.pillow import pixels_of
 from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.text import counted
 
 # More than any scanner produces; a file that declares more is damaged or a decompression bomb.
 MAX_FRAME_PIXELS = 100_000_000
@@ -58,8 +59,8 @@ class Scan:
         """
         if not 0 <= index < self.num_frames:
             raise ScanError(
-                f"{self.source or 'The scan'} has {self.num_frames} frames, numbered from 0; there is no "
-                f"frame {index}."
+                f"{self.source or 'The scan'} has {counted(self.num_frames, 'frame')}, numbered from 0; "
+                f"there is no frame {index}."
             )
         pixels = self.read_frame(index)
         if pixels.shape[:2] != (self.height, self.width):

@@ -111,7 +111,7 @@ def process_files(
     Raises:
         DiskFullError: A result could not be written.
     """
-    names, number = ResultNames(), 0
+    names, number, renamed = ResultNames(), 0, False
     for path in paths:
         try:
             scan = read_scan(path)
@@ -120,7 +120,11 @@ def process_files(
             number += 1
             yield FileResult(path, error=describe_failure(path, error))
             continue
-        name = names.take(stem_of(path))
+        name = names.take(stem := stem_of(path))
+        if name != stem and not renamed:
+            renamed = True
+            text = f"its results are named {name}, because several inputs are called {stem}"
+            notes = (*notes, f"{path}: {text}; predictions.json says which is which.")
         for index in chosen:
             number += 1
             of_frame = name
@@ -268,7 +272,10 @@ def _doubt(
     if not mask.any():
         return "is empty; the model found no object for this prompt", ": empty"
     if prompt.box is not None and _is_blank(pixels, prompt.box):
-        return "is that of a box in which the image is blank; check the box", ": blank box"
+        return (
+            "is unreliable, because the image is blank inside the box; check the box",
+            ": blank box",
+        )
     iou, stability = scores
     if min(scores) >= LOW_CONFIDENCE:
         return None

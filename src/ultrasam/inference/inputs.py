@@ -15,7 +15,7 @@ from pathlib import Path
 from ultrasam.errors import ScanError, one_line
 from ultrasam.images.mask_names import split_masks
 from ultrasam.images.reading import is_dicom, scan_suffixes
-from ultrasam.text import name_key
+from ultrasam.text import counted, name_key
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,14 @@ def _images_in(folder: Path) -> list[Path]:
             others[path.suffix.lower() or "no suffix"] += 1
     images, masks = split_masks(images)
     if masks:
-        example = f"{_count(len(masks), 'mask')}, such as {masks[0].relative_to(folder)}"
+        example = f"{counted(len(masks), 'mask')}, such as {masks[0].relative_to(folder)}"
         logger.info("%s: left out %s; give them as files if they are images.", folder, example)
     if results:
-        logger.info("%s: left out %s.", folder, _count(results, "result of earlier predictions"))
+        logger.info(
+            "%s: left out %s.",
+            folder,
+            counted(results, "result of earlier predictions", "results of earlier predictions"),
+        )
     if others and images:
         kinds = [f"{count} × {kind}" for kind, count in others.most_common(_LISTED)]
         more = len(others) - len(kinds)
@@ -81,11 +85,6 @@ def _images_in(folder: Path) -> list[Path]:
             ", ".join(kinds), f" and {more} other kinds" if more > 0 else "",
         )  # fmt: skip
     return images
-
-
-def _count(number: int, noun: str) -> str:
-    first, space, rest = noun.partition(" ")
-    return f"{number} {first}{'' if number == 1 else 's'}{space}{rest}"
 
 
 def _files_in(folder: Path) -> list[Path]:

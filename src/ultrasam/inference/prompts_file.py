@@ -16,7 +16,9 @@ from ultrasam.text import decode_text
 _KEYS = ("box", "points", "labels", "category")
 _OTHERS = "*"  # the name that stands for all images without an entry
 _LISTED = 4
-_EXAMPLE = '{"box": [x0, y0, x1, y1]}'
+_EXAMPLE = '{"box": [120, 80, 260, 190]}'
+
+_NO_PROMPT = "The list is empty; give a prompt, or leave the image out."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class PromptsFile:
     def refused(self) -> list[str]:
         """The entries that are no prompts, each with the reason, in a sentence."""
         return [
-            f"{self.path}: '{name}', prompt {entry.number}: {entry.error}"
+            f"{self.path}: '{name}'{_place(entry)}: {entry.error}"
             for name, entries in self.entries.items()
             for entry in entries
             if entry.error is not None
@@ -170,14 +172,18 @@ def _entries(value: Any) -> Iterator[PromptEntry]:
     for number, one in enumerate(values):
         try:
             if value == []:
-                raise PromptError("The prompts of an image must be a list of at least one prompt.")
+                raise PromptError(_NO_PROMPT)
             if not isinstance(one, dict):
                 raise PromptError(
-                    f"A prompt must be {_EXAMPLE} or the like, not {json.dumps(one)}."
+                    f"A prompt must be an object such as {_EXAMPLE}, not {one_line(json.dumps(one))}."
                 )
             yield PromptEntry(number, _prompt(one), category=_category(one))
         except (PromptError, RecursionError) as error:
             yield PromptEntry(number, None, one_line(error, limit=None) + ".")
+
+
+def _place(entry: PromptEntry) -> str:
+    return "" if entry.error == _NO_PROMPT else f", prompt {entry.number}"
 
 
 def _prompt(entry: dict[str, Any]) -> Prompt:

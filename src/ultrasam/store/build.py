@@ -234,7 +234,9 @@ def _check_that_workers_start(pool: ProcessPoolExecutor) -> None:
     """
     try:
         pool.submit(_nothing).result()
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, BrokenPipeError) as error:
+        # Click would take a pipe to a process that has died for a reader of our output that has left, and
+        # end without a word.
         raise DataError(
             "The processes that read images cannot start; the reason is above. Use 0 workers, or, in a "
             "script, put its work under: if __name__ == '__main__':"

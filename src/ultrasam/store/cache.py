@@ -14,6 +14,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from ultrasam.datasets.catalogue import called
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import describe_skips
 from ultrasam.errors import DataError
@@ -105,11 +106,11 @@ def _built(
             [(dataset, folder)], root, settings=settings, workers=workers, on_progress=on_progress
         )
     for name, counts in result.summary.skips.items():
-        lines = describe_skips(counts, most=3)
+        lines, title = describe_skips(counts, most=3), called(dataset, folder)
         if lines:
-            logger.warning("%s: %s See %s.", name, " ".join(lines), root / "skipped.csv")
+            logger.warning("%s: %s See %s.", title, " ".join(lines), root / "skipped.csv")
         for note in result.notes.get(name, ()):
-            logger.debug("%s: %s", name, note)
+            logger.debug("%s: %s", title, note)
     for crash in result.crashed:
         logger.warning("%s: skipped, because reading it crashed the process.", crash)
     return Store.open(root)

@@ -15,6 +15,7 @@ from ultrasam.reporting.plots import figure
 from ultrasam.store.migrations import SKIPPED
 from ultrasam.store.splits import EXCLUDED
 from ultrasam.store.store import Store
+from ultrasam.text import counted
 
 with needs("Working with data sets", extra="data"):
     import polars as pl
@@ -104,9 +105,9 @@ def markdown(statistics: StoreStatistics) -> str:
     lines = [
         "# Data overview",
         "",
-        f"{d['images'].sum():,} images ({d['with objects'].sum():,} with objects), "
-        f"{d['masks'].sum():,} masks of {len(statistics.structures)} structures, "
-        f"{statistics.manifest['subjects']:,} subjects, {len(d)} data sets.",
+        f"{counted(int(d['images'].sum()), 'image')} ({d['with objects'].sum():,} with objects), "
+        f"{counted(int(d['masks'].sum()), 'mask')} of {counted(len(statistics.structures), 'structure')}, "
+        f"{counted(statistics.manifest['subjects'], 'subject')}, {counted(len(d), 'data set')}.",
         "",
         *([] if len(statistics.sizes) else ["**No image has an object.**", ""]),
         "## Data sets",
@@ -123,14 +124,15 @@ def markdown(statistics: StoreStatistics) -> str:
         *_structures(statistics),
         "## Duplicates",
         "",
-        f"{duplicates['exact']:,} exact duplicates, {duplicates['similar']:,} similar pairs, and "
-        f"{duplicates['consecutive']:,} pairs of similar consecutive images. They and the images of each "
-        f"subject form {duplicates['groups']:,} groups; the largest has "
-        f"{duplicates['largest_group']:,} images.",
+        f"Exact duplicates: {duplicates['exact']:,}; similar pairs: {duplicates['similar']:,}; pairs of "
+        f"similar consecutive images: {duplicates['consecutive']:,}. They and the images of each subject "
+        f"form {counted(duplicates['groups'], 'group')}; the largest has "
+        f"{counted(duplicates['largest_group'], 'image')}.",
         "",
         "## Splits",
         "",
-        ", ".join(f"{k}: {v:,} images" for k, v in statistics.manifest["splits"].items()) + ".",
+        ", ".join(f"{k}: {counted(v, 'image')}" for k, v in statistics.manifest["splits"].items())
+        + ".",
         "",
         "## Dropped and skipped",
         "",

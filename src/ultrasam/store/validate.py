@@ -136,8 +136,12 @@ def _image(store: Store, row: int) -> Iterator[Problem]:
     except FileNotFoundError:
         yield Problem("missing image", file, "build the store again")
         return
-    except (OSError, UltraSamError) as error:
-        yield Problem("corrupt image", file, str(error))
+    except OSError as error:
+        yield Problem("unreadable image", file, one_line(error))
+        return
+    except UltraSamError:
+        detail = "it cannot be decoded; delete the file and build the store again"
+        yield Problem("corrupt image", file, detail)
         return
     if pixels.shape[:2] != size:
         actual = f"{pixels.shape[1]} × {pixels.shape[0]}"

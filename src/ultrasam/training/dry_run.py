@@ -21,6 +21,7 @@ from ultrasam.model.config import ModelConfig
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 from ultrasam.store.store import Store
+from ultrasam.text import duration
 from ultrasam.training.interaction import interact
 from ultrasam.training.memory import memory_needed
 from ultrasam.training.promptable_data import PromptableBatch, PromptableViews, Source, collate
@@ -246,10 +247,3 @@ def describe(recipe: Recipe, run: Estimate) -> str:
         f"memory      about {run.memory / 2**30:.1f} GiB per process\n"
         f"time        about {duration(run.seconds)} on this machine{validating}\n"
     )
-
-
-def duration(seconds: float) -> str:
-    """A time in seconds as text, in the unit that suits it."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

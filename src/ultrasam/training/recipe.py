@@ -185,7 +185,7 @@ def change(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 def _changed(content: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
     for text in overrides:
         override(content, text)
-    return validate(Recipe, content, source=source, renamed=_RENAMED)
+    return validate(Recipe, content, source=source, renamed=_RENAMED, overrides=overrides)
 
 
 def _read(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ultrasam.store.cache import cached_store, phantom_store
 from ultrasam.store.sampling import spread
 from ultrasam.store.splits import EXCLUDED, held_out_images
 from ultrasam.store.store import Store, StoredImages
+from ultrasam.text import counted
 from ultrasam.training.promptable_data import Source
 from ultrasam.training.recipe import DataSource, Recipe, StoreSource
 
@@ -63,7 +64,7 @@ def open_data(recipe: Recipe) -> RecipeData:
     if phantoms.count:
         store = phantom_store(phantoms.count, seed=recipe.seed, workers=workers)
         images = StoredImages(store, store.select(with_instances=True))
-        logger.info("phantoms: %d images", len(images))
+        logger.info("phantoms: %s", counted(len(images), "image"))
         sources.append(Source("phantoms", images, phantoms.weight))
     if validates and not validation:
         raise _no_validation()
@@ -135,7 +136,10 @@ def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[A
     store = Store.open(wanted.path)
     sources = store_sources(store, **wanted.model_dump(exclude={"path"}))
     count = sum(len(source.images) for source in sources)
-    logger.info("%s: %d images from %d data sets", wanted.path, count, len(sources))
+    logger.info(
+        "%s: %s from %s",
+        wanted.path, counted(count, "image"), counted(len(sources), "data set"),
+    )  # fmt: skip
     if not recipe.validation.every:
         return sources, []
     datasets = wanted.shares or wanted.datasets
@@ -156,14 +160,15 @@ def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[A
 
 
 def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedImage]]:
+    from ultrasam.datasets.catalogue import called
+
     raw, folder = reader_of(entry)
+    name = called(raw, entry.path)
     store = cached_store(raw, folder, workers=recipe.trainer.workers)
     rows = store.select(splits=["train", "val"], with_instances=True)
     note = _left_out(store, len(rows))
     if not len(rows):
-        raise DataError(
-            f"{entry.dataset}: no image in {entry.path} contains an object to train on{note}."
-        )
+        raise DataError(f"{name}: no image in {entry.path} contains an object to train on{note}.")
     held_out: list[AnnotatedImage] = []
     if recipe.validation.every:
         own = np.isin(rows, store.select(splits=["val"]))
@@ -172,7 +177,10 @@ def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedIm
         held_out = _validation(store, rows[chosen], recipe)
         rows = rows[~chosen]
     objects = int(np.isin(store.column("image"), rows).sum())
-    logger.info("%s: %d images, %d objects%s", entry.dataset, len(rows), objects, note)
+    logger.info(
+        "%s: %s, %s%s",
+        name, counted(len(rows), "image"), counted(objects, "object"), note,
+    )  # fmt: skip
     return Source(entry.dataset, StoredImages(store, rows), entry.weight), held_out
 
 

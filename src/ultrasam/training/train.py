@@ -19,6 +19,7 @@ from ultrasam.model.ultrasam import UltraSam
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
+from ultrasam.text import counted, duration
 from ultrasam.training.checkpoints import size_of, space_needed, unwritable
 from ultrasam.training.datamodule import IndexedData
 from ultrasam.training.engine import FitResult, fit, is_first_process, seed_everything
@@ -91,7 +92,11 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
         task, batches, folder=folder, resume=resume, validate_start=True, on_progress=on_progress
     )
     if is_first_process():
-        logger.info("Trained %d steps in %.1f minutes.", result.steps, result.seconds / 60)
+        if result.steps:
+            steps = counted(result.steps, "step")
+            logger.info("Trained %s in %s.", steps, duration(result.seconds))
+        else:
+            logger.info("The run was complete; no step was left to train.")
         report_scores(result, len(data.validation))
     _save(task, folder / "model")
     if is_first_process():

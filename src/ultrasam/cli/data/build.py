@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from ultrasam.cli.data.packages import require_packages
 from ultrasam.cli.options import TEST_FRACTION, Datasets, Workers, out_option
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
+from ultrasam.text import counted
 
 if TYPE_CHECKING:
     from ultrasam.datasets.description import DatasetSpec
@@ -110,7 +112,7 @@ def build(
         raise DataError(
             "--val-fraction and --test-fraction sum to 1 or more; nothing is left to train on."
         )
-    checks.check_paths(raw, option="RAW")
+    checks.check_paths(raw, option="RAW", takes="a folder or an archive")
     checks.check_output(out)
     from ultrasam.datasets.catalogue import dataset as described
     from ultrasam.datasets.discover import find_datasets
@@ -280,6 +282,7 @@ def _run(
 ) -> None:
     from ultrasam.store.build import build_store as run
 
+    before = _image_names(out, [spec.info.id for spec, _ in sources])
     with progress_bar("reading") as on_progress:
         built = run(
             sources,
@@ -289,38 +292,71 @@ def _run(
             workers=workers,
             on_progress=on_progress,
         )
+    after = _image_names(out, list(before))
+    for name, images in before.items():
+        gone = len(images - after.get(name, set()))
+        if gone:
+            logger.warning(
+                "%s: %s of the earlier build %s no longer in the store, because a data set is replaced when "
+                "it is read again. To keep two folders, give each its own name.",
+                name, counted(gone, "image"), "is" if gone == 1 else "are",
+            )  # fmt: skip
     _report(built, out)
 
 
+def _image_names(store: Path, datasets: Sequence[str]) -> dict[str, set[str]]:
+    """The images that a store has of some data sets."""
+    from ultrasam.store.store import Store
+
+    if not (store / "manifest.json").exists():
+        return {}
+    images = Store.open(store).images
+    found: dict[str, set[str]] = {}
+    for dataset, name in zip(
+        images["dataset"].to_pylist(), images["name"].to_pylist(), strict=True
+    ):
+        if dataset in datasets:
+            found.setdefault(dataset, set()).add(name)
+    return found
+
+
 def _report(built: BuildResult, out: Path) -> None:
+    from ultrasam.datasets.annotated_image import SPLITS
     from ultrasam.datasets.file_tree import describe_skips
-    from ultrasam.text import count_of
+    from ultrasam.store.splits import EXCLUDED
 
     manifest = built.summary.manifest
     for name, counts in built.summary.skips.items():
         images, empty = (
             manifest["datasets"][name][key] for key in ("images", "images_without_objects")
         )
-        of_them = f", {empty:,} of them without objects" if empty else ""
-        print(f"{name}: {count_of(images, 'image')}{of_them}")
+        if name not in built.notes:
+            continue  # not read now; what the store has of it is of an earlier build
+        without = f", {empty:,} of them without objects" * bool(empty)
+        print(f"{name}: {counted(images, 'image')}{without}")
         for line in (*built.notes.get(name, ()), *describe_skips(counts)):
             print(f"    {line}")
     alike, sides = manifest["duplicates"], manifest["splits"]
+    splits = ", ".join(f"{sides[side]:,} {side}" for side in (*SPLITS, EXCLUDED) if side in sides)
     print(
-        f"{count_of(manifest['images'], 'image')}, {count_of(manifest['instances'], 'instance')}, "
-        f"{count_of(manifest['subjects'], 'subject')}: "
-        + ", ".join(f"{n:,} {side}" for side, n in sides.items())
+        f"Store: {counted(manifest['images'], 'image')} ({splits}), "
+        f"{counted(manifest['instances'], 'instance')}, {counted(manifest['subjects'], 'subject')}"
     )
-    print(
-        f"{alike['exact']:,} exact and {alike['similar']:,} near duplicates, each kept in one split"
-    )
+    if alike["exact"] or alike["similar"]:
+        print(
+            f"Duplicates: {alike['exact']:,} exact, {counted(alike['similar'], 'similar pair')}; images "
+            "of one group stay in one split"
+        )
     for what, count in manifest["dropped_instances"].items():
         if count:
-            print(f"{count_of(count, 'instance')} left out ({what.replace('_', ' ')})")
+            print(f"{counted(count, 'instance')} left out ({what.replace('_', ' ')})")
     if any(reasons for counts in built.summary.skips.values() for reasons in counts.values()):
         print(f"All that was left out: {out / 'skipped.csv'}")
     print(out)
     for name, reason in built.failed.items():
         logger.error("%s: %s", name, reason)
     if built.failed:
-        raise DataError(f"{len(built.failed)} of the data sets could not be built.")
+        kept = [name for name in built.failed if name in manifest["datasets"]]
+        earlier = f" The store still has {' and '.join(kept)} of an earlier build." if kept else ""
+        count = counted(len(built.failed), "data set")
+        raise DataError(f"{count} could not be built.{earlier}")

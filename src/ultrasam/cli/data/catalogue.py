@@ -12,6 +12,8 @@ import typer
 from ultrasam.cli import checks
 from ultrasam.cli.data.packages import require_packages
 from ultrasam.cli.options import Json, out_option
+from ultrasam.errors import DataError
+from ultrasam.text import counted
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The id or name of a data set.")]
 
@@ -78,8 +80,12 @@ def list_(
     for row in rows:
         cells = (row[head] for head in shown)
         table.add_row(*(c if isinstance(c, str) else ", ".join(c) for c in cells))
+    if not rows:
+        raise DataError(
+            "No data set fits these options; 'ultrasam data list' without options lists all."
+        )
     console.print(table)
-    print(f"{len(rows)} data sets; 'ultrasam data info NAME' describes one.")
+    print(f"{counted(len(rows), 'data set')}; 'ultrasam data info NAME' describes one.")
 
 
 def info(name: Name, as_json: Json = False) -> None:

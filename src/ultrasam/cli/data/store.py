@@ -16,6 +16,7 @@ from ultrasam.cli.data.packages import require_packages
 from ultrasam.cli.options import Datasets, Json, Overwrite, Split, Workers, out_option
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import DataError
+from ultrasam.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +56,19 @@ def validate(store: StorePath, workers: Workers = 2, as_json: Json = False) -> N
         }  # fmt: skip
         print(json.dumps(content, indent=1))
     if problems:
-        raise DataError(f"{store} has {len(problems)} problem{'s' if len(problems) > 1 else ''}.")
+        raise DataError(f"{store} has {counted(len(problems), 'problem')}.")
     if as_json:
         return
     splits = "no known subject" if unknown else "no subject"
     if instances:
         print(
-            f"{images:,} images and {instances:,} instances are valid; {splits} is in more than one "
-            "split."
+            f"{counted(images, 'image')} and {counted(instances, 'instance')} are valid; {splits} is in more "
+            "than one split."
         )
     else:
         print(
-            f"{images:,} images are valid, but none has an object; {splits} is in more than one split."
+            f"{counted(images, 'image')} are valid, but none has an object; {splits} is in more than "
+            "one split."
         )
     for sentence in unknown:
         print(sentence)
@@ -119,6 +121,7 @@ def show(
     """Draw a contact sheet of images with their masks."""
     require_packages()
     checks.check_output(out, is_file=True)
+    checks.check_suffix(out, ".png")
     checks.check_new(out, overwrite=overwrite)
     from ultrasam.store.contact_sheet import contact_sheet
     from ultrasam.store.sampling import spread

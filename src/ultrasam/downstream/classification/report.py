@@ -20,7 +20,8 @@ from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import figure, jpeg, picture
-from ultrasam.reporting.tables import Table, bullet_list, difference
+from ultrasam.reporting.tables import Table, difference
+from ultrasam.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,14 +60,17 @@ class ClassificationReport:
         parts = [
             f"# Image classification: {escape(', '.join(self.classes))}\n",
             f"{escape(self.conclusion())}\n",
-            f"{len(self.images)} images of {len(set(subjects))} subjects ({escape(counts)}). {self.how} "
+            f"{counted(len(self.images), 'image')} of {counted(len(set(subjects)), 'subject')} "
+            f"({escape(counts)}). {self.how} "
             "Intervals are 95 % bootstrap intervals over subjects. Precision, recall and F1 are macro "
             "averages.\n",
             table(("initialization", *NAMES), self._score_rows(subjects)) + "\n",
             self._confusion_table(next(iter(self.by_init))).markdown(level=2),
         ]
         if self.left_out:
-            parts.append(bullet_list("Skipped files", [escape(text) for text in self.left_out]))
+            parts.append(
+                "## Left out\n\n" + "".join(f"- {escape(text)}\n" for text in self.left_out)
+            )
         return "\n".join(parts)
 
     def conclusion(self) -> str:
@@ -76,8 +80,8 @@ class ClassificationReport:
         counts = np.bincount(self.truth, minlength=len(self.classes))
         guess, share = self.classes[int(counts.argmax())], float(counts.max() / counts.sum())
         text = (
-            f"{init}: accuracy {found} on {len(self.images)} images that it was not trained on; always "
-            f"answering '{guess}' would give {share:.3f}."
+            f"{init}: accuracy {found} on {counted(len(self.images), 'image')} that it was not trained on; "
+            f"always answering '{guess}' would give {share:.3f}."
         )
         if np.isnan(found.low):
             return text

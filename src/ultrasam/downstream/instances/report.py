@@ -19,7 +19,8 @@ from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import jpeg, picture
-from ultrasam.reporting.tables import NONE, Table, bullet_list, difference, number, with_interval
+from ultrasam.reporting.tables import NONE, Table, difference, number, with_interval
+from ultrasam.text import counted
 
 Floats = npt.NDArray[np.float64]
 _MIN_SCORE = 0.5
@@ -49,7 +50,8 @@ class InstanceReport:
         parts = [
             f"# Instance segmentation: {escape(', '.join(self.classes))}\n",
             f"{escape(self.conclusion())}\n",
-            f"{objects} objects in {len(self.images)} images of {len(set(subjects))} subjects. {self.how} "
+            f"{counted(objects, 'object')} in {counted(len(self.images), 'image')} of "
+            f"{counted(len(set(subjects)), 'subject')}. {self.how} "
             "Dice compares the union of all objects of a class; it is averaged over the classes in an image "
             "(a missed or spurious class counts as 0), then over images, with a 95 % bootstrap interval over "
             "subjects. AP is COCO mask AP.\n",
@@ -57,7 +59,9 @@ class InstanceReport:
             self._class_table(subjects).markdown(level=2),
         ]
         if self.left_out:
-            parts.append(bullet_list("Skipped files", [escape(text) for text in self.left_out]))
+            parts.append(
+                "## Left out\n\n" + "".join(f"- {escape(text)}\n" for text in self.left_out)
+            )
         return "\n".join(parts)
 
     def conclusion(self) -> str:
@@ -65,8 +69,8 @@ class InstanceReport:
         init = next(iter(self.by_init))
         found = self.figures(init)
         return (
-            f"{init}: Dice {found['Dice']} and mAP {found['mAP']} on {len(self.images)} images that it was "
-            "not trained on."
+            f"{init}: Dice {found['Dice']} and mAP {found['mAP']} on {counted(len(self.images), 'image')} "
+            "that it was not trained on."
         )
 
     def _score_rows(self, subjects: Sequence[str]) -> Iterator[tuple[str, ...]]:

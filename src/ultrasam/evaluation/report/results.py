@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ultrasam.evaluation.metrics.average_precision import (
     average_precision,
 )
 from ultrasam.evaluation.metrics.masks import METRICS
+from ultrasam.evaluation.runner import RecordKey, record_key
 from ultrasam.extras import needs
 
 with needs("Evaluation", extra="evaluate"):
@@ -42,6 +43,21 @@ class Results:
     name: str
     settings: dict[str, Any]
     images: tuple[dict[str, Any], ...]
+
+    def of(self, keys: Collection[RecordKey]) -> Results:
+        """The results of some images only.
+
+        Annotations that were left out of other images of the same data sets stay: their records do not say of
+        which image they are.
+        """
+        names = {dataset for dataset, _, _ in keys}
+        images = tuple(
+            record
+            for record in self.images
+            if record_key(record) in keys
+            or (record.get("what") == "annotation" and record["dataset"] in names)
+        )
+        return replace(self, images=images)
 
     @property
     def kinds(self) -> list[str]:

@@ -13,6 +13,7 @@ from ultrasam.evaluation.report.tables import mean_over_datasets
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.reporting.markdown import escape
 from ultrasam.reporting.tables import Table, difference
+from ultrasam.text import counted
 
 
 def evaluated(all_results: Sequence[Results]) -> str:
@@ -22,8 +23,8 @@ def evaluated(all_results: Sequence[Results]) -> str:
     images = max((t.select("dataset", "image").n_unique() for t in tables if len(t)), default=0)
     subjects = max((t["subject"].n_unique() for t in tables if len(t)), default=0)
     return (
-        f"{_number(sum(counts.values()), 'object')} in {_number(images, 'image')} of "
-        f"{_number(subjects, 'subject')} from {_number(len(counts), 'data set')}."
+        f"{counted(sum(counts.values()), 'object')} in {counted(images, 'image')} of "
+        f"{counted(subjects, 'subject')} from {counted(len(counts), 'data set')}."
     )
 
 
@@ -94,19 +95,19 @@ def left_out(all_results: Sequence[Results], not_chosen: Sequence[str]) -> list[
     lines = [escape(text) for text in not_chosen]
     for results in all_results:
         if results.errors:
-            failed = _number(len(results.errors), "image")
+            failed = counted(len(results.errors), "image")
             lines.append(f"{escape(results.name)}: {failed} could not be read or segmented.")
     empty = {(r["dataset"], r["image"]) for results in all_results for r in results.without_object}
     if empty:
         lines.append(
-            f"{_number(len(empty), 'image')} without an object of at least {MIN_OBJECT_PIXELS} pixels."
+            f"{counted(len(empty), 'image')} without an object of at least {MIN_OBJECT_PIXELS} pixels."
         )
     records = _left_out_records(all_results)
     for what in ("image", "annotation"):
         count = sum(1 for record in records if record[1] == what)
         if count:
             lines.append(
-                f"{_number(count, what)} left out by the data set's reader (reasons below)."
+                f"{counted(count, what)} left out by the data set's reader (reasons below)."
             )
     return lines
 
@@ -119,7 +120,7 @@ def left_out_table(all_results: Sequence[Results]) -> Table | None:
         return None
     example = {(d, what, reason): where for d, what, where, reason in sorted(records, reverse=True)}
     rows = tuple(
-        (key[0], f"{count:,} {key[1]}{'' if count == 1 else 's'}", key[2], example[key])
+        (key[0], counted(count, key[1]), key[2], example[key])
         for key, count in counts.most_common()
     )
     return Table("Left out", ("data set", "left out", "reason", "for example"), rows)
@@ -132,7 +133,3 @@ def _left_out_records(all_results: Sequence[Results]) -> set[tuple[str, str, str
         for results in all_results
         for record in results.left_out
     }
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
