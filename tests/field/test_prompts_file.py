@@ -94,7 +94,7 @@ def test_a_file_that_is_no_prompts_file_is_refused(
         (5, 'A prompt must be an object such as {"box": [120, 80, 260, 190]}, not 5.'),
         ("4,4,20,20", 'not "4,4,20,20".'),
         (None, "not null."),
-        ([], "The list is empty"),
+        ([], "A prompt must be an object"),
         ([BOX], "A prompt must be an object"),
         ({}, "The prompt is empty"),
         ({"box": None}, "The prompt is empty"),

@@ -184,7 +184,7 @@ def test_an_exported_store_can_be_imported_again(store: Store, tmp_path: Path) -
 
 def test_coco_polygons_and_all_kinds_of_rle_are_read(tmp_path: Path) -> None:
     save(tmp_path / "imgs" / "a.png", picture(1))
-    box, blob = rectangle(5, 6, 20, 30), disc(50, 30, 9)
+    box, blob, other = rectangle(5, 6, 20, 30), disc(50, 30, 9), disc(30, 50, 6)
     flat = np.asfortranarray(blob).ravel(order="F")
     change = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
     counts = np.diff(np.concatenate([[0], change, [len(flat)]])).tolist()
@@ -195,13 +195,13 @@ def test_coco_polygons_and_all_kinds_of_rle_are_read(tmp_path: Path) -> None:
         "annotations": [
             {"id": 1, "image_id": 1, "category_id": 9, "segmentation": [[5, 6, 20, 6, 20, 30, 5, 30]]},
             {"id": 2, "image_id": 1, "category_id": 9, "segmentation": {"size": [64, 80], "counts": counts}},
-            {"id": 3, "image_id": 1, "category_id": 9, "segmentation": encode_rle(blob)},
+            {"id": 3, "image_id": 1, "category_id": 9, "segmentation": encode_rle(other)},
         ],
     }  # fmt: skip
     (tmp_path / "labels.json").write_text(json.dumps(content))
     samples, skips = read(custom.coco_file("mine"), tmp_path)
     assert [i.name for i in samples[0].instances] == ["cyst"] * 3
-    for instance, wanted in zip(samples[0].instances, (box, blob, blob), strict=True):
+    for instance, wanted in zip(samples[0].instances, (box, blob, other), strict=True):
         assert np.array_equal(instance.mask, wanted)
     assert [s.where for s in skips] == ["gone.png"]
 
