@@ -58,7 +58,7 @@ def test_what_an_unlisted_images_annotation_may_belong_to_is_not_empty(tmp_path:
     assert [s.where for s in skips if s.what == "image"] == ["b.png"]
 
 
-NO_OUTLINE = "annotation without an outline"
+NO_OUTLINE = "annotation without a polygon or mask"
 BOX = {"bbox": [20, 30, 40, 40]}
 
 
@@ -76,9 +76,10 @@ BOX = {"bbox": [20, 30, 40, 40]}
         ({"segmentation": "mask.png"}, "segmentation that is neither polygons nor RLE"),
         ({"segmentation": [outline(500, 500)]}, "outline outside the image"),
         ({"segmentation": {"size": [100, 120], "counts": [2030, 40, 60]}},
-         "RLE that does not match its size"),
-        ({"segmentation": {"size": [100, 120], "counts": "abc"}}, "RLE that does not match its size"),
-        ({"segmentation": {"counts": [12000]}}, "RLE that does not match its size"),
+         "RLE that does not add up to its size; export it again"),
+        ({"segmentation": {"size": [100, 120], "counts": "abc"}},
+         "RLE that does not add up to its size; export it again"),
+        ({"segmentation": {"counts": [12000]}}, "RLE that does not add up to its size; export it again"),
         ({"category_id": 55}, "annotation without a known category or label"),
         ({"category_id": None}, "annotation without a known category or label"),
     ],

@@ -97,13 +97,14 @@ def test_ellipses_are_turned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "reason", "ignored"),
     [
-        ('<box label="cyst" xtl="20" ytl="30" xbr="60" ybr="70"/>', "annotation without an outline", 1600),
+        ('<box label="cyst" xtl="20" ytl="30" xbr="60" ybr="70"/>',
+         "annotation without a polygon or mask", 1600),
         ('<box label="cyst" xtl="30" ytl="40" xbr="70" ybr="60" rotation="90"/>',
-         "annotation without an outline", 800),
-        ('<box label="cyst" xtl="20" ytl="30" xbr="60"/>', "annotation without an outline", 0),
+         "annotation without a polygon or mask", 800),
+        ('<box label="cyst" xtl="20" ytl="30" xbr="60"/>', "annotation without a polygon or mask", 0),
         ('<cuboid label="cyst" xtl1="20" ytl1="30" xbl1="20" ybl1="60" xtr1="50" ytr1="30" xbr1="50"'
          ' ybr1="60" xtl2="30" ytl2="40" xbl2="30" ybl2="70" xtr2="60" ytr2="40" xbr2="60" ybr2="70"/>',
-         "annotation without an outline", 1600),
+         "annotation without a polygon or mask", 1600),
         ('<points label="cyst" points="20,30"/>', "shape without area (points)", 0),
         (f'<polyline label="cyst" points="{SQUARE}"/>', "shape without area (polyline)", 0),
         ('<skeleton label="cyst"><points label="1" points="20,30"/></skeleton>',
@@ -116,7 +117,7 @@ def test_ellipses_are_turned(tmp_path: Path) -> None:
         (f'<polygon points="{SQUARE}"/>', "annotation without a known category or label", 1600),
         ('<ellipse label="cyst" cx="60" cy="50" rx="30"/>', "outline that cannot be read", 0),
         ('<mask label="cyst" rle="1, 2, 1" left="20" top="30" width="4" height="3"/>',
-         "RLE that does not match its size", 0),
+         "RLE that does not add up to its size; export it again", 0),
         ('<mask label="cyst" rle="0, 12" left="200" top="30" width="4" height="3"/>',
          "outline outside the image", 0),
     ],

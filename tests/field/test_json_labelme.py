@@ -128,7 +128,7 @@ def test_coco_and_via_polygons_have_cocos_pixels(tmp_path: Path) -> None:
         ({"shape_type": "polygon", "points": SQUARE[:2]}, "outline of fewer than three points"),
         ({"shape_type": "circle", "points": SQUARE}, "circle without its two points"),
         ({"shape_type": "cuboid", "points": SQUARE[:2]}, "shape of an unknown kind (cuboid)"),
-        ({"shape_type": "polygon", "points": []}, "annotation without an outline"),
+        ({"shape_type": "polygon", "points": []}, "annotation without a polygon or mask"),
         ({"shape_type": "polygon", "points": None}, "outline that is no list of points"),
     ],
 )  # fmt: skip

@@ -85,7 +85,7 @@ def test_coco_attributes_name_the_structure_if_asked(tmp_path: Path) -> None:
         ({"name": "circle", "cx": 5}, "outline that cannot be read"),
         ({"name": "polygon", "all_points_x": [5, 6], "all_points_y": [5, 6, 7]},
          "outline that cannot be read"),
-        ({}, "annotation without an outline"),
+        ({}, "annotation without a polygon or mask"),
     ],
 )  # fmt: skip
 def test_via_regions_that_cannot_be_used_are_reported(

@@ -31,7 +31,7 @@ Points = npt.NDArray[np.float64]
 """[N, 2] of (x, y) in pixels."""
 
 # Reasons; each cause has one wording, so that reasons can be counted.
-NO_OUTLINE = "annotation without an outline"
+NO_OUTLINE = "annotation without a polygon or mask"
 NO_STRUCTURE = "annotation without a known category or label"
 NOTHING_USABLE = "no annotation could be used"
 UNREADABLE = "outline that cannot be read"
@@ -40,7 +40,7 @@ OUTSIDE = "outline outside the image"
 OTHER_SIZE = "outline beyond the image, whose size its file does not state; drawn at another size?"
 FRACTIONS = "outline in fractions of the image's size; pixels are needed"
 OTHER_ASPECT = "drawn at another aspect ratio than the image's"
-BAD_RLE = "RLE that does not match its size"
+BAD_RLE = "RLE that does not add up to its size; export it again"
 CROWD = "crowd region, which is ignored"
 IGNORED = "region labeled to be ignored"
 BACKGROUND = "outline labeled as background"
