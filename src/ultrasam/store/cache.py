@@ -14,7 +14,6 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from ultrasam.datasets.catalogue import called
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import describe_skips
 from ultrasam.errors import DataError
@@ -55,7 +54,10 @@ def cached_store(
             f"{dataset.info.id}: folder {folder} does not exist; unpack the data there."
         )
     key = f"{dataset.info.id}|{folder.resolve()}"
-    return _built(dataset, folder, key, workers, on_progress)
+    # The catalogue imports all readers, which phantoms and an existing store do not need.
+    from ultrasam.datasets.catalogue import called
+
+    return _built(dataset, folder, key, workers, on_progress, called(dataset, folder))
 
 
 def phantom_store(
@@ -76,7 +78,8 @@ def phantom_store(
     empty = cache_folder() / "empty"  # a data set needs a folder, but phantoms have no files
     empty.mkdir(parents=True, exist_ok=True)
     key = f"phantoms|{count}|{seed}"
-    return _built(phantom_dataset(count, seed=seed), empty, key, workers, on_progress)
+    phantoms = phantom_dataset(count, seed=seed)
+    return _built(phantoms, empty, key, workers, on_progress, phantoms.info.id)
 
 
 def cache_folder() -> Path:
@@ -91,6 +94,7 @@ def _built(
     key: str,
     workers: int,
     on_progress: OnProgress,
+    title: str,
 ) -> Store:
     if is_starting():  # would wait for the process that waits for this one
         raise DataError(
@@ -106,7 +110,7 @@ def _built(
             [(dataset, folder)], root, settings=settings, workers=workers, on_progress=on_progress
         )
     for name, counts in result.summary.skips.items():
-        lines, title = describe_skips(counts, most=3), called(dataset, folder)
+        lines = describe_skips(counts, most=3)
         if lines:
             logger.warning("%s: %s See %s.", title, " ".join(lines), root / "skipped.csv")
         for note in result.notes.get(name, ()):
