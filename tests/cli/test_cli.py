@@ -159,7 +159,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
         (["predict", "{a}", "--point", "5,5", "--model", "nonsense"], 1, "neither a file"),
         (["predict", "{a}", "--point", "5,5", "--model", "{a}"], 1, "not a checkpoint"),
         (["predict", "{a}", "--point", "5,5", "--precision", "int1"], 2, "'fp32', 'bf16'"),
-        (["predict", "nowhere.png", "--point", "5,5"], 1, "There is no file"),
+        (["predict", "nowhere.png", "--point", "5,5"], 1, "nowhere.png does not exist"),
         (["predict", "nowhere*.png", "--point", "5,5"], 1, "No file matches"),
         (["predict", "{a}", "--frame", "x"], 2, "--frame"),
         (["predict"], 2, "INPUT"),

@@ -88,7 +88,7 @@ def test_spellings_of_tables(text: str, tmp_path: Path) -> None:
         ([",benign"], ["line 6: no path"]),
         (["im/p4.png"], ["line 6: 1 cells, but the header has 2"]),
         (["im/p4.png,benign,x"], ["line 6: 3 cells, but the header has 2"]),
-        (["im/p9.png,benign"], ["line 6: there is no file im/p9.png"]),
+        (["im/p9.png,benign"], ["line 6: im/p9.png does not exist"]),
         (["im/p3.png,malignant"], ["line 6: im/p3.png is listed before, in line 5"]),
         (["./im/P3.png,malignant"], ["line 6: ./im/P3.png is listed before, in line 5"]),
         (
@@ -97,7 +97,7 @@ def test_spellings_of_tables(text: str, tmp_path: Path) -> None:
         ),
         (["im/twin.png,benign"], ["line 6: im/twin.png may be any of Twin.png, tWin.png"]),
         (["broken.png,benign"], ["line 6: "]),
-        (["im,benign"], ["line 6: there is no file im"]),
+        (["im,benign"], ["line 6: im does not exist"]),
     ],
 )
 def test_a_row_that_cannot_be_used_is_left_out_with_its_line(
@@ -349,5 +349,8 @@ def test_what_is_left_out_is_said(
     status = ultrasam("finetune", "classify", "--data", table, "--folds", 5, "-o", tmp_path / "out")
     assert status == 1
     error = capsys.readouterr().err
-    assert "Left out: t.csv, line 6: no label for im/p4.png; t.csv, line 7: there is no" in error
+    assert (
+        "Left out: t.csv, line 6: no label for im/p4.png; t.csv, line 7: im/p9.png does not"
+        in error
+    )
     assert "too few subjects" in error

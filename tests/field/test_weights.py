@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.conftest import TINY, randomized
+from tests.weights.test_files import save_shards
 from ultrasam.errors import CheckpointError, UltraSamError, UltraSamWarning
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.files import write_checkpoint
@@ -304,31 +305,12 @@ def test_a_folder_of_several_models_asks_which(tmp_path: Path, state: State) -> 
     assert "several weights files (best.pth, last.pth); give the path of one" in refused(folder)
 
 
-def shards(folder: Path, state: State, kind: str, *, index: bool) -> Path:
-    folder.mkdir()
-    names = sorted(state)
-    stem = "model" if kind == "safetensors" else "pytorch_model"
-    placed = {}
-    for number, chosen in enumerate((names[::2], names[1::2]), start=1):
-        file = f"{stem}-0000{number}-of-00002.{kind}"
-        tensors = {name: state[name].contiguous() for name in chosen}
-        if kind == "safetensors":
-            save_file(tensors, folder / file)
-        else:
-            torch.save(tensors, folder / file)
-        placed |= dict.fromkeys(chosen, file)
-    path = folder / f"{stem}.{kind}.index.json"
-    if index:
-        path.write_text(json.dumps({"metadata": {}, "weight_map": placed}))
-    return path
-
-
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
 def test_shards_are_joined_however_they_are_named(tmp_path: Path, state: State, kind: str) -> None:
-    index = shards(tmp_path / "a", state, kind, index=True)
+    index = save_shards(tmp_path / "a", state, kind)
     assert loaded(tmp_path / "a", state) == []
     assert loaded(index, state) == []
-    shards(tmp_path / "b", state, kind, index=False)
+    save_shards(tmp_path / "b", state, kind).unlink()
     one = next((tmp_path / "b").glob("*00001-of*"))
     assert loaded(tmp_path / "b", state) == []
     assert loaded(one, state) == []  # one shard stands for all

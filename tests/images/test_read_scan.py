@@ -242,7 +242,7 @@ def test_a_file_that_is_not_a_scan_gives_one_clear_sentence(
 
 
 def test_missing_files_and_folders_have_different_errors(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="There is no file"):
+    with pytest.raises(ScanError, match="does not exist"):
         read_scan(tmp_path / "a.png")
     with pytest.raises(ScanError, match="is a folder"):
         read_scan(tmp_path)

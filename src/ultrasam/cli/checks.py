@@ -98,7 +98,7 @@ def check_inputs(paths: Sequence[Path]) -> None:
     """
     for path in paths:
         if not path.exists():
-            raise ScanError(f"There is no file {path}.")
+            raise ScanError(f"{path} does not exist.")
 
 
 def check_models(names: Sequence[str]) -> None:

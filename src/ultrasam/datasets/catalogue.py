@@ -47,7 +47,7 @@ def _custom_layouts() -> dict[str, DatasetSpec]:
 
 
 def called(spec: DatasetSpec, folder: Path) -> str:
-    """What messages call a data set: its id, or the folder of one's own images, whose id names the layout."""
+    """The name of a data set in messages: its id, or a custom data set's folder (its id is the layout's)."""
     return str(folder) if _normalized(spec.info.id) in _custom_layouts() else spec.info.id
 
 

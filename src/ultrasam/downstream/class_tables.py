@@ -189,7 +189,7 @@ def find_file(folder: Path, text: str) -> Path:
         names = ", ".join(sorted(file.name for file in inside)[:3])
         raise DataError(f"{text} may be any of {names}")
     if not inside:
-        raise DataError(f"there is no file {text}")
+        raise DataError(f"{text} does not exist")
     return inside[0]
 
 

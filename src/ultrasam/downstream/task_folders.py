@@ -63,7 +63,7 @@ def write_model(
         "preprocessing": preprocessor.to_dict(),
         **about,
     }
-    # The description comes last: a folder without it is no model.
+    # The description comes last: a folder without it is not a model.
     atomic_write(folder / "README.md", card(name, description))
     write_json(folder / f"{name}.json", description)
 

@@ -83,17 +83,19 @@ def check_decodable(file: Path, syntax: UID) -> None:
     name = f"{_NAMES.get(syntax, syntax.name)} ({str.__str__(syntax)})"
     name = name if syntax.name != syntax or syntax in _NAMES else str.__str__(syntax)
     try:
-        if not syntax.is_valid:
-            raise NotImplementedError  # pydicom would warn
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
+        decoder = (
+            get_decoder(syntax) if syntax.is_valid else None
+        )  # pydicom warns of an invalid one
+    except NotImplementedError:
+        decoder = None
+    if decoder is None:
         video = str.__str__(syntax).startswith("1.2.840.10008.1.2.4.10")
         remedy = (
             "the video as MP4, or its frames as JPEG or" if video else "it as JPEG 2000, JPEG-LS or"
         )
         raise ScanError(
             f"{file} is compressed as {name}, which is not supported; export {remedy} uncompressed."
-        ) from error
+        )
     if not decoder.is_available:
         raise MissingDependencyError(
             f"{file} is compressed as {name}; decoding it needs the extra 'dicom': "

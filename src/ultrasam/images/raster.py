@@ -205,7 +205,7 @@ class _Pages:
             return _read_raw(opened, index, self.pages)
 
     def _scale(self, raw: RawPixels) -> GrayScale:
-        own = GrayScale.of(raw.values, bits=raw.bits)  # also refuses what is no image
+        own = GrayScale.of(raw.values, bits=raw.bits)  # also refuses what is not an image
         kind = raw.values.dtype
         if self.count == 1 or kind == np.uint8:
             return own

@@ -36,7 +36,7 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
         with file.open("rb") as opened:
             start = opened.read(512)
     except FileNotFoundError as error:
-        raise ScanError(f"There is no file {file}.") from error
+        raise ScanError(f"{file} does not exist.") from error
     except OSError as error:
         raise ScanError(f"Cannot open {file}: {error.strerror}.") from error
     if size == 0:

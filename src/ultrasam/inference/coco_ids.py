@@ -1,4 +1,4 @@
-"""The image and category IDs of one's own COCO file, for results that are compared with it."""
+"""Image and category IDs of a user's COCO file, so that results can be scored against it."""
 
 from __future__ import annotations
 

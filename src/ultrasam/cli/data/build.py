@@ -245,7 +245,7 @@ def import_(
 
 
 def _hint(raw: list[str]) -> str | None:
-    """Where to go with a folder of one's own that is given instead of published data sets."""
+    """Which command reads a custom folder that was given in place of a published data set."""
     from ultrasam.datasets.custom import detect_layout
 
     for text in raw:

@@ -26,7 +26,7 @@ class ListedImage:
         subject: id of the person scanned; None if unknown.
         split: the source's own split; None if it has none.
         problem: why the image must be left out; None if it can be read.
-        also: paths that may be meant if there is no image at ``path``.
+        also: other paths to try if ``path`` does not exist.
     """
 
     path: str
