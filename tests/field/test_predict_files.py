@@ -349,7 +349,7 @@ def test_classes_are_written_whole_with_frames(
         ("c.tif", "0", "dark", "0.0157"), ("c.tif", "1", "dark", "0.0941"),
         ("c.tif", "2", "dark", "0.1725"), ("b.png", "0", "bright", "0.8000"),
     ]  # fmt: skip
-    assert "no file" in str(results[3].error).lower()
+    assert "does not exist" in str(results[3].error)
     first = next(iter(classify_files(Bright(), paths)))  # type: ignore[arg-type]
     assert first.notes[0].startswith(f"{paths[0]} has 3 frames; frame 0 is used.")
     before = table.read_bytes()
