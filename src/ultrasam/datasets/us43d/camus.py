@@ -1,4 +1,7 @@
-"""CAMUS: the heart in two views, half a cycle each, as a volume of frames; one folder per patient."""
+"""CAMUS: the heart in two views, half a cycle each, as a volume of frames; one folder per patient.
+
+Two folders have the same frames and count as one subject.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ INFO = DatasetInfo(
     organ="heart",
     structures=("endocardium", "epicardium", "atrium_wall"),
     kind="cine",
-    size="500 patients, 2 views, about 20 frames each",
+    size="500 patients, 2 views, about 20 frames each; 19,232 images after conversion (OpenUS)",
     layout="patient<NNNN>/patient<NNNN>_<2CH|4CH>_half_sequence.nii.gz and …_half_sequence_gt.nii.gz; "
     "subgroup_<training|validation|testing>.txt",
     folders=("CAMUS", "CAMUS_public"),
@@ -34,9 +37,11 @@ INFO = DatasetInfo(
         number=9,
         year=2019,
     ),
-    note="Some mirrors require registration.",
+    note="Some mirrors require registration. Patients 33 and 68 have the same frames and count as one "
+    "subject.",
 )
 
+_SAME_SUBJECT = {"patient0068": "patient0033"}
 _SUBGROUPS = {"training": "train", "validation": "val", "testing": "test"}
 
 
@@ -56,8 +61,11 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         options=VolumeOptions(
             {1: "endocardium", 2: "epicardium", 3: "atrium_wall"}, clean=clear_black
         ),
-        describe=lambda g: {"split": split.get(g["subject"].casefold())},
+        describe=lambda g: {
+            "subject": _SAME_SUBJECT.get(g["subject"].casefold(), g["subject"]),
+            "split": split.get(g["subject"].casefold()),
+        },
     )
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     organ="heart",
     structures=("left_ventricle",),
     kind="cine",
-    size="7,810 clips (A4C, PSAX)",
+    size="7,810 clips (A4C, PSAX); 15,450 images after conversion (OpenUS)",
     layout="pediatric_echo_avi/pediatric_echo_avi/<A4C|PSAX>/Videos/<name>.avi, FileList.csv, "
     "VolumeTracings.csv",
     folders=("pediatric_echo_avi", "EchoNet-Pediatric"),
