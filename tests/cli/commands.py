@@ -20,6 +20,8 @@ def _leaves(command: Any, path: str = "") -> dict[str, Any]:
         return {path: command}
     found: dict[str, Any] = {}
     for name, child in children.items():
+        if child.hidden:
+            continue  # another spelling
         found |= _leaves(child, f"{path} {name}".strip())
     return found
 
