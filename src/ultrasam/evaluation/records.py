@@ -26,7 +26,7 @@ from ultrasam.evaluation.protocol import (
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.pixels import Frame
 from ultrasam.inference.segmenter import Segmenter
-from ultrasam.measure.shape import length, thickness
+from ultrasam.measure.shape import long_and_short_axis, thickness
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _objects(
             "structure": target.structure,
             "area": int(np.count_nonzero(target.truth)),
             "thickness": round(thickness(target.truth), 3),
-            "length": round(length(target.truth), 3),
+            "length": round(long_and_short_axis(target.truth).long, 3),
             "truth": encode_rle(target.truth)["counts"],
             "click_outside": click_outside(target),
             "predictions": by_kind,
