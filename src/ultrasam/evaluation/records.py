@@ -66,7 +66,7 @@ def image_record(
         boxes: boxes for images without an object.
     """
     targets = targets_of(image, seed=settings.seed)
-    record = {
+    record: dict[str, Any] = {
         "dataset": dataset,
         "image": image.name,
         "subject": image.subject,
