@@ -41,9 +41,9 @@ INFO = DatasetInfo(
         year=2022,
     ),
     note="Which videos are of one woman is not published: all videos of one day, by their names, count as "
-    "one subject. FH-PS-AOP and PSFHS are by the same group and may have images in common: never evaluate "
-    "on one after training on another.",
-    overlaps=("fh_ps_aop", "psfhs"),
+    "one subject. FH-PS-AOP and PSFHS are by the same group and may have images in common, and clips of "
+    "IUGC have the names of its videos: never evaluate on one after training on another.",
+    overlaps=("fh_ps_aop", "iugc", "psfhs"),
     part_of_paper=False,
 )
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import Instance
 from ultrasam.errors import DataError
-from ultrasam.images.masks import BoolMask
+from ultrasam.images.masks import BoolMask, fill_holes
 from ultrasam.images.pixels import gray
 
 Values = npt.NDArray[Any]
@@ -133,14 +133,6 @@ def require_values(values: Values, allowed: Collection[int]) -> Values:
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise DataError(f"the mask has values that are not known ({shown}); known are {known}")
     return values
-
-
-def fill_holes(mask: BoolMask) -> BoolMask:
-    """Fill the holes of a mask [H, W]."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(mask.shape, np.uint8)
-    cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
-    return filled.astype(bool)
 
 
 def largest_component(mask: BoolMask) -> BoolMask:

@@ -15,7 +15,7 @@ INFO = DatasetInfo(
     name="BUSI",
     url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     access="open",
-    license="CC BY 4.0 (the article; none stated for the data)",
+    license="CC BY 4.0",
     organ="breast",
     structures=("breast_nodule",),
     kind="still",
@@ -37,8 +37,8 @@ INFO = DatasetInfo(
     ),
     note="An audit found 155 duplicates, 70 images of the axilla or of no breast, and at least 19 doubtful "
     "labels. In a store, images that look alike stay in one split. Normal images have empty masks; they "
-    "are kept, without objects, for classification. The data page refuses downloads (HTTP 403); "
-    "'ultrasam data fetch' uses the mirror of MathWorks.",
+    "are kept, without objects, for classification. The license is that of the article; the data page "
+    "states none, and refuses downloads (HTTP 403): 'ultrasam data fetch' uses the mirror of MathWorks.",
 )
 
 

@@ -30,6 +30,7 @@ INFO = DatasetInfo(
         doi="10.5281/zenodo.7870105",
         year=2023,
     ),
+    overlaps=("mu_reg_pro_holdout",),
 )
 
 
