@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
-from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.paired_images import clear_black
+from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
+from ultrasam.datasets.readers.paired_images import clear_black, key_of
+from ultrasam.datasets.readers.tables import number
 from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
+from ultrasam.text import decode_text
 
 INFO = DatasetInfo(
     id="camus",
@@ -42,6 +44,12 @@ INFO = DatasetInfo(
 )
 
 _SAME_SUBJECT = {"patient0068": "patient0033"}
+_MEASURED = {
+    "ef": "ejection_fraction_percent",
+    "lvef": "ejection_fraction_percent",
+    "lvedv": "end_diastolic_volume_ml",
+    "lvesv": "end_systolic_volume_ml",
+}
 _SUBGROUPS = {"training": "train", "validation": "val", "testing": "test"}
 
 
@@ -50,6 +58,9 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     for entry, groups in tree.match(r"/subgroup_(?P<part>training|validation|testing)\.txt$"):
         for patient in entry.read().decode("utf-8", errors="replace").split():
             split[patient.casefold()] = _SUBGROUPS[groups["part"].casefold()]
+    measured: dict[tuple[str, ...], dict[str, float]] = {}
+    for entry, groups in tree.match(r"/(?P<subject>patient\d+)/Info_(?P<study>2CH|4CH)\.cfg$"):
+        measured[key_of(groups, ["study", "subject"])] = _measurements(entry)
     for entry, _ in tree.match(r"_(ED|ES)(_gt)?\.nii(\.gz)?$"):
         report.skip(entry, "copy of a frame in the half sequence")
     return paired_volumes(
@@ -65,7 +76,19 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             "subject": _SAME_SUBJECT.get(g["subject"].casefold(), g["subject"]),
             "split": split.get(g["subject"].casefold()),
         },
+        measurements=lambda g: measured.get(key_of(g, ["study", "subject"]), {}),
     )
+
+
+def _measurements(entry: FileEntry) -> dict[str, float]:
+    """The numbers in a patient's lines ``name: value``; the names differ between the two releases."""
+    found = {}
+    for line in decode_text(entry.read()).splitlines():
+        name, _, text = line.partition(":")
+        value = number(text.strip())
+        if name.strip().casefold() in _MEASURED and value is not None and value > 0:
+            found[_MEASURED[name.strip().casefold()]] = value
+    return found
 
 
 DATASET = DatasetSpec(INFO, _cases, version=2)
