@@ -34,6 +34,8 @@ def read(name: str, root: Path) -> tuple[list[AnnotatedImage], list[Skip]]:
         ("jnu_ifm", "20190916T104520_90.png", "values that are not known (255); known are 0, 7, 8"),
         ("focus", "testing/images/002.png", "not one mask of the heart and one of the thorax"),
         ("cubs", "clin_0003_R.tiff", "image without a mask"),
+        ("luminous", "9_1_Bmode.tif", "values instead of 0 and another one"),
+        ("pu2756", "0999.png", "values instead of 0 and another one"),
     ],
 )
 def test_what_does_not_fit_is_left_out_with_a_reason(

@@ -115,7 +115,8 @@ def terms(license_text: str, access: str = UNKNOWN) -> Terms:
         return _ON_REQUEST
     if access == "agreement":
         return _AGREEMENT
-    parts = re.split(r"\s*(?:;|,|\+|\bor\b|\band\b)\s*", license_text.strip())
+    text = re.sub(r",\s*version\b", "", license_text.strip(), flags=re.IGNORECASE)
+    parts = re.split(r"\s*(?:;|,|\+|\bor\b|\band\b)\s*", text)
     found = strictest(_one(part) for part in parts)
     if access in ("registration", "kaggle") and found.tier is not Tier.MEASURE:
         return replace(found, reason=f"{found.reason}; the terms of its site apply as well")
@@ -156,7 +157,7 @@ def _one(text: str) -> Terms:
 
 
 _WORDS = (
-    (r"licen[cs]ed?|\bthe\b|\bunder\b|\bversion\b", ""),
+    (r"licen[cs]ed?|\bthe\b", ""),
     (r"creative commons", "cc"),
     (r"\battribution\b", "by"),
     (r"non ?commercial", "nc"),
@@ -168,7 +169,7 @@ _WORDS = (
 
 def _normalized(text: str) -> str:
     """One spelling of a license's name: ``CC-BY-NC 4.0``, ``cc by nc 4.0`` and so on."""
-    text = re.sub(r"[-_\s]+", " ", text)
+    text = re.sub(r"[-_\s]+", " ", text).rstrip(" .")
     for pattern, word in _WORDS:
         text = re.sub(pattern, word, text)
-    return " ".join(text.split()).rstrip(".")
+    return " ".join(text.split())

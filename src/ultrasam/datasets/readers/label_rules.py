@@ -135,6 +135,18 @@ def require_values(values: Values, allowed: Collection[int]) -> Values:
     return values
 
 
+def require_binary(values: Values, shape: tuple[int, int]) -> Values:
+    """Check that a mask has 0 and at most one other value; return it (a `MaskOptions.fit`).
+
+    Raises:
+        DataError: It has more values, so it is not known which are the structure.
+    """
+    levels = np.unique(values)
+    if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
+        raise DataError(f"the mask has {len(levels)} values instead of 0 and another one")
+    return values
+
+
 def largest_component(mask: BoolMask) -> BoolMask:
     """Keep the largest 8-connected component of a mask [H, W]."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
