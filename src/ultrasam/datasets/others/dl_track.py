@@ -34,7 +34,8 @@ INFO = DatasetInfo(
         year=2020,
     ),
     note="Videos and subjects are not identified; similar consecutive frames stay in one split. FALLMUD's "
-    "half NeilCronin is probably of the same images: never evaluate on FALLMUD after training on DL_Track.",
+    "half NeilCronin has its file names, and is probably of its images: never evaluate on FALLMUD after "
+    "training on DL_Track.",
     overlaps=("fallmud",),
     part_of_paper=False,
 )
