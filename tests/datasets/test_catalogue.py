@@ -87,7 +87,7 @@ def test_a_data_set_without_a_reader_says_what_to_do(row: DatasetInfo) -> None:
         assert f"ultrasam data import FOLDER --format masks --name {row.id} -o STORE" in said
     assert ("frames" in said) is (row.kind == "cine" and row.annotation != "boxes")
     assert ("slices" in said) is (row.kind == "volume" and row.annotation != "boxes")
-    told = how_to_get(row, read=False)
+    told = how_to_get(row)
     assert "folder named" not in told
     assert (row.url in told) is (row.url != UNKNOWN and row.download is None)
 
