@@ -18,6 +18,7 @@ SHIP, RESEARCH, MEASURE = Tier.SHIP, Tier.RESEARCH, Tier.MEASURE
 # neither a request nor a signed agreement.
 EXPECTED = {
     "Apache 2.0": SHIP,
+    "Apache-2.0": SHIP,
     "CC BY 4.0": SHIP,
     "CC BY 4.0 (not verified)": MEASURE,
     "CC BY 4.0 (provenance unknown)": MEASURE,
@@ -52,7 +53,6 @@ OTHERS = {
     "https://creativecommons.org/licenses/by/4.0/": SHIP,
     "creativecommons.org/licenses/by/4.0/legalcode": SHIP,
     "CC BY-SA 4.0": SHIP,
-    "Apache-2.0": SHIP,
     "Apache License 2.0": SHIP,
     "Apache License, Version 2.0": SHIP,
     "MIT": SHIP,

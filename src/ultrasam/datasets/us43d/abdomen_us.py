@@ -43,7 +43,7 @@ INFO = DatasetInfo(
         year=2020,
     ),
     note="Mask colors are read in RGB order: liver violet, kidney yellow, pancreas blue, vessels red, "
-    "adrenals cyan, gallbladder green, bones white, spleen pink. This was not verified on the original files.",
+    "adrenals cyan, gallbladder green, bones white, spleen pink. This was not verified on original files.",
 )
 
 
