@@ -59,6 +59,8 @@ class DatasetInfo:
         download: public download, if there is one.
         optional_structures: annotated structures that are off by default.
         note: what a user should know before using it.
+        overlaps: ids of data sets that have, or may have, images in common with this one, so that a model
+            trained on one has seen the other.
         part_of_paper: whether it is one of the paper's 43 data sets.
         annotation: how its objects are marked: masks (or outlines that enclose an area), lines or boxes.
     """
@@ -79,6 +81,7 @@ class DatasetInfo:
     download: Download | None = None
     optional_structures: tuple[str, ...] = ()
     note: str = ""
+    overlaps: tuple[str, ...] = ()
     part_of_paper: bool = True
     annotation: Annotation = "masks"
 

@@ -36,7 +36,10 @@ INFO = DatasetInfo(
         doi="10.5281/zenodo.10829116",
         year=2024,
     ),
-    note="Images are video frames of unknown subjects; similar consecutive frames stay in one split.",
+    note="Images are video frames of unknown subjects; similar consecutive frames stay in one split. PSFHS "
+    "and JNU-IFM are by the same group and may have images in common: never evaluate on one after "
+    "training on another.",
+    overlaps=("jnu_ifm", "psfhs"),
 )
 
 
