@@ -47,9 +47,14 @@ def check_model_name(spec: str) -> None:
     Raises:
         CheckpointError, ConfigError: The name is unknown.
     """
-    kind = spec.partition(":")[0]
-    if kind not in _BUILT_IN and kind not in _plug_ins():
+    if is_own_model(spec):
         ModelSpec.parse(spec)
+
+
+def is_own_model(spec: str) -> bool:
+    """Whether a name means weights that `ultrasam.load` reads; a baseline or a peer is none."""
+    kind = spec.partition(":")[0]
+    return kind not in _BUILT_IN and kind not in _plug_ins()
 
 
 def open_evaluation_model(spec: str, *, device: str | None = None) -> EvaluationModel:
