@@ -1,4 +1,4 @@
-"""`ultrasam evaluate`."""
+"""`ultrasam evaluate`, with its subcommands."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
+from ultrasam.cli.subcommands import CommandWithSubcommands
 from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
 from ultrasam.extras import require
 
@@ -33,9 +34,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+app = typer.Typer(
+    cls=CommandWithSubcommands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 _PROMPT_TYPES = ("box", "box10", "point", "points3")
 
 
+@app.callback()
 def evaluate(
     models: Annotated[
         list[str],
