@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ultrasam.downstream.few_shot_data import FewShotData
 from ultrasam.errors import DiskFullError, EvaluationError, InterruptedRunError, UltraSamError
 from ultrasam.evaluation.models.registry import (
     EvaluationModel,
-    is_own_model,
+    check_trainable,
     open_evaluation_model,
 )
 from ultrasam.evaluation.report.results import Results, read_results
@@ -30,16 +31,18 @@ from ultrasam.evaluation.runner import (
     results_file,
     run_evaluation,
 )
+from ultrasam.files import atomic_write
 from ultrasam.progress import OnProgress, no_progress
+from ultrasam.text import counted, duration
 from ultrasam.training.custom import FEW_SHOT_STEPS, few_shot_recipe
 from ultrasam.training.recipe import Recipe
 from ultrasam.training.run_settings import on_device
 from ultrasam.training.train import train
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import ARCHITECTURES, detect_task
+
+logger = logging.getLogger(__name__)
 
 LOG = "few_shot.jsonl"
-_NO_PROMPTS = "'{}' takes no prompts; few-shot fine-tuning needs a promptable model, such as nano."
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
 
 
@@ -66,6 +69,15 @@ class FewShotSettings:
     device: str | None = None
     workers: int = 0
     keep_models: bool = False
+
+    @property
+    def training(self) -> str:
+        """A sentence on how each model is trained."""
+        return (
+            f"Each fine-tuning takes {counted(self.steps, 'step')} with the settings of 'ultrasam finetune "
+            "promptable', without validation images, and the last weights are evaluated; the seed is "
+            f"{self.seed}, and one more for each draw."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,7 @@ def run_few_shot(
     settings are not repeated.
 
     Args:
-        models: names of promptable models (see `check_few_shot_model`).
+        models: names of promptable models (see `ultrasam.evaluation.models.registry.check_trainable`).
         progress: opens a progress display for one training or evaluation, by its title.
 
     Returns:
@@ -119,7 +131,7 @@ def run_few_shot(
         DiskFullError: The disk is full.
     """
     for model in models:
-        check_few_shot_model(model)
+        check_trainable(model)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG
     known = {run.key: run for run in _read(log) if (folder / run.results).is_file()}
@@ -129,7 +141,7 @@ def run_few_shot(
         accepted_kinds(initial, settings.evaluation.prompts)
         for data in datasets:
             for shots, repeat in _plan(settings):
-                title = f"{name}, {data.name}, {shots} of {max(settings.shots)} images"
+                title = f"{name}, {data.name}, {_images(shots, repeat)}"
                 try:
                     images = data.draw(shots, seed=settings.seed, repeat=repeat)
                     key = _key(initial, data, images, repeat, settings)
@@ -140,6 +152,7 @@ def run_few_shot(
                                 key, initial, data, images, repeat, folder, settings, on_progress
                             )
                         _append(log, run)
+                        logger.info("%s: %s.", title, _duration(run))
                 except InterruptedRunError as error:
                     raise InterruptedRunError(
                         f"Interrupted in {title}; run the same command again to continue: finished runs are "
@@ -148,29 +161,10 @@ def run_few_shot(
                 except DiskFullError:
                     raise
                 except UltraSamError as error:
-                    missing.append(f"{title}, draw {repeat + 1}: {error}")
+                    missing.append(f"{title}: {error}")
                     continue
                 runs.append(run)
     return runs, missing
-
-
-def check_few_shot_model(name: str) -> None:
-    """Refuse a model that cannot be fine-tuned to segment from prompts; no weights are read.
-
-    Raises:
-        EvaluationError: It has no weights of ours to train, or takes no prompts.
-        CheckpointError, ConfigError: The name is unknown.
-    """
-    if not is_own_model(name):
-        raise EvaluationError(
-            f"'{name}' cannot be fine-tuned; give a model that 'ultrasam train' can start from, such as nano "
-            "or a checkpoint."
-        )
-    spec = ModelSpec.parse(name)
-    if spec.kind in ("imagenet", "architecture") or spec.name in ARCHITECTURES:
-        raise EvaluationError(_NO_PROMPTS.format(name))
-    if spec.kind == "path" and detect_task(spec.path) is not None:
-        raise EvaluationError(_NO_PROMPTS.format(name))
 
 
 def _plan(settings: FewShotSettings) -> Iterator[tuple[int, int]]:
@@ -179,6 +173,12 @@ def _plan(settings: FewShotSettings) -> Iterator[tuple[int, int]]:
     for shots in sorted(set(settings.shots) - {0}):
         for repeat in range(settings.repeats):
             yield shots, repeat
+
+
+def _images(shots: int, repeat: int) -> str:
+    if not shots:
+        return "without fine-tuning"
+    return f"{counted(shots, 'training image')}, draw {repeat + 1}"
 
 
 def _key(
@@ -218,9 +218,9 @@ def _run(
         shutil.rmtree(
             place, ignore_errors=True
         )  # training is short: an interrupted one begins again
-        trained = train(
-            _recipe(initial, data, images, repeat, place, settings), on_progress=on_progress
-        )
+        recipe = _recipe(initial, data, images, repeat, place, settings)
+        with _quiet():
+            trained = train(recipe, on_progress=on_progress)
         model = open_evaluation_model(f"{trained}{_options(initial.name)}", device=settings.device)
     middle = time.perf_counter()
     run_evaluation(
@@ -234,6 +234,18 @@ def _run(
         settings.steps if images else 0, file.relative_to(folder).as_posix(),
         {name: round(value, 2) for name, value in seconds.items()},
     )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what a single training reports from the log; its folder does not outlast it."""
+    log = logging.getLogger("ultrasam.training")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _recipe(
@@ -261,25 +273,31 @@ def _options(name: str) -> str:
     return f"{precision}{'+refine' if spec.refine else ''}{'' if spec.tta else '+no-tta'}"
 
 
+def _duration(run: FewShotRun) -> str:
+    parts = [f"{name} took {duration(value)}" for name, value in run.seconds.items() if value]
+    return ", ".join(parts)
+
+
 def _append(log: Path, run: FewShotRun) -> None:
     with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(run)) + "\n")
 
 
 def _read(log: Path) -> Iterator[FewShotRun]:
-    """The finished runs in a log.
+    """The finished runs in a log; a line that is cut off is removed.
 
     Raises:
         EvaluationError: The file is not a log of few-shot runs.
     """
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    complete = text[: text.rfind("\n") + 1]
+    if len(complete) < len(text):
+        atomic_write(log, complete)
+    for line in complete.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
-            continue  # truncated when a run was killed
-        try:
             yield FewShotRun(**{**entry, "images": tuple(entry["images"])})
-        except (TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise EvaluationError(
                 f"{log} is of another version of UltraSam, or another file; choose another --out."
             ) from error

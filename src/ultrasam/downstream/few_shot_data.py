@@ -192,7 +192,7 @@ def _split(
         how = f"{fraction:.0%} of the subjects, held out with seed {seed}"
     if not len(pool):
         raise DataError(
-            f"{name}: no image to train on, with an object of at least {MIN_OBJECT_PIXELS} pixels, in {place}."
+            f"{name}: no image with an object of at least {MIN_OBJECT_PIXELS} pixels to train on in {place}."
         )
     chosen = np.array(spread(test, len(test) if limit is None else limit), np.int64)
     data = FewShotData(name, dataset, place, store, pool, chosen, "")
@@ -231,8 +231,8 @@ def _hold_out(
     ids = sorted(set(groups.tolist()), key=lambda group: first[group])
     if len(ids) < 2:
         raise DataError(
-            f"{name}: {counted(len(rows), 'image')} with an object, of {counted(len(ids), 'subject')}; at least "
-            "two subjects are needed, one of them to test on. Images that are nearly the same count as one."
+            f"{name}: {counted(len(rows), 'image')} with an object, of {counted(len(ids), 'subject')}; at "
+            "least two subjects are needed, one of them to test on. Nearly equal images count as one."
         )
     count = min(len(ids) - 1, max(1, round(fraction * len(ids))))
     rng = np.random.default_rng((seed, zlib.crc32(name.encode())))
