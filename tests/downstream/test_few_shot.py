@@ -24,7 +24,7 @@ from ultrasam.downstream.few_shot import FewShotRun, FewShotSettings, run_few_sh
 from ultrasam.downstream.few_shot_data import FewShotData, draw_order, open_few_shot_data
 from ultrasam.downstream.few_shot_report import FewShotReport
 from ultrasam.errors import DataError, InterruptedRunError
-from ultrasam.evaluation.runner import EvaluationSettings
+from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.training.custom import few_shot_recipe
 from ultrasam.training.sources import open_data
 from ultrasam.weights.hub import save_pretrained

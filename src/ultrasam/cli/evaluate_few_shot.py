@@ -105,7 +105,7 @@ def few_shot(
     for model in models:
         check_trainable(model)
 
-    from ultrasam.evaluation.protocol import PromptKind
+    from ultrasam.evaluation.prompt_types import PromptKind
 
     for name in types:
         PromptKind.parse(name)
@@ -113,7 +113,7 @@ def few_shot(
     from ultrasam.downstream.few_shot import FewShotSettings, run_few_shot
     from ultrasam.downstream.few_shot_data import open_few_shot_data
     from ultrasam.downstream.few_shot_report import FewShotReport, write_few_shot_report
-    from ultrasam.evaluation.runner import EvaluationSettings
+    from ultrasam.evaluation.records import EvaluationSettings
     from ultrasam.training.custom import FEW_SHOT_STEPS
 
     settings = FewShotSettings(

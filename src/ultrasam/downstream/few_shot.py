@@ -24,9 +24,9 @@ from ultrasam.evaluation.models.registry import (
     check_trainable,
     open_evaluation_model,
 )
+from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.evaluation.report.results import Results, read_results
 from ultrasam.evaluation.runner import (
-    EvaluationSettings,
     accepted_kinds,
     results_file,
     run_evaluation,
