@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import MeasurementError
-from ultrasam.images.masks import bounding_box, components, fill_holes
+from ultrasam.images.masks import bounding_box, fill_holes, largest_component
 
 BoolMask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ def largest_part(mask: BoolMask) -> BoolMask:
     if mask.ndim != 2 or not mask.any():
         what = "is empty" if mask.ndim == 2 else f"has the shape {mask.shape} instead of (H, W)"
         raise MeasurementError(f"The mask {what}; only an outlined object can be measured.")
-    return fill_holes(components(mask)[0])
+    return fill_holes(largest_component(mask))
 
 
 def require_spacing(spacing: Spacing) -> None:

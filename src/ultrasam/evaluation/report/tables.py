@@ -36,7 +36,7 @@ TITLES = {
     "dice": "Dice",
     "iou": "IoU",
     "boundary_iou": "boundary IoU",
-    "boundary_f": "boundary F",
+    "boundary_f": "boundary F (2 px)",
     "surface_dice": "surface Dice",
     "hd95": "HD95",
     "assd": "ASSD",
