@@ -12,13 +12,16 @@ import typer
 
 from ultrasam.cli import usage
 from ultrasam.cli.main import app
+from ultrasam.cli.subcommands import CommandWithSubcommands
 
 
 def _leaves(command: Any, path: str = "") -> dict[str, Any]:
     children = getattr(command, "commands", None)
     if children is None:
         return {path: command}
-    found: dict[str, Any] = {}
+    # A command that has subcommands runs by itself, too.
+    both = isinstance(command, CommandWithSubcommands)
+    found: dict[str, Any] = {path: command} if both else {}
     for name, child in children.items():
         found |= _leaves(child, f"{path} {name}".strip())
     return found

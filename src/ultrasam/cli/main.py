@@ -48,7 +48,7 @@ app.command("models", rich_help_panel=_USE)(models.models)
 app.add_typer(finetune.app, name="finetune", rich_help_panel=_ADAPT)
 app.command("train", rich_help_panel=_ADAPT)(train.train)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=_ADAPT)
-app.command("evaluate", rich_help_panel=_ADAPT)(evaluate.evaluate)
+app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_ADAPT)
 app.command("compare", rich_help_panel=_ADAPT)(compare.compare)
 app.add_typer(data.app, name="data", rich_help_panel=_DATA)
 

@@ -62,9 +62,9 @@ class Predictor:
     Args:
         model: a name or path as in `ultrasam.load`, with options (``nano+no-tta``); an `UltraSam` in
             evaluation mode; or a `Backend`.
-        refine: use the published test-time refinement (arXiv 2411.16222, 3.2): decode each prompt a second
-            time with its mask fed back and its click replaced by the mask's box, and return the best of three
-            masks by predicted IoU. By default off, unless the name has ``+refine``.
+        refine: use the published test-time refinement (arXiv 2411.16222, 3.2): decode each prompt to the
+            single mask, then a second time with this mask fed back and a click replaced by its box, and
+            return the best of three masks by predicted IoU. By default off, unless the name has ``+refine``.
         tta: use the test-time augmentation of the weights, if any. By default on, unless the name has
             ``+no-tta``.
         device, precision: as in `ultrasam.load`, for a model given by name.
@@ -191,7 +191,7 @@ class Predictor:
             _Request(
                 prompt,
                 first_views(prompt, full, self.tta),
-                prompt.is_single_click if multimask is None else multimask,
+                self._first_multimask(prompt, multimask),
                 None if prompt.mask is None else self._mask_in_scan(prompt.mask),
             )
             for prompt in prompts
@@ -206,6 +206,12 @@ class Predictor:
         for i, prediction in zip(second_pass, refined, strict=True):
             predictions[i] = prediction
         return self._prediction(predictions, count)
+
+    def _first_multimask(self, prompt: Prompt, multimask: bool | None) -> bool:
+        if self.refine:
+            # As published: refined models are trained to give the three masks in the second pass only.
+            return False
+        return prompt.is_single_click if multimask is None else multimask
 
     def prompt_arrays(self, prompts: Sequence[Prompt]) -> PromptArrays:
         """Convert prompts to model pixels, in the view of the whole frame."""

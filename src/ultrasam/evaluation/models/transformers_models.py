@@ -112,27 +112,43 @@ class _TransformersModel(ABC):
         Raises:
             PromptError: No image is set, or a prompt lies outside it.
         """
+        return self._predict(prompts, multimask=None, count=1)
+
+    def candidates(self, prompts: Prompt | Sequence[Prompt]) -> Prediction | None:
+        """Three masks per prompt, best first by predicted IoU; None if the model offers one only.
+
+        Raises:
+            PromptError: No image is set, or a prompt lies outside it.
+        """
+        return self._predict(prompts, multimask=True, count=3)
+
+    def _predict(
+        self, prompts: Prompt | Sequence[Prompt], *, multimask: bool | None, count: int
+    ) -> Prediction:
+        """The best ``count`` masks of each prompt; with ``multimask`` None, of three for a single click."""
         if self.embedding is None:
             raise PromptError("No image is set; call set_image() before predict().")
         prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
         masks, scores, stabilities, low = [], [], [], []
         for prompt in prompts:
             prompt.check_inside(*self.shape)
-            logits, iou = self._decode(prompt)
-            full = self._to_scan(logits)
+            several = prompt.is_single_click if multimask is None else multimask
+            logits, iou = self._decode(prompt, multimask=several)
+            best = np.argsort(-iou, kind="stable")[:count]
+            full = np.stack([self._to_scan(logits[index]) for index in best])
             masks.append(full > 0)
-            scores.append(min(1.0, max(0.0, iou)))
-            stabilities.append((full > 1).sum() / max(1, int((full > -1).sum())))
-            low.append(logits)
+            scores.append(np.clip(iou[best], 0, 1))
+            stabilities.append([(f > 1).sum() / max(1, int((f > -1).sum())) for f in full])
+            low.append(logits[best])
         return Prediction(
-            np.stack(masks)[:, None],
-            np.array(scores, np.float32)[:, None],
-            np.array(stabilities, np.float32)[:, None],
-            np.stack(low)[:, None],
+            np.stack(masks),
+            np.array(scores, np.float32),
+            np.array(stabilities, np.float32),
+            np.stack(low),
         )
 
-    def _decode(self, prompt: Prompt) -> tuple[Float32, float]:
-        """Low-res logits [S, S] of the best mask, and its predicted IoU."""
+    def _decode(self, prompt: Prompt, *, multimask: bool) -> tuple[Float32, Float32]:
+        """Low-res logits [M, S, S] of one mask or three, and their predicted IoU [M]."""
         inputs: dict[str, Tensor] = {}
         device = self.model.device
         if len(prompt.points):
@@ -146,13 +162,10 @@ class _TransformersModel(ABC):
             # Only this model's own low-res logits have the right shape.
             inputs["input_masks"] = torch.from_numpy(prompt.mask)[None, None].float().to(device)
         with torch.inference_mode():
-            out = self.model(
-                image_embeddings=self.embedding, multimask_output=prompt.is_single_click, **inputs
-            )
+            out = self.model(image_embeddings=self.embedding, multimask_output=multimask, **inputs)
         scores = out.iou_scores.float().reshape(-1)
-        best = int(scores.argmax())
-        logits = out.pred_masks.float().reshape(len(scores), *out.pred_masks.shape[-2:])[best]
-        return logits.cpu().numpy(), float(scores[best])
+        logits = out.pred_masks.float().reshape(len(scores), *out.pred_masks.shape[-2:])
+        return logits.cpu().numpy(), scores.cpu().numpy()
 
     @abstractmethod
     def _input(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
@@ -214,10 +227,14 @@ class TransformersMedSam(_TransformersModel):
     def _to_scan(self, logits: Float32) -> Float32:
         return self._view.logits_to_scan(logits)
 
-    def _decode(self, prompt: Prompt) -> tuple[Float32, float]:
+    def candidates(self, prompts: Prompt | Sequence[Prompt]) -> Prediction | None:
+        """None: MedSAM was trained to give one mask."""
+        return None
+
+    def _decode(self, prompt: Prompt, *, multimask: bool) -> tuple[Float32, Float32]:
         if prompt.box is None or len(prompt.points) or prompt.mask is not None:
             raise PromptError("MedSAM accepts only box prompts.")
-        return super()._decode(prompt)
+        return super()._decode(prompt, multimask=multimask)
 
 
 class TransformersSam2(_TransformersModel):
