@@ -15,6 +15,7 @@ from tests.shapes import ellipse_mask
 from ultrasam.datasets.catalogue import catalogue
 from ultrasam.evaluation.clinical import (
     CIRCUMFERENCES,
+    INTRAPARTUM,
     QUANTITIES,
     clinical_measurements,
     is_lesion,
@@ -101,6 +102,12 @@ def test_a_head_during_labor_has_no_head_circumference() -> None:
     truth, _ = ellipse_mask(40, 30)
     found = clinical_measurements(truth, truth, structure="fetal_head", dataset="fh_ps_aop")
     assert [m.quantity for m in found] == ["area"]
+
+
+def test_heads_beside_a_symphysis_are_heads_during_labor() -> None:
+    for name, spec in catalogue().items():
+        if {"pubic_symphysis", "fetal_head"} <= set(spec.info.structures):
+            assert name in INTRAPARTUM
 
 
 def test_organs_have_an_area_and_abdomens_a_circumference() -> None:

@@ -82,8 +82,8 @@ def outline_points(mask: BoolMask, spacing: Spacing = PIXELS, *, within: bool = 
 def outline_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
     """The outline as straight segments between those midpoints, [S, 2, 2] of (x, y), in no order.
 
-    These are the marching squares (Lorensen and Cline 1987) of a mask at 0.5. Pixels that touch at a corner
-    are connected. Arguments as in `outline_points`.
+    These are the marching squares of a mask at 0.5 (Lorensen and Cline 1987, in the plane). Pixels that touch
+    at a corner are connected. Arguments as in `outline_points`.
     """
     inside = _tight(mask)
     padded = np.pad(mask[inside], 1)

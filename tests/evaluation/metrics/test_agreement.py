@@ -32,7 +32,7 @@ def test_the_example_of_bland_and_altman() -> None:
 
 
 def test_intervals_are_as_wide_as_the_formulas_say_for_one_pair_per_subject() -> None:
-    """Standard errors of the bias and of a limit: Bland and Altman 1999, 2.2."""
+    """Standard errors of the bias and of a limit: Bland and Altman 1999."""
     rng = np.random.default_rng(0)
     n = 400
     reference = rng.uniform(50, 300, n)

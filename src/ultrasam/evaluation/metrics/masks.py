@@ -121,7 +121,7 @@ def _boundary(mask: BoolMask, width: int) -> BoolMask:
 
 
 def boundary_f(mask: BoolMask, truth: BoolMask) -> float:
-    """Boundary F-measure at a tolerance of 2 pixels (Csurka et al. 2013, 3; Perazzi et al. 2016, 4.1).
+    """Boundary F-measure at a tolerance of 2 pixels (Csurka et al. 2013; Perazzi et al. 2016).
 
     Precision is the fraction of the predicted border's pixels within the tolerance of the true border,
     recall the reverse, and F their harmonic mean. Border pixels are those of `surface_distances`; the
