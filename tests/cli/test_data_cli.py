@@ -13,7 +13,7 @@ from tests.cli.test_cli import Outcome
 from tests.datasets.layouts import MAKERS
 from tests.store.test_store import busi_like
 from ultrasam.cli import main
-from ultrasam.datasets.catalogue import dataset, facts
+from ultrasam.datasets.catalogue import catalogue, facts
 
 Run = Callable[..., Outcome]
 
@@ -37,7 +37,7 @@ def test_the_list_has_43_rows_and_can_be_narrowed(data: Run) -> None:
     def listed(*options: str) -> list[dict[str, str]]:
         return json.loads(data("list", "--json", *options).out)
 
-    paper = {name for name in MAKERS if dataset(name).info.part_of_paper}
+    paper = {name for name in MAKERS if catalogue()[name].info.part_of_paper}
     assert {row["id"] for row in listed()} == paper
     assert len(listed()) == 43
     assert all(value for row in listed() for value in row.values())

@@ -125,8 +125,44 @@ def test_a_data_set_without_a_reader_is_imported_under_its_id_with_its_facts(
     rows = {r["id"]: r for r in json.loads(data("licenses", store, "--json").out)["datasets"]}
     assert rows["pu2756"]["tier"] == "ship"
     assert rows["testiculus"]["tier"] == "measure"  # it is given on request, whatever one says
+    told = data("licenses", store)
+    assert (
+        "testiculus: the store says 'CC0', the catalog 'CC BY-NC-SA 4.0'; the stricter" in told.out
+    )
     refused = add(data, tmp_path, "busi")
     assert (refused.status, "choose another --name" in refused.err) == (1, True)
+
+
+def test_a_data_set_of_ones_own_is_not_taken_for_a_published_one_of_that_id(
+    data: Run, store: Path
+) -> None:
+    path = store / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    own = manifest["datasets"].pop("mine") | {"license": "CC BY 4.0"}
+    manifest["datasets"]["trusted"] = own
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    rows = {r["id"]: r for r in json.loads(data("licenses", store, "--json").out)["datasets"]}
+    assert (rows["trusted"]["tier"], rows["trusted"]["license_in_catalog"]) == ("ship", None)
+    own["name"] = facts()["trusted"].name
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    rows = {r["id"]: r for r in json.loads(data("licenses", store, "--json").out)["datasets"]}
+    assert rows["trusted"]["tier"] == "measure"
+
+
+def test_a_download_says_that_there_is_no_reader(
+    data: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = data("fetch", "pu2756", "-o", tmp_path)
+    assert told.status == 1
+    assert told.err.strip() == (
+        "ultrasam: PU2756 cannot be downloaded automatically: download it from "
+        "https://doi.org/10.6084/m9.figshare.32672274."
+    )
+    monkeypatch.setattr("ultrasam.datasets.downloads.list_files", lambda _info: [])
+    (tmp_path / "oasbud").mkdir()
+    told = data("fetch", "oasbud", "-o", tmp_path)
+    assert told.status == 0
+    assert "UltraSam has no reader for OASBUD; import its images and masks with:" in told.err
 
 
 def test_without_a_store_the_whole_catalog_is_listed_by_tier(data: Run) -> None:

@@ -61,10 +61,9 @@ def test_no_name_of_a_data_set_without_a_reader_is_that_of_another() -> None:
 @pytest.mark.parametrize("info", facts().values(), ids=facts())
 def test_what_is_not_known_is_said_to_be_unknown(info: DatasetInfo) -> None:
     assert re.fullmatch(r"[a-z0-9_]{1,40}", info.id)
-    optional = {"folders", "generic_folders", "download", "optional_structures", "note"}
     for field in fields(info):
-        value = getattr(info, field.name)
-        assert field.name in optional or value not in ("", (), None, "?"), field.name
+        optional = field.default in ("", (), None)  # names of folders, notes and the like
+        assert optional or getattr(info, field.name) not in ("", (), None, "?"), field.name
     assert info.url == UNKNOWN or info.url.startswith("http")
     assert info.access in get_args(description.Access)
     assert info.kind in get_args(description.Kind)
@@ -88,7 +87,7 @@ def test_a_data_set_without_a_reader_says_what_to_do(row: DatasetInfo) -> None:
         assert f"ultrasam data import FOLDER --format masks --name {row.id} -o STORE" in said
     assert ("frames" in said) is (row.kind == "cine" and row.annotation != "boxes")
     assert ("slices" in said) is (row.kind == "volume" and row.annotation != "boxes")
-    told = how_to_get(row, read=False)
+    told = how_to_get(row)
     assert "folder named" not in told
     assert (row.url in told) is (row.url != UNKNOWN and row.download is None)
 

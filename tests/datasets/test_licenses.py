@@ -17,6 +17,8 @@ SHIP, RESEARCH, MEASURE = Tier.SHIP, Tier.RESEARCH, Tier.MEASURE
 # Every license of the catalog as its source states it, and what a data set with it may be used for that needs
 # neither a request nor a signed agreement.
 EXPECTED = {
+    "Apache 2.0": SHIP,
+    "Apache-2.0": SHIP,
     "CC BY 4.0": SHIP,
     "CC BY 4.0 (not verified)": MEASURE,
     "CC BY 4.0 (provenance unknown)": MEASURE,
@@ -51,7 +53,6 @@ OTHERS = {
     "https://creativecommons.org/licenses/by/4.0/": SHIP,
     "creativecommons.org/licenses/by/4.0/legalcode": SHIP,
     "CC BY-SA 4.0": SHIP,
-    "Apache-2.0": SHIP,
     "Apache License 2.0": SHIP,
     "Apache License, Version 2.0": SHIP,
     "MIT": SHIP,

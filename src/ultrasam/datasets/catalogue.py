@@ -82,39 +82,33 @@ def dataset(name: str) -> DatasetSpec:
         return _custom_layouts()[key]
     if key in _facts_by_name():
         raise DataError(f"{beyond.no_reader(_facts_by_name()[key])}.")
-    raise DataError(_no_such(name, key))
+    similar = difflib.get_close_matches(key, _facts_by_name(), n=1)
+    if similar:
+        hint = f"Did you mean {_facts_by_name()[similar[0]].id}?"
+    else:
+        hint = "List all data sets with: ultrasam data list --all"
+    raise DataError(f"Unknown data set '{name}'. {hint}")
 
 
 def find_facts(name: str) -> DatasetInfo:
-    """Look up what is known of a data set, with or without a reader, by its id, name or usual folder name.
+    """Look up what is known of a data set, with or without a reader, as `dataset` looks up the reader.
 
     Raises:
         DataError: No data set has this name.
     """
-    key = _normalized(name)
-    if key in _facts_by_name():
-        return _facts_by_name()[key]
-    raise DataError(_no_such(name, key))
+    known = _facts_by_name().get(_normalized(name))
+    return dataset(name).info if known is None else known
 
 
 def has_reader(info: DatasetInfo) -> bool:
     """Whether UltraSam reads a data set."""
-    return info.id in catalogue()
+    return info.id not in beyond.rows()
 
 
 def without_reader(folder: Path) -> DatasetInfo | None:
     """The data set without a reader that is published under this folder's name; None if there is none."""
     info = _facts_by_name().get(_normalized(folder.resolve().name))
     return None if info is None or has_reader(info) else info
-
-
-def _no_such(name: str, key: str) -> str:
-    similar = difflib.get_close_matches(key, _facts_by_name(), n=1)
-    if similar:
-        hint = f"Did you mean {_facts_by_name()[similar[0]].id}?"
-    else:
-        hint = "List all data sets with: ultrasam data list --all"
-    return f"Unknown data set '{name}'. {hint}"
 
 
 def recognize(folder: Path) -> DatasetSpec | None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from ultrasam.datasets.archives import is_archive, unpack
+from ultrasam.datasets.beyond import rows
 from ultrasam.datasets.description import UNKNOWN, DatasetInfo
 from ultrasam.download import ChecksumError, check_reachable, download
 from ultrasam.errors import DataError, one_line
@@ -122,13 +123,8 @@ def list_files(info: DatasetInfo) -> list[RemoteFile]:
         ) from error
 
 
-def how_to_get(info: DatasetInfo, *, read: bool = True) -> str:
-    """Instructions for obtaining a data set.
-
-    Args:
-        info: the data set.
-        read: whether it has a reader, which finds it by the name of its folder.
-    """
+def how_to_get(info: DatasetInfo) -> str:
+    """Instructions for obtaining a data set."""
     if info.download is not None:
         return f"run: ultrasam data fetch {info.id}"
     if info.url == UNKNOWN:
@@ -142,8 +138,8 @@ def how_to_get(info: DatasetInfo, *, read: bool = True) -> str:
             "kaggle": f"log in to Kaggle, accept the terms at {info.url}, and download it there",
             UNKNOWN: f"see {info.url}",
         }[info.access]
-    if not read:
-        return f"{step}."
+    if info.id in rows():
+        return f"{step}."  # no reader would find it by the name of its folder
     return f"{step}; put it in a folder named {info.id} (archives need not be unpacked)."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ultrasam.datasets.catalogue import facts
+from ultrasam.datasets.catalogue import facts, has_reader
 from ultrasam.datasets.description import UNKNOWN
 from ultrasam.datasets.licenses import Terms, strictest, terms, terms_of
 from ultrasam.store.store import Store
@@ -50,6 +50,8 @@ def licensed_datasets(store: Store) -> list[LicensedDataset]:
     found = []
     for name, entry in sorted(store.manifest["datasets"].items()):
         row, stored = facts().get(name), entry.get("license") or UNKNOWN
+        if row is not None and not has_reader(row) and entry.get("name") != row.name:
+            row = None  # a user's own data set, whose name is also the id of a published one
         access = UNKNOWN if row is None else row.access
         allowed = [terms(stored, access)] if row is None else [terms(stored, access), terms_of(row)]
         citation = entry.get("citation") or UNKNOWN

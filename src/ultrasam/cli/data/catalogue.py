@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from ultrasam.cli.tables import print_table, width
 from ultrasam.errors import DataError
 from ultrasam.text import counted
 
+logger = logging.getLogger(__name__)
 _WHOLE = ("id", "access", "tier", "reader")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The id or name of a data set.")]
 
@@ -130,8 +132,9 @@ def info(name: Name, as_json: Json = False) -> None:
         "Access": found.access,
         "License": found.license,
         "Use": str(terms_of(found)),
+        "Overlaps with": ", ".join(found.overlaps),
         "Note": found.note,
-        "How to get it": how_to_get(found, read=read),
+        "How to get it": how_to_get(found),
         "Layout": found.layout,
     }
     if read:
@@ -168,11 +171,14 @@ def fetch(
     Interrupted downloads resume.
     """
     require_packages()
-    from ultrasam.datasets.catalogue import find_facts
+    from ultrasam.datasets.beyond import no_reader
+    from ultrasam.datasets.catalogue import find_facts, has_reader
 
     found = find_facts(name)
     checks.check_output(out)
     from ultrasam.datasets.downloads import fetch as run
 
     run(found, out, keep_archives=keep_archives)
+    if not has_reader(found):
+        logger.info("%s.", no_reader(found))
     print(out / found.id)

@@ -16,8 +16,9 @@ ROWS = (
         kind="cine",
         size="774 clips, 68,106 frames, 3 sites",
         download=Download("zenodo", "17655183"),
-        note="Also has landmarks, the angle of progression and the head-symphysis distance. Whether it "
-        "shares images with FH-PS-AOP, of the same structures, is unknown.",
+        overlaps=("jnu_ifm",),
+        note="Also has landmarks, the angle of progression and the head-symphysis distance. May share "
+        "images with JNU-IFM, of the same structures: never evaluate on one after training on the other.",
         citation=bibtex(
             "article",
             "iugc",
@@ -138,6 +139,7 @@ ROWS = (
         kind="volume",
         size="108 pairs, 35 of them new",
         download=Download("zenodo", "7870104"),
+        overlaps=("mu_reg_pro",),
         note="The record says CC BY 4.0, its description and the challenge noncommercial. The other "
         "pairs are those of regPro: never evaluate on them after training on regPro.",
         citation=bibtex(
