@@ -1,9 +1,10 @@
 """SAM, MedSAM and SAM 2 as implemented by Hugging Face transformers, behind the Segmenter protocol.
 
 SAM uses its repository's own processor. MedSAM's repository has SAM's processor, but MedSAM was trained with
-other pre- and postprocessing, which its script MedSAM_Inference.py shows and is used instead. SAM 2's processor requires torchvision, which
-UltraSam does not install, so its steps are reimplemented here: stretch to a square (bilinear), then normalize
-with the ImageNet mean and standard deviation.
+other preprocessing, which its script MedSAM_Inference.py shows; its steps, also those after the network, are
+used instead. SAM 2's processor requires torchvision, which UltraSam does not install, so its steps are
+reimplemented here: stretch to a square (bilinear), then normalize with the ImageNet mean and standard
+deviation.
 """
 
 from __future__ import annotations
