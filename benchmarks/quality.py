@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.evaluation.models.registry import open_evaluation_model
+from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.evaluation.report.results import Results, objects_per_dataset, read_results
 from ultrasam.evaluation.report.tables import dataset_table
-from ultrasam.evaluation.runner import EvaluationSettings, results_file, run_evaluation
+from ultrasam.evaluation.runner import results_file, run_evaluation
 from ultrasam.evaluation.sources import open_evaluation_datasets
 
 # nano was trained on other images of these data sets (and other subjects, where known).

@@ -10,7 +10,8 @@ from tests.datasets.layouts import MAKERS
 from ultrasam.cli.progress import progress_bar
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.evaluation.models.registry import open_evaluation_model
-from ultrasam.evaluation.runner import EvaluationSettings, run_evaluation
+from ultrasam.evaluation.records import EvaluationSettings
+from ultrasam.evaluation.runner import run_evaluation
 from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.store.build import build_store
 from ultrasam.store.index import BuildSettings

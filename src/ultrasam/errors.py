@@ -85,5 +85,9 @@ class DataError(UltraSamError, ValueError):
     """Training or evaluation data is missing or inconsistent."""
 
 
+class MeasurementError(UltraSamError, ValueError):
+    """A mask has nothing that can be measured as asked, or its pixel spacing is invalid."""
+
+
 class EvaluationError(UltraSamError, ValueError):
     """An evaluation cannot run as requested, or its results cannot be compared."""

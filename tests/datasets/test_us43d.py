@@ -41,6 +41,7 @@ def check(truths: list[Truth], samples: list[AnnotatedImage]) -> None:
         sample = matching(truth, samples)
         assert sample.split == truth.split
         assert sample.class_label == truth.class_label
+        assert sample.measurements == truth.measurements
         assert sample.pixels.shape == truth.shape
         assert sample.pixels.dtype == np.uint8
         if truth.pixels is not None:

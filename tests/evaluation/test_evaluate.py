@@ -25,9 +25,11 @@ from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.statistics import paired_difference
 from ultrasam.evaluation.models.baselines import EllipseInBox, RandomWalker
 from ultrasam.evaluation.models.registry import EvaluationModel, open_evaluation_model
-from ultrasam.evaluation.protocol import PromptKind, segment_targets, targets_of
+from ultrasam.evaluation.prompt_types import PromptKind
+from ultrasam.evaluation.protocol import segment_targets, targets_of
+from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.evaluation.report.results import read_results
-from ultrasam.evaluation.runner import EvaluationSettings, run_evaluation
+from ultrasam.evaluation.runner import run_evaluation
 from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.evaluation.suite import load_suite
 from ultrasam.images.masks import inscribed_ellipse
@@ -94,7 +96,7 @@ def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
     assert not re.search(r"(src|href)=.https?:", page)
     lines = [json.loads(line) for line in (out / "ellipse.jsonl").read_text().splitlines()]
     assert lines[0]["settings"]["prompts"] == ["box"]
-    prediction = lines[1]["objects"][0]["predictions"]["box"]
+    (prediction,) = lines[1]["objects"][0]["predictions"]["box"]
     assert {"dice", "hd95", "surface_dice", "predicted_iou", "mask"} <= set(prediction)
 
 
@@ -421,13 +423,15 @@ def test_prompts_of_every_kind_point_at_their_object(name: str) -> None:
         segmenter = Watching()
         segmenter.set_image(pixels)
         (prediction,) = segment_targets(segmenter, targets_of(sample, seed=seed), kind)
-        assert len(seen) == len(prediction.ious) == kind.clicks
-        if kind.start != "box":
+        assert len(seen) == len(prediction.ious) == kind.rounds
+        if kind.uses == {"point"}:
             points = np.asarray(seen[-1].points)
             assert points.shape == (kind.clicks, 2)
             x, y = np.floor(points[0]).astype(int)
             hits.append(bool(truth[y, x]))
-    assert np.mean(hits) >= (0.8 if kind.start == "human" else 1) if hits else kind.start == "box"
+    assert (
+        np.mean(hits) >= (0.8 if name.startswith("human") else 1) if hits else kind.uses == {"box"}
+    )
 
 
 def test_the_random_walker_finds_a_bright_disc() -> None:

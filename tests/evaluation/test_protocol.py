@@ -23,7 +23,8 @@ from ultrasam.evaluation.models.baselines import (
     GrabCut,
     RandomWalker,
 )
-from ultrasam.evaluation.protocol import PromptKind, evaluate_prompts, segment_targets, targets_of
+from ultrasam.evaluation.prompt_types import PromptKind
+from ultrasam.evaluation.protocol import evaluate_prompts, segment_targets, targets_of
 from ultrasam.images.masks import components, decode_rle, encode_rle
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt

@@ -18,10 +18,11 @@ from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, bootstrap_means, interval
 from ultrasam.evaluation.models import registry
 from ultrasam.evaluation.models.registry import open_evaluation_model
+from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.evaluation.report import figures, tables
 from ultrasam.evaluation.report.results import Results, read_results
 from ultrasam.evaluation.report.summary import conclusion, left_out, left_out_table
-from ultrasam.evaluation.runner import EvaluationSettings, run_evaluation
+from ultrasam.evaluation.runner import run_evaluation
 from ultrasam.evaluation.sources import (
     EvaluationDataset,
     EvaluationItem,
@@ -268,14 +269,14 @@ def test_one_subject_has_no_interval(tmp_path: Path, ultrasam: Run) -> None:
 def results_of(scores: dict[str, list[float]]) -> Results:
     prediction = {
         "iou": 0.5, "boundary_iou": 0.5, "surface_dice": 0.5, "hd95": 1.0, "assd": 1.0, "ious": [0.5],
-        "predicted_iou": 0.5, "mask": "",
+        "predicted_iou": 0.5, "mask": "", "best_iou": None,
     }  # fmt: skip
     images = tuple(
         {
             "dataset": name, "image": str(i), "subject": str(i), "size": [64, 80], "spacing": None,
             "objects": [
-                {"structure": "x", "area": 99, "truth": "", "click_outside": False,
-                 "predictions": {"box": prediction | {"dice": score}}}
+                {"structure": "x", "area": 99, "thickness": 9.0, "length": 11.0, "truth": "",
+                 "click_outside": False, "predictions": {"box": [prediction | {"dice": score}]}}
             ],
         }
         for name, values in scores.items() for i, score in enumerate(values)

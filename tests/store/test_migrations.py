@@ -33,7 +33,7 @@ def rewrite_as_version_1(root: Path) -> None:
     """Rewrite a store with the columns and keys that version 1 wrote."""
     store = Store.open(root)
     build, manifest = store.manifest["build"], store.manifest
-    images = store.images.drop_columns("ignored_rle")
+    images = store.images.drop_columns(["ignored_rle", "measurements"])
     columns = ["official_split" if n == "source_split" else n for n in images.column_names]
     instances = store.instances
     write_table(root / "images.arrow", images.rename_columns(columns), build=build)
@@ -72,7 +72,8 @@ def rewrite_as_version_1(root: Path) -> None:
     for file in (root / "journal").rglob("index.json"):
         file.write_text(json.dumps(_old_dataset(json.loads(file.read_text()))))
     for file in (root / "journal").rglob("*.arrow"):
-        table = pa.ipc.open_file(file.read_bytes()).read_all().drop_columns("ignored_rle")
+        table = pa.ipc.open_file(file.read_bytes()).read_all()
+        table = table.drop_columns(["ignored_rle", "measurements"])
         names = ["official_split" if n == "source_split" else n for n in table.column_names]
         table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
         with pa.ipc.new_file(str(file), table.schema) as writer:
@@ -88,7 +89,8 @@ def test_a_store_of_version_1_opens_and_reads_the_same(tmp_path: Path) -> None:
     make(tmp_path / "raw", "busi", "camus", "hc18")
     make_store(tmp_path / "raw", tmp_path / "store", **SETTINGS)
     new = Store.open(tmp_path / "store")
-    images, instances, manifest = new.images.to_pylist(), new.instances.to_pylist(), new.manifest
+    images = [row | {"measurements": None} for row in new.images.to_pylist()]
+    instances, manifest = new.instances.to_pylist(), new.manifest
     rewrite_as_version_1(tmp_path / "store")
     old = Store.open(tmp_path / "store")
     assert set(old.images.column_names) == set(new.images.column_names)
@@ -130,8 +132,8 @@ def test_data_sets_of_version_1_stay_when_only_another_one_is_built(tmp_path: Pa
 
 
 def test_a_store_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"store_version": 4}')
+    (tmp_path / "manifest.json").write_text('{"store_version": 5}')
     with pytest.raises(
-        DataError, match="has store version 4, but this UltraSam reads versions 1 to 3"
+        DataError, match="has store version 5, but this UltraSam reads versions 1 to 4"
     ):
         Store.open(tmp_path)

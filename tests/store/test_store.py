@@ -321,7 +321,7 @@ def test_an_incomplete_or_unsupported_store_is_not_opened(tmp_path: Path) -> Non
     manifest.write_text(text.replace(Store(tmp_path / "store").manifest["build"], "another"))
     with pytest.raises(DataError, match="was interrupted"):
         Store.open(tmp_path / "store")
-    manifest.write_text(text.replace('"store_version": 3', '"store_version": 99'))
+    manifest.write_text(text.replace('"store_version": 4', '"store_version": 99'))
     with pytest.raises(DataError, match="version 99"):
         Store.open(tmp_path / "store")
 

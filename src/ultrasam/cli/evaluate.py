@@ -27,8 +27,8 @@ from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
 from ultrasam.extras import require
 
 if TYPE_CHECKING:
+    from ultrasam.evaluation.records import EvaluationSettings
     from ultrasam.evaluation.report.results import Results
-    from ultrasam.evaluation.runner import EvaluationSettings
     from ultrasam.evaluation.sources import EvaluationDataset
     from ultrasam.evaluation.suite import EvaluationSuite
 
@@ -39,7 +39,7 @@ app = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_PROMPT_TYPES = ("box", "box10", "point", "points3")
+_PROMPT_TYPES = ("box", "interior", "interior5", "box-noisy", "random")
 
 
 @app.callback()
@@ -65,8 +65,9 @@ def evaluate(
         typer.Option(
             metavar="TYPE",
             show_default=" ".join(_PROMPT_TYPES),
-            help="box, box5 to box20 (moved corners), point, random, offcenter, human; points3, random5, … "
-            "add corrective clicks (repeatable).",
+            help="Exact: box, interior, point, box+interior. Human: box-noisy, box10, box-scaled85, "
+            "box-shifted10, random, point-noise20. With corrective clicks: interior20, random3, "
+            "box+clicks5 (repeatable).",
         ),
     ] = None,
     out: Annotated[
@@ -83,6 +84,14 @@ def evaluate(
         ),
     ] = None,
     seed: Seed = 0,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help="How often each object is prompted by a random prompt type.",
+        ),
+    ] = 3,
     tolerance_mm: Annotated[
         float,
         typer.Option(
@@ -130,13 +139,17 @@ def evaluate(
     suite = _suite(models, types, title)
     out = checks.output(out, "evaluate", data[0])
 
+    from ultrasam.evaluation.records import EvaluationSettings
     from ultrasam.evaluation.report.report import EvaluationReport, write_report
     from ultrasam.evaluation.report.summary import left_out
-    from ultrasam.evaluation.runner import EvaluationSettings
     from ultrasam.evaluation.sources import open_evaluation_datasets
 
     settings = EvaluationSettings(
-        suite.prompts, seed=seed, tolerance_mm=tolerance_mm, tolerance_px=tolerance_px
+        suite.prompts,
+        seed=seed,
+        repeats=repeats,
+        tolerance_mm=tolerance_mm,
+        tolerance_px=tolerance_px,
     )
     collections = open_evaluation_datasets(
         data, split=None if split is None else split.value, only=dataset or (), limit=limit
@@ -207,7 +220,7 @@ def _suite(models: list[str], types: list[str], title: str | None) -> Evaluation
     for model in () if file else models:
         check_model_name(model)
 
-    from ultrasam.evaluation.protocol import PromptKind
+    from ultrasam.evaluation.prompt_types import PromptKind
     from ultrasam.evaluation.suite import load_suite, suite_from_models
 
     if file is not None:

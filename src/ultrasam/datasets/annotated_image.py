@@ -5,8 +5,8 @@ A `Case` can be pickled: one process lists a data set, and any process can read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,12 +46,14 @@ class CaseImage:
         instances: the annotated structures; empty for a normal image.
         frame: 0-based index of the cine frame or volume slice; None for a still.
         spacing: (row, column) distance between pixel centers in mm; None if unknown.
+        measurements: what the source measured in this image (see `AnnotatedImage`).
     """
 
     pixels: Frame
     instances: tuple[Instance, ...]
     frame: int | None = None
     spacing: Spacing | None = None
+    measurements: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +92,7 @@ class Case:
                     yield image
                     continue
                 present = tuple(i for i in image.instances if i.mask.any())
-                yield CaseImage(image.pixels, present, image.frame, image.spacing)
+                yield replace(image, instances=present)
         except DiskFullError:
             raise  # unpacking an archive needs space; the image is not at fault
         except UltraSamError as error:
@@ -138,6 +140,9 @@ class AnnotatedImage:
         spacing: (row, column) distance between pixel centers in mm; None if unknown.
         split: train, val or test as assigned by the source or the store; None if unassigned.
         class_label: class of the image; None if it has none.
+        measurements: what the source measured, each name with its unit, such as
+            ``{"head_circumference_mm": 62.48}``; empty if it measured nothing. These are the source's own
+            values; none is computed from the masks.
     """
 
     dataset: str
@@ -150,6 +155,7 @@ class AnnotatedImage:
     spacing: Spacing | None = None
     split: str | None = None
     class_label: str | None = None
+    measurements: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def in_memory(
@@ -277,4 +283,5 @@ def images_of(case: Case) -> Iterator[AnnotatedImage | Skip]:
             spacing=image.spacing,
             split=case.split,
             class_label=case.class_label,
+            measurements=image.measurements,
         )

@@ -9,7 +9,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from ultrasam.datasets import us43d
+from ultrasam.datasets import others, us43d
 from ultrasam.datasets.custom import (
     coco_file,
     cvat_files,
@@ -24,11 +24,12 @@ from ultrasam.errors import DataError, UltraSamError
 
 @cache
 def catalogue() -> dict[str, DatasetSpec]:
-    """All data sets by id: the 43 of US-43d, and others with `DatasetInfo.part_of_paper` false."""
+    """All data sets that have a reader, by id: the 43 of US-43d, and others (`part_of_paper` is false)."""
     specs = {}
-    for module in pkgutil.iter_modules(us43d.__path__):
-        spec: DatasetSpec = importlib.import_module(f"{us43d.__name__}.{module.name}").DATASET
-        specs[spec.info.id] = spec
+    for package in (us43d, others):
+        for module in pkgutil.iter_modules(package.__path__):
+            spec: DatasetSpec = importlib.import_module(f"{package.__name__}.{module.name}").DATASET
+            specs[spec.info.id] = spec
     return dict(sorted(specs.items()))
 
 

@@ -6,54 +6,27 @@ Results go to OUT/<model>.jsonl: a header line with the model and settings, then
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from ultrasam._version import __version__
-from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError, one_line
-from ultrasam.evaluation.metrics.masks import compute_metrics
+from ultrasam.evaluation.absent import BorrowedBoxes
 from ultrasam.evaluation.models.registry import EvaluationModel
-from ultrasam.evaluation.protocol import (
-    PromptKind,
-    PromptTarget,
-    TargetPrediction,
-    click_outside,
-    segment_targets,
-    targets_of,
-)
+from ultrasam.evaluation.prompt_types import PromptKind
+from ultrasam.evaluation.records import EvaluationSettings, image_record
 from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem
 from ultrasam.files import atomic_write, is_disk_full, no_space
-from ultrasam.images.masks import encode_rle
-from ultrasam.images.pixels import Frame, gray
+from ultrasam.images.pixels import gray
 from ultrasam.inference.segmenter import ScanLike, Segmenter
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prediction, Prompt
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationSettings:
-    """Settings that two evaluations must share to be comparable.
-
-    Attributes:
-        prompts: prompt types (see `ultrasam.evaluation.protocol.PromptKind`).
-        seed: seed of all random prompts.
-        tolerance_mm, tolerance_px: tolerance of the surface Dice if the spacing is known or unknown.
-    """
-
-    prompts: tuple[str, ...] = ("box", "point")
-    seed: int = 0
-    tolerance_mm: float = 1.0
-    tolerance_px: float = 2.0
 
 
 class _TimedSegmenter:
@@ -86,7 +59,7 @@ def accepted_kinds(model: EvaluationModel, prompts: Sequence[str]) -> list[Promp
         EvaluationError: It accepts none of them, or one is unknown.
     """
     kinds = [PromptKind.parse(name) for name in prompts]
-    kinds = [k for k in kinds if ("box" if k.start == "box" else "point") in model.accepts]
+    kinds = [kind for kind in kinds if kind.uses <= model.accepts]
     if not kinds:
         raise EvaluationError(
             f"{model.name} accepts only {' and '.join(sorted(model.accepts))} prompts; "
@@ -129,7 +102,7 @@ def run_evaluation(
     }
     done = _resume(file, header, {data.name: data.place for data in datasets if data.place})
     seen: set[RecordKey] = set()
-    timed = _TimedSegmenter(model.segmenter)
+    timed, boxes = _TimedSegmenter(model.segmenter), BorrowedBoxes(datasets)
     count, total = 0, sum(len(dataset.items) for dataset in datasets)
     with _appending(file) as out:
 
@@ -146,7 +119,7 @@ def run_evaluation(
                 if (key := (item.dataset, item.key, "")) in done:
                     seen.add(key)
                 else:
-                    for record in _records(item, timed, kinds, settings, done, seen):
+                    for record in _records(item, timed, kinds, settings, boxes, done, seen):
                         write(record)
                 count += 1
                 on_progress(count, total)
@@ -169,6 +142,7 @@ def _records(
     timed: _TimedSegmenter,
     kinds: Sequence[PromptKind],
     settings: EvaluationSettings,
+    boxes: BorrowedBoxes,
     done: set[RecordKey],
     seen: set[RecordKey],
 ) -> Iterator[dict[str, Any]]:
@@ -185,7 +159,7 @@ def _records(
         read = time.perf_counter()
         timed.seconds = 0.0
         try:
-            record = _image_record(item.dataset, image, pixels, timed, kinds, settings)
+            record = image_record(item.dataset, image, pixels, timed, kinds, settings, boxes)
         except UltraSamError as error:
             record = _error_record(item.dataset, image.name, str(error))
         except Exception as error:
@@ -221,62 +195,6 @@ def _skip_records(
 
 def _error_record(dataset: str, where: str, reason: str) -> dict[str, Any]:
     return {"dataset": dataset, "image": where, "error": one_line(reason, limit=None)}
-
-
-def _image_record(
-    dataset: str,
-    image: AnnotatedImage,
-    pixels: Frame,
-    timed: _TimedSegmenter,
-    kinds: Sequence[PromptKind],
-    settings: EvaluationSettings,
-) -> dict[str, Any]:
-    targets = targets_of(image, seed=settings.seed)
-    if targets:
-        timed.set_image(pixels)
-    predictions = {kind.name: segment_targets(timed, targets, kind) for kind in kinds}
-    objects = [
-        {
-            "structure": target.structure,
-            "area": int(np.count_nonzero(target.truth)),
-            "truth": encode_rle(target.truth)["counts"],
-            "click_outside": click_outside(target),
-            "predictions": {
-                kind: _prediction_record(by_target[number], target, image, settings)
-                for kind, by_target in predictions.items()
-            },
-        }
-        for number, target in enumerate(targets)
-    ]
-    return {
-        "dataset": dataset,
-        "image": image.name,
-        "subject": image.subject,
-        "size": list(image.pixels.shape[:2]),
-        "spacing": list(image.spacing) if image.spacing else None,
-        "objects": objects,
-    }
-
-
-def _prediction_record(
-    prediction: TargetPrediction,
-    target: PromptTarget,
-    image: AnnotatedImage,
-    settings: EvaluationSettings,
-) -> dict[str, Any]:
-    metrics = compute_metrics(
-        prediction.mask,
-        target.truth,
-        spacing=image.spacing or (1.0, 1.0),
-        tolerance=settings.tolerance_mm if image.spacing else settings.tolerance_px,
-    )
-    return {
-        # JSON has no NaN; an undefined distance becomes null.
-        **{k: None if math.isnan(v) else round(v, 5) for k, v in metrics.as_dict().items()},
-        "predicted_iou": round(prediction.predicted_iou, 5),
-        "ious": [round(value, 5) for value in prediction.ious],
-        "mask": encode_rle(prediction.mask)["counts"],
-    }
 
 
 # Data set, name of the image, and why it was left out; the last is empty for an image that is not.

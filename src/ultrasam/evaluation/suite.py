@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ultrasam.errors import EvaluationError
-from ultrasam.evaluation.protocol import PromptKind
+from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.extras import needs
 
 with needs("Evaluation", extra="evaluate"):

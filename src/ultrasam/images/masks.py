@@ -64,6 +64,14 @@ def components(mask: BoolMask, *, min_area: int = 1) -> list[BoolMask]:
     return [labels == i for area, i in sorted(areas, reverse=True) if area >= min_area]
 
 
+def fill_holes(mask: BoolMask) -> BoolMask:
+    """Fill the holes of a mask [H, W]."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros(mask.shape, np.uint8)
+    cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
+    return filled.astype(bool)
+
+
 def center_of_mass(mask: BoolMask) -> npt.NDArray[np.float64]:
     """The center of mass (x, y), [2]; it may lie outside a concave mask."""
     moments = cv2.moments(np.ascontiguousarray(mask).view(np.uint8), binaryImage=True)

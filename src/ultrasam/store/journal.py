@@ -25,6 +25,7 @@ from ultrasam.files import update_file
 from ultrasam.images.masks import BoolMask, bounding_box, components, encode_rle
 from ultrasam.images.pixels import Frame
 from ultrasam.store.duplicates import content_hash, perceptual_hashes
+from ultrasam.store.measurements import to_json
 from ultrasam.store.migrations import upgrade_columns
 
 with needs("Working with data sets", extra="data"):
@@ -64,6 +65,7 @@ SCHEMA = pa.schema(
         ("texture_hash", pa.binary(32)),
         ("file_size", pa.int64()),
         ("ignored_rle", pa.binary()),
+        ("measurements", pa.string()),
         ("instances", pa.list_(_INSTANCE)),
     ]
 )
@@ -231,6 +233,7 @@ def _row(image: AnnotatedImage, case: Case) -> dict[str, Any]:
         "shape_hash": shape_hash,
         "texture_hash": texture_hash,
         "ignored_rle": None if image.ignored is None else _runs(image.ignored),
+        "measurements": to_json(image.measurements),
         "instances": [
             _instance(instance.name, part)
             for instance in image.instances

@@ -1,7 +1,7 @@
 """Read the manifests, tables and journals that earlier versions wrote, under today's names.
 
 Version 1 had other names for columns and keys; its contents are the same. Version 2 had no regions to ignore,
-and counted left-out images, annotations and other files together.
+and counted left-out images, annotations and other files together. Version 3 had no measurements.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ultrasam.extras import needs
 with needs("Working with data sets", extra="data"):
     import pyarrow as pa
 
-VERSION = 3
-_READABLE = (1, 2, 3)
+VERSION = 4
+_READABLE = (1, 2, 3, 4)
 
 # Keys of the manifest that count by reason what was left out, and notes.
 SKIPPED: dict[str, Left] = {
@@ -27,6 +27,8 @@ SKIPPED: dict[str, Left] = {
 }
 
 _COLUMNS = {"official_split": "source_split"}
+# Columns of images that earlier versions lack; their images have none.
+_ADDED = {"ignored_rle": pa.binary(), "measurements": pa.string()}
 _MANIFEST = {
     "ultrasam": "ultrasam_version",
     "left_out_instances": "dropped_instances",
@@ -91,8 +93,10 @@ def upgrade_columns(table: pa.Table) -> pa.Table:
     names = [_COLUMNS.get(name, name) for name in table.column_names]
     if names != table.column_names:
         table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
-    if "file" in names and "ignored_rle" not in names:
-        table = table.append_column("ignored_rle", pa.nulls(len(table), pa.binary()))
+    if "file" in names:
+        for name, kind in _ADDED.items():
+            if name not in names:
+                table = table.append_column(name, pa.nulls(len(table), kind))
     return table
 
 

@@ -31,6 +31,7 @@ from ultrasam.extras import needs
 from ultrasam.files import atomic_file
 from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.pixels import Frame
+from ultrasam.store.measurements import from_json
 from ultrasam.store.migrations import upgrade_columns, upgrade_manifest
 
 with needs("Working with data sets", extra="data"):
@@ -64,6 +65,7 @@ IMAGES = pa.schema(
         ("texture_hash", pa.binary(32)),
         ("group", pa.int32()),
         ("ignored_rle", pa.binary()),  # union of the regions to ignore; null if there is none
+        ("measurements", pa.string()),  # JSON; null if the source measured nothing
         ("first_instance", pa.int32()),
         ("instance_count", pa.int32()),
     ]
@@ -91,7 +93,7 @@ INSTANCES = pa.schema(
 
 # Columns that become attributes of an AnnotatedImage.
 _IMAGE_COLUMNS = ["dataset", "name", "subject", "source", "study", "frame", "spacing_row",
-                  "spacing_column", "split", "class_label"]  # fmt: skip
+                  "spacing_column", "split", "class_label", "measurements"]  # fmt: skip
 _BLOCK = 4096
 
 
@@ -247,10 +249,12 @@ class Store:
             table = self.images.select(_IMAGE_COLUMNS).take(pa.array(block))
             for row, values in zip(block.tolist(), table.to_pylist(), strict=True):
                 spacing = values.pop("spacing_row"), values.pop("spacing_column")
+                measurements = from_json(values.pop("measurements"), where=self.root)
                 yield AnnotatedImage(
                     **values,
                     reader=_StoredImage(self, row),
                     spacing=None if None in spacing else spacing,
+                    measurements=measurements,
                 )
 
     def select(

@@ -10,11 +10,12 @@ from itertools import islice
 
 import numpy as np
 
-from ultrasam.errors import UltraSamError, one_line
+from ultrasam.errors import DataError, UltraSamError, one_line
 from ultrasam.images.masks import bounding_box, decode_rle
 from ultrasam.images.raster import decode_frame
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.duplicates import content_hash
+from ultrasam.store.measurements import from_json
 from ultrasam.store.splits import EXCLUDED
 from ultrasam.store.store import Store
 
@@ -117,12 +118,18 @@ def unknown_subjects(store: Store) -> list[str]:
 
 
 def _rows(store: Store) -> Iterator[Problem]:
-    """Find image rows with a wrong instance count, and files named by several rows."""
+    """Find rows with a wrong instance count or damaged measurements, and files of several rows."""
     counts = np.bincount(store.column("image"), minlength=len(store.images))
     expected = np.asarray(store.images["instance_count"])
     for row in np.flatnonzero(counts != expected):
         where = store.images["file"][int(row)].as_py()
         yield Problem("table", where, f"{counts[row]} instances instead of {expected[row]}")
+    cells = (store.images["file"].to_pylist(), store.images["measurements"].to_pylist())
+    for file, cell in zip(*cells, strict=True):
+        try:
+            from_json(cell, where=store.root)
+        except DataError:
+            yield Problem("table", file, "the measurements are damaged")
     for file, count in Counter(store.images["file"].to_pylist()).items():
         if count > 1:
             yield Problem("table", file, f"{count} rows name this file")

@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
-from ultrasam.evaluation.protocol import PromptKind, segment_targets, targets_of
+from ultrasam.evaluation.prompt_types import PromptKind
+from ultrasam.evaluation.protocol import segment_targets, targets_of
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.prompt_encoder import PromptTensors

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.evaluation.protocol import PromptKind, evaluate_prompts, segment_targets, targets_of
+from ultrasam.evaluation.prompt_types import PromptKind
+from ultrasam.evaluation.protocol import evaluate_prompts, segment_targets, targets_of
 from ultrasam.images.masks import bounding_box
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.prompt_encoder import PromptTensors

@@ -252,21 +252,22 @@ def fast_u_net(root: Path) -> list[Truth]:
 
 def hc18(root: Path) -> list[Truth]:
     lines, out = ["filename,pixel size(mm),head circumference (mm)"], []
-    for name, subject, mm in (
-        ("010_HC", "010", 0.1),
-        ("010_2HC", "010", 0.25),
-        ("700_HC", "700", 0.07),
+    for name, subject, mm, circumference in (
+        ("010_HC", "010", 0.1, 12.57),
+        ("010_2HC", "010", 0.25, 31.4),
+        ("700_HC", "700", 0.07, 8.8),
     ):
         outer, inner = disc(40, 30, 20), disc(40, 30, 18)
         save(root / "training_set" / f"{name}.png", picture(len(out)))
         save(root / "training_set" / f"{name}_Annotation.png", gray(outer & ~inner))
-        lines.append(f"{name}.png,{mm},99.9")
+        lines.append(f"{name}.png,{mm},{circumference}")
         out.append(
             Truth(f"{name}.png", [("fetal_head", outer)], subject=subject, spacing=(mm, mm),
-                  pixels=picture(len(out)))
+                  pixels=picture(len(out)), measurements={"head_circumference_mm": circumference})
         )  # fmt: skip
     (root / "training_set_pixel_size_and_HC.csv").write_text("\n".join(lines) + "\n")
     save(root / "test_set" / "000_HC.png", picture(9))
+    (root / "test_set_pixel_size.csv").write_text("filename,pixel size(mm)\n000_HC.png,0.2\n")
     return out
 
 

@@ -28,6 +28,7 @@ class Truth:
     spacing: tuple[float, float] | None = None
     pixels: Array | None = None
     shape: tuple[int, int] = (H, W)
+    measurements: dict[str, float] = field(default_factory=dict)
 
 
 def picture(seed: int, height: int = H, width: int = W) -> npt.NDArray[np.uint8]:

@@ -16,10 +16,11 @@ import numpy.typing as npt
 from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
 from ultrasam.datasets.description import MISSING_IMAGE, MISSING_MASK, NO_OBJECT
 from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
-from ultrasam.datasets.readers.label_rules import fill_holes, require_shape
+from ultrasam.datasets.readers.label_rules import require_shape
 from ultrasam.datasets.readers.paired_images import MaskOptions, finish
 from ultrasam.errors import DataError, one_line
 from ultrasam.extras import needs
+from ultrasam.images.masks import fill_holes
 from ultrasam.images.pixels import GrayScale, to_uint8
 from ultrasam.images.raster import decode_frame
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import Instance
 from ultrasam.errors import DataError
-from ultrasam.images.masks import BoolMask
+from ultrasam.images.masks import BoolMask, fill_holes
 from ultrasam.images.pixels import gray
 
 Values = npt.NDArray[Any]
@@ -118,14 +118,6 @@ def require_shape(values: Values, shape: tuple[int, int], what: str) -> None:
         raise DataError(
             f"{what}: the mask has {width} × {height} pixels, but the image {shape[1]} × {shape[0]}."
         )
-
-
-def fill_holes(mask: BoolMask) -> BoolMask:
-    """Fill the holes of a mask [H, W]."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(mask.shape, np.uint8)
-    cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
-    return filled.astype(bool)
 
 
 def largest_component(mask: BoolMask) -> BoolMask:

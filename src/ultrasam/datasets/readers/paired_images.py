@@ -74,6 +74,7 @@ def paired(
     exclude: Mapping[str, str] | None = None,
     describe: Describe | None = None,
     spacing: Mapping[str, Spacing] | None = None,
+    measurements: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Case]:
     """List cases of images and masks whose patterns' shared groups have equal values.
 
@@ -87,6 +88,7 @@ def paired(
         exclude: maps patterns of files to leave out to the reason.
         describe: maps the image's groups to `METADATA_GROUPS`, for metadata that is not in the groups.
         spacing: maps lower-case image file names to (row, column) mm.
+        measurements: maps lower-case image file names to what the source measured.
     """
     excluded = set()
     for pattern, reason in (exclude or {}).items():
@@ -119,6 +121,11 @@ def paired(
             report.skip(entry, DUPLICATE_IMAGE)
             continue
         paired_keys.add(key)
+        name = entry.name.casefold()
+        # Without measurements the arguments, and so the shards' keys in a store's journal, are as ever.
+        measured = (
+            {"measurements": dict(found)} if (found := (measurements or {}).get(name)) else {}
+        )
         yield Case(
             dataset,
             "/".join(part for part in key if part),
@@ -128,7 +135,8 @@ def paired(
                 entry,
                 tuple(by_key[key]),
                 options,
-                (spacing or {}).get(entry.name.casefold()),
+                (spacing or {}).get(name),
+                **measured,
             ),
             **metadata_of(groups, describe),
         )
@@ -143,6 +151,8 @@ def read_pair(
     masks: tuple[tuple[FileEntry, LabelRule], ...],
     options: MaskOptions,
     spacing: Spacing | None,
+    *,
+    measurements: Mapping[str, float] | None = None,
 ) -> Iterator[CaseImage | Skip]:
     """Read one image with all of its masks.
 
@@ -159,7 +169,7 @@ def read_pair(
             values = resize_values(values, shape)
         require_shape(values, shape, entry.path)
         instances.extend(rule(values))
-    yield finish(image.path, pixels, instances, options, spacing=spacing)
+    yield finish(image.path, pixels, instances, options, spacing=spacing, measurements=measurements)
 
 
 def finish(
@@ -170,6 +180,7 @@ def finish(
     *,
     spacing: Spacing | None = None,
     frame: int | None = None,
+    measurements: Mapping[str, float] | None = None,
 ) -> CaseImage | Skip:
     """Apply ``options`` to an image [H, W] or [H, W, 3] and its instances; return a skip if none is left.
 
@@ -180,6 +191,7 @@ def finish(
         options: how masks become instances.
         spacing: (row, column) mm, if known.
         frame: 0-based index of the frame, if any.
+        measurements: what the source measured, if anything.
     """
     if options.clean is not None:
         instances = [Instance(i.name, options.clean(i.mask, pixels)) for i in instances]
@@ -188,7 +200,7 @@ def finish(
     if options.rotate_180:
         pixels = half_turn(pixels)
         instances = [Instance(i.name, half_turn(i.mask)) for i in instances]
-    return CaseImage(pixels, tuple(instances), frame, spacing)
+    return CaseImage(pixels, tuple(instances), frame, spacing, measurements or {})
 
 
 def half_turn(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

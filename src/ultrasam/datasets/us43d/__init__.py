@@ -1,1 +1,1 @@
-"""One module per data set, each with one `DATASET`: its facts, layout and labels."""
+"""The paper's 43 data sets: one module each, with one `DATASET`: its facts, layout and labels."""

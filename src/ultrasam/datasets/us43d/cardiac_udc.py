@@ -10,9 +10,8 @@ import numpy.typing as npt
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.label_rules import fill_holes
 from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
-from ultrasam.images.masks import BoolMask
+from ultrasam.images.masks import BoolMask, fill_holes
 
 INFO = DatasetInfo(
     id="cardiac_udc",

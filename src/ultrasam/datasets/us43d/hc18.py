@@ -1,4 +1,7 @@
-"""HC18: the fetal head, annotated as the outline of an ellipse. A table gives the pixel size in mm."""
+"""HC18: the fetal head, annotated as the outline of an ellipse.
+
+A table gives the pixel size and the head circumference in mm.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import FilledOutline
 from ultrasam.datasets.readers.paired_images import paired
 from ultrasam.datasets.readers.tables import column, number, read_table
+from ultrasam.errors import DataError
 
 INFO = DatasetInfo(
     id="hc18",
@@ -39,20 +43,34 @@ INFO = DatasetInfo(
     ),
 )
 
+_CIRCUMFERENCE = "head circumference (mm)"
+
 
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     spacing: dict[str, Spacing] = {}
+    measurements: dict[str, dict[str, float]] = {}
     for table, _ in tree.match(r"/(training|test)_set_pixel_size[^/]*\.csv$"):
         rows = read_table(table)
-        sizes = zip(
-            column(rows, table, "filename"), column(rows, table, "pixel size(mm)"), strict=True
-        )
-        for name, size in sizes:
+        names = column(rows, table, "filename")
+        for name, size in zip(names, column(rows, table, "pixel size(mm)"), strict=True):
             mm = number(size)
             if mm is None or mm <= 0:
                 report.skip(f"{table.path} {name}", "invalid pixel size", what="annotation")
             else:
                 spacing[name.casefold()] = (mm, mm)
+        if not table.name.casefold().startswith("training"):
+            continue  # the table of the test set has no circumferences
+        try:
+            circumferences = column(rows, table, _CIRCUMFERENCE)
+        except DataError as error:
+            report.skip(table, str(error), what="annotation")
+            continue
+        for name, size in zip(names, circumferences, strict=True):
+            mm = number(size)
+            if mm is None or mm <= 0:
+                report.skip(f"{table.path} {name}", "invalid head circumference", what="annotation")
+            else:
+                measurements[name.casefold()] = {"head_circumference_mm": mm}
     return paired(
         INFO.id,
         tree,
@@ -61,7 +79,8 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         mask=r"/(?P<stem>\d{3}\w*HC)_Annotation\.png$",
         labels=FilledOutline("fetal_head"),
         spacing=spacing,
+        measurements=measurements,
     )
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

@@ -138,7 +138,7 @@ def worst_cases(
         entry: dict[str, Any] = record["objects"][row["object"]]
         truth, predicted = (
             decode_rle({"size": record["size"], "counts": counts})
-            for counts in (entry["truth"], entry["predictions"][kind]["mask"])
+            for counts in (entry["truth"], entry["predictions"][kind][row["repeat"]]["mask"])
         )
         title = f"{key[0]}, {key[1]}: {row['structure']}, Dice {row['dice']:.2f}"
         case = draw_case(pixels[key], bounding_box(truth), truth, predicted)

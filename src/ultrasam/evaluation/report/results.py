@@ -38,11 +38,14 @@ class Results:
         settings: as `ultrasam.evaluation.runner.EvaluationSettings`, with the prompt types that the model
             accepts.
         images: one record per image, and one per annotation that was left out of an image.
+        trained_on: ids of the data sets whose images, or others of their source, the model was trained on;
+            None if unknown.
     """
 
     name: str
     settings: dict[str, Any]
     images: tuple[dict[str, Any], ...]
+    trained_on: frozenset[str] | None = None
 
     def of(self, keys: Collection[RecordKey]) -> Results:
         """The results of some images only.
@@ -81,7 +84,7 @@ class Results:
 
     @cached_property
     def table(self) -> pl.DataFrame:
-        """One row per object and prompt type, sorted."""
+        """One row per object, prompt type and repeat, sorted."""
         rows = [
             {
                 "dataset": record["dataset"],
@@ -90,33 +93,66 @@ class Results:
                 "subject": f"{record['dataset']}/{record['subject']}",
                 "structure": entry["structure"],
                 "kind": kind,
+                "repeat": repeat,
                 "has_spacing": record["spacing"] is not None,
                 "area": entry["area"],
                 "relative_area": entry["area"] / (record["size"][0] * record["size"][1]),
+                "thickness": entry["thickness"],
+                "length": entry["length"],
+                "height": record["size"][0],
+                "width": record["size"][1],
                 "click_outside": entry["click_outside"],
                 **{metric: prediction[metric] for metric in METRICS},
                 "predicted_iou": prediction["predicted_iou"],
                 "ious": prediction["ious"],
+                "best_iou": prediction["best_iou"],
             }
             for record in self.images
             for number, entry in enumerate(record.get("objects", ()))
-            for kind, prediction in entry["predictions"].items()
+            for kind, predictions in entry["predictions"].items()
+            for repeat, prediction in enumerate(predictions)
+        ]
+        texts = ("dataset", "image", "subject", "structure", "kind")
+        numbers = ("predicted_iou", "best_iou", "relative_area", "thickness", "length")
+        schema: dict[str, Any] = {
+            **dict.fromkeys(texts, pl.String),
+            **dict.fromkeys((*METRICS, *numbers), pl.Float64),
+            **dict.fromkeys(("object", "repeat", "area", "height", "width"), pl.Int64),
+            **dict.fromkeys(("has_spacing", "click_outside"), pl.Boolean),
+            "ious": pl.List(pl.Float64),
+        }
+        return pl.DataFrame(rows, schema=schema).sort(
+            "dataset", "image", "object", "kind", "repeat"
+        )
+
+    @cached_property
+    def absent(self) -> pl.DataFrame:
+        """One row per prompt on an image without an object (see `ultrasam.evaluation.absent`), sorted."""
+        rows = [
+            {
+                "dataset": record["dataset"],
+                "image": record["image"],
+                "subject": f"{record['dataset']}/{record['subject']}",
+                "kind": kind,
+                "predicted_iou": prediction["predicted_iou"],
+                "relative_area": prediction["area"] / (record["size"][0] * record["size"][1]),
+            }
+            for record in self.images
+            for kind, prediction in record.get("absent", {}).items()
         ]
         schema: dict[str, Any] = {
-            **dict.fromkeys(("dataset", "image", "subject", "structure", "kind"), pl.String),
-            **dict.fromkeys((*METRICS, "predicted_iou", "relative_area"), pl.Float64),
-            "object": pl.Int64, "area": pl.Int64, "has_spacing": pl.Boolean, "click_outside": pl.Boolean,
-            "ious": pl.List(pl.Float64),
-        }  # fmt: skip
-        return pl.DataFrame(rows, schema=schema).sort("dataset", "image", "object", "kind")
+            **dict.fromkeys(("dataset", "image", "subject", "kind"), pl.String),
+            **dict.fromkeys(("predicted_iou", "relative_area"), pl.Float64),
+        }
+        return pl.DataFrame(rows, schema=schema).sort("dataset", "image", "kind")
 
     def rows(self, kind: str, dataset: str | None = None) -> pl.DataFrame:
-        """Rows of one prompt type, of one data set or all."""
+        """Rows of one prompt type with all its repeats, of one data set or all."""
         selected = self.table.filter(pl.col("kind") == kind)
         return selected if dataset is None else selected.filter(pl.col("dataset") == dataset)
 
     def average_precision(self, kind: str, dataset: str | None = None) -> AveragePrecision:
-        """COCO mask AP for one prompt type."""
+        """COCO mask AP for one prompt type; of its first repeat, if it is random."""
         records = sorted(
             (
                 record
@@ -132,8 +168,8 @@ class Results:
                 size = record["size"]
                 yield ImageDetections(
                     [{"size": size, "counts": e["truth"]} for e in entries],
-                    [{"size": size, "counts": e["predictions"][kind]["mask"]} for e in entries],
-                    [e["predictions"][kind]["predicted_iou"] for e in entries],
+                    [{"size": size, "counts": e["predictions"][kind][0]["mask"]} for e in entries],
+                    [e["predictions"][kind][0]["predicted_iou"] for e in entries],
                 )
 
         return average_precision(images())
@@ -157,11 +193,17 @@ def read_results(file: Path, *, name: str | None = None) -> Results:
         raise EvaluationError(f"No results in {file}. Run 'ultrasam evaluate' first.") from error
     try:
         header, *records = map(json.loads, text[: text.rfind("\n") + 1].splitlines())
-        if "competitor" in header:
+        if "competitor" in header or "repeats" not in header["settings"]:
             raise EvaluationError(
                 f"{file} was written by an earlier version of UltraSam; run the evaluation again."
             )
-        return Results(name or header["model"], header["settings"], tuple(records))
+        seen = header.get("trained_on")
+        return Results(
+            name or header["model"],
+            header["settings"],
+            tuple(records),
+            None if seen is None else frozenset(seen),
+        )
     except EvaluationError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -173,8 +215,8 @@ def read_results(file: Path, *, name: str | None = None) -> Results:
 def paired_values(
     first: Results, second: Results, kind: str, metric: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[str]]:
-    """Both models' values on the objects that both segmented, and the subjects of these objects."""
-    keys = ["dataset", "image", "object", "subject"]
+    """Both models' values on the objects that both segmented, repeat by repeat, and their subjects."""
+    keys = ["dataset", "image", "object", "subject", "repeat"]
     joined = first.rows(kind).select(*keys, metric).join(
         second.rows(kind).select(*keys, metric), on=keys, suffix="_second"
     ).drop_nulls().sort(keys)  # fmt: skip

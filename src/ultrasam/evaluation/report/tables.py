@@ -17,6 +17,7 @@ from ultrasam.evaluation.metrics.statistics import (
     interval,
     paired_difference,
 )
+from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.published import PUBLISHED
 from ultrasam.evaluation.report.results import (
     DISTANCES,
@@ -158,8 +159,8 @@ def click_table(all_results: Sequence[Results]) -> Table | None:
     for results in all_results:
         for kind in results.kinds:
             ious = results.rows(kind)["ious"].to_list()
-            max_clicks = int("".join(c for c in kind if c.isdigit()) or 0)
-            if kind.startswith("box") or max_clicks < 2 or not ious:
+            max_clicks = PromptKind.parse(kind).rounds
+            if max_clicks < 2 or not ious:
                 continue
             cells = [results.name, kind, str(len(ious))]
             for threshold in THRESHOLDS:

@@ -1,0 +1,1 @@
+"""Calibrated measurements of masks: areas, axes, thickness and ellipses, in mm if the pixel spacing is."""

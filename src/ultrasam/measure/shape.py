@@ -1,0 +1,139 @@
+"""Area, long and short axis, and thickness of a mask, in mm if the pixel spacing is.
+
+The length of a thin shape is its long axis, unless it is strongly curved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ultrasam.extras import needs
+from ultrasam.images.masks import bounding_box
+from ultrasam.measure.outline import (
+    PIXELS,
+    BoolMask,
+    Points,
+    Spacing,
+    largest_part,
+    outline_points,
+    outline_segments,
+    require_spacing,
+)
+
+_POSITIONS = 1000  # along the long axis, at which the width is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """The long axis of a shape and the short axis perpendicular to it."""
+
+    long: float
+    short: float
+
+
+def area(mask: BoolMask, spacing: Spacing = PIXELS) -> float:
+    """Area of a mask [H, W] in square units of ``spacing`` (row, column).
+
+    Raises:
+        MeasurementError: The spacing is not positive.
+    """
+    require_spacing(spacing)
+    return float(np.count_nonzero(mask)) * spacing[0] * spacing[1]
+
+
+def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
+    """The axes of a mask's largest part, as callipers measure them.
+
+    The long axis is the longest distance between two points of the outline (the maximum Feret diameter). The
+    short axis is the longest line perpendicular to it from one side of the outline to the other, as in
+    RECIST 1.1 (Eisenhauer et al. 2009). Both are right to a pixel: a mask knows no border better.
+
+    Args:
+        mask: [H, W].
+        spacing: distance between pixel centers (row, column); pixels need not be square.
+
+    Raises:
+        MeasurementError: The mask is empty, or the spacing is not positive.
+    """
+    require_spacing(spacing)
+    part = largest_part(mask)
+    points = outline_points(part, spacing)
+    hull = points[cv2.convexHull(points.astype(np.float32), returnPoints=False)[:, 0]]
+    steps = hull[:, None] - hull[None]
+    distances = np.hypot(steps[..., 0], steps[..., 1])
+    first, second = np.unravel_index(int(distances.argmax()), distances.shape)
+    long = float(distances[first, second])
+    along = steps[first, second] / long
+    return Axes(long, _greatest_width(outline_segments(part, spacing), along))
+
+
+def _greatest_width(segments: Points, along: Points) -> float:
+    """The longest line across a direction (x, y) from one side of segments [S, 2, 2] to the other."""
+    u = segments @ along
+    v = segments @ (-along[1], along[0])
+    step = float(np.ptp(u)) / _POSITIONS
+    # The positions, at multiples of the step, that each segment covers, and its height there.
+    first = np.ceil(u.min(axis=1) / step).astype(int)
+    counts = np.maximum(0, np.floor(u.max(axis=1) / step).astype(int) - first + 1)
+    number = np.repeat(np.arange(len(u)), counts)
+    rank = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = first[number] + rank
+    run = (u[:, 1] - u[:, 0])[number]
+    upright = np.abs(run) < 1e-9 * step
+    share = np.where(upright, 0.0, (position * step - u[number, 0]) / np.where(upright, 1.0, run))
+    height = v[number, 0] + share * (v[:, 1] - v[:, 0])[number]
+    position -= position.min()
+    low, high = np.full(position.max() + 1, np.inf), np.full(position.max() + 1, -np.inf)
+    np.minimum.at(low, position, height)
+    np.maximum.at(high, position, height)
+    return float((high - low).max())
+
+
+def thickness(mask: BoolMask, spacing: Spacing = PIXELS) -> float:
+    """Twice the distance of a mask's most interior point from its border: the diameter of its largest disc.
+
+    A band of n rows is n thick; an oblique one appears up to a pixel thinner, as its border is a staircase.
+    Holes are outside, and so is all that lies beyond the image. An empty mask has no thickness: 0.
+
+    Args:
+        mask: [H, W].
+        spacing: distance between pixel centers (row, column); pixels need not be square.
+
+    Raises:
+        MeasurementError: The spacing is not positive.
+        MissingDependencyError: The pixels are not square, and SciPy is not installed.
+    """
+    require_spacing(spacing)
+    x0, y0, x1, y1 = bounding_box(mask).astype(int)
+    if not x1:
+        return 0.0
+    grid = _half_pixel_grid(mask[y0:y1, x0:x1])
+    half_row, half_column = spacing[0] / 2, spacing[1] / 2
+    if half_row == half_column:
+        depth = cv2.distanceTransform(grid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) * half_row
+    else:
+        with needs("Measuring in pixels that are not square", extra="data"):
+            from scipy.ndimage import distance_transform_edt
+        depth = distance_transform_edt(grid, sampling=(half_row, half_column))
+    return 2 * float(depth.max())
+
+
+def _half_pixel_grid(mask: BoolMask) -> npt.NDArray[np.uint8]:
+    """Centers, edges and corners of the pixels of a mask [H, W], [2 H + 1, 2 W + 1] uint8: 1 inside, 0 on
+    the border or outside.
+
+    With pixel centers alone, a band of two rows would be as thin as one of a single row.
+    """
+    padded = np.pad(mask, 1).astype(np.uint8)
+    height, width = mask.shape
+    grid = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)
+    grid[1::2, 1::2] = mask
+    grid[1::2, ::2] = padded[1:-1, 1:] & padded[1:-1, :-1]
+    grid[::2, 1::2] = padded[1:, 1:-1] & padded[:-1, 1:-1]
+    corners = padded[1:, 1:] + padded[1:, :-1] + padded[:-1, 1:] + padded[:-1, :-1]
+    grid[::2, ::2] = corners >= 3
+    return grid
