@@ -1,9 +1,10 @@
 """SAM, MedSAM and SAM 2 as implemented by Hugging Face transformers, behind the Segmenter protocol.
 
 SAM uses its repository's own processor. MedSAM's repository has SAM's processor, but MedSAM was trained with
-other preprocessing, which its script shows and is used instead. SAM 2's processor requires torchvision, which
-UltraSam does not install, so its steps are reimplemented here: stretch to a square (bilinear), then normalize
-with the ImageNet mean and standard deviation.
+other preprocessing, which its script MedSAM_Inference.py shows; its steps, also those after the network, are
+used instead. SAM 2's processor requires torchvision, which UltraSam does not install, so its steps are
+reimplemented here: stretch to a square (bilinear), then normalize with the ImageNet mean and standard
+deviation.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ultrasam.errors import CheckpointError, EvaluationError, PromptError, one_line
@@ -255,7 +257,10 @@ class TransformersMedSam(_TransformersModel):
         return self._view.points_to_model(points)
 
     def _to_scan(self, logits: Float32) -> Float32:
-        return self._view.logits_to_scan(logits)
+        # As in MedSAM_Inference.py: probabilities are resampled, in one step, and cut at 0.5.
+        low = torch.from_numpy(logits)[None, None].sigmoid()
+        full = F.interpolate(low, self.shape, mode="bilinear", align_corners=False)[0, 0]
+        return np.asarray(torch.logit(full, eps=1e-7).numpy(), np.float32)
 
     def candidates(self, prompts: Prompt | Sequence[Prompt]) -> Prediction | None:
         """None: MedSAM was trained to give one mask."""
