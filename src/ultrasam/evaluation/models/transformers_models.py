@@ -84,7 +84,7 @@ def random_transformers(name: str, *, device: str, seed: int = 0) -> Transformer
         from transformers import SamConfig, SamModel
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SamModel(SamConfig(**RANDOM[name]))
+        model: Any = SamModel(SamConfig(**RANDOM[name]))
     return TransformersSam(model.to(device), _default_processor(model))
 
 
