@@ -20,8 +20,10 @@ from monai.metrics import (
 from scipy import ndimage
 
 from ultrasam.evaluation.metrics.average_precision import ImageDetections, average_precision
+from ultrasam.evaluation.metrics.calibration import calibration
+from ultrasam.evaluation.metrics.clicks import clicks_to_reach
 from ultrasam.evaluation.metrics.masks import boundary_iou, boundary_width, compute_metrics
-from ultrasam.evaluation.metrics.statistics import calibration, clicks_to_reach, holm
+from ultrasam.evaluation.metrics.statistics import holm
 from ultrasam.images.masks import RLE, encode_rle
 
 Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
