@@ -6,7 +6,9 @@ import base64
 import html
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.extras import needs
-from ultrasam.reporting.theme import DIM, STYLE, variables
+from ultrasam.reporting.theme import DIM, STYLE, SURFACE, variables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,12 +45,12 @@ def canvas(
     """
     with needs("Drawing plots", extra="data"):
         import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style()):
+    with matplotlib.rc_context(_style()), warnings.catch_warnings():
+        # Names of data sets and models may leave the axes no room; the plot is still drawn.
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
         plot = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(plot)
         draw(plot)
         out = io.StringIO()
         plot.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
@@ -102,10 +104,7 @@ def label_ends(
         ends: x, y, text and color of each line's end.
         gap: smallest distance of two names, as a fraction of the axes' height.
     """
-    (
-        axes.get_xlim(),
-        axes.get_ylim(),
-    )  # fit both to what is drawn, which otherwise happens on drawing
+    _ = axes.get_xlim(), axes.get_ylim()  # fits both to what is drawn, not first on drawing
     to_axes = axes.transData + axes.transAxes.inverted()
     places = [float(to_axes.transform((x, y))[1]) for x, y, *_ in ends]
     order = np.argsort(places)
@@ -149,6 +148,18 @@ def dim_line(axes: Axes, **at: float) -> None:
         axes.axhline(at["y"], **options)
     else:
         axes.axvline(at["x"], **options)
+
+
+def save_plot(path: Path, draw: Callable[[Axes], None]) -> None:
+    """Write a plot to a file, in the format of its suffix, on white."""
+    with needs("Drawing plots", extra="data"):
+        import matplotlib
+        from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_style() | {"savefig.facecolor": SURFACE}):
+        plot = Figure(figsize=SIZE, layout="constrained")
+        draw(plot.subplots())
+        plot.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def picture(title: str, data: bytes) -> str:

@@ -49,7 +49,7 @@ def agreement(
 ) -> Agreement:
     """Bias and limits of agreement; all are NaN without a pair.
 
-    Intervals are percentile intervals from resampled subjects. The formulas of Bland and Altman (1999, 2.2)
+    Intervals are percentile intervals from resampled subjects. The formulas of Bland and Altman (1999)
     assume one pair per subject; data sets have several images of a subject.
 
     Args:

@@ -91,7 +91,7 @@ def _scores(values: Sequence[float] | Floats) -> Floats:
 def _area(
     rank: npt.NDArray[np.intp], has_object: npt.NDArray[np.bool_], weights: npt.NDArray[Any]
 ) -> float:
-    """Area under the ROC curve of weighted prompts, ranked from the highest score; NaN if a kind is missing."""
+    """Area under the ROC curve of weighted prompts, from the highest score; NaN if a kind is missing."""
     length = int(rank.max()) + 1
     true, false = (np.bincount(rank[m], weights[m], length) for m in (has_object, ~has_object))
     pairs = float(true.sum() * false.sum())

@@ -121,7 +121,7 @@ def _boundary(mask: BoolMask, width: int) -> BoolMask:
 
 
 def boundary_f(mask: BoolMask, truth: BoolMask) -> float:
-    """Boundary F-measure at a tolerance of 2 pixels (Csurka et al. 2013, 3; Perazzi et al. 2016, 4.1).
+    """Boundary F-measure at a tolerance of 2 pixels (Csurka et al. 2013; Perazzi et al. 2016).
 
     Precision is the fraction of the predicted border's pixels within the tolerance of the true border,
     recall the reverse, and F their harmonic mean. Border pixels are those of `surface_distances`; the
@@ -134,7 +134,8 @@ def boundary_f(mask: BoolMask, truth: BoolMask) -> float:
     near = [cv2.dilate(border.astype(np.uint8), _DISC) > 0 for border in borders]
     precision = np.count_nonzero(borders[0] & near[1]) / counts[0]
     recall = np.count_nonzero(borders[1] & near[0]) / counts[1]
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    total = precision + recall
+    return float(2 * precision * recall / total) if total else 0.0
 
 
 def surface_distances(
