@@ -20,6 +20,7 @@ from ultrasam.cli import main
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError, MissingDependencyError, RecipeError
+from ultrasam.evaluation.models.trained_on import trained_on
 from ultrasam.evaluation.protocol import evaluate_prompts
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
@@ -118,6 +119,7 @@ def test_one_command_fine_tunes_validates_and_keeps_the_best(
     kept = load_model(run / "model", device="cpu").state_dict()
     assert all(torch.equal(kept[n], best[f"model.{n}"]) for n in kept)
     assert load_recipe(run / "recipe.yaml").data.sources[0].dataset == "image_mask_folder"
+    assert trained_on(str(run / "model")) == {"mine", *(trained_on("nano") or ())}
 
 
 def test_the_papers_rounds_give_one_mask_and_then_three() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ultrasam.evaluation.models.trained_on import trained_on
 from ultrasam.store.cache import phantom_store
+from ultrasam.training.recipe import load_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +47,11 @@ def test_training_on_a_store_needs_neither_polars_nor_readers(tmp_path: Path) ->
     store = phantom_store(2, seed=5).root
     done = train(tmp_path, f"data.store.path={store}")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs" / "train" / "light" / "model" / "model.safetensors").exists()
+    model = tmp_path / "runs" / "train" / "light" / "model"
+    assert (model / "model.safetensors").exists()
+    # The recipe names no data set; what the store had is kept with the weights.
+    assert load_recipe(model / "recipe.yaml").data.store.datasets == ("phantoms",)  # type: ignore[union-attr]
+    assert trained_on(str(model)) == {"phantoms"}
 
 
 def test_raw_folders_still_name_the_extra_that_reads_them(tmp_path: Path) -> None:

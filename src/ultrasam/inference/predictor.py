@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import bounding_box
+from ultrasam.images.pixels import gray
 from ultrasam.inference.augmentation import (
     MeanPrediction,
     ViewPrediction,
@@ -43,7 +44,8 @@ class _Request:
 
     Attributes:
         multimask: return the three candidates of an ambiguous prompt instead of the single mask.
-        mask_input: logits in the scan's pixels, or None.
+        mask_input: logits in the scan's pixels [H, W]; or over the whole frame's input [S, S], if it is the
+            only view; or None.
     """
 
     prompt: Prompt
@@ -139,6 +141,8 @@ class Predictor:
             ScanError: The file or array cannot be read, or has no such frame.
         """
         pixels = one_frame(scan, frame)
+        if self.backend.preprocessor.channels == "gray":
+            pixels = gray(pixels)
         full = self.backend.preprocessor.view(*pixels.shape[:2])
         with self._lock:
             self._frame, self._full, self._cache = pixels, full, {}
@@ -192,7 +196,7 @@ class Predictor:
                 prompt,
                 first_views(prompt, full, self.tta),
                 self._first_multimask(prompt, multimask),
-                None if prompt.mask is None else self._mask_in_scan(prompt.mask),
+                self._mask_input(prompt),
             )
             for prompt in prompts
         ]
@@ -216,21 +220,23 @@ class Predictor:
     def prompt_arrays(self, prompts: Sequence[Prompt]) -> PromptArrays:
         """Convert prompts to model pixels, in the view of the whole frame."""
         _, full = self._ready()
-        return self._arrays(
-            [
-                (prompt, full, None if prompt.mask is None else self._mask_in_scan(prompt.mask))
-                for prompt in prompts
-            ]
-        )
+        return self._arrays([(prompt, full, self._mask_input(prompt)) for prompt in prompts])
 
     def _arrays(
         self, requests: Sequence[tuple[Prompt, ViewTransform, Float32 | None]]
     ) -> PromptArrays:
         size = self.backend.config.mask_size
-        to_model = self.backend.preprocessor.prompt
-        return PromptArrays.concatenate(
-            [to_model(prompt, view, mask=mask, mask_size=size) for prompt, view, mask in requests]
-        )
+        _, full = self._ready()
+        parts = []
+        for prompt, view, mask in requests:
+            as_is = mask is not None and mask.shape == (size, size) != (full.height, full.width)
+            part = self.backend.preprocessor.prompt(
+                prompt, view, mask=None if as_is else mask, mask_size=size
+            )
+            parts.append(
+                replace(part, masks=mask[None, None]) if mask is not None and as_is else part
+            )
+        return PromptArrays.concatenate(parts)
 
     def _ready(self) -> tuple[npt.NDArray[np.uint8], ViewTransform]:
         if self._frame is None or self._full is None:
@@ -268,7 +274,7 @@ class Predictor:
         zoom = bool(self.tta.zoom) and request.prompt.is_single_click
         if not zoom and not self.refine:
             return None
-        _, logits = _best_first(first, 1)[0]
+        candidate, logits = _best_first(first, 1)[0]
         if not (logits > 0).any():
             return None
         prompt, views = request.prompt, request.views
@@ -283,7 +289,8 @@ class Predictor:
             return None
         if self.refine and prompt.box is None:
             prompt = Prompt(box=bounding_box(logits > 0))
-        return _Request(prompt, views, self.refine or multimask, logits)
+        mask = first.low_res(candidate, full, logits) if self._only_full_view else logits
+        return _Request(prompt, views, self.refine or multimask, mask)
 
     def _embeddings(self, views: Sequence[ViewTransform]) -> list[Any]:
         """Embeddings of distinct views; those of the whole frame and the latest others stay cached."""
@@ -323,14 +330,23 @@ class Predictor:
             for i, ((_, view), part) in enumerate(zip(flat, parts, strict=True))
         ]
 
-    def _mask_in_scan(self, mask: Float32) -> Float32:
-        """Convert a prompt's mask to logits in the scan's pixels."""
+    @property
+    def _only_full_view(self) -> bool:
+        return not self.tta.zoom and not self.tta.flip
+
+    def _mask_input(self, prompt: Prompt) -> Float32 | None:
+        """A prompt's mask as a request takes it.
+
+        Where the whole frame is the only view, low-res logits go back as they came, padding included, as in
+        SAM's and UltraSam's code; other views take them by way of the scan.
+        """
+        mask = prompt.mask
         _, full = self._ready()
         size = self.backend.config.mask_size
-        if mask.shape == (full.height, full.width):
+        if mask is None or mask.shape == (full.height, full.width):
             return mask
         if mask.shape == (size, size):
-            return full.logits_to_scan(mask)
+            return mask if self._only_full_view else full.logits_to_scan(mask)
         raise PromptError(
             f"The prompt's mask is {mask.shape[1]} × {mask.shape[0]}; give the low_res_logits of a "
             f"prediction ({size} × {size}) or a mask of the scan's size ({full.width} × {full.height})."

@@ -19,6 +19,7 @@ from ultrasam.model.ultrasam import UltraSam
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.runtimes.attention import set_attention
 from ultrasam.runtimes.checkpointing import checkpoint_blocks
+from ultrasam.store.store import Store
 from ultrasam.text import counted, duration
 from ultrasam.training.checkpoints import size_of, space_needed, unwritable
 from ultrasam.training.datamodule import IndexedData
@@ -29,7 +30,7 @@ from ultrasam.training.promptable_data import PromptableViews, collate
 from ultrasam.training.recipe import Recipe, load_recipe, save_recipe
 from ultrasam.training.report import write_report
 from ultrasam.training.run_folder import LAST, SETTINGS, check_folder, keep_settings
-from ultrasam.training.sources import open_data
+from ultrasam.training.sources import RecipeData, open_data
 from ultrasam.training.visible import with_visible_objects
 from ultrasam.weights.adapter_files import ADAPTER_FILE as ADAPTATION
 from ultrasam.weights.adapter_files import save_adaptation
@@ -98,7 +99,7 @@ def train(recipe: Recipe, *, resume: bool = False, on_progress: OnProgress = no_
         else:
             logger.info("The run was complete; no step was left to train.")
         report_scores(result, len(data.validation))
-    _save(task, folder / "model")
+    _save(task, folder / "model", as_trained=_as_trained(recipe, data))
     if is_first_process():
         _report(folder)
     return folder / "model"
@@ -187,13 +188,15 @@ def prepare(model: UltraSam, recipe: Recipe) -> None:
 def trained_preprocessor(init: Preprocessor) -> Preprocessor:
     """Preprocessing for training a model whose initial weights use ``init``.
 
-    Images keep their aspect ratio and are resampled by area averaging, and all prompt types are trained.
+    Images are gray, keep their aspect ratio and are resampled by area averaging, and all prompt types are
+    trained.
     Scaling by the image's own range is replaced by scaling of the full gray range, since a view shows only
     part of an image.
     """
     preprocessor = replace(
-        init, resize="letterbox", resample="area", prompt_types=Preprocessor().prompt_types
-    )
+        init, resize="letterbox", resample="area", channels="gray",
+        prompt_types=Preprocessor().prompt_types,
+    )  # fmt: skip
     if init.scale == "min-max":
         preprocessor = replace(
             preprocessor, scale="mean-std", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)
@@ -201,15 +204,26 @@ def trained_preprocessor(init: Preprocessor) -> Preprocessor:
     return preprocessor
 
 
-def _save(task: PromptableTask, out: Path) -> None:
-    """Save the trained weights; all processes call this, the first one writes."""
+def _as_trained(recipe: Recipe, data: RecipeData) -> Recipe:
+    """The recipe with the names of the data sets that a store had, so that the model's folder tells them."""
+    store = recipe.data.store
+    if store is not None and store.shares is None:
+        there = Store.open(store.path).manifest["datasets"]
+        names = tuple(source.name for source in data.sources if source.name in there)
+        store = store.model_copy(update={"datasets": names})
+    data_as_trained = recipe.data.model_copy(update={"store": store})
+    return recipe.model_copy(update={"data": data_as_trained, "init": _absolute_name(recipe.init)})
+
+
+def _save(task: PromptableTask, out: Path, *, as_trained: Recipe | None = None) -> None:
+    """Save the trained weights and their recipe; all processes call this, the first one writes."""
     recipe: Recipe = task.settings
     model: UltraSam = task.model
     if recipe.trainer.strategy == "fsdp":
         model = _gathered(model)
     if is_first_process():
         try:
-            _write_model(model.eval(), recipe, out)
+            _write_model(model.eval(), as_trained or recipe, out)
         except (OSError, SafetensorError, UltraSamError) as error:
             reason = str(unwritable(out, error, size=size_of(model.state_dict()))).rstrip(".")
             last = recipe.folder / LAST
@@ -229,13 +243,12 @@ def _write_model(model: UltraSam, recipe: Recipe, out: Path) -> None:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".model-") as scratch:
         part = Path(scratch)
         if recipe.adapt.kind != "full":
-            save_adaptation(
-                model, recipe.adapt, part / ADAPTATION, init=_absolute_name(recipe.init)
-            )
+            save_adaptation(model, recipe.adapt, part / ADAPTATION, init=recipe.init)
         if recipe.adapt.kind == "lora":
             merge(model)
         if recipe.adapt.kind != "adapter":
             save_pretrained(model, part)
+        save_recipe(recipe, part / "recipe.yaml")
         for file in part.iterdir():
             if file.name != "README.md" or not (out / file.name).exists():
                 file.replace(out / file.name)

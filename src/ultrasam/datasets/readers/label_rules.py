@@ -147,14 +147,6 @@ def require_binary(values: Values, shape: tuple[int, int]) -> Values:
     return values
 
 
-def largest_component(mask: BoolMask) -> BoolMask:
-    """Keep the largest 8-connected component of a mask [H, W]."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count < 2:
-        return mask
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
-
-
 def opened(mask: BoolMask, size: int) -> BoolMask:
     """Morphological opening of a mask [H, W] with a square of ``size`` pixels."""
     square = np.ones((size, size), np.uint8)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.label_rules import Threshold, largest_component, opened
+from ultrasam.datasets.readers.label_rules import Threshold, opened
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired
-from ultrasam.images.masks import BoolMask
+from ultrasam.images.masks import BoolMask, largest_component
 from ultrasam.images.pixels import Frame
 
 INFO = DatasetInfo(

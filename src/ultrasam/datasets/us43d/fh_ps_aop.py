@@ -10,8 +10,9 @@ import numpy as np
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.label_rules import largest_component, opened
+from ultrasam.datasets.readers.label_rules import opened
 from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
+from ultrasam.images.masks import largest_component
 
 INFO = DatasetInfo(
     id="fh_ps_aop",

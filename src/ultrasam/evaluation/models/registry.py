@@ -2,7 +2,8 @@
 
 Another package adds a segmenter with an entry point in the group ``ultrasam.segmenters``: a callable that
 takes the text after ``NAME:`` (empty if there is none) and returns a `Segmenter`. A segmenter that accepts
-only some prompts lists them in an attribute ``accepts``: {"box"}, {"point"} or both.
+only some prompts lists them in an attribute ``accepts``: {"box"}, {"point"} or both; one whose training data
+are known lists the ids of their data sets in an attribute ``trained_on``.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any, cast
 
 from ultrasam.errors import EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.models import baselines
+from ultrasam.evaluation.models.trained_on import NONE_SEEN, of_repository, trained_on
 from ultrasam.hardware import default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import detect_task
+from ultrasam.weights.tasks import ARCHITECTURES, detect_task
 
 GROUP = "ultrasam.segmenters"
 _BOTH = frozenset({"box", "point"})
@@ -32,6 +34,7 @@ class EvaluationModel:
         accepts: accepted prompt types: ``box``, ``point`` or both.
         weights: hash of an UltraSam model's weights, so that other weights of the same name are detected.
         preprocessing: that model's preprocessing and test-time augmentation.
+        trained_on: ids of the data sets whose source the weights have seen; None if unknown.
     """
 
     name: str
@@ -39,6 +42,7 @@ class EvaluationModel:
     accepts: frozenset[str]
     weights: str = ""
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    trained_on: frozenset[str] | None = None
 
 
 def check_model_name(spec: str) -> None:
@@ -47,9 +51,31 @@ def check_model_name(spec: str) -> None:
     Raises:
         CheckpointError, ConfigError: The name is unknown.
     """
-    kind = spec.partition(":")[0]
-    if kind not in _BUILT_IN and kind not in _plug_ins():
+    if _is_own(spec):
         ModelSpec.parse(spec)
+
+
+def check_trainable(spec: str) -> None:
+    """Refuse a model that cannot be fine-tuned to segment from prompts; no weights are read.
+
+    Raises:
+        EvaluationError: It has no weights of ours to train, or takes no prompts.
+        CheckpointError, ConfigError: The name is unknown.
+    """
+    if not _is_own(spec):
+        raise EvaluationError(
+            f"'{spec}' cannot be fine-tuned; give a model that 'ultrasam train' can start from, such as nano."
+        )
+    parsed = ModelSpec.parse(spec)
+    other = parsed.kind in ("imagenet", "architecture") or parsed.name in ARCHITECTURES
+    if other or (parsed.kind == "path" and detect_task(parsed.path) is not None):
+        raise EvaluationError(f"'{spec}' takes no prompts; give a promptable model, such as nano.")
+
+
+def _is_own(spec: str) -> bool:
+    """Whether a name means weights that `ultrasam.load` reads; a baseline or a peer is none."""
+    kind = spec.partition(":")[0]
+    return kind not in _BUILT_IN and kind not in _plug_ins()
 
 
 def open_evaluation_model(spec: str, *, device: str | None = None) -> EvaluationModel:
@@ -58,8 +84,9 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
     Args:
         spec: a baseline (``ellipse``, ``filled-box``, ``grabcut``, ``disc``, ``random-walker``);
             ``transformers:REPO`` (SAM, MedSAM or SAM 2 as implemented by Hugging Face, from a repository or
-            folder); a plug-in (``NAME`` or ``NAME:ARGUMENT``); or a model with options, as parsed by
-            `ultrasam.weights.spec.ModelSpec`: ``nano+no-tta``, ``ultrasam+bf16+refine``, ``random:vit-b``.
+            folder) or ``transformers-random:sam-vit-b`` (that SAM, untrained); a plug-in (``NAME`` or
+            ``NAME:ARGUMENT``); or a model with options, as parsed by `ultrasam.weights.spec.ModelSpec`:
+            ``nano+no-tta``, ``ultrasam+bf16+refine``, ``random:vit-b``.
 
     Raises:
         EvaluationError: A plug-in fails, or the model takes no prompts.
@@ -67,11 +94,15 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
     """
     kind, _, argument = spec.partition(":")
     weights, preprocessing = "", dict[str, Any]()
+    seen: frozenset[str] | None = None
     if kind in _BUILT_IN:
         segmenter = _BUILT_IN[kind](argument, device)
+        seen = of_repository(argument) if kind == "transformers" else NONE_SEEN
     elif (entry := _plug_ins().get(kind)) is not None:
         try:
             segmenter = cast(Segmenter, entry.load()(argument))
+            seen = getattr(segmenter, "trained_on", None)
+            seen = None if seen is None else frozenset(seen)
         except UltraSamError:
             raise
         except Exception as error:
@@ -84,7 +115,8 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
         segmenter = predictor = _predictor(spec, device)
         weights = weights_hash(cast(Any, predictor.backend).model)
         preprocessing = {**predictor.backend.preprocessor.to_dict(), **predictor.tta.to_dict()}
-    return EvaluationModel(spec, segmenter, _accepted(segmenter), weights, preprocessing)
+        seen = trained_on(spec)
+    return EvaluationModel(spec, segmenter, _accepted(segmenter), weights, preprocessing, seen)
 
 
 def _accepted(segmenter: Segmenter) -> frozenset[str]:
@@ -116,6 +148,12 @@ def _transformers(argument: str, device: str | None) -> Segmenter:
     return open_transformers(argument, device=default_device(device))
 
 
+def _random_transformers(argument: str, device: str | None) -> Segmenter:
+    from ultrasam.evaluation.models.transformers_models import random_transformers
+
+    return random_transformers(argument, device=default_device(device))
+
+
 def _plain(make: Callable[[], Any]) -> Callable[[str, str | None], Segmenter]:
     return lambda _argument, _device: cast(Segmenter, make())
 
@@ -127,4 +165,5 @@ _BUILT_IN: dict[str, Callable[[str, str | None], Segmenter]] = {
     "disc": _plain(baselines.DiscAtClick),
     "random-walker": _plain(baselines.RandomWalker),
     "transformers": _transformers,
+    "transformers-random": _random_transformers,
 }
