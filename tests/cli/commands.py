@@ -23,6 +23,8 @@ def _leaves(command: Any, path: str = "") -> dict[str, Any]:
     both = isinstance(command, CommandWithSubcommands)
     found: dict[str, Any] = {path: command} if both else {}
     for name, child in children.items():
+        if child.hidden:
+            continue  # another spelling
         found |= _leaves(child, f"{path} {name}".strip())
     return found
 

@@ -25,7 +25,7 @@ from ultrasam import download
 from ultrasam.datasets import downloads
 from ultrasam.datasets.archives import forget_unpacked, unpack
 from ultrasam.datasets.catalogue import dataset
-from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download
+from ultrasam.datasets.description import DatasetInfo, Download
 from ultrasam.datasets.downloads import fetch
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.arrays import load_pickled_npy
@@ -237,12 +237,11 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def described(download: Download | None) -> DatasetSpec:
-    info = DatasetInfo(
+def described(download: Download | None) -> DatasetInfo:
+    return DatasetInfo(
         id="toy", name="Toy", url="https://example.org", access="open", organ="", structures=(),
         kind="still", size="", layout="", download=download,
     )  # fmt: skip
-    return DatasetSpec(info, lambda tree, report: ())
 
 
 @pytest.mark.parametrize(
@@ -275,13 +274,13 @@ def test_what_needs_an_account_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DataError, match=r"register at https://echonet\.github\.io/dynamic"):
-        fetch(dataset("EchoNet-Dynamic"), tmp_path)
+        fetch(dataset("EchoNet-Dynamic").info, tmp_path)
     with pytest.raises(DataError, match="log in to Kaggle"):
-        fetch(dataset("us_nerve"), tmp_path)
+        fetch(dataset("us_nerve").info, tmp_path)
 
     def no_network(*_: object) -> None:
         raise OSError("offline")
 
     monkeypatch.setattr(download, "check_reachable", no_network)
     with pytest.raises(DataError, match="Check the network and try again"):
-        fetch(dataset("hc18"), tmp_path)
+        fetch(dataset("hc18").info, tmp_path)

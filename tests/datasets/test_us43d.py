@@ -1,4 +1,4 @@
-"""Each of the 43 data sets, laid out as published, is read pixel for pixel."""
+"""Each data set that has a reader, laid out as published, is read pixel for pixel."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ultrasam.datasets.file_tree import Skip
 PAPER = {i for i, raw in catalogue().items() if raw.info.part_of_paper}
 
 
-def test_the_catalogue_has_the_43_and_each_has_a_layout_to_test() -> None:
+def test_the_catalogue_has_the_43_and_each_data_set_has_a_layout_to_test() -> None:
     assert len(PAPER) == 43
-    assert set(MAKERS) == PAPER
+    assert set(MAKERS) == set(catalogue())
 
 
 def matching(truth: Truth, samples: list[AnnotatedImage]) -> AnnotatedImage:
@@ -41,7 +41,7 @@ def check(truths: list[Truth], samples: list[AnnotatedImage]) -> None:
         sample = matching(truth, samples)
         assert sample.split == truth.split
         assert sample.class_label == truth.class_label
-        assert sample.measurements == truth.measurements
+        assert sample.measurements == pytest.approx(truth.measurements)
         assert sample.pixels.shape == truth.shape
         assert sample.pixels.dtype == np.uint8
         if truth.pixels is not None:

@@ -15,6 +15,7 @@ from tests.field.stores import folder_of, store_of
 from ultrasam.datasets.annotated_image import Case, CaseImage, Instance, images_of
 from ultrasam.datasets.file_tree import FileEntry, Skip
 from ultrasam.errors import EvaluationError
+from ultrasam.evaluation.metrics.masks import METRICS
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, bootstrap_means, interval
 from ultrasam.evaluation.models import registry
 from ultrasam.evaluation.models.registry import open_evaluation_model
@@ -268,8 +269,7 @@ def test_one_subject_has_no_interval(tmp_path: Path, ultrasam: Run) -> None:
 
 def results_of(scores: dict[str, list[float]]) -> Results:
     prediction = {
-        "iou": 0.5, "boundary_iou": 0.5, "surface_dice": 0.5, "hd95": 1.0, "assd": 1.0, "ious": [0.5],
-        "predicted_iou": 0.5, "mask": "", "best_iou": None,
+        **dict.fromkeys(METRICS, 0.5), "ious": [0.5], "predicted_iou": 0.5, "mask": "", "best_iou": None,
     }  # fmt: skip
     images = tuple(
         {

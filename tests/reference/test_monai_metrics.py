@@ -19,30 +19,15 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
+from tests.shapes import Mask, blob
 from ultrasam.evaluation.metrics.average_precision import ImageDetections, average_precision
+from ultrasam.evaluation.metrics.calibration import calibration
+from ultrasam.evaluation.metrics.clicks import clicks_to_reach
 from ultrasam.evaluation.metrics.masks import boundary_iou, boundary_width, compute_metrics
-from ultrasam.evaluation.metrics.statistics import calibration, clicks_to_reach, holm
+from ultrasam.evaluation.metrics.statistics import holm
 from ultrasam.images.masks import RLE, encode_rle
 
-Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 SPACINGS = ((1.0, 1.0), (0.3, 0.7), (2.0, 0.5))
-
-
-def blob(rng: np.random.Generator, shape: tuple[int, int]) -> Mask:
-    """A smooth random shape, a few pixels, one pixel, all, or nothing."""
-    kind = rng.integers(10)
-    if kind == 0:
-        return np.zeros(shape, bool)
-    if kind == 1:
-        return np.ones(shape, bool)
-    if kind == 2:
-        mask = np.zeros(shape, bool)
-        mask[rng.integers(shape[0]), rng.integers(shape[1])] = True
-        return mask
-    if kind == 3:
-        return np.asarray(rng.random(shape) < 0.1)
-    field = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(1, 4))
-    return np.asarray(field > np.quantile(field, rng.uniform(0.3, 0.95)))
 
 
 def one_hot(mask: Mask) -> torch.Tensor:

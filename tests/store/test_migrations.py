@@ -104,7 +104,7 @@ def test_a_store_of_version_1_opens_and_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_a_store_of_version_1_is_extended_without_reading_its_files_again(tmp_path: Path) -> None:
-    make(tmp_path / "raw", "busi", "camus")
+    make(tmp_path / "raw", "busi", "mu_reg_pro")  # nothing was measured in them
     make_store(tmp_path / "raw", tmp_path / "store")
     rewrite_as_version_1(tmp_path / "store")
     journal = sorted((tmp_path / "store" / "journal").rglob("*.arrow"))

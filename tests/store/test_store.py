@@ -275,6 +275,8 @@ def test_known_duplicates_of_busi_are_found(shared_data: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("folder", "images", "instances"),
     [("train/BUSI", 346, None), ("train/HC18", 244, 244), ("train/USGRA-seg", 110, None),
+     ("train/BUS-UCLM", 319, None), ("train/CCAUI", 182, 182), ("train/DL_Track", 192, None),
+     ("dev/BUSI", 60, 63), ("dev/HC18", 48, 48), ("dev/USGRA-seg", 40, None),
      ("dev/STU-Hospital", 42, 42), ("dev/US_nerve", 55, 18), ("dev/CCAUI", 20, 20)],
 )  # fmt: skip
 @pytest.mark.slow

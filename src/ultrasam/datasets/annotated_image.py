@@ -141,8 +141,8 @@ class AnnotatedImage:
         split: train, val or test as assigned by the source or the store; None if unassigned.
         class_label: class of the image; None if it has none.
         measurements: what the source measured, each name with its unit, such as
-            ``{"head_circumference_mm": 62.48}``; empty if it measured nothing. These are the source's own
-            values; none is computed from the masks.
+            ``{"head_circumference_mm": 62.48}``; empty if it measured nothing. The values are tabulated by
+            the source, or follow from its own outlines and calibration; none is computed from the masks.
     """
 
     dataset: str

@@ -19,8 +19,9 @@ MISSING_IMAGE = "mask without an image"
 IMAGE_NOT_FOUND = "listed image not found"
 DUPLICATE_IMAGE = "duplicate image"
 OPTIONAL_STRUCTURE = "optional structure (off by default)"
-Access = Literal["open", "registration", "request", "kaggle"]
-Kind = Literal["still", "cine", "volume"]
+Access = Literal["open", "registration", "request", "agreement", "kaggle", "unknown"]
+Kind = Literal["still", "cine", "volume", "unknown"]
+Annotation = Literal["masks", "lines", "boxes", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class DatasetInfo:
         id: short name used in folders, tables and commands.
         name: name in the UltraSam paper (arXiv 2411.16222).
         url: where it is published.
-        access: open, registration, request (to the authors) or kaggle (login).
-        license: license stated by its authors.
+        access: open, registration, request (to the authors), agreement (to be signed) or kaggle (login).
+        license: license stated by its authors; `ultrasam.datasets.licenses` says what it allows.
         organ: what the images show.
         structures: what is annotated.
         kind: still, cine or volume.
@@ -58,7 +59,10 @@ class DatasetInfo:
         download: public download, if there is one.
         optional_structures: annotated structures that are off by default.
         note: what a user should know before using it.
+        overlaps: ids of data sets that have, or may have, images in common with this one, so that a model
+            trained on one has seen the other.
         part_of_paper: whether it is one of the paper's 43 data sets.
+        annotation: how its objects are marked: masks (or outlines that enclose an area), lines or boxes.
     """
 
     id: str
@@ -69,7 +73,7 @@ class DatasetInfo:
     structures: tuple[str, ...]
     kind: Kind
     size: str
-    layout: str
+    layout: str = UNKNOWN
     license: str = UNKNOWN
     citation: str = UNKNOWN
     folders: tuple[str, ...] = ()
@@ -77,7 +81,9 @@ class DatasetInfo:
     download: Download | None = None
     optional_structures: tuple[str, ...] = ()
     note: str = ""
+    overlaps: tuple[str, ...] = ()
     part_of_paper: bool = True
+    annotation: Annotation = "masks"
 
 
 def bibtex(kind: str, key: str, **fields: str | int) -> str:

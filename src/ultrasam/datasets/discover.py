@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ultrasam.datasets.archives import is_archive
-from ultrasam.datasets.catalogue import catalogue, dataset, recognize
+from ultrasam.datasets.beyond import no_reader
+from ultrasam.datasets.catalogue import catalogue, dataset, recognize, without_reader
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.errors import DataError
 
@@ -14,7 +15,10 @@ _DEPTH = 4
 
 
 def find_datasets(
-    raw: Sequence[str], *, only: Sequence[str] = ()
+    raw: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    left_out: Callable[[str], object] = lambda _reason: None,
 ) -> list[tuple[DatasetSpec, Path]]:
     """Identify data sets by ``NAME=FOLDER``, or by the names of folders and archives.
 
@@ -23,6 +27,7 @@ def find_datasets(
     Args:
         raw: folders to search, or ``NAME=FOLDER`` pairs.
         only: ids or names of the data sets to keep; if empty, all are kept.
+        left_out: called with a sentence for each folder that is named as a data set without a reader.
 
     Returns:
         Each data set with its folder, sorted by id.
@@ -32,8 +37,9 @@ def find_datasets(
     """
     selected = {dataset(name).info.id for name in only}
     locations: dict[str, tuple[DatasetSpec, Path]] = {}
+    unread: dict[Path, str] = {}
     for text in raw:
-        for spec, path in _resolve(text, selected):
+        for spec, path in _resolve(text, selected, unread):
             if selected and spec.info.id not in selected:
                 continue
             other = locations.get(spec.info.id, (spec, path))[1]
@@ -49,6 +55,11 @@ def find_datasets(
             f"{', '.join(sorted(missing))} not found in {', '.join(raw)}; give the folder with "
             f"{min(missing)}=FOLDER."
         )
+    if not locations and unread:
+        path, why = next(iter(unread.items()))
+        raise DataError(f"{path} cannot be read: {why}.")
+    for path, why in unread.items():
+        left_out(f"{path} is left out: {why}.")
     if not locations:
         raise DataError(
             f"No known data set in {', '.join(raw)}. Rename the folder to an id from "
@@ -57,7 +68,10 @@ def find_datasets(
     return [locations[key] for key in sorted(locations)]
 
 
-def _resolve(text: str, selected: set[str]) -> Iterator[tuple[DatasetSpec, Path]]:
+def _resolve(
+    text: str, selected: set[str], unread: dict[Path, str]
+) -> Iterator[tuple[DatasetSpec, Path]]:
+    """The data sets that a text names; in ``unread`` goes why others are not read."""
     name, equals, folder = text.partition("=")
     if equals and not Path(text).exists():
         path = Path(folder).expanduser()
@@ -66,7 +80,7 @@ def _resolve(text: str, selected: set[str]) -> Iterator[tuple[DatasetSpec, Path]
         return
     path = Path(text).expanduser()
     _require(path)
-    matches = list(_search(path, _DEPTH))
+    matches = list(_search(path, _DEPTH, unread))
     if not matches and len(selected) == 1:
         # The only data set selected is the one in this folder, whatever the folder's name.
         yield catalogue()[next(iter(selected))], path
@@ -79,16 +93,21 @@ def _require(path: Path) -> None:
         raise DataError(f"{path} does not exist; give the folder that contains the data.")
 
 
-def _search(path: Path, depth: int) -> Iterator[tuple[DatasetSpec, Path]]:
+def _search(path: Path, depth: int, unread: dict[Path, str]) -> Iterator[tuple[DatasetSpec, Path]]:
     """Match the folder's own name, else search its contents."""
     known = recognize(path)
     if known is not None:
         yield known, path
         return
-    if not path.is_dir() or not depth:
-        return
-    for child in sorted(path.iterdir()):
-        if not child.name.startswith((".", "__MACOSX")) and (
-            child.is_dir() or is_archive(child.name)
-        ):
-            yield from _search(child, depth - 1)
+    found = False
+    if path.is_dir() and depth:
+        for child in sorted(path.iterdir()):
+            if not child.name.startswith((".", "__MACOSX")) and (
+                child.is_dir() or is_archive(child.name)
+            ):
+                for match in _search(child, depth - 1, unread):
+                    found = True
+                    yield match
+    info = without_reader(path)
+    if info is not None and not found:
+        unread[path] = no_reader(info)

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from ultrasam.datasets.archives import is_archive, unpack
-from ultrasam.datasets.description import DatasetInfo, DatasetSpec
+from ultrasam.datasets.beyond import rows
+from ultrasam.datasets.description import UNKNOWN, DatasetInfo
 from ultrasam.download import ChecksumError, check_reachable, download
 from ultrasam.errors import DataError, one_line
 
@@ -37,11 +38,11 @@ class RemoteFile:
     checksum: str | None = None
 
 
-def fetch(data: DatasetSpec, folder: Path, *, keep_archives: bool = False) -> list[Path]:
+def fetch(info: DatasetInfo, folder: Path, *, keep_archives: bool = False) -> list[Path]:
     """Download and unpack a data set into ``folder/<id>``, skipping files that are already there.
 
     Args:
-        data: the data set.
+        info: the data set.
         folder: parent of the data set's folder.
         keep_archives: keep the archives after unpacking.
 
@@ -51,7 +52,6 @@ def fetch(data: DatasetSpec, folder: Path, *, keep_archives: bool = False) -> li
     Raises:
         DataError: The data set needs an account, the host is unreachable, or a checksum differs.
     """
-    info = data.info
     if info.download is None:
         raise DataError(f"{info.name} cannot be downloaded automatically: {how_to_get(info)}")
     target = folder / info.id
@@ -125,17 +125,22 @@ def list_files(info: DatasetInfo) -> list[RemoteFile]:
 
 def how_to_get(info: DatasetInfo) -> str:
     """Instructions for obtaining a data set."""
-    steps = {
-        "open": f"download it from {info.url}",
-        "registration": f"register at {info.url}, accept the terms, and download it there",
-        "request": f"request it from the authors (see {info.url})",
-        "kaggle": f"log in to Kaggle, accept the terms at {info.url}, and download it there",
-    }
     if info.download is not None:
         return f"run: ultrasam data fetch {info.id}"
-    return (
-        f"{steps[info.access]}; put it in a folder named {info.id} (archives need not be unpacked)."
-    )
+    if info.url == UNKNOWN:
+        step = "where it is published is not known; ask its authors"
+    else:
+        step = {
+            "open": f"download it from {info.url}",
+            "registration": f"register at {info.url}, accept the terms, and download it there",
+            "request": f"request it from the authors (see {info.url})",
+            "agreement": f"sign the agreement of the authors (see {info.url})",
+            "kaggle": f"log in to Kaggle, accept the terms at {info.url}, and download it there",
+            UNKNOWN: f"see {info.url}",
+        }[info.access]
+    if info.id in rows():
+        return f"{step}."  # no reader would find it by the name of its folder
+    return f"{step}; put it in a folder named {info.id} (archives need not be unpacked)."
 
 
 def _ask(url: str) -> Any:

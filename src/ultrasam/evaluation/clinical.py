@@ -44,7 +44,7 @@ CIRCUMFERENCES: Mapping[str, Quantity] = {
 # Images from the mother's perineum during labor: the fetal head is cut through another plane, in which its
 # circumference means nothing.
 INTRAPARTUM = frozenset({"fh_ps_aop", "psfhs", "jnu_ifm", "iugc"})
-# Words in the name of a structure that is measured as a lesion, by its axes: all lesions in the catalogue
+# Words in the name of a structure that is measured as a lesion, by its axes. All lesions of the 43 data sets
 # have one of them (the tumors of MMOTU-2D and GIST514-DB by their kind), and no organ, vessel or nerve has.
 LESION_WORDS = frozenset({
     "nodule", "tumor", "tumour", "lesion", "mass", "cyst", "benign", "malignant", "cancer", "carcinoma",

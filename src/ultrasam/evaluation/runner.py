@@ -97,6 +97,7 @@ def run_evaluation(
         "model": model.name,
         "version": __version__,
         "settings": asdict(settings) | {"prompts": [kind.name for kind in kinds]},
+        "trained_on": None if model.trained_on is None else sorted(model.trained_on),
         **({"weights": model.weights} if model.weights else {}),
         **({"preprocessing": model.preprocessing} if model.preprocessing else {}),
     }

@@ -64,6 +64,14 @@ def components(mask: BoolMask, *, min_area: int = 1) -> list[BoolMask]:
     return [labels == i for area, i in sorted(areas, reverse=True) if area >= min_area]
 
 
+def largest_component(mask: BoolMask) -> BoolMask:
+    """Keep the largest 8-connected component of a mask [H, W]."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return mask
+    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+
+
 def fill_holes(mask: BoolMask) -> BoolMask:
     """Fill the holes of a mask [H, W]."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import MeasurementError
-from ultrasam.images.masks import bounding_box, components, fill_holes
+from ultrasam.images.masks import bounding_box, fill_holes, largest_component
 
 BoolMask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
@@ -30,7 +30,16 @@ def largest_part(mask: BoolMask) -> BoolMask:
     if mask.ndim != 2 or not mask.any():
         what = "is empty" if mask.ndim == 2 else f"has the shape {mask.shape} instead of (H, W)"
         raise MeasurementError(f"The mask {what}; only an outlined object can be measured.")
-    return fill_holes(components(mask)[0])
+    inside = _tight(mask)
+    part = np.zeros(mask.shape, bool)
+    part[inside] = fill_holes(largest_component(mask[inside]))
+    return part
+
+
+def _tight(mask: BoolMask) -> tuple[slice, slice]:
+    """The rows and columns of the tight box of a mask; most of an image is empty."""
+    x0, y0, x1, y1 = bounding_box(mask).astype(int)
+    return slice(y0, y1), slice(x0, x1)
 
 
 def require_spacing(spacing: Spacing) -> None:
@@ -57,11 +66,13 @@ def outline_points(mask: BoolMask, spacing: Spacing = PIXELS, *, within: bool = 
             object.
     """
     height, width = mask.shape
-    padded = np.pad(mask, 1)
+    inside = _tight(mask)
+    corner = np.array([inside[1].start, inside[0].start])
+    padded = np.pad(mask[inside], 1)
     rows, columns = np.nonzero(padded[:, 1:] != padded[:, :-1])
-    upright = np.stack([columns, rows - 0.5], axis=1)
+    upright = np.stack([columns, rows - 0.5], axis=1) + corner
     rows, columns = np.nonzero(padded[1:] != padded[:-1])
-    level = np.stack([columns - 0.5, rows], axis=1)
+    level = np.stack([columns - 0.5, rows], axis=1) + corner
     if within:
         upright = upright[(upright[:, 0] > 0) & (upright[:, 0] < width)]
         level = level[(level[:, 1] > 0) & (level[:, 1] < height)]
@@ -71,11 +82,11 @@ def outline_points(mask: BoolMask, spacing: Spacing = PIXELS, *, within: bool = 
 def outline_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
     """The outline as straight segments between those midpoints, [S, 2, 2] of (x, y), in no order.
 
-    These are the marching squares (Lorensen and Cline 1987) of a mask at 0.5. Pixels that touch at a corner
-    are connected. Arguments as in `outline_points`.
+    These are the marching squares of a mask at 0.5 (Lorensen and Cline 1987, in the plane). Pixels that touch
+    at a corner are connected. Arguments as in `outline_points`.
     """
-    x0, y0, x1, y1 = bounding_box(mask).astype(int)
-    padded = np.pad(mask[y0:y1, x0:x1], 1)
+    inside = _tight(mask)
+    padded = np.pad(mask[inside], 1)
     top_left, top_right = padded[:-1, :-1], padded[:-1, 1:]
     low_left, low_right = padded[1:, :-1], padded[1:, 1:]
     # The four pixel edges that meet at a corner of pixels, by where their midpoints lie from it.
@@ -101,5 +112,5 @@ def outline_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
         rows, columns = np.nonzero(cells)
         ends = [np.stack([columns + dx, rows + dy], axis=1) for dx, dy in (first, second)]
         segments.append(np.stack(ends, axis=1))
-    corner = np.array([x0, y0])
+    corner = np.array([inside[1].start, inside[0].start])
     return np.asarray((np.concatenate(segments) + corner) * spacing[::-1])

@@ -49,8 +49,8 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
     """The axes of a mask's largest part, as callipers measure them.
 
     The long axis is the longest distance between two points of the outline (the maximum Feret diameter). The
-    short axis is the longest line perpendicular to it from one side of the outline to the other, as in
-    RECIST 1.1 (Eisenhauer et al. 2009). Both are right to a pixel: a mask knows no border better.
+    short axis is the longest line perpendicular to it from one side of the outline to the other, as in the
+    WHO criteria for tumors (Miller et al. 1981). Both are right to a pixel: a mask knows no border better.
 
     Args:
         mask: [H, W].

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -33,6 +34,16 @@ def figure(title: str, draw: Callable[[Axes], None]) -> str:
     out = io.BytesIO()
     plot.savefig(out, format="png", dpi=110, metadata={"Software": ""})
     return picture(title, out.getvalue()).replace("<figure>", '<figure class="plot">', 1)
+
+
+def save_plot(path: Path, draw: Callable[[Axes], None]) -> None:
+    """Write a plot to a file, in the format of its suffix."""
+    with needs("Drawing plots", extra="data"):
+        from matplotlib.figure import Figure
+
+    plot = Figure(figsize=(6.5, 4.2), layout="constrained")
+    draw(plot.subplots())
+    plot.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def picture(title: str, data: bytes) -> str:

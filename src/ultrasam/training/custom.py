@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.errors import DataError
+from ultrasam.model.config import ModelConfig
 from ultrasam.store.store import Store
 from ultrasam.training.recipe import Data, DataSource, Recipe, StoreSource
 from ultrasam.training.sources import reader_of, store_sources
@@ -15,7 +16,9 @@ from ultrasam.weights.load import resolve_config
 
 logger = logging.getLogger(__name__)
 
-_EPOCHS = 30
+FEW_SHOT_STEPS = 200
+_EPOCHS, _MIN_STEPS = 30, 200
+_FEW_SHOT_BATCH = 8
 
 
 def recipe_for(*data: str | Path, init: str, name: str | None = None) -> Recipe:
@@ -37,38 +40,82 @@ def recipe_for(*data: str | Path, init: str, name: str | None = None) -> Recipe:
             "them for validation."
         )
     config = resolve_config(init)
-    small = config.image_size <= 512
-    batch = min(16 if small else 2, count)
-    steps = int(min(20_000, max(200, _EPOCHS * count / batch)))
-    adapt = {"kind": "lora"} if not small and count < 500 else {"kind": "full"}
+    batch = min(_batch(config), count)
+    steps = int(min(20_000, max(_MIN_STEPS, _EPOCHS * count / batch)))
+    settings = _settings(config, count=count, batch=batch, steps=steps)
     return Recipe.model_validate(
-        {
+        settings
+        | {
             "name": name or _name_of(str(data[0])),
-            "model": config.name,
             "init": init,
             "data": found.model_dump(mode="json"),
-            "augmentation": {
-                "zoomed": 0.3, "zoom": [1.25, 3.5], "scale": 0.12, "flip": 0.5, "rotation": 15,
-                "stretch": 0.15, "brightness": 0.7, "degradation": 0.15,
-            },
-            "prompts": {
-                "jitters": [0.02, 0.05, 0.1], "jitter_weights": [0.4, 0.4, 0.2],
-                "clicks": {"near_center": 0.5, "multiple": 0.1}, "per_image": 4,
-            },
-            "interaction": {"corrective": 0.5, "feedback_gradient": False},
-            "losses": {"alpha": 0.5, "gamma": 1, "focal": 10, "dice": 2},
-            "adapt": adapt,
-            "optimizer": {
-                "lr": 2e-4 if small else 1e-4, "clip": 1.0, "warmup_steps": steps // 20,
-                "decay_fraction": 0.8, "weight_decay": 0.01,
-            },
-            "trainer": {
-                "max_steps": steps, "batch": batch, "checkpoint_every": max(20, steps // 20),
-                "log_every": 10,
-            },
             "validation": {"every": max(10, steps // 20), "patience": 6},
         }
-    )  # fmt: skip
+    )
+
+
+def few_shot_recipe(
+    store: Path, dataset: str, images: Sequence[str], *, init: str, steps: int = FEW_SHOT_STEPS
+) -> Recipe:
+    """A recipe that fine-tunes ``init`` on a few images of a store, with the settings of `recipe_for`.
+
+    No image is held out for validation: training takes a fixed number of steps, and the last weights are
+    kept. A step has 8 views (2 for a large model), however few images they show.
+
+    Args:
+        dataset: id of the data set.
+        images: names of its images in the train split.
+
+    Raises:
+        CheckpointError: The model does not exist.
+    """
+    config = resolve_config(init)
+    batch = min(_batch(config), _FEW_SHOT_BATCH)
+    source = StoreSource(path=store, datasets=(dataset,), images=tuple(images))
+    settings = _settings(config, count=len(images), batch=batch, steps=steps)
+    return Recipe.model_validate(
+        settings
+        | {
+            "name": f"{dataset}-{len(images)}",
+            "init": init,
+            "data": Data(store=source).model_dump(mode="json"),
+        }
+    )
+
+
+def _batch(config: ModelConfig) -> int:
+    return 16 if _is_small(config) else 2
+
+
+def _is_small(config: ModelConfig) -> bool:
+    return config.image_size <= 512
+
+
+def _settings(config: ModelConfig, *, count: int, batch: int, steps: int) -> dict[str, Any]:
+    """What to train of a model on ``count`` images, and how."""
+    small = _is_small(config)
+    return {
+        "model": config.name,
+        "augmentation": {
+            "zoomed": 0.3, "zoom": [1.25, 3.5], "scale": 0.12, "flip": 0.5, "rotation": 15,
+            "stretch": 0.15, "brightness": 0.7, "degradation": 0.15,
+        },
+        "prompts": {
+            "jitters": [0.02, 0.05, 0.1], "jitter_weights": [0.4, 0.4, 0.2],
+            "clicks": {"near_center": 0.5, "multiple": 0.1}, "per_image": 4,
+        },
+        "interaction": {"corrective": 0.5, "feedback_gradient": False},
+        "losses": {"alpha": 0.5, "gamma": 1, "focal": 10, "dice": 2},
+        "adapt": {"kind": "lora"} if not small and count < 500 else {"kind": "full"},
+        "optimizer": {
+            "lr": 2e-4 if small else 1e-4, "clip": 1.0, "warmup_steps": steps // 20,
+            "decay_fraction": 0.8, "weight_decay": 0.01,
+        },
+        "trainer": {
+            "max_steps": steps, "batch": batch, "checkpoint_every": max(20, steps // 20),
+            "log_every": 10,
+        },
+    }  # fmt: skip
 
 
 def with_data(recipe: Recipe, paths: Sequence[str]) -> Recipe:

@@ -107,6 +107,7 @@ class StoreSource(StrictModel):
         datasets: names of data sets; None for all.
         temperature: data sets of n images are sampled in proportion to n ** (1 / temperature).
         shares: relative sampling weights of data sets, in place of ``datasets`` and ``temperature``.
+        images: names of images; None for all of the split.
         weight: sampling weight relative to the other sources.
     """
 
@@ -115,6 +116,7 @@ class StoreSource(StrictModel):
     datasets: tuple[str, ...] | None = None
     temperature: float = Field(2.0, ge=1)
     shares: dict[str, Annotated[float, Field(gt=0)]] | None = Field(None, min_length=1)
+    images: tuple[str, ...] | None = Field(None, min_length=1)
     weight: float = Field(1.0, ge=0)
 
     @model_validator(mode="after")

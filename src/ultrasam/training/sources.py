@@ -78,6 +78,7 @@ def store_sources(
     datasets: Sequence[str] | None = None,
     temperature: float = 1.0,
     shares: Mapping[str, float] | None = None,
+    images: Sequence[str] | None = None,
     weight: float = 1.0,
 ) -> list[Source]:
     """One source per data set of a store; together they are sampled with ``weight``.
@@ -87,9 +88,10 @@ def store_sources(
         temperature: data sets of n images are sampled in proportion to n ** (1 / temperature): 1 samples all
             images equally often, a high value all data sets.
         shares: relative sampling weights of data sets, in place of ``datasets`` and ``temperature``.
+        images: names of images; None for all of the split.
 
     Raises:
-        DataError: The store lacks a data set, or no image of the split contains an object.
+        DataError: The store lacks a data set or an image, or no image of the split contains an object.
     """
     there = list(store.manifest["datasets"])
     names = list(shares or (there if datasets is None else datasets))
@@ -100,6 +102,8 @@ def store_sources(
     rows = {
         name: store.select(datasets=[name], splits=[split], with_instances=True) for name in names
     }
+    if images is not None:
+        rows = _named(store, rows, images, split)
     found = [name for name in names if len(rows[name])]
     if not found or (shares and len(found) < len(names)):
         empty = [name for name in names if name not in found]
@@ -111,6 +115,23 @@ def store_sources(
         Source(name, StoredImages(store, rows[name]), weight * share / sum(drawn))
         for name, share in zip(found, drawn, strict=True)
     ]
+
+
+def _named(
+    store: Store, rows: Mapping[str, npt.NDArray[np.int64]], images: Sequence[str], split: str
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Of the rows by data set, those of the images with these names.
+
+    Raises:
+        DataError: No data set has an image of one of the names.
+    """
+    names = {name: store.images["name"].take(found).to_pylist() for name, found in rows.items()}
+    if absent := set(images) - {text for found in names.values() for text in found}:
+        raise DataError(
+            f"{store.root} has no image '{min(absent)}' with an object in split '{split}' of "
+            f"{', '.join(rows)}."
+        )
+    return {name: found[np.isin(names[name], list(images))] for name, found in rows.items()}
 
 
 def reader_of(entry: DataSource) -> tuple[DatasetSpec, Path]:

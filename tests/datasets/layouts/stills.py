@@ -127,9 +127,16 @@ def bus_uclm(root: Path) -> list[Truth]:
     painted.quantize(8).save(root / "masks" / "ALWI_000.png")  # with a palette
     save(root / "images" / "ANFO_001.png", picture(2))
     save(root / "masks" / "ANFO_001.png", np.zeros((H, W, 3), np.uint8))
-    (root / "INFO.csv").write_text("Image;Label\nALWI_000.png;x\n")
+    rows = ["ALWI_000.png;856x606;Benign;No;Yes;No", "ANFO_001.png;856x606;Normal;No;No;No"]
+    text = "\n".join(["Image;Resolution;Label;Doppler;Marks;Combined", *rows]) + "\n"
+    (root / "INFO.csv").write_text(text, encoding="utf-8-sig")
     masks = [("benign_breast_lesion", benign), ("malignant_breast_lesion", malignant)]
-    return [Truth("images/ALWI_000.png", masks, subject="ALWI", pixels=picture(1))]
+    return [
+        Truth(
+            "images/ALWI_000.png", masks, subject="ALWI", class_label="benign", pixels=picture(1)
+        ),
+        Truth("images/ANFO_001.png", [], subject="ANFO", class_label="normal", pixels=picture(2)),
+    ]
 
 
 def bus_bra(root: Path) -> list[Truth]:

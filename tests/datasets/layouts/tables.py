@@ -76,13 +76,16 @@ def echonet_dynamic(root: Path) -> list[Truth]:
     for name, split in (("0X1A", "TRAIN"), ("0X2B", "TEST")):
         clip(base / "Videos" / f"{name}.avi", 4)
         written = name if name == "0X2B" else f"{name}.avi"
+        volumes = (55, 30, 60) if name == "0X1A" else (60, 30, 70)
+        heads = ("ejection_fraction_percent", "end_systolic_volume_ml", "end_diastolic_volume_ml")
         for frame, x0 in ((0, 10), (3, 20)):
             rows.append(f"{written},3,60,70,1,{frame}")  # the long axis
             rows += [f"{written},{x0},{y},{x0 + 30},{y},{frame}" for y in (8, 20, 30, 48)]
             mask = rectangle(x0, 8, x0 + 30, 48)
             out.append(
                 Truth(f"Videos/{name}.avi", [("left_ventricle", mask)], subject=name.lower(),
-                      split=split.lower(), frame=frame, pixels=np.full((64, 80), 40 + 20 * frame))
+                      split=split.lower(), frame=frame, pixels=np.full((64, 80), 40 + 20 * frame),
+                      measurements=dict(zip(heads, volumes, strict=True)))
             )  # fmt: skip
     rows.append("0X3C,1,1,9,9,0")  # the clip is missing
     (base / "VolumeTracings.csv").write_text("\n".join(rows) + "\n")
@@ -107,7 +110,8 @@ def echonet_pediatric(root: Path) -> list[Truth]:
         )
         out.append(
             Truth(f"{view}/Videos/{name}.avi", [("left_ventricle", rectangle(10, 12, 40, 44))],
-                  subject=name.lower(), split=split, frame=1, pixels=np.full((64, 80), 60))
+                  subject=name.lower(), split=split, frame=1, pixels=np.full((64, 80), 60),
+                  measurements={"ejection_fraction_percent": 60})
         )  # fmt: skip
     return out
 

@@ -56,7 +56,9 @@ def save(path: Path, array: Array) -> None:
 
 def encoded(suffix: str, array: Array) -> bytes:
     out = io.BytesIO()
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".bmp": "BMP", ".png": "PNG"}
+    kind = {
+        ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".png": "PNG"
+    }  # fmt: skip
     extra = {"quality": 95} if kind[suffix.lower()] == "JPEG" else {}
     Image.fromarray(np.asarray(array)).save(out, kind[suffix.lower()], **extra)
     return out.getvalue()

@@ -83,7 +83,8 @@ def camus(root: Path) -> list[Truth]:
         for moment in ("ED", "ES"):
             write(folder / f"{stem}_{moment}.nii.gz", nifti(image[:1]))
             write(folder / f"{stem}_{moment}_gt.nii.gz", nifti(label[:1]))
-        (folder / f"Info_{view}.cfg").write_text("ED: 1\n")
+        lines = "ED: 1\nES: 4\nNbFrame: 4\nSex: F\nAge: 59\nImageQuality: Good\nEF: 53\nFrameRate: 49.2\n"
+        (folder / f"Info_{view}.cfg").write_text(lines)
     (root / "subgroup_validation.txt").write_text("patient0007\npatient0099\n")
     names = {1: "endocardium", 2: "epicardium", 3: "atrium_wall"}
     seen = image > 0
@@ -92,7 +93,7 @@ def camus(root: Path) -> list[Truth]:
             f"{view}_half_sequence.nii.gz",
             [(n, (label[k] == v) & seen[k]) for v, n in names.items()],
             subject="patient0007", split="val", frame=k, pixels=image[k], spacing=(0.3, 0.2),
-            shape=(VH, VW),
+            shape=(VH, VW), measurements={"ejection_fraction_percent": 53},
         )
         for view in ("2CH", "4CH") for k in range(D)
     ]  # fmt: skip

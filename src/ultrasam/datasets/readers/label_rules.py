@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,12 +120,19 @@ def require_shape(values: Values, shape: tuple[int, int], what: str) -> None:
         )
 
 
-def largest_component(mask: BoolMask) -> BoolMask:
-    """Keep the largest 8-connected component of a mask [H, W]."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count < 2:
-        return mask
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+def require_values(values: Values, allowed: Collection[int]) -> Values:
+    """Check that a mask has no other values than those known; return it.
+
+    Raises:
+        DataError: It has others, so it would be misread.
+    """
+    found = np.unique(values)
+    unknown = [str(value) for value in found.tolist() if value not in allowed]
+    if unknown:
+        known = ", ".join(str(value) for value in sorted(allowed))
+        shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        raise DataError(f"the mask has values that are not known ({shown}); known are {known}")
+    return values
 
 
 def opened(mask: BoolMask, size: int) -> BoolMask:

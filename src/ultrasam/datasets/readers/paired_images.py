@@ -39,6 +39,7 @@ from ultrasam.images.raster import decode_frame, decode_values
 
 Groups = Mapping[str, str]
 Describe = Callable[[dict[str, str]], Mapping[str, str | None]]
+Measure = Callable[[Groups], Mapping[str, float]]
 METADATA_GROUPS = ("subject", "study", "split", "class_label")
 
 
@@ -74,7 +75,7 @@ def paired(
     exclude: Mapping[str, str] | None = None,
     describe: Describe | None = None,
     spacing: Mapping[str, Spacing] | None = None,
-    measurements: Mapping[str, Mapping[str, float]] | None = None,
+    measurements: Measure | None = None,
 ) -> Iterator[Case]:
     """List cases of images and masks whose patterns' shared groups have equal values.
 
@@ -88,7 +89,7 @@ def paired(
         exclude: maps patterns of files to leave out to the reason.
         describe: maps the image's groups to `METADATA_GROUPS`, for metadata that is not in the groups.
         spacing: maps lower-case image file names to (row, column) mm.
-        measurements: maps lower-case image file names to what the source measured.
+        measurements: maps the image's groups to what the source measured in it.
     """
     excluded = set()
     for pattern, reason in (exclude or {}).items():
@@ -121,11 +122,9 @@ def paired(
             report.skip(entry, DUPLICATE_IMAGE)
             continue
         paired_keys.add(key)
-        name = entry.name.casefold()
+        found = dict(measurements(groups)) if measurements is not None else {}
         # Without measurements the arguments, and so the shards' keys in a store's journal, are as ever.
-        measured = (
-            {"measurements": dict(found)} if (found := (measurements or {}).get(name)) else {}
-        )
+        measured = {"measurements": found} if found else {}
         yield Case(
             dataset,
             "/".join(part for part in key if part),
@@ -135,7 +134,7 @@ def paired(
                 entry,
                 tuple(by_key[key]),
                 options,
-                (spacing or {}).get(name),
+                (spacing or {}).get(entry.name.casefold()),
                 **measured,
             ),
             **metadata_of(groups, describe),

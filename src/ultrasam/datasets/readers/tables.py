@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,34 @@ def column(table: pl.DataFrame, entry: FileEntry, *names: str) -> list[str]:
     raise DataError(
         f"{entry.path} has no column '{names[0]}'; its columns are {', '.join(table.columns) or 'none'}."
     )
+
+
+def measurements(
+    table: pl.DataFrame, entry: FileEntry, key: str, names: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    """What a table states as measured, by the text in the column ``key``.
+
+    Args:
+        table: the table.
+        entry: its file, for the error message.
+        key: the column that names the image or recording.
+        names: maps columns to the names of measurements; a column that the table lacks, and a cell without a
+            positive number, measure nothing.
+
+    Raises:
+        DataError: The table has no column ``key``.
+    """
+    found: dict[str, dict[str, float]] = {text: {} for text in column(table, entry, key)}
+    there = {name.casefold() for name in table.columns}
+    for head, name in names.items():
+        if head.casefold() not in there:
+            continue
+        cells = zip(column(table, entry, key), column(table, entry, head), strict=True)
+        for text, cell in cells:
+            value = number(cell)
+            if value is not None and value > 0:
+                found[text][name] = value
+    return found
 
 
 def number(text: str) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,11 @@ Polygon = tuple[tuple[float, float], ...]
 
 
 def read_tracings(
-    clip: FileEntry, name: str, tracings: tuple[tuple[int, Polygon], ...]
+    clip: FileEntry,
+    name: str,
+    tracings: tuple[tuple[int, Polygon], ...],
+    *,
+    measurements: Mapping[str, float] | None = None,
 ) -> Iterator[CaseImage | Skip]:
     """Read the traced frames of a clip.
 
@@ -27,6 +31,7 @@ def read_tracings(
         clip: the video file.
         name: name of the traced structure.
         tracings: pairs of a 0-based frame and a polygon in pixels.
+        measurements: what the source measured in the clip; each frame has it.
     """
     with clip.on_disk() as path:
         scan = read_cine(path)
@@ -49,4 +54,5 @@ def read_tracings(
             except UnusableError as error:
                 yield Skip(where, str(error), damage=True)
                 continue
-            yield CaseImage(pixels, (Instance(name, mask),), frame)
+            instances = (Instance(name, mask),)
+            yield CaseImage(pixels, instances, frame, measurements=measurements or {})

@@ -19,6 +19,7 @@ from ultrasam.datasets.description import NO_OBJECT
 from ultrasam.datasets.file_tree import FileEntry, FileTree, Skip, SkipReport
 from ultrasam.datasets.readers.paired_images import (
     Describe,
+    Measure,
     half_turn,
     key_of,
     metadata_of,
@@ -73,6 +74,7 @@ def paired_volumes(
     label: str,
     options: VolumeOptions,
     describe: Describe | None = None,
+    measurements: Measure | None = None,
 ) -> Iterator[Case]:
     """List cases of image and label volumes whose patterns' shared groups have equal values.
 
@@ -82,6 +84,7 @@ def paired_volumes(
         image, label: path patterns (see `FileTree.match`).
         options: how volumes become images.
         describe: maps the image's groups to metadata (see `paired`).
+        measurements: maps the image's groups to what the source measured; each slice has it.
     """
     shared = shared_groups(image, label)
     labels: dict[tuple[str, ...], FileEntry] = {}
@@ -101,11 +104,18 @@ def paired_volumes(
             report.skip(entry, "volume without labels")
             continue
         used.add(key)
+        found = dict(measurements(groups)) if measurements is not None else {}
         yield Case(
             dataset,
             "/".join(part for part in key if part),
             (entry, labels[key]),
-            partial(read_volumes, entry, labels[key], options),
+            partial(
+                read_volumes,
+                entry,
+                labels[key],
+                options,
+                **({"measurements": found} if found else {}),
+            ),
             **metadata_of(groups, describe),
         )
     for key, entry in labels.items():
@@ -114,9 +124,13 @@ def paired_volumes(
 
 
 def read_volumes(
-    image: FileEntry, label: FileEntry, options: VolumeOptions
+    image: FileEntry,
+    label: FileEntry,
+    options: VolumeOptions,
+    *,
+    measurements: Mapping[str, float] | None = None,
 ) -> Iterator[CaseImage | Skip]:
-    """Read the slices of one image volume and its label volume.
+    """Read the slices of one image volume and its label volume; each has the measurements, if there are any.
 
     Raises:
         DataError: A file is damaged, or the volumes differ in size.
@@ -163,7 +177,8 @@ def read_volumes(
         if options.flip_vertical:
             slice_ = np.ascontiguousarray(slice_[::-1])
             instances = [Instance(i.name, i.mask[::-1]) for i in instances]
-        yield CaseImage(slice_, tuple(instances), None if options.single_image else k, known)
+        frame = None if options.single_image else k
+        yield CaseImage(slice_, tuple(instances), frame, known, measurements or {})
 
 
 def load(entry: FileEntry) -> tuple[Volume, tuple[float, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.tables import column, read_table
 from ultrasam.datasets.readers.volumes import VolumeOptions, paired_volumes
@@ -14,15 +14,16 @@ from ultrasam.errors import DataError
 INFO = DatasetInfo(
     id="acouslic",
     name="ACOUSLIC-AI",
-    url="https://acouslic-ai.grand-challenge.org/overview-and-goals/",
-    access="registration",
-    license="CC BY-NC-SA 4.0 (not verified)",
+    url="https://zenodo.org/records/12697994",
+    access="open",
+    license="CC BY-NC-SA 4.0",
     organ="fetal abdomen",
     structures=("abdomen",),
     kind="cine",
-    size="300 sweeps of 840 frames",
+    size="300 sweeps of 840 frames; 6,620 frames with a mask (OpenUS)",
     layout="images/**/<stem>.mha with masks/**/<stem>.mha",
     folders=("acouslic-ai-train-set", "ACOUSLIC-AI"),
+    download=Download("zenodo", "12697994"),
     citation=bibtex(
         "article",
         "sappia2025",
@@ -32,6 +33,8 @@ INFO = DatasetInfo(
         journal="Medical Image Analysis",
         year=2025,
     ),
+    note="Use version 1.1: the abdominal circumferences of version 1.0 are twice too large. They are not "
+    "read.",
 )
 
 

@@ -18,7 +18,7 @@ INFO = DatasetInfo(
     organ="spine",
     structures=("spine",),
     kind="cine",
-    size="unknown",
+    size="2,865 images after conversion (OpenUS)",
     layout="DataArrays.zip: images '<n>_….npy' ([N, H, W, C] in 0-1), masks '<n>_…segmentation….npy'",
     folders=("ASUS",),
     generic_folders=("DataArrays", "DataArrays.zip"),
@@ -32,7 +32,7 @@ INFO = DatasetInfo(
         number=11,
         year=2020,
     ),
-    note="Hosted on a cloud drive linked from the article.",
+    note="Hosted on a cloud drive linked from the article. Its source is https://github.com/SlicerIGT/aigt.",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ultrasam.datasets.annotated_image import Case
-from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
+from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import LabelRule, Threshold
 from ultrasam.datasets.readers.paired_images import Groups, paired
@@ -25,6 +25,7 @@ INFO = DatasetInfo(
     layout="BUSBRA/Images/bus_<i>-<side>.png, BUSBRA/Masks/mask_<i>-<side>.png, BUSBRA/5-fold-cv.csv, "
     "bus_data.csv",
     folders=("BUSBRA", "BUS-BRA"),
+    download=Download("zenodo", "8231412"),
     citation=bibtex(
         "article",
         "gomezflores2024",
@@ -36,6 +37,8 @@ INFO = DatasetInfo(
         number=4,
         year=2024,
     ),
+    note="Of the tables, only the fold (kFold) and the patient are read. The inner validation flags would "
+    "split the views of some patients, and the box of bus_0845-s does not match its mask.",
 )
 
 

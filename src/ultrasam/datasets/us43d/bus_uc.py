@@ -32,6 +32,8 @@ INFO = DatasetInfo(
         doi="10.17632/3ksd7w7jkx.1",
         year=2023,
     ),
+    note="Mask 0319.png has 257 × 256 pixels instead of 256 × 256; masks of another size are scaled to their "
+    "image.",
 )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from ultrasam.datasets.annotated_image import SPLITS, Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.tables import column, number, read_table
+from ultrasam.datasets.readers.tables import column, measurements, number, read_table
 from ultrasam.datasets.readers.tracings import read_tracings
 from ultrasam.errors import DataError
 
@@ -22,7 +22,7 @@ INFO = DatasetInfo(
     organ="heart",
     structures=("left_ventricle",),
     kind="cine",
-    size="10,030 clips, two traced frames each",
+    size="10,030 clips, two traced frames each; 20,048 images after conversion (OpenUS)",
     layout="EchoNet-Dynamic/Videos/<name>.avi, FileList.csv, VolumeTracings.csv",
     folders=("EchoNet-Dynamic",),
     citation=bibtex(
@@ -36,6 +36,11 @@ INFO = DatasetInfo(
     ),
 )
 
+_MEASURED = {
+    "EF": "ejection_fraction_percent",
+    "ESV": "end_systolic_volume_ml",
+    "EDV": "end_diastolic_volume_ml",
+}
 Chord = tuple[float, float, float, float]
 
 
@@ -54,11 +59,14 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             continue
         tracings[_stem(name)][int(index)].append(tuple(chord))  # type: ignore[arg-type]
     split: dict[str, str] = {}
+    measured: dict[str, dict[str, float]] = {}
     files = tree.first(r"/FileList\.csv$")
     if files is not None:
         rows = read_table(files)
         pairs = zip(column(rows, files, "FileName"), column(rows, files, "Split"), strict=True)
         split = {_stem(name): value.casefold() for name, value in pairs}
+        stated = measurements(rows, files, "FileName", _MEASURED)
+        measured = {_stem(name): values for name, values in stated.items()}
     for clip, _ in tree.match(r"/Videos/[^/]+\.avi$"):
         key = _stem(clip.name)
         if key not in tracings:
@@ -74,7 +82,13 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             INFO.id,
             key,
             (clip,),
-            partial(read_tracings, clip, "left_ventricle", tuple(polygons)),
+            partial(
+                read_tracings,
+                clip,
+                "left_ventricle",
+                tuple(polygons),
+                **({"measurements": found} if (found := measured.get(key)) else {}),
+            ),
             subject=key,
             study=key,
             split=split[key] if split.get(key) in SPLITS else None,
@@ -87,4 +101,4 @@ def _stem(name: str) -> str:
     return name.casefold().removesuffix(".avi")
 
 
-DATASET = DatasetSpec(INFO, _cases, version=2)
+DATASET = DatasetSpec(INFO, _cases, version=3)

@@ -9,7 +9,7 @@ from functools import partial
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.tables import column, number, read_table
+from ultrasam.datasets.readers.tables import column, measurements, number, read_table
 from ultrasam.datasets.readers.tracings import read_tracings
 
 INFO = DatasetInfo(
@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     organ="heart",
     structures=("left_ventricle",),
     kind="cine",
-    size="7,810 clips (A4C, PSAX)",
+    size="7,810 clips (A4C, PSAX); 15,450 images after conversion (OpenUS)",
     layout="pediatric_echo_avi/pediatric_echo_avi/<A4C|PSAX>/Videos/<name>.avi, FileList.csv, "
     "VolumeTracings.csv",
     folders=("pediatric_echo_avi", "EchoNet-Pediatric"),
@@ -57,12 +57,16 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
                 continue
             tracings[groups["view"].upper(), _stem(name)][int(index) - 1].append((x, y))
     split: dict[tuple[str, str], str] = {}
+    measured: dict[tuple[str, str], dict[str, float]] = {}
     for table, groups in tree.match(_VIEW + r"FileList\.csv$"):
         rows = read_table(table)
         folds = zip(column(rows, table, "FileName"), column(rows, table, "Split"), strict=True)
         for name, fold in folds:
             split_of_fold = {8.0: "val", 9.0: "test"}.get(number(fold) or 0.0, "train")
             split[groups["view"].upper(), _stem(name)] = split_of_fold
+        stated = measurements(rows, table, "FileName", {"EF": "ejection_fraction_percent"})
+        for name, values in stated.items():
+            measured[groups["view"].upper(), _stem(name)] = values
     for clip, groups in tree.match(_VIEW + r"Videos/[^/]+\.avi$"):
         key = groups["view"].upper(), _stem(clip.name)
         if key not in tracings:
@@ -75,7 +79,13 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             INFO.id,
             "/".join(key),
             (clip,),
-            partial(read_tracings, clip, "left_ventricle", polygons),
+            partial(
+                read_tracings,
+                clip,
+                "left_ventricle",
+                polygons,
+                **({"measurements": found} if (found := measured.get(key)) else {}),
+            ),
             subject=key[1],
             study=key[1],
             split=split.get(key),
@@ -88,4 +98,4 @@ def _stem(name: str) -> str:
     return name.casefold().removesuffix(".avi")
 
 
-DATASET = DatasetSpec(INFO, _cases, version=2)
+DATASET = DatasetSpec(INFO, _cases, version=3)

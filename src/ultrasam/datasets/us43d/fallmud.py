@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     structures=("aponeurosis",),
     optional_structures=("fascicle",),
     kind="still",
-    size="about 800 images",
+    size="813 images after conversion (OpenUS)",
     layout="FALLMUD/<NeilCronin|RyanCunningham>/images/x.*, aponeurosis_masks/x.*, fascicle_masks/x.*",
     folders=("FALLMUD",),
     citation=bibtex(
@@ -35,7 +35,9 @@ INFO = DatasetInfo(
         year=2021,
     ),
     note="Masks with width and height swapped are rotated by 90 degrees counterclockwise. The direction was "
-    "not verified on the original files; check a contact sheet.",
+    "not verified on the original files; check a contact sheet. The half NeilCronin is probably of the "
+    "images of DL_Track: never evaluate on it after training on DL_Track.",
+    overlaps=("dl_track",),
 )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.label_rules import Threshold, largest_component, opened
+from ultrasam.datasets.readers.label_rules import Threshold, opened
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired
-from ultrasam.images.masks import BoolMask
+from ultrasam.images.masks import BoolMask, largest_component
 from ultrasam.images.pixels import Frame
 
 INFO = DatasetInfo(
@@ -20,7 +20,7 @@ INFO = DatasetInfo(
     organ="fetus",
     structures=("abdominal_or_head_circumference",),
     kind="still",
-    size="about 1400 images",
+    size="1,411 images after conversion (OpenUS)",
     layout="Dataset/AC/AC_image1.rar, AC_image2.rar, AC_mask.rar; Dataset/HC/HC_image1.rar to "
     "HC_image3.rar, HC_mask.rar",
     folders=("Fast-U-Net", "Fast-U-Net-main"),
@@ -35,6 +35,9 @@ INFO = DatasetInfo(
         number=1,
         year=2022,
     ),
+    note="The images of heads have the names of HC18, and may be of it: never evaluate on one after training "
+    "on the other.",
+    overlaps=("hc18",),
 )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.label_rules import largest_component, opened
+from ultrasam.datasets.readers.label_rules import opened
 from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
+from ultrasam.images.masks import largest_component
 
 INFO = DatasetInfo(
     id="fh_ps_aop",
@@ -36,7 +37,10 @@ INFO = DatasetInfo(
         doi="10.5281/zenodo.10829116",
         year=2024,
     ),
-    note="Images are video frames of unknown subjects; similar consecutive frames stay in one split.",
+    note="Images are video frames of unknown subjects; similar consecutive frames stay in one split. PSFHS "
+    "and JNU-IFM are by the same group and may have images in common: never evaluate on one after "
+    "training on another.",
+    overlaps=("jnu_ifm", "psfhs"),
 )
 
 

@@ -28,7 +28,7 @@ INFO = DatasetInfo(
     layout="training_set/<NNN>[_k]HC.png and <…>HC_Annotation.png, training_set_pixel_size_and_HC.csv",
     folders=("HC18",),
     generic_folders=("training_set",),
-    download=Download("zenodo", "1322001"),
+    download=Download("zenodo", "1327317"),
     citation=bibtex(
         "article",
         "vandenheuvel2018",
@@ -41,6 +41,7 @@ INFO = DatasetInfo(
         pages="e0200412",
         year=2018,
     ),
+    note="Zenodo record 1327317 supersedes 1322001. The head circumferences are those of its table.",
 )
 
 _CIRCUMFERENCE = "head circumference (mm)"
@@ -70,7 +71,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
             if mm is None or mm <= 0:
                 report.skip(f"{table.path} {name}", "invalid head circumference", what="annotation")
             else:
-                measurements[name.casefold()] = {"head_circumference_mm": mm}
+                measurements[name.casefold().removesuffix(".png")] = {"head_circumference_mm": mm}
     return paired(
         INFO.id,
         tree,
@@ -79,7 +80,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         mask=r"/(?P<stem>\d{3}\w*HC)_Annotation\.png$",
         labels=FilledOutline("fetal_head"),
         spacing=spacing,
-        measurements=measurements,
+        measurements=lambda groups: measurements.get(groups["stem"].casefold(), {}),
     )
 
 

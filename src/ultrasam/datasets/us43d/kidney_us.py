@@ -20,7 +20,7 @@ INFO = DatasetInfo(
     structures=("kidney",),
     optional_structures=("central_echo_complex", "cortex", "medulla", "second_reader"),
     kind="still",
-    size="534 images",
+    size="514 images of 514 patients, and 20 copies; 487 images after conversion (OpenUS)",
     layout="kidneyUS_images_14_june_2022.zip: <stem>.png; labels/reviewed_masks_<1|2>/<part>/<stem>.png",
     folders=("kidneyUS-main",),
     generic_folders=("kidneyUS",),
@@ -32,7 +32,8 @@ INFO = DatasetInfo(
         booktitle="Simplifying Medical Ultrasound (ASMUS)",
         year=2023,
     ),
-    note="The labels are public; the images are available on request.",
+    note="The labels are public; the images are available on request. The copies have names of their own; in "
+    "a store, they stay in one split with what they repeat.",
 )
 
 

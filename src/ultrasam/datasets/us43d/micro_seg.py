@@ -19,7 +19,7 @@ INFO = DatasetInfo(
     organ="prostate",
     structures=("prostate",),
     kind="volume",
-    size="75 patients",
+    size="75 patients; 1,931 images after conversion (OpenUS)",
     layout="Micro_Ultrasound_Prostate_Segmentation_Dataset.zip: <train|test>/micro_ultrasound_scans/"
     "microUS_<split>_<NN>.nii.gz, expert_annotations/expert_annotation_<split>_<NN>.nii.gz",
     folders=("MicroSeg", "Micro_Ultrasound_Prostate_Segmentation_Dataset"),

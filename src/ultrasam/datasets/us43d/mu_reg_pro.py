@@ -17,7 +17,7 @@ INFO = DatasetInfo(
     organ="prostate",
     structures=("prostate", "landmark"),
     kind="volume",
-    size="108 patients",
+    size="108 patients; 4,706 images after conversion (OpenUS)",
     layout="train.zip, val.zip: us_images/case<NNNNNN>.nii.gz, us_labels/case<NNNNNN>.nii.gz",
     folders=("regPro", "muRegPro", "mu_reg_pro"),
     citation=bibtex(
@@ -30,6 +30,7 @@ INFO = DatasetInfo(
         doi="10.5281/zenodo.7870105",
         year=2023,
     ),
+    overlaps=("mu_reg_pro_holdout",),
 )
 
 

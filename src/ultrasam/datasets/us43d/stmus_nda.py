@@ -19,7 +19,7 @@ INFO = DatasetInfo(
     organ="muscle (biceps, gastrocnemius, tibialis)",
     structures=("transverse_muscle",),
     kind="still",
-    size="3917 images of 1283 subjects",
+    size="3,917 images of 1,283 subjects; 4,355 images after conversion (OpenUS)",
     layout="nested ZIP: Polito-Radboud-DeepLearningUS/<BB|GM|TA>/…/<stem>.png; masks in a folder named "
     "'…Masks…'",
     folders=("STMUS_NDA", "Polito-Radboud-DeepLearningUS"),

@@ -34,6 +34,8 @@ INFO = DatasetInfo(
         pages="e0221535",
         year=2019,
     ),
+    note="41 of the 42 masks have gray values, of which those from 128 on are the lesion, and most have "
+    "another size than their image, to which they are scaled.",
 )
 
 

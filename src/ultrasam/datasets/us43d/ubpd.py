@@ -33,7 +33,7 @@ INFO = DatasetInfo(
     organ="brachial plexus",
     structures=tuple(_PINYIN.values()),
     kind="still",
-    size="955 images of 101 patients",
+    size="955 images of 91 patients for training, of 1,052 images of 101 patients",
     layout="<stem>.jpg and <stem>.json (LabelMe) at any depth",
     folders=("UBPD", "UPBD"),
     citation=bibtex(
@@ -48,6 +48,7 @@ INFO = DatasetInfo(
         pages=102511,
         year=2022,
     ),
+    note="The host did not answer in September 2026. The name in its paper is UBPD.",
 )
 
 

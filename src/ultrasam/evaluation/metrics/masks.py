@@ -20,6 +20,10 @@ Distances = npt.NDArray[np.float64]
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _SQUARE = np.ones((3, 3), np.uint8)
 BOUNDARY_FRACTION = 0.02
+BOUNDARY_TOLERANCE = 2  # pixels
+# All pixels within the tolerance of the middle one.
+_STEPS = np.arange(-BOUNDARY_TOLERANCE, BOUNDARY_TOLERANCE + 1)
+_DISC = (np.hypot(_STEPS[:, None], _STEPS) <= BOUNDARY_TOLERANCE).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,14 @@ class MaskMetrics:
     the distances are NaN and all other metrics are 0; if both are empty, they agree perfectly.
 
     Attributes:
-        dice, iou, boundary_iou, surface_dice: 0 to 1.
+        dice, iou, boundary_iou, boundary_f, surface_dice: 0 to 1.
         hd95, assd: 0 or more.
     """
 
     dice: float
     iou: float
     boundary_iou: float
+    boundary_f: float
     hd95: float
     assd: float
     surface_dice: float
@@ -72,6 +77,7 @@ def compute_metrics(
         dice(mask, truth),
         iou(mask, truth),
         boundary_iou(mask, truth, width=width),
+        boundary_f(mask, truth),
         hd95(from_mask, from_truth),
         assd(from_mask, from_truth),
         surface_dice(from_mask, from_truth, tolerance),
@@ -112,6 +118,24 @@ def _boundary(mask: BoolMask, width: int) -> BoolMask:
         borderValue=0,
     )
     return np.asarray(mask & (inner == 0))
+
+
+def boundary_f(mask: BoolMask, truth: BoolMask) -> float:
+    """Boundary F-measure at a tolerance of 2 pixels (Csurka et al. 2013; Perazzi et al. 2016).
+
+    Precision is the fraction of the predicted border's pixels within the tolerance of the true border,
+    recall the reverse, and F their harmonic mean. Border pixels are those of `surface_distances`; the
+    tolerance is in pixels whatever the spacing. 1 if both masks are empty, 0 if only one is.
+    """
+    borders = _border(mask), _border(truth)
+    counts = [np.count_nonzero(border) for border in borders]
+    if not all(counts):
+        return float(not any(counts))
+    near = [cv2.dilate(border.astype(np.uint8), _DISC) > 0 for border in borders]
+    precision = np.count_nonzero(borders[0] & near[1]) / counts[0]
+    recall = np.count_nonzero(borders[1] & near[0]) / counts[1]
+    total = precision + recall
+    return float(2 * precision * recall / total) if total else 0.0
 
 
 def surface_distances(

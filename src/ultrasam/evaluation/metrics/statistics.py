@@ -23,20 +23,33 @@ def bootstrap_means(
 ) -> Floats:
     """Bootstrap means [n_resamples] of ``values``, resampled by whole groups (subjects).
 
+    A single subject says nothing about how subjects vary: the means are then NaN.
+    """
+    index, draws = resampled_groups(groups, n_resamples=n_resamples, seed=seed)
+    count = draws.shape[1]
+    if count < 2:
+        return np.full(n_resamples, np.nan)
+    sums = np.bincount(index, weights=np.asarray(values, dtype=float), minlength=count)
+    return np.asarray((draws @ sums) / (draws @ np.bincount(index, minlength=count)))
+
+
+def resampled_groups(
+    groups: Sequence[str], *, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The group of each value [N], from 0, and how often each resample draws each group [n_resamples, G].
+
     Values of one subject are not independent, so subjects are resampled, not values (Efron and Tibshirani
-    1993, chapter 8). A single subject says nothing about how subjects vary: the means are then NaN.
+    1993, chapter 8).
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
-        return np.full(n_resamples, np.nan)
-    sums = np.bincount(index, weights=np.asarray(values, dtype=float), minlength=len(names))
-    counts = np.bincount(index, minlength=len(names))
-    picks = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
-    return np.asarray(sums[picks].sum(axis=1) / counts[picks].sum(axis=1))
+    picks = np.random.default_rng(seed).integers(max(1, len(names)), size=(n_resamples, len(names)))
+    rows = len(names) * np.arange(n_resamples)[:, None]
+    draws = np.bincount((picks + rows).ravel(), minlength=picks.size)
+    return index, draws.reshape(picks.shape)
 
 
 def interval(means: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap means."""
+    """Percentile interval of bootstrap means, or of another statistic."""
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -53,6 +66,22 @@ def bootstrap_interval(
     if not len(values):
         return (float("nan"), float("nan"))
     return interval(bootstrap_means(values, groups, n_resamples=n_resamples, seed=seed), level)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and its 95 % interval by subject, which is NaN if there are fewer than two subjects."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_mean(cls, values: Sequence[float] | Floats, groups: Sequence[str]) -> Estimate:
+        """The mean of values and its bootstrap interval; NaN if there are none."""
+        if not len(values):
+            return cls(float("nan"), float("nan"), float("nan"))
+        return cls(float(np.mean(values)), *bootstrap_interval(values, groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,68 +125,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = largest
     return [float(p) for p in adjusted]
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Calibration of the predicted IoU.
-
-    Attributes:
-        error: expected calibration error: |mean predicted - mean true| over ten equal-width bins of the
-            predicted IoU, weighted by count (Guo et al. 2017, equation 3, with IoU in place of accuracy).
-        bias: mean predicted IoU minus mean true IoU.
-        predicted, true, counts: per non-empty bin.
-    """
-
-    error: float
-    bias: float
-    predicted: Floats
-    true: Floats
-    counts: npt.NDArray[np.int64]
-
-
-def calibration(
-    predicted: Sequence[float] | Floats, true: Sequence[float] | Floats, *, bins: int = 10
-) -> Calibration:
-    """Compare predicted IoU (0 to 1) with true IoU, bin by bin."""
-    predicted, true = np.asarray(predicted, float), np.asarray(true, float)
-    bin_index = np.clip((predicted * bins).astype(int), 0, bins - 1)
-    counts = np.bincount(bin_index, minlength=bins)
-    filled = counts > 0
-    predicted_means, true_means = (
-        np.bincount(bin_index, weights=values, minlength=bins)[filled] / counts[filled]
-        for values in (predicted, true)
-    )
-    gaps = np.abs(predicted_means - true_means)
-    return Calibration(
-        float((gaps * counts[filled]).sum() / max(1, len(predicted))),
-        float((predicted - true).mean()) if len(predicted) else float("nan"),
-        predicted_means,
-        true_means,
-        counts[filled],
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class NumberOfClicks:
-    """Number of clicks (NoC) to reach an IoU (Xu et al. 2016, 5.1).
-
-    Attributes:
-        mean: objects that never reach the IoU count with the maximum number of clicks.
-        failures: number of those objects.
-    """
-
-    mean: float
-    failures: int
-
-
-def clicks_to_reach(
-    ious: Sequence[Sequence[float]], threshold: float, max_clicks: int
-) -> NumberOfClicks:
-    """NoC over objects, each with its IoU after every click."""
-    needed, failures = [], 0
-    for values in ious:
-        first = next((n for n, value in enumerate(values, 1) if value >= threshold), None)
-        failures += first is None
-        needed.append(max_clicks if first is None else first)
-    return NumberOfClicks(float(np.mean(needed)) if needed else float("nan"), failures)

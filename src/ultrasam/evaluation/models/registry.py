@@ -20,7 +20,7 @@ from ultrasam.hardware import default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import detect_task
+from ultrasam.weights.tasks import ARCHITECTURES, detect_task
 
 GROUP = "ultrasam.segmenters"
 _BOTH = frozenset({"box", "point"})
@@ -51,9 +51,31 @@ def check_model_name(spec: str) -> None:
     Raises:
         CheckpointError, ConfigError: The name is unknown.
     """
-    kind = spec.partition(":")[0]
-    if kind not in _BUILT_IN and kind not in _plug_ins():
+    if _is_own(spec):
         ModelSpec.parse(spec)
+
+
+def check_trainable(spec: str) -> None:
+    """Refuse a model that cannot be fine-tuned to segment from prompts; no weights are read.
+
+    Raises:
+        EvaluationError: It has no weights of ours to train, or takes no prompts.
+        CheckpointError, ConfigError: The name is unknown.
+    """
+    if not _is_own(spec):
+        raise EvaluationError(
+            f"'{spec}' cannot be fine-tuned; give a model that 'ultrasam train' can start from, such as nano."
+        )
+    parsed = ModelSpec.parse(spec)
+    other = parsed.kind in ("imagenet", "architecture") or parsed.name in ARCHITECTURES
+    if other or (parsed.kind == "path" and detect_task(parsed.path) is not None):
+        raise EvaluationError(f"'{spec}' takes no prompts; give a promptable model, such as nano.")
+
+
+def _is_own(spec: str) -> bool:
+    """Whether a name means weights that `ultrasam.load` reads; a baseline or a peer is none."""
+    kind = spec.partition(":")[0]
+    return kind not in _BUILT_IN and kind not in _plug_ins()
 
 
 def open_evaluation_model(spec: str, *, device: str | None = None) -> EvaluationModel:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
-from ultrasam.evaluation.metrics.statistics import bootstrap_interval, calibration
+from ultrasam.evaluation.metrics.calibration import calibration
+from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.evaluation.sources import EvaluationDataset
 from ultrasam.images.masks import bounding_box, decode_rle

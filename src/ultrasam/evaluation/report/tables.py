@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.evaluation.metrics.calibration import calibration
+from ultrasam.evaluation.metrics.clicks import clicks_to_reach
 from ultrasam.evaluation.metrics.statistics import (
     PairedDifference,
     bootstrap_means,
-    calibration,
-    clicks_to_reach,
     holm,
     interval,
     paired_difference,
@@ -37,6 +37,7 @@ TITLES = {
     "dice": "Dice",
     "iou": "IoU",
     "boundary_iou": "boundary IoU",
+    "boundary_f": "boundary F (2 px)",
     "surface_dice": "surface Dice",
     "hd95": "HD95",
     "assd": "ASSD",

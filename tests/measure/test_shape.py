@@ -1,0 +1,171 @@
+"""Axes, areas and thickness against analytic shapes, scikit-image and SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from skimage.measure import find_contours, label, regionprops
+
+from tests.shapes import Mask, blob, ellipse_mask
+from ultrasam.errors import MeasurementError
+from ultrasam.measure.outline import largest_part, outline_points, outline_segments
+from ultrasam.measure.shape import area, long_and_short_axis, thickness
+
+SPACINGS = ((1.0, 1.0), (0.308, 0.154), (0.4, 0.9))
+
+
+def random_part(seed: int) -> Mask | None:
+    mask = blob(np.random.default_rng(seed), (40, 50))
+    return largest_part(mask) if mask.any() else None
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_outline_is_scikit_images_marching_squares(seed: int) -> None:
+    """Of any mask, holes and corners that touch included: the same segments."""
+    mask = blob(np.random.default_rng(seed), (20, 30))
+    contours = find_contours(np.pad(mask, 1).astype(float), 0.5, fully_connected="high")
+    expected = {
+        frozenset(((c[k, 1] - 0.5, c[k, 0] - 0.5), (c[k + 1, 1] - 0.5, c[k + 1, 0] - 0.5)))
+        for c in contours
+        for k in range(len(c) - 1)
+    }
+    if not mask.any():
+        assert not expected
+        return
+    found = {frozenset(map(tuple, segment.tolist())) for segment in outline_segments(mask)}
+    assert found == expected
+    assert {p for segment in found for p in segment} == set(
+        map(tuple, outline_points(mask).tolist())
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), spacing=st.sampled_from(SPACINGS))
+def test_the_long_axis_is_the_greatest_distance_of_two_outline_points(
+    seed: int, spacing: tuple[float, float]
+) -> None:
+    mask = random_part(seed)
+    if mask is None:
+        return
+    points = outline_points(mask, spacing)
+    found = long_and_short_axis(mask, spacing)
+    assert found.long == pytest.approx(cdist(points, points).max(), rel=1e-9)
+    assert 0 < found.short <= found.long * (1 + 1e-9)
+    if spacing == (1.0, 1.0):
+        # scikit-image measures the convex hull in pixels, which may lie a little outside.
+        feret = regionprops(label(mask))[0].feret_diameter_max
+        assert found.long - 1e-6 <= feret <= found.long + 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    semi_major=st.floats(150, 250),
+    ratio=st.floats(0.5, 0.95),
+    angle=st.floats(-1.5, 1.5),
+    spacing=st.sampled_from(SPACINGS),
+)
+def test_the_axes_of_an_ellipse_are_right_to_half_a_percent_or_a_pixel(
+    semi_major: float, ratio: float, angle: float, spacing: tuple[float, float]
+) -> None:
+    pixel = max(spacing)
+    a, b = semi_major * pixel, semi_major * ratio * pixel
+    mask, _ = ellipse_mask(a, b, angle, spacing=spacing)
+    found = long_and_short_axis(mask, spacing)
+    assert found.long == pytest.approx(2 * a, rel=0.005)
+    assert found.short == pytest.approx(2 * b, abs=max(0.01 * b, pixel))
+    assert area(mask, spacing) == pytest.approx(math.pi * a * b, rel=0.005)
+    assert thickness(mask, spacing) == pytest.approx(2 * b, abs=1.5 * pixel)
+
+
+def test_the_short_axis_is_a_line_within_the_shape_not_the_width_of_its_box() -> None:
+    """Of a slanted band, callipers across the long axis measure less than the box around it is wide."""
+    rows, columns = np.indices((120, 220))
+    band = (np.abs(rows - 60) <= 20) & (np.abs(columns - 110 - (rows - 60)) <= 60)
+    corners = np.array([[-80, -20], [40, -20], [80, 20], [-40, 20]])  # (x, y)
+    along = np.array([160, 40]) / math.hypot(160, 40)
+    across = np.array([-along[1], along[0]])
+    # Lines across the long axis within the parallelogram, by clipping them at its four sides.
+    longest = 0.0
+    for t in np.linspace(-80, 80, 2001):
+        crossings = []
+        for p, q in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+            start, end = p @ along, q @ along
+            if min(start, end) <= t <= max(start, end) and start != end:
+                crossings.append((p + (q - p) * (t - start) / (end - start)) @ across)
+        if len(crossings) >= 2:
+            longest = max(longest, max(crossings) - min(crossings))
+    found = long_and_short_axis(band)
+    assert found.long == pytest.approx(math.hypot(160, 40), abs=1.5)
+    assert found.short == pytest.approx(longest, abs=1.5)
+    assert found.short < np.ptp(corners @ across) - 5
+
+
+def test_the_short_axis_of_a_bent_shape_is_the_width_of_its_arm() -> None:
+    rows, columns = np.indices((130, 220))
+    radius = np.hypot(rows - 120.5, columns - 110.5)
+    arch = (radius <= 100) & (radius >= 80) & (rows < 120)
+    found = long_and_short_axis(arch)
+    assert found.long == pytest.approx(200, abs=1.5)
+    # From the inner circle to the outer one, where the line is tangent to the inner one.
+    assert found.short == pytest.approx(math.sqrt(100**2 - 80**2), abs=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), scale=st.floats(0.05, 20))
+def test_scale_turns_and_shifts_do_what_they_should(seed: int, scale: float) -> None:
+    mask = random_part(seed)
+    if mask is None:
+        return
+    first = long_and_short_axis(mask, (1, 2))
+    for other, factor in (
+        (long_and_short_axis(mask, (scale, 2 * scale)), scale),
+        (long_and_short_axis(np.pad(mask, ((3, 0), (0, 5))), (1, 2)), 1.0),
+        (long_and_short_axis(np.rot90(mask), (2, 1)), 1.0),
+    ):
+        assert other.long == pytest.approx(factor * first.long, rel=1e-6)
+    thick = thickness(mask, (1, 2))
+    assert thickness(mask, (scale, 2 * scale)) == pytest.approx(scale * thick, rel=1e-5)
+    assert thickness(np.rot90(mask), (2, 1)) == pytest.approx(thick, rel=1e-6)
+    assert thickness(np.pad(mask, 4), (1, 2)) == pytest.approx(thick, rel=1e-6)
+    assert area(np.rot90(mask), (2, 1)) == area(mask, (1, 2)) == 2 * np.count_nonzero(mask)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 10])
+def test_a_band_is_as_thick_as_it_has_rows(rows: int) -> None:
+    mask = np.zeros((20, 60), bool)
+    mask[5 : 5 + rows, 5:55] = True
+    assert thickness(mask) == pytest.approx(rows, rel=1e-6)
+    assert thickness(mask, (0.25, 0.5)) == pytest.approx(rows / 4, rel=1e-6)
+    assert thickness(mask[5 : 5 + rows]) == pytest.approx(
+        rows, rel=1e-6
+    )  # the image ends there, too
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_thickness_is_the_same_in_square_pixels_by_opencv_and_by_scipy(seed: int) -> None:
+    mask = blob(np.random.default_rng(seed), (25, 35))
+    nearly_square = (1.0, 1.0 + 1e-9)  # SciPy's distances
+    assert thickness(mask) == pytest.approx(thickness(mask, nearly_square), rel=1e-5)
+
+
+def test_what_has_no_axes_is_refused_and_nothing_is_not_thick() -> None:
+    empty = np.zeros((9, 9), bool)
+    with pytest.raises(MeasurementError, match="The mask is empty"):
+        long_and_short_axis(empty)
+    assert thickness(empty) == area(empty) == 0
+    with pytest.raises(MeasurementError, match="two positive numbers"):
+        area(empty, (1.0, 0.0))
+
+
+def test_a_single_pixel_is_a_pixel_long_and_wide() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[4, 4] = True
+    found = long_and_short_axis(mask)
+    assert (found.long, found.short) == (pytest.approx(1), pytest.approx(1, abs=0.01))
