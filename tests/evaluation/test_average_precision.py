@@ -48,7 +48,6 @@ def by_pycocotools(
     folder: Path,
     images: Sequence[tuple[list[Mask], list[Mask], list[float], list[int]]],
     of: str,
-    areas: Sequence[Sequence[float]] | None = None,
 ) -> list[float]:
     """COCOeval on a file of annotations and one of results, written here."""
 
@@ -64,12 +63,11 @@ def by_pycocotools(
 
     annotations, results = [], []
     for image, (truth, found, scores, labels) in enumerate(images):
-        for k, (mask, label) in enumerate(zip(truth, labels, strict=True)):
-            area = float(mask.sum()) if areas is None else areas[image][k]
+        for mask, label in zip(truth, labels, strict=True):
             annotations.append(
                 {
                     "id": len(annotations) + 1, "image_id": image, "category_id": label, "iscrowd": 0,
-                    "area": area, "bbox": box(mask), "segmentation": rle(mask),
+                    "area": float(mask.sum()), "bbox": box(mask), "segmentation": rle(mask),
                 }
             )  # fmt: skip
         for mask, score, label in zip(found, scores, labels, strict=True):
@@ -110,36 +108,6 @@ def test_average_precision_is_pycocotools_own(tmp_path: Path, of: str, classes: 
         seen.append(values)
     # Thresholds and sizes differ, so that none could be taken for another.
     assert all(len({round(v, 4) for v in values}) >= 4 for values in seen)
-
-
-def test_the_areas_of_annotations_decide_which_objects_are_large(tmp_path: Path) -> None:
-    images = objects(3)
-    areas = [[20_000.0 if k else 2_000.0 for k in range(len(truth))] for truth, *_ in images]
-    expected = by_pycocotools(tmp_path, images, "segm", areas)
-    found = average_precision(
-        ImageDetections(
-            [encode_rle(m) for m in truth],
-            [encode_rle(m) for m in masks],
-            scores,
-            target_areas=area,
-        )
-        for (truth, masks, scores, _), area in zip(images, areas, strict=True)
-    )
-    values = [getattr(found, name) for name in NAMES]
-    assert np.isnan(found.small)
-    assert np.nan_to_num(values, nan=-1) == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_boxes_of_annotations_are_taken_as_they_are() -> None:
-    mask = encode_rle(inscribed_ellipse((20, 20, 120, 100), SHAPE))
-    exact = ImageDetections([mask], [mask], [0.9])
-    full = average_precision([exact], of="bbox")
-    assert (full.ap, full.ap50, full.ap75, full.medium) == pytest.approx((1, 1, 1, 1))
-    assert np.isnan([full.small, full.large]).all()
-    other = ImageDetections([mask], [mask], [0.9], target_boxes=[(20, 20, 100, 160)])
-    found = average_precision([other], of="bbox")
-    assert (found.ap50, found.ap75) == pytest.approx((1, 0))  # half of the box: an IoU of 0.5
-    assert average_precision([other]).ap == pytest.approx(1)
 
 
 def test_without_predictions_the_ap_is_zero_and_without_targets_undefined() -> None:

@@ -39,8 +39,6 @@ class ImageDetections:
         scores: confidence of each prediction.
         target_classes, predicted_classes: class indices from 0; None if there is only one class.
         ignored: region to ignore, as COCO's ``iscrowd``: predictions that lie mostly in it do not count.
-        target_areas: the area by which each target is small, medium or large; None for that of its mask.
-        target_boxes: x, y, width, height of each target for the AP of boxes; None for those of the masks.
     """
 
     targets: Sequence[RLE]
@@ -49,8 +47,6 @@ class ImageDetections:
     target_classes: Sequence[int] | None = None
     predicted_classes: Sequence[int] | None = None
     ignored: RLE | None = None
-    target_areas: Sequence[float] | None = None
-    target_boxes: Sequence[Sequence[float]] | None = None
 
 
 def average_precision(
@@ -61,7 +57,7 @@ def average_precision(
     As in COCO, at most 100 predictions per image count. Classes without targets are ignored.
 
     Args:
-        of: ``segm`` compares masks, ``bbox`` their boxes. A predicted box is the tight one of its mask.
+        of: ``segm`` compares masks, ``bbox`` their tight boxes.
     """
     with needs("Evaluation", extra="evaluate"):
         from pycocotools import mask as coco_mask
@@ -75,13 +71,12 @@ def average_precision(
         height, width = next((rle["size"] for rle in (*image.targets, *image.predictions)), (0, 0))
         truth["images"].append({"id": number, "height": height, "width": width})
         classes = _class_indices(image.target_classes, image.targets)
-        areas = image.target_areas or [float(coco_mask.area(_binary(r))) for r in image.targets]
-        boxes = image.target_boxes or [_box(coco_mask, rle) for rle in image.targets]
-        for rle, index, area, box in zip(image.targets, classes, areas, boxes, strict=True):
+        for rle, index in zip(image.targets, classes, strict=True):
             truth["annotations"].append(
                 {
                     "id": len(truth["annotations"]) + 1, "image_id": number, "category_id": index + 1,
-                    "iscrowd": 0, "segmentation": rle, "area": area, "bbox": list(box),
+                    "iscrowd": 0, "segmentation": rle, "area": float(coco_mask.area(_binary(rle))),
+                    "bbox": _box(coco_mask, rle),
                 }
             )  # fmt: skip
         classes = _class_indices(image.predicted_classes, image.predictions)
