@@ -89,7 +89,7 @@ def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
     assert "HD95 (px)" in text
     assert "HD95 (mm)" not in text  # the spacing is unknown
     page = (out / "report.html").read_text()
-    assert page.count("<img") >= 8
+    assert page.count("<svg role") >= 8
     assert "data:image/jpeg" in page
     assert ultrasam(monkeypatch, *asked, "--no-cases") == 0
     assert "data:image/jpeg" not in (out / "report.html").read_text()
@@ -391,7 +391,7 @@ def test_the_papers_suite_names_what_is_missing(
 
 
 def test_published_results_appear_only_for_the_data_at_hand() -> None:
-    from ultrasam.evaluation.report.tables import published_table
+    from ultrasam.evaluation.report.published import published_table
 
     assert published_table(["mine", "hc18"]) is None
     table = published_table(["busi"])

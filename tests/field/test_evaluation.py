@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,12 @@ from ultrasam.evaluation.metrics.statistics import bootstrap_interval, bootstrap
 from ultrasam.evaluation.models import registry
 from ultrasam.evaluation.models.registry import open_evaluation_model
 from ultrasam.evaluation.records import EvaluationSettings
-from ultrasam.evaluation.report import figures, tables
+from ultrasam.evaluation.report import protocols, reliability, subgroups, tables
+from ultrasam.evaluation.report.conclusion import conclusion
+from ultrasam.evaluation.report.first_screen import dice_plot
+from ultrasam.evaluation.report.groups import dataset_groups
 from ultrasam.evaluation.report.results import Results, read_results
-from ultrasam.evaluation.report.summary import conclusion, left_out, left_out_table
+from ultrasam.evaluation.report.summary import left_out, left_out_table
 from ultrasam.evaluation.runner import run_evaluation
 from ultrasam.evaluation.sources import (
     EvaluationDataset,
@@ -164,7 +168,7 @@ def test_images_of_other_splits_are_counted(
     assert ultrasam("evaluate", "filled-box", "--data", store, *BOX, "-o", tmp_path / "out") == 0
     assert told in capsys.readouterr().err
     report = (tmp_path / "out" / "report.md").read_text()
-    assert told in report[: report.index("## Prompt")]
+    assert told in report[: report.index("## Exact")]
     assert len(read_results(tmp_path / "out" / "filled-box.jsonl").images) == test
     out = tmp_path / "all"
     assert (
@@ -254,14 +258,14 @@ def test_one_subject_has_no_interval(tmp_path: Path, ultrasam: Run) -> None:
     raw, out = folder_of(tmp_path / "mine", 1), tmp_path / "out"
     assert ultrasam("evaluate", "ellipse", "filled-box", "--data", raw, *BOX, "-o", out) == 0
     text = (out / "report.md").read_text()
-    assert "1 object in 1 image of 1 subject from 1 data set." in text
-    assert "With one subject, nobody can tell whether the difference" in text
+    assert "2 models on 1 object in 1 image of 1 subject from 1 data set" in text
+    assert "over filled-box; with one subject, nobody can tell whether that is by chance" in text
     assert "nan" not in text
     cells = [line for line in text.splitlines() if line.startswith("| mine | 1 |")]
     assert cells
     assert not any("[" in line for line in cells)
-    (pair,) = [line for line in text.splitlines() if line.startswith("| ellipse – filled-box")]
-    assert pair.endswith("| – | – |")
+    assert "| ellipse – filled-box | box | 1 | 1 | +0." in text
+    assert "95 % interval | p |" not in text  # columns without a value
 
 
 # The mean of data sets
@@ -309,7 +313,7 @@ def test_a_model_that_cannot_be_opened_does_not_stop_the_others(
     error = capsys.readouterr().err
     assert f"Left out: {NOT_THERE}: {NOT_THERE} cannot be downloaded: no connection." in error
     text = (out / "report.md").read_text()
-    assert f"- {NOT_THERE}: {NOT_THERE} cannot be downloaded" in text[: text.index("## Prompt")]
+    assert f"- {NOT_THERE}: {NOT_THERE} cannot be downloaded" in text[: text.index("## Exact")]
     assert (out / "ellipse.jsonl").exists()
     assert (out / "filled-box.jsonl").exists()
     assert not (out / "random_vit-b.jsonl").exists()
@@ -341,10 +345,10 @@ def test_the_report_concludes_first_and_repeats_nothing(tmp_path: Path, ultrasam
     assert ultrasam("evaluate", "filled-box", "ellipse", "--data", raw, *BOX, "-o", out) == 0
     text = (out / "report.md").read_text()
     first = "\n".join(text.splitlines()[:8])
-    assert "6 objects in 6 images of 6 subjects from 1 data set." in first
-    assert "box: **ellipse** has the highest mean Dice, 0.9" in first
-    assert "filled-box has 0." in first
-    assert "The difference from filled-box over all objects is +0." in first
+    assert "2 models on 6 objects in 6 images of 6 subjects from 1 data set" in first
+    assert "exact prompts.** Box: **ellipse**, Dice 0.9" in first
+    assert ", +0." in first
+    assert "over filled-box." in first
     assert text.index("```sh") > text.index("### Run time")
     assert "Dice per structure" not in text  # one structure: the row of the data set
     assert "mean over" not in text  # one data set
@@ -355,13 +359,13 @@ def test_models_are_ranked_on_what_all_of_them_have() -> None:
     """A model that was evaluated on an easy data set only is not the best for that."""
     whole = results_of({"easy": [0.9, 0.9], "hard": [0.3, 0.3]})
     easy = replace(results_of({"easy": [0.8, 0.8]}), name="n")
-    (text,) = conclusion([whole, easy], ["box"])
-    assert text.startswith(
-        "box: **m** has the highest mean Dice on what all models have (easy), 0.900; n has 0.8"
+    (text,) = conclusion([whole, easy])
+    assert text.endswith(
+        "Box: **m**, Dice on what all models have (easy) 0.900, +0.100 [+0.100, +0.100] over n."
     )
     other = replace(results_of({"other": [0.8, 0.8]}), name="n")
-    (text,) = conclusion([whole, other], ["box"])
-    assert text == "box: the models have no data set in common, so none is the best."
+    (text,) = conclusion([whole, other])
+    assert text.endswith("Box: the models have no data set in common, so none is the best.")
 
 
 def test_structures_are_shown_where_a_data_set_has_several(tmp_path: Path, ultrasam: Run) -> None:
@@ -375,28 +379,17 @@ def test_structures_are_shown_where_a_data_set_has_several(tmp_path: Path, ultra
     assert "### Dice per structure, box" in (out / "report.md").read_text()
 
 
-def test_a_model_has_one_color_in_all_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: dict[str, list[str]] = {}
-
-    @dataclass
-    class Axes:
-        title: str
-
-        def __getattr__(self, name: str) -> Callable[..., tuple[object, ...]]:
-            def record(*_: object, **options: object) -> tuple[object, ...]:
-                if name in ("bar", "plot", "scatter") and options.get("color") != "gray":
-                    drawn.setdefault(self.title.split(",")[0], []).append(str(options["color"]))
-                return (None,)
-
-            return record
-
-    monkeypatch.setattr(figures, "figure", lambda title, draw: draw(Axes(title)))
+def test_a_model_has_one_color_in_all_plots() -> None:
     two = [results_of({"a": [0.5, 0.6]}), results_of({"a": [0.4, 0.7]})]
     two = [Results(name, r.settings, r.images) for name, r in zip("mn", two, strict=True)]
-    figures.bar_plot(two, "box")
-    figures.size_plot(two, "box")
-    figures.click_curve_plot(two, "box")
-    assert set(map(tuple, drawn.values())) == {("C0", "C1")}
-    drawn.clear()
-    figures.reliability_plot(two, two[1])
-    assert {color for colors in drawn.values() for color in colors} == {"C1"}
+    (group,) = dataset_groups(two)
+    plots = (
+        protocols.dataset_plot(two, "box"),
+        subgroups.size_plot(two, "box", group),
+        reliability.reliability_plot(two, "box"),
+        dice_plot(two),
+    )
+    for plot in plots:
+        assert plot is not None
+        drawn = set(re.findall(r"var\(--(series-\d)\)", plot.html()))
+        assert drawn == {"series-0", "series-1"}

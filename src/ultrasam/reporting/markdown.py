@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 
 def escape(text: object) -> str:
@@ -24,9 +29,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def to_html(text: str) -> str:
     """Convert Markdown with tables to HTML; embedded tags and unsafe links are escaped."""
+    return str(_parser().render(text))
+
+
+def inline_html(text: str) -> str:
+    """Convert one line of Markdown, without headings, lists or tables; as safe as `to_html`."""
+    return str(_parser().renderInline(text))
+
+
+@cache
+def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+    return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 def _line(cells: Sequence[object]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ultrasam.reporting.markdown import table
+from ultrasam.reporting.markdown import escape, inline_html, table
 
 NONE = "–"
+_NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]\d+)?( %|%)?( ± [\d.,]+)?( \[[^\]]*\])?( \([^)]*\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,52 @@ class Table:
         return replace(self, head=head, rows=tuple(rows))
 
     def markdown(self, *, level: int = 3) -> str:
-        """The table in Markdown, under a heading of the given level."""
+        """The table in Markdown, under a heading of the given level; without one for level 0."""
         note = f"{self.note}\n\n" if self.note else ""
-        return f"{'#' * level} {self.title}\n\n{note}{table(self.head, self.rows)}\n"
+        heading = f"{'#' * level} {self.title}\n\n" if level else ""
+        return f"{heading}{note}{table(self.head, self.rows)}\n"
+
+    def html(self, *, level: int = 3) -> str:
+        """The table in HTML, as in Markdown; columns of numbers are aligned at the right, rows whose first
+        cell is emphasized stand out, and a row of nothing but a first cell is a heading of those below."""
+        numeric = [
+            bool(self.rows) and all(_NUMBER.fullmatch(row[i]) or row[i] in ("", NONE) for row in self.rows)
+            for i in range(len(self.head))
+        ]  # fmt: skip
+
+        def line(cells: Sequence[str], tag: str) -> str:
+            return "".join(
+                _element(tag, "n" if is_number else "", inline_html(escape(cell)))
+                for cell, is_number in zip(cells, numeric, strict=True)
+            )
+
+        rows = "\n".join(
+            f'<tr class="group"><td colspan="{len(row)}">{inline_html(escape(row[0]))}</td></tr>'
+            if len(row) > 1 and not any(row[1:])
+            else _element("tr", "mean" if row[0].startswith("**") else "", line(row, "td"))
+            for row in self.rows
+        )
+        heading = f"<h{level}>{html.escape(self.title)}</h{level}>\n" if level else ""
+        note = f"<p>{inline_html(self.note)}</p>\n" if self.note else ""
+        return (
+            f'{heading}{note}<div class="scroll"><table><thead><tr>{line(self.head, "th")}</tr></thead>\n'
+            f"<tbody>\n{rows}\n</tbody></table></div>\n"
+        )
+
+
+def _element(tag: str, name: str, content: str) -> str:
+    attribute = f' class="{name}"' if name else ""
+    return f"<{tag}{attribute}>{content}</{tag}>"
 
 
 def number(value: float, digits: int = 3) -> str:
     """A number with a fixed number of decimals; a dash for NaN."""
     return NONE if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as percent; a dash for NaN."""
+    return NONE if np.isnan(value) else f"{value:.{digits}%}"
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:

@@ -30,6 +30,8 @@ from ultrasam.prompts import Float32, FloatArray, Prediction, Prompt
 from ultrasam.weights.load import repository_preprocessing
 from ultrasam.weights.registry import PREPROCESSING
 
+# Untrained models by name, as what SamConfig takes; its defaults are those of ViT-B.
+RANDOM: dict[str, dict[str, Any]] = {"sam-vit-b": {}}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -63,30 +65,58 @@ def open_transformers(repository: str, *, device: str) -> _TransformersModel:
     )
 
 
+def random_transformers(name: str, *, device: str, seed: int = 0) -> TransformersSam:
+    """SAM of transformers with random weights, in its own initialization: what its code scores untrained.
+
+    Args:
+        name: a key of ``RANDOM``.
+        seed: of the weights.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        EvaluationError: There is no such model.
+    """
+    if name not in RANDOM:
+        raise EvaluationError(
+            f"'transformers-random:{name}' does not exist; use transformers-random:{', '.join(RANDOM)}."
+        )
+    with needs("Evaluating transformers models", extra="downstream"):
+        from transformers import SamConfig, SamModel
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = SamModel(SamConfig(**RANDOM[name]))
+    return TransformersSam(model.to(device), _default_processor(model))
+
+
 def _sam_processor(repository: str, model: Any) -> Any:
     """The repository's processor; if it has none, SAM's at the model's size."""
     with needs("Evaluating transformers models", extra="downstream"):
-        from transformers import SamImageProcessor, SamProcessor
+        from transformers import SamProcessor
 
         from ultrasam.download import from_pretrained
 
-    processor = cast(Any, SamProcessor)
-
     try:
-        return from_pretrained(processor, repository)
+        return from_pretrained(cast(Any, SamProcessor), repository)
     except (OSError, ValueError) as error:
         if "does not appear to have a file" not in str(error) and not Path(repository).is_dir():
             raise  # for example a network failure, which does not mean that there is no processor
-        size = int(model.config.vision_config.image_size)
-        low = 4 * model.config.prompt_encoder_config.image_embedding_size
-        return processor(
-            SamImageProcessor(
-                size={"longest_edge": size},
-                pad_size={"height": size, "width": size},
-                mask_size={"longest_edge": low},
-                mask_pad_size={"height": low, "width": low},
-            )
+        return _default_processor(model)
+
+
+def _default_processor(model: Any) -> Any:
+    """SAM's processor at the size of a model."""
+    from transformers import SamImageProcessor, SamProcessor
+
+    size = int(model.config.vision_config.image_size)
+    low = 4 * model.config.prompt_encoder_config.image_embedding_size
+    return cast(Any, SamProcessor)(
+        SamImageProcessor(
+            size={"longest_edge": size},
+            pad_size={"height": size, "width": size},
+            mask_size={"longest_edge": low},
+            mask_pad_size={"height": low, "width": low},
         )
+    )
 
 
 class _TransformersModel(ABC):

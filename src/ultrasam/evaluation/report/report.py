@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import html
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from pathlib import Path
 
-from ultrasam._version import __version__
-from ultrasam.evaluation.report import figures, summary, tables
+from ultrasam.evaluation.report import conclusion, first_screen, summary
+from ultrasam.evaluation.report.absent import Absence, absence_section, absences
+from ultrasam.evaluation.report.cases import cases_section
+from ultrasam.evaluation.report.choice import choice_section
+from ultrasam.evaluation.report.clicks import click_section
+from ultrasam.evaluation.report.clinical import ClinicalErrors, clinical_section
+from ultrasam.evaluation.report.duplicates import duplicate_section
+from ultrasam.evaluation.report.failures import failure_section
+from ultrasam.evaluation.report.groups import dataset_groups, main_groups, training_sentences
+from ultrasam.evaluation.report.prompts import all_kinds
+from ultrasam.evaluation.report.protocols import protocol_section
+from ultrasam.evaluation.report.provenance import cost_table, how_section
+from ultrasam.evaluation.report.published import published_table
+from ultrasam.evaluation.report.reliability import reliability_section
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
+from ultrasam.evaluation.report.robustness import robustness_section
+from ultrasam.evaluation.report.subgroups import subgroup_section
+from ultrasam.evaluation.report.tables import difference_table
 from ultrasam.evaluation.sources import EvaluationDataset
 from ultrasam.files import atomic_write
-from ultrasam.reporting.html import page
-from ultrasam.reporting.markdown import escape, to_html
+from ultrasam.reporting.document import Block, Document, Section, section
+from ultrasam.reporting.markdown import escape
+from ultrasam.text import counted
 
-_PACKAGES = ("torch", "numpy", "scipy", "pycocotools", "opencv-python-headless", "transformers")
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EvaluationReport:
     """The content of a report.
 
@@ -41,49 +53,95 @@ class EvaluationReport:
     @property
     def kinds(self) -> list[str]:
         """Prompt types that at least one model accepts, in the order requested."""
-        return list(dict.fromkeys(kind for r in self.results for kind in r.kinds))
+        return all_kinds(self.results)
+
+    @cached_property
+    def first(self) -> tuple[Block, ...]:
+        """What was evaluated, the conclusion, and the table that supports it."""
+        results = self.results
+        groups = main_groups(results)
+        table = first_screen.compact_table(results, self._absences, self._errors, groups)
+        count = counted(len(self.missing), "model or data set", "models and data sets")
+        missing = f"**Missing:** {count}, named below.\n"
+        return (
+            f"{conclusion.evaluated(results)}\n",
+            _items(conclusion.conclusion(results, groups)),
+            *([missing] if self.missing else []),
+            table,
+        )
+
+    @cached_property
+    def beside(self) -> tuple[Block, ...]:
+        """The plot beside the table, what the columns mean, and what is in no mean."""
+        results = self.results
+        left_out = summary.left_out(results, self.not_chosen)
+        notes = [
+            first_screen.compact_note(results, self._absences, self._errors),
+            " ".join(training_sentences(results)),
+            f"**Not in these means:** {' '.join(left_out)}" if left_out else "",
+        ]
+        plot = first_screen.dice_plot(results)
+        text = "\n\n".join(note for note in notes if note)
+        return *([plot] if plot is not None else []), f"{text}\n"
+
+    @cached_property
+    def _absences(self) -> list[Absence]:
+        return absences(self.results)
+
+    @cached_property
+    def _errors(self) -> ClinicalErrors:
+        return ClinicalErrors(self.results)
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """Everything below the first screen."""
+        results = self.results
+        images = [r.images for r in results]
+        missing = (_items([escape(text) for text in self.missing]),)
+        parts = [
+            Section("Missing", missing, says="asked for and not evaluated") if self.missing else None,
+            self._all_groups(),
+            protocol_section(results, "exact"),
+            protocol_section(results, "human"),
+            section(
+                "Differences", difference_table(results),
+                says=f"{results[0].name} against each other model, paired, with p values",
+            ),
+            robustness_section(results),
+            click_section(results),
+            failure_section(results),
+            absence_section(results),
+            choice_section(results),
+            reliability_section(results),
+            clinical_section(self._errors),
+            subgroup_section(results),
+            duplicate_section(images),
+            section(
+                "Published results", published_table(list(objects_per_dataset(results))),
+                says="what others measured on these data sets",
+            ),
+            section("Run time", cost_table(results), says="per image"),
+            summary.excluded_section(results),
+            how_section(results, self.command),
+        ]  # fmt: skip
+        return tuple(part for part in parts if part is not None)
+
+    def _all_groups(self) -> Section | None:
+        """The conclusion for all groups of data sets, if the first screen has not all of them."""
+        results = self.results
+        groups = dataset_groups(results)
+        if len(groups) <= len(main_groups(results)):
+            return None
+        return section(
+            "All groups of data sets",
+            _items(conclusion.conclusion(results)),
+            first_screen.compact_table(results, self._absences, self._errors, groups),
+            says="the conclusion for each group of data sets by who has seen them in training",
+        )
 
     def markdown(self) -> str:
         """All tables in Markdown."""
-        results = self.results
-        counts = objects_per_dataset(results)
-        parts = [f"# {escape(self.title)}\n", f"{summary.evaluated(results)}\n"]
-        parts.append(_items(summary.conclusion(results, self.kinds)))
-        absent = summary.left_out(results, self.not_chosen)
-        if absent:
-            parts += ["Not in these means:\n", _items(absent)]
-        if self.missing:
-            parts += ["## Missing\n", _items([escape(text) for text in self.missing])]
-        for kind in self.kinds:
-            evaluated = [r for r in results if kind in r.kinds]
-            parts.append(f"## Prompt: {kind}\n")
-            if kind.startswith("point"):
-                parts.append(_clicks_outside(evaluated[0], kind))
-            by_kind = (
-                tables.dataset_table(evaluated, kind, "dice"),
-                tables.metric_table(evaluated, kind),
-                tables.structure_table(evaluated, kind),
-            )
-            parts += [table.markdown() for table in by_kind if table is not None]
-        parts.append("## All prompts\n")
-        across = (
-            tables.difference_table(results),
-            tables.click_table(results),
-            tables.calibration_table(results),
-            tables.cost_table(results),
-            tables.excluded_table(results),
-            summary.left_out_table(results),
-            tables.published_table(list(counts)),
-        )
-        parts += [table.markdown() for table in across if table is not None]
-        parts += [
-            "## How\n",
-            "Intervals are 95 % bootstrap intervals over subjects; one subject has none. All models get the "
-            "same prompts.\n",
-            f"```sh\n{self.command}\n```\n",
-            f"ultrasam {__version__}, {_versions()}.\n",
-        ]
-        return "\n".join(parts)
+        return Document(self.title, self.first, self.sections, self.beside).markdown()
 
     def html(self, datasets: Sequence[EvaluationDataset], *, cases: bool = True) -> str:
         """The tables with plots.
@@ -92,25 +150,12 @@ class EvaluationReport:
             datasets: the data, from which images of the worst cases are read again.
             cases: show the worst cases of the first model.
         """
-        body = to_html(self.markdown())
-        plots = []
-        for kind in self.kinds:
-            plots += [figures.bar_plot(self.results, kind), figures.size_plot(self.results, kind)]
-            if any(
-                max(map(len, r.rows(kind)["ious"].to_list()), default=0) > 1 for r in self.results
-            ):
-                plots.append(figures.click_curve_plot(self.results, kind))
-        plots += [figures.reliability_plot(self.results, r) for r in self.results if len(r.table)]
-        body += f"<h2>Plots</h2>\n{''.join(plots)}\n"
+        sections = self.sections
         first = self.results[0]
         if cases and first.kinds:
-            kind = first.kinds[0]
-            body += (
-                f"<h2>Worst 20 cases of {html.escape(first.name)}, {kind}</h2>\n<p>Image with the object's "
-                "box, ground truth, prediction, and error (false negatives green, false positives orange)."
-                f"</p>\n{figures.worst_cases(first, kind, datasets)}\n"
-            )
-        return page(self.title, body)
+            worst = cases_section(first, first.kinds[0], datasets)
+            sections = (*sections, *([worst] if worst is not None else []))
+        return Document(self.title, self.first, sections, self.beside).html()
 
 
 def write_report(
@@ -130,22 +175,3 @@ def write_report(
 
 def _items(texts: Sequence[str]) -> str:
     return "".join(f"- {text}\n" for text in texts)
-
-
-def _clicks_outside(results: Results, kind: str) -> str:
-    outside = results.rows(kind)["click_outside"].to_numpy()
-    fraction = float(outside.mean()) if len(outside) else 0.0
-    return (
-        "The first click is the object's center of mass; it lies outside the object in "
-        f"{fraction:.1%} of cases.\n"
-    )
-
-
-def _versions() -> str:
-    found = [f"Python {platform.python_version()}"]
-    for name in _PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)

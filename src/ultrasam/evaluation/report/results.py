@@ -20,6 +20,7 @@ from ultrasam.evaluation.metrics.average_precision import (
     average_precision,
 )
 from ultrasam.evaluation.metrics.masks import METRICS
+from ultrasam.evaluation.report.duplicates import joined_subjects
 from ultrasam.evaluation.runner import RecordKey, record_key
 from ultrasam.extras import needs
 
@@ -83,6 +84,11 @@ class Results:
         return [record for record in self.images if "left_out" in record]
 
     @cached_property
+    def subjects(self) -> dict[tuple[str, str], str]:
+        """The subject of each image (data set, name); subjects who share an image are one."""
+        return joined_subjects(self.images)
+
+    @cached_property
     def table(self) -> pl.DataFrame:
         """One row per object, prompt type and repeat, sorted."""
         rows = [
@@ -90,7 +96,7 @@ class Results:
                 "dataset": record["dataset"],
                 "image": record["image"],
                 "object": number,
-                "subject": f"{record['dataset']}/{record['subject']}",
+                "subject": self.subjects[record["dataset"], record["image"]],
                 "structure": entry["structure"],
                 "kind": kind,
                 "repeat": repeat,
@@ -132,7 +138,7 @@ class Results:
             {
                 "dataset": record["dataset"],
                 "image": record["image"],
-                "subject": f"{record['dataset']}/{record['subject']}",
+                "subject": self.subjects[record["dataset"], record["image"]],
                 "kind": kind,
                 "predicted_iou": prediction["predicted_iou"],
                 "relative_area": prediction["area"] / (record["size"][0] * record["size"][1]),
@@ -213,13 +219,29 @@ def read_results(file: Path, *, name: str | None = None) -> Results:
 
 
 def paired_values(
-    first: Results, second: Results, kind: str, metric: str
+    first: Results,
+    second: Results,
+    kind: str,
+    metric: str,
+    datasets: Collection[str] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[str]]:
-    """Both models' values on the objects that both segmented, repeat by repeat, and their subjects."""
-    keys = ["dataset", "image", "object", "subject", "repeat"]
-    joined = first.rows(kind).select(*keys, metric).join(
-        second.rows(kind).select(*keys, metric), on=keys, suffix="_second"
-    ).drop_nulls().sort(keys)  # fmt: skip
+    """Both models' values on the objects that both segmented, and their subjects.
+
+    Args:
+        first, second: the models' results.
+        kind: prompt type; an object's repeats count by their mean.
+        metric: name of a metric.
+        datasets: names of data sets; None for all.
+    """
+    keys = ["dataset", "image", "object"]
+
+    def values(results: Results) -> pl.DataFrame:
+        rows = results.rows(kind).drop_nulls(metric)
+        if datasets is not None:
+            rows = rows.filter(pl.col("dataset").is_in(list(datasets)))
+        return rows.group_by(keys).agg(pl.col(metric).mean(), pl.col("subject").first())
+
+    joined = values(first).join(values(second), on=keys, suffix="_second").sort(keys)
     return (
         joined[metric].to_numpy(),
         joined[f"{metric}_second"].to_numpy(),

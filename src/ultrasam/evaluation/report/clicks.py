@@ -1,0 +1,243 @@
+"""What clicks bring: curves, number of clicks, where a click makes masks worse, and clicks beside a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ultrasam.evaluation.metrics.clicks import (
+    FALL,
+    NOC_THRESHOLDS,
+    ClickCurve,
+    NumberOfClicks,
+    click_curve,
+    clicks_to_reach,
+)
+from ultrasam.evaluation.metrics.statistics import bootstrap_interval
+from ultrasam.evaluation.prompt_types import PromptKind
+from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups
+from ultrasam.evaluation.report.means import paired
+from ultrasam.evaluation.report.prompts import all_kinds, with_clicks
+from ultrasam.evaluation.report.results import Results
+from ultrasam.evaluation.report.styles import color_of, label_of, marker_of
+from ultrasam.extras import needs
+from ultrasam.reporting.document import Plot, Section, section
+from ultrasam.reporting.plots import label_ends
+from ultrasam.reporting.tables import NONE, Table, number, percent
+
+with needs("Evaluation", extra="evaluate"):
+    import polars as pl
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = (0, 1, 2, 3, 5, 7, 9, 12, 15, 20)
+_LOGARITHMIC = 10  # from this many clicks on, the axis of clicks is logarithmic
+
+
+@dataclass(frozen=True, slots=True)
+class Clicked:
+    """The clicks of one model and prompt type on a group of data sets.
+
+    Attributes:
+        ious: of each object and repeat, after the first prompt and each corrective click.
+        subjects: of these objects.
+        first: clicks in the first prompt: 0 for a box.
+        last: maximum number of clicks.
+    """
+
+    ious: list[list[float]]
+    subjects: list[str]
+    first: int
+    last: int
+
+    def curve(self) -> ClickCurve:
+        """The click curve."""
+        return click_curve(self.ious, self.last, first=self.first)
+
+    def reach(self, threshold: float) -> NumberOfClicks:
+        """Number of clicks to reach an IoU."""
+        return clicks_to_reach(self.ious, threshold, self.last, first=self.first)
+
+    def bounds(self) -> list[tuple[float, float]]:
+        """The 95 % interval by subject at each point of the curve."""
+        length = self.last - self.first + 1
+        filled = np.array([[*v, *[v[-1]] * (length - len(v))] for v in self.ious])
+        return [bootstrap_interval(filled[:, k], self.subjects) for k in range(length)]
+
+
+def clicked(results: Results, kind: str, datasets: Sequence[str]) -> Clicked | None:
+    """The clicks of a model; None if it has no object there or the prompt type no corrective clicks."""
+    parsed = PromptKind.parse(kind)
+    if kind not in results.kinds or parsed.rounds < 2:
+        return None
+    rows = results.rows(kind).filter(pl.col("dataset").is_in(list(datasets)))
+    if not len(rows):
+        return None
+    first = parsed.clicks - parsed.rounds + 1
+    return Clicked(rows["ious"].to_list(), rows["subject"].to_list(), first, parsed.clicks)
+
+
+def click_table(all_results: Sequence[Results]) -> Table | None:
+    """Number of clicks (NoC) for prompt types with several clicks; None if there are none."""
+    rows = []
+    groups = dataset_groups(all_results)
+    for group, results, kind, found in _all_clicked(all_results):
+        cells = [
+            results.name,
+            *([group.label] if len(groups) > 1 else []),
+            kind,
+            str(len(found.ious)),
+        ]
+        for threshold in NOC_THRESHOLDS:
+            noc = found.reach(threshold)
+            cells += [f"{noc.mean:.2f}", f"{noc.failures} ({noc.failures / len(found.ious):.0%})"]
+        rows.append(tuple(cells))
+    if not rows:
+        return None
+    head = ["model", *(["data sets"] if len(groups) > 1 else []), "prompts", "objects"]
+    for threshold in NOC_THRESHOLDS:
+        head += [f"NoC@{threshold:.2f}", f"failures@{threshold:.2f}"]
+    note = (
+        "Mean number of clicks (NoC) to reach an IoU, each at the most interior point of the largest error. "
+        "object that never reaches it is a failure and counts with the maximum number of clicks. A box "
+        "before the clicks counts as none."
+    )
+    return Table("Number of clicks", tuple(head), tuple(rows), note)
+
+
+def curve_table(all_results: Sequence[Results]) -> Table | None:
+    """Mean IoU after each of some numbers of clicks, and where clicks make masks worse; None without."""
+    groups = dataset_groups(all_results)
+    found = [(g, r, kind, c.curve()) for g, r, kind, c in _all_clicked(all_results)]
+    numbers = [n for n in _SHOWN if any(n in curve.clicks for *_, curve in found)]
+    rows = []
+    for group, results, kind, curve in found:
+        means = dict(zip(curve.clicks.tolist(), curve.mean.tolist(), strict=True))
+        worst = "" if curve.worst_click is None else f"click {curve.worst_click}"
+        falls = ", ".join(map(str, curve.mean_falls_at))
+        rows.append(
+            (
+                results.name, *([group.label] if len(groups) > 1 else []), kind,
+                *(number(means.get(n, float("nan"))) for n in numbers),
+                falls or "nowhere", percent(curve.ever_falling), worst,
+            )
+        )  # fmt: skip
+    if not rows:
+        return None
+    head = (
+        "model", *(["data sets"] if len(groups) > 1 else []), "prompts",
+        *("box" if n == 0 else str(n) for n in numbers), "mean falls at click",
+        "objects that a click made worse", "most at",
+    )  # fmt: skip
+    note = (
+        "Mean IoU after as many clicks; an object that needs no further click keeps its IoU. A click makes "
+        f"an object worse if it lowers the IoU by more than {FALL}."
+    )
+    return Table("IoU by number of clicks", head, tuple(rows), note)
+
+
+def _all_clicked(
+    all_results: Sequence[Results],
+) -> list[tuple[DatasetGroup, Results, str, Clicked]]:
+    return [
+        (group, results, kind, found)
+        for group in dataset_groups(all_results)
+        for kind in with_clicks(all_kinds(all_results))
+        for results in all_results
+        if (found := clicked(results, kind, group.datasets)) is not None
+    ]
+
+
+def curve_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | None:
+    """Mean IoU by number of clicks, an axis per prompt type; None without clicks."""
+    found = [entry for entry in _all_clicked(all_results) if entry[0] == group]
+    kinds = list(dict.fromkeys(kind for _, _, kind, _ in found))
+    if not kinds:
+        return None
+    return Plot(
+        f"IoU by number of clicks ({group.title})",
+        partial(_draw, all_results, kinds, found),
+        size=(min(12.6, 0.6 + 4 * len(kinds)), 3.6),
+        note="Bands are 95 % intervals by subject; 0 clicks: the box alone.",
+    )
+
+
+def _draw(
+    all_results: Sequence[Results], kinds: Sequence[str],
+    found: Sequence[tuple[DatasetGroup, Results, str, Clicked]], figure: Figure,
+) -> None:  # fmt: skip
+    every = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(every, kinds, strict=True):
+        ends = []
+        for _, results, its_kind, clicks in found:
+            if its_kind != kind:
+                continue
+            curve, bounds = clicks.curve(), np.array(clicks.bounds())
+            color = color_of(all_results, results)
+            if not np.isnan(bounds).any():
+                axes.fill_between(
+                    curve.clicks, bounds[:, 0], bounds[:, 1], color=color, alpha=0.15, linewidth=0
+                )
+            axes.plot(curve.clicks, curve.mean, color=color, marker=marker_of(all_results, results))
+            ends.append((float(curve.clicks[-1]), float(curve.mean[-1]), label_of(results), color))
+        ticks = [n for n in _SHOWN if clicks.first <= n <= clicks.last]
+        if clicks.last >= _LOGARITHMIC and clicks.first > 0:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks(ticks, [str(n) for n in ticks])
+        axes.set_title(kind)
+        axes.set_xlabel("clicks")
+        axes.set_ylim(0, 1)
+        label_ends(axes, ends)
+    every[0].set_ylabel("mean IoU")
+
+
+def beside_box_table(all_results: Sequence[Results]) -> Table | None:
+    """Point and box together, and box then clicks, minus the box alone; None if neither was evaluated."""
+    groups = dataset_groups(all_results)
+    kinds = [
+        k for k in all_kinds(all_results)
+        if "box" in (parsed := PromptKind.parse(k)).uses and len(parsed.uses) > 1
+        and parsed.protocol == "exact"
+    ]  # fmt: skip
+    rows = []
+    for group in groups:
+        for results in all_results:
+            for kind in kinds:
+                if kind not in results.kinds or "box" not in results.kinds:
+                    continue
+                gap = paired(results.rows(kind), results.rows("box"), "dice", group.datasets)
+                if gap is None:
+                    continue
+                low, high = gap.bounds
+                says = "worse" if high < 0 else "better" if low > 0 else "may be by chance"
+                rows.append(
+                    (
+                        results.name, *([group.label] if len(groups) > 1 else []), kind,
+                        str(gap.count), gap.signed(), NONE if np.isnan(low) else says,
+                    )
+                )  # fmt: skip
+    if not rows:
+        return None
+    head = ("model", *(["data sets"] if len(groups) > 1 else []), "prompts", "objects",
+            "Dice minus that with the box alone", "than the box alone")  # fmt: skip
+    note = (
+        "The same objects with the tight box and a click together, or clicks after the box, minus the tight "
+        "box alone: mean over data sets with its 95 % interval by subject."
+    )
+    return Table("Clicks beside the box", head, tuple(rows), note).without_empty_columns()
+
+
+def click_section(all_results: Sequence[Results]) -> Section | None:
+    """Curves and tables; None if nothing was prompted with more than one prompt."""
+    return section(
+        "Clicks",
+        *(curve_plot(all_results, group) for group in dataset_groups(all_results)),
+        click_table(all_results), curve_table(all_results), beside_box_table(all_results),
+        says="clicks to reach an IoU, where clicks make masks worse, clicks beside a box",
+    )  # fmt: skip

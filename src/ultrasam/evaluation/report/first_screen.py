@@ -1,0 +1,208 @@
+"""The first screen: one compact table and one plot, below the conclusion that they support."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ultrasam.evaluation.metrics.failures import FAILURE_THRESHOLDS
+from ultrasam.evaluation.prompt_types import PromptKind
+from ultrasam.evaluation.report.absent import Absence
+from ultrasam.evaluation.report.clicks import clicked
+from ultrasam.evaluation.report.clinical import ClinicalErrors
+from ultrasam.evaluation.report.failures import share_below
+from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups, main_groups
+from ultrasam.evaluation.report.means import Mean, over_datasets
+from ultrasam.evaluation.report.prompts import Primary, all_kinds, primary_prompts, with_clicks
+from ultrasam.evaluation.report.results import Results
+from ultrasam.evaluation.report.styles import color_of, label_of, marker_of, point
+from ultrasam.reporting.document import Plot
+from ultrasam.reporting.tables import NONE, Table, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SHORT = {
+    "head circumference": "head circ.", "abdominal circumference": "abdomen circ.",
+    "head or abdominal circumference": "head or abdomen circ.",
+}  # fmt: skip
+_NOC = 0.85
+_MISSED = FAILURE_THRESHOLDS[0]
+_Cell = Callable[[Results, DatasetGroup], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    head: str
+    cell: _Cell
+
+
+def compact_table(
+    all_results: Sequence[Results],
+    found: Sequence[Absence],
+    errors: ClinicalErrors,
+    groups: Sequence[DatasetGroup],
+) -> Table:
+    """A row per model below each group of data sets, with what exists of the measures that matter most."""
+    columns = _columns(all_results, found, errors)
+    rows: list[tuple[str, ...]] = []
+    for group in groups:
+        lines = []
+        for results in all_results:
+            cells = [column.cell(results, group) for column in columns]
+            if any(cell != NONE for cell in cells):
+                lines.append((results.name, *cells))
+        if lines and len(dataset_groups(all_results)) > 1:
+            names = f" ({group.datasets[0]})" if len(group.datasets) == 1 else ""
+            rows.append((f"{group.title}{names}", *[""] * len(columns)))
+        rows += lines
+    head = ("model", *(column.head for column in columns))
+    return Table("Summary", head, tuple(rows)).without_empty_columns()
+
+
+def _columns(
+    all_results: Sequence[Results], found: Sequence[Absence], errors: ClinicalErrors
+) -> list[_Column]:
+    kinds = all_kinds(all_results)
+    primary = primary_prompts(kinds)
+    columns = [_Column(prompt.title, partial(_dice, prompt.kind)) for prompt in primary]
+    several = [
+        k for k in with_clicks(kinds)
+        if (parsed := PromptKind.parse(k)).protocol == "exact" and "box" not in parsed.uses
+    ]  # fmt: skip
+    if several:
+        most = max(several, key=lambda k: PromptKind.parse(k).clicks)
+        columns.append(_Column(f"NoC@{_NOC:.2f} (failures)", partial(_noc, most)))
+    # Clicks fail far more often than boxes, and people's more often than exact ones.
+    risky = [p for what in ("click", "box") for p in primary[::-1] if p.what == what]
+    if risky:
+        columns.append(
+            _Column(f"{risky[0].title}, IoU < {_MISSED:.2f}", partial(_missed, risky[0].kind))
+        )
+    if found:
+        preferred = [p.kind for p in primary if p.protocol == "exact"]
+        shown = [k for k in preferred if any(a.kind == k for a in found)] or [found[0].kind]
+        columns.append(_Column("nothing there, AUC", partial(_auc, found, shown)))
+    headline = errors.headline()
+    if headline is not None and errors.kinds:
+        quantity, unit = headline
+        columns.append(
+            _Column(f"{_SHORT.get(quantity, quantity)} error ({unit})", partial(_clinical, errors))
+        )
+    return columns
+
+
+def _dice(kind: str, results: Results, group: DatasetGroup) -> str:
+    mean = over_datasets(results, kind, group.datasets)
+    return NONE if mean is None else mean.short()
+
+
+def _noc(kind: str, results: Results, group: DatasetGroup) -> str:
+    found = clicked(results, kind, group.datasets)
+    if found is None:
+        return NONE
+    noc = found.reach(_NOC)
+    return f"{noc.mean:.1f} ({noc.failures / len(found.ious):.0%})"
+
+
+def _missed(kind: str, results: Results, group: DatasetGroup) -> str:
+    if kind not in results.kinds:
+        return NONE
+    rate = share_below(results, kind, group.datasets, _MISSED)
+    return NONE if rate is None else percent(rate.share.value)
+
+
+def _auc(
+    found: Sequence[Absence], kinds: Sequence[str], results: Results, group: DatasetGroup
+) -> str:
+    for kind in kinds:
+        areas = [
+            a.roc.area.value for a in found
+            if (a.results.name, a.kind) == (results.name, kind) and a.dataset in group.datasets
+        ]  # fmt: skip
+        if areas:
+            return f"{np.mean(areas):.2f}"
+    return NONE
+
+
+def _clinical(errors: ClinicalErrors, results: Results, group: DatasetGroup) -> str:
+    for kind in errors.kinds:
+        error = errors.mean_error(results.name, kind, group.datasets)
+        if error is not None:
+            return f"{error:.1f}"
+    return NONE
+
+
+def compact_note(
+    all_results: Sequence[Results], found: Sequence[Absence], errors: ClinicalErrors
+) -> str:
+    """What the columns are, in Markdown."""
+    primary = primary_prompts(all_kinds(all_results))
+    names = ", ".join(f"{p.title}: `{p.kind}`" for p in primary)
+    several = any(len(group.datasets) > 1 for group in dataset_groups(all_results))
+    parts = [
+        f"Dice: mean{' over data sets' if several else ''} ({names}).",
+        "±: deviation between repeats."
+        if any(PromptKind.parse(p.kind).is_random for p in primary)
+        else "",
+        f"NoC: clicks to IoU {_NOC:.2f}." if with_clicks(all_kinds(all_results)) else "",
+        "AUC: does predicted IoU tell that nothing is there (0.5: no)." if found else "",
+        "Clinical error: mean absolute." if errors.headline() else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def dice_plot(all_results: Sequence[Results]) -> Plot | None:
+    """Mean Dice by protocol and prompt, a row per model; None if nothing was evaluated."""
+    groups = main_groups(all_results)
+    primary = primary_prompts(all_kinds(all_results))
+    means = {
+        (prompt.kind, results.name, number): mean
+        for prompt in primary
+        for results in all_results
+        for number, group in enumerate(groups)
+        if (mean := over_datasets(results, prompt.kind, group.datasets)) is not None
+    }
+    shown = [p for p in primary if any(kind == p.kind for kind, *_ in means)]
+    if not shown:
+        return None
+    note = "95 % intervals by subject."
+    if len(groups) > 1:
+        note += f" Filled: {groups[0].label}; hollow: {groups[1].label}."
+    return Plot(
+        "Mean Dice by protocol and prompt",
+        partial(_draw, all_results, groups, shown, means),
+        size=(1.05 + 0.9 * len(shown), 0.7 + 0.34 * len(all_results)),
+        note=note,
+    )
+
+
+def _draw(
+    all_results: Sequence[Results], groups: Sequence[DatasetGroup], shown: Sequence[Primary],
+    means: dict[tuple[str, str, int], Mean], figure: Figure,
+) -> None:  # fmt: skip
+    every: Sequence[Axes] = figure.subplots(1, len(shown), sharey=True, sharex=True, squeeze=False)[
+        0
+    ]
+    low = min(min(mean.mean, np.nan_to_num(mean.bounds[0], nan=1.0)) for mean in means.values())
+    for axes, prompt in zip(every, shown, strict=True):
+        for row, results in enumerate(all_results):
+            for number in range(len(groups)):
+                mean = means.get((prompt.kind, results.name, number))
+                if mean is not None:
+                    shift = 0.16 * (2 * number - 1) if len(groups) > 1 else 0.0
+                    point(
+                        axes, mean.mean, row + shift, mean.bounds, color=color_of(all_results, results),
+                        marker=marker_of(all_results, results), hollow=number == 1,
+                    )  # fmt: skip
+        axes.set_title(prompt.title, fontsize=8, fontweight="normal")
+        axes.tick_params(axis="y", length=0)
+    every[0].set_yticks(range(len(all_results)), [label_of(r) for r in all_results])
+    every[0].set_ylim(len(all_results) - 0.5, -0.5)
+    every[0].set_xlim(max(0.0, np.floor(10 * low - 0.2) / 10), 1.0)
+    figure.supxlabel("Dice", fontsize=8)

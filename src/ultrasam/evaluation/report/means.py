@@ -1,0 +1,148 @@
+"""Means over objects and data sets, with their intervals by subject and their deviation between repeats."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ultrasam.evaluation.metrics.statistics import bootstrap_means, interval
+from ultrasam.evaluation.report.results import Results
+from ultrasam.extras import needs
+from ultrasam.reporting.tables import NONE, difference, number, with_interval
+
+with needs("Evaluation", extra="evaluate"):
+    import polars as pl
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mean:
+    """A mean and how sure it is.
+
+    Attributes:
+        mean: over all objects and repeats.
+        resamples: bootstrap means by subject [n]; NaN for a single subject.
+        repeats: mean of each repeat [n]; one for prompts that are not random.
+        count: number of objects.
+    """
+
+    mean: float
+    resamples: Floats
+    repeats: Floats
+    count: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % interval."""
+        return interval(self.resamples)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the mean between repeats; NaN if there is one."""
+        return float(self.repeats.std(ddof=1)) if len(self.repeats) > 1 else float("nan")
+
+    def text(self, digits: int = 3) -> str:
+        """Mean, deviation between repeats and interval as far as known: ``0.904 ± 0.002 [0.890, 0.915]``."""
+        full = with_interval(self.mean, *self.bounds, digits=digits)
+        if np.isnan(self.deviation):
+            return full
+        mean, *rest = full.split(" ", 1)
+        return " ".join([mean, "±", number(self.deviation, digits), *rest])
+
+    def signed(self, digits: int = 3) -> str:
+        """A difference and its interval."""
+        return difference(self.mean, *self.bounds, digits=digits)
+
+    def short(self, digits: int = 3) -> str:
+        """Mean and deviation, without the interval."""
+        mean = number(self.mean, digits)
+        return mean if np.isnan(self.deviation) else f"{mean} ± {number(self.deviation, digits)}"
+
+
+def text_of(estimate: Mean | None, digits: int = 3) -> str:
+    """An estimate as a cell of a table; a dash for None."""
+    return NONE if estimate is None else estimate.text(digits)
+
+
+def seed_of(dataset: str) -> int:
+    """Each data set draws its own resamples; with one seed for all, those of equal size would draw the same
+    ranks, and the interval of the mean over data sets would be off."""
+    return zlib.crc32(dataset.encode())
+
+
+def estimate(rows: pl.DataFrame, metric: str, *, seed: int = 0) -> Mean | None:
+    """The mean of one metric over the rows of one prompt type; None if no row has a value."""
+    defined = rows.drop_nulls(metric)
+    if not len(defined):
+        return None
+    values = defined[metric].cast(pl.Float64).to_numpy()
+    by_repeat = (
+        defined.group_by("repeat").agg(pl.col(metric).cast(pl.Float64).mean()).sort("repeat")
+    )
+    return Mean(
+        float(values.mean()),
+        bootstrap_means(values, defined["subject"].to_list(), seed=seed),
+        by_repeat[metric].to_numpy(),
+        defined.select("dataset", "image", "object").n_unique(),
+    )
+
+
+def mean_of(estimates: Sequence[Mean]) -> Mean:
+    """The mean over data sets, each of equal weight."""
+    repeats = min(len(e.repeats) for e in estimates)
+    return Mean(
+        float(np.mean([e.mean for e in estimates])),
+        np.mean([e.resamples for e in estimates], axis=0),
+        np.mean([e.repeats[:repeats] for e in estimates], axis=0),
+        sum(e.count for e in estimates),
+    )
+
+
+def over_datasets(
+    results: Results, kind: str, datasets: Sequence[str], metric: str = "dice"
+) -> Mean | None:
+    """The mean over data sets, each of equal weight, of those that have a value; None without any."""
+    if kind not in results.kinds:
+        return None
+    table = results.rows(kind)
+    found = [
+        e
+        for name in datasets
+        if (e := estimate(table.filter(pl.col("dataset") == name), metric, seed=seed_of(name)))
+    ]
+    return mean_of(found) if found else None
+
+
+def paired(
+    first: pl.DataFrame, second: pl.DataFrame, metric: str, datasets: Sequence[str]
+) -> Mean | None:
+    """Mean over data sets of the difference of two tables' values on the objects that both have.
+
+    Objects of several repeats count with their mean, so that a random prompt type is comparable to another.
+
+    Returns:
+        First minus second; None if they have no object in common.
+    """
+    # Not by subject: duplicates may have joined the first table's subjects, and not the second's.
+    keys = ["dataset", "image", "object"]
+    value = pl.col(metric).cast(pl.Float64).mean()
+    ours = first.drop_nulls(metric).group_by(keys).agg(value, pl.col("subject").first())
+    theirs = second.drop_nulls(metric).group_by(keys).agg(value)
+    joined = ours.join(theirs, on=keys, suffix="_second").sort(keys)
+    joined = joined.select(
+        *keys,
+        "subject",
+        pl.lit(0).alias("repeat"),
+        (pl.col(metric) - pl.col(f"{metric}_second")).alias(metric),
+    )
+    found = [
+        e
+        for name in datasets
+        if (e := estimate(joined.filter(pl.col("dataset") == name), metric, seed=seed_of(name)))
+    ]
+    return mean_of(found) if found else None

@@ -1,0 +1,63 @@
+"""Where the numbers come from: run time, settings, versions, processor and command."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from ultrasam._version import __version__
+from ultrasam.evaluation.report.results import Results
+from ultrasam.hardware import processor
+from ultrasam.reporting.document import Section
+from ultrasam.reporting.markdown import escape
+from ultrasam.reporting.tables import Table
+from ultrasam.text import counted
+
+_PACKAGES = ("torch", "numpy", "scipy", "pycocotools", "opencv-python-headless", "transformers")
+
+
+def cost_table(all_results: Sequence[Results]) -> Table | None:
+    """Run time of the models and of the evaluation around them; None if nothing was timed."""
+    rows = []
+    for results in all_results:
+        reading, model, own = results.seconds()
+        images = sum(bool(record.get("objects")) for record in results.images)
+        if images and model:
+            each = [f"{1000 * t / images:.0f} ms" for t in (reading, model, own)]
+            rows.append((results.name, str(images), *each, f"{own / model:.0%}"))
+    if not rows:
+        return None
+    head = ("model", "images", "reading", "inference", "evaluation", "evaluation / inference")
+    note = (
+        "Mean time per image: reading the image and its masks, running the model with all prompts, and "
+        "simulating prompts and computing metrics."
+    )
+    return Table("Run time", head, tuple(rows), note)
+
+
+def how_section(all_results: Sequence[Results], command: str) -> Section:
+    """How to get the same numbers again."""
+    settings = all_results[0].settings
+    repeats = counted(settings["repeats"], "time")
+    text = (
+        "Intervals are 95 % bootstrap intervals over subjects, drawn independently for each data set; one "
+        "subject has none. All models get the same prompts.\n\n"
+        f"Random prompts are drawn {repeats} per object, from seed {settings['seed']}; ± is the standard "
+        "deviation of the mean between these repeats. Surface Dice: within "
+        f"{settings['tolerance_mm']:g} mm, or {settings['tolerance_px']:g} px where the spacing is "
+        "unknown.\n\n"
+        f"```sh\n{command}\n```\n\n"
+        f"ultrasam {__version__}, {_versions()}. The report was written on: {escape(processor())}.\n"
+    )
+    return Section("How", (text,), says="command, seeds, versions, processor")
+
+
+def _versions() -> str:
+    found = [f"Python {platform.python_version()}"]
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
