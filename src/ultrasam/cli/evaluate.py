@@ -22,7 +22,7 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
-from ultrasam.cli.subcommands import CommandWithSubcommands
+from ultrasam.cli.subcommands import CommandWithSubcommands, complete_subcommands
 from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
 from ultrasam.extras import require
 
@@ -50,6 +50,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL",
+            autocompletion=complete_subcommands,
             help="Models by name or path; ellipse, filled-box, grabcut, disc, random-walker; "
             "transformers:REPOSITORY; or one suite, such as evaluation/paper.",
         ),
