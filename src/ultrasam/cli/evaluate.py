@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ultrasam.cli import checks, evaluate_few_shot
+from ultrasam.cli import checks, evaluate_few_shot, evaluate_parity
 from ultrasam.cli.options import (
     Data,
     Datasets,
@@ -22,7 +22,7 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
-from ultrasam.cli.subcommands import CommandWithSubcommands
+from ultrasam.cli.subcommands import CommandWithSubcommands, complete_subcommands
 from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
 from ultrasam.extras import require
 
@@ -39,6 +39,7 @@ app = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("parity")(evaluate_parity.parity)
 app.command("few-shot")(evaluate_few_shot.few_shot)
 _PROMPT_TYPES = ("box", "interior", "interior5", "box-noisy", "random")
 
@@ -49,6 +50,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL",
+            autocompletion=complete_subcommands,
             help="Models by name or path; ellipse, filled-box, grabcut, disc, random-walker; "
             "transformers:REPOSITORY; or one suite, such as evaluation/paper.",
         ),

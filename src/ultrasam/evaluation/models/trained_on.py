@@ -1,6 +1,7 @@
 """Which data sets the weights of a model have seen, so that a report keeps seen and unseen ones apart.
 
-An id stands for its source: weights trained on a part of a data set have seen the data set.
+An id stands for its source: weights trained on a part of a data set have seen the data set, and all that
+have images or patients in common with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 
 from ultrasam.errors import UltraSamError
 from ultrasam.settings import read_yaml
-from ultrasam.weights.adapter_files import find_adaptation
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import detect_task
 
@@ -42,7 +42,12 @@ def trained_on(spec: str) -> frozenset[str] | None:
     Raises:
         CheckpointError, ConfigError: The name is unknown.
     """
-    return _of(ModelSpec.parse(spec), ())
+    known = _of(ModelSpec.parse(spec), ())
+    if not known:
+        return known
+    from ultrasam.datasets.overlaps import seen_by  # imports all readers
+
+    return seen_by(known)
 
 
 def of_repository(repository: str) -> frozenset[str] | None:
@@ -78,7 +83,9 @@ def _of_recipe(
     recipe: Mapping[str, Any], weights: Path, above: tuple[Path, ...]
 ) -> frozenset[str] | None:
     """The data sets of a recipe as `ultrasam train` saves it, with all its keys."""
-    from ultrasam.store.store import Store  # the weights of most names need none
+    # Imports PyTorch; and a bad name needs neither.
+    from ultrasam.store.store import Store
+    from ultrasam.weights.adapter_files import find_adaptation
 
     data = recipe["data"]
     seen = {_id(source["dataset"], Path(source["path"])) for source in data["sources"]}
