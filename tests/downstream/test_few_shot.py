@@ -221,7 +221,7 @@ def test_the_table_has_the_values_of_the_results_files(
         by_shots[line["shots"]].append(dice_by_object(folder, line, kind))
     report = FewShotReport("ultrasam", folder, runs, ())
     points = {point.shots: point for point in report.curves("spots", kind)[model]}
-    text = report.markdown({})
+    text = report.document(defaultdict(str)).markdown()
     section = text[text.index(f"## spots, {kind}") :]
     rows = [line.split(" | ") for line in section.splitlines() if line.startswith(f"| {model}")]
     base = by_shots[0][0]
@@ -258,7 +258,7 @@ def test_the_command_writes_tables_and_plots_and_resumes(
     assert picture
     assert "<svg" in (tmp_path / picture[1]).read_text()
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<figure") == 1
+    assert page.count("<figure") == 2  # beside the conclusion, and in its section
     lines = (tmp_path / "few_shot.jsonl").read_text()
     assert lines.count("\n") == 3
     assert ultrasam(*asked, "--json") == 1
@@ -281,7 +281,7 @@ def test_a_model_that_has_seen_the_data_set_is_said_to_have(
         report.results[first] = replace(report.results[first], trained_on=seen)
         assert len(report.seen()) == expected
     report.results[first] = replace(report.results[first], trained_on=frozenset({"spots"}))
-    assert "have seen this data set; the gain" in report.markdown({})
+    assert "have seen this data set; the gain" in report.document().markdown()
 
 
 @pytest.mark.parametrize(
