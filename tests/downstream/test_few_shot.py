@@ -30,7 +30,7 @@ from ultrasam.training.sources import open_data
 from ultrasam.weights.hub import save_pretrained
 
 EVALUATION = EvaluationSettings(("box", "point"))
-SMALL = FewShotSettings(EVALUATION, shots=(1, 3), repeats=2, steps=2, device="cpu")
+SMALL = FewShotSettings(EVALUATION, shots=(1, 3), draws=2, steps=2, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +172,14 @@ def test_a_finished_run_is_not_trained_again(
     assert again == runs
     assert len(trained) == 5
     # Other steps are other runs, and one more draw is one more run for each number of images.
-    more = FewShotSettings(EVALUATION, shots=(1,), repeats=3, steps=2, device="cpu")
+    more = FewShotSettings(EVALUATION, shots=(1,), draws=3, steps=2, device="cpu")
     run_few_shot([model], [data], tmp_path, more)
     assert len(trained) == 6
     assert not list((tmp_path / "models").iterdir())
 
 
 def test_the_same_seed_gives_the_same_results(spots: Path, model: str, tmp_path: Path) -> None:
-    settings = FewShotSettings(EVALUATION, shots=(2,), repeats=1, steps=2, device="cpu")
+    settings = FewShotSettings(EVALUATION, shots=(2,), draws=1, steps=2, device="cpu")
     texts = []
     for name in ("a", "b"):
         runs, _ = run_few_shot([model], [opened(spots)], tmp_path / name, settings)
@@ -245,7 +245,7 @@ def test_the_command_writes_tables_and_plots_and_resumes(
     spots: Path, model: str, tmp_path: Path, ultrasam: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    asked = ["evaluate", "few-shot", model, "--data", spots, "--shots", "2,1,99", "--repeats", 1,
+    asked = ["evaluate", "few-shot", model, "--data", spots, "--shots", "2,1,99", "--draws", 1,
              "--steps", 1, "--prompt-type", "box", "-o", tmp_path, "--device", "cpu"]  # fmt: skip
     assert ultrasam(*asked) == 1
     shown = capsys.readouterr()
