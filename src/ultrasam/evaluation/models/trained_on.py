@@ -13,7 +13,6 @@ from typing import Any
 
 from ultrasam.errors import UltraSamError
 from ultrasam.settings import read_yaml
-from ultrasam.weights.adapter_files import find_adaptation
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import detect_task
 
@@ -94,6 +93,10 @@ def _of_recipe(
         # A recipe of an earlier version does not name the data sets of a store if all were used.
         names = store["shares"] or store["datasets"]
         seen |= set(names or Store.open(Path(store["path"])).manifest["datasets"])
+    from ultrasam.weights.adapter_files import (
+        find_adaptation,  # needs PyTorch, which a name does not
+    )
+
     adaptation = find_adaptation(weights)
     init = recipe["init"] if adaptation is None else adaptation[1]
     before = NONE_SEEN if init is None else _of(ModelSpec.parse(init), above)
