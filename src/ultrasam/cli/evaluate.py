@@ -14,12 +14,15 @@ import typer
 
 from ultrasam.cli import checks, evaluate_few_shot, evaluate_parity
 from ultrasam.cli.options import (
+    REPEATS,
     Data,
     Datasets,
     Device,
     EvaluatedSplit,
     Json,
+    Limit,
     out_option,
+    prompt_type_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.subcommands import CommandWithSubcommands, complete_subcommands
@@ -63,29 +66,12 @@ def evaluate(
             help="Only this split of a store.", show_default="test, or all without a test split"
         ),
     ] = None,
-    prompt_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TYPE",
-            show_default=" ".join(_PROMPT_TYPES),
-            help="Exact: box, interior, point, box+interior. Human: box-noisy, box10, box-scaled85, "
-            "box-shifted10, random, point-noise20. With corrective clicks: interior20, random3, "
-            "box+clicks5 (repeatable).",
-        ),
-    ] = None,
+    prompt_type: Annotated[list[str] | None, prompt_type_option(" ".join(_PROMPT_TYPES))] = None,
     out: Annotated[
         Path | None,
         out_option("Folder for the results and the report.", default="runs/evaluate/DATA"),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="NUMBER",
-            show_default="all",
-            help="Maximum number of images per data set, evenly spaced.",
-        ),
-    ] = None,
+    limit: Limit = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -101,7 +87,7 @@ def evaluate(
             min=1,
             metavar="NUMBER",
             show_default="3, or the suite's",
-            help="How often each object is prompted by a random prompt type.",
+            help=REPEATS,
         ),
     ] = None,
     tolerance_mm: Annotated[

@@ -53,8 +53,8 @@ class FewShotSettings:
     Attributes:
         evaluation: prompts and seed of the evaluation.
         shots: numbers of training images; the model without fine-tuning (0) always comes first.
-        repeats: draws of training images for each number.
-        seed: of the draws and of training; the draws of a repeat contain each other.
+        draws: draws of training images for each number.
+        seed: of the draws and of training; the larger draws contain the smaller ones.
         steps: training steps of each fine-tuning.
         device: for training and evaluation; None for the default.
         workers: processes that read training images.
@@ -63,7 +63,7 @@ class FewShotSettings:
 
     evaluation: EvaluationSettings
     shots: tuple[int, ...] = (1, 2, 5, 10, 20, 30)
-    repeats: int = 3
+    draws: int = 3
     seed: int = 0
     steps: int = FEW_SHOT_STEPS
     device: str | None = None
@@ -171,7 +171,7 @@ def _plan(settings: FewShotSettings) -> Iterator[tuple[int, int]]:
     """Number of images and number of the draw of each run; one without training images."""
     yield 0, 0
     for shots in sorted(set(settings.shots) - {0}):
-        for repeat in range(settings.repeats):
+        for repeat in range(settings.draws):
             yield shots, repeat
 
 
