@@ -83,7 +83,7 @@ def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
     assert ultrasam(monkeypatch, *asked) == 0
     text = (out / "report.md").read_text()
     for heading in ("Dice, box", "All metrics, point", "Differences in Dice",
-                    "Number of clicks", "Predicted IoU", "Run time"):  # fmt: skip
+                    "Number of clicks", "Calibration error of the predicted IoU", "Run time"):  # fmt: skip
         assert f"### {heading}" in text
     assert "Published results" not in text  # there are none for this data
     assert "HD95 (px)" in text
