@@ -3,7 +3,8 @@
 #   make test    what every change must keep (some minutes on two cores)
 #   make test-slow  the same on full-size models, many processes and many images (a quarter of an hour)
 #   make lint    formatting, linter, types
-#   make bench DATA=DIR TRAIN=DIR   all benchmarks (an hour on two cores)
+#   make leaderboard DATA=DIR   remake docs/leaderboard.md
+#   make bench DATA=DIR TRAIN=DIR   all other benchmarks (an hour on two cores)
 #   make gpu-pack TRAIN=DIR, make gpu   on a GPU machine without network: see docs/gpu.md
 # DATA: a folder of data sets to test on, as docs/leaderboard.md lists them. TRAIN: one of data sets to train on,
 # BUSI and USGRA-seg among them.
@@ -20,7 +21,7 @@ TEST_PROCESSES ?= 2
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: demo test test-slow lint bench gpu-pack gpu gpu-dry format clean
+.PHONY: demo test test-slow lint leaderboard bench gpu-pack gpu gpu-dry format clean
 
 demo: $(VENV)/.base
 	$(BIN)/ultrasam predict examples/phantom.png \
@@ -43,12 +44,15 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+leaderboard: $(VENV)/.dev
+	@test -d "$(DATA)" || { echo 'Say where the data sets are: make leaderboard DATA=DIR'; exit 2; }
+	$(BIN)/python benchmarks/leaderboard.py --data $(DATA)
+
 bench: $(VENV)/.dev
 	@test -d "$(DATA)" -a -d "$(TRAIN)" || { echo 'Say where the data sets are: make bench DATA=DIR TRAIN=DIR'; exit 2; }
 	$(BIN)/python benchmarks/encoder.py
 	$(BIN)/python benchmarks/decoder.py
-	$(BIN)/ultrasam evaluate evaluation/leaderboard --data $(DATA) -o leaderboard
-	$(BIN)/python benchmarks/quality.py --data $(DATA) --out leaderboard
+	$(BIN)/python benchmarks/quality.py --data $(DATA)
 	$(BIN)/python benchmarks/store.py --data $(TRAIN)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/regions.py

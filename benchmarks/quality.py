@@ -2,8 +2,8 @@
 
 Peers: the largest ellipse in the box, GrabCut from the box, and a disc around the click, with the same
 prompts on every data set in a folder. Prints Dice and IoU with bootstrap intervals over subjects, and
-compares the means over data sets with the targets. Existing results in --out are reused; --out may be the
-folder of ``ultrasam evaluate evaluation/leaderboard.yaml``, which computes more.
+compares the means over data sets with the targets. Existing results in --out are reused. For more models and
+prompts, see leaderboard.py.
 
     python benchmarks/quality.py --data DIR [--model nano] [--out quality]
 """

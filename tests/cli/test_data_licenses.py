@@ -113,17 +113,17 @@ def test_an_import_records_a_license_and_keeps_it(data: Run, store: Path, tmp_pa
 def test_a_data_set_without_a_reader_is_imported_under_its_id_with_its_facts(
     data: Run, store: Path, tmp_path: Path
 ) -> None:
-    told = add(data, tmp_path, "pu2756")
+    row = next(row for row in ROWS.values() if terms_of(row).tier is Tier.SHIP)
+    told = add(data, tmp_path, row.id)
     assert told.status == 0
-    assert "pu2756 is recorded as the published data set PU2756" in told.err
-    entry = json.loads((store / "manifest.json").read_text(encoding="utf-8"))["datasets"]["pu2756"]
-    row = ROWS["pu2756"]
+    assert f"{row.id} is recorded as the published data set {row.name}" in told.err
+    entry = json.loads((store / "manifest.json").read_text(encoding="utf-8"))["datasets"][row.id]
     assert (entry["name"], entry["license"], entry["citation"], entry["url"]) == (
         row.name, row.license, row.citation, row.url,
     )  # fmt: skip
     add(data, tmp_path, "testiculus", "--license", "CC0")
     rows = {r["id"]: r for r in json.loads(data("licenses", store, "--json").out)["datasets"]}
-    assert rows["pu2756"]["tier"] == "ship"
+    assert rows[row.id]["tier"] == "ship"
     assert rows["testiculus"]["tier"] == "measure"  # it is given on request, whatever one says
     told = data("licenses", store)
     assert (
@@ -152,11 +152,11 @@ def test_a_data_set_of_ones_own_is_not_taken_for_a_published_one_of_that_id(
 def test_a_download_says_that_there_is_no_reader(
     data: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = data("fetch", "pu2756", "-o", tmp_path)
+    told = data("fetch", "gl261", "-o", tmp_path)
     assert told.status == 1
     assert told.err.strip() == (
-        "ultrasam: PU2756 cannot be downloaded automatically: download it from "
-        "https://doi.org/10.6084/m9.figshare.32672274."
+        "ultrasam: Mouse brain tumor GL261 cannot be downloaded automatically: download it from "
+        "https://doi.org/10.6084/m9.figshare.27237894."
     )
     monkeypatch.setattr("ultrasam.datasets.downloads.list_files", lambda _info: [])
     (tmp_path / "oasbud").mkdir()

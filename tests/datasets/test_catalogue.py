@@ -99,6 +99,22 @@ def test_a_misspelled_name_is_answered_with_one_that_has_no_reader_either() -> N
         find_facts("no such thing")
 
 
+def test_a_folder_name_that_several_data_sets_share_names_none_of_them() -> None:
+    """Which of them a folder holds, its reader tells; see also tests/field/test_store.py."""
+    owners: dict[str, set[str]] = {}
+    for info in facts().values():
+        for folder in info.generic_folders:
+            owners.setdefault(folder.casefold(), set()).add(info.id)
+    shared = {folder: ids for folder, ids in owners.items() if len(ids) > 1}
+    assert shared == {"us_data": {"jnu_ifm", "segthy"}}
+    for find in (dataset, find_facts):
+        with pytest.raises(DataError) as refused:
+            find("US_data")
+        assert str(refused.value) == (
+            "Several data sets have folders named 'US_data'; use jnu_ifm or segthy."
+        )
+
+
 def pair(folder: Path) -> None:
     """An image and its mask."""
     mask = np.zeros((40, 50), np.uint8)

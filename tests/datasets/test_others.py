@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.datasets.layouts import MAKERS
 from tests.datasets.layouts.truth import disc, gray, picture, save
@@ -34,6 +36,8 @@ def read(name: str, root: Path) -> tuple[list[AnnotatedImage], list[Skip]]:
         ("jnu_ifm", "20190916T104520_90.png", "values that are not known (255); known are 0, 7, 8"),
         ("focus", "testing/images/002.png", "not one mask of the heart and one of the thorax"),
         ("cubs", "clin_0003_R.tiff", "image without a mask"),
+        ("luminous", "9_1_Bmode.tif", "values instead of 0 and another one"),
+        ("pu2756", "0999.png", "values instead of 0 and another one"),
     ],
 )
 def test_what_does_not_fit_is_left_out_with_a_reason(
@@ -204,3 +208,25 @@ def test_frames_of_dl_track_that_resemble_each_other_stay_in_one_split(
     assert len({(group, split) for group, split in zip(groups, splits, strict=True)}) == len(
         set(groups)
     )
+
+
+def test_larger_copies_of_its_images_in_another_data_set_stay_in_its_splits(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """As FALLMUD's half NeilCronin may be of the same images, at their original size."""
+    source = shared_data / "train" / "DL_Track"
+    folder = tmp_path / "raw" / "FALLMUD" / "NeilCronin"
+    names = sorted(path.name for path in (source / "apo_images").iterdir())[::16]
+    for name in names:
+        for ours, theirs in (("apo_images", "images"), ("apo_masks", "aponeurosis_masks")):
+            pixels = np.asarray(Image.open(source / ours / name).convert("L"))
+            height, width = (round(1.45 * size) for size in pixels.shape)
+            method = cv2.INTER_CUBIC if ours == "apo_images" else cv2.INTER_NEAREST
+            larger = cv2.resize(pixels, (width, height), interpolation=method)
+            save(folder / theirs / f"other_{name}", larger)
+    sources = [(dataset("dl_track"), source), (dataset("fallmud"), tmp_path / "raw")]
+    build_store(sources, tmp_path / "store", settings=BuildSettings())
+    table = Store.open(tmp_path / "store").images
+    files = [source.rsplit("/", 1)[-1] for source in table["source"].to_pylist()]
+    group = dict(zip(files, table["group"].to_pylist(), strict=True))
+    assert [group[name] == group[f"other_{name}"] for name in names] == [True] * 12

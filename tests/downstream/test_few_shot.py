@@ -268,6 +268,22 @@ def test_the_command_writes_tables_and_plots_and_resumes(
     assert content["curves"][0]["curve"][0]["gain"] is None
 
 
+def test_a_model_that_has_seen_the_data_set_is_said_to_have(
+    finished: tuple[Path, list[FewShotRun]], model: str
+) -> None:
+    folder, runs = finished
+    report = FewShotReport("ultrasam", folder, runs, ())
+    assert report.seen() == [
+        f"{model} on spots: whether the initial weights have seen this data set is unknown."
+    ]
+    first = runs[0].key
+    for seen, expected in ((frozenset({"spots"}), 1), (frozenset({"busi"}), 0)):
+        report.results[first] = replace(report.results[first], trained_on=seen)
+        assert len(report.seen()) == expected
+    report.results[first] = replace(report.results[first], trained_on=frozenset({"spots"}))
+    assert "have seen this data set; the gain" in report.markdown({})
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -324,3 +324,16 @@ def test_processes_that_cannot_start_are_not_taken_for_a_reader_who_has_left(
     options = ("--format", "masks", "--name", "mine", "-o", tmp_path / "store", "--workers", 1)
     assert ultrasam("data", "import", folder, *options) == 1
     assert "The processes that read images cannot start" in capsys.readouterr().err
+
+
+def test_a_custom_data_set_of_a_store_is_chosen_by_its_name(tmp_path: Path) -> None:
+    """Whether or not a published data set without a reader has this id."""
+    folder_of(tmp_path / "a", 2)
+    folder_of(tmp_path / "b", 3)
+    custom = [(image_mask_folder(name), tmp_path / name[0]) for name in ("a_clinic", "busis")]
+    build_store(custom, tmp_path / "store", settings=BuildSettings())
+    for name, count in (("a_clinic", 2), ("busis", 3)):
+        (found,) = open_evaluation_datasets([str(tmp_path / "store")], split="all", only=[name])
+        assert (found.name, len(found.items)) == (name, count)
+    with pytest.raises(DataError, match="Unknown data set 'another'"):
+        open_evaluation_datasets([str(tmp_path / "store")], split="all", only=["another"])

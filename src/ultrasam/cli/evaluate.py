@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,6 @@ from ultrasam.cli.options import (
     Device,
     EvaluatedSplit,
     Json,
-    Seed,
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
@@ -84,15 +84,24 @@ def evaluate(
             help="Maximum number of images per data set, evenly spaced.",
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="NUMBER",
+            show_default="0, or the suite's",
+            help="Seed of all random numbers.",
+        ),
+    ] = None,
     repeats: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
             metavar="NUMBER",
+            show_default="3, or the suite's",
             help="How often each object is prompted by a random prompt type.",
         ),
-    ] = 3,
+    ] = None,
     tolerance_mm: Annotated[
         float,
         typer.Option(
@@ -147,16 +156,20 @@ def evaluate(
 
     settings = EvaluationSettings(
         suite.prompts,
-        seed=seed,
-        repeats=repeats,
+        seed=suite.seed if seed is None else seed,
+        repeats=suite.repeats if repeats is None else repeats,
         tolerance_mm=tolerance_mm,
         tolerance_px=tolerance_px,
     )
     collections = open_evaluation_datasets(
-        data, split=None if split is None else split.value, only=dataset or (), limit=limit
+        data,
+        split=None if split is None else split.value,
+        only=dataset or (),
+        limit=suite.limit if limit is None else limit,
     )
     strict = _suite_file(models) is None
     not_chosen = [text for collection in collections for text in collection.not_chosen]
+    not_chosen += suite.limits()
     for text in not_chosen:
         logger.warning("%s", text)
     found, missing = _run(suite, collections, settings, out, device, strict=strict)
@@ -260,6 +273,7 @@ def _run(
     found, missing = [], []
     for entry in suite.entries:
         wanted = {described(name).info.id for name in entry.datasets}
+        own = replace(settings, prompts=suite.prompts_of(entry))
         chosen = [subsample(c, entry.limit) for c in collections if not wanted or c.name in wanted]
         absent = sorted(wanted - {c.name for c in chosen})
         if absent:
@@ -270,7 +284,7 @@ def _run(
         try:
             # One model at a time: three large ones may not fit into memory together.
             model = open_evaluation_model(entry.model, device=device)
-            accepted_kinds(model, settings.prompts)
+            accepted_kinds(model, own.prompts)
         except UltraSamError as error:
             if len(suite.entries) == 1:
                 raise
@@ -278,9 +292,7 @@ def _run(
             continue
         try:
             with progress_bar(entry.title) as on_progress:
-                keys = run_evaluation(
-                    model, chosen, file, settings=settings, on_progress=on_progress
-                )
+                keys = run_evaluation(model, chosen, file, settings=own, on_progress=on_progress)
         except UltraSamError as error:
             if strict or isinstance(error, DiskFullError):
                 raise

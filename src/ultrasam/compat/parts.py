@@ -23,6 +23,7 @@ from ultrasam.compat.checks import (
 )
 from ultrasam.errors import PromptError
 from ultrasam.geometry import ViewTransform
+from ultrasam.images.pixels import gray
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.prompt_encoder import EncodedPrompts, PromptTensors
 from ultrasam.model.ultrasam import UltraSam
@@ -241,6 +242,8 @@ class ResizeLongestSide:
             raise PromptError(
                 f"apply_image takes [H, W, 3] uint8 (0–255), not {list(image.shape)} {image.dtype}."
             )
+        if self.preprocessor.channels == "gray":
+            image = np.repeat(gray(image)[..., None], 3, axis=2)
         resized = self.preprocessor.resized(image, self.preprocessor.view(*image.shape[:2]))
         return resized if resized.flags.writeable else resized.copy()  # for torch.as_tensor
 

@@ -72,32 +72,39 @@ def dataset(name: str) -> DatasetSpec:
     """Look up a data set by id, name or usual folder name, ignoring case; or a custom layout by id.
 
     Raises:
-        DataError: No data set has this name, or it has no reader.
+        DataError: No data set has this name, or several have, or it has no reader.
     """
-    by_name = _by_name()
     key = _normalized(_FORMER_IDS.get(name, name))
-    if key in by_name:
-        return by_name[key]
+    known = _by_name().get(key, ())
+    if len(known) > 1:
+        ids = " or ".join(info.id for info in known)
+        raise DataError(f"Several data sets have folders named '{name}'; use {ids}.")
+    if known:
+        return _spec(known[0])
     if key in _custom_layouts():
         return _custom_layouts()[key]
-    if key in _facts_by_name():
-        raise DataError(f"{beyond.no_reader(_facts_by_name()[key])}.")
-    similar = difflib.get_close_matches(key, _facts_by_name(), n=1)
+    similar = difflib.get_close_matches(key, _by_name(), n=1)
     if similar:
-        hint = f"Did you mean {_facts_by_name()[similar[0]].id}?"
+        hint = f"Did you mean {_by_name()[similar[0]][0].id}?"
     else:
         hint = "List all data sets with: ultrasam data list --all"
     raise DataError(f"Unknown data set '{name}'. {hint}")
 
 
 def find_facts(name: str) -> DatasetInfo:
-    """Look up what is known of a data set, with or without a reader, as `dataset` looks up the reader.
+    """Look up what is known of a data set, with or without a reader, by the names that `dataset` takes.
 
     Raises:
-        DataError: No data set has this name.
+        DataError: No data set has this name, or several have.
     """
-    known = _facts_by_name().get(_normalized(name))
-    return dataset(name).info if known is None else known
+    known = _by_name().get(_normalized(name), ())
+    return known[0] if len(known) == 1 else dataset(name).info
+
+
+def _spec(info: DatasetInfo) -> DatasetSpec:
+    if not has_reader(info):
+        raise DataError(f"{beyond.no_reader(info)}.")
+    return catalogue()[info.id]
 
 
 def has_reader(info: DatasetInfo) -> bool:
@@ -107,8 +114,8 @@ def has_reader(info: DatasetInfo) -> bool:
 
 def without_reader(folder: Path) -> DatasetInfo | None:
     """The data set without a reader that is published under this folder's name; None if there is none."""
-    info = _facts_by_name().get(_normalized(folder.resolve().name))
-    return None if info is None or has_reader(info) else info
+    known = _by_name().get(_normalized(folder.resolve().name), ())
+    return next((info for info in known if not has_reader(info)), None)
 
 
 def recognize(folder: Path) -> DatasetSpec | None:
@@ -118,30 +125,30 @@ def recognize(folder: Path) -> DatasetSpec | None:
     counts only if the data set's reader finds an image there.
     """
     key = _normalized(folder.resolve().name)
-    spec = _by_name().get(key)
-    if spec is None or key not in map(_normalized, spec.info.generic_folders):
+    for info in filter(has_reader, _by_name().get(key, ())):
+        spec = _spec(info)
+        if key not in map(_normalized, info.generic_folders):
+            return spec
+        try:
+            spec.list_cases(folder)
+        except UltraSamError:
+            continue
         return spec
-    try:
-        spec.list_cases(folder)
-    except UltraSamError:
-        return None
-    return spec
+    return None
 
 
 @cache
-def _by_name() -> dict[str, DatasetSpec]:
-    read = catalogue()
-    return {name: read[info.id] for name, info in _facts_by_name().items() if info.id in read}
-
-
-@cache
-def _facts_by_name() -> dict[str, DatasetInfo]:
-    """By id, name and folder name; where two share a name, the one that has a reader."""
-    names: dict[str, DatasetInfo] = {}
+def _by_name() -> dict[str, tuple[DatasetInfo, ...]]:
+    """The data sets of a normalized name: one by its id, name or folder, or all with this generic folder."""
+    own: dict[str, tuple[DatasetInfo, ...]] = {}
     for info in sorted(facts().values(), key=lambda info: not has_reader(info)):
-        for name in (info.id, info.name, *info.folders, *info.generic_folders):
-            names.setdefault(_normalized(name), info)
-    return names
+        for name in (info.id, info.name, *info.folders):
+            own.setdefault(_normalized(name), (info,))
+    shared: dict[str, tuple[DatasetInfo, ...]] = {}
+    for info in facts().values():
+        for key in {_normalized(name) for name in info.generic_folders}:
+            shared[key] = (*shared.get(key, ()), info)
+    return shared | own
 
 
 def _normalized(name: str) -> str:

@@ -119,7 +119,8 @@ class FewShotReport:
             pictures: file of the plot of each data set and prompt type, relative to the report.
         """
         parts = ["# Few-shot fine-tuning\n", _items(self.conclusion())]
-        parts += ["## How\n", _items([escape(text) for text in self.how]), f"{_NOTE}\n"]
+        parts += ["## How\n", _items([escape(text) for text in (*self.how, *self.seen())])]
+        parts.append(f"{_NOTE}\n")
         for dataset, kind in self.panels():
             parts.append(self._table(dataset, kind).markdown(level=2))
             if (dataset, kind) in pictures:
@@ -128,6 +129,22 @@ class FewShotReport:
             parts.append(bullet_list("Not run", [escape(text) for text in self.missing]))
         parts += ["## Command\n", f"```sh\n{self.command}\n```\n"]
         return "\n".join(parts)
+
+    def seen(self) -> list[str]:
+        """A sentence for each model that has seen images of a data set, or of which that is unknown."""
+        found = []
+        for run in self.runs:
+            sets = self.results[run.key].trained_on
+            name = f"{run.model} on {run.dataset}"
+            if run.shots == 0 and sets is None:
+                found.append(
+                    f"{name}: whether the initial weights have seen this data set is unknown."
+                )
+            elif run.shots == 0 and sets is not None and run.dataset in sets:
+                found.append(
+                    f"{name}: the initial weights have seen this data set; the gain on a new one may differ."
+                )
+        return found
 
     def _table(self, dataset: str, kind: str) -> Table:
         rows = tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -84,12 +84,17 @@ def open_evaluation_datasets(
                     f"Data set '{data.name}' appears in two of the --data paths; give it once."
                 )
             opened[data.name] = subsample(data, limit)
-    absent = {dataset(name).info.id for name in only} - set(opened)
+    absent = _ids(only, opened) - set(opened)
     if absent and opened:
         raise DataError(f"{', '.join(sorted(absent))} not found in {', '.join(paths)}.")
     if not opened:
         raise DataError(f"No images to evaluate on in {', '.join(paths) or 'the data'}.")
     return [opened[name] for name in sorted(opened)]
+
+
+def _ids(only: Sequence[str], known: Collection[str]) -> set[str]:
+    """Ids of data sets by any of their names; a custom data set is ``known`` by its name."""
+    return {name if name in known else dataset(name).info.id for name in only}
 
 
 def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
@@ -193,7 +198,7 @@ def _from_store(
     store: Store, split: str | None, only: Sequence[str]
 ) -> Iterator[EvaluationDataset]:
     names = sorted(store.images["dataset"].cast("string").unique().to_pylist())
-    selected = {dataset(name).info.id for name in only}
+    selected = _ids(only, names)
     splits = [split] if split else ["test"]
     if split == "all" or (split is None and not len(store.select(splits=["test"]))):
         splits = list(SPLITS)

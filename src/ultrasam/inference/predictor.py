@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.masks import bounding_box
+from ultrasam.images.pixels import gray
 from ultrasam.inference.augmentation import (
     MeanPrediction,
     ViewPrediction,
@@ -140,6 +141,8 @@ class Predictor:
             ScanError: The file or array cannot be read, or has no such frame.
         """
         pixels = one_frame(scan, frame)
+        if self.backend.preprocessor.channels == "gray":
+            pixels = gray(pixels)
         full = self.backend.preprocessor.view(*pixels.shape[:2])
         with self._lock:
             self._frame, self._full, self._cache = pixels, full, {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, TypeVar, cast
 
 import cv2
@@ -85,6 +85,8 @@ class Preprocessor(_Settings):
         scale: ``mean-std`` subtracts ``mean`` and divides by ``std``; ``min-max`` maps each image's range to
             0–1.
         mean, std: per RGB channel, for values in 0–255.
+        channels: what a color image becomes first: ``rgb`` leaves it as it is; ``gray`` is its luminance in
+            all three channels, for weights that were trained on gray images only. The caller converts it.
         prompt_types: the prompt types that the weights were trained with.
 
     Raises:
@@ -97,6 +99,7 @@ class Preprocessor(_Settings):
     scale: Literal["mean-std", "min-max"] = "mean-std"
     mean: tuple[float, float, float] = SAM_MEAN
     std: tuple[float, float, float] = SAM_STD
+    channels: Literal["rgb", "gray"] = "rgb"
     prompt_types: tuple[PromptType, ...] = ("point", "box", "mask")
 
     def __post_init__(self) -> None:
@@ -105,6 +108,7 @@ class Preprocessor(_Settings):
             self.resample not in _RESAMPLERS
             or self.resize not in ("letterbox", "stretch")
             or self.scale not in ("mean-std", "min-max")
+            or self.channels not in ("rgb", "gray")
             or not set(self.prompt_types) <= {"point", "box", "mask"}
             or len(self.mean) != 3
             or len(self.std) != 3
@@ -112,6 +116,19 @@ class Preprocessor(_Settings):
             or min(self.std) <= 0
         ):
             raise ConfigError(f"The model's preprocessing is malformed: {asdict(self)}.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read the output of ``to_dict``, also of earlier versions, which did not write ``channels``.
+
+        Raises:
+            ConfigError: A key or a value is unknown.
+        """
+        found = super(Preprocessor, cls).from_dict(values)
+        if "channels" not in values and found.resample == "area":
+            # Only our own training resamples so, and it has always been on gray images.
+            found = replace(found, channels="gray")
+        return found
 
     def view(self, height: int, width: int) -> ViewTransform:
         """The view of a whole scan of ``height`` × ``width`` pixels."""

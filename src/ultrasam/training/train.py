@@ -188,13 +188,15 @@ def prepare(model: UltraSam, recipe: Recipe) -> None:
 def trained_preprocessor(init: Preprocessor) -> Preprocessor:
     """Preprocessing for training a model whose initial weights use ``init``.
 
-    Images keep their aspect ratio and are resampled by area averaging, and all prompt types are trained.
+    Images are gray, keep their aspect ratio and are resampled by area averaging, and all prompt types are
+    trained.
     Scaling by the image's own range is replaced by scaling of the full gray range, since a view shows only
     part of an image.
     """
     preprocessor = replace(
-        init, resize="letterbox", resample="area", prompt_types=Preprocessor().prompt_types
-    )
+        init, resize="letterbox", resample="area", channels="gray",
+        prompt_types=Preprocessor().prompt_types,
+    )  # fmt: skip
     if init.scale == "min-max":
         preprocessor = replace(
             preprocessor, scale="mean-std", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)

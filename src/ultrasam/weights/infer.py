@@ -262,6 +262,7 @@ def earlier_settings(config: Mapping[str, Any]) -> tuple[Preprocessor, TestTimeA
     preprocessor = Preprocessor(
         size=config.get("image_size", 1024),
         resample="area",
+        channels="gray",
         mean=cast(Triple, tuple(config.get("pixel_mean", SAM_MEAN))),
         std=cast(Triple, tuple(config.get("pixel_std", SAM_STD))),
     )

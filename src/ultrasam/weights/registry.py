@@ -11,7 +11,7 @@ _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 # The preprocessing that weights were trained with. Select one for any checkpoint by
 # "PATH+preprocessing=medsam".
 PREPROCESSING: dict[str, Preprocessor] = {
-    "nano": Preprocessor(size=256, resample="area"),
+    "nano": Preprocessor(size=256, resample="area", channels="gray"),
     "sam": Preprocessor(resample="bilinear-antialias"),
     "ultrasam": Preprocessor(resample="bilinear"),
     "medsam": Preprocessor(

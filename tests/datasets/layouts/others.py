@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from tests.datasets.layouts.stills import colors
 from tests.datasets.layouts.truth import (
+    Files,
     H,
     Truth,
     W,
@@ -17,6 +18,7 @@ from tests.datasets.layouts.truth import (
     picture,
     rectangle,
     save,
+    zipped,
 )
 
 
@@ -202,4 +204,78 @@ def dl_track(root: Path) -> list[Truth]:
     return out
 
 
-MAKERS = {f.__name__: f for f in (usgra_seg, busi_whu, psfhs, jnu_ifm, focus, cubs, dl_track)}
+def luminous(root: Path) -> list[Truth]:
+    out = []
+    base = root / "LUMINOUS_Database"
+    left, right = disc(20, 30, 9), disc(58, 30, 11)
+    for name, masks in (
+        ("54_1", {"": left}),
+        ("54_27", {"1": left, "2": right}),
+        ("106_24", {"": right}),
+    ):
+        save(base / "B-mode" / f"{name}_Bmode.tif", picture(len(out)))
+        for number, mask in masks.items():
+            save(base / "Masks" / f"{name}_Mask{number}.tif", gray(mask))
+        out.append(
+            Truth(
+                f"B-mode/{name}_Bmode.tif",
+                [("multifidus", mask) for mask in masks.values()],
+                subject=name.split("_")[0],
+                pixels=picture(len(out)),
+            )
+        )
+    save(base / "B-mode" / "9_1_Bmode.tif", picture(9))
+    save(base / "Masks" / "9_1_Mask.tif", picture(9))  # not binary
+    return out
+
+
+def c_trus(root: Path) -> list[Truth]:
+    """Masks of whole JPEG blocks: their edges stay where they are."""
+    out, rows = [], ["file,quality,quality_name,patient,testitem_in_fold"]
+    base = root / "c-trus-main"
+    wall = rectangle(16, 16, 48, 40)
+    for name, patient, mask in (
+        ("9U3YBUK", 1, wall),
+        ("E26MT6C", 2, wall),
+        ("V2QOT4V", 1, wall & False),
+    ):
+        save(base / "original" / f"{name}.jpg", picture(patient))
+        save(base / "labels" / f"{name}.jpg", gray(mask))
+        rows.append(f"{name}.jpg,1,medium,{patient},0")
+        masks = [("colon_wall", mask)] if mask.any() else []
+        out.append(Truth(f"original/{name}.jpg", masks, subject=str(patient)))
+    (base / "c-trus.csv").write_text("\n".join(rows) + "\n")
+    (base / "README.md").write_text("# C-TRUS\n")
+    return out
+
+
+def pu2756(root: Path) -> list[Truth]:
+    out = []
+    images, masks = Files(), Files()
+    for seed, (kind, name) in enumerate(
+        (("benign", "0012"), ("malignant", "0012"), ("benign", "0700"))
+    ):
+        tumor = disc(40, 30, 8 + seed)
+        images.image(f"images/{kind}/{name}.png", picture(seed))
+        masks.image(f"masks/{kind}/{name}.png", gray(tumor))
+        out.append(
+            Truth(
+                f"images/{kind}/{name}.png",
+                [("lung_tumor", tumor)],
+                subject=name,
+                class_label=kind,
+                pixels=picture(seed),
+            )
+        )
+    images.image("images/benign/0999.png", picture(9))
+    masks.image("masks/benign/0999.png", picture(9))  # not binary
+    zipped(root / "images.zip", images.files)
+    zipped(root / "masks.zip", masks.files)
+    (root / "five_fold_split.xlsx").write_bytes(b"PK")
+    return out
+
+
+MAKERS = {
+    f.__name__: f
+    for f in (usgra_seg, busi_whu, psfhs, jnu_ifm, focus, cubs, dl_track, luminous, c_trus, pu2756)
+}

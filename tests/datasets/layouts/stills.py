@@ -227,9 +227,9 @@ def fallmud(root: Path) -> list[Truth]:
     )
     save(base / "NeilCronin" / "fascicle_masks" / "a1.png", gray(across))
     save(base / "RyanCunningham" / "images" / "b1.png", picture(2))
-    lying = np.ascontiguousarray(np.rot90(across, -1))  # to be turned back
+    lying = np.ascontiguousarray(np.rot90(across))  # turned counterclockwise
     save(base / "RyanCunningham" / "aponeurosis_masks" / "b1.jpg", gray(lying))
-    upright = ("aponeurosis", np.rot90(lying))
+    upright = ("aponeurosis", across)
     return [
         Truth("NeilCronin/images/a1.tif", [("aponeurosis", straight)], pixels=picture(1)),
         Truth("RyanCunningham/images/b1.png", [upright], pixels=picture(2)),

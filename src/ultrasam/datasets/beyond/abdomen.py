@@ -2,31 +2,9 @@
 
 from __future__ import annotations
 
-from ultrasam.datasets.description import DatasetInfo, Download, bibtex
+from ultrasam.datasets.description import DatasetInfo, bibtex
 
 ROWS = (
-    DatasetInfo(
-        id="c_trus",
-        name="C-TRUS",
-        url="https://github.com/wwu-mmll/c-trus",
-        access="open",
-        license="not stated",
-        organ="colon",
-        structures=("colon_wall",),
-        kind="still",
-        size="827 images of 13 patients",
-        download=Download("github", "wwu-mmll/c-trus"),
-        note="Masks are JPEG files: their edges hold gray values. Images without a colon wall are included.",
-        citation=bibtex(
-            "inproceedings",
-            "ctrus",
-            title="C-TRUS: A Novel Dataset and Initial Benchmark for Colon Wall Segmentation in "
-            "Transabdominal Ultrasound",
-            booktitle="Advances in Simplifying Medical Ultrasound (ASMUS)",
-            year=2024,
-            doi="10.1007/978-3-031-73647-6_10",
-        ),
-    ),
     DatasetInfo(
         id="normal_kidney",
         name="Ultrasound Normal Kidney",

@@ -110,24 +110,4 @@ ROWS = (
             "misc", "pleuralline", eprint="2607.17551", archiveprefix="arXiv", year=2026
         ),
     ),
-    DatasetInfo(
-        id="pu2756",
-        name="PU2756",
-        url="https://doi.org/10.6084/m9.figshare.32672274",
-        access="open",
-        license="CC BY 4.0",
-        organ="lung",
-        structures=("lung_tumor",),
-        kind="still",
-        size="2,756 images of 2,756 patients",
-        note="Peripheral tumors; five_fold_split.xlsx has the published five folds.",
-        citation=bibtex(
-            "article",
-            "pu2756",
-            title="A Pulmonary Ultrasound Dataset for Tumor Segmentation and Classification",
-            journal="Scientific Data",
-            year=2026,
-            doi="10.1038/s41597-026-07715-0",
-        ),
-    ),
 )

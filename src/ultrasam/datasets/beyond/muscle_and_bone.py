@@ -26,28 +26,6 @@ ROWS = (
         ),
     ),
     DatasetInfo(
-        id="luminous",
-        name="LUMINOUS",
-        url="http://data.sonography.ai",
-        access="open",
-        organ="muscle (lumbar multifidus)",
-        structures=("multifidus",),
-        kind="still",
-        size="341 images of 109 people",
-        citation=bibtex(
-            "article",
-            "luminous",
-            author="Belasso, Clyde J. and Behboodi, Bahareh and Benali, Habib and Boily, Mathieu and Rivaz, "
-            "Hassan and Fortin, Maryse",
-            title="LUMINOUS database: lumbar multifidus muscle segmentation from ultrasound images",
-            journal="BMC Musculoskeletal Disorders",
-            volume=21,
-            pages=703,
-            year=2020,
-            doi="10.1186/s12891-020-03679-3",
-        ),
-    ),
-    DatasetInfo(
         id="ultrabones100k",
         name="UltraBones100k",
         url="https://huggingface.co/datasets/luohwu/UltraBones100k",

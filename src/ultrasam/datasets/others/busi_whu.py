@@ -8,15 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import numpy as np
-
 from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
-from ultrasam.datasets.readers.label_rules import Threshold, Values
+from ultrasam.datasets.readers.label_rules import Threshold, require_binary
 from ultrasam.datasets.readers.paired_images import MaskOptions, paired
 from ultrasam.datasets.split_names import split_of
-from ultrasam.errors import DataError
 
 INFO = DatasetInfo(
     id="busi_whu",
@@ -50,13 +47,6 @@ INFO = DatasetInfo(
 _SPLIT = r"(/(?P<split>train|val|valid|validation|test))?"
 
 
-def _binary(values: Values, shape: tuple[int, int]) -> Values:
-    levels = np.unique(values)
-    if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
-        raise DataError(f"the mask has {len(levels)} values instead of 0 and another one")
-    return values
-
-
 def _describe(groups: dict[str, str]) -> dict[str, str | None]:
     stem = groups["stem"].casefold()
     number = re.fullmatch(r"(\d+)(-\d+)?", stem)
@@ -76,7 +66,7 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         image=_SPLIT + r"/(img|images)/(?P<stem>[^/]+)\.(bmp|png)$",
         mask=_SPLIT + r"/(gt|mask|masks)/(?P<stem>[^/]+?)(_anno)?\.(bmp|png)$",
         labels=Threshold("breast_tumor"),
-        options=MaskOptions(fit=_binary),
+        options=MaskOptions(fit=require_binary),
         describe=_describe,
     )
 

@@ -15,11 +15,11 @@ INFO = DatasetInfo(
     name="DL_Track",
     url="https://github.com/njcronin/DL_Track",
     access="open",
-    license="Apache-2.0",
+    license="Apache 2.0",
     organ="muscle",
     structures=("aponeurosis",),
     kind="still",
-    size="unknown",
+    size="574 images",
     layout="apo_images/<i>.*, apo_masks/<i>.*",
     folders=("DL_Track",),
     generic_folders=("apo_images",),
@@ -34,7 +34,8 @@ INFO = DatasetInfo(
         year=2020,
     ),
     note="Videos and subjects are not identified; similar consecutive frames stay in one split. FALLMUD's "
-    "half NeilCronin is probably of the same images: never evaluate on FALLMUD after training on DL_Track.",
+    "half NeilCronin has its file names, and is probably of its images: never evaluate on FALLMUD after "
+    "training on DL_Track.",
     overlaps=("fallmud",),
     part_of_paper=False,
 )

@@ -135,6 +135,18 @@ def require_values(values: Values, allowed: Collection[int]) -> Values:
     return values
 
 
+def require_binary(values: Values, shape: tuple[int, int]) -> Values:
+    """Check that a mask has 0 and at most one other value; return it (a `MaskOptions.fit`).
+
+    Raises:
+        DataError: It has more values, so it is not known which are the structure.
+    """
+    levels = np.unique(values)
+    if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
+        raise DataError(f"the mask has {len(levels)} values instead of 0 and another one")
+    return values
+
+
 def opened(mask: BoolMask, size: int) -> BoolMask:
     """Morphological opening of a mask [H, W] with a square of ``size`` pixels."""
     square = np.ones((size, size), np.uint8)

@@ -42,8 +42,8 @@ INFO = DatasetInfo(
         volume=15,
         year=2020,
     ),
-    note="Mask colors are assumed to be in RGB order, which was not verified on the original files. Check a "
-    "contact sheet: with BGR order, pancreas and vessels, and kidney and adrenals, would be swapped.",
+    note="Mask colors are read in RGB order: liver violet, kidney yellow, pancreas blue, vessels red, "
+    "adrenals cyan, gallbladder green, bones white, spleen pink. This was not verified on original files.",
 )
 
 

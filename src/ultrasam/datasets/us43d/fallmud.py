@@ -1,4 +1,7 @@
-"""FALLMUD: muscle aponeuroses. Fascicles are optional, since the paper's code does not read them."""
+"""FALLMUD: muscle aponeuroses. Fascicles are optional, since the paper's code does not read them.
+
+Some masks lie on their left side.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +37,15 @@ INFO = DatasetInfo(
         booktitle="ACM Conference on Bioinformatics, Computational Biology, and Health Informatics",
         year=2021,
     ),
-    note="Masks with width and height swapped are rotated by 90 degrees counterclockwise. The direction was "
-    "not verified on the original files; check a contact sheet. The half NeilCronin is probably of the "
-    "images of DL_Track: never evaluate on it after training on DL_Track.",
+    note="Masks with width and height swapped, of the half RyanCunningham, are rotated by 90 degrees "
+    "clockwise, as the paper's code does; check a contact sheet. The half NeilCronin has the file names of "
+    "DL_Track and is probably of its images: never evaluate on it after training on DL_Track.",
     overlaps=("dl_track",),
 )
 
 
 def _upright(values: Values, shape: tuple[int, int]) -> Values:
-    return np.rot90(values) if values.shape[:2] != shape else values
+    return np.rot90(values, -1) if values.shape[:2] != shape else values
 
 
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
@@ -61,4 +64,4 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
     )
 
 
-DATASET = DatasetSpec(INFO, _cases)
+DATASET = DatasetSpec(INFO, _cases, version=2)

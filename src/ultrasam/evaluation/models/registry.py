@@ -84,8 +84,9 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
     Args:
         spec: a baseline (``ellipse``, ``filled-box``, ``grabcut``, ``disc``, ``random-walker``);
             ``transformers:REPO`` (SAM, MedSAM or SAM 2 as implemented by Hugging Face, from a repository or
-            folder); a plug-in (``NAME`` or ``NAME:ARGUMENT``); or a model with options, as parsed by
-            `ultrasam.weights.spec.ModelSpec`: ``nano+no-tta``, ``ultrasam+bf16+refine``, ``random:vit-b``.
+            folder) or ``transformers-random:sam-vit-b`` (that SAM, untrained); a plug-in (``NAME`` or
+            ``NAME:ARGUMENT``); or a model with options, as parsed by `ultrasam.weights.spec.ModelSpec`:
+            ``nano+no-tta``, ``ultrasam+bf16+refine``, ``random:vit-b``.
 
     Raises:
         EvaluationError: A plug-in fails, or the model takes no prompts.
@@ -147,6 +148,12 @@ def _transformers(argument: str, device: str | None) -> Segmenter:
     return open_transformers(argument, device=default_device(device))
 
 
+def _random_transformers(argument: str, device: str | None) -> Segmenter:
+    from ultrasam.evaluation.models.transformers_models import random_transformers
+
+    return random_transformers(argument, device=default_device(device))
+
+
 def _plain(make: Callable[[], Any]) -> Callable[[str, str | None], Segmenter]:
     return lambda _argument, _device: cast(Segmenter, make())
 
@@ -158,4 +165,5 @@ _BUILT_IN: dict[str, Callable[[str, str | None], Segmenter]] = {
     "disc": _plain(baselines.DiscAtClick),
     "random-walker": _plain(baselines.RandomWalker),
     "transformers": _transformers,
+    "transformers-random": _random_transformers,
 }

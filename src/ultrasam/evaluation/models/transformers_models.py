@@ -1,9 +1,10 @@
 """SAM, MedSAM and SAM 2 as implemented by Hugging Face transformers, behind the Segmenter protocol.
 
 SAM uses its repository's own processor. MedSAM's repository has SAM's processor, but MedSAM was trained with
-other preprocessing, which its script shows and is used instead. SAM 2's processor requires torchvision, which
-UltraSam does not install, so its steps are reimplemented here: stretch to a square (bilinear), then normalize
-with the ImageNet mean and standard deviation.
+other preprocessing, which its script MedSAM_Inference.py shows; its steps, also those after the network, are
+used instead. SAM 2's processor requires torchvision, which UltraSam does not install, so its steps are
+reimplemented here: stretch to a square (bilinear), then normalize with the ImageNet mean and standard
+deviation.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ultrasam.errors import CheckpointError, EvaluationError, PromptError, one_line
@@ -28,6 +30,8 @@ from ultrasam.prompts import Float32, FloatArray, Prediction, Prompt
 from ultrasam.weights.load import repository_preprocessing
 from ultrasam.weights.registry import PREPROCESSING
 
+# Untrained models by name, as what SamConfig takes; its defaults are those of ViT-B.
+RANDOM: dict[str, dict[str, Any]] = {"sam-vit-b": {}}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -61,30 +65,58 @@ def open_transformers(repository: str, *, device: str) -> _TransformersModel:
     )
 
 
+def random_transformers(name: str, *, device: str, seed: int = 0) -> TransformersSam:
+    """SAM of transformers with random weights, in its own initialization: what its code scores untrained.
+
+    Args:
+        name: a key of ``RANDOM``.
+        seed: of the weights.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        EvaluationError: There is no such model.
+    """
+    if name not in RANDOM:
+        raise EvaluationError(
+            f"'transformers-random:{name}' does not exist; use transformers-random:{', '.join(RANDOM)}."
+        )
+    with needs("Evaluating transformers models", extra="downstream"):
+        from transformers import SamConfig, SamModel
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = SamModel(SamConfig(**RANDOM[name]))
+    return TransformersSam(model.to(device), _default_processor(model))
+
+
 def _sam_processor(repository: str, model: Any) -> Any:
     """The repository's processor; if it has none, SAM's at the model's size."""
     with needs("Evaluating transformers models", extra="downstream"):
-        from transformers import SamImageProcessor, SamProcessor
+        from transformers import SamProcessor
 
         from ultrasam.download import from_pretrained
 
-    processor = cast(Any, SamProcessor)
-
     try:
-        return from_pretrained(processor, repository)
+        return from_pretrained(cast(Any, SamProcessor), repository)
     except (OSError, ValueError) as error:
         if "does not appear to have a file" not in str(error) and not Path(repository).is_dir():
             raise  # for example a network failure, which does not mean that there is no processor
-        size = int(model.config.vision_config.image_size)
-        low = 4 * model.config.prompt_encoder_config.image_embedding_size
-        return processor(
-            SamImageProcessor(
-                size={"longest_edge": size},
-                pad_size={"height": size, "width": size},
-                mask_size={"longest_edge": low},
-                mask_pad_size={"height": low, "width": low},
-            )
+        return _default_processor(model)
+
+
+def _default_processor(model: Any) -> Any:
+    """SAM's processor at the size of a model."""
+    from transformers import SamImageProcessor, SamProcessor
+
+    size = int(model.config.vision_config.image_size)
+    low = 4 * model.config.prompt_encoder_config.image_embedding_size
+    return cast(Any, SamProcessor)(
+        SamImageProcessor(
+            size={"longest_edge": size},
+            pad_size={"height": size, "width": size},
+            mask_size={"longest_edge": low},
+            mask_pad_size={"height": low, "width": low},
         )
+    )
 
 
 class _TransformersModel(ABC):
@@ -225,7 +257,10 @@ class TransformersMedSam(_TransformersModel):
         return self._view.points_to_model(points)
 
     def _to_scan(self, logits: Float32) -> Float32:
-        return self._view.logits_to_scan(logits)
+        # As in MedSAM_Inference.py: probabilities are resampled, in one step, and cut at 0.5.
+        low = torch.from_numpy(logits)[None, None].sigmoid()
+        full = F.interpolate(low, self.shape, mode="bilinear", align_corners=False)[0, 0]
+        return np.asarray(torch.logit(full, eps=1e-7).numpy(), np.float32)
 
     def candidates(self, prompts: Prompt | Sequence[Prompt]) -> Prediction | None:
         """None: MedSAM was trained to give one mask."""
