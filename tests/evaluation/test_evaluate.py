@@ -393,7 +393,7 @@ def test_the_papers_suite_names_what_is_missing(
 def test_published_results_appear_only_for_the_data_at_hand() -> None:
     from ultrasam.evaluation.report.published import published_table
 
-    assert published_table(["mine", "bus_bra"]) is None  # no verified value
+    assert published_table(["mine", "hc18"]) is None
     table = published_table(["busi"])
     assert table is not None
     assert all(row[1] == "busi" and float(row[4]) > 0 for row in table.rows)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ultrasam.cli import checks, evaluate_few_shot
+from ultrasam.cli import checks, evaluate_few_shot, evaluate_parity
 from ultrasam.cli.options import (
     Data,
     Datasets,
@@ -39,6 +39,7 @@ app = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("parity")(evaluate_parity.parity)
 app.command("few-shot")(evaluate_few_shot.few_shot)
 _PROMPT_TYPES = ("box", "interior", "interior5", "box-noisy", "random")
 

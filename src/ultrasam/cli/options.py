@@ -68,6 +68,10 @@ DataInstead = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="PATH", help=_PATHS, show_default="those of the recipe"),
 ]
+SampleData = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="PATH", help=_PATHS, show_default="sample_dataset"),
+]
 Datasets = Annotated[
     list[str] | None,
     typer.Option("--dataset", metavar="NAME", help="Only this data set (repeatable)."),

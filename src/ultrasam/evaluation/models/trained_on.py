@@ -1,6 +1,7 @@
 """Which data sets the weights of a model have seen, so that a report keeps seen and unseen ones apart.
 
-An id stands for its source: weights trained on a part of a data set have seen the data set.
+An id stands for its source: weights trained on a part of a data set have seen the data set, and all that
+have images or patients in common with it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,12 @@ def trained_on(spec: str) -> frozenset[str] | None:
     Raises:
         CheckpointError, ConfigError: The name is unknown.
     """
-    return _of(ModelSpec.parse(spec), ())
+    known = _of(ModelSpec.parse(spec), ())
+    if not known:
+        return known
+    from ultrasam.datasets.overlaps import seen_by  # imports all readers
+
+    return seen_by(known)
 
 
 def of_repository(repository: str) -> frozenset[str] | None:
