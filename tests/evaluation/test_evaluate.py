@@ -390,15 +390,6 @@ def test_the_papers_suite_names_what_is_missing(
         load_suite(own)
 
 
-def test_published_results_appear_only_for_the_data_at_hand() -> None:
-    from ultrasam.evaluation.report.published import published_table
-
-    assert published_table(["mine", "hc18"]) is None
-    table = published_table(["busi"])
-    assert table is not None
-    assert all(row[1] == "busi" and float(row[4]) > 0 for row in table.rows)
-
-
 @pytest.mark.parametrize(
     "name", ["box", "box15", "point", "random", "offcenter", "human", "points4", "human2"]
 )

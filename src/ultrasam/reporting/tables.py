@@ -55,7 +55,7 @@ class Table:
 
         def line(cells: Sequence[str], tag: str) -> str:
             return "".join(
-                _element(tag, _class(cell, is_number), inline_html(escape(cell)))
+                _element(tag, _class(cell, is_number), _content(cell, is_number))
                 for cell, is_number in zip(cells, numeric, strict=True)
             )
 
@@ -71,6 +71,12 @@ class Table:
             f'{heading}{note}<div class="scroll"><table><thead><tr>{line(self.head, "th")}</tr></thead>\n'
             f"<tbody>\n{rows}\n</tbody></table></div>\n"
         )
+
+
+def _content(cell: str, is_number: bool) -> str:
+    """A cell in HTML; the interval of a number with a deviation stands below it, for narrower columns."""
+    text = str(inline_html(escape(cell)))
+    return text.replace(" [", "<br>[") if is_number and "±" in text else text
 
 
 def _class(cell: str, is_number: bool) -> str:

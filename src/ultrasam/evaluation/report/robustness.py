@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ultrasam.evaluation.report.groups import DatasetGroup, Row, dataset_groups, rows_by_group
 from ultrasam.evaluation.report.means import Mean, over_datasets, text_of
 from ultrasam.evaluation.report.prompts import all_kinds
+from ultrasam.evaluation.report.published import published_robustness_table
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.styles import band, color_of, label_of, marker_of
 from ultrasam.reporting.document import Plot, Section, section
@@ -153,5 +154,6 @@ def robustness_section(all_results: Sequence[Results]) -> Section | None:
         "Robustness",
         *plots,
         *tables,
+        published_robustness_table(all_results) if any(tables) else None,
         says="Dice as boxes are scaled and shifted, and as clicks miss",
     )
