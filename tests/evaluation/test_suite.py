@@ -132,5 +132,5 @@ def test_the_leaderboard_has_prompts_of_both_protocols_and_two_floors() -> None:
 def test_sources_are_published_data_sets_by_any_of_their_names(tmp_path: Path) -> None:
     suite = load_suite(written(tmp_path / "suite.yaml", sources={"mine": "Dataset_BUSI_with_GT"}))
     assert suite.sources == {"mine": "busi"}
-    with pytest.raises(DataError, match="Unknown data set 'buzi'. Did you mean busi?"):
+    with pytest.raises(DataError, match=r"Unknown data set 'buzi'\. Did you mean busi\?"):
         load_suite(written(tmp_path / "suite.yaml", sources={"mine": "buzi"}))

@@ -54,7 +54,7 @@ class EvaluationSuite(StrictModel):
     seed: int = Field(0, ge=0)
     repeats: int = Field(3, ge=1)
     limit: int | None = Field(None, ge=1)
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
     entries: tuple[EvaluationEntry, ...]
 
     def prompts_of(self, entry: EvaluationEntry) -> tuple[str, ...]:
@@ -105,7 +105,8 @@ def load_suite(path: Path) -> EvaluationSuite:
 
 
 def published_sources(sources: Mapping[str, str]) -> dict[str, str]:
-    """Data sets by name with the ids of the published data sets that they come from, given any of their names.
+    """Data sets by name, with the ids of the published data sets that they come from, given any of their
+    names.
 
     Raises:
         DataError: There is no published data set of that name.
