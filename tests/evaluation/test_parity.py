@@ -23,7 +23,6 @@ from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.average_precision import AveragePrecision
 from ultrasam.evaluation.parity import (
-    PARITY,
     TOLERANCES,
     check_sample,
     compare,
@@ -33,6 +32,7 @@ from ultrasam.evaluation.parity import (
     read_expectations,
     read_sample,
 )
+from ultrasam.evaluation.published import PARITY
 from ultrasam.inference.predictor import Predictor
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
