@@ -25,7 +25,7 @@ from ultrasam.cli.options import (
     prompt_type_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
-from ultrasam.cli.subcommands import CommandWithSubcommands
+from ultrasam.cli.subcommands import CommandWithSubcommands, complete_subcommands
 from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
 from ultrasam.extras import require
 
@@ -53,6 +53,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL",
+            autocompletion=complete_subcommands,
             help="Models by name or path; ellipse, filled-box, grabcut, disc, random-walker; "
             "transformers:REPOSITORY; or one suite, such as evaluation/paper.",
         ),

@@ -83,7 +83,9 @@ def _of_recipe(
     recipe: Mapping[str, Any], weights: Path, above: tuple[Path, ...]
 ) -> frozenset[str] | None:
     """The data sets of a recipe as `ultrasam train` saves it, with all its keys."""
-    from ultrasam.store.store import Store  # the weights of most names need none
+    # Imports PyTorch; and a bad name needs neither.
+    from ultrasam.store.store import Store
+    from ultrasam.weights.adapter_files import find_adaptation
 
     data = recipe["data"]
     seen = {_id(source["dataset"], Path(source["path"])) for source in data["sources"]}

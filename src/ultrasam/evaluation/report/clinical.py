@@ -154,7 +154,7 @@ def agreement_table(errors: ClinicalErrors, quantity: str, unit: str) -> Table |
             "MAE ± SD", "floor: MAE ± SD of the truth's mask", "not measurable")  # fmt: skip
     note = (
         "Predicted minus reference. Bias: mean error; limits of agreement: bias ± 1.96 SD, between which "
-        "95 % of errors lie; brackets: 95 % intervals by subject. The reference is the source's own "
+        "about 95 % of errors lie; brackets: 95 % intervals by subject. The reference is the source's own "
         "measurement where it has one, else the truth's mask; the floor is the error of a perfect mask."
     )
     return Table(
@@ -222,7 +222,7 @@ def _draw(
             if not np.isnan(value.value):
                 axes.axhline(value.value, color=color, linestyle=style, linewidth=1.2)
             if not np.isnan(value.low):
-                axes.axhspan(value.low, value.high, color=color, alpha=0.15, linewidth=0)
+                axes.axhspan(value.low, value.high, color=color, alpha=0.1, linewidth=0)
         axes.set_title(label_of(results))
     figure.supxlabel(f"mean of predicted and reference ({unit})", fontsize=9)
     figure.supylabel(f"predicted minus reference ({unit})", fontsize=9)

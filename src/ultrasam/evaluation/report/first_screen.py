@@ -15,7 +15,13 @@ from ultrasam.evaluation.report.absent import Absence
 from ultrasam.evaluation.report.clicks import clicked
 from ultrasam.evaluation.report.clinical import ClinicalErrors
 from ultrasam.evaluation.report.failures import share_below
-from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups, main_groups
+from ultrasam.evaluation.report.groups import (
+    DatasetGroup,
+    Row,
+    dataset_groups,
+    main_groups,
+    rows_by_group,
+)
 from ultrasam.evaluation.report.means import Mean, over_datasets
 from ultrasam.evaluation.report.prompts import Primary, all_kinds, primary_prompts, with_clicks
 from ultrasam.evaluation.report.results import Results
@@ -50,19 +56,18 @@ def compact_table(
 ) -> Table:
     """A row per model below each group of data sets, with what exists of the measures that matter most."""
     columns = _columns(all_results, found, errors)
-    rows: list[tuple[str, ...]] = []
-    for group in groups:
-        lines = []
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows = []
         for results in all_results:
             cells = [column.cell(results, group) for column in columns]
             if any(cell != NONE for cell in cells):
-                lines.append((results.name, *cells))
-        if lines and len(dataset_groups(all_results)) > 1:
-            names = f" ({group.datasets[0]})" if len(group.datasets) == 1 else ""
-            rows.append((f"{group.title}{names}", *[""] * len(columns)))
-        rows += lines
+                rows.append((results.name, *cells))
+        return rows
+
     head = ("model", *(column.head for column in columns))
-    return Table("Summary", head, tuple(rows)).without_empty_columns()
+    rows = rows_by_group(all_results, rows_of, groups)
+    return Table("Summary", head, rows).without_empty_columns()
 
 
 def _columns(

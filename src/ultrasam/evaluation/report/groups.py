@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.reporting.markdown import escape
 from ultrasam.text import counted
 
+Row = tuple[str, ...]
 Status = Literal["unseen", "seen", "unknown"]
 
 
@@ -30,9 +31,10 @@ class DatasetGroup:
 
     @property
     def title(self) -> str:
-        """The label with the number of data sets."""
-        label = self.label or "all"
-        return f"{counted(len(self.datasets), 'data set')}, {label}"
+        """The label with the number of data sets, or the name of the only one."""
+        count = len(self.datasets)
+        name = self.datasets[0] if count == 1 else counted(count, "data set")
+        return f"{name}, {self.label}" if self.label else name
 
 
 def training_status(results: Results, dataset: str) -> Status:
@@ -65,6 +67,28 @@ def dataset_groups(all_results: Sequence[Results]) -> tuple[DatasetGroup, ...]:
     return tuple(
         sorted(groups, key=lambda g: (*(order.index(s) for _, s in g.statuses), g.datasets))
     )
+
+
+def rows_by_group(
+    all_results: Sequence[Results],
+    rows_of: Callable[[DatasetGroup], Sequence[Row]],
+    groups: Sequence[DatasetGroup] | None = None,
+) -> tuple[Row, ...]:
+    """Rows of a table, below a row with the title of each group if the evaluation has several groups.
+
+    Args:
+        all_results: of all models.
+        rows_of: the rows of a group; may be none.
+        groups: some of the groups; None for all.
+    """
+    every = dataset_groups(all_results)
+    rows: list[Row] = []
+    for group in every if groups is None else groups:
+        found = rows_of(group)
+        if found and len(every) > 1:
+            rows.append((group.title, *[""] * (len(found[0]) - 1)))
+        rows += found
+    return tuple(rows)
 
 
 def main_groups(all_results: Sequence[Results]) -> tuple[DatasetGroup, ...]:

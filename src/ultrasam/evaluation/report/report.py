@@ -21,7 +21,7 @@ from ultrasam.evaluation.report.protocols import protocol_section
 from ultrasam.evaluation.report.provenance import cost_table, how_section
 from ultrasam.evaluation.report.published import published_table
 from ultrasam.evaluation.report.reliability import reliability_section
-from ultrasam.evaluation.report.results import Results, objects_per_dataset
+from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.robustness import robustness_section
 from ultrasam.evaluation.report.subgroups import subgroup_section
 from ultrasam.evaluation.report.tables import difference_table
@@ -117,7 +117,7 @@ class EvaluationReport:
             subgroup_section(results),
             duplicate_section(images),
             section(
-                "Published results", published_table(list(objects_per_dataset(results))),
+                "Published results", published_table(results),
                 says="what others measured on these data sets",
             ),
             section("Run time", cost_table(results), says="per image"),
