@@ -127,3 +127,17 @@ def test_the_leaderboard_has_prompts_of_both_protocols_and_two_floors() -> None:
     models = [entry.model for entry in suite.entries]
     assert "transformers-random:sam-vit-b" in models
     assert any(model.startswith("random:vit-b") for model in models)
+
+
+@pytest.mark.slow
+def test_the_smoke_suite_runs_on_real_images(
+    shared_data: Path, tmp_path: Path, ultrasam: Callable[..., int]
+) -> None:
+    assert (
+        ultrasam("evaluate", "evaluation/smoke", "--data", shared_data / "dev", "-o", tmp_path) == 0
+    )
+    suite = load_suite(recipe_path("evaluation/smoke"))
+    for name in ("nano", "ellipse", "disc"):
+        _, images = records(tmp_path / f"{name}.jsonl")
+        assert len(images) == 9 * (suite.limit or 0)
+    assert (tmp_path / "report.html").stat().st_size > 10_000

@@ -95,9 +95,6 @@ def _of_recipe(
         # A recipe of an earlier version does not name the data sets of a store if all were used.
         names = store["shares"] or store["datasets"]
         seen |= set(names or Store.open(Path(store["path"])).manifest["datasets"])
-    from ultrasam.weights.adapter_files import (
-        find_adaptation,  # needs PyTorch, which a name does not
-    )
 
     adaptation = find_adaptation(weights)
     init = recipe["init"] if adaptation is None else adaptation[1]
