@@ -264,6 +264,7 @@ def test_the_command_writes_tables_and_plots_and_resumes(
     assert ultrasam(*asked, "--json") == 1
     assert (tmp_path / "few_shot.jsonl").read_text() == lines
     content = json.loads(capsys.readouterr().out)
+    assert content["missing"] == ["spots: 99 training images cannot be drawn from a pool of 9."]
     assert [point["shots"] for point in content["curves"][0]["curve"]] == [0, 1, 2]
     assert content["curves"][0]["curve"][0]["gain"] is None
 

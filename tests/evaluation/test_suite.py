@@ -134,3 +134,17 @@ def test_sources_are_published_data_sets_by_any_of_their_names(tmp_path: Path) -
     assert suite.sources == {"mine": "busi"}
     with pytest.raises(DataError, match=r"Unknown data set 'buzi'\. Did you mean busi\?"):
         load_suite(written(tmp_path / "suite.yaml", sources={"mine": "buzi"}))
+
+
+@pytest.mark.slow
+def test_the_smoke_suite_runs_on_real_images(
+    shared_data: Path, tmp_path: Path, ultrasam: Callable[..., int]
+) -> None:
+    assert (
+        ultrasam("evaluate", "evaluation/smoke", "--data", shared_data / "dev", "-o", tmp_path) == 0
+    )
+    suite = load_suite(recipe_path("evaluation/smoke"))
+    for name in ("nano", "ellipse", "disc"):
+        _, images = records(tmp_path / f"{name}.jsonl")
+        assert len(images) == 9 * (suite.limit or 0)
+    assert (tmp_path / "report.html").stat().st_size > 10_000

@@ -99,7 +99,7 @@ def few_shot(
     for name in types:
         PromptKind.parse(name)
 
-    from ultrasam.downstream.few_shot import FewShotSettings, run_few_shot
+    from ultrasam.downstream.few_shot import FewShotSettings, run_few_shot, too_many_shots
     from ultrasam.downstream.few_shot_data import open_few_shot_data
     from ultrasam.downstream.few_shot_report import FewShotReport, write_few_shot_report
     from ultrasam.evaluation.records import EvaluationSettings
@@ -125,7 +125,9 @@ def few_shot(
     )
     for found in datasets:
         logger.info("%s", found.how)
-    runs, missing = run_few_shot(models, datasets, out, settings, progress=progress_bar)
+    too_many = too_many_shots(datasets, settings)
+    runs, failed = run_few_shot(models, datasets, out, settings, progress=progress_bar)
+    missing = [*too_many, *failed]
     for text in missing:
         logger.warning("Not run: %s", text)
     if not runs:
@@ -150,7 +152,7 @@ def few_shot(
     else:
         for path in pages:
             print(path)
-    if missing:
+    if failed or (too_many and shots != _SHOTS):
         raise typer.Exit(1)
 
 
