@@ -78,7 +78,7 @@ class EvaluationReport:
         notes = [
             first_screen.compact_note(results, self._absences, self._errors),
             " ".join(training_sentences(results)),
-            f"**Not in these means:** {' '.join(left_out)}" if left_out else "",
+            f"**Not in these means:** {summary.in_short(left_out)}" if left_out else "",
         ]
         plot = first_screen.dice_plot(results)
         text = "\n\n".join(note for note in notes if note)
@@ -121,7 +121,7 @@ class EvaluationReport:
                 says="what others measured on these data sets",
             ),
             section("Run time", cost_table(results), says="per image"),
-            summary.excluded_section(results),
+            summary.excluded_section(results, summary.left_out(results, self.not_chosen)),
             how_section(results, self.command),
         ]  # fmt: skip
         return tuple(part for part in parts if part is not None)
