@@ -13,6 +13,7 @@ from ultrasam.text import counted
 
 Row = tuple[str, ...]
 Status = Literal["unseen", "seen", "unknown"]
+UNKNOWN = "unknown whether seen"  # label of data sets of which it is known for no model
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _label(trained: Sequence[Results], statuses: Sequence[Status]) -> str:
     named = {r.name: s for r, s in zip(trained, statuses, strict=True) if r.trained_on is not None}
     kinds = set(named.values())
     if not kinds or kinds == {"unknown"}:
-        return "unknown whether seen"
+        return UNKNOWN
     if kinds == {"unseen"}:
         return "unseen"
     seen = [name for name, status in named.items() if status == "seen"]

@@ -251,13 +251,14 @@ def paired_values(
     )
 
 
-def objects_per_dataset(all_results: Sequence[Results]) -> dict[str, int]:
-    """Number of objects per data set, sorted by name."""
+def objects_per_dataset(all_results: Sequence[Results], kind: str | None = None) -> dict[str, int]:
+    """Number of objects per data set, of the model that has most, sorted by name; of a prompt type or all."""
     counts: dict[str, int] = defaultdict(int)
     for results in all_results:
         for record in results.images:
             counts[record["dataset"]] += 0
-        objects = results.table.unique(["dataset", "image", "object"])
+        table = results.table if kind is None else results.rows(kind)
+        objects = table.unique(["dataset", "image", "object"])
         for name, count in objects.group_by("dataset").len().iter_rows():
             counts[name] = max(counts[name], count)
     return dict(sorted(counts.items()))
