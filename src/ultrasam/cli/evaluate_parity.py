@@ -61,7 +61,12 @@ def parity(
         gate.check_sample(images, path)
     from ultrasam.inference.predictor import Predictor
 
-    predictor = Predictor(weights, refine=True, device=device)
+    predictor = Predictor(weights, refine=False, tta=False, device=device)
+    if not {"box", "point", "mask"} <= predictor.accepts:
+        raise EvaluationError(
+            f"'{weights}' accepts only {' and '.join(sorted(predictor.accepts))} prompts; the published "
+            "protocol needs boxes, clicks and masks."
+        )
     prompts = list(dict.fromkeys(prompt for prompt, _ in expected))
     rows = gate.compare(gate.measure(predictor, images, prompts=prompts), expected)
     hints = gate.hints(rows)
