@@ -27,6 +27,7 @@ from ultrasam.evaluation.published_protocol import PROMPTS, published_prediction
 from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.images.masks import encode_rle
 from ultrasam.inference.predictor import Predictor
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.settings import StrictModel, read_yaml, validate
 
 KINDS: tuple[Literal["segm", "bbox"], ...] = ("segm", "bbox")
@@ -153,7 +154,11 @@ def check_sample(images: Sequence[AnnotatedImage], path: str) -> None:
 
 
 def measure(
-    predictor: Predictor, images: Sequence[AnnotatedImage], *, prompts: Sequence[str] = PROMPTS
+    predictor: Predictor,
+    images: Sequence[AnnotatedImage],
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    on_progress: OnProgress = no_progress,
 ) -> Figures:
     """COCO AP of masks and boxes by prompt type, by the published protocol.
 
@@ -163,7 +168,8 @@ def measure(
         predictor: without refinement and test-time augmentation, which the protocol's rounds replace.
     """
     detections: dict[str, list[ImageDetections]] = {prompt: [] for prompt in prompts}
-    for image in images:
+    for number, image in enumerate(images):
+        on_progress(number, len(images))
         truth = [instance.mask for instance in image.instances]
         if not truth:
             continue
@@ -232,4 +238,6 @@ def hints(rows: Sequence[Comparison]) -> list[str]:
         )
     if not any(names & {"ap", "ap50", "ap75"} for names in by_prompt.values()):
         out.append("Only sizes depart: look at the areas by which objects are medium or large.")
-    return out or ["Look at the masks: ultrasam evaluate with +refine draws the worst cases."]
+    return out or [
+        "No link stands out: look at the masks (the report of ultrasam evaluate shows the worst cases)."
+    ]
