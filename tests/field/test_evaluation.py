@@ -346,13 +346,13 @@ def test_the_report_concludes_first_and_repeats_nothing(tmp_path: Path, ultrasam
     text = (out / "report.md").read_text()
     first = "\n".join(text.splitlines()[:8])
     assert "2 models on 6 objects in 6 images of 6 subjects from 1 data set" in first
-    assert "exact prompts.** Box: **ellipse**, Dice 0.9" in first
+    assert "Exact prompts.** Box: **ellipse**, Dice 0.9" in first
     assert ", +0." in first
     assert "over filled-box." in first
     assert text.index("```sh") > text.index("### Run time")
     assert "Dice per structure" not in text  # one structure: the row of the data set
     assert "mean over" not in text  # one data set
-    assert sum(line.startswith("| mine |") for line in text.splitlines()) == 1
+    assert sum(line.startswith("| mine | 6 | 0.") for line in text.splitlines()) == 1
 
 
 def test_models_are_ranked_on_what_all_of_them_have() -> None:
@@ -380,13 +380,13 @@ def test_structures_are_shown_where_a_data_set_has_several(tmp_path: Path, ultra
 
 
 def test_a_model_has_one_color_in_all_plots() -> None:
-    two = [results_of({"a": [0.5, 0.6]}), results_of({"a": [0.4, 0.7]})]
+    two = [results_of({"a": [0.5, 0.6] * 20}), results_of({"a": [0.4, 0.7] * 20})]
     two = [Results(name, r.settings, r.images) for name, r in zip("mn", two, strict=True)]
     (group,) = dataset_groups(two)
     plots = (
         protocols.dataset_plot(two, "box"),
         subgroups.size_plot(two, "box", group),
-        reliability.reliability_plot(two, "box"),
+        reliability.reliability_plot(two, "box", group),
         dice_plot(two),
     )
     for plot in plots:

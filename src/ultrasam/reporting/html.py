@@ -21,7 +21,8 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 table:not(.scroll table){display:block;overflow-x:auto}
 th,td{border-bottom:1px solid var(--line);padding:3px 10px 3px 0;text-align:left;vertical-align:top}
 th{color:var(--dim);font-weight:600;vertical-align:bottom}
-td.n,th.n{text-align:right}td.n{white-space:nowrap}
+td{white-space:nowrap}td.long{white-space:normal;min-width:30ch;overflow-wrap:anywhere}
+td.n,th.n{text-align:right}
 tr.group td{color:var(--dim);font-weight:600;padding-top:8px}
 tr.mean td{background:var(--panel)}
 figure{display:inline-block;margin:4px 16px 12px 0;vertical-align:top;max-width:100%}
@@ -33,7 +34,7 @@ figcaption{color:var(--dim);max-width:70ch}
 .first p,.first ul{max-width:none;margin:2px 0 6px}
 .first td{padding-top:1px;padding-bottom:2px}.first tr.group td{padding-top:6px}
 .beside{max-width:500px}.beside p,.beside figcaption{color:var(--dim)}
-.first td:first-child{min-width:13ch;max-width:26ch;overflow-wrap:anywhere}
+details .scroll{font-size:12px}
 @media (max-width:1100px){.first{display:block}}
 nav{border-top:1px solid var(--line);margin-top:12px;padding-top:8px;line-height:1.9}
 nav a{margin-right:16px;white-space:nowrap}

@@ -73,14 +73,14 @@ def _series() -> list[tuple[str, str]]:
 
 
 def _in_page(svg: str, title: str, size: tuple[float, float]) -> str:
-    """An SVG drawing as part of a page: its colors as variables, its name for screen readers."""
+    """An SVG drawing as part of a page: its colors as variables, its name for screen readers. In HTML, it
+    needs no names of XML."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     width, height = (round(96 * side) for side in size)
     svg = re.sub(
         r"<svg\b[^>]*?viewBox=\"([^\"]*)\"[^>]*>",
-        f'<svg role="img" aria-label="{title}" width="{width}" height="{height}" viewBox="\\1" '
-        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">',
+        f'<svg role="img" aria-label="{title}" width="{width}" height="{height}" viewBox="\\1">',
         svg,
         count=1,
     )

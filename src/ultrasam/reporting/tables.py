@@ -12,6 +12,7 @@ import numpy as np
 from ultrasam.reporting.markdown import escape, inline_html, table
 
 NONE = "–"
+_LONG = 40  # characters of a cell that may break into lines
 _NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]\d+)?( %|%)?( ± [\d.,]+)?( \[[^\]]*\])?( \([^)]*\))?")
 
 
@@ -54,7 +55,7 @@ class Table:
 
         def line(cells: Sequence[str], tag: str) -> str:
             return "".join(
-                _element(tag, "n" if is_number else "", inline_html(escape(cell)))
+                _element(tag, _class(cell, is_number), _content(cell, is_number))
                 for cell, is_number in zip(cells, numeric, strict=True)
             )
 
@@ -70,6 +71,16 @@ class Table:
             f'{heading}{note}<div class="scroll"><table><thead><tr>{line(self.head, "th")}</tr></thead>\n'
             f"<tbody>\n{rows}\n</tbody></table></div>\n"
         )
+
+
+def _content(cell: str, is_number: bool) -> str:
+    """A cell in HTML; the interval of a number with a deviation stands below it, for narrower columns."""
+    text = str(inline_html(escape(cell)))
+    return text.replace(" [", "<br>[") if is_number and "±" in text else text
+
+
+def _class(cell: str, is_number: bool) -> str:
+    return "n" if is_number else "long" if len(cell) > _LONG else ""
 
 
 def _element(tag: str, name: str, content: str) -> str:

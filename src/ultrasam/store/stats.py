@@ -12,6 +12,7 @@ from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page as html_page
 from ultrasam.reporting.markdown import table, to_html
 from ultrasam.reporting.plots import figure
+from ultrasam.reporting.theme import COLORS
 from ultrasam.store.migrations import SKIPPED
 from ultrasam.store.splits import EXCLUDED
 from ultrasam.store.store import Store
@@ -206,8 +207,8 @@ def _cell(value: Any) -> str:
 def _plot_datasets(axes: Axes, statistics: StoreStatistics) -> None:
     d = statistics.datasets.sort("images")
     rows = list(range(len(d)))
-    axes.barh([i + 0.2 for i in rows], d["images"].to_list(), 0.4, label="images", color="#3b6ea5")
-    axes.barh([i - 0.2 for i in rows], d["masks"].to_list(), 0.4, label="masks", color="#e0912f")
+    axes.barh([i + 0.2 for i in rows], d["images"].to_list(), 0.4, label="images", color=COLORS[0])
+    axes.barh([i - 0.2 for i in rows], d["masks"].to_list(), 0.4, label="masks", color=COLORS[4])
     axes.set_yticks(rows, d["dataset"].to_list(), fontsize=max(4, 9 - len(d) // 10))
     _count_axis(axes, max(*d["images"].to_list(), *d["masks"].to_list(), 0))
     axes.legend()
@@ -215,7 +216,7 @@ def _plot_datasets(axes: Axes, statistics: StoreStatistics) -> None:
 
 def _plot_structures(axes: Axes, statistics: StoreStatistics) -> None:
     s = statistics.structures.head(_MAX_PLOTTED_STRUCTURES).reverse()
-    axes.barh(s["structure"].to_list(), s["masks"].to_list(), color="#3b6ea5")
+    axes.barh(s["structure"].to_list(), s["masks"].to_list(), color=COLORS[0])
     axes.tick_params(axis="y", labelsize=max(4, 9 - len(s) // 8))
     _count_axis(axes, s["masks"].max())
 
@@ -233,7 +234,7 @@ def _count_axis(axes: Axes, largest: Any) -> None:
 def _plot_areas(axes: Axes, statistics: StoreStatistics) -> None:
     bins = [10 ** (-5 + k / 8) for k in range(41)]
     areas = statistics.sizes["relative area"].clip(1e-5, 1).to_list()
-    axes.hist(areas, bins=bins, color="#3b6ea5")
+    axes.hist(areas, bins=bins, color=COLORS[0])
     axes.set_xscale("log")
     axes.set_xlabel("area as a fraction of the image")
     axes.set_ylabel("masks")

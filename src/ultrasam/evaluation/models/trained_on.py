@@ -95,6 +95,7 @@ def _of_recipe(
         # A recipe of an earlier version does not name the data sets of a store if all were used.
         names = store["shares"] or store["datasets"]
         seen |= set(names or Store.open(Path(store["path"])).manifest["datasets"])
+
     adaptation = find_adaptation(weights)
     init = recipe["init"] if adaptation is None else adaptation[1]
     before = NONE_SEEN if init is None else _of(ModelSpec.parse(init), above)

@@ -19,7 +19,7 @@ from ultrasam.evaluation.metrics.clicks import (
 )
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.evaluation.prompt_types import PromptKind
-from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups
+from ultrasam.evaluation.report.groups import DatasetGroup, Row, dataset_groups, rows_by_group
 from ultrasam.evaluation.report.means import paired
 from ultrasam.evaluation.report.prompts import all_kinds, with_clicks
 from ultrasam.evaluation.report.results import Results
@@ -78,59 +78,61 @@ def clicked(results: Results, kind: str, datasets: Sequence[str]) -> Clicked | N
     rows = results.rows(kind).filter(pl.col("dataset").is_in(list(datasets)))
     if not len(rows):
         return None
-    first = parsed.clicks - parsed.rounds + 1
-    return Clicked(rows["ious"].to_list(), rows["subject"].to_list(), first, parsed.clicks)
+    numbers = _numbers(kind)
+    return Clicked(rows["ious"].to_list(), rows["subject"].to_list(), numbers[0], numbers[-1])
 
 
 def click_table(all_results: Sequence[Results]) -> Table | None:
     """Number of clicks (NoC) for prompt types with several clicks; None if there are none."""
-    rows = []
-    groups = dataset_groups(all_results)
-    for group, results, kind, found in _all_clicked(all_results):
-        cells = [
-            results.name,
-            *([group.label] if len(groups) > 1 else []),
-            kind,
-            str(len(found.ious)),
-        ]
-        for threshold in NOC_THRESHOLDS:
-            noc = found.reach(threshold)
-            cells += [f"{noc.mean:.2f}", f"{noc.failures} ({noc.failures / len(found.ious):.0%})"]
-        rows.append(tuple(cells))
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows = []
+        for results, kind, found in _all_clicked(all_results, group):
+            cells = [kind, results.name, str(len(found.ious))]
+            for threshold in NOC_THRESHOLDS:
+                noc = found.reach(threshold)
+                cells += [
+                    f"{noc.mean:.2f}",
+                    f"{noc.failures} ({noc.failures / len(found.ious):.0%})",
+                ]
+            rows.append(tuple(cells))
+        return rows
+
+    rows = rows_by_group(all_results, rows_of)
     if not rows:
         return None
-    head = ["model", *(["data sets"] if len(groups) > 1 else []), "prompts", "objects"]
+    head = ["prompts", "model", "objects"]
     for threshold in NOC_THRESHOLDS:
         head += [f"NoC@{threshold:.2f}", f"failures@{threshold:.2f}"]
     note = (
         "Mean number of clicks (NoC) to reach an IoU, each at the most interior point of the largest error. "
-        "object that never reaches it is a failure and counts with the maximum number of clicks. A box "
+        "An object that never reaches it is a failure and counts with the maximum number of clicks. A box "
         "before the clicks counts as none."
     )
-    return Table("Number of clicks", tuple(head), tuple(rows), note)
+    return Table("Number of clicks", tuple(head), rows, note)
 
 
 def curve_table(all_results: Sequence[Results]) -> Table | None:
     """Mean IoU after each of some numbers of clicks, and where clicks make masks worse; None without."""
-    groups = dataset_groups(all_results)
-    found = [(g, r, kind, c.curve()) for g, r, kind, c in _all_clicked(all_results)]
-    numbers = [n for n in _SHOWN if any(n in curve.clicks for *_, curve in found)]
-    rows = []
-    for group, results, kind, curve in found:
-        means = dict(zip(curve.clicks.tolist(), curve.mean.tolist(), strict=True))
-        worst = "" if curve.worst_click is None else f"click {curve.worst_click}"
-        falls = ", ".join(map(str, curve.mean_falls_at))
-        rows.append(
-            (
-                results.name, *([group.label] if len(groups) > 1 else []), kind,
-                *(number(means.get(n, float("nan"))) for n in numbers),
-                falls or "nowhere", percent(curve.ever_falling), worst,
-            )
-        )  # fmt: skip
+    lengths = {n for kind in with_clicks(all_kinds(all_results)) for n in _numbers(kind)}
+    numbers = [n for n in _SHOWN if n in lengths]
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows = []
+        for results, kind, clicks in _all_clicked(all_results, group):
+            curve = clicks.curve()
+            means = dict(zip(curve.clicks.tolist(), curve.mean.tolist(), strict=True))
+            worst = "" if curve.worst_click is None else f"click {curve.worst_click}"
+            falls = ", ".join(map(str, curve.mean_falls_at)) or "nowhere"
+            cells = [number(means.get(n, float("nan"))) for n in numbers]
+            rows.append((kind, results.name, *cells, falls, percent(curve.ever_falling), worst))
+        return rows
+
+    rows = rows_by_group(all_results, rows_of)
     if not rows:
         return None
     head = (
-        "model", *(["data sets"] if len(groups) > 1 else []), "prompts",
+        "prompts", "model",
         *("box" if n == 0 else str(n) for n in numbers), "mean falls at click",
         "objects that a click made worse", "most at",
     )  # fmt: skip
@@ -138,15 +140,20 @@ def curve_table(all_results: Sequence[Results]) -> Table | None:
         "Mean IoU after as many clicks; an object that needs no further click keeps its IoU. A click makes "
         f"an object worse if it lowers the IoU by more than {FALL}."
     )
-    return Table("IoU by number of clicks", head, tuple(rows), note)
+    return Table("IoU by number of clicks", head, rows, note)
+
+
+def _numbers(kind: str) -> range:
+    """Numbers of clicks for which a prompt type has an IoU."""
+    parsed = PromptKind.parse(kind)
+    return range(parsed.clicks - parsed.rounds + 1, parsed.clicks + 1)
 
 
 def _all_clicked(
-    all_results: Sequence[Results],
-) -> list[tuple[DatasetGroup, Results, str, Clicked]]:
+    all_results: Sequence[Results], group: DatasetGroup
+) -> list[tuple[Results, str, Clicked]]:
     return [
-        (group, results, kind, found)
-        for group in dataset_groups(all_results)
+        (results, kind, found)
         for kind in with_clicks(all_kinds(all_results))
         for results in all_results
         if (found := clicked(results, kind, group.datasets)) is not None
@@ -155,8 +162,8 @@ def _all_clicked(
 
 def curve_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | None:
     """Mean IoU by number of clicks, an axis per prompt type; None without clicks."""
-    found = [entry for entry in _all_clicked(all_results) if entry[0] == group]
-    kinds = list(dict.fromkeys(kind for _, _, kind, _ in found))
+    found = _all_clicked(all_results, group)
+    kinds = list(dict.fromkeys(kind for _, kind, _ in found))
     if not kinds:
         return None
     return Plot(
@@ -169,12 +176,12 @@ def curve_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | No
 
 def _draw(
     all_results: Sequence[Results], kinds: Sequence[str],
-    found: Sequence[tuple[DatasetGroup, Results, str, Clicked]], figure: Figure,
+    found: Sequence[tuple[Results, str, Clicked]], figure: Figure,
 ) -> None:  # fmt: skip
     every = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, kind in zip(every, kinds, strict=True):
         ends = []
-        for _, results, its_kind, clicks in found:
+        for results, its_kind, clicks in found:
             if its_kind != kind:
                 continue
             curve, bounds = clicks.curve(), np.array(clicks.bounds())
@@ -185,8 +192,9 @@ def _draw(
                 )
             axes.plot(curve.clicks, curve.mean, color=color, marker=marker_of(all_results, results))
             ends.append((float(curve.clicks[-1]), float(curve.mean[-1]), label_of(results), color))
-        ticks = [n for n in _SHOWN if clicks.first <= n <= clicks.last]
-        if clicks.last >= _LOGARITHMIC and clicks.first > 0:
+        numbers = _numbers(kind)
+        ticks = [n for n in _SHOWN if n in numbers]
+        if numbers[0] > 0 and numbers[-1] >= _LOGARITHMIC:
             axes.set_xscale("log")
             axes.minorticks_off()
         axes.set_xticks(ticks, [str(n) for n in ticks])
@@ -199,38 +207,35 @@ def _draw(
 
 def beside_box_table(all_results: Sequence[Results]) -> Table | None:
     """Point and box together, and box then clicks, minus the box alone; None if neither was evaluated."""
-    groups = dataset_groups(all_results)
     kinds = [
         k for k in all_kinds(all_results)
         if "box" in (parsed := PromptKind.parse(k)).uses and len(parsed.uses) > 1
         and parsed.protocol == "exact"
     ]  # fmt: skip
-    rows = []
-    for group in groups:
-        for results in all_results:
-            for kind in kinds:
-                if kind not in results.kinds or "box" not in results.kinds:
-                    continue
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows: list[Row] = []
+        for kind in kinds:
+            for results in (r for r in all_results if {kind, "box"} <= set(r.kinds)):
                 gap = paired(results.rows(kind), results.rows("box"), "dice", group.datasets)
                 if gap is None:
                     continue
                 low, high = gap.bounds
                 says = "worse" if high < 0 else "better" if low > 0 else "may be by chance"
-                rows.append(
-                    (
-                        results.name, *([group.label] if len(groups) > 1 else []), kind,
-                        str(gap.count), gap.signed(), NONE if np.isnan(low) else says,
-                    )
-                )  # fmt: skip
+                cells = (str(gap.count), gap.signed(), NONE if np.isnan(low) else says)
+                rows.append((kind, results.name, *cells))
+        return rows
+
+    rows = rows_by_group(all_results, rows_of)
     if not rows:
         return None
-    head = ("model", *(["data sets"] if len(groups) > 1 else []), "prompts", "objects",
+    head = ("prompts", "model", "objects",
             "Dice minus that with the box alone", "than the box alone")  # fmt: skip
     note = (
         "The same objects with the tight box and a click together, or clicks after the box, minus the tight "
         "box alone: mean over data sets with its 95 % interval by subject."
     )
-    return Table("Clicks beside the box", head, tuple(rows), note).without_empty_columns()
+    return Table("Clicks beside the box", head, rows, note).without_empty_columns()
 
 
 def click_section(all_results: Sequence[Results]) -> Section | None:

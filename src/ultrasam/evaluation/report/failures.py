@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ultrasam.evaluation.metrics.failures import FAILURE_THRESHOLDS, FailureRate, failure_rates
-from ultrasam.evaluation.report.groups import dataset_groups
+from ultrasam.evaluation.report.groups import DatasetGroup, Row, rows_by_group
 from ultrasam.evaluation.report.prompts import all_kinds
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.extras import needs
@@ -33,15 +33,17 @@ def share_below(
 
 def failure_table(all_results: Sequence[Results], threshold: float) -> Table:
     """Share of objects below an IoU: a row per prompt type and group of data sets, a column per model."""
-    groups = dataset_groups(all_results)
-    rows = [
-        (kind, *([group.label] if len(groups) > 1 else []), *cells)
-        for group in groups
-        for kind in all_kinds(all_results)
-        if (cells := _cells(all_results, kind, group.datasets, threshold))
-    ]
-    head = ("prompts", *(["data sets"] if len(groups) > 1 else []), *(r.name for r in all_results))
-    return Table(f"Objects below IoU {threshold:.2f}", head, tuple(rows)).without_empty_columns()
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        return [
+            (kind, *cells)
+            for kind in all_kinds(all_results)
+            if (cells := _cells(all_results, kind, group.datasets, threshold))
+        ]
+
+    head = ("prompts", *(r.name for r in all_results))
+    title = f"Objects below IoU {threshold:.2f}"
+    return Table(title, head, rows_by_group(all_results, rows_of)).without_empty_columns()
 
 
 def failures_by_dataset(all_results: Sequence[Results], kind: str) -> Table | None:

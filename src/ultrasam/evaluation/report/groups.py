@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,9 @@ from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.reporting.markdown import escape
 from ultrasam.text import counted
 
+Row = tuple[str, ...]
 Status = Literal["unseen", "seen", "unknown"]
+UNKNOWN = "unknown whether seen"  # label of data sets of which it is known for no model
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +32,25 @@ class DatasetGroup:
 
     @property
     def title(self) -> str:
-        """The label with the number of data sets."""
-        label = self.label or "all"
-        return f"{counted(len(self.datasets), 'data set')}, {label}"
+        """The label with the number of data sets, or the name of the only one."""
+        count = len(self.datasets)
+        name = self.datasets[0] if count == 1 else counted(count, "data set")
+        return f"{name}, {self.label}" if self.label else name
 
 
 def training_status(results: Results, dataset: str) -> Status:
     """Whether a model was trained on images of the source of a data set.
 
     A data set of the user's own is in no list of what a model was trained on, though its images may come from
-    a public source: unless the list names it, its status is unknown, but for models that were never trained.
+    a public source: unless the list names it, or its source is stated (`Results.sources`), its status is
+    unknown, but for models that were never trained.
     """
     if results.trained_on is None:
         return "unknown"
-    if dataset in results.trained_on:
+    source = results.sources.get(dataset, dataset)
+    if not results.trained_on.isdisjoint({dataset, source}):
         return "seen"
-    return "unseen" if not results.trained_on or dataset in catalogue() else "unknown"
+    return "unseen" if not results.trained_on or source in catalogue() else "unknown"
 
 
 def dataset_groups(all_results: Sequence[Results]) -> tuple[DatasetGroup, ...]:
@@ -67,6 +72,28 @@ def dataset_groups(all_results: Sequence[Results]) -> tuple[DatasetGroup, ...]:
     )
 
 
+def rows_by_group(
+    all_results: Sequence[Results],
+    rows_of: Callable[[DatasetGroup], Sequence[Row]],
+    groups: Sequence[DatasetGroup] | None = None,
+) -> tuple[Row, ...]:
+    """Rows of a table, below a row with the title of each group if the evaluation has several groups.
+
+    Args:
+        all_results: of all models.
+        rows_of: the rows of a group; may be none.
+        groups: some of the groups; None for all.
+    """
+    every = dataset_groups(all_results)
+    rows: list[Row] = []
+    for group in every if groups is None else groups:
+        found = rows_of(group)
+        if found and len(every) > 1:
+            rows.append((group.title, *[""] * (len(found[0]) - 1)))
+        rows += found
+    return tuple(rows)
+
+
 def main_groups(all_results: Sequence[Results]) -> tuple[DatasetGroup, ...]:
     """At most two groups for the first screen: the first, and the largest of the others."""
     groups = dataset_groups(all_results)
@@ -82,7 +109,7 @@ def _label(trained: Sequence[Results], statuses: Sequence[Status]) -> str:
     named = {r.name: s for r, s in zip(trained, statuses, strict=True) if r.trained_on is not None}
     kinds = set(named.values())
     if not kinds or kinds == {"unknown"}:
-        return "unknown whether seen"
+        return UNKNOWN
     if kinds == {"unseen"}:
         return "unseen"
     seen = [name for name, status in named.items() if status == "seen"]
@@ -99,15 +126,16 @@ def training_sentences(all_results: Sequence[Results]) -> list[str]:
     unknown = [escape(results.name) for results in all_results if results.trained_on is None]
     if unknown:
         lines.append(f"Nothing is known of the training data of {', '.join(unknown)}.")
-    own = sorted(
-        {
-            name for group in dataset_groups(all_results) for name in group.datasets
-            if name not in catalogue()
-        }
-    )  # fmt: skip
+    every = {name for group in dataset_groups(all_results) for name in group.datasets}
+    sources = {name: source for r in all_results for name, source in r.sources.items()}
+    stated = sorted(every & set(sources))
+    if stated:
+        pairs = ", ".join(f"{escape(name)} is of {escape(sources[name])}" for name in stated)
+        lines.append(f"As stated in the command or suite, {pairs}.")
+    own = sorted(every - set(catalogue()) - set(sources))
     if own and any(results.trained_on for results in all_results):
-        names = ", ".join(map(escape, own))
         lines.append(
-            f"Not in the catalogue, so nobody knows whether a model has seen their source: {names}."
+            "Not in the catalogue, so nobody knows whether a model has seen their source: "
+            f"{', '.join(map(escape, own))}. If you know, say it with --source NAME=ID."
         )
     return lines

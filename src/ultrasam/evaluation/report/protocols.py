@@ -11,7 +11,7 @@ from ultrasam.evaluation.report.means import Mean, estimate, seed_of
 from ultrasam.evaluation.report.prompts import all_kinds, of_protocol
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.styles import color_of, label_of, marker_of, point
-from ultrasam.evaluation.report.tables import dataset_table, metric_table, structure_table
+from ultrasam.evaluation.report.tables import dataset_table, metric_table
 from ultrasam.reporting.document import Plot, Section, section
 
 if TYPE_CHECKING:
@@ -88,7 +88,6 @@ def protocol_section(all_results: Sequence[Results], protocol: str) -> Section |
                 dataset_table(all_results, kind, "dice"),
                 dataset_plot(all_results, kind),
                 metric_table(all_results, kind),
-                structure_table(all_results, kind),
             )
         )
     return section(f"{protocol.capitalize()} protocol", sections=parts, says=_SAYS[protocol])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ultrasam.evaluation.metrics.calibration import calibration
+from ultrasam.evaluation.report.groups import DatasetGroup, Row, main_groups, rows_by_group
 from ultrasam.evaluation.report.prompts import all_kinds, primary_prompts
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.styles import color_of, label_of, marker_of
+from ultrasam.extras import needs
 from ultrasam.reporting.document import Plot, Section, section
 from ultrasam.reporting.plots import dim_line
-from ultrasam.reporting.tables import Table
+from ultrasam.reporting.tables import NONE, Table
+
+with needs("Evaluation", extra="evaluate"):
+    import polars as pl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,31 +28,48 @@ _PER_ROW = 5
 
 
 def calibration_table(all_results: Sequence[Results]) -> Table:
-    """Calibration of the predicted IoU: a row per model and prompt type."""
-    rows = []
-    for results in all_results:
-        for kind in results.kinds:
-            table = results.rows(kind)
-            if len(table):
-                found = calibration(table["predicted_iou"].to_numpy(), table["iou"].to_numpy())
-                rows.append((results.name, kind, f"{found.error:.3f}", f"{found.bias:+.3f}"))
-    head = ("model", "prompts", "expected calibration error", "predicted minus true IoU")
+    """Calibration of the predicted IoU: a row per prompt type and group of data sets, a column per model."""
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows = []
+        for kind in all_kinds(all_results):
+            cells = [_cell(results, kind, group.datasets) for results in all_results]
+            if any(cell != NONE for cell in cells):
+                rows.append((kind, *cells))
+        return rows
+
+    head = ("prompts", *(results.name for results in all_results))
     note = (
-        "Expected calibration error: distance of mean predicted and mean true IoU over ten bins, weighted by "
-        "count. Baselines without a model predict an IoU of 1."
+        "Expected calibration error (ECE): distance of mean predicted and mean true IoU over ten bins, "
+        "weighted by count; in parentheses, mean predicted minus mean true IoU. Baselines without a model "
+        "predict 1."
     )
-    return Table("Predicted IoU", head, tuple(rows), note)
+    title = "Calibration error of the predicted IoU"
+    return Table(title, head, rows_by_group(all_results, rows_of), note)
 
 
-def reliability_plot(all_results: Sequence[Results], kind: str) -> Plot | None:
+def _cell(results: Results, kind: str, datasets: Sequence[str]) -> str:
+    rows = results.rows(kind).filter(pl.col("dataset").is_in(list(datasets)))
+    if kind not in results.kinds or not len(rows):
+        return NONE
+    found = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
+    return f"{found.error:.3f} ({found.bias:+.3f})"
+
+
+def reliability_plot(all_results: Sequence[Results], kind: str, group: DatasetGroup) -> Plot | None:
     """True against predicted IoU in ten bins for one prompt type, an axis per model; None without objects."""
-    shown = [r for r in all_results if kind in r.kinds and len(r.rows(kind))]
+    inside = pl.col("dataset").is_in(group.datasets)
+    shown = {
+        r.name: rows
+        for r in all_results
+        if kind in r.kinds and len(rows := r.rows(kind).filter(inside))
+    }
     if not shown:
         return None
     lines = -(-len(shown) // _PER_ROW)
     return Plot(
-        f"Reliability of predicted IoU, {kind}",
-        partial(_draw, all_results, shown, kind),
+        f"Reliability of predicted IoU, {kind} ({group.title})",
+        partial(_draw, all_results, shown),
         size=(0.5 + 2.3 * min(len(shown), _PER_ROW), 0.4 + 2.3 * lines),
         note="True against predicted IoU in ten bins; on the dashed line they agree. A marker's area is the "
         "share of objects.",
@@ -55,15 +77,16 @@ def reliability_plot(all_results: Sequence[Results], kind: str) -> Plot | None:
 
 
 def _draw(
-    all_results: Sequence[Results], shown: Sequence[Results], kind: str, figure: Figure
+    all_results: Sequence[Results], shown: Mapping[str, pl.DataFrame], figure: Figure
 ) -> None:
     columns = min(len(shown), _PER_ROW)
     lines = -(-len(shown) // columns)
     every = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in every[len(shown) :]:
         axes.set_axis_off()
-    for axes, results in zip(every, shown, strict=False):
-        rows = results.rows(kind)
+    models = [results for results in all_results if results.name in shown]
+    for axes, results in zip(every, models, strict=False):
+        rows = shown[results.name]
         found = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
         color = color_of(all_results, results)
         dim_line(axes, slope=1)
@@ -84,7 +107,11 @@ def _draw(
 def reliability_section(all_results: Sequence[Results]) -> Section | None:
     """The table, and a plot per prompt type of the first screen."""
     kinds = [prompt.kind for prompt in primary_prompts(all_kinds(all_results))]
-    plots = [section(kind, reliability_plot(all_results, kind)) for kind in kinds]
+    groups = main_groups(all_results)
+    plots = [
+        section(kind, *(reliability_plot(all_results, kind, group) for group in groups))
+        for kind in kinds
+    ]
     return section(
         "Calibration", calibration_table(all_results), sections=plots,
         says="does the predicted IoU tell the true one, by prompt type",

@@ -21,7 +21,7 @@ from ultrasam.evaluation.report.protocols import protocol_section
 from ultrasam.evaluation.report.provenance import cost_table, how_section
 from ultrasam.evaluation.report.published import published_table
 from ultrasam.evaluation.report.reliability import reliability_section
-from ultrasam.evaluation.report.results import Results, objects_per_dataset
+from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.robustness import robustness_section
 from ultrasam.evaluation.report.subgroups import subgroup_section
 from ultrasam.evaluation.report.tables import difference_table
@@ -78,7 +78,7 @@ class EvaluationReport:
         notes = [
             first_screen.compact_note(results, self._absences, self._errors),
             " ".join(training_sentences(results)),
-            f"**Not in these means:** {' '.join(left_out)}" if left_out else "",
+            f"**Not in these means:** {summary.in_short(left_out)}" if left_out else "",
         ]
         plot = first_screen.dice_plot(results)
         text = "\n\n".join(note for note in notes if note)
@@ -117,11 +117,11 @@ class EvaluationReport:
             subgroup_section(results),
             duplicate_section(images),
             section(
-                "Published results", published_table(list(objects_per_dataset(results))),
+                "Published results", published_table(results),
                 says="what others measured on these data sets",
             ),
             section("Run time", cost_table(results), says="per image"),
-            summary.excluded_section(results),
+            summary.excluded_section(results, summary.left_out(results, self.not_chosen)),
             how_section(results, self.command),
         ]  # fmt: skip
         return tuple(part for part in parts if part is not None)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups
-from ultrasam.evaluation.report.means import Mean, over_datasets
+from ultrasam.evaluation.report.groups import DatasetGroup, Row, dataset_groups, rows_by_group
+from ultrasam.evaluation.report.means import Mean, over_datasets, text_of
 from ultrasam.evaluation.report.prompts import all_kinds
+from ultrasam.evaluation.report.published import published_robustness_table
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.styles import band, color_of, label_of, marker_of
 from ultrasam.reporting.document import Plot, Section, section
 from ultrasam.reporting.plots import label_ends
-from ultrasam.reporting.tables import NONE, Table
+from ultrasam.reporting.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,20 +81,20 @@ def robustness_table(all_results: Sequence[Results], disturbance: Disturbance) -
     levels = disturbance.levels(all_kinds(all_results))
     if len(levels) < 2:
         return None
-    groups = dataset_groups(all_results)
-    rows = []
-    for group in groups:
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows = []
         for results in all_results:
             found = [over_datasets(results, kind, group.datasets) for kind in levels.values()]
             if any(found):
-                cells = [NONE if e is None else e.text() for e in found]
-                rows.append((results.name, *([group.label] if len(groups) > 1 else []), *cells))
+                rows.append((results.name, *map(text_of, found)))
+        return rows
+
+    rows = rows_by_group(all_results, rows_of)
     if not rows:
         return None
-    head = ("model", *(["data sets"] if len(groups) > 1 else []), *map(disturbance.label, levels))
-    return Table(
-        disturbance.title, head, tuple(rows), _NOTES[disturbance.title]
-    ).without_empty_columns()
+    head = ("model", *map(disturbance.label, levels))
+    return Table(disturbance.title, head, rows, _NOTES[disturbance.title]).without_empty_columns()
 
 
 def robustness_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | None:
@@ -153,5 +154,6 @@ def robustness_section(all_results: Sequence[Results]) -> Section | None:
         "Robustness",
         *plots,
         *tables,
+        published_robustness_table(all_results) if any(tables) else None,
         says="Dice as boxes are scaled and shifted, and as clicks miss",
     )

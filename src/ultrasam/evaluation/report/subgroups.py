@@ -15,7 +15,7 @@ from ultrasam.evaluation.metrics.subgroups import (
     area_terciles,
     image_size_groups,
 )
-from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups
+from ultrasam.evaluation.report.groups import DatasetGroup, Row, dataset_groups, rows_by_group
 from ultrasam.evaluation.report.means import estimate, text_of
 from ultrasam.evaluation.report.prompts import all_kinds, primary_prompts
 from ultrasam.evaluation.report.results import Results
@@ -32,6 +32,7 @@ with needs("Evaluation", extra="evaluate"):
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PARTS, _FEWEST = 8, 40  # points of a size plot, and objects below which it would show chance
 THIN = 5.0  # a structure is thin if its thickness is at most a fifth of its length
 
 
@@ -80,72 +81,68 @@ def _table(
         labels: the parts in order.
     """
     evaluated = [r for r in all_results if kind in r.kinds]
-    groups = dataset_groups(all_results)
     tables = [r.rows(kind).join(parts, on=["dataset", "image", "object"]) for r in evaluated]
-    rows = []
-    for group in groups:
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows = []
         for label in labels:
             inside = (pl.col("part") == label) & pl.col("dataset").is_in(group.datasets)
             found = [estimate(table.filter(inside), "dice") for table in tables]
             count = max((e.count for e in found if e is not None), default=0)
             if count:
-                named = [group.label] if len(groups) > 1 else []
-                rows.append((label, *named, str(count), *map(text_of, found)))
+                rows.append((label, str(count), *map(text_of, found)))
+        return rows
+
+    rows = rows_by_group(all_results, rows_of)
     if not rows:
         return None
-    named = ["data sets"] if len(groups) > 1 else []
-    head = (what, *named, "number", *(r.name for r in evaluated))
-    return Table(title, head, tuple(rows), "Mean Dice over objects.")
+    head = (what, "number", *(r.name for r in evaluated))
+    return Table(title, head, rows, "Mean Dice over objects.")
 
 
 def thin_table(all_results: Sequence[Results], kind: str) -> Table | None:
-    """Dice and boundary F of thin objects: a row per data set and structure; None if no object is thin.
+    """Dice and boundary F of thin objects: a row per data set, structure and model; None if none is.
 
     Where a structure is a few pixels thick, Dice punishes an outline that is off by one pixel; boundary F
     says how well the outline is met.
     """
     evaluated = [r for r in all_results if kind in r.kinds]
     is_thin = pl.col("thickness") * THIN <= pl.col("length")
-    places = sorted(
-        {
-            place
-            for r in evaluated
-            for place in r.rows(kind).filter(is_thin).select("dataset", "structure").iter_rows()
-        }
-    )
+    tables = {r.name: r.rows(kind).filter(is_thin) for r in evaluated}
+    places = {
+        place
+        for table in tables.values()
+        for place in table.select("dataset", "structure").unique().iter_rows()
+    }
     rows = []
-    for dataset, structure in places:
-        cells: list[str] = []
-        count = 0
-        for results in evaluated:
-            thin = results.rows(kind, dataset).filter(is_thin & (pl.col("structure") == structure))
-            found = [estimate(thin, metric) for metric in ("dice", "boundary_f")]
-            count = max([count, *(e.count for e in found if e is not None)])
-            cells += map(text_of, found)
-        rows.append((dataset, structure, str(count), *cells))
+    for dataset, structure in sorted(places):
+        here = (pl.col("dataset") == dataset) & (pl.col("structure") == structure)
+        for name, table in tables.items():
+            found = [estimate(table.filter(here), metric) for metric in ("dice", "boundary_f")]
+            if found[0] is not None:
+                count = str(found[0].count)
+                rows.append((dataset, structure, name, count, *map(text_of, found)))
     if not rows:
         return None
-    names = [f"{r.name}, {TITLES[m]}" for r in evaluated for m in ("dice", "boundary_f")]
+    head = ("data set", "structure", "model", "objects", TITLES["dice"], TITLES["boundary_f"])
     note = (
         f"Objects whose thickness is at most 1/{THIN:.0f} of their length. Boundary F at 2 px is the "
         "harmonic mean of the shares of both outlines that lie within 2 px of the other; Dice punishes one "
         "pixel more the thinner the object is."
     )
-    return Table(
-        f"Thin structures, {kind}", ("data set", "structure", "objects", *names), tuple(rows), note
-    )
+    return Table(f"Thin structures, {kind}", head, tuple(rows), note)
 
 
 def size_plot(all_results: Sequence[Results], kind: str, group: DatasetGroup) -> Plot | None:
-    """Mean Dice against object size, in up to eight groups of equal count; None without objects."""
+    """Mean Dice against object size, in eight groups of equal count; None for too few objects."""
     curves = {}
     for results in (r for r in all_results if kind in r.kinds):
         rows = (
             results.rows(kind).filter(pl.col("dataset").is_in(group.datasets)).sort("relative_area")
         )
-        parts = [part for part in np.array_split(np.arange(len(rows)), 8) if len(part)]
+        parts = np.array_split(np.arange(len(rows)), _PARTS)
         area, score = rows["relative_area"].to_numpy(), rows["dice"].to_numpy()
-        if parts:
+        if len(rows) >= _FEWEST:
             curves[results.name] = (
                 [float(np.median(area[part])) for part in parts],
                 [float(score[part].mean()) for part in parts],
@@ -165,6 +162,8 @@ def _draw(
     curves: dict[str, tuple[list[float], list[float]]],
     figure: Figure,
 ) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+
     axes, ends = figure.subplots(), []
     for results in (r for r in all_results if r.name in curves):
         xs, ys = curves[results.name]
@@ -172,6 +171,9 @@ def _draw(
         axes.plot(xs, ys, marker=marker_of(all_results, results), color=color)
         ends.append((xs[-1], ys[-1], label_of(results), color))
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("object area / image area")
     axes.set_ylabel("Dice")
     axes.set_ylim(0, 1)

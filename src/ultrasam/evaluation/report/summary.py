@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from ultrasam.evaluation.report.results import Results
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
-from ultrasam.reporting.document import Section, section
+from ultrasam.reporting.document import Section
 from ultrasam.reporting.markdown import escape
 from ultrasam.reporting.tables import Table
 from ultrasam.text import counted
+
+_SHOWN = 2  # sentences on the first screen, of more
 
 
 def excluded_table(all_results: Sequence[Results]) -> Table | None:
@@ -74,9 +76,21 @@ def _left_out_records(all_results: Sequence[Results]) -> set[tuple[str, str, str
     }
 
 
-def excluded_section(all_results: Sequence[Results]) -> Section | None:
+def in_short(sentences: Sequence[str]) -> str:
+    """The first sentences, and how many more there are in the section on them."""
+    more = len(sentences) - _SHOWN
+    if more < 2:
+        return " ".join(sentences)
+    return f"{' '.join(sentences[:_SHOWN])} {more} more reasons stand below, under “In no mean”."
+
+
+def excluded_section(
+    all_results: Sequence[Results], sentences: Sequence[str] = ()
+) -> Section | None:
     """All that is in no mean, by name or by reason; None if there is nothing."""
-    return section(
-        "In no mean", excluded_table(all_results), left_out_table(all_results),
-        says="images that were not read, failed, or have no object",
-    )  # fmt: skip
+    tables = excluded_table(all_results), left_out_table(all_results)
+    if not sentences and not any(tables):
+        return None
+    told = "".join(f"- {text}\n" for text in sentences)
+    blocks = tuple(block for block in (told, *tables) if block)
+    return Section("In no mean", blocks, says="images that were not asked for, read or segmented")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ultrasam.evaluation.metrics.masks import METRICS
 from ultrasam.evaluation.metrics.statistics import PairedDifference, holm, paired_difference
-from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups
+from ultrasam.evaluation.report.groups import DatasetGroup, Row, dataset_groups, rows_by_group
 from ultrasam.evaluation.report.means import estimate, mean_of, seed_of, text_of
 from ultrasam.evaluation.report.results import (
     DISTANCES,
@@ -41,55 +41,40 @@ def dataset_table(all_results: Sequence[Results], kind: str, metric: str) -> Tab
     """
     evaluated = [r for r in all_results if kind in r.kinds]
     counts = objects_per_dataset(evaluated)
-    # The groups are of all models: a table of one prompt type has the groups of the others.
-    groups = [
-        g for group in dataset_groups(all_results) if (g := _evaluated(group, counts)).datasets
-    ]
     digits = 2 if metric in DISTANCES else 3
-    rows = []
-    for group in groups:
-        columns = [
-            _group_column(results, kind, metric, group, counts, digits) for results in evaluated
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        names = tuple(name for name in group.datasets if counts.get(name))
+        if not names:
+            return []
+        columns = [_group_column(r, kind, metric, names, counts, digits) for r in evaluated]
+        total = str(sum(counts[name] for name in names))
+        titles = [*names, "**mean over data sets**", "**mean over objects**"]
+        rows = [
+            (title, str(counts.get(title, total)), *cells)
+            for title, cells in zip(titles, zip(*columns, strict=True), strict=True)
         ]
-        total = str(sum(counts[name] for name in group.datasets))
-        suffix = f", {group.label}" if len(groups) > 1 else ""
-        names = [
-            *group.datasets,
-            f"**mean over data sets{suffix}**",
-            f"**mean over objects{suffix}**",
-        ]
-        heads = [[name, str(counts.get(name, total))] for name in names]
-        if len(groups) > 1:
-            for head in heads:
-                head.insert(1, group.label)
-        lines = [
-            (*head, *cells) for head, cells in zip(heads, zip(*columns, strict=True), strict=True)
-        ]
-        rows += lines if len(group.datasets) > 1 else lines[:1]  # both means are the data set's
+        return rows if len(names) > 1 else rows[:1]  # both means are the data set's
+
+    rows = rows_by_group(all_results, rows_of)
     note = ""
     if any("(" in cell for row in rows for cell in row[2:]):
         note = "In parentheses: the number of objects, if a model has fewer."
-    training = ("in training",) if len(groups) > 1 else ()
-    titles = ("data set", *training, "objects", *(r.name for r in evaluated))
-    return Table(f"{TITLES[metric]}, {kind}", titles, tuple(rows), note)
-
-
-def _evaluated(group: DatasetGroup, counts: dict[str, int]) -> DatasetGroup:
-    names = tuple(name for name in group.datasets if counts.get(name))
-    return DatasetGroup(group.label, names, group.statuses)
+    head = ("data set", "objects", *(r.name for r in evaluated))
+    return Table(f"{TITLES[metric]}, {kind}", head, rows, note)
 
 
 def _group_column(
     results: Results,
     kind: str,
     metric: str,
-    group: DatasetGroup,
+    datasets: Sequence[str],
     counts: dict[str, int],
     digits: int,
 ) -> list[str]:
     """A cell for each data set, for the mean over them, and for the mean over all their objects."""
     cells, found = [], []
-    for dataset in group.datasets:
+    for dataset in datasets:
         value = estimate(results.rows(kind, dataset), metric, seed=seed_of(dataset))
         cells.append(
             NONE if value is None else value.text(digits) + _fewer(value.count, counts[dataset])
@@ -97,8 +82,8 @@ def _group_column(
         found += [value] if value is not None else []
     if not found:
         return [*cells, NONE, NONE]
-    fewer = _fewer(sum(e.count for e in found), sum(counts[name] for name in group.datasets))
-    pooled = estimate(results.rows(kind).filter(pl.col("dataset").is_in(group.datasets)), metric)
+    fewer = _fewer(sum(e.count for e in found), sum(counts[name] for name in datasets))
+    pooled = estimate(results.rows(kind).filter(pl.col("dataset").is_in(list(datasets))), metric)
     return [*cells, mean_of(found).text(digits) + fewer, text_of(pooled, digits) + fewer]
 
 
@@ -108,14 +93,14 @@ def _fewer(count: int, total: int) -> str:
 
 def metric_table(all_results: Sequence[Results], kind: str) -> Table:
     """All metrics for one prompt type, averaged over data sets: a row per model and group of data sets."""
-    groups = dataset_groups(all_results)
-    rows = []
-    for group in groups:
+
+    def rows_of(group: DatasetGroup) -> list[Row]:
+        rows = []
         for results in all_results:
             table = results.rows(kind).filter(pl.col("dataset").is_in(group.datasets))
             if kind not in results.kinds or not len(table):
                 continue
-            cells = [results.name, *([group.label] if len(groups) > 1 else [])]
+            cells = [results.name]
             for metric in _OVERLAPS:
                 cells.append(number(mean_over_datasets(table, metric)))
             for has_spacing in (True, False):
@@ -123,22 +108,24 @@ def metric_table(all_results: Sequence[Results], kind: str) -> Table:
                 for metric in DISTANCES:
                     cells.append(number(mean_over_datasets(selected, metric), digits=2))
             cells.append(str(table["hd95"].null_count()))
-            precisions = [
-                results.average_precision(kind, d) for d in sorted(table["dataset"].unique())
-            ]
+            names = sorted(table["dataset"].unique())
+            precisions = [results.average_precision(kind, name) for name in names]
             for part in ("ap", "ap50", "ap75"):
                 cells.append(number(float(np.mean([getattr(p, part) for p in precisions]))))
             rows.append(tuple(cells))
+        return rows
+
     distances = [f"{TITLES[m]} ({unit})" for unit in ("mm", "px") for m in DISTANCES]
     head = (
-        "model", *(["data sets"] if len(groups) > 1 else []), *(TITLES[m] for m in _OVERLAPS), *distances,
+        "model", *(TITLES[m] for m in _OVERLAPS), *distances,
         "undefined distances", "mAP", "AP50", "AP75",
     )  # fmt: skip
     note = (
         "Means over the data sets' means. Distances are in mm for data sets with a known pixel spacing, in "
         "pixels for the others. An empty prediction has no distance; it counts as 0 in all other columns."
     )
-    return Table(f"All metrics, {kind}", head, tuple(rows), note).without_empty_columns()
+    rows = rows_by_group(all_results, rows_of)
+    return Table(f"All metrics, {kind}", head, rows, note).without_empty_columns()
 
 
 def mean_over_datasets(table: pl.DataFrame, metric: str) -> float:
