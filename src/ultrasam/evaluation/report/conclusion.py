@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ultrasam.evaluation.metrics.statistics import paired_difference
 from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups
-from ultrasam.evaluation.report.means import Mean, over_datasets, paired
+from ultrasam.evaluation.report.means import over_datasets, paired
 from ultrasam.evaluation.report.prompts import Primary, all_kinds, primary_prompts
-from ultrasam.evaluation.report.results import Results, objects_per_dataset
+from ultrasam.evaluation.report.results import Results, objects_per_dataset, paired_values
 from ultrasam.reporting.markdown import escape
 from ultrasam.reporting.tables import difference
 from ultrasam.text import counted
@@ -91,18 +92,23 @@ def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGrou
     )  # fmt: skip
     text = f"{start}: **{escape(first.name)}**, Dice{where} {best.short()}"
     if others:
-        second = others[0][1]
-        gap = paired(first.rows(kind), second.rows(kind), "dice", common)
-        text += _lead(gap, escape(second.name))
+        text += _lead(first, others[0][1], kind, common)
     return f"{text}."
 
 
-def _lead(gap: Mean | None, name: str) -> str:
+def _lead(first: Results, second: Results, kind: str, datasets: Sequence[str]) -> str:
     """How sure it is that one model is better than the next, on the objects that both segmented."""
+    gap = paired(first.rows(kind), second.rows(kind), "dice", datasets)
     if gap is None:
         return ""
-    low, high = gap.bounds
-    told = difference(gap.mean, low, high)
+    mean, (low, high), how = gap.mean, gap.bounds, ""
+    if (
+        np.isnan(low) and len(datasets) > 1
+    ):  # a data set with one subject leaves the mean's interval unknown
+        pooled = paired_difference(*paired_values(first, second, kind, "dice", datasets))
+        mean, low, high, how = pooled.mean, pooled.low, pooled.high, " by object"
+    name = escape(second.name)
+    told = f"{difference(mean, low, high)}{how}"
     if np.isnan(low):
         return f", {told} over {name}; with one subject, nobody can tell whether that is by chance"
     if low <= 0 <= high:
