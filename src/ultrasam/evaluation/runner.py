@@ -14,10 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from ultrasam._version import __version__
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.absent import BorrowedBoxes
+from ultrasam.evaluation.models.candidates import candidates
 from ultrasam.evaluation.models.registry import EvaluationModel
 from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.records import EvaluationSettings, image_record
@@ -30,10 +33,15 @@ from ultrasam.prompts import Prediction, Prompt
 
 
 class _TimedSegmenter:
-    """Measures a segmenter's run time, to separate it from the cost of the evaluation itself."""
+    """Measures a segmenter's run time, to separate it from the cost of the evaluation itself.
+
+    Attributes:
+        seconds: for images and predictions.
+        seconds_apart: for the candidates, which nobody asks for in use.
+    """
 
     def __init__(self, segmenter: Segmenter) -> None:
-        self.segmenter, self.seconds = segmenter, 0.0
+        self.segmenter, self.seconds, self.seconds_apart = segmenter, 0.0, 0.0
 
     def set_image(self, scan: ScanLike, *, frame: int = 0) -> None:
         start = time.perf_counter()
@@ -44,7 +52,15 @@ class _TimedSegmenter:
         start = time.perf_counter()
         prediction = self.segmenter.predict(prompts)
         self.seconds += time.perf_counter() - start
+        if np.isnan(prediction.predicted_iou).any():
+            raise EvaluationError("The model's predicted IoU is not a number.")
         return prediction
+
+    def candidates(self, prompts: Prompt | Sequence[Prompt]) -> Prediction | None:
+        start = time.perf_counter()
+        found = candidates(self.segmenter, prompts)
+        self.seconds_apart += time.perf_counter() - start
+        return found
 
 
 def results_file(folder: Path, name: str) -> Path:
@@ -58,12 +74,17 @@ def accepted_kinds(model: EvaluationModel, prompts: Sequence[str]) -> list[Promp
     Raises:
         EvaluationError: It accepts none of them, or one is unknown.
     """
-    kinds = [PromptKind.parse(name) for name in prompts]
-    kinds = [kind for kind in kinds if kind.uses <= model.accepts]
+    return kinds_for(model.name, model.accepts, prompts)
+
+
+def kinds_for(name: str, accepts: frozenset[str], prompts: Sequence[str]) -> list[PromptKind]:
+    """The same for a model that is not open yet."""
+    kinds = [PromptKind.parse(kind) for kind in prompts]
+    kinds = [kind for kind in kinds if kind.uses <= accepts]
     if not kinds:
         raise EvaluationError(
-            f"{model.name} accepts only {' and '.join(sorted(model.accepts))} prompts; "
-            f"none of {', '.join(prompts)} applies."
+            f"{name} accepts only {' and '.join(sorted(accepts))} prompts; none of {', '.join(prompts)} "
+            "applies."
         )
     return kinds
 
@@ -158,7 +179,7 @@ def _records(
             continue
         pixels = gray(image.pixels)
         read = time.perf_counter()
-        timed.seconds = 0.0
+        timed.seconds = timed.seconds_apart = 0.0
         try:
             record = image_record(item.dataset, image, pixels, timed, kinds, settings, boxes)
         except UltraSamError as error:
@@ -170,7 +191,7 @@ def _records(
         record["seconds"] = {
             "reading": round(read - start, 5),
             "model": round(timed.seconds, 5),
-            "evaluation": round(now - read - timed.seconds, 5),
+            "evaluation": round(now - read - timed.seconds - timed.seconds_apart, 5),
         }
         yield record
         start = time.perf_counter()

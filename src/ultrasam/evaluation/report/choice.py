@@ -60,8 +60,9 @@ def _cells(found: MaskChoice) -> Row:
 def choice_section(all_results: Sequence[Results]) -> Section | None:
     """Both tables; None if no model offers several masks."""
     text = (
-        "For one prompt these models offer three masks and choose the one with the highest predicted IoU. "
-        "The best is the one with the highest true IoU.\n"
+        "For one prompt these models offer three masks; the best is the one with the highest true IoU. For a "
+        "single click a model chooses the one with the highest predicted IoU. For a box it has a mask of its "
+        "own beside the three, which can be better than all of them: what is lost is then negative.\n"
     )
     whole = choice_table(all_results)
     detail = choice_table(all_results, by_dataset=True)

@@ -104,18 +104,34 @@ class ClinicalErrors:
         lengths = [place[:2] for place in self.places() if place[1] == "mm"]
         return lengths[0] if lengths else None
 
-    def mean_error(self, name: str, kind: str, datasets: Sequence[str]) -> float | None:
-        """Mean over data sets of the mean absolute error in the headline's quantity; None without one."""
-        headline = self.headline()
-        if headline is None:
-            return None
-        errors = [
-            found.mean_absolute
-            for quantity, unit, dataset in self.places()
-            if (quantity, unit) == headline and dataset in datasets
-            and (found := _agreement(self.rows(name, kind, quantity, unit, dataset), dataset)).pairs
-        ]  # fmt: skip
-        return float(np.mean(errors)) if errors else None
+    def headline_kind(self) -> str | None:
+        """The prompt type for the first screen: the first for which some model has the headline's quantity;
+        one for all models, as a box's error beside a click's would compare prompts."""
+        return next(
+            (
+                k
+                for k in self.kinds
+                if any(len(self._headline_rows(r.name, k)) for r in self.results)
+            ),
+            None,
+        )
+
+    def _headline_rows(self, name: str, kind: str) -> pl.DataFrame:
+        quantity, unit = self.headline() or ("", "")
+        return self.tables[name].filter(
+            (pl.col("kind") == kind) & (pl.col("quantity") == quantity) & (pl.col("unit") == unit)
+        )
+
+    def mean_error(self, name: str, kind: str, datasets: Sequence[str]) -> tuple[float | None, int]:
+        """Mean over data sets of the mean absolute error in the headline's quantity, None without one; and
+        the number of masks that have no such measure, which no error counts."""
+        found = [
+            _agreement(rows, dataset)
+            for dataset in datasets
+            if len(rows := self._headline_rows(name, kind).filter(pl.col("dataset") == dataset))
+        ]
+        errors = [each.mean_absolute for each in found if each.pairs]
+        return float(np.mean(errors)) if errors else None, sum(each.undefined for each in found)
 
 
 def _agreement(rows: pl.DataFrame, dataset: str, column: str = "predicted") -> Agreement:

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ultrasam.evaluation.metrics.statistics import paired_difference
-from ultrasam.evaluation.report.groups import DatasetGroup, dataset_groups
-from ultrasam.evaluation.report.means import over_datasets, paired
+from ultrasam.evaluation.report.groups import UNKNOWN, DatasetGroup, dataset_groups
+from ultrasam.evaluation.report.means import OBJECT, Mean, mean_of, over_datasets, paired
 from ultrasam.evaluation.report.prompts import Primary, all_kinds, primary_prompts
-from ultrasam.evaluation.report.results import Results, objects_per_dataset, paired_values
+from ultrasam.evaluation.report.results import Results, objects_per_dataset
+from ultrasam.extras import needs
 from ultrasam.reporting.markdown import escape
 from ultrasam.reporting.tables import difference
 from ultrasam.text import counted
+
+with needs("Evaluation", extra="evaluate"):
+    import polars as pl
 
 
 def evaluated(all_results: Sequence[Results]) -> str:
@@ -65,7 +68,8 @@ def _where(group: DatasetGroup) -> str:
 
 
 def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGroup) -> str:
-    """The best model by the mean over the data sets that all models have."""
+    """The best model by the mean over the data sets that all models have, on the objects that all segmented:
+    a model that failed on hard images must not be the best for that."""
     kind = prompt.kind
     names = {
         r.name: set(r.rows(kind)["dataset"].unique().to_list()) & set(group.datasets)
@@ -79,38 +83,75 @@ def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGrou
     common = sorted(set.intersection(*names.values()))
     if not common:
         return f"{start}: the models have no data set in common, so none is the best."
+    compared = [r for r in all_results if r.name in names]
+    objects, most = _shared_objects(compared, kind, common)
     scored = [
         (value, r)
-        for r in all_results
-        if r.name in names and (value := over_datasets(r, kind, common)) is not None
+        for r in compared
+        if (value := over_datasets(r, kind, common, objects=objects)) is not None
     ]
+    if not scored:
+        return f"{start}: no object was segmented by all models, so none is the best."
     scored.sort(key=lambda pair: -pair[0].mean)
     (best, first), *others = scored
     where = (
         "" if all(found == set(common) for found in names.values())
         else f" on what all models have ({', '.join(map(escape, common))})"
     )  # fmt: skip
+    if len(objects) < most:
+        where += f" on the {len(objects):,} of {most:,} objects that all models segmented"
     text = f"{start}: **{escape(first.name)}**, Dice{where} {best.short()}"
     if others:
-        text += _lead(first, others[0][1], kind, common)
-    return f"{text}."
+        second = others[0][1]
+        text += _lead(first, second, kind, common, objects)
+    unknown = [
+        escape(r.name) for _, r in scored[:2]
+        if dict(group.statuses).get(r.name) == "unknown" and group.label != UNKNOWN
+    ]  # fmt: skip
+    told = f" Whether {' or '.join(unknown)} has seen these data is unknown." if unknown else ""
+    return f"{text}.{told}"
 
 
-def _lead(first: Results, second: Results, kind: str, datasets: Sequence[str]) -> str:
-    """How sure it is that one model is better than the next, on the objects that both segmented."""
-    gap = paired(first.rows(kind), second.rows(kind), "dice", datasets)
-    if gap is None:
+def _shared_objects(
+    compared: Sequence[Results], kind: str, datasets: Sequence[str]
+) -> tuple[pl.DataFrame, int]:
+    """The objects that all models segmented, and how many there are of any model."""
+    inside = pl.col("dataset").is_in(list(datasets))
+    each = [r.rows(kind).filter(inside).select(OBJECT).unique() for r in compared]
+    shared = each[0]
+    for objects in each[1:]:
+        shared = shared.join(objects, on=OBJECT, how="semi")
+    return shared, pl.concat(each).unique().height
+
+
+def _lead(
+    first: Results, second: Results, kind: str, datasets: Sequence[str], objects: pl.DataFrame
+) -> str:
+    """How sure it is that one model is better than the next."""
+    ours, theirs = (r.rows(kind).join(objects, on=OBJECT, how="semi") for r in (first, second))
+    gaps = {name: gap for name in datasets if (gap := paired(ours, theirs, "dice", [name]))}
+    if not gaps:
         return ""
-    mean, (low, high), how = gap.mean, gap.bounds, ""
-    if (
-        np.isnan(low) and len(datasets) > 1
-    ):  # a data set with one subject leaves the mean's interval unknown
-        pooled = paired_difference(*paired_values(first, second, kind, "dice", datasets))
-        mean, low, high, how = pooled.mean, pooled.low, pooled.high, " by object"
-    name = escape(second.name)
-    told = f"{difference(mean, low, high)}{how}"
-    if np.isnan(low):
-        return f", {told} over {name}; with one subject, nobody can tell whether that is by chance"
-    if low <= 0 <= high:
-        return f"; {told} over {name}, which may be by chance"
-    return f", {told} over {name}"
+    gap, over = mean_of(list(gaps.values())), escape(second.name)
+    if not np.isnan(gap.bounds[0]):
+        return _difference(gap, over)
+    # A data set of one subject has no interval, and no mean with it has one.
+    alone = [name for name, found in gaps.items() if np.isnan(found.bounds[0])]
+    told = f", {difference(gap.mean, *gap.bounds)} over {over}; "
+    if len(alone) == len(gaps):
+        return f"{told}with one subject, nobody can tell whether that is by chance"
+    rest = mean_of([found for name, found in gaps.items() if name not in alone])
+    are, them = ("is", "it") if len(alone) == 1 else ("are each", "them")
+    sure = ", which may be by chance" if _by_chance(rest) else ""
+    return f"{told}{', '.join(map(escape, alone))} {are} of one subject, without {them} {rest.signed()}{sure}"
+
+
+def _difference(gap: Mean, name: str) -> str:
+    if _by_chance(gap):
+        return f"; {gap.signed()} over {name}, which may be by chance"
+    return f", {gap.signed()} over {name}"
+
+
+def _by_chance(gap: Mean) -> bool:
+    low, high = gap.bounds
+    return low <= 0 <= high

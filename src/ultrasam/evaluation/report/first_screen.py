@@ -24,7 +24,7 @@ from ultrasam.evaluation.report.groups import (
 )
 from ultrasam.evaluation.report.means import Mean, over_datasets
 from ultrasam.evaluation.report.prompts import Primary, all_kinds, primary_prompts, with_clicks
-from ultrasam.evaluation.report.results import Results
+from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.evaluation.report.styles import color_of, label_of, marker_of, point
 from ultrasam.reporting.document import Plot
 from ultrasam.reporting.tables import NONE, Table, percent
@@ -62,7 +62,7 @@ def compact_table(
         for results in all_results:
             cells = [column.cell(results, group) for column in columns]
             if any(cell != NONE for cell in cells):
-                rows.append((results.name, *cells))
+                rows.append((_name(all_results, results, group), *cells))
         return rows
 
     head = ("model", *(column.head for column in columns))
@@ -90,16 +90,33 @@ def _columns(
             _Column(f"{risky[0].title}, IoU < {_MISSED:.2f}", partial(_missed, risky[0].kind))
         )
     if found:
-        preferred = [p.kind for p in primary if p.protocol == "exact"]
-        shown = [k for k in preferred if any(a.kind == k for a in found)] or [found[0].kind]
-        columns.append(_Column("nothing there, AUC", partial(_auc, found, shown)))
-    headline = errors.headline()
-    if headline is not None and errors.kinds:
+        auc = partial(_auc, found, _absence_kind(all_results, found))
+        columns.append(_Column("nothing there, AUC", auc))
+    headline, kind = errors.headline(), errors.headline_kind()
+    if headline is not None and kind is not None:
         quantity, unit = headline
-        columns.append(
-            _Column(f"{_SHORT.get(quantity, quantity)} error ({unit})", partial(_clinical, errors))
-        )
+        title = f"{_SHORT.get(quantity, quantity)} error ({unit})"
+        columns.append(_Column(title, partial(_clinical, errors, kind)))
     return columns
+
+
+def _name(all_results: Sequence[Results], results: Results, group: DatasetGroup) -> str:
+    """The model's name, with its number of objects if it segmented fewer than others did."""
+    fewest, most = 0, 0
+    for prompt in primary_prompts(results.kinds):
+        own, largest = (
+            sum(objects_per_dataset(some, prompt.kind).get(name, 0) for name in group.datasets)
+            for some in ([results], all_results)
+        )
+        if largest - own > most - fewest:
+            fewest, most = own, largest
+    return f"{results.name} ({fewest:,} of {most:,} objects)" if fewest < most else results.name
+
+
+def _absence_kind(all_results: Sequence[Results], found: Sequence[Absence]) -> str:
+    """The prompt type of the column: a box's figure beside a click's would compare prompts, not models."""
+    kinds = [p.kind for p in primary_prompts(all_kinds(all_results)) if p.protocol == "exact"]
+    return next((k for k in kinds if any(a.kind == k for a in found)), found[0].kind)
 
 
 def _dice(kind: str, results: Results, group: DatasetGroup) -> str:
@@ -122,25 +139,20 @@ def _missed(kind: str, results: Results, group: DatasetGroup) -> str:
     return NONE if rate is None else percent(rate.share.value)
 
 
-def _auc(
-    found: Sequence[Absence], kinds: Sequence[str], results: Results, group: DatasetGroup
-) -> str:
-    for kind in kinds:
-        areas = [
-            a.roc.area.value for a in found
-            if (a.results.name, a.kind) == (results.name, kind) and a.dataset in group.datasets
-        ]  # fmt: skip
-        if areas:
-            return f"{np.mean(areas):.2f}"
-    return NONE
+def _auc(found: Sequence[Absence], kind: str, results: Results, group: DatasetGroup) -> str:
+    areas = [
+        a.roc.area.value for a in found
+        if (a.results.name, a.kind) == (results.name, kind) and a.dataset in group.datasets
+    ]  # fmt: skip
+    return f"{np.mean(areas):.2f}" if areas else NONE
 
 
-def _clinical(errors: ClinicalErrors, results: Results, group: DatasetGroup) -> str:
-    for kind in errors.kinds:
-        error = errors.mean_error(results.name, kind, group.datasets)
-        if error is not None:
-            return f"{error:.1f}"
-    return NONE
+def _clinical(errors: ClinicalErrors, kind: str, results: Results, group: DatasetGroup) -> str:
+    error, undefined = errors.mean_error(results.name, kind, group.datasets)
+    if error is None and not undefined:
+        return NONE
+    value = "none" if error is None else f"{error:.1f}"
+    return f"{value} ({undefined} not measurable)" if undefined else value
 
 
 def compact_note(
@@ -156,8 +168,13 @@ def compact_note(
         if any(PromptKind.parse(p.kind).is_random for p in primary)
         else "",
         f"NoC: clicks to IoU {_NOC:.2f}." if with_clicks(all_kinds(all_results)) else "",
-        "AUC: does predicted IoU tell that nothing is there (0.5: no)." if found else "",
-        "Clinical error: mean absolute." if errors.headline() else "",
+        f"AUC (`{_absence_kind(all_results, found)}`): does predicted IoU tell that nothing is there "
+        "(0.5: no)."
+        if found
+        else "",
+        f"Clinical error (`{errors.headline_kind()}`): mean absolute."
+        if errors.headline_kind()
+        else "",
     ]
     return " ".join(part for part in parts if part)
 

@@ -13,6 +13,7 @@ from ultrasam.text import counted
 
 Row = tuple[str, ...]
 Status = Literal["unseen", "seen", "unknown"]
+UNKNOWN = "unknown whether seen"  # label of data sets of which it is known for no model
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,15 @@ def training_status(results: Results, dataset: str) -> Status:
     """Whether a model was trained on images of the source of a data set.
 
     A data set of the user's own is in no list of what a model was trained on, though its images may come from
-    a public source: unless the list names it, its status is unknown, but for models that were never trained.
+    a public source: unless the list names it, or its source is stated (`Results.sources`), its status is
+    unknown, but for models that were never trained.
     """
     if results.trained_on is None:
         return "unknown"
-    if dataset in results.trained_on:
+    source = results.sources.get(dataset, dataset)
+    if not results.trained_on.isdisjoint({dataset, source}):
         return "seen"
-    return "unseen" if not results.trained_on or dataset in catalogue() else "unknown"
+    return "unseen" if not results.trained_on or source in catalogue() else "unknown"
 
 
 def dataset_groups(all_results: Sequence[Results]) -> tuple[DatasetGroup, ...]:
@@ -106,7 +109,7 @@ def _label(trained: Sequence[Results], statuses: Sequence[Status]) -> str:
     named = {r.name: s for r, s in zip(trained, statuses, strict=True) if r.trained_on is not None}
     kinds = set(named.values())
     if not kinds or kinds == {"unknown"}:
-        return "unknown whether seen"
+        return UNKNOWN
     if kinds == {"unseen"}:
         return "unseen"
     seen = [name for name, status in named.items() if status == "seen"]
@@ -123,15 +126,16 @@ def training_sentences(all_results: Sequence[Results]) -> list[str]:
     unknown = [escape(results.name) for results in all_results if results.trained_on is None]
     if unknown:
         lines.append(f"Nothing is known of the training data of {', '.join(unknown)}.")
-    own = sorted(
-        {
-            name for group in dataset_groups(all_results) for name in group.datasets
-            if name not in catalogue()
-        }
-    )  # fmt: skip
+    names = {name for group in dataset_groups(all_results) for name in group.datasets}
+    sources = {name: source for r in all_results for name, source in r.sources.items()}
+    stated = sorted(names & set(sources))
+    if stated:
+        pairs = ", ".join(f"{escape(name)} is of {escape(sources[name])}" for name in stated)
+        lines.append(f"As stated in the command or suite, {pairs}.")
+    own = sorted(names - set(catalogue()) - set(sources))
     if own and any(results.trained_on for results in all_results):
-        names = ", ".join(map(escape, own))
         lines.append(
-            f"Not in the catalogue, so nobody knows whether a model has seen their source: {names}."
+            "Not in the catalogue, so nobody knows whether a model has seen their source: "
+            f"{', '.join(map(escape, own))}. If you know, say it with --source NAME=ID."
         )
     return lines

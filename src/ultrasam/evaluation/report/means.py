@@ -18,6 +18,7 @@ with needs("Evaluation", extra="evaluate"):
     import polars as pl
 
 Floats = npt.NDArray[np.float64]
+OBJECT = ["dataset", "image", "object"]  # columns that tell an object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +89,7 @@ def estimate(rows: pl.DataFrame, metric: str, *, seed: int = 0) -> Mean | None:
         float(values.mean()),
         bootstrap_means(values, defined["subject"].to_list(), seed=seed),
         by_repeat[metric].to_numpy(),
-        defined.select("dataset", "image", "object").n_unique(),
+        defined.select(OBJECT).n_unique(),
     )
 
 
@@ -104,12 +105,20 @@ def mean_of(estimates: Sequence[Mean]) -> Mean:
 
 
 def over_datasets(
-    results: Results, kind: str, datasets: Sequence[str], metric: str = "dice"
-) -> Mean | None:
-    """The mean over data sets, each of equal weight, of those that have a value; None without any."""
+    results: Results, kind: str, datasets: Sequence[str], metric: str = "dice", *,
+    objects: pl.DataFrame | None = None,
+) -> Mean | None:  # fmt: skip
+    """The mean over data sets, each of equal weight, of those that have a value; None without any.
+
+    Args:
+        results, kind, datasets, metric: what is averaged.
+        objects: data set, image and number of the objects that count; None for all.
+    """
     if kind not in results.kinds:
         return None
     table = results.rows(kind)
+    if objects is not None:
+        table = table.join(objects, on=OBJECT, how="semi")
     found = [
         e
         for name in datasets
@@ -129,13 +138,12 @@ def paired(
         First minus second; None if they have no object in common.
     """
     # Not by subject: duplicates may have joined the first table's subjects, and not the second's.
-    keys = ["dataset", "image", "object"]
     value = pl.col(metric).cast(pl.Float64).mean()
-    ours = first.drop_nulls(metric).group_by(keys).agg(value, pl.col("subject").first())
-    theirs = second.drop_nulls(metric).group_by(keys).agg(value)
-    joined = ours.join(theirs, on=keys, suffix="_second").sort(keys)
+    ours = first.drop_nulls(metric).group_by(OBJECT).agg(value, pl.col("subject").first())
+    theirs = second.drop_nulls(metric).group_by(OBJECT).agg(value)
+    joined = ours.join(theirs, on=OBJECT, suffix="_second").sort(OBJECT)
     joined = joined.select(
-        *keys,
+        *OBJECT,
         "subject",
         pl.lit(0).alias("repeat"),
         (pl.col(metric) - pl.col(f"{metric}_second")).alias(metric),

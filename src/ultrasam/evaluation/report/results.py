@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,14 @@ class Results:
         images: one record per image, and one per annotation that was left out of an image.
         trained_on: ids of the data sets whose images, or others of their source, the model was trained on;
             None if unknown.
+        sources: ids of the published data sets from which data sets of other names come.
     """
 
     name: str
     settings: dict[str, Any]
     images: tuple[dict[str, Any], ...]
     trained_on: frozenset[str] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, keys: Collection[RecordKey]) -> Results:
         """The results of some images only.
@@ -254,13 +256,14 @@ def paired_values(
     )
 
 
-def objects_per_dataset(all_results: Sequence[Results]) -> dict[str, int]:
-    """Number of objects per data set, sorted by name."""
+def objects_per_dataset(all_results: Sequence[Results], kind: str | None = None) -> dict[str, int]:
+    """Number of objects per data set, of the model that has most, sorted by name; of a prompt type or all."""
     counts: dict[str, int] = defaultdict(int)
     for results in all_results:
         for record in results.images:
             counts[record["dataset"]] += 0
-        objects = results.table.unique(["dataset", "image", "object"])
+        table = results.table if kind is None else results.rows(kind)
+        objects = table.unique(["dataset", "image", "object"])
         for name, count in objects.group_by("dataset").len().iter_rows():
             counts[name] = max(counts[name], count)
     return dict(sorted(counts.items()))

@@ -1,0 +1,177 @@
+"""The first screen compares models on the same objects and prompts, and claims no more than is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.evaluation import made_up
+from tests.evaluation.made_up import Data, Model
+from ultrasam.evaluation.report import first_screen
+from ultrasam.evaluation.report.absent import absences
+from ultrasam.evaluation.report.clinical import ClinicalErrors
+from ultrasam.evaluation.report.conclusion import conclusion
+from ultrasam.evaluation.report.groups import main_groups
+from ultrasam.evaluation.report.means import paired
+from ultrasam.evaluation.report.results import Results, read_results
+from ultrasam.images.masks import encode_rle
+from ultrasam.reporting.tables import NONE
+
+Record = dict[str, Any]
+HEADS = Data(
+    "hc18", 8, spacing=(0.5, 0.5), structures=("fetal_head",), measured="head_circumference_mm"
+)
+NERVES = Data("us_nerve", 10, empty=8)
+CLICKER = Model("disc", 0.35, accepts=frozenset({"point"}), candidates=False)
+
+
+def changed(folder: Path, results: Results, change: Callable[[Record], Record]) -> Results:
+    """The results with each record changed in the file."""
+    file = folder / f"{results.name}.jsonl"
+    header, *records = (json.loads(line) for line in file.read_text().splitlines())
+    lines = [header, *map(change, records)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return read_results(file)
+
+
+def screen(*results: Results) -> tuple[dict[str, dict[str, str]], str]:
+    """The cells of the first table by model and head, and its note."""
+    errors, found = ClinicalErrors(results), absences(results)
+    table = first_screen.compact_table(results, found, errors, main_groups(results))
+    rows = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
+    return rows, first_screen.compact_note(results, found, errors)
+
+
+def test_a_model_that_failed_on_hard_images_is_not_the_best_for_that(tmp_path: Path) -> None:
+    good = made_up.write(tmp_path, Model("good", 0.10), [HEADS, NERVES], kinds=["box"])
+    worse = made_up.write(tmp_path, Model("worse", 0.12), [HEADS, NERVES], kinds=["box"])
+    hard = worse.table.filter(worse.table["dice"] < 0.93)["image"].to_list()
+    assert 3 < len(hard) < 12
+
+    def failing(record: Record) -> Record:
+        if record["image"] in hard:
+            return {k: record[k] for k in ("dataset", "image")} | {"error": "RuntimeError: boom"}
+        return record
+
+    failed = changed(tmp_path, worse, failing)
+    done = len(failed.table)
+    own = [
+        np.mean([r.rows("box", name)["dice"].mean() for name in ("hc18", "us_nerve")])
+        for r in (good, failed)
+    ]
+    assert own[1] > own[0]  # on what each has segmented
+
+    shared = failed.table.select("dataset", "image", "object")
+    on_shared = good.table.join(shared, on=["dataset", "image", "object"])
+    fair = np.mean(
+        [on_shared.filter(on_shared["dataset"] == n)["dice"].mean() for n in ("hc18", "us_nerve")]
+    )
+    best, value = ("good", fair) if fair > own[1] else ("worse", own[1])
+    (line,) = conclusion([good, failed])
+    assert (
+        f"**{best}**, Dice on the {done} of 18 objects that all models segmented {value:.3f}"
+        in line
+    )
+    rows, _ = screen(good, failed)
+    assert set(rows) == {"good", f"worse ({done} of 18 objects)"}
+
+
+def test_the_lead_is_never_against_the_order(tmp_path: Path) -> None:
+    def failing(number: int, record: Record) -> Record:
+        failed = {"dataset": record["dataset"], "image": record["image"], "error": "x"}
+        return failed if int(record["image"]) % 3 == number else record
+
+    first = made_up.write(tmp_path, Model("a", 0.10), [HEADS, NERVES], kinds=["box"])
+    for error in (0.09, 0.10, 0.11, 0.12):
+        for number in range(3):
+            second = made_up.write(tmp_path, Model("b", error), [HEADS, NERVES], kinds=["box"])
+            failed = changed(tmp_path, second, partial(failing, number))
+            (line,) = conclusion([first, failed])
+            assert "objects that all models segmented" in line
+            assert "; +0." in line or ", +0." in line
+
+
+def test_a_column_has_one_prompt_type(tmp_path: Path) -> None:
+    kinds = ["box", "interior"]
+    both = made_up.write(tmp_path, Model("both", 0.1), [HEADS, NERVES], kinds=kinds)
+    clicks = made_up.write(tmp_path, CLICKER, [HEADS, NERVES], kinds=kinds)
+    rows, note = screen(both, clicks)
+    assert rows["both"]["nothing there, AUC"] != NONE
+    assert rows["both"]["head circ. error (mm)"] != NONE
+    # A click's figure beside a box's would look like a worse model.
+    assert rows["disc"]["nothing there, AUC"] == NONE
+    assert rows["disc"]["head circ. error (mm)"] == NONE
+    assert "AUC (`box`)" in note
+    assert "Clinical error (`box`)" in note
+    alone, note = screen(clicks)
+    assert alone["disc"]["nothing there, AUC"] != NONE
+    assert "AUC (`interior`)" in note
+
+
+def test_masks_without_a_measure_are_counted_beside_the_clinical_error(tmp_path: Path) -> None:
+    model = made_up.write(tmp_path, Model("m", 0.1), [HEADS], kinds=["box"])
+    before, _ = screen(model)
+
+    def emptied(record: Record) -> Record:
+        if record["image"] in ("000", "003"):
+            (prediction,) = record["objects"][0]["predictions"]["box"]
+            prediction["mask"] = encode_rle(np.zeros(record["size"], bool))["counts"]
+        return record
+
+    after, _ = screen(changed(tmp_path, model, emptied))
+    assert "(" not in before["m"]["head circ. error (mm)"]
+    assert after["m"]["head circ. error (mm)"].endswith(" (2 not measurable)")
+
+    def all_emptied(record: Record) -> Record:
+        (prediction,) = record["objects"][0]["predictions"]["box"]
+        prediction["mask"] = encode_rle(np.zeros(record["size"], bool))["counts"]
+        return record
+
+    after, _ = screen(changed(tmp_path, model, all_emptied))
+    assert after["m"]["head circ. error (mm)"] == "none (8 not measurable)"
+
+
+def test_one_data_set_of_one_subject_does_not_spoil_the_others(tmp_path: Path) -> None:
+    data = [HEADS, NERVES, Data("busi", 2)]  # busi: two images of one subject
+    results = [
+        made_up.write(tmp_path, Model(name, error), data, kinds=["box"])
+        for name, error in (("a", 0.05), ("b", 0.4))
+    ]
+    (line,) = conclusion(results)
+    first, second = (r.rows("box") for r in results)
+    all_three = paired(first, second, "dice", ["busi", "hc18", "us_nerve"])
+    rest = paired(first, second, "dice", ["hc18", "us_nerve"])
+    assert all_three is not None
+    assert rest is not None
+    low, high = rest.bounds
+    assert low > 0
+    assert (
+        f", {all_three.mean:+.3f} over b; busi is of one subject, without it "
+        f"{rest.mean:+.3f} [{low:+.3f}, {high:+.3f}]." in line
+    )
+    assert "nobody can tell" not in line
+    alone = [
+        made_up.write(tmp_path, Model(name, error), [Data("busi", 2)], kinds=["box"])
+        for name, error in (("a", 0.05), ("b", 0.4))
+    ]
+    (line,) = conclusion(alone)
+    assert "with one subject, nobody can tell whether that is by chance" in line
+
+
+@pytest.mark.parametrize("error", [0.02, 0.12])
+def test_a_model_of_unknown_training_is_named_among_unseen_data_sets(
+    tmp_path: Path, error: float
+) -> None:
+    own = made_up.write(tmp_path, Model("own", 0.1, frozenset({"busi"})), [NERVES], kinds=["box"])
+    stranger = made_up.write(tmp_path, Model("stranger", error, None), [NERVES], kinds=["box"])
+    (line,) = conclusion([own, stranger])
+    assert line.startswith("**Unseen")
+    assert "Whether stranger has seen these data is unknown." in line
+    (line,) = conclusion([own])
+    assert "unknown" not in line
