@@ -126,13 +126,13 @@ def training_sentences(all_results: Sequence[Results]) -> list[str]:
     unknown = [escape(results.name) for results in all_results if results.trained_on is None]
     if unknown:
         lines.append(f"Nothing is known of the training data of {', '.join(unknown)}.")
-    names = {name for group in dataset_groups(all_results) for name in group.datasets}
+    every = {name for group in dataset_groups(all_results) for name in group.datasets}
     sources = {name: source for r in all_results for name, source in r.sources.items()}
-    stated = sorted(names & set(sources))
+    stated = sorted(every & set(sources))
     if stated:
         pairs = ", ".join(f"{escape(name)} is of {escape(sources[name])}" for name in stated)
         lines.append(f"As stated in the command or suite, {pairs}.")
-    own = sorted(names - set(catalogue()) - set(sources))
+    own = sorted(every - set(catalogue()) - set(sources))
     if own and any(results.trained_on for results in all_results):
         lines.append(
             "Not in the catalogue, so nobody knows whether a model has seen their source: "
