@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections import defaultdict
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -32,6 +34,7 @@ from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.robustness import DISTURBANCES, robustness_table
 from ultrasam.evaluation.report.subgroups import thin_table
 from ultrasam.images.masks import decode_rle
+from ultrasam.reporting.document import Document
 from ultrasam.reporting.plots import spread_apart
 from ultrasam.reporting.tables import NONE, Table
 from ultrasam.reporting.theme import PAGE
@@ -455,3 +458,26 @@ def test_labels_move_as_little_as_they_must(places: list[float], gap: float) -> 
     steps = gap * np.arange(len(places))
     nearest = IsotonicRegression().fit_transform(np.arange(len(places)), np.array(places) - steps)
     assert moved == pytest.approx(nearest + steps, abs=1e-6)
+
+
+def test_the_first_screen_fits_a_window_of_1280_by_900(tmp_path: Path) -> None:
+    """Eight models, two groups of data sets, and every column of the table."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    models = [*MODELS, *(Model(f"sam-vit-{size}", 0.2, frozenset({"busi"})) for size in "bblhlm")]
+    named = [replace(m, name=f"{m.name}{i}" if i > 2 else m.name) for i, m in enumerate(models[:8])]
+    kinds = ("box", "interior", "box-noisy", "random", "interior5")
+    found = [made_up.write(tmp_path, model, DATA, kinds=kinds) for model in named]
+    report = EvaluationReport("Made up", "ultrasam evaluate", tuple(found))
+    page = Document(report.title, report.first, (), report.beside).html()
+    measure = "document.title = document.querySelector('nav').getBoundingClientRect().top"
+    file = tmp_path / "page.html"
+    file.write_text(page.replace("</html>", f"<script>{measure}</script></html>"))
+    shown = subprocess.run(
+        [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900",
+         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    (top,) = re.findall(r"<title>([\d.]+)</title>", shown)
+    assert 300 < float(top) <= 900
