@@ -154,9 +154,14 @@ class Results:
         }
         return pl.DataFrame(rows, schema=schema).sort("dataset", "image", "kind")
 
+    @cached_property
+    def _by_kind(self) -> dict[tuple[Any, ...], pl.DataFrame]:
+        """The table's rows by prompt type; a report asks for them thousands of times."""
+        return self.table.partition_by("kind", as_dict=True)
+
     def rows(self, kind: str, dataset: str | None = None) -> pl.DataFrame:
         """Rows of one prompt type with all its repeats, of one data set or all."""
-        selected = self.table.filter(pl.col("kind") == kind)
+        selected = self._by_kind.get((kind,), self.table.clear())
         return selected if dataset is None else selected.filter(pl.col("dataset") == dataset)
 
     def average_precision(self, kind: str, dataset: str | None = None) -> AveragePrecision:
