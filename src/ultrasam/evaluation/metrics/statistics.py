@@ -12,6 +12,9 @@ from ultrasam.extras import needs
 
 Floats = npt.NDArray[np.float64]
 N_RESAMPLES = 2000
+# With fewer subjects a sign test cannot reach p < 0.05, as 2 / 2^5 > 0.05, however large the difference is;
+# and bootstrap intervals are far too narrow.
+MIN_SUBJECTS = 6
 
 
 def bootstrap_means(

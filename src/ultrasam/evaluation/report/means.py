@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.evaluation.metrics.statistics import bootstrap_means, interval
+from ultrasam.evaluation.metrics.statistics import MIN_SUBJECTS, bootstrap_means, interval
 from ultrasam.evaluation.report.results import Results
 from ultrasam.extras import needs
 from ultrasam.reporting.tables import NONE, difference, number, with_interval
@@ -30,17 +30,28 @@ class Mean:
         resamples: bootstrap means by subject [n]; NaN for a single subject.
         repeats: mean of each repeat [n]; one for prompts that are not random.
         count: number of objects.
+        subjects: number of subjects.
     """
 
     mean: float
     resamples: Floats
     repeats: Floats
     count: int
+    subjects: int
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The 95 % interval."""
         return interval(self.resamples)
+
+    @property
+    def sign(self) -> int | None:
+        """Of a difference: 1 or -1 if the interval excludes 0, 0 if not; None if the subjects are too few to
+        tell (`MIN_SUBJECTS`)."""
+        low, high = self.bounds
+        if np.isnan(low) or self.subjects < MIN_SUBJECTS:
+            return None
+        return int(low > 0) - int(high < 0)
 
     @property
     def deviation(self) -> float:
@@ -90,6 +101,7 @@ def estimate(rows: pl.DataFrame, metric: str, *, seed: int = 0) -> Mean | None:
         bootstrap_means(values, defined["subject"].to_list(), seed=seed),
         by_repeat[metric].to_numpy(),
         defined.select(OBJECT).n_unique(),
+        defined["subject"].n_unique(),
     )
 
 
@@ -101,6 +113,7 @@ def mean_of(estimates: Sequence[Mean]) -> Mean:
         np.mean([e.resamples for e in estimates], axis=0),
         np.mean([e.repeats[:repeats] for e in estimates], axis=0),
         sum(e.count for e in estimates),
+        sum(e.subjects for e in estimates),
     )
 
 
