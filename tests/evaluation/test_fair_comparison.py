@@ -20,7 +20,7 @@ from ultrasam.evaluation.report.clicks import beside_box_table
 from ultrasam.evaluation.report.clinical import ClinicalErrors
 from ultrasam.evaluation.report.conclusion import conclusion
 from ultrasam.evaluation.report.groups import main_groups
-from ultrasam.evaluation.report.means import paired
+from ultrasam.evaluation.report.means import by_dataset, estimate, over_datasets, paired, seed_of
 from ultrasam.evaluation.report.results import Results, read_results
 from ultrasam.evaluation.report.tables import metric_table
 from ultrasam.images.masks import encode_rle
@@ -227,3 +227,40 @@ def test_a_mean_never_mixes_millimeters_and_pixels(tmp_path: Path) -> None:
     assert "surface Dice" not in cells
     assert "first of the repeats" not in table.note
     assert "first of the repeats" in metric_table([results], "random").note
+
+
+def test_data_sets_of_the_same_subjects_are_not_independent(tmp_path: Path) -> None:
+    """A data set evaluated twice, under two names, says no more than once."""
+    once = made_up.write(tmp_path, Model("m", 0.3), [Data("us_nerve", 24)], kinds=["box"])
+    file = tmp_path / "m.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    again = [line.replace('"dataset": "us_nerve"', '"dataset": "busi"') for line in lines[1:]]
+    file.write_text("".join([*lines, *again]))
+    twice = read_results(file)
+    assert len(twice.table) == 2 * len(once.table)
+    single = over_datasets(once, "box", ["us_nerve"])
+    both = over_datasets(twice, "box", ["busi", "us_nerve"])
+    assert single is not None
+    assert both is not None
+    assert both.mean == pytest.approx(single.mean)
+    assert len(both.subjects) == len(single.subjects) == 12
+    assert np.ptp(both.bounds) == pytest.approx(np.ptp(single.bounds), rel=0.1)  # not 1 / √2 of it
+
+
+def test_linked_data_sets_are_drawn_together_and_others_as_before(tmp_path: Path) -> None:
+    data = [Data("bus_bra", 8), Data("busi", 8), Data("us_nerve", 8, duplicates={0: "busi0"})]
+    results = made_up.write(tmp_path, Model("m", 0.3), data, kinds=["box"])
+    names = [each.name for each in data]
+    found = by_dataset(results.rows("box"), "dice", names)
+    assert list(found) == names
+    assert len(found["busi"].subjects & found["us_nerve"].subjects) == 1
+    for name in names:
+        alone = estimate(results.rows("box", name), "dice", seed=seed_of(name))
+        assert alone is not None
+        assert found[name].mean == alone.mean
+        assert np.isfinite(found[name].resamples).all()
+        assert len(found[name].resamples) == len(alone.resamples)
+        same = np.array_equal(found[name].resamples, alone.resamples)
+        assert same == (name == "bus_bra")
+        if not same:
+            assert np.ptp(found[name].bounds) == pytest.approx(np.ptp(alone.bounds), rel=0.35)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ultrasam.evaluation.report.groups import UNKNOWN, DatasetGroup, dataset_groups
-from ultrasam.evaluation.report.means import OBJECT, Mean, mean_of, over_datasets, paired
+from ultrasam.evaluation.report.means import OBJECT, Mean, mean_of, over_datasets, paired_by_dataset
 from ultrasam.evaluation.report.prompts import Primary, all_kinds, primary_prompts
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.extras import needs
@@ -128,7 +128,7 @@ def _lead(
 ) -> str:
     """How sure it is that one model is better than the next."""
     ours, theirs = (r.rows(kind).join(objects, on=OBJECT, how="semi") for r in (first, second))
-    gaps = {name: gap for name in datasets if (gap := paired(ours, theirs, "dice", [name]))}
+    gaps = paired_by_dataset(ours, theirs, "dice", datasets)
     if not gaps:
         return ""
     gap, over = mean_of(list(gaps.values())), escape(second.name)
@@ -147,8 +147,9 @@ def _lead(
 def _told(gap: Mean, over: str) -> str:
     """A difference with what is known of its certainty."""
     if gap.sign is None:
-        subjects = "one subject" if gap.subjects == 1 else counted(gap.subjects, "subject")
-        if gap.subjects > 1 and np.isnan(gap.bounds[0]):
+        count = len(gap.subjects)
+        subjects = "one subject" if count == 1 else counted(count, "subject")
+        if count > 1 and np.isnan(gap.bounds[0]):
             subjects = "one subject per data set"
         return f", {gap.signed()}{over}; with {subjects}, nobody can tell whether that is by chance"
     if gap.sign == 0:

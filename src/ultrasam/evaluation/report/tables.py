@@ -10,7 +10,7 @@ from ultrasam.evaluation.metrics.masks import METRICS
 from ultrasam.evaluation.metrics.statistics import PairedDifference, holm, paired_difference
 from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.report.groups import DatasetGroup, Row, dataset_groups, rows_by_group
-from ultrasam.evaluation.report.means import estimate, mean_of, seed_of, text_of
+from ultrasam.evaluation.report.means import by_dataset, estimate, mean_of, text_of
 from ultrasam.evaluation.report.results import (
     DISTANCES,
     Results,
@@ -79,13 +79,14 @@ def _group_column(
     digits: int,
 ) -> list[str]:
     """A cell for each data set, for the mean over them, and for the mean over all their objects."""
-    cells, found = [], []
+    cells = []
+    means = by_dataset(results.rows(kind), metric, datasets)
     for dataset in datasets:
-        value = estimate(results.rows(kind, dataset), metric, seed=seed_of(dataset))
+        value = means.get(dataset)
         cells.append(
             NONE if value is None else value.text(digits) + _fewer(value.count, counts[dataset])
         )
-        found += [value] if value is not None else []
+    found = list(means.values())
     if not found:
         return [*cells, NONE, NONE]
     fewer = _fewer(sum(e.count for e in found), sum(counts[name] for name in datasets))
