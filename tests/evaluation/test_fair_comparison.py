@@ -18,9 +18,10 @@ from ultrasam.evaluation.report import first_screen
 from ultrasam.evaluation.report.absent import absences
 from ultrasam.evaluation.report.clicks import beside_box_table
 from ultrasam.evaluation.report.clinical import ClinicalErrors
-from ultrasam.evaluation.report.conclusion import conclusion
+from ultrasam.evaluation.report.conclusion import conclusion, evaluated
 from ultrasam.evaluation.report.groups import main_groups
 from ultrasam.evaluation.report.means import by_dataset, estimate, over_datasets, paired, seed_of
+from ultrasam.evaluation.report.provenance import how_section
 from ultrasam.evaluation.report.results import Results, read_results
 from ultrasam.evaluation.report.tables import metric_table
 from ultrasam.images.masks import encode_rle
@@ -264,3 +265,18 @@ def test_linked_data_sets_are_drawn_together_and_others_as_before(tmp_path: Path
         assert same == (name == "bus_bra")
         if not same:
             assert np.ptp(found[name].bounds) == pytest.approx(np.ptp(alone.bounds), rel=0.35)
+
+
+def test_the_report_says_where_nobody_knows_who_is_who(tmp_path: Path) -> None:
+    known = made_up.write(tmp_path, Model("m", 0.1), [HEADS, NERVES], kinds=["box"])
+    assert evaluated([known]).startswith("1 model on 18 objects in 18 images of 9 subjects from")
+    assert "nothing says" not in str(how_section([known], "").blocks)
+
+    def anonymous(record: Record) -> Record:
+        return record | {"subject": record["image"]} if record["dataset"] == "hc18" else record
+
+    results = changed(tmp_path, known, anonymous)
+    assert "in 18 images of at most 13 subjects from" in evaluated([results])
+    assert "Of hc18 nothing says which images are of one person" in str(
+        how_section([results], "").blocks
+    )

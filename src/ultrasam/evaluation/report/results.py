@@ -89,6 +89,15 @@ class Results:
         return joined_subjects(self.images)
 
     @cached_property
+    def subjects_unknown(self) -> frozenset[str]:
+        """Data sets of which nothing says which images are of one person: each image counts as a subject."""
+        names: dict[str, set[bool]] = defaultdict(set)
+        for record in self.images:
+            if "subject" in record:
+                names[record["dataset"]].add(record["subject"] == record["image"])
+        return frozenset(name for name, own in names.items() if own == {True})
+
+    @cached_property
     def table(self) -> pl.DataFrame:
         """One row per object, prompt type and repeat, sorted."""
         rows = [
