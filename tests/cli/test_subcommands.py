@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ultrasam.cli.subcommands import CommandWithSubcommands
+from ultrasam.cli.subcommands import CommandWithSubcommands, complete_subcommands
 
 
 def _app() -> typer.Typer:
@@ -16,7 +16,7 @@ def _app() -> typer.Typer:
 
     @group.callback()
     def weigh(
-        things: Annotated[list[str], typer.Argument()],
+        things: Annotated[list[str], typer.Argument(autocompletion=complete_subcommands)],
         unit: Annotated[str, typer.Option()] = "kg",
     ) -> None:
         """Weigh things."""
@@ -74,3 +74,28 @@ def test_the_help_has_the_commands_own_options_and_names_its_subcommands() -> No
     assert "weigh against" in shown
     assert "--exact" in shown
     assert "--unit" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("weigh ag", ["against"]),
+        ("weigh apple ag", []),
+        ("weigh --un", ["--unit"]),
+        ("weigh against --ex", ["--exact"]),
+    ],
+)
+def test_the_shell_completes_subcommands_where_they_may_stand(
+    words: str, completed: list[str]
+) -> None:
+    line = ["root", *words.split()]
+    done = CliRunner().invoke(
+        _app(),
+        prog_name="root",
+        env={
+            "_ROOT_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(line),
+            "COMP_CWORD": str(len(line) - 1),
+        },
+    )
+    assert done.output.split() == completed

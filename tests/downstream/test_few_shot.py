@@ -30,7 +30,7 @@ from ultrasam.training.sources import open_data
 from ultrasam.weights.hub import save_pretrained
 
 EVALUATION = EvaluationSettings(("box", "point"))
-SMALL = FewShotSettings(EVALUATION, shots=(1, 3), repeats=2, steps=2, device="cpu")
+SMALL = FewShotSettings(EVALUATION, shots=(1, 3), draws=2, steps=2, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +172,14 @@ def test_a_finished_run_is_not_trained_again(
     assert again == runs
     assert len(trained) == 5
     # Other steps are other runs, and one more draw is one more run for each number of images.
-    more = FewShotSettings(EVALUATION, shots=(1,), repeats=3, steps=2, device="cpu")
+    more = FewShotSettings(EVALUATION, shots=(1,), draws=3, steps=2, device="cpu")
     run_few_shot([model], [data], tmp_path, more)
     assert len(trained) == 6
     assert not list((tmp_path / "models").iterdir())
 
 
 def test_the_same_seed_gives_the_same_results(spots: Path, model: str, tmp_path: Path) -> None:
-    settings = FewShotSettings(EVALUATION, shots=(2,), repeats=1, steps=2, device="cpu")
+    settings = FewShotSettings(EVALUATION, shots=(2,), draws=1, steps=2, device="cpu")
     texts = []
     for name in ("a", "b"):
         runs, _ = run_few_shot([model], [opened(spots)], tmp_path / name, settings)
@@ -221,7 +221,7 @@ def test_the_table_has_the_values_of_the_results_files(
         by_shots[line["shots"]].append(dice_by_object(folder, line, kind))
     report = FewShotReport("ultrasam", folder, runs, ())
     points = {point.shots: point for point in report.curves("spots", kind)[model]}
-    text = report.markdown({})
+    text = report.document(defaultdict(str)).markdown()
     section = text[text.index(f"## spots, {kind}") :]
     rows = [line.split(" | ") for line in section.splitlines() if line.startswith(f"| {model}")]
     base = by_shots[0][0]
@@ -245,7 +245,7 @@ def test_the_command_writes_tables_and_plots_and_resumes(
     spots: Path, model: str, tmp_path: Path, ultrasam: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    asked = ["evaluate", "few-shot", model, "--data", spots, "--shots", "2,1,99", "--repeats", 1,
+    asked = ["evaluate", "few-shot", model, "--data", spots, "--shots", "2,1,99", "--draws", 1,
              "--steps", 1, "--prompt-type", "box", "-o", tmp_path, "--device", "cpu"]  # fmt: skip
     assert ultrasam(*asked) == 1
     shown = capsys.readouterr()
@@ -258,12 +258,13 @@ def test_the_command_writes_tables_and_plots_and_resumes(
     assert picture
     assert "<svg" in (tmp_path / picture[1]).read_text()
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<figure") == 1
+    assert page.count("<figure") == 2  # beside the conclusion, and in its section
     lines = (tmp_path / "few_shot.jsonl").read_text()
     assert lines.count("\n") == 3
     assert ultrasam(*asked, "--json") == 1
     assert (tmp_path / "few_shot.jsonl").read_text() == lines
     content = json.loads(capsys.readouterr().out)
+    assert content["missing"] == ["spots: 99 training images cannot be drawn from a pool of 9."]
     assert [point["shots"] for point in content["curves"][0]["curve"]] == [0, 1, 2]
     assert content["curves"][0]["curve"][0]["gain"] is None
 
@@ -281,7 +282,7 @@ def test_a_model_that_has_seen_the_data_set_is_said_to_have(
         report.results[first] = replace(report.results[first], trained_on=seen)
         assert len(report.seen()) == expected
     report.results[first] = replace(report.results[first], trained_on=frozenset({"spots"}))
-    assert "have seen this data set; the gain" in report.markdown({})
+    assert "have seen this data set; the gain" in report.document().markdown()
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def prompt_types(*names: str) -> list[str]:
 
 
 def without_times(report: str) -> str:
-    return re.sub(r"### Run time\n.*?(?=\n### |\Z)", "", report, flags=re.DOTALL)
+    return re.sub(r"## Run time\n.*?(?=\n## |\Z)", "", report, flags=re.DOTALL)
 
 
 def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
     text = (out / "report.md").read_text()
     for heading in ("Dice, box", "All metrics, point", "Differences in Dice",
                     "Number of clicks", "Calibration error of the predicted IoU", "Run time"):  # fmt: skip
-        assert f"### {heading}" in text
+        assert f"## {heading}" in text
     assert "Published results" not in text  # there are none for this data
     assert "HD95 (px)" in text
     assert "HD95 (mm)" not in text  # the spacing is unknown

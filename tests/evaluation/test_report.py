@@ -115,6 +115,19 @@ def test_data_sets_are_grouped_by_who_has_seen_them(found: tuple[Results, ...]) 
     assert alone.label == "unknown whether seen"
 
 
+def test_the_source_of_a_data_set_of_another_name_can_be_stated(
+    found: tuple[Results, ...],
+) -> None:
+    nano = replace(found[0], sources={"clinic": "busi", "ward": "camus", "us_nerve": "us_nerve"})
+    assert training_status(nano, "clinic") == "seen"
+    assert training_status(nano, "ward") == "unseen"
+    assert training_status(nano, "busi") == "seen"
+    assert training_status(nano, "attic") == "unknown"
+    assert "As stated in the command or suite, us_nerve is of us_nerve." in training_sentences(
+        [nano]
+    )
+
+
 def test_no_mean_mixes_seen_and_unseen_data_sets(found: tuple[Results, ...]) -> None:
     table = tables.dataset_table(found, "box", "dice")
     means = [

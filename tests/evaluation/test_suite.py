@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.evaluation.test_evaluate import folder_of
-from ultrasam.errors import EvaluationError
+from ultrasam.errors import DataError, EvaluationError
 from ultrasam.evaluation.models.registry import check_model_name
 from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.suite import load_suite
@@ -127,3 +127,24 @@ def test_the_leaderboard_has_prompts_of_both_protocols_and_two_floors() -> None:
     models = [entry.model for entry in suite.entries]
     assert "transformers-random:sam-vit-b" in models
     assert any(model.startswith("random:vit-b") for model in models)
+
+
+def test_sources_are_published_data_sets_by_any_of_their_names(tmp_path: Path) -> None:
+    suite = load_suite(written(tmp_path / "suite.yaml", sources={"mine": "Dataset_BUSI_with_GT"}))
+    assert suite.sources == {"mine": "busi"}
+    with pytest.raises(DataError, match=r"Unknown data set 'buzi'\. Did you mean busi\?"):
+        load_suite(written(tmp_path / "suite.yaml", sources={"mine": "buzi"}))
+
+
+@pytest.mark.slow
+def test_the_smoke_suite_runs_on_real_images(
+    shared_data: Path, tmp_path: Path, ultrasam: Callable[..., int]
+) -> None:
+    assert (
+        ultrasam("evaluate", "evaluation/smoke", "--data", shared_data / "dev", "-o", tmp_path) == 0
+    )
+    suite = load_suite(recipe_path("evaluation/smoke"))
+    for name in ("nano", "ellipse", "disc"):
+        _, images = records(tmp_path / f"{name}.jsonl")
+        assert len(images) == 9 * (suite.limit or 0)
+    assert (tmp_path / "report.html").stat().st_size > 10_000

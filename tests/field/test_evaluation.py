@@ -128,7 +128,7 @@ def test_a_report_has_the_images_of_its_own_run_only(
     assert ultrasam(*run, out, "--split", "test") == 0
     assert ultrasam(*run, tmp_path / "alone", "--split", "test") == 0
     mixed, alone = ((folder / "report.md").read_text() for folder in (out, tmp_path / "alone"))
-    assert mixed.split("### Run time")[0] == alone.split("### Run time")[0]
+    assert mixed.split("## Run time")[0] == alone.split("## Run time")[0]
 
 
 def test_a_smaller_limit_is_not_reported_with_earlier_images(tmp_path: Path, ultrasam: Run) -> None:
@@ -349,7 +349,7 @@ def test_the_report_concludes_first_and_repeats_nothing(tmp_path: Path, ultrasam
     assert "Exact prompts.** Box: **ellipse**, Dice 0.9" in first
     assert ", +0." in first
     assert "over filled-box." in first
-    assert text.index("```sh") > text.index("### Run time")
+    assert text.index("```sh") > text.index("## Run time")
     assert "Dice per structure" not in text  # one structure: the row of the data set
     assert "mean over" not in text  # one data set
     assert sum(line.startswith("| mine | 6 | 0.") for line in text.splitlines()) == 1

@@ -6,7 +6,6 @@ import json
 import logging
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,22 +13,23 @@ import typer
 
 from ultrasam.cli import checks, evaluate_few_shot, evaluate_parity
 from ultrasam.cli.options import (
+    REPEATS,
     Data,
     Datasets,
     Device,
     EvaluatedSplit,
     Json,
+    Limit,
     out_option,
+    prompt_type_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
-from ultrasam.cli.subcommands import CommandWithSubcommands
-from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError
+from ultrasam.cli.subcommands import CommandWithSubcommands, complete_subcommands
+from ultrasam.errors import EvaluationError
 from ultrasam.extras import require
 
 if TYPE_CHECKING:
-    from ultrasam.evaluation.records import EvaluationSettings
     from ultrasam.evaluation.report.results import Results
-    from ultrasam.evaluation.sources import EvaluationDataset
     from ultrasam.evaluation.suite import EvaluationSuite
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL",
+            autocompletion=complete_subcommands,
             help="Models by name or path; ellipse, filled-box, grabcut, disc, random-walker; "
             "transformers:REPOSITORY; or one suite, such as evaluation/paper.",
         ),
@@ -62,29 +63,12 @@ def evaluate(
             help="Only this split of a store.", show_default="test, or all without a test split"
         ),
     ] = None,
-    prompt_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TYPE",
-            show_default=" ".join(_PROMPT_TYPES),
-            help="Exact: box, interior, point, box+interior. Human: box-noisy, box10, box-scaled85, "
-            "box-shifted10, random, point-noise20. With corrective clicks: interior20, random3, "
-            "box+clicks5 (repeatable).",
-        ),
-    ] = None,
+    prompt_type: Annotated[list[str] | None, prompt_type_option(" ".join(_PROMPT_TYPES))] = None,
     out: Annotated[
         Path | None,
         out_option("Folder for the results and the report.", default="runs/evaluate/DATA"),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="NUMBER",
-            show_default="all",
-            help="Maximum number of images per data set, evenly spaced.",
-        ),
-    ] = None,
+    limit: Limit = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -100,7 +84,7 @@ def evaluate(
             min=1,
             metavar="NUMBER",
             show_default="3, or the suite's",
-            help="How often each object is prompted by a random prompt type.",
+            help=REPEATS,
         ),
     ] = None,
     tolerance_mm: Annotated[
@@ -148,8 +132,18 @@ def evaluate(
         )
     types = checks.no_commas(prompt_type, "--prompt-type")
     suite = _suite(models, types, title)
+    strict = _suite_file(models) is None
     out = checks.output(out, "evaluate", data[0])
 
+    from ultrasam.evaluation.suite_run import problems_of, run_suite
+
+    problems = problems_of(suite)
+    # The default prompt types are more than some baselines take.
+    refused = [*problems.names.values(), *(problems.unaccepted if types else ())]
+    if strict and refused:
+        raise EvaluationError(" ".join(refused))
+    for name, problem in problems.by_title.items():
+        logger.warning("Left out: %s: %s", name, problem)
     from ultrasam.evaluation.records import EvaluationSettings
     from ultrasam.evaluation.report.report import EvaluationReport, write_report
     from ultrasam.evaluation.report.summary import left_out
@@ -168,12 +162,14 @@ def evaluate(
         only=dataset or (),
         limit=suite.limit if limit is None else limit,
     )
-    strict = _suite_file(models) is None
     not_chosen = [text for collection in collections for text in collection.not_chosen]
     not_chosen += suite.limits()
     for text in not_chosen:
         logger.warning("%s", text)
-    found, missing = _run(suite, collections, settings, out, device, strict=strict)
+    found, missing = run_suite(
+        suite, collections, settings, out, problems=problems, strict=strict, progress=progress_bar,
+        device=device,
+    )  # fmt: skip
     if not found:
         raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")
     _check_objects(found, data)
@@ -223,18 +219,12 @@ def _suite_file(models: list[str]) -> Path | None:
 
 
 def _suite(models: list[str], types: list[str], title: str | None) -> EvaluationSuite:
-    """What to evaluate; names are checked here, before a model has run for an hour.
+    """What to evaluate.
 
     Raises:
         EvaluationError: A prompt type is unknown, or an option is given that a suite determines.
-        CheckpointError, ConfigError: A model is unknown.
     """
-    from ultrasam.evaluation.models.registry import check_model_name
-
     file = _suite_file(models)
-    for model in () if file else models:
-        check_model_name(model)
-
     from ultrasam.evaluation.prompt_types import PromptKind
     from ultrasam.evaluation.suite import load_suite, suite_from_models
 
@@ -249,62 +239,6 @@ def _suite(models: list[str], types: list[str], title: str | None) -> Evaluation
         PromptKind.parse(name)
     suite = suite_from_models(models, types or list(_PROMPT_TYPES))
     return suite.model_copy(update={"title": title or suite.title})
-
-
-def _run(
-    suite: EvaluationSuite,
-    collections: list[EvaluationDataset],
-    settings: EvaluationSettings,
-    out: Path,
-    device: str | None,
-    *,
-    strict: bool,
-) -> tuple[list[Results], list[str]]:
-    """The results of all entries, and what is missing: models that cannot be opened, and data sets.
-
-    Args:
-        strict: whether results of other weights or settings in ``out`` raise; else they are missing, too.
-    """
-    from ultrasam.datasets.catalogue import dataset as described
-    from ultrasam.evaluation.models.registry import open_evaluation_model
-    from ultrasam.evaluation.report.results import read_results
-    from ultrasam.evaluation.runner import accepted_kinds, results_file, run_evaluation
-    from ultrasam.evaluation.sources import subsample
-
-    found, missing = [], []
-    for entry in suite.entries:
-        wanted = {described(name).info.id for name in entry.datasets}
-        own = replace(settings, prompts=suite.prompts_of(entry))
-        chosen = [subsample(c, entry.limit) for c in collections if not wanted or c.name in wanted]
-        absent = sorted(wanted - {c.name for c in chosen})
-        if absent:
-            missing.append(f"{entry.title}: --data has no {', '.join(absent)}.")
-        if not chosen:
-            continue
-        file = results_file(out, entry.title)
-        try:
-            # One model at a time: three large ones may not fit into memory together.
-            model = open_evaluation_model(entry.model, device=device)
-            accepted_kinds(model, own.prompts)
-        except UltraSamError as error:
-            if len(suite.entries) == 1:
-                raise
-            missing.append(f"{entry.title}: {error}")
-            continue
-        try:
-            with progress_bar(entry.title) as on_progress:
-                keys = run_evaluation(model, chosen, file, settings=own, on_progress=on_progress)
-        except UltraSamError as error:
-            if strict or isinstance(error, DiskFullError):
-                raise
-            missing.append(f"{entry.title}: {error}")
-            continue
-        finally:
-            del model
-        found.append(read_results(file, name=entry.title).of(keys))
-    for text in missing:
-        logger.warning("Left out: %s", text)
-    return found, missing
 
 
 def _summary(results: Results) -> dict[str, Any]:

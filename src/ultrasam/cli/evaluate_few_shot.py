@@ -13,14 +13,17 @@ import typer
 
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
+    REPEATS,
     Data,
     Datasets,
     Device,
     Json,
+    Limit,
     Seed,
     TestFraction,
     Workers,
     out_option,
+    prompt_type_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.train import require_training
@@ -46,31 +49,17 @@ def few_shot(
         str,
         typer.Option(metavar="NUMBERS", help="Numbers of training images, separated by commas."),
     ] = _SHOTS,
-    repeats: Annotated[
+    draws: Annotated[
         int, typer.Option(min=1, metavar="NUMBER", help="Draws of training images for each number.")
     ] = 3,
-    prompt_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TYPE",
-            show_default=" ".join(_PROMPT_TYPES),
-            help="Prompt type to evaluate with, as in 'ultrasam evaluate' (repeatable).",
-        ),
-    ] = None,
+    prompt_type: Annotated[list[str] | None, prompt_type_option(" ".join(_PROMPT_TYPES))] = None,
     out: Annotated[
         Path | None,
         out_option("Folder for the results and the report.", default="runs/few-shot/DATA"),
     ] = None,
     test_fraction: TestFraction = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="NUMBER",
-            show_default="all",
-            help="Maximum number of test images per data set, evenly spaced.",
-        ),
-    ] = None,
+    limit: Limit = None,
+    repeats: Annotated[int, typer.Option(min=1, metavar="NUMBER", help=REPEATS)] = 3,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -110,16 +99,16 @@ def few_shot(
     for name in types:
         PromptKind.parse(name)
 
-    from ultrasam.downstream.few_shot import FewShotSettings, run_few_shot
+    from ultrasam.downstream.few_shot import FewShotSettings, run_few_shot, too_many_shots
     from ultrasam.downstream.few_shot_data import open_few_shot_data
     from ultrasam.downstream.few_shot_report import FewShotReport, write_few_shot_report
     from ultrasam.evaluation.records import EvaluationSettings
     from ultrasam.training.custom import FEW_SHOT_STEPS
 
     settings = FewShotSettings(
-        EvaluationSettings(types, seed=seed),
+        EvaluationSettings(types, seed=seed, repeats=repeats),
         numbers,
-        repeats,
+        draws,
         seed=seed,
         steps=steps or FEW_SHOT_STEPS,
         device=device,
@@ -136,7 +125,9 @@ def few_shot(
     )
     for found in datasets:
         logger.info("%s", found.how)
-    runs, missing = run_few_shot(models, datasets, out, settings, progress=progress_bar)
+    too_many = too_many_shots(datasets, settings)
+    runs, failed = run_few_shot(models, datasets, out, settings, progress=progress_bar)
+    missing = [*too_many, *failed]
     for text in missing:
         logger.warning("Not run: %s", text)
     if not runs:
@@ -161,7 +152,7 @@ def few_shot(
     else:
         for path in pages:
             print(path)
-    if missing:
+    if failed or (too_many and shots != _SHOTS):
         raise typer.Exit(1)
 
 

@@ -50,11 +50,12 @@ def parity(
         raise EvaluationError(f"There is no {expect}; --expect takes a YAML file of figures.")
 
     from ultrasam.evaluation import parity as gate
+    from ultrasam.evaluation.published import PARITY
 
     path = checks.only_one(data or [gate.SAMPLE], "--data")
     if not Path(path).expanduser().exists():
         raise EvaluationError(f"There is no {path}; {gate.HOW_TO_GET_THE_SAMPLE}.")
-    expected = gate.PARITY if expect is None else gate.read_expectations(expect)
+    expected = PARITY if expect is None else gate.read_expectations(expect)
     images = gate.read_sample(path)
     if expect is None:
         gate.check_sample(images, path)

@@ -156,4 +156,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workers = Annotated[
     int, typer.Option(min=0, metavar="NUMBER", help="Processes that read images; 0: only this one.")
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="NUMBER", show_default="all",
+        help="Maximum number of images per data set to evaluate on, evenly spaced.",
+    ),
+]  # fmt: skip
+REPEATS = "How often each object is prompted by a random prompt type."
+
+
+def prompt_type_option(default: str) -> Any:
+    """The option --prompt-type of a command that evaluates; ``default`` is what its help shows."""
+    return typer.Option(
+        metavar="TYPE", show_default=default,
+        help="Exact: box, interior, point, box+interior. Human: box-noisy, box10, box-scaled85, "
+        "box-shifted10, random, point-noise20. With corrective clicks: interior20, random3, "
+        "box+clicks5 (repeatable).",
+    )  # fmt: skip
+
+
 Seed = Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Seed of all random numbers.")]

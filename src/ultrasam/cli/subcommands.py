@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 
@@ -31,3 +32,15 @@ class CommandWithSubcommands(TyperGroup):
         """The usage of the command itself; the help lists the subcommands."""
         pieces: list[str] = super().collect_usage_pieces(ctx)
         return pieces[:-1]
+
+
+def complete_subcommands(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of subcommands that a first argument may mean; completes the command's own argument."""
+    if any(
+        context.params.get(param.name or "")
+        for param in context.command.params
+        if param.nargs == -1
+    ):
+        return []
+    names = getattr(context.command, "commands", {})
+    return [name for name in names if name.startswith(incomplete)]

@@ -53,8 +53,8 @@ class FewShotSettings:
     Attributes:
         evaluation: prompts and seed of the evaluation.
         shots: numbers of training images; the model without fine-tuning (0) always comes first.
-        repeats: draws of training images for each number.
-        seed: of the draws and of training; the draws of a repeat contain each other.
+        draws: draws of training images for each number.
+        seed: of the draws and of training; the larger draws contain the smaller ones.
         steps: training steps of each fine-tuning.
         device: for training and evaluation; None for the default.
         workers: processes that read training images.
@@ -63,7 +63,7 @@ class FewShotSettings:
 
     evaluation: EvaluationSettings
     shots: tuple[int, ...] = (1, 2, 5, 10, 20, 30)
-    repeats: int = 3
+    draws: int = 3
     seed: int = 0
     steps: int = FEW_SHOT_STEPS
     device: str | None = None
@@ -123,7 +123,8 @@ def run_few_shot(
         progress: opens a progress display for one training or evaluation, by its title.
 
     Returns:
-        The runs, and a sentence for each one that was not possible.
+        The runs, and a sentence for each one that failed. Numbers of images that a data set does not have are
+        left out (see `too_many_shots`).
 
     Raises:
         EvaluationError: A model cannot be fine-tuned.
@@ -140,7 +141,7 @@ def run_few_shot(
         initial = open_evaluation_model(name, device=settings.device)
         accepted_kinds(initial, settings.evaluation.prompts)
         for data in datasets:
-            for shots, repeat in _plan(settings):
+            for shots, repeat in _plan(settings, most=len(data.pool)):
                 title = f"{name}, {data.name}, {_images(shots, repeat)}"
                 try:
                     images = data.draw(shots, seed=settings.seed, repeat=repeat)
@@ -167,11 +168,21 @@ def run_few_shot(
     return runs, missing
 
 
-def _plan(settings: FewShotSettings) -> Iterator[tuple[int, int]]:
-    """Number of images and number of the draw of each run; one without training images."""
+def too_many_shots(datasets: Sequence[FewShotData], settings: FewShotSettings) -> list[str]:
+    """A sentence for each number of training images that a data set does not have."""
+    return [
+        f"{data.name}: {counted(shots, 'training image')} cannot be drawn from a pool of {len(data.pool):,}."
+        for data in datasets
+        for shots in sorted(set(settings.shots))
+        if shots > len(data.pool)
+    ]
+
+
+def _plan(settings: FewShotSettings, *, most: int) -> Iterator[tuple[int, int]]:
+    """Number of images, at most ``most``, and number of the draw of each run; one without images."""
     yield 0, 0
     for shots in sorted(set(settings.shots) - {0}):
-        for repeat in range(settings.repeats):
+        for repeat in range(settings.draws if shots <= most else 0):
             yield shots, repeat
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,11 @@ from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.runner import results_file
 from ultrasam.extras import needs
 from ultrasam.files import atomic_write
-from ultrasam.reporting.html import page
-from ultrasam.reporting.markdown import escape, to_html
-from ultrasam.reporting.plots import figure, save_plot
-from ultrasam.reporting.tables import NONE, Table, bullet_list, difference, number
+from ultrasam.reporting.document import Block, Document, Plot, Section
+from ultrasam.reporting.markdown import escape
+from ultrasam.reporting.plots import label_ends, save_plot
+from ultrasam.reporting.tables import NONE, Table, difference, number
+from ultrasam.reporting.theme import color, marker
 from ultrasam.text import counted
 
 with needs("Evaluation", extra="evaluate"):
@@ -27,6 +28,7 @@ with needs("Evaluation", extra="evaluate"):
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 _NOTE = (
@@ -34,6 +36,8 @@ _NOTE = (
     "means; the larger draws contain the smaller ones. Intervals are 95 % bootstrap intervals over the test "
     "set's subjects. *Gain* is the difference from the model without fine-tuning on the same objects."
 )
+
+_PLOT_NOTE = "Bars: standard deviation between draws of training images."
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +116,48 @@ class FewShotReport:
                 curves[model] = points
         return curves
 
-    def markdown(self, pictures: dict[tuple[str, str], str]) -> str:
-        """The report in Markdown.
+    def document(self, pictures: Mapping[tuple[str, str], str] | None = None) -> Document:
+        """The report.
 
         Args:
-            pictures: file of the plot of each data set and prompt type, relative to the report.
+            pictures: file of the plot of each data set and prompt type, relative to the report, to be linked
+                instead of drawn.
         """
-        parts = ["# Few-shot fine-tuning\n", _items(self.conclusion())]
-        parts += ["## How\n", _items([escape(text) for text in (*self.how, *self.seen())])]
-        parts.append(f"{_NOTE}\n")
-        for dataset, kind in self.panels():
-            parts.append(self._table(dataset, kind).markdown(level=2))
-            if (dataset, kind) in pictures:
-                parts.append(f"![{_title(dataset, kind)}]({pictures[dataset, kind]})\n")
+        panels = list(self.panels())
+        sections = []
+        for panel in panels:
+            plot: Block = Plot(_title(*panel), self._draw_alone(panel), note=_PLOT_NOTE)
+            if pictures is not None:
+                plot = f"![{_title(*panel)}]({pictures[panel]})\n"
+            sections.append(
+                Section(_title(*panel), (self._table(*panel), plot), says="the full table")
+            )
         if self.missing:
-            parts.append(bullet_list("Not run", [escape(text) for text in self.missing]))
-        parts += ["## Command\n", f"```sh\n{self.command}\n```\n"]
-        return "\n".join(parts)
+            text = _items([escape(sentence) for sentence in self.missing])
+            sections.append(Section(f"Not run: {len(self.missing)}", (text,)))
+        how = (_items([escape(text) for text in (*self.how, *self.seen())]), f"{_NOTE}\n")
+        sections.append(
+            Section("How", (*how, f"```sh\n{self.command}\n```\n"), says="data, training, command")
+        )
+        beside: tuple[Block, ...] = ()
+        if pictures is None:
+            beside = (Plot(_title(*panels[0]), self._draw_alone(panels[0]), note=_PLOT_NOTE),)
+        first = (_items(self.conclusion()), self.compact_table())
+        return Document("Few-shot fine-tuning", first, tuple(sections), beside)
+
+    def _draw_alone(self, panel: tuple[str, str]) -> Callable[[Figure], None]:
+        return lambda whole: self.plot(*panel)(whole.subplots())
+
+    def compact_table(self) -> Table:
+        """Dice of every curve by number of training images."""
+        shots = sorted({run.shots for run in self.runs})
+        rows = []
+        for dataset, kind in self.panels():
+            for model, points in self.curves(dataset, kind).items():
+                by_shots = {p.shots: _plus_minus(p.mean, p.deviation) for p in points}
+                rows.append((dataset, kind, model, *(by_shots.get(n, NONE) for n in shots)))
+        head = ("data set", "prompts", "model", *(f"Dice, {_images(n)}" for n in shots))
+        return Table("Dice", head, tuple(rows))
 
     def seen(self) -> list[str]:
         """A sentence for each model that has seen images of a data set, or of which that is unknown."""
@@ -160,7 +189,7 @@ class FewShotReport:
             for point in points
         )
         head = ("model", "training images", "draws", "Dice", "95 % interval", "gain")
-        return Table(_title(dataset, kind), head, rows)
+        return Table("Dice", head, rows)
 
     def conclusion(self) -> list[str]:
         """What fine-tuning on the most images changed, in a sentence for each curve."""
@@ -189,30 +218,23 @@ class FewShotReport:
         def draw(axes: Axes) -> None:
             ticks = sorted({point.shots for points in curves.values() for point in points})
             axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+            ends = []
             for index, (model, points) in enumerate(curves.items()):
-                color, shots = f"C{index}", [point.shots for point in points]
+                shots = [point.shots for point in points]
                 means = [point.mean for point in points]
                 axes.errorbar(
                     shots, means, yerr=[np.nan_to_num(point.deviation) for point in points],
-                    marker="o", markersize=4, capsize=2, color=color,
+                    marker=marker(index), capsize=2, color=color(index),
                 )  # fmt: skip
-                axes.annotate(
-                    model, (shots[-1], means[-1]), xytext=(6, 0), textcoords="offset points",
-                    va="center", color=color, annotation_clip=False,
-                )  # fmt: skip
+                ends.append((shots[-1], means[-1], model, color(index)))
             axes.set_xticks(ticks, [str(tick) for tick in ticks])
             axes.minorticks_off()
-            axes.set_xlim(-0.2, 1.15 * max(ticks[-1], 1))
+            axes.set_xlim(-0.2, 1.1 * max(ticks[-1], 1))
             axes.set_xlabel("training images")
             axes.set_ylabel("Dice")
+            label_ends(axes, ends)
 
         return draw
-
-    def html(self) -> str:
-        """The report as a self-contained page."""
-        parts = [to_html(self.markdown({}))]
-        parts += [figure(_title(*panel), self.plot(*panel)) for panel in self.panels()]
-        return page("Few-shot fine-tuning", "\n".join(parts))
 
 
 def write_few_shot_report(report: FewShotReport) -> tuple[Path, Path]:
@@ -223,7 +245,9 @@ def write_few_shot_report(report: FewShotReport) -> tuple[Path, Path]:
         save_plot(file, report.plot(dataset, kind))
         pictures[dataset, kind] = file.name
     paths = report.folder / "report.md", report.folder / "report.html"
-    for path, text in zip(paths, (report.markdown(pictures), report.html()), strict=True):
+    for path, text in zip(
+        paths, (report.document(pictures).markdown(), report.document().html()), strict=True
+    ):
         atomic_write(path, text)
     return paths
 

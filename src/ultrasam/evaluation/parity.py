@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-import numpy as np
-
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.errors import EvaluationError
 from ultrasam.evaluation.metrics.average_precision import (
@@ -28,9 +26,9 @@ from ultrasam.evaluation.metrics.average_precision import (
 from ultrasam.evaluation.published import PARITY
 from ultrasam.evaluation.sources import open_evaluation_datasets
 from ultrasam.geometry import ViewTransform
-from ultrasam.images.masks import bounding_box, center_of_mass, encode_rle
+from ultrasam.images.masks import BoolMask, bounding_box, center_of_mass, encode_rle
 from ultrasam.inference.predictor import Predictor
-from ultrasam.prompts import Prompt
+from ultrasam.prompts import FloatArray, Prompt
 from ultrasam.settings import StrictModel, read_yaml, validate
 
 PROMPTS = ("box", "point")
@@ -113,7 +111,7 @@ def read_expectations(path: Path) -> Figures:
     """
     content = read_yaml(path, what="file of figures", error=EvaluationError)
     read = validate(_Expectations, content, source=str(path), error=EvaluationError)
-    found = {}
+    found: dict[tuple[str, str], AveragePrecision] = {}
     for prompt in PROMPTS:
         for of in KINDS:
             figures = getattr(getattr(read, prompt), of, None)
@@ -180,17 +178,17 @@ def measure(
                     found.predicted_iou[:, 0].tolist(),
                 )
             )
-    return {
-        (prompt, of): average_precision(detections[prompt], of=of)
-        for prompt in prompts
-        for of in KINDS
-    }
+    figures: dict[tuple[str, str], AveragePrecision] = {}
+    for prompt in prompts:
+        for of in KINDS:
+            figures[prompt, of] = average_precision(detections[prompt], of=of)
+    return figures
 
 
-def published_prompt(mask: np.ndarray, view: ViewTransform, kind: str) -> Prompt:  # type: ignore[type-arg]
+def published_prompt(mask: BoolMask, view: ViewTransform, kind: str) -> Prompt:
     """The published prompt for a mask [H, W]: coordinates × scale + 0.5, in model pixels."""
 
-    def as_published(points: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def as_published(points: FloatArray) -> FloatArray:
         return view.points_to_scan(view.points_to_model(points) + 0.5)
 
     if kind == "box":

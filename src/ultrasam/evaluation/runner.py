@@ -74,12 +74,17 @@ def accepted_kinds(model: EvaluationModel, prompts: Sequence[str]) -> list[Promp
     Raises:
         EvaluationError: It accepts none of them, or one is unknown.
     """
-    kinds = [PromptKind.parse(name) for name in prompts]
-    kinds = [kind for kind in kinds if kind.uses <= model.accepts]
+    return kinds_for(model.name, model.accepts, prompts)
+
+
+def kinds_for(name: str, accepts: frozenset[str], prompts: Sequence[str]) -> list[PromptKind]:
+    """The same for a model that is not open yet."""
+    kinds = [PromptKind.parse(kind) for kind in prompts]
+    kinds = [kind for kind in kinds if kind.uses <= accepts]
     if not kinds:
         raise EvaluationError(
-            f"{model.name} accepts only {' and '.join(sorted(model.accepts))} prompts; "
-            f"none of {', '.join(prompts)} applies."
+            f"{name} accepts only {' and '.join(sorted(accepts))} prompts; none of {', '.join(prompts)} "
+            "applies."
         )
     return kinds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ultrasam.errors import EvaluationError
@@ -44,6 +45,8 @@ class EvaluationSuite(StrictModel):
         seed: seed of all random prompts.
         repeats: how often each object is prompted by a random prompt type.
         limit: maximum number of items per data set, spread evenly over it.
+        sources: ids of the published data sets from which data sets of other names come, so that the report
+            knows which models have seen them.
     """
 
     title: str
@@ -51,6 +54,7 @@ class EvaluationSuite(StrictModel):
     seed: int = Field(0, ge=0)
     repeats: int = Field(3, ge=1)
     limit: int | None = Field(None, ge=1)
+    sources: dict[str, str] = Field(default_factory=dict)
     entries: tuple[EvaluationEntry, ...]
 
     def prompts_of(self, entry: EvaluationEntry) -> tuple[str, ...]:
@@ -97,7 +101,19 @@ def load_suite(path: Path) -> EvaluationSuite:
             )
     if len(set(titles)) < len(titles):
         raise EvaluationError(f"{path}: two entries share a title; give each its own.")
-    return suite
+    return suite.model_copy(update={"sources": published_sources(suite.sources)})
+
+
+def published_sources(sources: Mapping[str, str]) -> dict[str, str]:
+    """Data sets by name, with the ids of the published data sets that they come from, given any of their
+    names.
+
+    Raises:
+        DataError: There is no published data set of that name.
+    """
+    from ultrasam.datasets.catalogue import find_facts  # imports all readers
+
+    return {name: find_facts(source).id for name, source in sources.items()}
 
 
 def suite_from_models(models: list[str], prompts: list[str]) -> EvaluationSuite:

@@ -72,7 +72,8 @@ class Section:
         parts = [f"{'#' * level} {escape(self.title)}\n"]
         for block in self.blocks:
             if isinstance(block, Table):
-                parts.append(block.markdown(level=min(6, level + 1)))
+                own = 0 if block.title == self.title else min(6, level + 1)
+                parts.append(block.markdown(level=own))
             elif isinstance(block, str):
                 parts.append(block)
         return "\n".join([*parts, *(section.markdown(level + 1) for section in self.sections)])
@@ -80,7 +81,13 @@ class Section:
     def html(self, level: int = 2, *, name: str = "") -> str:
         """The section as part of a page, folded; a link to it unfolds it."""
         name = name or slug(self.title)
-        inner = "".join(_block(block, level + 1) for block in self.blocks)
+        inner = "".join(
+            # A table that is the section has the section's heading.
+            block.html(level=0)
+            if isinstance(block, Table) and block.title == self.title
+            else _block(block, level + 1)
+            for block in self.blocks
+        )
         inner += "".join(
             section.html(level + 1, name=f"{name}-{slug(section.title)}")
             for section in self.sections

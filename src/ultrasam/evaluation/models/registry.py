@@ -8,22 +8,27 @@ are known lists the ids of their data sets in an attribute ``trained_on``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, cast
 
-from ultrasam.errors import EvaluationError, UltraSamError, one_line
+from ultrasam.errors import CheckpointError, EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.models import baselines
 from ultrasam.evaluation.models.trained_on import NONE_SEEN, of_repository, trained_on
 from ultrasam.hardware import default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
+from ultrasam.weights.registry import PREPROCESSING, REGISTRY
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import ARCHITECTURES, detect_task
 
 GROUP = "ultrasam.segmenters"
 _BOTH = frozenset({"box", "point"})
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_PLUG_IN_NAME = re.compile(r"[A-Za-z]\w*(-\w+)*(:.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,50 @@ def check_model_name(spec: str) -> None:
     """Check that a name refers to a model, without reading or downloading weights.
 
     Raises:
+        EvaluationError: A transformers repository is neither a folder nor ORGANIZATION/NAME, or a baseline is
+            given an argument.
         CheckpointError, ConfigError: The name is unknown.
     """
-    if _is_own(spec):
+    kind, colon, argument = spec.partition(":")
+    if kind in _BASELINES and colon:
+        raise EvaluationError(f"'{spec}': the baseline '{kind}' takes no argument; write '{kind}'.")
+    if kind == "transformers":
+        folder = Path(argument).expanduser()
+        if not _REPOSITORY.fullmatch(argument) and not (argument and folder.is_dir()):
+            raise EvaluationError(
+                f"'{spec}': '{argument}' is neither a folder nor ORGANIZATION/NAME of a repository, such as "
+                "transformers:facebook/sam-vit-base."
+            )
+    if not _is_own(spec):
+        return
+    try:
         ModelSpec.parse(spec)
+    except CheckpointError as error:
+        if not _PLUG_IN_NAME.fullmatch(spec):
+            raise
+        raise CheckpointError(
+            f"{str(error).rstrip('.')}, and no installed plug-in has this name."
+        ) from error
+
+
+def declared_prompts(spec: str) -> frozenset[str] | None:
+    """The prompt types that a model accepts, as far as its name tells; no weights are read.
+
+    Returns:
+        ``box``, ``point`` or both; None if only the opened model tells.
+    """
+    kind, _, argument = spec.partition(":")
+    if kind in _BASELINES:
+        return frozenset(_BASELINES[kind].accepts) & _BOTH
+    if kind == "transformers":
+        return frozenset({"box"}) if "medsam" in argument.lower() else None
+    if not _is_own(spec):
+        return None
+    parsed = ModelSpec.parse(spec)
+    name = parsed.preprocessing
+    if name is None and parsed.kind == "registered":
+        name = REGISTRY[parsed.name].preprocessing
+    return None if name is None else frozenset(PREPROCESSING[name].prompt_types) & _BOTH
 
 
 def check_trainable(spec: str) -> None:
@@ -154,16 +199,19 @@ def _random_transformers(argument: str, device: str | None) -> Segmenter:
     return random_transformers(argument, device=default_device(device))
 
 
-def _plain(make: Callable[[], Any]) -> Callable[[str, str | None], Segmenter]:
+def _baseline(make: Callable[[], Any]) -> Callable[[str, str | None], Segmenter]:
     return lambda _argument, _device: cast(Segmenter, make())
 
 
+_BASELINES: dict[str, Any] = {
+    "ellipse": baselines.EllipseInBox,
+    "filled-box": baselines.FilledBox,
+    "grabcut": baselines.GrabCut,
+    "disc": baselines.DiscAtClick,
+    "random-walker": baselines.RandomWalker,
+}
 _BUILT_IN: dict[str, Callable[[str, str | None], Segmenter]] = {
-    "ellipse": _plain(baselines.EllipseInBox),
-    "filled-box": _plain(baselines.FilledBox),
-    "grabcut": _plain(baselines.GrabCut),
-    "disc": _plain(baselines.DiscAtClick),
-    "random-walker": _plain(baselines.RandomWalker),
+    **{name: _baseline(make) for name, make in _BASELINES.items()},
     "transformers": _transformers,
     "transformers-random": _random_transformers,
 }

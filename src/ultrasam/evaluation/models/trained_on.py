@@ -13,7 +13,6 @@ from typing import Any
 
 from ultrasam.errors import UltraSamError
 from ultrasam.settings import read_yaml
-from ultrasam.weights.adapter_files import find_adaptation
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import detect_task
 
@@ -84,7 +83,9 @@ def _of_recipe(
     recipe: Mapping[str, Any], weights: Path, above: tuple[Path, ...]
 ) -> frozenset[str] | None:
     """The data sets of a recipe as `ultrasam train` saves it, with all its keys."""
-    from ultrasam.store.store import Store  # the weights of most names need none
+    # Imports PyTorch; and a bad name needs neither.
+    from ultrasam.store.store import Store
+    from ultrasam.weights.adapter_files import find_adaptation
 
     data = recipe["data"]
     seen = {_id(source["dataset"], Path(source["path"])) for source in data["sources"]}
@@ -94,6 +95,7 @@ def _of_recipe(
         # A recipe of an earlier version does not name the data sets of a store if all were used.
         names = store["shares"] or store["datasets"]
         seen |= set(names or Store.open(Path(store["path"])).manifest["datasets"])
+
     adaptation = find_adaptation(weights)
     init = recipe["init"] if adaptation is None else adaptation[1]
     before = NONE_SEEN if init is None else _of(ModelSpec.parse(init), above)

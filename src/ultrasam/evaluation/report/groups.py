@@ -42,13 +42,15 @@ def training_status(results: Results, dataset: str) -> Status:
     """Whether a model was trained on images of the source of a data set.
 
     A data set of the user's own is in no list of what a model was trained on, though its images may come from
-    a public source: unless the list names it, its status is unknown, but for models that were never trained.
+    a public source: unless the list names it, or its source is stated (`Results.sources`), its status is
+    unknown, but for models that were never trained.
     """
     if results.trained_on is None:
         return "unknown"
-    if dataset in results.trained_on:
+    source = results.sources.get(dataset, dataset)
+    if not results.trained_on.isdisjoint({dataset, source}):
         return "seen"
-    return "unseen" if not results.trained_on or dataset in catalogue() else "unknown"
+    return "unseen" if not results.trained_on or source in catalogue() else "unknown"
 
 
 def dataset_groups(all_results: Sequence[Results]) -> tuple[DatasetGroup, ...]:
@@ -124,15 +126,16 @@ def training_sentences(all_results: Sequence[Results]) -> list[str]:
     unknown = [escape(results.name) for results in all_results if results.trained_on is None]
     if unknown:
         lines.append(f"Nothing is known of the training data of {', '.join(unknown)}.")
-    own = sorted(
-        {
-            name for group in dataset_groups(all_results) for name in group.datasets
-            if name not in catalogue()
-        }
-    )  # fmt: skip
+    every = {name for group in dataset_groups(all_results) for name in group.datasets}
+    sources = {name: source for r in all_results for name, source in r.sources.items()}
+    stated = sorted(every & set(sources))
+    if stated:
+        pairs = ", ".join(f"{escape(name)} is of {escape(sources[name])}" for name in stated)
+        lines.append(f"As stated in the command or suite, {pairs}.")
+    own = sorted(every - set(catalogue()) - set(sources))
     if own and any(results.trained_on for results in all_results):
-        names = ", ".join(map(escape, own))
         lines.append(
-            f"Not in the catalogue, so nobody knows whether a model has seen their source: {names}."
+            "Not in the catalogue, so nobody knows whether a model has seen their source: "
+            f"{', '.join(map(escape, own))}. If you know, say it with --source NAME=ID."
         )
     return lines

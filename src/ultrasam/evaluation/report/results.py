@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,14 @@ class Results:
         images: one record per image, and one per annotation that was left out of an image.
         trained_on: ids of the data sets whose images, or others of their source, the model was trained on;
             None if unknown.
+        sources: ids of the published data sets from which data sets of other names come.
     """
 
     name: str
     settings: dict[str, Any]
     images: tuple[dict[str, Any], ...]
     trained_on: frozenset[str] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, keys: Collection[RecordKey]) -> Results:
         """The results of some images only.
@@ -161,9 +163,14 @@ class Results:
         }
         return pl.DataFrame(rows, schema=schema).sort("dataset", "image", "kind")
 
+    @cached_property
+    def _by_kind(self) -> dict[tuple[Any, ...], pl.DataFrame]:
+        """The table's rows by prompt type; a report asks for them thousands of times."""
+        return self.table.partition_by("kind", as_dict=True)
+
     def rows(self, kind: str, dataset: str | None = None) -> pl.DataFrame:
         """Rows of one prompt type with all its repeats, of one data set or all."""
-        selected = self.table.filter(pl.col("kind") == kind)
+        selected = self._by_kind.get((kind,), self.table.clear())
         return selected if dataset is None else selected.filter(pl.col("dataset") == dataset)
 
     def average_precision(self, kind: str, dataset: str | None = None) -> AveragePrecision:
