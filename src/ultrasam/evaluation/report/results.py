@@ -93,11 +93,11 @@ class Results:
     @cached_property
     def subjects_unknown(self) -> frozenset[str]:
         """Data sets of which nothing says which images are of one person: each image counts as a subject."""
-        names: dict[str, set[bool]] = defaultdict(set)
+        own: dict[str, list[bool]] = defaultdict(list)
         for record in self.images:
             if "subject" in record:
-                names[record["dataset"]].add(record["subject"] == record["image"])
-        return frozenset(name for name, own in names.items() if own == {True})
+                own[record["dataset"]].append(record["subject"] == record["image"])
+        return frozenset(name for name, same in own.items() if len(same) > 1 and all(same))
 
     @cached_property
     def table(self) -> pl.DataFrame:
