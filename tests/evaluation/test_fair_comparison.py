@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from ultrasam.evaluation.report.means import by_dataset, estimate, over_datasets
 from ultrasam.evaluation.report.provenance import how_section
 from ultrasam.evaluation.report.results import Results, read_results
 from ultrasam.evaluation.report.tables import metric_table
-from ultrasam.images.masks import encode_rle
+from ultrasam.images.masks import decode_rle, encode_rle
+from ultrasam.measure.ellipse import fit_ellipse
 from ultrasam.reporting.tables import NONE
 
 Record = dict[str, Any]
@@ -280,3 +282,27 @@ def test_the_report_says_where_nobody_knows_who_is_who(tmp_path: Path) -> None:
     assert "Of hc18 nothing says which images are of one person" in str(
         how_section([results], "").blocks
     )
+
+
+def test_the_error_of_a_perfect_mask_stands_beside_the_clinical_error(tmp_path: Path) -> None:
+    model = made_up.write(tmp_path, Model("m", 0.1), [HEADS, NERVES], kinds=["box"])
+    errors = [
+        abs(
+            fit_ellipse(
+                decode_rle({"size": record["size"], "counts": entry["truth"]}), (0.5, 0.5)
+            ).circumference
+            - record["measurements"]["head_circumference_mm"]
+        )
+        for record in model.images
+        if record["dataset"] == "hc18"
+        for entry in record["objects"]
+    ]
+    assert ClinicalErrors([model]).floor() == pytest.approx(np.mean(errors))
+    _, note = screen(model)
+    assert (
+        f"Clinical error (`box`): mean absolute, of a perfect mask {np.mean(errors):.1f}." in note
+    )
+    unmeasured = made_up.write(
+        tmp_path, Model("m", 0.1), [replace(HEADS, measured="")], kinds=["box"]
+    )
+    assert "Clinical error (`box`): mean absolute." in screen(unmeasured)[1]

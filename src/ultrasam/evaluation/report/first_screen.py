@@ -173,11 +173,16 @@ def compact_note(
         "(0.5: no)."
         if found
         else "",
-        f"Clinical error (`{errors.headline_kind()}`): mean absolute."
+        f"Clinical error (`{errors.headline_kind()}`): mean absolute{_floor(errors)}."
         if errors.headline_kind()
         else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def _floor(errors: ClinicalErrors) -> str:
+    floor = errors.floor()
+    return "" if floor is None else f", of a perfect mask {floor:.1f}"
 
 
 def _pooled_note(all_results: Sequence[Results]) -> str:
