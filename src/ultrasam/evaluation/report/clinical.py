@@ -186,6 +186,8 @@ def agreement_table(errors: ClinicalErrors, quantity: str, unit: str) -> Table |
         "about 95 % of errors lie; brackets: 95 % intervals by subject. The reference is the source's own "
         "measurement where it has one, else the truth's mask; the floor is the error of a perfect mask."
     )
+    if unit.startswith("px"):
+        note += " In pixels, since the pixel spacing of these data sets is unknown."
     return Table(
         f"{quantity[0].upper()}{quantity[1:]} in {unit}", head, tuple(rows), note
     ).without_empty_columns()
@@ -242,7 +244,7 @@ def _draw(
         color = color_of(all_results, results)
         reference, predicted = table["reference"].to_numpy(), table["predicted"].to_numpy()
         axes.scatter(
-            (reference + predicted) / 2, predicted - reference, s=9, color=color, linewidth=0, alpha=0.7,
+            (reference + predicted) / 2, predicted - reference, s=14, color=color, linewidth=0, alpha=0.7,
             rasterized=len(table) > _RASTER, zorder=3,
         )  # fmt: skip
         found = _agreement(table, dataset)
