@@ -306,3 +306,14 @@ def test_the_error_of_a_perfect_mask_stands_beside_the_clinical_error(tmp_path: 
         tmp_path, Model("m", 0.1), [replace(HEADS, measured="")], kinds=["box"]
     )
     assert "Clinical error (`box`): mean absolute." in screen(unmeasured)[1]
+
+
+def test_an_area_under_the_curve_of_few_prompts_says_of_how_many(tmp_path: Path) -> None:
+    column = "nothing there, AUC"
+    for images, empty, told in ((12, 3, " (12 / 3)"), (1, 12, " (1 / 12)"), (10, 10, "")):
+        data = [Data("us_nerve", images, empty=empty)]
+        model = made_up.write(tmp_path, Model("m", 0.1), data, kinds=["box"])
+        rows, note = screen(model)
+        (found,) = absences([model])
+        assert rows["m"][column] == f"{found.roc.area.value:.2f}{told}"
+        assert "fewer than 10" in note

@@ -56,9 +56,10 @@ def how_section(all_results: Sequence[Results], command: str) -> Section:
         if unknown else ""
     )  # fmt: skip
     text = (
-        "Intervals are 95 % bootstrap intervals over subjects, drawn independently for each data set; a data "
-        "set of one subject has none, nor has a mean with it. Of few subjects they are too narrow: of 4, an "
-        "interval holds the true mean about 80 % of the time, of 10 about 90 %. All models get the same "
+        "Intervals are 95 % bootstrap intervals over subjects, drawn independently for data sets that share "
+        "none; a data set of one subject has none, nor has a mean with it. Of few subjects they are too "
+        "narrow: of 4, an interval holds the true mean about 80 % of the time, of 10 about 90 %. All models "
+        "get the same "
         f"prompts.\n\n{people}"
         f"Random prompts are drawn {repeats} per object, from seed {settings['seed']}; ± is the standard "
         "deviation of the mean between these repeats. Surface Dice: within "
