@@ -207,7 +207,10 @@ class FewShotReport:
                     f"{name} has Dice {number(first.mean)} without fine-tuning and {number(last.mean)} with "
                     f"{_images(last.shots)}; the gain is {difference(*last.gain)}"
                 )
-                by_chance = last.gain[1] <= 0 <= last.gain[2]
+                _, low, high = last.gain
+                by_chance = not (
+                    low > 0 or high < 0
+                )  # nor can one subject tell, without an interval
                 found.append(f"{text}, which may be by chance." if by_chance else f"{text}.")
         return found
 

@@ -122,6 +122,19 @@ class ClinicalErrors:
             (pl.col("kind") == kind) & (pl.col("quantity") == quantity) & (pl.col("unit") == unit)
         )
 
+    def floor(self) -> float | None:
+        """Mean absolute error of the truth's own masks in the headline's quantity, which a perfect model
+        would have; None if the sources measured nothing."""
+        kind = self.headline_kind()
+        rows = [self._headline_rows(r.name, kind) for r in self.results] if kind else []
+        for measured in rows:
+            stated = measured.filter(pl.col("from_source"))
+            if len(stated):
+                error = (pl.col("truth") - pl.col("reference")).abs().mean()
+                means = stated.group_by("dataset").agg(error.alias("error"))["error"]
+                return float(means.to_numpy().mean())
+        return None
+
     def mean_error(self, name: str, kind: str, datasets: Sequence[str]) -> tuple[float | None, int]:
         """Mean over data sets of the mean absolute error in the headline's quantity, None without one; and
         the number of masks that have no such measure, which no error counts."""
