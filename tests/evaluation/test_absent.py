@@ -17,7 +17,7 @@ from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.evaluation.report.results import read_results
 from ultrasam.evaluation.runner import run_evaluation
-from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem
+from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem, subsample
 
 
 def image(
@@ -61,6 +61,17 @@ def test_an_image_and_a_seed_always_borrow_the_same_box() -> None:
     others = [there.box("d", one, (100, 200), seed=4) for one in empty]
     assert not np.array_equal(forwards, others)
     assert len({np.asarray(box).tobytes() for box in forwards}) > 3
+
+
+def test_a_limit_changes_no_prompt() -> None:
+    data = data_of(*(image(f"a{i}", (5 * i, 10, 5 * i + 40, 60)) for i in range(12)), image("b"))
+    empty = image("b")
+    expected = BorrowedBoxes([data]).box("d", empty, (100, 200), seed=0)
+    few = subsample(subsample(data, 5), 2)
+    assert len(few.items) == 2
+    np.testing.assert_array_equal(
+        BorrowedBoxes([few]).box("d", empty, (100, 200), seed=0), expected
+    )
 
 
 def test_without_any_object_nothing_is_borrowed() -> None:

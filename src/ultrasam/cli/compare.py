@@ -14,13 +14,19 @@ from ultrasam.extras import require
 
 _FILE = typer.Argument(metavar="FILE", help="Results of a model: DIR/MODEL.jsonl.")
 
+# Settings without which the prompts or the measures are not the same, and their options.
+_SHARED = {
+    "seed": "--seed", "repeats": "--repeats", "tolerance_mm": "--tolerance-mm",
+    "tolerance_px": "--tolerance-px",
+}  # fmt: skip
+
 
 def compare(
     first: Annotated[Path, _FILE], second: Annotated[Path, _FILE], as_json: Json = False
 ) -> None:
     """Compare two models on the objects that both evaluations have, with paired tests.
 
-    Takes two files of results that ultrasam evaluate wrote with the same seed.
+    Takes two files of results that ultrasam evaluate wrote with the same seed, repeats and tolerances.
     """
     require("Evaluation", "polars", extra="evaluate")
     for file in (first, second):
@@ -32,11 +38,11 @@ def compare(
     from ultrasam.evaluation.report.tables import difference_table
 
     results = [read_results(first), read_results(second)]
-    if results[0].settings["seed"] != results[1].settings["seed"]:
-        raise EvaluationError(
-            f"{first} and {second} have different seeds, and so different prompts; evaluate both with one "
-            "--seed."
-        )
+    for setting, option in _SHARED.items():
+        if results[0].settings[setting] != results[1].settings[setting]:
+            raise EvaluationError(
+                f"{first} and {second} were evaluated with another {option}; evaluate both with the same."
+            )
     tables = {measure: difference_table(results, measure) for measure in ("dice", "surface_dice")}
     if any(table is None for table in tables.values()):
         raise EvaluationError(f"{first} and {second} have no object and prompt type in common.")

@@ -88,9 +88,10 @@ def predict_absent(
 
 def _object_boxes(data: EvaluationDataset) -> FloatArray:
     boxes = []
-    for row in spread(np.arange(len(data.items)), _MAX_ITEMS):
+    items = data.whole or data.items  # so that a limit changes no prompt
+    for row in spread(np.arange(len(items)), _MAX_ITEMS):
         try:
-            images = [image for image in data.items[row].read() if not isinstance(image, Skip)]
+            images = [image for image in items[row].read() if not isinstance(image, Skip)]
         except UltraSamError:
             continue  # the evaluation itself reports it
         for image in images:

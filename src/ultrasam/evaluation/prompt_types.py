@@ -59,8 +59,7 @@ class PromptKind:
             further clicks.
         rounds: maximum number of predictions: one for the first prompt, one for each corrective click.
         draw: the first prompt, from a random generator and a mask [H, W].
-        anywhere: whether corrective clicks fall anywhere in the largest error instead of at its most
-            interior point.
+        anywhere: whether corrective clicks fall anywhere in the largest error instead of where it is deepest.
     """
 
     name: str

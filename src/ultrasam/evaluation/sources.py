@@ -47,6 +47,7 @@ class EvaluationDataset:
         skips: what was left out while listing.
         not_chosen: sentences on the images that were not asked for: of other splits, or beyond a limit.
         place: where it lies, to tell data sets of one name apart; empty if unknown.
+        whole: its items before a limit; empty without one.
     """
 
     name: str
@@ -54,6 +55,7 @@ class EvaluationDataset:
     skips: tuple[Skip, ...] = ()
     not_chosen: tuple[str, ...] = ()
     place: str = ""
+    whole: tuple[EvaluationItem, ...] = ()
 
 
 def open_evaluation_datasets(
@@ -107,7 +109,10 @@ def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
         "leaves out the others."
     )
     return replace(
-        data, items=tuple(data.items[row] for row in rows), not_chosen=(*data.not_chosen, note)
+        data,
+        items=tuple(data.items[row] for row in rows),
+        not_chosen=(*data.not_chosen, note),
+        whole=data.whole or data.items,
     )
 
 

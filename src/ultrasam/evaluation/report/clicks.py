@@ -105,7 +105,7 @@ def click_table(all_results: Sequence[Results]) -> Table | None:
     for threshold in NOC_THRESHOLDS:
         head += [f"NoC@{threshold:.2f}", f"failures@{threshold:.2f}"]
     note = (
-        "Mean number of clicks (NoC) to reach an IoU, each at the most interior point of the largest error. "
+        "Mean number of clicks (NoC) to reach an IoU, each where the error is deepest. "
         "An object that never reaches it is a failure and counts with the maximum number of clicks. A box "
         "before the clicks counts as none. All objects count alike, whatever their data set."
     )
