@@ -13,13 +13,16 @@ import pytest
 
 from tests.evaluation import made_up
 from tests.evaluation.made_up import Data, Model
+from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.evaluation.report import first_screen
 from ultrasam.evaluation.report.absent import absences
+from ultrasam.evaluation.report.clicks import beside_box_table
 from ultrasam.evaluation.report.clinical import ClinicalErrors
 from ultrasam.evaluation.report.conclusion import conclusion
 from ultrasam.evaluation.report.groups import main_groups
-from ultrasam.evaluation.report.means import paired
+from ultrasam.evaluation.report.means import by_dataset, estimate, over_datasets, paired, seed_of
 from ultrasam.evaluation.report.results import Results, read_results
+from ultrasam.evaluation.report.tables import metric_table
 from ultrasam.images.masks import encode_rle
 from ultrasam.reporting.tables import NONE
 
@@ -175,3 +178,89 @@ def test_a_model_of_unknown_training_is_named_among_unseen_data_sets(
     assert "Whether stranger has seen these data is unknown." in line
     (line,) = conclusion([own])
     assert "unknown" not in line
+
+
+def test_few_subjects_decide_nothing(tmp_path: Path) -> None:
+    """Two or five subjects agree by chance too often: in 1 of 2 and 1 of 16 cases."""
+    for images, subjects in ((4, 2), (10, 5)):
+        data = [Data("us_nerve", images)]
+        kinds = ["box", "box+clicks3"]
+        results = [
+            made_up.write(tmp_path, Model(name, error), data, kinds=kinds)
+            for name, error in (("a", 0.02), ("b", 0.5))
+        ]
+        (line,) = conclusion(results)
+        assert f"; with {subjects} subjects, nobody can tell whether that is by chance" in line
+        table = beside_box_table(results)
+        assert table is not None
+        assert {row[-1] for row in table.rows} == {"too few subjects"}
+    data = [Data("us_nerve", 12)]
+    results = [
+        made_up.write(tmp_path, Model(name, error), data, kinds=["box"])
+        for name, error in (("a", 0.02), ("b", 0.5))
+    ]
+    (line,) = conclusion(results)
+    assert "by chance" not in line
+
+
+@pytest.mark.parametrize(("subjects", "low", "high"), [(4, 0.75, 0.85), (10, 0.87, 0.94)])
+def test_intervals_of_few_subjects_are_as_narrow_as_the_report_says(
+    subjects: int, low: float, high: float
+) -> None:
+    rng = np.random.default_rng(5)
+    names = [str(number) for number in range(subjects)]
+    held = []
+    for seed in range(600):
+        found = bootstrap_interval(rng.normal(size=subjects), names, n_resamples=500, seed=seed)
+        held.append(found[0] <= 0 <= found[1])
+    assert low < np.mean(held) < high
+
+
+def test_a_mean_never_mixes_millimeters_and_pixels(tmp_path: Path) -> None:
+    results = made_up.write(tmp_path, Model("m", 0.1), [HEADS, NERVES], kinds=["box", "random"])
+    table = metric_table([results], "box")
+    (row,) = table.rows
+    cells = dict(zip(table.head, row, strict=True))
+    for head, name in (("surface Dice (1 mm)", "hc18"), ("surface Dice (2 px)", "us_nerve")):
+        own = results.rows("box", name)["surface_dice"].to_numpy()
+        assert cells[head] == f"{own.mean():.3f}"
+    assert "surface Dice" not in cells
+    assert "first of the repeats" not in table.note
+    assert "first of the repeats" in metric_table([results], "random").note
+
+
+def test_data_sets_of_the_same_subjects_are_not_independent(tmp_path: Path) -> None:
+    """A data set evaluated twice, under two names, says no more than once."""
+    once = made_up.write(tmp_path, Model("m", 0.3), [Data("us_nerve", 24)], kinds=["box"])
+    file = tmp_path / "m.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    again = [line.replace('"dataset": "us_nerve"', '"dataset": "busi"') for line in lines[1:]]
+    file.write_text("".join([*lines, *again]))
+    twice = read_results(file)
+    assert len(twice.table) == 2 * len(once.table)
+    single = over_datasets(once, "box", ["us_nerve"])
+    both = over_datasets(twice, "box", ["busi", "us_nerve"])
+    assert single is not None
+    assert both is not None
+    assert both.mean == pytest.approx(single.mean)
+    assert len(both.subjects) == len(single.subjects) == 12
+    assert np.ptp(both.bounds) == pytest.approx(np.ptp(single.bounds), rel=0.1)  # not 1 / √2 of it
+
+
+def test_linked_data_sets_are_drawn_together_and_others_as_before(tmp_path: Path) -> None:
+    data = [Data("bus_bra", 8), Data("busi", 8), Data("us_nerve", 8, duplicates={0: "busi0"})]
+    results = made_up.write(tmp_path, Model("m", 0.3), data, kinds=["box"])
+    names = [each.name for each in data]
+    found = by_dataset(results.rows("box"), "dice", names)
+    assert list(found) == names
+    assert len(found["busi"].subjects & found["us_nerve"].subjects) == 1
+    for name in names:
+        alone = estimate(results.rows("box", name), "dice", seed=seed_of(name))
+        assert alone is not None
+        assert found[name].mean == alone.mean
+        assert np.isfinite(found[name].resamples).all()
+        assert len(found[name].resamples) == len(alone.resamples)
+        same = np.array_equal(found[name].resamples, alone.resamples)
+        assert same == (name == "bus_bra")
+        if not same:
+            assert np.ptp(found[name].bounds) == pytest.approx(np.ptp(alone.bounds), rel=0.35)

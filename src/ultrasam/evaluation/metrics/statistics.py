@@ -12,6 +12,9 @@ from ultrasam.extras import needs
 
 Floats = npt.NDArray[np.float64]
 N_RESAMPLES = 2000
+# With fewer subjects a sign test cannot reach p < 0.05, as 2 / 2^5 > 0.05, however large the difference is;
+# and bootstrap intervals are far too narrow.
+MIN_SUBJECTS = 6
 
 
 def bootstrap_means(
@@ -26,9 +29,17 @@ def bootstrap_means(
     A single subject says nothing about how subjects vary: the means are then NaN.
     """
     index, draws = resampled_groups(groups, n_resamples=n_resamples, seed=seed)
+    return drawn_means(values, index, draws)
+
+
+def drawn_means(
+    values: Sequence[float] | Floats, index: npt.NDArray[np.int64], draws: npt.NDArray[np.int64]
+) -> Floats:
+    """Means [n] of ``values`` [N] of the groups ``index`` [N], drawn as often as ``draws`` [n, G] says; NaN
+    for a single group."""
     count = draws.shape[1]
     if count < 2:
-        return np.full(n_resamples, np.nan)
+        return np.full(len(draws), np.nan)
     sums = np.bincount(index, weights=np.asarray(values, dtype=float), minlength=count)
     return np.asarray((draws @ sums) / (draws @ np.bincount(index, minlength=count)))
 

@@ -27,7 +27,7 @@ from ultrasam.evaluation.report.styles import color_of, label_of, marker_of
 from ultrasam.extras import needs
 from ultrasam.reporting.document import Plot, Section, section
 from ultrasam.reporting.plots import label_ends
-from ultrasam.reporting.tables import NONE, Table, number, percent
+from ultrasam.reporting.tables import Table, number, percent
 
 with needs("Evaluation", extra="evaluate"):
     import polars as pl
@@ -107,7 +107,7 @@ def click_table(all_results: Sequence[Results]) -> Table | None:
     note = (
         "Mean number of clicks (NoC) to reach an IoU, each at the most interior point of the largest error. "
         "An object that never reaches it is a failure and counts with the maximum number of clicks. A box "
-        "before the clicks counts as none."
+        "before the clicks counts as none. All objects count alike, whatever their data set."
     )
     return Table("Number of clicks", tuple(head), rows, note)
 
@@ -220,9 +220,8 @@ def beside_box_table(all_results: Sequence[Results]) -> Table | None:
                 gap = paired(results.rows(kind), results.rows("box"), "dice", group.datasets)
                 if gap is None:
                     continue
-                low, high = gap.bounds
-                says = "worse" if high < 0 else "better" if low > 0 else "may be by chance"
-                cells = (str(gap.count), gap.signed(), NONE if np.isnan(low) else says)
+                says = {1: "better", -1: "worse", 0: "may be by chance", None: "too few subjects"}
+                cells = (str(gap.count), gap.signed(), says[gap.sign])
                 rows.append((kind, results.name, *cells))
         return rows
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ultrasam.evaluation.report.groups import UNKNOWN, DatasetGroup, dataset_groups
-from ultrasam.evaluation.report.means import OBJECT, Mean, mean_of, over_datasets, paired
+from ultrasam.evaluation.report.means import OBJECT, Mean, mean_of, over_datasets, paired_by_dataset
 from ultrasam.evaluation.report.prompts import Primary, all_kinds, primary_prompts
 from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.extras import needs
 from ultrasam.reporting.markdown import escape
-from ultrasam.reporting.tables import difference
 from ultrasam.text import counted
 
 with needs("Evaluation", extra="evaluate"):
@@ -129,29 +128,30 @@ def _lead(
 ) -> str:
     """How sure it is that one model is better than the next."""
     ours, theirs = (r.rows(kind).join(objects, on=OBJECT, how="semi") for r in (first, second))
-    gaps = {name: gap for name in datasets if (gap := paired(ours, theirs, "dice", [name]))}
+    gaps = paired_by_dataset(ours, theirs, "dice", datasets)
     if not gaps:
         return ""
     gap, over = mean_of(list(gaps.values())), escape(second.name)
-    if not np.isnan(gap.bounds[0]):
-        return _difference(gap, over)
     # A data set of one subject has no interval, and no mean with it has one.
     alone = [name for name, found in gaps.items() if np.isnan(found.bounds[0])]
-    told = f", {difference(gap.mean, *gap.bounds)} over {over}; "
-    if len(alone) == len(gaps):
-        return f"{told}with one subject, nobody can tell whether that is by chance"
+    if not alone or len(alone) == len(gaps):
+        return _told(gap, f" over {over}")
     rest = mean_of([found for name, found in gaps.items() if name not in alone])
     are, them = ("is", "it") if len(alone) == 1 else ("are each", "them")
-    sure = ", which may be by chance" if _by_chance(rest) else ""
-    return f"{told}{', '.join(map(escape, alone))} {are} of one subject, without {them} {rest.signed()}{sure}"
+    return (
+        f", {gap.signed()} over {over}; {', '.join(map(escape, alone))} {are} of one subject, without {them}"
+        f"{_told(rest, '').removeprefix(',').removeprefix(';')}"
+    )
 
 
-def _difference(gap: Mean, name: str) -> str:
-    if _by_chance(gap):
-        return f"; {gap.signed()} over {name}, which may be by chance"
-    return f", {gap.signed()} over {name}"
-
-
-def _by_chance(gap: Mean) -> bool:
-    low, high = gap.bounds
-    return low <= 0 <= high
+def _told(gap: Mean, over: str) -> str:
+    """A difference with what is known of its certainty."""
+    if gap.sign is None:
+        count = len(gap.subjects)
+        subjects = "one subject" if count == 1 else counted(count, "subject")
+        if count > 1 and np.isnan(gap.bounds[0]):
+            subjects = "one subject per data set"
+        return f", {gap.signed()}{over}; with {subjects}, nobody can tell whether that is by chance"
+    if gap.sign == 0:
+        return f"; {gap.signed()}{over}, which may be by chance"
+    return f", {gap.signed()}{over}"

@@ -168,6 +168,7 @@ def compact_note(
         if any(PromptKind.parse(p.kind).is_random for p in primary)
         else "",
         f"NoC: clicks to IoU {_NOC:.2f}." if with_clicks(all_kinds(all_results)) else "",
+        _pooled_note(all_results) if several else "",
         f"AUC (`{_absence_kind(all_results, found)}`): does predicted IoU tell that nothing is there "
         "(0.5: no)."
         if found
@@ -177,6 +178,11 @@ def compact_note(
         else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def _pooled_note(all_results: Sequence[Results]) -> str:
+    what = "NoC and IoU" if with_clicks(all_kinds(all_results)) else "IoU"
+    return f"{what} < {_MISSED:.2f}: over all objects, whatever their data set."
 
 
 def dice_plot(all_results: Sequence[Results]) -> Plot | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.evaluation.metrics.statistics import bootstrap_means, interval
+from ultrasam.evaluation.metrics.statistics import (
+    MIN_SUBJECTS,
+    drawn_means,
+    interval,
+    resampled_groups,
+)
 from ultrasam.evaluation.report.results import Results
 from ultrasam.extras import needs
 from ultrasam.reporting.tables import NONE, difference, number, with_interval
@@ -30,17 +35,28 @@ class Mean:
         resamples: bootstrap means by subject [n]; NaN for a single subject.
         repeats: mean of each repeat [n]; one for prompts that are not random.
         count: number of objects.
+        subjects: their subjects.
     """
 
     mean: float
     resamples: Floats
     repeats: Floats
     count: int
+    subjects: frozenset[str]
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The 95 % interval."""
         return interval(self.resamples)
+
+    @property
+    def sign(self) -> int | None:
+        """Of a difference: 1 or -1 if the interval excludes 0, 0 if not; None if the subjects are too few to
+        tell (`MIN_SUBJECTS`)."""
+        low, high = self.bounds
+        if np.isnan(low) or len(self.subjects) < MIN_SUBJECTS:
+            return None
+        return int(low > 0) - int(high < 0)
 
     @property
     def deviation(self) -> float:
@@ -81,16 +97,62 @@ def estimate(rows: pl.DataFrame, metric: str, *, seed: int = 0) -> Mean | None:
     defined = rows.drop_nulls(metric)
     if not len(defined):
         return None
+    index, draws = resampled_groups(defined["subject"].to_list(), seed=seed)
+    return _mean(defined, metric, index, draws)
+
+
+def _mean(
+    defined: pl.DataFrame, metric: str, index: npt.NDArray[np.int64], draws: npt.NDArray[np.int64]
+) -> Mean:
+    """The mean over rows whose subject is ``index`` [N], of which each resample draws ``draws`` [n, G]."""
     values = defined[metric].cast(pl.Float64).to_numpy()
     by_repeat = (
         defined.group_by("repeat").agg(pl.col(metric).cast(pl.Float64).mean()).sort("repeat")
     )
     return Mean(
         float(values.mean()),
-        bootstrap_means(values, defined["subject"].to_list(), seed=seed),
+        drawn_means(values, index, draws),
         by_repeat[metric].to_numpy(),
         defined.select(OBJECT).n_unique(),
+        frozenset(defined["subject"].unique().to_list()),
     )
+
+
+def by_dataset(table: pl.DataFrame, metric: str, datasets: Sequence[str]) -> dict[str, Mean]:
+    """The mean of each data set that has a value, from the rows of one prompt type.
+
+    Data sets draw their resamples independently; those that share subjects, as they share images, draw them
+    together, or the interval of a mean over them would be too narrow.
+    """
+    defined = table.drop_nulls(metric)
+    tables = {
+        name: rows for name in datasets if len(rows := defined.filter(pl.col("dataset") == name))
+    }
+    subjects = {name: set(rows["subject"].to_list()) for name, rows in tables.items()}
+    found = {}
+    for linked in _linked(subjects):
+        rows = pl.concat([tables[name] for name in linked])
+        index, draws = resampled_groups(rows["subject"].to_list(), seed=seed_of(linked[0]))
+        own = {name: np.unique(index[(rows["dataset"] == name).to_numpy()]) for name in linked}
+        # Of the rare resamples without any subject of one of the data sets, others take the place.
+        whole = np.all([draws[:, columns].any(axis=1) for columns in own.values()], axis=0)
+        draws = draws[whole][np.arange(len(draws)) % max(1, whole.sum())]
+        for name, columns in own.items():
+            inside = (rows["dataset"] == name).to_numpy()
+            position = np.searchsorted(columns, index[inside])
+            found[name] = _mean(rows.filter(inside), metric, position, draws[:, columns])
+    return {name: found[name] for name in tables}
+
+
+def _linked(subjects: Mapping[str, set[str]]) -> list[list[str]]:
+    """Data sets in groups that share no subject with another group."""
+    groups: list[tuple[list[str], set[str]]] = []
+    for name, its in subjects.items():
+        touching = [group for group in groups if not its.isdisjoint(group[1])]
+        names = [n for group in touching for n in group[0]]
+        everyone = its.union(*(group[1] for group in touching))
+        groups = [group for group in groups if group not in touching] + [([*names, name], everyone)]
+    return [names for names, _ in groups]
 
 
 def mean_of(estimates: Sequence[Mean]) -> Mean:
@@ -101,6 +163,7 @@ def mean_of(estimates: Sequence[Mean]) -> Mean:
         np.mean([e.resamples for e in estimates], axis=0),
         np.mean([e.repeats[:repeats] for e in estimates], axis=0),
         sum(e.count for e in estimates),
+        frozenset().union(*(e.subjects for e in estimates)),
     )
 
 
@@ -119,12 +182,8 @@ def over_datasets(
     table = results.rows(kind)
     if objects is not None:
         table = table.join(objects, on=OBJECT, how="semi")
-    found = [
-        e
-        for name in datasets
-        if (e := estimate(table.filter(pl.col("dataset") == name), metric, seed=seed_of(name)))
-    ]
-    return mean_of(found) if found else None
+    found = by_dataset(table, metric, datasets)
+    return mean_of(list(found.values())) if found else None
 
 
 def paired(
@@ -132,10 +191,19 @@ def paired(
 ) -> Mean | None:
     """Mean over data sets of the difference of two tables' values on the objects that both have.
 
-    Objects of several repeats count with their mean, so that a random prompt type is comparable to another.
-
     Returns:
         First minus second; None if they have no object in common.
+    """
+    found = paired_by_dataset(first, second, metric, datasets)
+    return mean_of(list(found.values())) if found else None
+
+
+def paired_by_dataset(
+    first: pl.DataFrame, second: pl.DataFrame, metric: str, datasets: Sequence[str]
+) -> dict[str, Mean]:
+    """The same difference for each data set that has objects in common.
+
+    Objects of several repeats count with their mean, so that a random prompt type is comparable to another.
     """
     # Not by subject: duplicates may have joined the first table's subjects, and not the second's.
     value = pl.col(metric).cast(pl.Float64).mean()
@@ -148,9 +216,4 @@ def paired(
         pl.lit(0).alias("repeat"),
         (pl.col(metric) - pl.col(f"{metric}_second")).alias(metric),
     )
-    found = [
-        e
-        for name in datasets
-        if (e := estimate(joined.filter(pl.col("dataset") == name), metric, seed=seed_of(name)))
-    ]
-    return mean_of(found) if found else None
+    return by_dataset(joined, metric, datasets)

@@ -8,8 +8,9 @@ import numpy as np
 
 from ultrasam.evaluation.metrics.masks import METRICS
 from ultrasam.evaluation.metrics.statistics import PairedDifference, holm, paired_difference
+from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.report.groups import DatasetGroup, Row, dataset_groups, rows_by_group
-from ultrasam.evaluation.report.means import estimate, mean_of, seed_of, text_of
+from ultrasam.evaluation.report.means import by_dataset, estimate, mean_of, text_of
 from ultrasam.evaluation.report.results import (
     DISTANCES,
     Results,
@@ -31,7 +32,12 @@ TITLES = {
     "hd95": "HD95",
     "assd": "ASSD",
 }
-_OVERLAPS = tuple(metric for metric in TITLES if metric in METRICS and metric not in DISTANCES)
+_OVERLAPS = tuple(
+    metric for metric in TITLES
+    if metric in METRICS and metric not in (*DISTANCES, "surface_dice")
+)  # fmt: skip
+# What depends on the pixel spacing, and how many digits it has: means never mix mm and pixels.
+_BY_UNIT = {"surface_dice": 3, **dict.fromkeys(DISTANCES, 2)}
 
 
 def dataset_table(all_results: Sequence[Results], kind: str, metric: str) -> Table:
@@ -73,13 +79,14 @@ def _group_column(
     digits: int,
 ) -> list[str]:
     """A cell for each data set, for the mean over them, and for the mean over all their objects."""
-    cells, found = [], []
+    cells = []
+    means = by_dataset(results.rows(kind), metric, datasets)
     for dataset in datasets:
-        value = estimate(results.rows(kind, dataset), metric, seed=seed_of(dataset))
+        value = means.get(dataset)
         cells.append(
             NONE if value is None else value.text(digits) + _fewer(value.count, counts[dataset])
         )
-        found += [value] if value is not None else []
+    found = list(means.values())
     if not found:
         return [*cells, NONE, NONE]
     fewer = _fewer(sum(e.count for e in found), sum(counts[name] for name in datasets))
@@ -105,8 +112,8 @@ def metric_table(all_results: Sequence[Results], kind: str) -> Table:
                 cells.append(number(mean_over_datasets(table, metric)))
             for has_spacing in (True, False):
                 selected = table.filter(pl.col("has_spacing") == has_spacing)
-                for metric in DISTANCES:
-                    cells.append(number(mean_over_datasets(selected, metric), digits=2))
+                for metric, digits in _BY_UNIT.items():
+                    cells.append(number(mean_over_datasets(selected, metric), digits=digits))
             cells.append(str(table["hd95"].null_count()))
             names = sorted(table["dataset"].unique())
             precisions = [results.average_precision(kind, name) for name in names]
@@ -115,14 +122,22 @@ def metric_table(all_results: Sequence[Results], kind: str) -> Table:
             rows.append(tuple(cells))
         return rows
 
-    distances = [f"{TITLES[m]} ({unit})" for unit in ("mm", "px") for m in DISTANCES]
+    settings = all_results[0].settings
+    by_unit = []
+    for unit in ("mm", "px"):
+        tolerance = f"{settings[f'tolerance_{unit}']:g} {unit}"
+        by_unit += [
+            f"{TITLES['surface_dice']} ({tolerance})",
+            *(f"{TITLES[m]} ({unit})" for m in DISTANCES),
+        ]
     head = (
-        "model", *(TITLES[m] for m in _OVERLAPS), *distances,
-        "undefined distances", "mAP", "AP50", "AP75",
+        "model", *(TITLES[m] for m in _OVERLAPS), *by_unit, "undefined distances", "mAP", "AP50", "AP75",
     )  # fmt: skip
+    first = "; AP is of the first of the repeats" if PromptKind.parse(kind).is_random else ""
     note = (
         "Means over the data sets' means. Distances are in mm for data sets with a known pixel spacing, in "
-        "pixels for the others. An empty prediction has no distance; it counts as 0 in all other columns."
+        "pixels for the others. An empty prediction has no distance; it counts as 0 in all other columns"
+        f"{first}."
     )
     rows = rows_by_group(all_results, rows_of)
     return Table(f"All metrics, {kind}", head, rows, note).without_empty_columns()
