@@ -275,12 +275,14 @@ def test_a_model_that_has_seen_the_data_set_is_said_to_have(
     folder, runs = finished
     report = FewShotReport("ultrasam", folder, runs, ())
     assert report.seen() == [
-        f"{model} on spots: whether the initial weights have seen this data set is unknown."
+        f"{model} on spots: whether the initial weights have seen these images is unknown."
     ]
     first = runs[0].key
-    for seen, expected in ((frozenset({"spots"}), 1), (frozenset({"busi"}), 0)):
+    for seen, expected in ((frozenset({"spots"}), 1), (frozenset({"busi"}), 1), (frozenset(), 0)):
         report.results[first] = replace(report.results[first], trained_on=seen)
         assert len(report.seen()) == expected
+    # Two subjects are too few to tell a gain from chance.
+    assert all("2 test subjects cannot tell" in text for text in report.conclusion())
     report.results[first] = replace(report.results[first], trained_on=frozenset({"spots"}))
     assert "have seen this data set; the gain" in report.document().markdown()
 
