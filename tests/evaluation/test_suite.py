@@ -148,3 +148,26 @@ def test_the_smoke_suite_runs_on_real_images(
         _, images = records(tmp_path / f"{name}.jsonl")
         assert len(images) == 9 * (suite.limit or 0)
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_a_stated_source_puts_a_data_set_among_those_seen(
+    tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = folder_of(tmp_path / "mine", 3)
+    out = tmp_path / "out"
+    command = ["evaluate", "nano+no-tta", "--data", mine, "--prompt-type", "box", "-o", out]
+    assert ultrasam(*command) == 0
+    assert "unknown whether seen" in (out / "report.md").read_text().lower()
+    for source, label in (("mine=busi", "seen by nano"), ("mine=camus", "unseen")):
+        assert ultrasam(*command, "--source", source) == 0
+        text = (out / "report.md").read_text()
+        assert "nobody knows" not in text
+        assert f"{label[0].upper()}{label[1:]}" in text
+    for source, sentence in (
+        ("mine", "--source takes NAME=ID, such as mine=busi; 'mine' is none."),
+        ("yours=busi", "--source: no data set is named 'yours'; there are mine."),
+        ("mine=buzi", "Unknown data set 'buzi'. Did you mean busi?"),
+    ):
+        capsys.readouterr()
+        assert ultrasam(*command, "--source", source) == 1
+        assert sentence in capsys.readouterr().err

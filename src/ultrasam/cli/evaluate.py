@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,6 +104,14 @@ def evaluate(
             help="Tolerance of the surface Dice, if the spacing is unknown.",
         ),
     ] = 2.0,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=ID",
+            help="The published data set that a data set of yours comes from, so that the report knows which "
+            "models have seen it (repeatable).",
+        ),
+    ] = None,
     title: Annotated[
         str | None,
         typer.Option(metavar="TEXT", show_default="Evaluation", help="Heading of the report."),
@@ -162,6 +171,7 @@ def evaluate(
         only=dataset or (),
         limit=suite.limit if limit is None else limit,
     )
+    sources = suite.sources | _sources(source or [], [data.name for data in collections])
     not_chosen = [text for collection in collections for text in collection.not_chosen]
     not_chosen += suite.limits()
     for text in not_chosen:
@@ -173,6 +183,7 @@ def evaluate(
     if not found:
         raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")
     _check_objects(found, data)
+    found = [replace(results, sources=sources) for results in found]
     command = shlex.join(["ultrasam", *sys.argv[1:]])
     report = EvaluationReport(suite.title, command, tuple(found), tuple(missing), tuple(not_chosen))
     pages = write_report(report, out, collections, cases=cases)
@@ -190,6 +201,28 @@ def evaluate(
         logger.warning("Not in the means: %s", text)
     if missing and strict:
         raise typer.Exit(1)
+
+
+def _sources(stated: list[str], names: list[str]) -> dict[str, str]:
+    """Ids of published data sets by the names of data sets that come from them.
+
+    Raises:
+        DataError: A published data set is unknown.
+        EvaluationError: It is not NAME=ID, or there is no data set of that name.
+    """
+    from ultrasam.evaluation.suite import published_sources
+
+    pairs = {name: id for name, _, id in (text.partition("=") for text in stated)}
+    for name, id in pairs.items():
+        if not name or not id:
+            raise EvaluationError(
+                f"--source takes NAME=ID, such as mine=busi; '{name or id}' is none."
+            )
+        if name not in names:
+            raise EvaluationError(
+                f"--source: no data set is named '{name}'; there are {', '.join(names)}."
+            )
+    return published_sources(pairs)
 
 
 def _check_objects(found: list[Results], data: list[str]) -> None:
