@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from tests.downstream.spots import bus_bra, save_pairs
 from ultrasam.downstream import few_shot
 from ultrasam.downstream.few_shot import FewShotRun, FewShotSettings, run_few_shot
 from ultrasam.downstream.few_shot_data import FewShotData, draw_order, open_few_shot_data
-from ultrasam.downstream.few_shot_report import FewShotReport
+from ultrasam.downstream.few_shot_report import CurvePoint, FewShotReport
 from ultrasam.errors import DataError, InterruptedRunError
 from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.training.custom import few_shot_recipe
@@ -315,3 +316,16 @@ def test_shots_must_be_numbers(
 ) -> None:
     assert ultrasam("evaluate", "few-shot", "nano", "--data", spots, f"--shots={shots}") == 1
     assert "give numbers of training images separated by commas" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sure"), [(0.05, 0.15, True), (-0.01, 0.2, False), (np.nan, np.nan, False)]
+)
+def test_a_gain_without_an_interval_is_not_called_sure(low: float, high: float, sure: bool) -> None:
+    before = CurvePoint(0, 1, 4, 0.7, np.nan, low, high, (np.nan,) * 3)
+    after = CurvePoint(5, 1, 4, 0.8, np.nan, low, high, (0.1, low, high))
+    made_up = SimpleNamespace(
+        panels=lambda: [("mine", "box")], curves=lambda *_: {"nano": [before, after]}
+    )
+    (line,) = FewShotReport.conclusion(cast(FewShotReport, made_up))
+    assert line.endswith(", which may be by chance.") != sure

@@ -222,3 +222,20 @@ DATA = (
     Data("usgra_seg", 8, structures=("nerve", "vessel"), thin=True),
     Data("bus_bra", 8, spacing=(0.2, 0.2)),
 )
+
+# A small evaluation, of every kind of prompt.
+FEW_KINDS = (
+    "box", "interior", "box+interior", "box-noisy", "box-scaled85", "box-scaled115", "random", "interior5",
+    "box+clicks3",
+)  # fmt: skip
+FEW_MODELS = (
+    Model("nano", 0.10, frozenset({"busi", "hc18"})),
+    Model("medsam", 0.15, frozenset({"busi"}), frozenset({"box"}), candidates=False),
+    Model("disc", 0.35, accepts=frozenset({"point"}), knows=False, candidates=False),
+)
+FEW_DATA = (
+    Data("bus_bra", 5),
+    Data("busi", 6, empty=4),
+    Data("hc18", 4, spacing=(0.5, 0.5), structures=("fetal_head",), measured="head_circumference_mm"),
+    Data("us_nerve", 6, structures=("nerve",), thin=True, duplicates={0: "same", 5: "same"}),
+)  # fmt: skip

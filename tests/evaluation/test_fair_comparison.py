@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from ultrasam.evaluation.report import first_screen
 from ultrasam.evaluation.report.absent import absences
 from ultrasam.evaluation.report.clicks import beside_box_table
 from ultrasam.evaluation.report.clinical import ClinicalErrors
-from ultrasam.evaluation.report.conclusion import conclusion
+from ultrasam.evaluation.report.conclusion import conclusion, evaluated
 from ultrasam.evaluation.report.groups import main_groups
 from ultrasam.evaluation.report.means import by_dataset, estimate, over_datasets, paired, seed_of
+from ultrasam.evaluation.report.provenance import how_section
 from ultrasam.evaluation.report.results import Results, read_results
 from ultrasam.evaluation.report.tables import metric_table
-from ultrasam.images.masks import encode_rle
+from ultrasam.images.masks import decode_rle, encode_rle
+from ultrasam.measure.ellipse import fit_ellipse
 from ultrasam.reporting.tables import NONE
 
 Record = dict[str, Any]
@@ -264,3 +267,53 @@ def test_linked_data_sets_are_drawn_together_and_others_as_before(tmp_path: Path
         assert same == (name == "bus_bra")
         if not same:
             assert np.ptp(found[name].bounds) == pytest.approx(np.ptp(alone.bounds), rel=0.35)
+
+
+def test_the_report_says_where_nobody_knows_who_is_who(tmp_path: Path) -> None:
+    known = made_up.write(tmp_path, Model("m", 0.1), [HEADS, NERVES], kinds=["box"])
+    assert evaluated([known]).startswith("1 model on 18 objects in 18 images of 9 subjects from")
+    assert "nothing says" not in str(how_section([known], "").blocks)
+
+    def anonymous(record: Record) -> Record:
+        return record | {"subject": record["image"]} if record["dataset"] == "hc18" else record
+
+    results = changed(tmp_path, known, anonymous)
+    assert "in 18 images of at most 13 subjects from" in evaluated([results])
+    assert "Of hc18 nothing says which images are of one person" in str(
+        how_section([results], "").blocks
+    )
+
+
+def test_the_error_of_a_perfect_mask_stands_beside_the_clinical_error(tmp_path: Path) -> None:
+    model = made_up.write(tmp_path, Model("m", 0.1), [HEADS, NERVES], kinds=["box"])
+    errors = [
+        abs(
+            fit_ellipse(
+                decode_rle({"size": record["size"], "counts": entry["truth"]}), (0.5, 0.5)
+            ).circumference
+            - record["measurements"]["head_circumference_mm"]
+        )
+        for record in model.images
+        if record["dataset"] == "hc18"
+        for entry in record["objects"]
+    ]
+    assert ClinicalErrors([model]).floor() == pytest.approx(np.mean(errors))
+    _, note = screen(model)
+    assert (
+        f"Clinical error (`box`): mean absolute, of a perfect mask {np.mean(errors):.1f}." in note
+    )
+    unmeasured = made_up.write(
+        tmp_path, Model("m", 0.1), [replace(HEADS, measured="")], kinds=["box"]
+    )
+    assert "Clinical error (`box`): mean absolute." in screen(unmeasured)[1]
+
+
+def test_an_area_under_the_curve_of_few_prompts_says_of_how_many(tmp_path: Path) -> None:
+    column = "nothing there, AUC"
+    for images, empty, told in ((12, 3, " (12 / 3)"), (1, 12, " (1 / 12)"), (10, 10, "")):
+        data = [Data("us_nerve", images, empty=empty)]
+        model = made_up.write(tmp_path, Model("m", 0.1), data, kinds=["box"])
+        rows, note = screen(model)
+        (found,) = absences([model])
+        assert rows["m"][column] == f"{found.roc.area.value:.2f}{told}"
+        assert "fewer than 10" in note

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from scipy.ndimage import map_coordinates
 
 from ultrasam.cli import main
 from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
@@ -28,14 +30,15 @@ from ultrasam.evaluation.parity import (
     compare,
     hints,
     measure,
-    published_prompt,
     read_expectations,
     read_sample,
 )
 from ultrasam.evaluation.published import PARITY
+from ultrasam.evaluation.published_protocol import published_mask, published_prompt
+from ultrasam.geometry import ViewTransform
 from ultrasam.inference.predictor import Predictor
 from ultrasam.phantom.acquisition import simulate
-from ultrasam.prompts import Prompt
+from ultrasam.prompts import PromptArrays
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
 
@@ -72,37 +75,67 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def cut_first(logits: np.ndarray, resized: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """A mask that is cut before it is scaled twice, by SciPy's sampling of the same places."""
+    size = 4 * logits.shape[0]
+
+    def scaled(values: np.ndarray, height: int, width: int) -> np.ndarray:
+        ys = (np.arange(height) + 0.5) * values.shape[0] / height - 0.5
+        xs = (np.arange(width) + 0.5) * values.shape[1] / width - 0.5
+        places = np.meshgrid(ys, xs, indexing="ij")
+        return map_coordinates(values, places, order=1, mode="nearest", prefilter=False)
+
+    padded = scaled((logits > 0).astype(float), size, size)[: resized[0], : resized[1]]
+    return np.asarray(scaled(padded, *shape) > 1e-9)
+
+
 def expected_figures(sample: Path, weights: str) -> dict[str, dict[str, dict[str, float]]]:
     """The figures by pycocotools on the sample's own file, without our reader or our average precision.
 
-    Prompts are made from the annotations in model pixels, by the scale of the longer side, and taken back.
+    Two rounds of the decoder with prompts in model pixels, which are made from the annotations here.
     """
-    file = sample / "sample_coco.json"
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(file))
-    predictor = Predictor(weights, refine=True, device="cpu")
-    size = predictor.backend.config.image_size
+        coco = COCO(str(sample / "sample_coco.json"))
+    predictor = Predictor(weights, tta=False, device="cpu")
+    backend = predictor.backend
+    size = backend.config.image_size
     results: dict[str, list[dict[str, Any]]] = {"box": [], "point": []}
     for image in coco.loadImgs(coco.getImgIds()):
         pixels = np.array(Image.open(sample / "sample_images" / image["file_name"]))
         predictor.set_image(pixels)
         height, width = pixels.shape[:2]
         scale = size / max(height, width)
-        factors = np.array([int(width * scale + 0.5) / width, int(height * scale + 0.5) / height])
+        resized = int(height * scale + 0.5), int(width * scale + 0.5)
+        factors = np.array([resized[1] / width, resized[0] / height])
+
+        def decode(points: Any, labels: list[int], mask: Any, *, several: bool) -> Any:
+            coords = np.asarray(points, np.float32).reshape(1, 2, 2)
+            arrays = PromptArrays(coords, np.array([labels]), mask)
+            found = backend.decode([predictor.embedding], arrays, np.array([0]), multimask=several)
+            return found[0][0], found[1][0]
+
         for annotation in coco.loadAnns(coco.getAnnIds(image["id"])):
             ys, xs = np.nonzero(coco.annToMask(annotation))
             x, y, w, h = annotation["bbox"]
-            click = (np.array([xs.mean(), ys.mean()]) * factors + 0.5) / factors
-            corners = (np.array([[x, y], [x + w, y + h]]) * factors + 0.5) / factors
-            for kind, prompt in (
-                ("box", Prompt(box=corners.ravel())), ("point", Prompt(points=[click])),
-            ):  # fmt: skip
-                found = predictor.predict(prompt)
-                rle = coco_mask.encode(np.asfortranarray(found.masks[0, 0], np.uint8))
+            click = np.array([xs.mean(), ys.mean()]) * factors + 0.5
+            corners = np.array([[x, y], [x + w, y + h]]) * factors + 0.5
+            for kind in ("box", "point"):
+                first = (corners, [2, 3]) if kind == "box" else ([click, [0, 0]], [1, -1])
+                low, _ = decode(*first, None, several=False)
+                if kind == "point":
+                    ys, xs = np.nonzero(cut_first(low[0], resized, (height, width)))
+                    edges = [[xs.min(), ys.min()], [xs.max() + 1, ys.max() + 1]]
+                    box = np.array(edges) * factors
+                else:
+                    box = corners
+                three, iou = decode(box, [2, 3], low[:1][None], several=True)
+                best = 1 + int(iou[1:].argmax())
+                mask = cut_first(three[best], resized, (height, width))
+                rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
                 results[kind].append(
                     {
                         "image_id": image["id"], "category_id": 1, "segmentation": rle,
-                        "score": float(found.predicted_iou[0, 0]), "bbox": coco_mask.toBbox(rle).tolist(),
+                        "score": float(iou[best]), "bbox": coco_mask.toBbox(rle).tolist(),
                     }
                 )  # fmt: skip
     out: dict[str, dict[str, dict[str, float]]] = {}
@@ -133,12 +166,12 @@ def test_weights_that_give_the_expected_figures_pass_and_others_do_not(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    figures = expected_figures(sample, "nano+no-tta")
+    figures = expected_figures(sample, "nano")
     assert 0.3 < figures["box"]["segm"]["ap"] < 1
     assert figures["point"]["segm"]["ap"] < figures["box"]["segm"]["ap"]
     file = tmp_path / "figures.yaml"
     file.write_text(yaml.safe_dump(figures))
-    asked = ["--weights", "nano+no-tta", "--data", sample, "--expect", file, "--device", "cpu"]
+    asked = ["--weights", "nano", "--data", sample, "--expect", file, "--device", "cpu"]
     assert ultrasam(monkeypatch, *asked, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["passes"], shown["hints"]) == (True, [])
@@ -146,7 +179,7 @@ def test_weights_that_give_the_expected_figures_pass_and_others_do_not(
     for row in shown["figures"]:
         assert row["measured"] == pytest.approx(row["expected"], abs=1e-9), row
 
-    broken = load_model("nano+no-tta", device="cpu")
+    broken = load_model("nano", device="cpu")
     broken.preprocessor = replace(broken.preprocessor, mean=(0.0,) * 3, std=(1.0,) * 3)
     save_pretrained(broken, tmp_path / "broken")
     assert ultrasam(monkeypatch, "--weights", tmp_path / "broken", *asked[2:]) == 1
@@ -174,6 +207,19 @@ def test_prompts_are_the_scaled_indices_plus_a_half_in_model_pixels() -> None:
     assert click.tolist() == pytest.approx([50 * 2 + 0.5, 25 * 2 + 0.5])
     box = predictor.prompt_arrays([published_prompt(mask, view, "box")]).coords[0]
     assert box.ravel().tolist() == pytest.approx([80.5, 40.5, 61 * 2 + 0.5, 31 * 2 + 0.5])
+
+
+def test_a_mask_is_cut_before_it_is_scaled_and_so_grows() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((90, 128), (300, 211), (64, 64)):
+        view = ViewTransform.full(*shape, size=256)
+        logits = cv2.GaussianBlur(rng.normal(0, 1, (64, 64)).astype(np.float32), (0, 0), 5)
+        mask = published_mask(logits, view)
+        assert np.array_equal(mask, cut_first(logits, view.resized_shape, shape))
+        ours = view.logits_to_scan(logits) > 0
+        assert mask[ours].all()
+        assert mask.sum() > ours.sum()
+    assert not published_mask(np.full((64, 64), -1.0, np.float32), view).any()
 
 
 def figures_with(**changes: dict[str, float]) -> dict[tuple[str, str], AveragePrecision]:
@@ -307,7 +353,7 @@ def test_objects_keep_their_annotation_as_it_is() -> None:
         np.zeros((80, 100), np.uint8), (Instance("object", mask),), dataset="d", name="n", subject="s",
         source="p",
     )  # fmt: skip
-    figures = measure(Predictor("nano+no-tta", device="cpu"), [image], prompts=["box"])
+    figures = measure(Predictor("nano", tta=False, device="cpu"), [image], prompts=["box"])
     assert set(figures) == {("box", "segm"), ("box", "bbox")}
     assert not np.isnan(figures["box", "segm"].medium)  # 1,500 pixels together
     assert np.isnan(figures["box", "segm"].small)  # and 900 and 600 apart

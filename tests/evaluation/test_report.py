@@ -1,11 +1,10 @@
-"""The report's numbers against ones computed from the records in another way, and the page itself."""
+"""The report's numbers against ones computed from the records in another way."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
 from tests.evaluation import made_up
-from tests.evaluation.made_up import Data, Model
+from tests.evaluation.made_up import Data
 from ultrasam.evaluation.report import absent, clicks, conclusion, failures, tables
 from ultrasam.evaluation.report.choice import choice_table
 from ultrasam.evaluation.report.clinical import ClinicalErrors, agreement_table
@@ -27,46 +25,11 @@ from ultrasam.evaluation.report.duplicates import joined_subjects
 from ultrasam.evaluation.report.groups import dataset_groups, training_sentences, training_status
 from ultrasam.evaluation.report.means import over_datasets, paired
 from ultrasam.evaluation.report.published import published_robustness_table, published_table
-from ultrasam.evaluation.report.report import EvaluationReport
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.report.robustness import DISTURBANCES, robustness_table
 from ultrasam.evaluation.report.subgroups import thin_table
 from ultrasam.images.masks import decode_rle
-from ultrasam.reporting.plots import spread_apart
 from ultrasam.reporting.tables import NONE, Table
-from ultrasam.reporting.theme import PAGE
-
-KINDS = (
-    "box", "interior", "box+interior", "box-noisy", "box-scaled85", "box-scaled115", "random", "interior5",
-    "box+clicks3",
-)  # fmt: skip
-MODELS = (
-    Model("nano", 0.10, frozenset({"busi", "hc18"})),
-    Model("medsam", 0.15, frozenset({"busi"}), frozenset({"box"}), candidates=False),
-    Model("disc", 0.35, accepts=frozenset({"point"}), knows=False, candidates=False),
-)
-DATA = (
-    Data("bus_bra", 5),
-    Data("busi", 6, empty=4),
-    Data("hc18", 4, spacing=(0.5, 0.5), structures=("fetal_head",), measured="head_circumference_mm"),
-    Data("us_nerve", 6, structures=("nerve",), thin=True, duplicates={0: "same", 5: "same"}),
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, ...]:
-    folder = tmp_path_factory.mktemp("results")
-    return tuple(made_up.write(folder, model, DATA, kinds=KINDS) for model in MODELS)
-
-
-@pytest.fixture(scope="module")
-def report(found: tuple[Results, ...]) -> EvaluationReport:
-    return EvaluationReport("Made up", "ultrasam evaluate nano --data DIR", found)
-
-
-@pytest.fixture(scope="module")
-def page(report: EvaluationReport) -> str:
-    return report.html([])
 
 
 def values(
@@ -354,104 +317,5 @@ def test_published_results_appear_only_for_the_data_at_hand(
     mean = np.mean(list(values(found[0], "box", "dice", "busi").values()))
     assert {row[table.head.index("ours: nano")] for row in boxes} == {f"{mean:.3f}"}
     assert published_robustness_table(found) is not None
-    mine = made_up.write(tmp_path, MODELS[0], [Data("mine", 2)], kinds=["box"])
+    mine = made_up.write(tmp_path, made_up.FEW_MODELS[0], [Data("mine", 2)], kinds=["box"])
     assert published_table([mine]) is None
-
-
-# The page
-
-
-class Page(HTMLParser):
-    """The tags of a page, its links and the names that they can lead to."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        named = dict(attrs)
-        if tag == "div" and named.get("id"):
-            self.ids.append(str(named["id"]))
-        if tag == "a":
-            self.links.append(str(named["href"]))
-
-
-def test_the_page_concludes_first_and_folds_the_rest(page: str, report: EvaluationReport) -> None:
-    found = Page(page)
-    assert found.tags.count("h1") == 1
-    assert "script" not in found.tags
-    assert not re.search(r"(src|href)=.https?:", page)
-    assert found.links == [
-        f"#{name}" for name in dict.fromkeys(found.ids) if f"#{name}" in found.links
-    ]
-    assert len(found.links) == len(report.sections)
-    first = page[: page.index("<nav")]
-    assert "<details" not in first
-    assert first.count("<table") == first.count("<svg") == 1
-    assert page.index("Unseen: 2 data sets") < page.index("<table")
-    assert "Not in these means:" in first
-    titles = [section.title for section in report.sections]
-    assert titles == [
-        "All groups of data sets", "Exact protocol", "Human protocol", "Differences", "Robustness", "Clicks",
-        "Failures", "Nothing there", "Which of three masks", "Calibration", "Clinical error", "Subgroups",
-        "Duplicates", "Published results", "Run time", "In no mean", "How",
-    ]  # fmt: skip
-    assert report.markdown().index("**Unseen") < report.markdown().index("| model |")
-
-
-def test_plots_name_their_models_and_follow_the_page(page: str) -> None:
-    plots = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(plots) > 10
-    for plot in plots:
-        assert "nano" in plot or "disc" in plot
-        assert "var(--series-" in plot
-        assert "DejaVu" not in plot
-        assert not re.search(r"(?:fill|stroke): #(?!fff)", plot), (
-            "a color that does not follow the page"
-        )
-        assert re.search(r'^<svg role="img" aria-label="[^"]+"', plot)
-
-
-def test_no_table_has_an_empty_column(report: EvaluationReport) -> None:
-    def all_tables(sections: Any) -> Any:
-        for section in sections:
-            yield from (block for block in section.blocks if isinstance(block, Table))
-            yield from all_tables(section.sections)
-
-    everything = list(all_tables(report.sections))
-    assert len(everything) > 30
-    for table in everything:
-        for index, title in enumerate(table.head):
-            assert any(row[index] not in ("", NONE) for row in table.rows), (table.title, title)
-    assert "nan" not in report.markdown().lower().replace("nano", "")
-
-
-def luminance(color: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
-    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-@pytest.mark.parametrize("ground", ["surface", "panel"])
-@pytest.mark.parametrize("text", ["text", "dim", "accent"])
-def test_texts_have_the_contrast_of_wcag_aa(scheme: int, ground: str, text: str) -> None:
-    light, dark = sorted((luminance(PAGE[name][scheme]) for name in (ground, text)), reverse=True)
-    assert (light + 0.05) / (dark + 0.05) >= 4.5
-
-
-@given(
-    st.lists(st.floats(0, 1), min_size=1, max_size=12).map(sorted),
-    st.sampled_from([0.02, 0.06, 0.3]),
-)
-def test_labels_move_as_little_as_they_must(places: list[float], gap: float) -> None:
-    moved = spread_apart(places, gap)
-    assert np.all(np.diff(moved) >= gap - 1e-9)
-    steps = gap * np.arange(len(places))
-    nearest = IsotonicRegression().fit_transform(np.arange(len(places)), np.array(places) - steps)
-    assert moved == pytest.approx(nearest + steps, abs=1e-6)

@@ -137,7 +137,7 @@ def test_a_smaller_limit_is_not_reported_with_earlier_images(tmp_path: Path, ult
         run = ("evaluate", "filled-box", "--data", folder, *BOX, "-o", out, "--limit", limit)
         assert ultrasam(*run) == 0
         report = (out / "report.md").read_text()
-        assert f"{count} objects in {count} images of {count} subjects" in report
+        assert f"{count} objects in {count} images of at most {count} subjects" in report
 
 
 def test_two_data_sets_of_one_name_do_not_share_results(
@@ -345,7 +345,7 @@ def test_the_report_concludes_first_and_repeats_nothing(tmp_path: Path, ultrasam
     assert ultrasam("evaluate", "filled-box", "ellipse", "--data", raw, *BOX, "-o", out) == 0
     text = (out / "report.md").read_text()
     first = "\n".join(text.splitlines()[:8])
-    assert "2 models on 6 objects in 6 images of 6 subjects from 1 data set" in first
+    assert "2 models on 6 objects in 6 images of at most 6 subjects from 1 data set" in first
     assert "Exact prompts.** Box: **ellipse**, Dice 0.9" in first
     assert ", +0." in first
     assert "over filled-box." in first
@@ -361,7 +361,8 @@ def test_models_are_ranked_on_what_all_of_them_have() -> None:
     easy = replace(results_of({"easy": [0.8, 0.8]}), name="n")
     (text,) = conclusion([whole, easy])
     assert text.endswith(
-        "Box: **m**, Dice on what all models have (easy) 0.900, +0.100 [+0.100, +0.100] over n."
+        "Box: **m**, Dice on what all models have (easy) 0.900, +0.100 [+0.100, +0.100] over n; with 2 "
+        "subjects, nobody can tell whether that is by chance."
     )
     other = replace(results_of({"other": [0.8, 0.8]}), name="n")
     (text,) = conclusion([whole, other])

@@ -11,6 +11,7 @@ import typer
 
 from ultrasam.cli import checks
 from ultrasam.cli.options import Device, Json, SampleData
+from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import EvaluationError
 from ultrasam.extras import require
 
@@ -61,9 +62,16 @@ def parity(
         gate.check_sample(images, path)
     from ultrasam.inference.predictor import Predictor
 
-    predictor = Predictor(weights, refine=True, device=device)
+    predictor = Predictor(weights, refine=False, tta=False, device=device)
+    if not {"box", "point", "mask"} <= predictor.accepts:
+        raise EvaluationError(
+            f"'{weights}' accepts only {' and '.join(sorted(predictor.accepts))} prompts; the published "
+            "protocol needs boxes, clicks and masks."
+        )
     prompts = list(dict.fromkeys(prompt for prompt, _ in expected))
-    rows = gate.compare(gate.measure(predictor, images, prompts=prompts), expected)
+    with progress_bar("Parity") as on_progress:
+        measured = gate.measure(predictor, images, prompts=prompts, on_progress=on_progress)
+    rows = gate.compare(measured, expected)
     hints = gate.hints(rows)
     if as_json:
         print(json.dumps(_content(rows, hints), indent=1))

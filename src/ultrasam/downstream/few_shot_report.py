@@ -218,7 +218,7 @@ class FewShotReport:
                 )
                 if last.subjects < MIN_SUBJECTS:
                     text += f"; {counted(last.subjects, 'test subject')} cannot tell whether that is chance"
-                elif last.gain[1] <= 0 <= last.gain[2]:
+                elif not (last.gain[1] > 0 or last.gain[2] < 0):
                     text += ", which may be by chance"
                 found.append(f"{text}.")
         return found

@@ -4,8 +4,7 @@ The chain from a file of weights to a score has many links (names of tensors, no
 scaling back, scoring), and most mistakes in it raise no error. Ten images say nothing about quality; they
 show that all links hold.
 
-Prompts are the published ones: the tight box, or the mean of the mask's pixel indices; in model pixels, both
-are the scaled index + 0.5. Refinement is on: one mask in the first round, the best of three in the second.
+The protocol is the published one in every step (`ultrasam.evaluation.published_protocol`).
 """
 
 from __future__ import annotations
@@ -24,14 +23,13 @@ from ultrasam.evaluation.metrics.average_precision import (
     average_precision,
 )
 from ultrasam.evaluation.published import PARITY
+from ultrasam.evaluation.published_protocol import PROMPTS, published_prediction
 from ultrasam.evaluation.sources import open_evaluation_datasets
-from ultrasam.geometry import ViewTransform
-from ultrasam.images.masks import BoolMask, bounding_box, center_of_mass, encode_rle
+from ultrasam.images.masks import encode_rle
 from ultrasam.inference.predictor import Predictor
-from ultrasam.prompts import FloatArray, Prompt
+from ultrasam.progress import OnProgress, no_progress
 from ultrasam.settings import StrictModel, read_yaml, validate
 
-PROMPTS = ("box", "point")
 KINDS: tuple[Literal["segm", "bbox"], ...] = ("segm", "bbox")
 SAMPLE = "sample_dataset"
 OBJECTS = 10
@@ -156,26 +154,33 @@ def check_sample(images: Sequence[AnnotatedImage], path: str) -> None:
 
 
 def measure(
-    predictor: Predictor, images: Sequence[AnnotatedImage], *, prompts: Sequence[str] = PROMPTS
+    predictor: Predictor,
+    images: Sequence[AnnotatedImage],
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    on_progress: OnProgress = no_progress,
 ) -> Figures:
-    """COCO AP of masks and boxes by prompt type; each object is prompted as published, and keeps its area.
+    """COCO AP of masks and boxes by prompt type, by the published protocol.
 
-    All objects are of one class; the score is the predicted IoU.
+    All objects are of one class, and a mask of several parts is one object; the score is the predicted IoU.
+
+    Args:
+        predictor: without refinement and test-time augmentation, which the protocol's rounds replace.
     """
     detections: dict[str, list[ImageDetections]] = {prompt: [] for prompt in prompts}
-    for image in images:
+    for number, image in enumerate(images):
+        on_progress(number, len(images))
         truth = [instance.mask for instance in image.instances]
         if not truth:
             continue
         predictor.set_image(image.pixels)
-        view = predictor.backend.preprocessor.view(*truth[0].shape)
         for prompt in prompts:
-            found = predictor.predict([published_prompt(mask, view, prompt) for mask in truth])
+            masks, scores = published_prediction(predictor, truth, prompt)
             detections[prompt].append(
                 ImageDetections(
                     [encode_rle(mask) for mask in truth],
-                    [encode_rle(mask) for mask in found.best],
-                    found.predicted_iou[:, 0].tolist(),
+                    [encode_rle(mask) for mask in masks],
+                    scores.tolist(),
                 )
             )
     figures: dict[tuple[str, str], AveragePrecision] = {}
@@ -183,19 +188,6 @@ def measure(
         for of in KINDS:
             figures[prompt, of] = average_precision(detections[prompt], of=of)
     return figures
-
-
-def published_prompt(mask: BoolMask, view: ViewTransform, kind: str) -> Prompt:
-    """The published prompt for a mask [H, W]: coordinates × scale + 0.5, in model pixels."""
-
-    def as_published(points: FloatArray) -> FloatArray:
-        return view.points_to_scan(view.points_to_model(points) + 0.5)
-
-    if kind == "box":
-        return Prompt(box=as_published(bounding_box(mask).reshape(2, 2)).reshape(4))
-    # The mean of the indices; our coordinates count from the pixels' corners.
-    point = as_published(center_of_mass(mask)[None] - 0.5)
-    return Prompt(points=point, labels=[1])
 
 
 def compare(measured: Figures, expected: Figures = PARITY) -> list[Comparison]:
@@ -246,4 +238,6 @@ def hints(rows: Sequence[Comparison]) -> list[str]:
         )
     if not any(names & {"ap", "ap50", "ap75"} for names in by_prompt.values()):
         out.append("Only sizes depart: look at the areas by which objects are medium or large.")
-    return out or ["Look at the masks: ultrasam evaluate with +refine draws the worst cases."]
+    return out or [
+        "No link stands out: look at the masks (the report of ultrasam evaluate shows the worst cases)."
+    ]

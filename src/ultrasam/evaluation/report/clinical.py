@@ -122,6 +122,19 @@ class ClinicalErrors:
             (pl.col("kind") == kind) & (pl.col("quantity") == quantity) & (pl.col("unit") == unit)
         )
 
+    def floor(self) -> float | None:
+        """Mean absolute error of the truth's own masks in the headline's quantity, which a perfect model
+        would have; None if the sources measured nothing."""
+        kind = self.headline_kind()
+        rows = [self._headline_rows(r.name, kind) for r in self.results] if kind else []
+        for measured in rows:
+            stated = measured.filter(pl.col("from_source"))
+            if len(stated):
+                error = (pl.col("truth") - pl.col("reference")).abs().mean()
+                means = stated.group_by("dataset").agg(error.alias("error"))["error"]
+                return float(means.to_numpy().mean())
+        return None
+
     def mean_error(self, name: str, kind: str, datasets: Sequence[str]) -> tuple[float | None, int]:
         """Mean over data sets of the mean absolute error in the headline's quantity, None without one; and
         the number of masks that have no such measure, which no error counts."""
@@ -173,6 +186,8 @@ def agreement_table(errors: ClinicalErrors, quantity: str, unit: str) -> Table |
         "about 95 % of errors lie; brackets: 95 % intervals by subject. The reference is the source's own "
         "measurement where it has one, else the truth's mask; the floor is the error of a perfect mask."
     )
+    if unit.startswith("px"):
+        note += " In pixels, since the pixel spacing of these data sets is unknown."
     return Table(
         f"{quantity[0].upper()}{quantity[1:]} in {unit}", head, tuple(rows), note
     ).without_empty_columns()
@@ -229,7 +244,7 @@ def _draw(
         color = color_of(all_results, results)
         reference, predicted = table["reference"].to_numpy(), table["predicted"].to_numpy()
         axes.scatter(
-            (reference + predicted) / 2, predicted - reference, s=9, color=color, linewidth=0, alpha=0.7,
+            (reference + predicted) / 2, predicted - reference, s=14, color=color, linewidth=0, alpha=0.7,
             rasterized=len(table) > _RASTER, zorder=3,
         )  # fmt: skip
         found = _agreement(table, dataset)

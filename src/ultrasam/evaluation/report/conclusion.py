@@ -24,9 +24,10 @@ def evaluated(all_results: Sequence[Results]) -> str:
     tables = [results.table for results in all_results]
     images = max((t.select("dataset", "image").n_unique() for t in tables if len(t)), default=0)
     subjects = max((t["subject"].n_unique() for t in tables if len(t)), default=0)
+    most = "at most " if any(results.subjects_unknown for results in all_results) else ""
     return (
         f"{counted(len(all_results), 'model')} on {counted(sum(counts.values()), 'object')} in "
-        f"{counted(images, 'image')} of {counted(subjects, 'subject')} from "
+        f"{counted(images, 'image')} of {most}{counted(subjects, 'subject')} from "
         f"{counted(len(counts), 'data set')}, with {counted(len(all_kinds(all_results)), 'prompt type')}."
     )
 

@@ -38,6 +38,7 @@ _SHORT = {
     "head or abdominal circumference": "head or abdomen circ.",
 }  # fmt: skip
 _NOC = 0.85
+_FEW = 10  # prompts with or without an object, below which their numbers are told
 _MISSED = FAILURE_THRESHOLDS[0]
 _Cell = Callable[[Results, DatasetGroup], str]
 
@@ -140,11 +141,16 @@ def _missed(kind: str, results: Results, group: DatasetGroup) -> str:
 
 
 def _auc(found: Sequence[Absence], kind: str, results: Results, group: DatasetGroup) -> str:
-    areas = [
-        a.roc.area.value for a in found
+    curves = [
+        a.roc for a in found
         if (a.results.name, a.kind) == (results.name, kind) and a.dataset in group.datasets
     ]  # fmt: skip
-    return f"{np.mean(areas):.2f}" if areas else NONE
+    if not curves:
+        return NONE
+    area = np.mean([curve.area.value for curve in curves])
+    present, absent = sum(c.present for c in curves), sum(c.absent for c in curves)
+    few = f" ({present} / {absent})" if min(present, absent) < _FEW else ""
+    return f"{area:.2f}{few}"
 
 
 def _clinical(errors: ClinicalErrors, kind: str, results: Results, group: DatasetGroup) -> str:
@@ -170,14 +176,19 @@ def compact_note(
         f"NoC: clicks to IoU {_NOC:.2f}." if with_clicks(all_kinds(all_results)) else "",
         _pooled_note(all_results) if several else "",
         f"AUC (`{_absence_kind(all_results, found)}`): does predicted IoU tell that nothing is there "
-        "(0.5: no)."
+        f"(0.5: no); in parentheses, prompts with and without an object if either are fewer than {_FEW}."
         if found
         else "",
-        f"Clinical error (`{errors.headline_kind()}`): mean absolute."
+        f"Clinical error (`{errors.headline_kind()}`): mean absolute{_floor(errors)}."
         if errors.headline_kind()
         else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def _floor(errors: ClinicalErrors) -> str:
+    floor = errors.floor()
+    return "" if floor is None else f", of a perfect mask {floor:.1f}"
 
 
 def _pooled_note(all_results: Sequence[Results]) -> str:

@@ -49,11 +49,18 @@ def how_section(all_results: Sequence[Results], command: str) -> Section:
     """How to get the same numbers again."""
     settings = all_results[0].settings
     repeats = counted(settings["repeats"], "time")
+    unknown = sorted(set().union(*(results.subjects_unknown for results in all_results)))
+    people = (
+        f"Of {', '.join(map(escape, unknown))} nothing says which images are of one person, so each image "
+        "counts as a subject; where people have several, the intervals are too narrow.\n\n"
+        if unknown else ""
+    )  # fmt: skip
     text = (
-        "Intervals are 95 % bootstrap intervals over subjects, drawn independently for each data set; a data "
-        "set of one subject has none, nor has a mean with it. Of few subjects they are too narrow: of 4, an "
-        "interval holds the true mean about 80 % of the time, of 10 about 90 %. All models get the same "
-        "prompts.\n\n"
+        "Intervals are 95 % bootstrap intervals over subjects, drawn independently for data sets that share "
+        "none; a data set of one subject has none, nor has a mean with it. Of few subjects they are too "
+        "narrow: of 4, an interval holds the true mean about 80 % of the time, of 10 about 90 %. All models "
+        "get the same "
+        f"prompts.\n\n{people}"
         f"Random prompts are drawn {repeats} per object, from seed {settings['seed']}; ± is the standard "
         "deviation of the mean between these repeats. Surface Dice: within "
         f"{settings['tolerance_mm']:g} mm, or {settings['tolerance_px']:g} px where the spacing is "

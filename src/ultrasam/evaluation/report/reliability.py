@@ -94,7 +94,7 @@ def _draw(
         area = 160 * found.counts / found.counts.sum()
         axes.scatter(
             found.predicted, found.true, s=np.maximum(area, 4), color=color,
-            marker=marker_of(all_results, results), zorder=3,
+            marker=marker_of(all_results, results), clip_on=False, zorder=3,
         )  # fmt: skip
         axes.set_title(label_of(results))
         axes.set_xlim(0, 1)

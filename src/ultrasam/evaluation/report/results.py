@@ -91,6 +91,15 @@ class Results:
         return joined_subjects(self.images)
 
     @cached_property
+    def subjects_unknown(self) -> frozenset[str]:
+        """Data sets of which nothing says which images are of one person: each image counts as a subject."""
+        own: dict[str, list[bool]] = defaultdict(list)
+        for record in self.images:
+            if "subject" in record:
+                own[record["dataset"]].append(record["subject"] == record["image"])
+        return frozenset(name for name, same in own.items() if len(same) > 1 and all(same))
+
+    @cached_property
     def table(self) -> pl.DataFrame:
         """One row per object, prompt type and repeat, sorted."""
         rows = [
