@@ -276,12 +276,14 @@ def test_a_model_that_has_seen_the_data_set_is_said_to_have(
     folder, runs = finished
     report = FewShotReport("ultrasam", folder, runs, ())
     assert report.seen() == [
-        f"{model} on spots: whether the initial weights have seen this data set is unknown."
+        f"{model} on spots: whether the initial weights have seen these images is unknown."
     ]
     first = runs[0].key
-    for seen, expected in ((frozenset({"spots"}), 1), (frozenset({"busi"}), 0)):
+    for seen, expected in ((frozenset({"spots"}), 1), (frozenset({"busi"}), 1), (frozenset(), 0)):
         report.results[first] = replace(report.results[first], trained_on=seen)
         assert len(report.seen()) == expected
+    # Two subjects are too few to tell a gain from chance.
+    assert all("2 test subjects cannot tell" in text for text in report.conclusion())
     report.results[first] = replace(report.results[first], trained_on=frozenset({"spots"}))
     assert "have seen this data set; the gain" in report.document().markdown()
 
@@ -317,13 +319,21 @@ def test_shots_must_be_numbers(
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "sure"), [(0.05, 0.15, True), (-0.01, 0.2, False), (np.nan, np.nan, False)]
+    ("low", "high", "subjects", "ending"),
+    [
+        (0.05, 0.15, 6, "+0.150]."),
+        (-0.01, 0.2, 6, ", which may be by chance."),
+        (0.05, 0.15, 5, "; 5 test subjects cannot tell whether that is chance."),
+        (np.nan, np.nan, 1, "; 1 test subject cannot tell whether that is chance."),
+    ],
 )
-def test_a_gain_without_an_interval_is_not_called_sure(low: float, high: float, sure: bool) -> None:
-    before = CurvePoint(0, 1, 4, 0.7, np.nan, low, high, (np.nan,) * 3)
-    after = CurvePoint(5, 1, 4, 0.8, np.nan, low, high, (0.1, low, high))
+def test_a_gain_is_called_sure_only_where_its_interval_and_its_subjects_allow(
+    low: float, high: float, subjects: int, ending: str
+) -> None:
+    before = CurvePoint(0, 1, 4, 0.7, np.nan, low, high, (np.nan,) * 3, subjects)
+    after = CurvePoint(5, 1, 4, 0.8, np.nan, low, high, (0.1, low, high), subjects)
     made_up = SimpleNamespace(
         panels=lambda: [("mine", "box")], curves=lambda *_: {"nano": [before, after]}
     )
     (line,) = FewShotReport.conclusion(cast(FewShotReport, made_up))
-    assert line.endswith(", which may be by chance.") != sure
+    assert line.endswith(ending)

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultrasam.datasets.catalogue import catalogue
 from ultrasam.downstream.few_shot import FewShotRun
-from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
+from ultrasam.evaluation.metrics.statistics import (
+    MIN_SUBJECTS,
+    bootstrap_interval,
+    paired_difference,
+)
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.runner import results_file
 from ultrasam.extras import needs
@@ -53,6 +58,7 @@ class CurvePoint:
         low, high: 95 % interval of the mean, by subject of the test set.
         gain: mean difference from the model without fine-tuning on the same objects, and its 95 % interval;
             NaN if there is none.
+        subjects: number of subjects of the test set.
     """
 
     shots: int
@@ -63,6 +69,7 @@ class CurvePoint:
     low: float
     high: float
     gain: tuple[float, float, float]
+    subjects: int
 
     def to_json(self) -> dict[str, Any]:
         """All values by name; null for NaN, which JSON does not have."""
@@ -161,15 +168,17 @@ class FewShotReport:
 
     def seen(self) -> list[str]:
         """A sentence for each model that has seen images of a data set, or of which that is unknown."""
-        found = []
+        found, known = [], set(catalogue())
         for run in self.runs:
             sets = self.results[run.key].trained_on
+            if run.shots or sets == frozenset():
+                continue
             name = f"{run.model} on {run.dataset}"
-            if run.shots == 0 and sets is None:
+            if sets is None or run.dataset not in known | sets:
                 found.append(
-                    f"{name}: whether the initial weights have seen this data set is unknown."
+                    f"{name}: whether the initial weights have seen these images is unknown."
                 )
-            elif run.shots == 0 and sets is not None and run.dataset in sets:
+            elif run.dataset in sets:
                 found.append(
                     f"{name}: the initial weights have seen this data set; the gain on a new one may differ."
                 )
@@ -207,11 +216,11 @@ class FewShotReport:
                     f"{name} has Dice {number(first.mean)} without fine-tuning and {number(last.mean)} with "
                     f"{_images(last.shots)}; the gain is {difference(*last.gain)}"
                 )
-                _, low, high = last.gain
-                by_chance = not (
-                    low > 0 or high < 0
-                )  # nor can one subject tell, without an interval
-                found.append(f"{text}, which may be by chance." if by_chance else f"{text}.")
+                if last.subjects < MIN_SUBJECTS:
+                    text += f"; {counted(last.subjects, 'test subject')} cannot tell whether that is chance"
+                elif not (last.gain[1] > 0 or last.gain[2] < 0):
+                    text += ", which may be by chance"
+                found.append(f"{text}.")
         return found
 
     def plot(self, dataset: str, kind: str) -> Callable[[Axes], None]:
@@ -278,8 +287,9 @@ def _point(shots: int, draws: Sequence[pl.DataFrame], base: pl.DataFrame | None)
             gain = change.mean, change.low, change.high
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
     return CurvePoint(
-        shots, len(draws), len(values), float(values.mean()), deviation, low, high, gain
-    )
+        shots, len(draws), len(values), float(values.mean()), deviation, low, high, gain,
+        len(set(subjects)),
+    )  # fmt: skip
 
 
 def _items(texts: Sequence[str]) -> str:
