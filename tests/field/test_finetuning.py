@@ -6,6 +6,7 @@ import copy
 import logging
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_a_model_tested_on_other_data_is_trained_once_and_says_how_good_it_is(
         return Classifier(model, Head("linear", tuple(names), 128)).eval()
 
     monkeypatch.setattr(finetuning_runs, "train_classifier", train)
-    monkeypatch.setattr(finetuning_runs, "load_backbone", lambda name, seed: tiny)
+    monkeypatch.setattr(finetuning_runs, "load_backbone", lambda name, seed: deepcopy(tiny))
     data = class_folders(tmp_path / "in", 6)
     test = class_folders(tmp_path / "other", 4, start=6)
     (test / "dark" / "cut.png").write_bytes(b"nothing")
@@ -117,7 +118,7 @@ def test_the_data_s_own_test_split_is_tested_unless_folds_are_asked_for(
         finetuning_runs, "cross_validate",
         lambda _model, images, names, *_, **__: np.full((len(images), len(names)), 1 / len(names)),
     )  # fmt: skip
-    monkeypatch.setattr(finetuning_runs, "load_backbone", lambda name, seed: tiny)
+    monkeypatch.setattr(finetuning_runs, "load_backbone", lambda name, seed: deepcopy(tiny))
     class_folders(tmp_path / "in" / "train", 6)
     class_folders(tmp_path / "in" / "test", 4, start=6)
     options = ["--folds", folds] if folds else []
@@ -138,7 +139,8 @@ def test_a_run_with_validation_says_what_it_changed(
         {"trainer": {"max_steps": 2, "batch": 2}, "validation": {"every": 1, "fraction": 0.3}}
     )
     caplog.set_level(logging.INFO)
-    train_classifier(tiny, images, ("a", "b"), settings, folder=tmp_path / "run")
+    # A classifier takes its model apart, which other tests share.
+    train_classifier(deepcopy(tiny), images, ("a", "b"), settings, folder=tmp_path / "run")
     (told,) = [message for message in caplog.messages if "before training" in message]
     assert re.match(
         r"accuracy on 2 validation images: \d\.\d{3} before training, \d\.\d{3} after", told
@@ -152,6 +154,7 @@ REST = {
     "predict": ["{image}", "--box", "1,1,9,9"],
     "embed": ["{image}"],
     "evaluate": ["ellipse", "--data", "{raw}"],
+    "evaluate few-shot": ["nano", "--data", "{raw}"],
     "train": ["nano", "data.sources=[]"],
     "finetune promptable": ["--data", "{raw}"],
     "finetune classify": ["--data", "{classes}"],

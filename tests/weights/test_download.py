@@ -197,7 +197,7 @@ def test_a_server_that_cannot_be_reached_is_one_sentence_at_once(
         CheckpointError, match=r"huggingface.co cannot be reached.*Check the network"
     ):
         fetch_hub("someone/something")
-    data = dataset("hc18")
+    data = dataset("hc18").info
     with pytest.raises(DataError, match="cannot be reached: Connection refused"):
         fetch_data(data, tmp_path)
 
