@@ -89,6 +89,34 @@ def test_a_wrong_suite_is_refused(tmp_path: Path, changes: Any, message: str) ->
         load_suite(written(tmp_path / "suite.yaml", **changes))
 
 
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            ["evaluation/smok"],
+            "There is no suite 'evaluation/smok'; give a file, or one of evaluation/full,",
+        ),
+        (
+            ["smoke.yaml"],
+            "There is no suite 'smoke.yaml'; give a file",
+        ),  # 'smoke' is a recipe of training
+        (["evaluation/smoke", "ellipse"], "evaluation/smoke is a suite, and is evaluated alone"),
+        (["ellipse", "mine.yaml"], "mine.yaml is a suite, and is evaluated alone"),
+    ],
+)
+def test_a_wrong_name_of_a_suite_is_refused_in_one_sentence(
+    models: list[str], message: str, ultrasam: Callable[..., int], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    mine = folder_of(tmp_path / "mine", 1)
+    assert ultrasam("evaluate", *models, "--data", mine) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_suite_is_valid_and_says_how_it_is_run(name: str) -> None:
     suite = load_suite(recipe_path(name))

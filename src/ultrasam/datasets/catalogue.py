@@ -91,6 +91,14 @@ def dataset(name: str) -> DatasetSpec:
     raise DataError(f"Unknown data set '{name}'. {hint}")
 
 
+def dataset_id(name: str) -> str:
+    """Id of a data set, by any of its names; for a custom data set, its name."""
+    try:
+        return dataset(name).info.id
+    except DataError:
+        return name  # a custom data set
+
+
 def find_facts(name: str) -> DatasetInfo:
     """Look up what is known of a data set, with or without a reader, by the names that `dataset` takes.
 

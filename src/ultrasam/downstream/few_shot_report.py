@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultrasam.downstream.few_shot import FewShotRun
-from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
+from ultrasam.evaluation.metrics.statistics import (
+    MIN_SUBJECTS,
+    bootstrap_interval,
+    paired_difference,
+)
+from ultrasam.evaluation.report.groups import training_status
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.runner import results_file
 from ultrasam.extras import needs
@@ -47,7 +52,7 @@ class CurvePoint:
     Attributes:
         shots: number of training images; 0 is the model without fine-tuning.
         draws: number of draws of training images.
-        objects: number of test objects.
+        objects, subjects: number of test objects, and of the subjects that they are of.
         mean: mean Dice over draws and objects.
         deviation: standard deviation of the draws' means; NaN for one draw.
         low, high: 95 % interval of the mean, by subject of the test set.
@@ -58,6 +63,7 @@ class CurvePoint:
     shots: int
     draws: int
     objects: int
+    subjects: int
     mean: float
     deviation: float
     low: float
@@ -163,13 +169,15 @@ class FewShotReport:
         """A sentence for each model that has seen images of a data set, or of which that is unknown."""
         found = []
         for run in self.runs:
-            sets = self.results[run.key].trained_on
+            if run.shots:
+                continue
+            status = training_status(self.results[run.key], run.dataset)
             name = f"{run.model} on {run.dataset}"
-            if run.shots == 0 and sets is None:
+            if status == "unknown":
                 found.append(
                     f"{name}: whether the initial weights have seen this data set is unknown."
                 )
-            elif run.shots == 0 and sets is not None and run.dataset in sets:
+            elif status == "seen":
                 found.append(
                     f"{name}: the initial weights have seen this data set; the gain on a new one may differ."
                 )
@@ -208,10 +216,14 @@ class FewShotReport:
                     f"{_images(last.shots)}; the gain is {difference(*last.gain)}"
                 )
                 _, low, high = last.gain
-                by_chance = not (
-                    low > 0 or high < 0
-                )  # nor can one subject tell, without an interval
-                found.append(f"{text}, which may be by chance." if by_chance else f"{text}.")
+                if last.subjects < MIN_SUBJECTS or np.isnan(low):
+                    subjects = "one subject" if last.subjects == 1 else f"{last.subjects} subjects"
+                    text += (
+                        f"; with {subjects} to test on, nobody can tell whether that is by chance"
+                    )
+                elif not (low > 0 or high < 0):
+                    text += ", which may be by chance"
+                found.append(f"{text}.")
         return found
 
     def plot(self, dataset: str, kind: str) -> Callable[[Axes], None]:
@@ -278,7 +290,15 @@ def _point(shots: int, draws: Sequence[pl.DataFrame], base: pl.DataFrame | None)
             gain = change.mean, change.low, change.high
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
     return CurvePoint(
-        shots, len(draws), len(values), float(values.mean()), deviation, low, high, gain
+        shots,
+        len(draws),
+        len(values),
+        len(set(subjects)),
+        float(values.mean()),
+        deviation,
+        low,
+        high,
+        gain,
     )
 
 
