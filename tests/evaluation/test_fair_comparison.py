@@ -279,7 +279,7 @@ def test_the_report_says_where_nobody_knows_who_is_who(tmp_path: Path) -> None:
 
     results = changed(tmp_path, known, anonymous)
     assert "in 18 images of at most 13 subjects from" in evaluated([results])
-    assert "Of hc18 nothing says which images are of one person" in str(
+    assert "In hc18, nothing says which images are of one person" in str(
         how_section([results], "").blocks
     )
 

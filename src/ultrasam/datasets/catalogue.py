@@ -1,4 +1,4 @@
-"""The catalogue of data sets: look up a data set by id, name or folder name."""
+"""The catalog of data sets: look up a data set by id, name or folder name."""
 
 from __future__ import annotations
 

@@ -107,8 +107,9 @@ def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
     if limit is None or limit >= len(data.items):
         return data
     rows = spread(np.arange(len(data.items)), limit)
+    are = "is" if len(rows) == 1 else "are"
     note = (
-        f"{data.name}: {len(rows):,} of {len(data.items):,} items are evaluated, evenly spaced; the limit "
+        f"{data.name}: {len(rows):,} of {len(data.items):,} items {are} evaluated, evenly spaced; the limit "
         "leaves out the others."
     )
     return replace(
