@@ -100,6 +100,23 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
     assert data("validate", store).status == 0
 
 
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_narrow_terminal_cuts_nothing_off_the_list(
+    columns: int, data: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    told = data("list", "--all")
+    lines = told.out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "…" not in told.out
+    heads = lines[0].split()
+    assert heads[0] == "id"
+    assert {"organ", "access", "license", "tier", "reader"} <= set(heads)
+    (gallbladder,) = (line.split() for line in lines if line.startswith("gbcu "))
+    assert "gallbladder" in gallbladder
+    assert "agreement" in gallbladder
+
+
 def test_build_points_to_import_for_images_of_ones_own(data: Run, tmp_path: Path) -> None:
     for name in ("images", "masks"):
         (tmp_path / "mine" / name).mkdir(parents=True)
