@@ -54,6 +54,15 @@ def screen(*results: Results) -> tuple[dict[str, dict[str, str]], str]:
     return rows, first_screen.compact_note(results, found, errors)
 
 
+def test_the_note_explains_the_number_of_clicks_only_where_it_is_a_column(tmp_path: Path) -> None:
+    for kinds, kind in ((["box", "box+clicks3"], None), (["interior", "interior5"], "interior5")):
+        results = made_up.write(tmp_path, Model("nano", 0.10), [HEADS], kinds=kinds)
+        rows, note = screen(results)
+        column = "NoC@0.85 (failures)" in rows["nano"]
+        assert column == ("NoC: clicks" in note) == (kind is not None)
+        assert kind is None or f"NoC: clicks to IoU 0.85 (`{kind}`)." in note
+
+
 def test_a_model_that_failed_on_hard_images_is_not_the_best_for_that(tmp_path: Path) -> None:
     good = made_up.write(tmp_path, Model("good", 0.10), [HEADS, NERVES], kinds=["box"])
     worse = made_up.write(tmp_path, Model("worse", 0.12), [HEADS, NERVES], kinds=["box"])

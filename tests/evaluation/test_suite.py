@@ -185,11 +185,14 @@ def test_a_stated_source_puts_a_data_set_among_those_seen(
     out = tmp_path / "out"
     command = ["evaluate", "nano+no-tta", "--data", mine, "--prompt-type", "box", "-o", out]
     assert ultrasam(*command) == 0
-    assert "unknown whether seen" in (out / "report.md").read_text().lower()
+    text = (out / "report.md").read_text()
+    assert "Unknown whether seen: mine." in text
+    assert "mine is not in the catalog, and may come from a data set that a model has seen." in text
+    assert "--source mine=ID" in text
     for source, label in (("mine=busi", "seen by nano"), ("mine=camus", "unseen")):
         assert ultrasam(*command, "--source", source) == 0
         text = (out / "report.md").read_text()
-        assert "nobody knows" not in text
+        assert "If you know the source" not in text
         assert f"{label[0].upper()}{label[1:]}" in text
     for source, sentence in (
         ("mine", "--source takes NAME=ID, such as mine=busi; 'mine' is none."),
@@ -199,3 +202,5 @@ def test_a_stated_source_puts_a_data_set_among_those_seen(
         capsys.readouterr()
         assert ultrasam(*command, "--source", source) == 1
         assert sentence in capsys.readouterr().err
+    assert ultrasam(*command, "--source", "mine=busi", "--source", "mine=ddti") == 1
+    assert "--source: mine has two sources, busi and ddti; give it one." in capsys.readouterr().err

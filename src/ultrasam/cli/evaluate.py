@@ -208,12 +208,12 @@ def _sources(stated: list[str], names: list[str]) -> dict[str, str]:
 
     Raises:
         DataError: A published data set is unknown.
-        EvaluationError: It is not NAME=ID, or there is no data set of that name.
+        EvaluationError: It is not NAME=ID, there is no data set of that name, or it has two sources.
     """
     from ultrasam.evaluation.suite import published_sources
 
-    pairs = {name: id for name, _, id in (text.partition("=") for text in stated)}
-    for name, id in pairs.items():
+    pairs: dict[str, str] = {}
+    for name, _, id in (text.partition("=") for text in stated):
         if not name or not id:
             raise EvaluationError(
                 f"--source takes NAME=ID, such as mine=busi; '{name or id}' is none."
@@ -221,6 +221,10 @@ def _sources(stated: list[str], names: list[str]) -> dict[str, str]:
         if name not in names:
             raise EvaluationError(
                 f"--source: no data set is named '{name}'; there are {', '.join(names)}."
+            )
+        if pairs.setdefault(name, id) != id:
+            raise EvaluationError(
+                f"--source: {name} has two sources, {pairs[name]} and {id}; give it one."
             )
     return published_sources(pairs)
 
