@@ -90,8 +90,8 @@ def failure_section(all_results: Sequence[Results]) -> Section | None:
     text = (
         f"The share of objects whose mask overlaps the truth with an IoU below {MISSED:.2f} (missed) or "
         f"{POOR:.2f} (poor). A random prompt counts once per repeat. Brackets: 95 % intervals by subject. "
-        "Where none or all are below, they are exact (Clopper and Pearson): if none of 8 subjects fails, up to "
-        "37 % may.\n"
+        "Where none or all are below, they are exact (Clopper and Pearson): if none of 8 subjects fails, up "
+        "to 37 % may.\n"
     )
     return section(
         "Failures", text, *(failure_table(all_results, t) for t in FAILURE_THRESHOLDS), sections=by_dataset,
