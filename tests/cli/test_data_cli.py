@@ -57,6 +57,7 @@ def test_info_says_how_to_get_each_and_how_to_cite_it(data: Run) -> None:
         for head in ("Address:", "License:", "How to get it:", "Layout:", "Then:"):
             assert head in told, name
         assert "@" in told, name
+        assert "data fetch" not in told or f"ultrasam data fetch {name} -o DIR\n" in told
         assert "title" in told, name
     told = data("info", "hc19")
     assert told.status == 1
