@@ -57,6 +57,7 @@ def test_info_says_how_to_get_each_and_how_to_cite_it(data: Run) -> None:
         for head in ("Address:", "License:", "How to get it:", "Layout:", "Then:"):
             assert head in told, name
         assert "@" in told, name
+        assert "data fetch" not in told or f"ultrasam data fetch {name} -o DIR\n" in told
         assert "title" in told, name
     told = data("info", "hc19")
     assert told.status == 1
@@ -98,6 +99,23 @@ def test_from_raw_to_store_to_pictures(data: Run, tmp_path: Path) -> None:
     assert "has 1 problem." in validated.err
     assert data("build", tmp_path / "raw", "-o", store, "--workers", "0").status == 0
     assert data("validate", store).status == 0
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_narrow_terminal_cuts_nothing_off_the_list(
+    columns: int, data: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    told = data("list", "--all")
+    lines = told.out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "…" not in told.out
+    heads = lines[0].split()
+    assert heads[0] == "id"
+    assert {"organ", "access", "license", "tier", "reader"} <= set(heads)
+    (gallbladder,) = (line.split() for line in lines if line.startswith("gbcu "))
+    assert "gallbladder" in gallbladder
+    assert "agreement" in gallbladder
 
 
 def test_build_points_to_import_for_images_of_ones_own(data: Run, tmp_path: Path) -> None:

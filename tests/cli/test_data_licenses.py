@@ -53,7 +53,7 @@ def test_the_licenses_of_a_store_are_told_with_counts_and_citations(data: Run, s
     for name, row in rows.items():
         assert row["images"] == len(images.filter(images["dataset"].cast(str) == name))
         assert row["objects"] == len(objects.filter(objects["dataset"].cast(str) == name))
-        assert re.search(rf"^\s+{name}\s", told.out, re.MULTILINE)
+        assert re.search(rf"^\s*{name}\s", told.out, re.MULTILINE)
     assert found["totals"] == {
         group: {
             "datasets": len(names),
@@ -172,7 +172,7 @@ def test_without_a_store_the_whole_catalog_is_listed_by_tier(data: Run) -> None:
     assert parts[::2] == [tier.value for tier in Tier]
     for tier, part in zip(Tier, parts[1::2], strict=True):
         assert part.startswith(MEANING[tier])
-        shown = set(re.findall(r"^\s+([a-z0-9_]+)\s.*\s(?:yes|no)\s*$", part, re.MULTILINE))
+        shown = set(re.findall(r"^\s*([a-z0-9_]+)\s.*\s(?:yes|no)\s*$", part, re.MULTILINE))
         assert shown == {info.id for info in BY_TIER[tier]}
     assert f"May be shipped: {len(BY_TIER[Tier.SHIP])} data sets" in told.out
     assert f"Only measured with: {len(BY_TIER[Tier.MEASURE])} data sets" in told.out
@@ -204,8 +204,8 @@ def test_the_list_tells_tiers_and_readers(data: Run, monkeypatch: pytest.MonkeyP
     shown = data("list", "--all").out
     assert max(map(len, shown.splitlines())) <= 100
     assert "…" not in shown
-    assert re.search(r"^\s+tn5000\s.*\smeasure\s+no\s*$", shown, re.MULTILINE)
-    assert re.search(r"^\s+busi\s.*\sship\s+yes\s*$", shown, re.MULTILINE)
+    assert re.search(r"^\s*tn5000\s.*\smeasure\s+no\s*$", shown, re.MULTILINE)
+    assert re.search(r"^\s*busi\s.*\sship\s+yes\s*$", shown, re.MULTILINE)
 
 
 def test_info_tells_the_use_in_a_line_and_what_to_do_without_a_reader(data: Run) -> None:

@@ -138,6 +138,25 @@ def test_a_folder_of_a_data_set_without_a_reader_is_not_taken_for_another(tmp_pa
         find_datasets([str(tmp_path)], only=["tn5000"])
 
 
+def test_a_folder_of_an_unknown_name_beside_data_sets_is_said_to_be_left_out(
+    tmp_path: Path,
+) -> None:
+    MAKERS["busi"](tmp_path / "2024" / "BUSI")
+    pair(tmp_path / "my scans")
+    (tmp_path / ".cache").mkdir()
+    left_out: list[str] = []
+    find_datasets([str(tmp_path)], left_out=left_out.append)
+    (said,) = left_out
+    assert said.startswith(
+        f"{tmp_path / 'my scans'} is left out: no data set of the catalog has this name."
+    )
+    assert f"add NAME={tmp_path / 'my scans'};" in said
+    left_out.clear()
+    find_datasets([str(tmp_path)], only=["busi"], left_out=left_out.append)
+    find_datasets([str(tmp_path / "2024" / "BUSI")], left_out=left_out.append)
+    assert not left_out  # only one was asked for; and what a data set holds is its reader's to tell
+
+
 def test_beside_other_data_sets_it_is_left_out_and_said_to_be(tmp_path: Path) -> None:
     MAKERS["busi"](tmp_path / "BUSI")
     pair(tmp_path / "BraTioUS")

@@ -1,4 +1,4 @@
-"""Clinical quantities of analytic shapes, of every structure in the catalogue, and of real fetal heads."""
+"""Clinical quantities of analytic shapes, of every structure in the catalog, and of real fetal heads."""
 
 from __future__ import annotations
 

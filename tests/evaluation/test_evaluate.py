@@ -267,8 +267,24 @@ def test_other_settings_are_not_mixed_into_old_results(
     mine = folder_of(tmp_path / "mine", 2)
     asked = ["ellipse", "--data", mine, "--prompt-type", "box", "-o", tmp_path / "out"]
     assert ultrasam(monkeypatch, *asked) == 0
-    assert ultrasam(monkeypatch, *asked, "--seed", 3) == 1
-    assert "choose another --out" in capsys.readouterr().err
+    capsys.readouterr()
+    assert ultrasam(monkeypatch, *asked, "--seed", 3, "--prompt-type", "box10") == 1
+    error = capsys.readouterr().err
+    assert (
+        "results of other settings (prompts: box instead of box, box10; seed: 0 instead of 3); delete "
+        "it or choose another --out." in error
+    )
+
+
+def test_the_json_counts_objects_and_not_the_repeats_of_random_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = folder_of(tmp_path / "mine", 2)
+    asked = ["ellipse", "--data", mine, "--prompt-type", "box", "--prompt-type", "box10"]
+    assert ultrasam(monkeypatch, *asked, "-o", tmp_path / "out", "--json") == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    counts = {kind: scores["objects"] for kind, scores in model["scores"]["mine"].items()}
+    assert counts == {"box": 2, "box10": 2}
 
 
 def test_results_of_an_earlier_version_are_refused(tmp_path: Path) -> None:

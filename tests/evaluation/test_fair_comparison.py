@@ -17,9 +17,11 @@ from tests.evaluation.made_up import Data, Model
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval
 from ultrasam.evaluation.report import first_screen
 from ultrasam.evaluation.report.absent import absences
+from ultrasam.evaluation.report.choice import choice_section
 from ultrasam.evaluation.report.clicks import beside_box_table
 from ultrasam.evaluation.report.clinical import ClinicalErrors
 from ultrasam.evaluation.report.conclusion import conclusion, evaluated
+from ultrasam.evaluation.report.failures import failure_section
 from ultrasam.evaluation.report.groups import main_groups
 from ultrasam.evaluation.report.means import by_dataset, estimate, over_datasets, paired, seed_of
 from ultrasam.evaluation.report.provenance import how_section
@@ -52,6 +54,23 @@ def screen(*results: Results) -> tuple[dict[str, dict[str, str]], str]:
     table = first_screen.compact_table(results, found, errors, main_groups(results))
     rows = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
     return rows, first_screen.compact_note(results, found, errors)
+
+
+def test_the_note_explains_the_number_of_clicks_only_where_it_is_a_column(tmp_path: Path) -> None:
+    for kinds, kind in ((["box", "box+clicks3"], None), (["interior", "interior5"], "interior5")):
+        results = made_up.write(tmp_path, Model("nano", 0.10), [HEADS], kinds=kinds)
+        rows, note = screen(results)
+        column = "NoC@0.85 (failures)" in rows["nano"]
+        assert column == ("NoC: clicks" in note) == (kind is not None)
+        assert kind is None or f"NoC: clicks to IoU 0.85 (`{kind}`)." in note
+
+
+def test_one_data_set_has_no_tables_by_data_set(tmp_path: Path) -> None:
+    for data, number in (([HEADS], 0), ([HEADS, NERVES], 1)):
+        found = [made_up.write(tmp_path / str(number), Model("nano", 0.10), data, kinds=["box"])]
+        for part in (failure_section(found), choice_section(found)):
+            assert part is not None
+            assert len(part.sections) == number
 
 
 def test_a_model_that_failed_on_hard_images_is_not_the_best_for_that(tmp_path: Path) -> None:
@@ -279,7 +298,7 @@ def test_the_report_says_where_nobody_knows_who_is_who(tmp_path: Path) -> None:
 
     results = changed(tmp_path, known, anonymous)
     assert "in 18 images of at most 13 subjects from" in evaluated([results])
-    assert "Of hc18 nothing says which images are of one person" in str(
+    assert "In hc18, nothing says which images are of one person" in str(
         how_section([results], "").blocks
     )
 

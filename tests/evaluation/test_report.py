@@ -67,13 +67,14 @@ def test_data_sets_are_grouped_by_who_has_seen_them(found: tuple[Results, ...]) 
     nano, _, disc = found
     assert (
         training_status(nano, "clinic") == "unknown"
-    )  # not in the catalogue: it may be of any source
+    )  # not in the catalog: it may be of any source
     assert training_status(disc, "clinic") == "unseen"  # never trained
     stranger = replace(nano, name="stranger", trained_on=None)
     assert training_status(stranger, "busi") == "unknown"
     assert "Nothing is known of the training data of stranger." in training_sentences(
         [nano, stranger]
     )
+    assert "Seen: trained on images of the same source." in training_sentences(found)
     (alone,) = dataset_groups([stranger])
     assert alone.label == "unknown whether seen"
 

@@ -19,7 +19,7 @@ from sklearn.isotonic import IsotonicRegression
 from tests.evaluation import made_up
 from tests.evaluation.made_up import Model
 from ultrasam.evaluation.report.report import EvaluationReport
-from ultrasam.reporting.document import Document
+from ultrasam.reporting.document import Document, Plot, Section
 from ultrasam.reporting.plots import spread_apart
 from ultrasam.reporting.tables import NONE, Table
 from ultrasam.reporting.theme import PAGE
@@ -42,6 +42,19 @@ class Page(HTMLParser):
             self.ids.append(str(named["id"]))
         if tag == "a":
             self.links.append(str(named["href"]))
+
+
+def test_a_section_of_plots_alone_leaves_no_heading_in_markdown(report: EvaluationReport) -> None:
+    plots = Section("Plots", (Plot("a plot", lambda figure: None),))
+    assert plots.markdown() == ""
+    text = Document(
+        "Title", ("Text.\n",), (Section("Outer", ("More.\n",), (plots,)), plots)
+    ).markdown()
+    assert text == "# Title\n\nText.\n\n## Outer\n\nMore.\n"
+    lines = [line for line in report.markdown().splitlines() if line.strip()]
+    levels = [len(line) - len(line.lstrip("#")) if re.match("#+ ", line) else 0 for line in lines]
+    # Below each heading is text, or a heading of a lower level.
+    assert all(a == 0 or b == 0 or b > a for a, b in zip(levels, [*levels[1:], 1], strict=True))
 
 
 def test_the_page_concludes_first_and_folds_the_rest(page: str, report: EvaluationReport) -> None:

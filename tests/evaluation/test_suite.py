@@ -89,6 +89,34 @@ def test_a_wrong_suite_is_refused(tmp_path: Path, changes: Any, message: str) ->
         load_suite(written(tmp_path / "suite.yaml", **changes))
 
 
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            ["evaluation/smok"],
+            "There is no suite 'evaluation/smok'; give a file, or one of evaluation/full,",
+        ),
+        (
+            ["smoke.yaml"],
+            "There is no suite 'smoke.yaml'; give a file",
+        ),  # 'smoke' is a recipe of training
+        (["evaluation/smoke", "ellipse"], "evaluation/smoke is a suite, and is evaluated alone"),
+        (["ellipse", "mine.yaml"], "mine.yaml is a suite, and is evaluated alone"),
+    ],
+)
+def test_a_wrong_name_of_a_suite_is_refused_in_one_sentence(
+    models: list[str], message: str, ultrasam: Callable[..., int], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    mine = folder_of(tmp_path / "mine", 1)
+    assert ultrasam("evaluate", *models, "--data", mine) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_suite_is_valid_and_says_how_it_is_run(name: str) -> None:
     suite = load_suite(recipe_path(name))
@@ -157,11 +185,14 @@ def test_a_stated_source_puts_a_data_set_among_those_seen(
     out = tmp_path / "out"
     command = ["evaluate", "nano+no-tta", "--data", mine, "--prompt-type", "box", "-o", out]
     assert ultrasam(*command) == 0
-    assert "unknown whether seen" in (out / "report.md").read_text().lower()
+    text = (out / "report.md").read_text()
+    assert "Unknown whether seen: mine." in text
+    assert "mine is not in the catalog, and may come from a data set that a model has seen." in text
+    assert "--source mine=ID" in text
     for source, label in (("mine=busi", "seen by nano"), ("mine=camus", "unseen")):
         assert ultrasam(*command, "--source", source) == 0
         text = (out / "report.md").read_text()
-        assert "nobody knows" not in text
+        assert "If you know the source" not in text
         assert f"{label[0].upper()}{label[1:]}" in text
     for source, sentence in (
         ("mine", "--source takes NAME=ID, such as mine=busi; 'mine' is none."),
@@ -171,3 +202,5 @@ def test_a_stated_source_puts_a_data_set_among_those_seen(
         capsys.readouterr()
         assert ultrasam(*command, "--source", source) == 1
         assert sentence in capsys.readouterr().err
+    assert ultrasam(*command, "--source", "mine=busi", "--source", "mine=ddti") == 1
+    assert "--source: mine has two sources, busi and ddti; give it one." in capsys.readouterr().err

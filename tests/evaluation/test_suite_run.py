@@ -152,6 +152,11 @@ def test_all_that_is_wrong_with_names_is_told_together(tmp_path: Path) -> None:
         assert words in found.names[title]
     assert list(found.useless) == ["disc"]
     assert found.unaccepted == []  # nano takes boxes
+    assert found.names["nonsense"].endswith(
+        "baselines are ellipse, filled-box, grabcut, disc, random-walker."
+    )
+    with pytest.raises(CheckpointError, match=r"did you mean ellipse\?$"):
+        check_model_name("elipse")
     assert "plug-in" not in found.names[str(tmp_path / "gone.pth")]
     unknown = problems_of(suite_of("nano", datasets=("busi", "nirvana")))
     assert "nirvana" in unknown.names["nano"]

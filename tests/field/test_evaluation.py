@@ -15,7 +15,9 @@ from tests.datasets.layouts.truth import disc, gray, picture, save
 from tests.field.stores import folder_of, store_of
 from ultrasam.datasets.annotated_image import Case, CaseImage, Instance, images_of
 from ultrasam.datasets.file_tree import FileEntry, Skip
-from ultrasam.errors import EvaluationError
+from ultrasam.downstream.few_shot_data import open_few_shot_data
+from ultrasam.downstream.images import open_images
+from ultrasam.errors import DataError, EvaluationError
 from ultrasam.evaluation.metrics.masks import METRICS
 from ultrasam.evaluation.metrics.statistics import bootstrap_interval, bootstrap_means, interval
 from ultrasam.evaluation.models import registry
@@ -299,6 +301,35 @@ def test_data_sets_of_equal_size_are_resampled_independently() -> None:
     right_low, right_high = interval(np.mean(right, axis=0))
     assert (high - low) / (right_high - right_low) == pytest.approx(1, abs=0.1)
     assert not np.isnan(low)
+
+
+# Choosing data sets
+
+
+def test_a_data_set_of_one_s_own_is_chosen_by_its_name(tmp_path: Path) -> None:
+    for name in ("alpha", "beta"):
+        folder_of(tmp_path / "my" / name, 2)
+    for chosen in ("alpha", "beta"):
+        (data,) = open_evaluation_datasets([str(tmp_path / "my")], only=[chosen])
+        assert data.name == chosen
+        (image, *_) = open_images([str(tmp_path / "my")], datasets=[chosen])
+        assert image.dataset == chosen
+    (data,) = open_evaluation_datasets([str(tmp_path / "my" / "beta")], only=["beta"])
+    assert len(data.items) == 2
+
+
+def test_a_data_set_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    for name in ("alpha", "beta"):
+        folder_of(tmp_path / "my" / name, 2)
+    for absent in ("busi", "alpah"):
+        with pytest.raises(
+            DataError, match=rf"^{absent} not found in .*; there are alpha, beta\.$"
+        ):
+            open_evaluation_datasets([str(tmp_path / "my")], only=[absent])
+        with pytest.raises(
+            DataError, match=rf"^{absent} not found in .*; there are alpha, beta\.$"
+        ):
+            open_few_shot_data([str(tmp_path / "my")], datasets=["alpha", absent])
 
 
 # A model that cannot be opened

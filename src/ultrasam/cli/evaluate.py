@@ -181,7 +181,7 @@ def evaluate(
         device=device,
     )  # fmt: skip
     if not found:
-        raise EvaluationError(f"Nothing could be evaluated: {' '.join(missing)}")
+        raise EvaluationError("Nothing could be evaluated, for the reasons above.")
     _check_objects(found, data)
     found = [replace(results, sources=sources) for results in found]
     command = shlex.join(["ultrasam", *sys.argv[1:]])
@@ -208,12 +208,12 @@ def _sources(stated: list[str], names: list[str]) -> dict[str, str]:
 
     Raises:
         DataError: A published data set is unknown.
-        EvaluationError: It is not NAME=ID, or there is no data set of that name.
+        EvaluationError: It is not NAME=ID, there is no data set of that name, or it has two sources.
     """
     from ultrasam.evaluation.suite import published_sources
 
-    pairs = {name: id for name, _, id in (text.partition("=") for text in stated)}
-    for name, id in pairs.items():
+    pairs: dict[str, str] = {}
+    for name, _, id in (text.partition("=") for text in stated):
         if not name or not id:
             raise EvaluationError(
                 f"--source takes NAME=ID, such as mine=busi; '{name or id}' is none."
@@ -221,6 +221,10 @@ def _sources(stated: list[str], names: list[str]) -> dict[str, str]:
         if name not in names:
             raise EvaluationError(
                 f"--source: no data set is named '{name}'; there are {', '.join(names)}."
+            )
+        if pairs.setdefault(name, id) != id:
+            raise EvaluationError(
+                f"--source: {name} has two sources, {pairs[name]} and {id}; give it one."
             )
     return published_sources(pairs)
 
@@ -241,14 +245,35 @@ def _check_objects(found: list[Results], data: list[str]) -> None:
 
 
 def _suite_file(models: list[str]) -> Path | None:
-    """The suite that is named in place of models."""
-    from ultrasam.training.shipped import find_recipe, shipped_recipes
+    """The suite that is named in place of models; None if none is.
 
-    name = models[0]
-    shipped = name.startswith("evaluation/") and name in shipped_recipes()
-    if len(models) > 1 or not (shipped or name.endswith((".yaml", ".yml"))):
+    Raises:
+        EvaluationError: There is no such suite, or other models are named beside it.
+    """
+    from ultrasam.training.shipped import recipe_path, shipped_recipes
+
+    shipped = [name for name in shipped_recipes() if name.startswith("evaluation/")]
+    named = [
+        name
+        for name in models
+        if name.endswith((".yaml", ".yml"))
+        or name in shipped
+        or (name.startswith("evaluation/") and not Path(name).exists())
+    ]
+    if not named:
         return None
-    return find_recipe(name)
+    if len(models) > 1:
+        raise EvaluationError(
+            f"{named[0]} is a suite, and is evaluated alone; to add a model, copy it with 'ultrasam recipes "
+            "copy' and add a line."
+        )
+    if named[0] in shipped:
+        return recipe_path(named[0])
+    if not Path(named[0]).is_file():
+        raise EvaluationError(
+            f"There is no suite '{named[0]}'; give a file, or one of {', '.join(shipped)}."
+        )
+    return Path(named[0])
 
 
 def _suite(models: list[str], types: list[str], title: str | None) -> EvaluationSuite:
@@ -279,7 +304,8 @@ def _summary(results: Results) -> dict[str, Any]:
     measures = ("dice", "iou", "surface_dice")
     scores = {
         name: {
-            kind: {measure: table[measure].mean() for measure in measures} | {"objects": len(table)}
+            kind: {measure: table[measure].mean() for measure in measures}
+            | {"objects": table.select("image", "object").n_unique()}
             for kind in results.kinds
             if len(table := results.rows(kind, name))
         }

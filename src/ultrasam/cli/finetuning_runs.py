@@ -16,6 +16,7 @@ from ultrasam.cli.checks import check_gpu
 from ultrasam.cli.finetuning import CHECKPOINTS, TEST_FRACTION
 from ultrasam.cli.progress import progress_bar
 from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.datasets.catalogue import dataset_id
 from ultrasam.downstream.backbone import load_backbone, load_promptable
 from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.model import Classifier, save_classifier
@@ -24,7 +25,6 @@ from ultrasam.downstream.classification.report import write_report as write_clas
 from ultrasam.downstream.classification.task import cross_validate, train_classifier
 from ultrasam.downstream.images import (
     check_classes,
-    dataset_id,
     folds_of,
     keep_classes,
     open_class_images,

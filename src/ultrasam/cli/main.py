@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -51,6 +52,20 @@ app.add_typer(recipes.app, name="recipes", rich_help_panel=_ADAPT)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_ADAPT)
 app.command("compare", rich_help_panel=_ADAPT)(compare.compare)
 app.add_typer(data.app, name="data", rich_help_panel=_DATA)
+
+
+def _flow(commands: typer.Typer) -> None:
+    """Let the help of all commands flow: Typer keeps the line breaks of a docstring's later paragraphs."""
+    for command in (*commands.registered_commands, commands.registered_callback):
+        text = inspect.getdoc(command.callback) if command and command.callback else None
+        if command and text:
+            command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    for group in commands.registered_groups:
+        if group.typer_instance:
+            _flow(group.typer_instance)
+
+
+_flow(app)
 
 
 def _version(wanted: bool) -> None:

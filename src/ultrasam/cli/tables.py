@@ -26,9 +26,14 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, row_styles=["", "dim"])
+    table = Table(
+        box=box.SIMPLE_HEAD, row_styles=["", "dim"], padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
+    )  # fmt: skip
     for head in heads:
-        table.add_column(head, no_wrap=head in whole)
+        # A word that does not fit is broken, never cut off.
+        table.add_column(head, no_wrap=head in whole, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print()

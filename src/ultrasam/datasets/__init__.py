@@ -1,1 +1,1 @@
-"""The US-43d catalogue, and readers for its data sets and for custom ones."""
+"""The US-43d catalog, and readers for its data sets and for custom ones."""

@@ -32,7 +32,7 @@ ARCHIVE_SUFFIXES = (
     ".zip", ".change2zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar", ".7z",
 )  # fmt: skip
 
-# Limits on unpacking, in bytes and as a ratio; every data set of the catalogue is well below them.
+# Limits on unpacking, in bytes and as a ratio; every data set of the catalog is well below them.
 MAX_UNPACKED = 2 * 2**40
 MAX_RATIO = 200
 _RATIO_EXEMPT = 4 * 2**30

@@ -1,4 +1,4 @@
-"""The catalogue of data sets: look up a data set by id, name or folder name."""
+"""The catalog of data sets: look up a data set by id, name or folder name."""
 
 from __future__ import annotations
 
@@ -89,6 +89,14 @@ def dataset(name: str) -> DatasetSpec:
     else:
         hint = "List all data sets with: ultrasam data list --all"
     raise DataError(f"Unknown data set '{name}'. {hint}")
+
+
+def dataset_id(name: str) -> str:
+    """Id of a data set, by any of its names; for a custom data set, its name."""
+    try:
+        return dataset(name).info.id
+    except DataError:
+        return name  # a custom data set
 
 
 def find_facts(name: str) -> DatasetInfo:

@@ -27,7 +27,8 @@ def find_datasets(
     Args:
         raw: folders to search, or ``NAME=FOLDER`` pairs.
         only: ids or names of the data sets to keep; if empty, all are kept.
-        left_out: called with a sentence for each folder that is named as a data set without a reader.
+        left_out: called with a sentence for each folder that is named as a data set without a reader, and for
+            each subfolder of ``raw`` in which no data set was found.
 
     Returns:
         Each data set with its folder, sorted by id.
@@ -38,6 +39,7 @@ def find_datasets(
     selected = {dataset(name).info.id for name in only}
     locations: dict[str, tuple[DatasetSpec, Path]] = {}
     unread: dict[Path, str] = {}
+    found: list[Path] = []
     for text in raw:
         for spec, path in _resolve(text, selected, unread):
             if selected and spec.info.id not in selected:
@@ -49,6 +51,7 @@ def find_datasets(
                     f"{spec.info.id}=FOLDER."
                 )
             locations[spec.info.id] = (spec, path)
+            found.append(path)
     missing = selected - set(locations)
     if missing and locations:
         raise DataError(
@@ -60,6 +63,11 @@ def find_datasets(
         raise DataError(f"{path} cannot be read: {why}.")
     for path, why in unread.items():
         left_out(f"{path} is left out: {why}.")
+    for path in [] if selected else _unknown(raw, [*found, *unread]):
+        left_out(
+            f"{path} is left out: no data set of the catalog has this name. If it is one, add NAME={path}; "
+            "'ultrasam data import' reads images and masks of your own."
+        )
     if not locations:
         raise DataError(
             f"No known data set in {', '.join(raw)}. Rename the folder to an id from "
@@ -86,6 +94,23 @@ def _resolve(
         yield catalogue()[next(iter(selected))], path
         return
     yield from matches
+
+
+def _unknown(raw: Sequence[str], known: Sequence[Path]) -> Iterator[Path]:
+    """The folders and archives directly in ``raw`` that neither are, hold nor belong to a known data set."""
+    places = [path.resolve() for path in known]
+    for text in raw:
+        path = Path(text).expanduser()
+        if not path.is_dir():
+            continue
+        for child in sorted(path.iterdir()):
+            own = child.resolve()
+            if (
+                not child.name.startswith((".", "__MACOSX"))
+                and (child.is_dir() or is_archive(child.name))
+                and not any(own.is_relative_to(p) or p.is_relative_to(own) for p in places)
+            ):
+                yield child
 
 
 def _require(path: Path) -> None:

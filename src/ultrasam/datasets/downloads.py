@@ -126,7 +126,7 @@ def list_files(info: DatasetInfo) -> list[RemoteFile]:
 def how_to_get(info: DatasetInfo) -> str:
     """Instructions for obtaining a data set."""
     if info.download is not None:
-        return f"run: ultrasam data fetch {info.id}"
+        return f"run: ultrasam data fetch {info.id} -o DIR"
     if info.url == UNKNOWN:
         step = "where it is published is not known; ask its authors"
     else:

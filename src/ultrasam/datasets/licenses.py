@@ -124,7 +124,7 @@ def terms(license_text: str, access: str = UNKNOWN) -> Terms:
 
 
 def terms_of(info: DatasetInfo) -> Terms:
-    """What a data set of the catalogue may be used for."""
+    """What a data set of the catalog may be used for."""
     return terms(info.license, info.access)
 
 

@@ -16,11 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.datasets.catalogue import dataset_id
 from ultrasam.datasets.custom import annotations_at, is_annotation_file
 from ultrasam.datasets.file_tree import Skip
-from ultrasam.downstream.images import dataset_id
 from ultrasam.errors import DataError
-from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem, raw_datasets
+from ultrasam.evaluation.sources import (
+    EvaluationDataset,
+    EvaluationItem,
+    check_found,
+    raw_datasets,
+)
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.store.cache import cached_store
 from ultrasam.store.sampling import spread
@@ -142,33 +147,35 @@ def open_few_shot_data(
             twice or is absent.
     """
     wanted = {dataset_id(name) for name in datasets}
-    found: dict[str, FewShotData] = {}
+    there, found = set[str](), dict[str, FewShotData]()
     for text in paths:
-        for name, dataset, store, place in _stores(text, wanted, workers):
+        for name, dataset, store, place in _stores(text, wanted, there, workers):
             if name in found:
                 raise DataError(
                     f"Data set '{name}' appears in two of the --data paths; give it once."
                 )
             found[name] = _split(name, dataset, store, place, test_fraction, limit, seed)
-    there = {text for data in found.values() for text in (data.name, data.dataset)}
-    if absent := sorted(wanted - there):
-        raise DataError(f"{', '.join(absent)} not found in {', '.join(paths)}.")
+    check_found(wanted, there, paths)
     if not found:
         raise DataError(f"No images to train on in {', '.join(paths) or 'the data'}.")
     return [found[name] for name in sorted(found)]
 
 
-def _stores(text: str, wanted: set[str], workers: int) -> Iterator[tuple[str, str, Store, str]]:
-    """Name, id, store and place of each data set at a path."""
+def _stores(
+    text: str, wanted: set[str], there: set[str], workers: int
+) -> Iterator[tuple[str, str, Store, str]]:
+    """Name, id, store and place of each wanted data set at a path; the names of all go to ``there``."""
     path = Path(text).expanduser()
     if (path / "manifest.json").is_file():
         store = Store.open(path)
+        there.update(store.manifest["datasets"])
         for name in store.manifest["datasets"]:
             if not wanted or name in wanted:
                 yield name, name, store, str(path.resolve())
         return
     is_file = is_annotation_file(path)
     raw = [(path.stem, *annotations_at(path))] if is_file else list(raw_datasets(text))
+    there.update(name for name, _, _ in raw)
     for name, spec, folder in raw:
         if not wanted or {name, spec.info.id} & wanted:
             store = cached_store(spec, folder, workers=workers)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultrasam.datasets.catalogue import catalogue
 from ultrasam.downstream.few_shot import FewShotRun
 from ultrasam.evaluation.metrics.statistics import (
     MIN_SUBJECTS,
     bootstrap_interval,
     paired_difference,
 )
+from ultrasam.evaluation.report.groups import training_status
 from ultrasam.evaluation.report.results import Results
 from ultrasam.evaluation.runner import results_file
 from ultrasam.extras import needs
@@ -52,24 +52,23 @@ class CurvePoint:
     Attributes:
         shots: number of training images; 0 is the model without fine-tuning.
         draws: number of draws of training images.
-        objects: number of test objects.
+        objects, subjects: number of test objects, and of the subjects that they are of.
         mean: mean Dice over draws and objects.
         deviation: standard deviation of the draws' means; NaN for one draw.
         low, high: 95 % interval of the mean, by subject of the test set.
         gain: mean difference from the model without fine-tuning on the same objects, and its 95 % interval;
             NaN if there is none.
-        subjects: number of subjects of the test set.
     """
 
     shots: int
     draws: int
     objects: int
+    subjects: int
     mean: float
     deviation: float
     low: float
     high: float
     gain: tuple[float, float, float]
-    subjects: int
 
     def to_json(self) -> dict[str, Any]:
         """All values by name; null for NaN, which JSON does not have."""
@@ -168,17 +167,17 @@ class FewShotReport:
 
     def seen(self) -> list[str]:
         """A sentence for each model that has seen images of a data set, or of which that is unknown."""
-        found, known = [], set(catalogue())
+        found = []
         for run in self.runs:
-            sets = self.results[run.key].trained_on
-            if run.shots or sets == frozenset():
+            if run.shots:
                 continue
+            status = training_status(self.results[run.key], run.dataset)
             name = f"{run.model} on {run.dataset}"
-            if sets is None or run.dataset not in known | sets:
+            if status == "unknown":
                 found.append(
                     f"{name}: whether the initial weights have seen these images is unknown."
                 )
-            elif run.dataset in sets:
+            elif status == "seen":
                 found.append(
                     f"{name}: the initial weights have seen this data set; the gain on a new one may differ."
                 )
@@ -216,9 +215,13 @@ class FewShotReport:
                     f"{name} has Dice {number(first.mean)} without fine-tuning and {number(last.mean)} with "
                     f"{_images(last.shots)}; the gain is {difference(*last.gain)}"
                 )
-                if last.subjects < MIN_SUBJECTS:
-                    text += f"; {counted(last.subjects, 'test subject')} cannot tell whether that is chance"
-                elif not (last.gain[1] > 0 or last.gain[2] < 0):
+                _, low, high = last.gain
+                if last.subjects < MIN_SUBJECTS or np.isnan(low):
+                    subjects = "one subject" if last.subjects == 1 else f"{last.subjects} subjects"
+                    text += (
+                        f"; with {subjects} to test on, nobody can tell whether that is by chance"
+                    )
+                elif not (low > 0 or high < 0):
                     text += ", which may be by chance"
                 found.append(f"{text}.")
         return found
@@ -287,9 +290,16 @@ def _point(shots: int, draws: Sequence[pl.DataFrame], base: pl.DataFrame | None)
             gain = change.mean, change.low, change.high
     deviation = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
     return CurvePoint(
-        shots, len(draws), len(values), float(values.mean()), deviation, low, high, gain,
+        shots,
+        len(draws),
+        len(values),
         len(set(subjects)),
-    )  # fmt: skip
+        float(values.mean()),
+        deviation,
+        low,
+        high,
+        gain,
+    )
 
 
 def _items(texts: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage
 from ultrasam.datasets.archives import is_archive
-from ultrasam.datasets.catalogue import dataset
+from ultrasam.datasets.catalogue import dataset_id
 from ultrasam.datasets.custom import annotations_at, is_annotation_file
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.downstream.class_files import ClassImages, label_of, spelling_key
@@ -79,21 +79,13 @@ def _open(
     raw = [(path.stem, *annotations_at(path))] if is_file else list(raw_datasets(text))
     opened: list[tuple[str, Sequence[AnnotatedImage]]] = []
     for name, data, folder in raw:
-        if selected and data.info.id not in selected:
+        if selected and not {name, data.info.id} & selected:
             continue
         store = cached_store(data, folder, workers=workers)
         images = StoredImages(store, store.select(splits=SPLITS))
         # A custom data set is named after its folder, not after its layout.
         opened.append((name, [replace(image, dataset=name) for image in images]))
     return opened
-
-
-def dataset_id(name: str) -> str:
-    """Id of a data set, by any of its names; for a custom data set, its name."""
-    try:
-        return dataset(name).info.id
-    except DataError:
-        return name  # a custom data set
 
 
 def open_class_images(

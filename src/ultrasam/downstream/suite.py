@@ -16,11 +16,12 @@ from torch import nn
 
 from ultrasam._version import __version__
 from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.datasets.catalogue import dataset_id
 from ultrasam.downstream.backbone import load_backbone, load_promptable
 from ultrasam.downstream.class_files import label_of
 from ultrasam.downstream.classification.scores import score
 from ultrasam.downstream.classification.task import train_classifier
-from ultrasam.downstream.images import check_classes, dataset_id
+from ultrasam.downstream.images import check_classes
 from ultrasam.downstream.instances.metrics import evaluate_instances
 from ultrasam.downstream.instances.task import train_instance_segmenter
 from ultrasam.downstream.regions.task import correct, train_region_classifier

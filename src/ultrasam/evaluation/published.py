@@ -17,7 +17,7 @@ class PublishedResult:
     """One figure.
 
     Attributes:
-        dataset: id in the catalogue; for a data set that is not in it, or that the source does not tell with
+        dataset: id in the catalog; for a data set that is not in it, or that the source does not tell with
             certainty, the source's name.
         prompt: a prompt type of ours (see `PromptKind`) where one is meant, else in words.
         metric: ``Dice``, ``IoU`` or ``F1``.

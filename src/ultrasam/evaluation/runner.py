@@ -219,6 +219,23 @@ def _error_record(dataset: str, where: str, reason: str) -> dict[str, Any]:
     return {"dataset": dataset, "image": where, "error": one_line(reason, limit=None)}
 
 
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """How the results in a file differ from those that are to be added."""
+    old, new = before.get("settings", {}), json.loads(json.dumps(now["settings"]))
+    changed = [key for key in new if old.get(key) != new[key]]
+    if not changed:
+        return "other weights or another version of UltraSam"
+    told = (
+        f"{key.replace('_', ' ')}: {_shown(old.get(key))} instead of {_shown(new[key])}"
+        for key in changed
+    )
+    return f"other settings ({'; '.join(told)})"
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 # Data set, name of the image, and why it was left out; the last is empty for an image that is not.
 RecordKey = tuple[str, str, str]
 
@@ -243,8 +260,7 @@ def _resume(file: Path, header: dict[str, Any], places: dict[str, str]) -> set[R
     before = first.pop("data", {})
     if first != json.loads(json.dumps(header)):
         raise EvaluationError(
-            f"{file} contains results of other weights, other settings or another version of UltraSam; "
-            "delete it or choose another --out."
+            f"{file} contains results of {_difference(first, header)}; delete it or choose another --out."
         )
     for name, place in places.items():
         if before.get(name, place) != place:

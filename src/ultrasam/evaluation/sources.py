@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS, AnnotatedImage, Case, images_of
-from ultrasam.datasets.catalogue import dataset, recognize
+from ultrasam.datasets.catalogue import dataset, dataset_id, recognize
 from ultrasam.datasets.custom import annotations_at, detect_layout, is_annotation_file
 from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.discover import find_datasets
@@ -79,24 +79,29 @@ def open_evaluation_datasets(
         DataError: A path is missing or contains no data set, or a data set appears twice.
     """
     opened: dict[str, EvaluationDataset] = {}
+    wanted, there = {dataset_id(name) for name in only}, set[str]()
     for path in paths:
-        for data in _open(path, split, only):
+        for data in _open(path, split, wanted, there):
             if data.name in opened:
                 raise DataError(
                     f"Data set '{data.name}' appears in two of the --data paths; give it once."
                 )
             opened[data.name] = subsample(data, limit)
-    absent = _ids(only, opened) - set(opened)
-    if absent and opened:
-        raise DataError(f"{', '.join(sorted(absent))} not found in {', '.join(paths)}.")
+    check_found(wanted, there, paths)
     if not opened:
         raise DataError(f"No images to evaluate on in {', '.join(paths) or 'the data'}.")
     return [opened[name] for name in sorted(opened)]
 
 
-def _ids(only: Sequence[str], known: Collection[str]) -> set[str]:
-    """Ids of data sets by any of their names; a custom data set is ``known`` by its name."""
-    return {name if name in known else dataset(name).info.id for name in only}
+def check_found(wanted: Collection[str], there: Collection[str], paths: Sequence[str]) -> None:
+    """Refuse data sets that were asked for and are not there.
+
+    Raises:
+        DataError: One of ``wanted`` is not among the names and ids ``there``.
+    """
+    if absent := sorted(set(wanted) - set(there)):
+        held = f"; there are {', '.join(sorted(there))}" if there else ""
+        raise DataError(f"{', '.join(absent)} not found in {', '.join(paths)}{held}.")
 
 
 def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
@@ -104,8 +109,9 @@ def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
     if limit is None or limit >= len(data.items):
         return data
     rows = spread(np.arange(len(data.items)), limit)
+    are = "is" if len(rows) == 1 else "are"
     note = (
-        f"{data.name}: {len(rows):,} of {len(data.items):,} items are evaluated, evenly spaced; the limit "
+        f"{data.name}: {len(rows):,} of {len(data.items):,} items {are} evaluated, evenly spaced; the limit "
         "leaves out the others."
     )
     return replace(
@@ -116,18 +122,25 @@ def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
     )
 
 
-def _open(text: str, split: str | None, only: Sequence[str]) -> Iterator[EvaluationDataset]:
+def _open(
+    text: str, split: str | None, wanted: set[str], there: set[str]
+) -> Iterator[EvaluationDataset]:
+    """The data sets at a path that are wanted, all if none is named; the names of all go to ``there``."""
     path = Path(text).expanduser()
     if (path / "manifest.json").exists():
-        for data in _from_store(Store.open(path), split, only):
+        for data in _from_store(Store.open(path), split, wanted, there):
             yield replace(data, place=str(path.resolve()))
         return
     if is_annotation_file(path):
         spec, folder = annotations_at(path)
-        yield replace(_from_cases(path.stem, spec.list_cases(folder)), place=str(path.resolve()))
+        there.add(path.stem)
+        if not wanted or path.stem in wanted:
+            found = _from_cases(path.stem, spec.list_cases(folder))
+            yield replace(found, place=str(path.resolve()))
         return
     for name, spec, folder in raw_datasets(text):
-        if not only or spec.info.id in {dataset(o).info.id for o in only}:
+        there.add(name)
+        if not wanted or {name, spec.info.id} & wanted:
             found = _from_cases(name, spec.list_cases(folder))
             yield replace(found, place=str(folder.resolve()))
 
@@ -200,15 +213,15 @@ def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationD
 
 
 def _from_store(
-    store: Store, split: str | None, only: Sequence[str]
+    store: Store, split: str | None, wanted: set[str], there: set[str]
 ) -> Iterator[EvaluationDataset]:
     names = sorted(store.images["dataset"].cast("string").unique().to_pylist())
-    selected = _ids(only, names)
+    there.update(names)
     splits = [split] if split else ["test"]
     if split == "all" or (split is None and not len(store.select(splits=["test"]))):
         splits = list(SPLITS)
     for name in names:
-        if selected and name not in selected:
+        if wanted and name not in wanted:
             continue
         rows = store.select(datasets=[name], splits=splits)
         others = _other_splits(store, name, splits)

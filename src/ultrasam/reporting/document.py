@@ -68,7 +68,10 @@ class Section:
     says: str = ""
 
     def markdown(self, level: int = 2) -> str:
-        """The section in Markdown, without its plots."""
+        """The section in Markdown, without its plots; empty if there is nothing else."""
+        below = [text for part in self.sections if (text := part.markdown(level + 1))]
+        if not below and not any(isinstance(block, (str, Table)) for block in self.blocks):
+            return ""
         parts = [f"{'#' * level} {escape(self.title)}\n"]
         for block in self.blocks:
             if isinstance(block, Table):
@@ -76,7 +79,7 @@ class Section:
                 parts.append(block.markdown(level=own))
             elif isinstance(block, str):
                 parts.append(block)
-        return "\n".join([*parts, *(section.markdown(level + 1) for section in self.sections)])
+        return "\n".join([*parts, *below])
 
     def html(self, level: int = 2, *, name: str = "") -> str:
         """The section as part of a page, folded; a link to it unfolds it."""
@@ -138,7 +141,7 @@ class Document:
                 parts.append(block.markdown(level=0))
             elif isinstance(block, str):
                 parts.append(block)
-        return "\n".join([*parts, *(part.markdown() for part in self.sections)])
+        return "\n".join([*parts, *filter(None, (part.markdown() for part in self.sections))])
 
     def html(self) -> str:
         """The report as a self-contained page."""

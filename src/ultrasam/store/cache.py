@@ -54,7 +54,7 @@ def cached_store(
             f"{dataset.info.id}: folder {folder} does not exist; unpack the data there."
         )
     key = f"{dataset.info.id}|{folder.resolve()}"
-    # The catalogue imports all readers, which phantoms and an existing store do not need.
+    # The catalog imports all readers, which phantoms and an existing store do not need.
     from ultrasam.datasets.catalogue import called
 
     return _built(dataset, folder, key, workers, on_progress, called(dataset, folder))

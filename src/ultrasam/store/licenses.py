@@ -18,7 +18,7 @@ class LicensedDataset:
     Attributes:
         id: its id, or the name of a custom data set.
         stored: license in the manifest, of the time when the data set was read.
-        published: license in the present catalogue; None if the catalogue does not have the data set.
+        published: license in the present catalog; None if the catalog does not have the data set.
         terms: what it may be used for; where the two licenses differ, the stricter one counts.
         images: number of images.
         objects: number of annotated objects.
@@ -35,7 +35,7 @@ class LicensedDataset:
 
     @property
     def differs(self) -> bool:
-        """Whether the manifest states another license than the catalogue."""
+        """Whether the manifest states another license than the catalog."""
         return self.published is not None and self.published != self.stored
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from ultrasam.evaluation.metrics.failures import failure_rates
 from ultrasam.evaluation.metrics.mask_choice import mask_choice
@@ -35,6 +35,17 @@ def test_the_interval_of_a_share_is_the_binomials() -> None:
     low, high = binom.ppf([0.025, 0.975], 200, 0.12) / 200
     assert rate.share.low == pytest.approx(low, abs=0.011)
     assert rate.share.high == pytest.approx(high, abs=0.011)
+
+
+@pytest.mark.parametrize("subjects", [2, 8, 60])
+def test_no_failure_among_few_subjects_does_not_mean_that_there_are_none(subjects: int) -> None:
+    groups = [str(k) for k in range(subjects)] * 3  # three objects of each tell no more than one
+    for iou, failed in ((0.9, 0), (0.05, subjects)):
+        exact = binomtest(failed, subjects).proportion_ci(method="exact")
+        (rate,) = failure_rates([iou] * len(groups), groups, (0.1,))
+        assert (rate.share.low, rate.share.high) == pytest.approx((exact.low, exact.high))
+    (alone,) = failure_rates([0.9, 0.9], ["a", "a"], (0.1,))
+    assert math.isnan(alone.share.high)
 
 
 def test_the_chosen_mask_is_compared_with_the_best_where_there_are_candidates() -> None:

@@ -95,9 +95,9 @@ def list_(
             "No data set fits these options; 'ultrasam data list --all' without others lists all."
         )
     # A narrow terminal has no room for the others; data info prints them too.
-    heads = ["id", "size", "access", "license", "tier"]
+    heads = ["id", "organ", "access", "license", "tier"]
     if width() >= 140:
-        heads = ["id", "name", "organ", "structures", "kind", *heads[1:]]
+        heads = ["id", "name", "organ", "structures", "kind", "size", *heads[2:]]
     if every:
         heads.append("reader")
     print_table(heads, [[_cell(row[head]) for head in heads] for row in rows], whole=_WHOLE)

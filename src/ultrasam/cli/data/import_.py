@@ -162,9 +162,9 @@ def import_(
 
 
 def _with_facts(spec: DatasetSpec, store: Path, license_text: str | None) -> DatasetSpec:
-    """A custom data set with its license, and with what the catalogue knows of a data set of this id.
+    """A custom data set with its license, and with what the catalog knows of a data set of this id.
 
-    The license is the one given, else that of an earlier import into the store, else the catalogue's.
+    The license is the one given, else that of an earlier import into the store, else the catalog's.
     """
     from ultrasam.datasets.catalogue import facts
     from ultrasam.datasets.description import UNKNOWN

@@ -8,6 +8,7 @@ are known lists the ids of their data sets in an attribute ``trained_on``.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from ultrasam.evaluation.models.trained_on import NONE_SEEN, of_repository, trai
 from ultrasam.hardware import default_device
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
-from ultrasam.weights.registry import PREPROCESSING, REGISTRY
+from ultrasam.weights.registry import PREPROCESSING, REGISTRY, known_names
 from ultrasam.weights.spec import ModelSpec
 from ultrasam.weights.tasks import ARCHITECTURES, detect_task
 
@@ -75,8 +76,13 @@ def check_model_name(spec: str) -> None:
     except CheckpointError as error:
         if not _PLUG_IN_NAME.fullmatch(spec):
             raise
+        names = [*_BASELINES, *known_names(), *_plug_ins()]
+        similar = difflib.get_close_matches(spec.partition("+")[0], names, n=1)
+        hint = (
+            f"did you mean {similar[0]}?" if similar else f"baselines are {', '.join(_BASELINES)}."
+        )
         raise CheckpointError(
-            f"{str(error).rstrip('.')}, and no installed plug-in has this name."
+            f"{str(error).rstrip('.')}, and no installed plug-in has this name; {hint}"
         ) from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ultrasam.evaluation.metrics.mask_choice import MaskChoice, mask_choice
 from ultrasam.evaluation.report.groups import DatasetGroup, Row, rows_by_group
 from ultrasam.evaluation.report.prompts import all_kinds
-from ultrasam.evaluation.report.results import Results
+from ultrasam.evaluation.report.results import Results, objects_per_dataset
 from ultrasam.extras import needs
 from ultrasam.reporting.document import Section, section
 from ultrasam.reporting.tables import Table, percent, with_interval
@@ -58,14 +58,15 @@ def _cells(found: MaskChoice) -> Row:
 
 
 def choice_section(all_results: Sequence[Results]) -> Section | None:
-    """Both tables; None if no model offers several masks."""
+    """The table, and the same by data set if there are several; None if no model offers several masks."""
     text = (
         "For one prompt these models offer three masks; the best is the one with the highest true IoU. For a "
         "single click a model chooses the one with the highest predicted IoU. For a box it has a mask of its "
         "own beside the three, which can be better than all of them: what is lost is then negative.\n"
     )
     whole = choice_table(all_results)
-    detail = choice_table(all_results, by_dataset=True)
+    several = len(objects_per_dataset(all_results)) > 1
+    detail = choice_table(all_results, by_dataset=True) if several else None
     return section(
         "Which of three masks", text, whole, sections=[section("By data set", detail)],
         says="how often the chosen mask is the best, and what choosing loses",

@@ -166,11 +166,13 @@ def curve_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | No
     kinds = list(dict.fromkeys(kind for _, kind, _ in found))
     if not kinds:
         return None
+    boxed = any("box" in PromptKind.parse(kind).uses for kind in kinds)
+    box = "; 0 clicks: the box alone" if boxed else ""
     return Plot(
         f"IoU by number of clicks ({group.title})",
         partial(_draw, all_results, kinds, found),
         size=(min(12.6, 0.6 + 4 * len(kinds)), 3.6),
-        note="Bands are 95 % intervals by subject; 0 clicks: the box alone.",
+        note=f"Bands are 95 % intervals by subject{box}.",
     )
 
 

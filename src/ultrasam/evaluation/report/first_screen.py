@@ -77,12 +77,8 @@ def _columns(
     kinds = all_kinds(all_results)
     primary = primary_prompts(kinds)
     columns = [_Column(prompt.title, partial(_dice, prompt.kind)) for prompt in primary]
-    several = [
-        k for k in with_clicks(kinds)
-        if (parsed := PromptKind.parse(k)).protocol == "exact" and "box" not in parsed.uses
-    ]  # fmt: skip
-    if several:
-        most = max(several, key=lambda k: PromptKind.parse(k).clicks)
+    most = _noc_kind(kinds)
+    if most is not None:
         columns.append(_Column(f"NoC@{_NOC:.2f} (failures)", partial(_noc, most)))
     # Clicks fail far more often than boxes, and people's more often than exact ones.
     risky = [p for what in ("click", "box") for p in primary[::-1] if p.what == what]
@@ -99,6 +95,15 @@ def _columns(
         title = f"{_SHORT.get(quantity, quantity)} error ({unit})"
         columns.append(_Column(title, partial(_clinical, errors, kind)))
     return columns
+
+
+def _noc_kind(kinds: Sequence[str]) -> str | None:
+    """The prompt type of the column of clicks: exact clicks without a box, the most of them."""
+    several = [
+        k for k in with_clicks(kinds)
+        if (parsed := PromptKind.parse(k)).protocol == "exact" and "box" not in parsed.uses
+    ]  # fmt: skip
+    return max(several, key=lambda k: PromptKind.parse(k).clicks, default=None)
 
 
 def _name(all_results: Sequence[Results], results: Results, group: DatasetGroup) -> str:
@@ -168,12 +173,13 @@ def compact_note(
     primary = primary_prompts(all_kinds(all_results))
     names = ", ".join(f"{p.title}: `{p.kind}`" for p in primary)
     several = any(len(group.datasets) > 1 for group in dataset_groups(all_results))
+    noc = _noc_kind(all_kinds(all_results))
     parts = [
         f"Dice: mean{' over data sets' if several else ''} ({names}).",
         "±: deviation between repeats."
         if any(PromptKind.parse(p.kind).is_random for p in primary)
         else "",
-        f"NoC: clicks to IoU {_NOC:.2f}." if with_clicks(all_kinds(all_results)) else "",
+        "" if noc is None else f"NoC: clicks to IoU {_NOC:.2f} (`{noc}`).",
         _pooled_note(all_results) if several else "",
         f"AUC (`{_absence_kind(all_results, found)}`): does predicted IoU tell that nothing is there "
         f"(0.5: no); in parentheses, prompts with and without an object if either are fewer than {_FEW}."
@@ -192,7 +198,7 @@ def _floor(errors: ClinicalErrors) -> str:
 
 
 def _pooled_note(all_results: Sequence[Results]) -> str:
-    what = "NoC and IoU" if with_clicks(all_kinds(all_results)) else "IoU"
+    what = "IoU" if _noc_kind(all_kinds(all_results)) is None else "NoC and IoU"
     return f"{what} < {_MISSED:.2f}: over all objects, whatever their data set."
 
 

@@ -123,6 +123,8 @@ def training_sentences(all_results: Sequence[Results]) -> list[str]:
         names = ", ".join(map(escape, group.datasets))
         if group.label:
             lines.append(f"{group.label[0].upper()}{escape(group.label[1:])}: {names}.")
+    if lines:
+        lines.append("Seen: trained on images of the same source.")
     unknown = [escape(results.name) for results in all_results if results.trained_on is None]
     if unknown:
         lines.append(f"Nothing is known of the training data of {', '.join(unknown)}.")
@@ -133,9 +135,10 @@ def training_sentences(all_results: Sequence[Results]) -> list[str]:
         pairs = ", ".join(f"{escape(name)} is of {escape(sources[name])}" for name in stated)
         lines.append(f"As stated in the command or suite, {pairs}.")
     own = sorted(every - set(catalogue()) - set(sources))
+    are = "is" if len(own) == 1 else "are"
     if own and any(results.trained_on for results in all_results):
         lines.append(
-            "Not in the catalogue, so nobody knows whether a model has seen their source: "
-            f"{', '.join(map(escape, own))}. If you know, say it with --source NAME=ID."
+            f"{' and '.join(map(escape, own))} {are} not in the catalog, and may come from a data set that a "
+            f"model has seen. If you know the source, state it: --source {escape(own[0])}=ID."
         )
     return lines

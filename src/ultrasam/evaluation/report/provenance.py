@@ -51,7 +51,7 @@ def how_section(all_results: Sequence[Results], command: str) -> Section:
     repeats = counted(settings["repeats"], "time")
     unknown = sorted(set().union(*(results.subjects_unknown for results in all_results)))
     people = (
-        f"Of {', '.join(map(escape, unknown))} nothing says which images are of one person, so each image "
+        f"In {', '.join(map(escape, unknown))}, nothing says which images are of one person, so each image "
         "counts as a subject; where people have several, the intervals are too narrow.\n\n"
         if unknown else ""
     )  # fmt: skip
