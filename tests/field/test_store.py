@@ -335,5 +335,5 @@ def test_a_custom_data_set_of_a_store_is_chosen_by_its_name(tmp_path: Path) -> N
     for name, count in (("a_clinic", 2), ("busis", 3)):
         (found,) = open_evaluation_datasets([str(tmp_path / "store")], split="all", only=[name])
         assert (found.name, len(found.items)) == (name, count)
-    with pytest.raises(DataError, match="Unknown data set 'another'"):
+    with pytest.raises(DataError, match=r"another not found in .*; there are a_clinic, busis\."):
         open_evaluation_datasets([str(tmp_path / "store")], split="all", only=["another"])
