@@ -335,4 +335,14 @@ def test_an_area_under_the_curve_of_few_prompts_says_of_how_many(tmp_path: Path)
         rows, note = screen(model)
         (found,) = absences([model])
         assert rows["m"][column] == f"{found.roc.area.value:.2f}{told}"
-        assert "fewer than 10" in note
+        assert "with 10 prompts of either kind" in note
+
+
+def test_a_data_set_of_few_empty_images_does_not_weigh_as_much_as_one_of_many(
+    tmp_path: Path,
+) -> None:
+    data = [Data("us_nerve", 12, empty=15), Data("camus", 30, empty=1)]
+    model = made_up.write(tmp_path, Model("m", 0.1), data, kinds=["box"])
+    areas = {found.dataset: found.roc.area.value for found in absences([model])}
+    assert set(areas) == {"us_nerve", "camus"}
+    assert screen(model)[0]["m"]["nothing there, AUC"] == f"{areas['us_nerve']:.2f}"

@@ -150,6 +150,9 @@ def _auc(found: Sequence[Absence], kind: str, results: Results, group: DatasetGr
         a.roc for a in found
         if (a.results.name, a.kind) == (results.name, kind) and a.dataset in group.datasets
     ]  # fmt: skip
+    # One empty image says little, and would weigh as much as all those of another data set.
+    enough = [curve for curve in curves if min(curve.present, curve.absent) >= _FEW]
+    curves = enough or curves
     if not curves:
         return NONE
     area = np.mean([curve.area.value for curve in curves])
@@ -182,7 +185,8 @@ def compact_note(
         "" if noc is None else f"NoC: clicks to IoU {_NOC:.2f} (`{noc}`).",
         _pooled_note(all_results) if several else "",
         f"AUC (`{_absence_kind(all_results, found)}`): does predicted IoU tell that nothing is there "
-        f"(0.5: no); in parentheses, prompts with and without an object if either are fewer than {_FEW}."
+        f"(0.5: no), over data sets with {_FEW} prompts of either kind; if there is none, their numbers are "
+        "in parentheses."
         if found
         else "",
         f"Clinical error (`{errors.headline_kind()}`): mean absolute{_floor(errors)}."
