@@ -76,8 +76,7 @@ def test_one_data_set_has_no_tables_by_data_set(tmp_path: Path) -> None:
 def test_a_model_that_failed_on_hard_images_is_not_the_best_for_that(tmp_path: Path) -> None:
     good = made_up.write(tmp_path, Model("good", 0.10), [HEADS, NERVES], kinds=["box"])
     worse = made_up.write(tmp_path, Model("worse", 0.12), [HEADS, NERVES], kinds=["box"])
-    hard = worse.table.filter(worse.table["dice"] < 0.93)["image"].to_list()
-    assert 3 < len(hard) < 12
+    hard = worse.table.sort("dice")["image"].head(5).to_list()
 
     def failing(record: Record) -> Record:
         if record["image"] in hard:
@@ -346,3 +345,18 @@ def test_a_data_set_of_few_empty_images_does_not_weigh_as_much_as_one_of_many(
     areas = {found.dataset: found.roc.area.value for found in absences([model])}
     assert set(areas) == {"us_nerve", "camus"}
     assert screen(model)[0]["m"]["nothing there, AUC"] == f"{areas['us_nerve']:.2f}"
+
+
+def test_a_floor_on_a_few_images_does_not_narrow_the_comparison_of_the_others(
+    tmp_path: Path,
+) -> None:
+    data = [HEADS, NERVES]
+    good = made_up.write(tmp_path, Model("good", 0.10), data, kinds=["box"])
+    worse = made_up.write(tmp_path, Model("worse", 0.20), data, kinds=["box"])
+    floor = made_up.write(tmp_path, Model("floor", 0.60), data, kinds=["box"])
+    floor = replace(floor, images=(*floor.images[:2], *floor.images[-2:]))
+    assert 2 <= len(floor.table) < len(good.table) / 2
+    (alone,), (together,) = conclusion([good, worse]), conclusion([good, worse, floor])
+    assert together == f"{alone} Not ranked, with less than half of the objects: floor."
+    rows, _ = screen(good, worse, floor)
+    assert f"floor ({len(floor.table)} of {len(good.table)} objects)" in rows

@@ -18,6 +18,11 @@ with needs("Evaluation", extra="evaluate"):
     import polars as pl
 
 
+# A model that has segmented less of the objects than the others, as one that is limited to a few images, is
+# not ranked: on its objects alone, little could be said of the others.
+_LEAST_SHARE = 0.5
+
+
 def evaluated(all_results: Sequence[Results]) -> str:
     """What was evaluated, in one sentence."""
     counts = {name: n for name, n in objects_per_dataset(all_results).items() if n}
@@ -79,6 +84,8 @@ def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGrou
     names = {name: found for name, found in names.items() if found}
     if not names:
         return ""
+    few = _of_few_objects([r for r in all_results if r.name in names], kind, group.datasets)
+    names = {name: found for name, found in names.items() if name not in few}
     start = prompt.what.capitalize() + ("" if kind in ("box", prompt.what) else f" ({kind})")
     common = sorted(set.intersection(*names.values()))
     if not common:
@@ -109,7 +116,16 @@ def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGrou
         if dict(group.statuses).get(r.name) == "unknown" and group.label != UNKNOWN
     ]  # fmt: skip
     told = f" Whether {' or '.join(unknown)} has seen these data is unknown." if unknown else ""
+    if few:
+        told += f" Not ranked, with less than half of the objects: {', '.join(map(escape, few))}."
     return f"{text}.{told}"
+
+
+def _of_few_objects(found: Sequence[Results], kind: str, datasets: Sequence[str]) -> list[str]:
+    """The models that have segmented less than half of the objects that another has."""
+    inside = pl.col("dataset").is_in(list(datasets))
+    counts = {r.name: r.rows(kind).filter(inside).select(OBJECT).unique().height for r in found}
+    return [name for name, n in counts.items() if n < _LEAST_SHARE * max(counts.values())]
 
 
 def _shared_objects(
