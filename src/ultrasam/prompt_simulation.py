@@ -12,6 +12,9 @@ import numpy.typing as npt
 from ultrasam.errors import ConfigError
 from ultrasam.prompts import FloatArray
 
+# Noise of a box's edges: its standard deviation as a share of the side, and its most in pixels.
+NOISE_SHARE, NOISE_LIMIT = 0.1, 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class ClickSampling:
@@ -134,8 +137,39 @@ def jitter_box(rng: np.random.Generator, box: npt.ArrayLike, fraction: float) ->
     """Move each corner by up to ± ``fraction`` of the box's side (arXiv 2411.16222, 3.2)."""
     x0, y0, x1, y1 = np.asarray(box, dtype=np.float64)
     reach = fraction * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
-    moved = np.array([x0, y0, x1, y1]) + rng.uniform(-1, 1, 4) * reach
-    low, high = np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])
+    return _ordered(np.array([x0, y0, x1, y1]) + rng.uniform(-1, 1, 4) * reach)
+
+
+def noisy_box(rng: np.random.Generator, box: npt.ArrayLike) -> FloatArray:
+    """A box with its four edges moved by Gaussian noise: standard deviation 10 % of the side, at most 20 px.
+
+    Args:
+        box: x0, y0, x1, y1.
+    """
+    x0, y0, x1, y1 = np.asarray(box, dtype=np.float64)
+    spread = NOISE_SHARE * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
+    noise = np.clip(rng.normal(0, spread), -NOISE_LIMIT, NOISE_LIMIT)
+    return _ordered(np.array([x0, y0, x1, y1]) + noise)
+
+
+def scaled_box(box: npt.ArrayLike, scale: float) -> FloatArray:
+    """A box x0, y0, x1, y1 scaled about its center."""
+    corners = np.asarray(box, dtype=np.float64).reshape(2, 2)
+    center = corners.mean(axis=0)
+    return np.asarray((center + scale * (corners - center)).reshape(4))
+
+
+def shifted_box(rng: np.random.Generator, box: npt.ArrayLike, share: float) -> FloatArray:
+    """A box x0, y0, x1, y1 shifted in a random direction by a share of its sides."""
+    corners = np.asarray(box, dtype=np.float64).reshape(2, 2)
+    angle = rng.uniform(0, 2 * np.pi)
+    step = share * (corners[1] - corners[0]) * (np.cos(angle), np.sin(angle))
+    return np.asarray((corners + step).reshape(4))
+
+
+def _ordered(box: FloatArray) -> FloatArray:
+    """A box whose edges may have passed each other, as x0, y0, x1, y1 with sides above 0."""
+    low, high = np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])
     return np.concatenate([low, np.maximum(high, low + 1e-3)])
 
 

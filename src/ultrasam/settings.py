@@ -88,7 +88,7 @@ def read_yaml(path: Path, *, what: str, error: type[UltraSamError] = RecipeError
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as failure:
-        raise error(f"There is no {what} {path}.") from failure
+        raise error(f"The {what} {path} does not exist.") from failure
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
         text = " ".join(str(failure).split())
         raise error(f"{path} is not a YAML file: {text}.") from failure

@@ -155,7 +155,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
         (["predict", "{a}", "--point", "500,5"], 1, "outside the scan"),
         (["predict", "{a}", "--point", "nan,5"], 1, "finite"),
         (["predict", "{a}", "--box", "9,9,3,3"], 1, "x0 < x1"),
-        (["predict", "{a}", "--point", "5,5", "--frame", "4"], 1, "no frame 4"),
+        (["predict", "{a}", "--point", "5,5", "--frame", "4"], 1, "frame 4 does not exist"),
         (["predict", "{a}", "--point", "5,5", "--model", "nonsense"], 1, "neither a file"),
         (["predict", "{a}", "--point", "5,5", "--model", "{a}"], 1, "not a checkpoint"),
         (["predict", "{a}", "--point", "5,5", "--precision", "int1"], 2, "'fp32', 'bf16'"),
@@ -164,7 +164,7 @@ def test_a_prompts_file_says_what_is_wanted_of_each_image(
         (["predict", "{a}", "--frame", "x"], 2, "--frame"),
         (["predict"], 2, "INPUT"),
         (["fly"], 2, "No such command"),
-        (["train", "nowhere.yaml"], 1, "There is no recipe"),
+        (["train", "nowhere.yaml"], 1, "Unknown recipe"),
     ],
 )
 def test_every_mistake_is_one_sentence(  # type: ignore[no-untyped-def]
@@ -220,7 +220,7 @@ def test_a_traceback_is_printed_only_if_asked_for(  # type: ignore[no-untyped-de
             main.run()
         error = capsys.readouterr().err
         assert ("Traceback" in error) is printed
-        assert error.splitlines()[-1].startswith("ultrasam: There is no recipe")
+        assert error.splitlines()[-1].startswith("ultrasam: Unknown recipe")
 
 
 def test_quiet_prints_no_notes_and_verbose_prints_more(ultrasam) -> None:  # type: ignore[no-untyped-def]

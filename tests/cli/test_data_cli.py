@@ -133,7 +133,7 @@ def test_build_points_to_import_for_images_of_ones_own(data: Run, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("build", "nowhere", "-o", "out"), "There is no nowhere"),
+        (("build", "nowhere", "-o", "out"), "nowhere does not exist"),
         (
             ("build", ".", "-o", "out", "--val-fraction", "0.9", "--test-fraction", "0.2"),
             "sum to 1",

@@ -188,7 +188,7 @@ def test_the_command_writes_a_model_that_predict_takes(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "nowhere"], "There is no nowhere"),
+        (["--data", "nowhere"], "nowhere does not exist"),
         (["--data", "one"], "at least two classes are needed"),
         (["--data", "in", "--class", "bright", "--class", "gray"], "No image has class 'gray'"),
         (["--data", "in", "--folds", "9"], "too few subjects (4) for 9 folds"),

@@ -119,7 +119,7 @@ def test_a_bad_suite_is_one_sentence(
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(RecipeError, match=message):
         load_suite(tmp_path / "suite.yaml", {})
-    with pytest.raises(RecipeError, match="There is no suite"):
+    with pytest.raises(RecipeError, match="does not exist"):
         load_suite(tmp_path / "none.yaml", {})
 
 

@@ -308,11 +308,11 @@ def test_a_malformed_file_of_figures_is_refused(tmp_path: Path, content: str, me
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--weights", "nano"], "There is no sample_dataset; give the folder sample_dataset of"),
+        (["--weights", "nano"], "sample_dataset does not exist; give the folder sample_dataset of"),
         (["--weights", "nano", "--data", "SAMPLE"], "with --expect"),
         (
             ["--weights", "nano", "--data", "SAMPLE", "--expect", "gone.yaml"],
-            "There is no gone.yaml",
+            "gone.yaml does not exist",
         ),
         (["--weights", "gone.pth", "--data", "SAMPLE"], "gone.pth"),
         (["--weights", "nano", "--data", "a", "--data", "b"], "takes one --data"),

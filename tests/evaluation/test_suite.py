@@ -94,11 +94,11 @@ def test_a_wrong_suite_is_refused(tmp_path: Path, changes: Any, message: str) ->
     [
         (
             ["evaluation/smok"],
-            "There is no suite 'evaluation/smok'; give a file, or one of evaluation/full,",
+            "Unknown suite 'evaluation/smok'; give a file, or one of evaluation/full,",
         ),
         (
             ["smoke.yaml"],
-            "There is no suite 'smoke.yaml'; give a file",
+            "Unknown suite 'smoke.yaml'; give a file",
         ),  # 'smoke' is a recipe of training
         (["evaluation/smoke", "ellipse"], "evaluation/smoke is a suite, and is evaluated alone"),
         (["ellipse", "mine.yaml"], "mine.yaml is a suite, and is evaluated alone"),

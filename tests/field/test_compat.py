@@ -358,7 +358,7 @@ def test_images_and_prompts_of_the_decoder_must_agree(sam: Sam) -> None:
 
 
 def test_what_is_not_there_is_said() -> None:
-    with pytest.raises(ConfigError, match="no model type 'vit_t'; use default, vit_h"):
+    with pytest.raises(ConfigError, match="Unknown model type 'vit_t'; use default, vit_h"):
         sam_model_registry["vit_t"]
     with pytest.raises(ConfigError, match="takes a model from sam_model_registry, not str"):
         SamPredictor("nano")  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ def test_what_is_no_image_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
     put(tmp_path, "a.png", "b.webp", "c.webp", "notes", ".hidden.png", ".cache/d.png", data=b"x")
     with caplog.at_level(logging.INFO, "ultrasam"):
         assert names_in(tmp_path) == ["a.png"]
-    assert "left out 3 files that are no images (2 × .webp, 1 × no suffix)" in caplog.text
+    assert "left out 3 files that are not images (2 × .webp, 1 × no suffix)" in caplog.text
     (tmp_path / "e").mkdir()
     with pytest.raises(ScanError, match="holds no images"):
         find_inputs([str(tmp_path / "e")])
@@ -62,7 +62,7 @@ def test_links_are_followed_once_and_broken_ones_told(
         pytest.skip("this file system has no links")
     with caplog.at_level(logging.INFO, "ultrasam"):
         assert names_in(tmp_path / "data") == ["p1/a.png", "p2/b.png"]
-    assert "left out 1 file that is no image (1 × broken link)" in caplog.text
+    assert "left out 1 file that is not an image (1 × broken link)" in caplog.text
 
 
 def test_results_of_an_earlier_prediction_are_not_segmented(

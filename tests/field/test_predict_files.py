@@ -113,7 +113,7 @@ def test_a_cine_without_a_frame_is_said_to_have_more(tmp_path: Path) -> None:
     assert predicted([cine], out=tmp_path / "out", frames=2)[0].notes == ()
     wrong = predicted([cine, still], out=tmp_path / "out", frames=2)
     assert wrong[0].error is None
-    assert "there is no frame 2" in str(wrong[1].error)
+    assert "frame 2 does not exist" in str(wrong[1].error)
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_cine_frames_come_in_any_order(tmp_path: Path, suffix: str, codec: str) 
 
 def test_a_missing_frame_is_refused(tmp_path: Path) -> None:
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    with pytest.raises(ScanError, match="no frame 1"):
+    with pytest.raises(ScanError, match="frame 1 does not exist"):
         read_scan(tmp_path / "a.png").frame(1)
 
 

@@ -257,7 +257,7 @@ def test_a_frame_of_a_cine_is_chosen(nano: UltraSam, tmp_path: Path) -> None:
         predictor.set_image(tmp_path / "c.tif", frame=frame)
         found.append(predictor.predict(Prompt(box=(20, 20, 70, 60))))
     assert not np.array_equal(found[0].low_res_logits, found[1].low_res_logits)
-    with pytest.raises(ScanError, match="no frame 2"):
+    with pytest.raises(ScanError, match="frame 2 does not exist"):
         predictor.set_image(tmp_path / "c.tif", frame=2)
 
 

@@ -82,7 +82,7 @@ def check_paths(
         _, equals, folder = text.partition("=")
         places = [text, folder] if equals else [text]
         if not any(Path(place).expanduser().exists() for place in places):
-            raise DataError(f"There is no {text}; {option} takes {takes}.")
+            raise DataError(f"{text} does not exist; {option} takes {takes}.")
 
 
 def is_store(path: str) -> bool:

@@ -32,7 +32,7 @@ def compare(
     for file in (first, second):
         if not file.is_file():
             raise EvaluationError(
-                f"There is no {file}; give two files that ultrasam evaluate wrote, DIR/MODEL.jsonl."
+                f"{file} does not exist; give two files that ultrasam evaluate wrote, DIR/MODEL.jsonl."
             )
     from ultrasam.evaluation.report.results import read_results
     from ultrasam.evaluation.report.tables import difference_table

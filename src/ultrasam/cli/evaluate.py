@@ -271,7 +271,7 @@ def _suite_file(models: list[str]) -> Path | None:
         return recipe_path(named[0])
     if not Path(named[0]).is_file():
         raise EvaluationError(
-            f"There is no suite '{named[0]}'; give a file, or one of {', '.join(shipped)}."
+            f"Unknown suite '{named[0]}'; give a file, or one of {', '.join(shipped)}."
         )
     return Path(named[0])
 

@@ -48,14 +48,14 @@ def parity(
     checks.check_models([weights])
     checks.check_device(device)
     if expect is not None and not expect.is_file():
-        raise EvaluationError(f"There is no {expect}; --expect takes a YAML file of figures.")
+        raise EvaluationError(f"{expect} does not exist; --expect takes a YAML file of figures.")
 
     from ultrasam.evaluation import parity as gate
     from ultrasam.evaluation.published import PARITY
 
     path = checks.only_one(data or [gate.SAMPLE], "--data")
     if not Path(path).expanduser().exists():
-        raise EvaluationError(f"There is no {path}; {gate.HOW_TO_GET_THE_SAMPLE}.")
+        raise EvaluationError(f"{path} does not exist; {gate.HOW_TO_GET_THE_SAMPLE}.")
     expected = PARITY if expect is None else gate.read_expectations(expect)
     images = gate.read_sample(path)
     if expect is None:

@@ -125,6 +125,6 @@ def check_data(recipe: Recipe) -> None:
     for entry in recipe.data.sources:
         if not entry.path.exists():
             raise DataError(
-                f"{entry.dataset}: there is no folder {entry.path}; put the data there, give your own data "
-                "with --data, or train without it: data.sources=[]"
+                f"{entry.dataset}: the folder {entry.path} does not exist; put the data there, give your own "
+                "data with --data, or train without it: data.sources=[]"
             )

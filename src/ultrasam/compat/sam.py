@@ -185,7 +185,7 @@ build_sam_vit_b = _build("vit-b")
 
 class _Registry(dict[str, Callable[..., Sam]]):
     def __missing__(self, name: str) -> Callable[..., Sam]:
-        raise ConfigError(f"There is no model type '{name}'; use {', '.join(self)}.")
+        raise ConfigError(f"Unknown model type '{name}'; use {', '.join(self)}.")
 
 
 sam_model_registry: dict[str, Callable[..., Sam]] = _Registry(

@@ -93,8 +93,8 @@ class Skip:
         reason: why; worded identically for the same cause, so that reasons can be counted.
         damage: whether the file is damaged; otherwise a rule excludes it.
         what: what was left out. Each image of a data set is read or reported as one left-out ``image``; an
-            ``annotation`` was left out of an image that was read; a ``file`` is no image; a ``note`` tells of
-            something done to an image that was read, and nothing was left out.
+            ``annotation`` was left out of an image that was read; a ``file`` is not an image; a ``note``
+            tells of something done to an image that was read, and nothing was left out.
     """
 
     where: str

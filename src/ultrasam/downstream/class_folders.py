@@ -16,7 +16,7 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 def read_class_folders(root: Path) -> ClassImages | None:
     """The images in the folders of their classes, at any depth; None if there are fewer than two classes.
 
-    Masks beside the images, or in a folder such as ``masks``, are left out; so are files that are no images.
+    Masks beside the images, or in a folder such as ``masks``, are left out; so are files that are not images.
     If all subfolders are named after splits, as in ``train/benign``, the folders in them are the classes. A
     folder below that of the class, such as a patient's, is taken for a subject: its images stay together.
     """

@@ -19,15 +19,18 @@ import numpy.typing as npt
 
 from ultrasam.errors import EvaluationError
 from ultrasam.images.masks import bounding_box, center_of_mass, deepest_point
-from ultrasam.prompt_simulation import ClickSampling, jitter_box, simulate_clicks
+from ultrasam.prompt_simulation import (
+    ClickSampling,
+    jitter_box,
+    noisy_box,
+    scaled_box,
+    shifted_box,
+    simulate_clicks,
+)
 from ultrasam.prompts import FloatArray, IntArray, Prompt
 
 BoolMask = npt.NDArray[np.bool_]
 Protocol = Literal["exact", "human"]
-NOISE_SHARE, NOISE_LIMIT = (
-    0.1,
-    20.0,
-)  # of a box's corners: standard deviation by side, most in pixels
 _EDGE = 0.35  # off-center clicks lie within this fraction of the maximum depth from the border
 _HUMAN = ClickSampling(near_center=0.7, center_spread=0.12, near_miss=0.05)
 _BOX = (
@@ -156,34 +159,6 @@ def _click_kind(name: str, match: re.Match[str]) -> PromptKind | None:
         name, "exact" if exact else "human", not exact, frozenset({"point"}), clicks, clicks, draw,
         anywhere=start == "human",
     )  # fmt: skip
-
-
-def noisy_box(rng: np.random.Generator, box: npt.ArrayLike) -> FloatArray:
-    """A box with its four edges moved by Gaussian noise: standard deviation 10 % of the side, at most 20 px.
-
-    Args:
-        box: x0, y0, x1, y1.
-    """
-    x0, y0, x1, y1 = np.asarray(box, dtype=np.float64)
-    spread = NOISE_SHARE * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
-    moved = np.array([x0, y0, x1, y1]) + np.clip(rng.normal(0, spread), -NOISE_LIMIT, NOISE_LIMIT)
-    low, high = np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])
-    return np.concatenate([low, np.maximum(high, low + 1)])
-
-
-def scaled_box(box: npt.ArrayLike, scale: float) -> FloatArray:
-    """A box x0, y0, x1, y1 scaled about its center."""
-    corners = np.asarray(box, dtype=np.float64).reshape(2, 2)
-    center = corners.mean(axis=0)
-    return np.asarray((center + scale * (corners - center)).reshape(4))
-
-
-def shifted_box(rng: np.random.Generator, box: npt.ArrayLike, share: float) -> FloatArray:
-    """A box x0, y0, x1, y1 shifted in a random direction by a share of its sides."""
-    corners = np.asarray(box, dtype=np.float64).reshape(2, 2)
-    angle = rng.uniform(0, 2 * np.pi)
-    step = share * (corners[1] - corners[0]) * (np.cos(angle), np.sin(angle))
-    return np.asarray((corners + step).reshape(4))
 
 
 def corrective_click_anywhere(

@@ -60,7 +60,7 @@ class Scan:
         if not 0 <= index < self.num_frames:
             raise ScanError(
                 f"{self.source or 'The scan'} has {counted(self.num_frames, 'frame')}, numbered from 0; "
-                f"there is no frame {index}."
+                f"frame {index} does not exist."
             )
         pixels = self.read_frame(index)
         if pixels.shape[:2] != (self.height, self.width):

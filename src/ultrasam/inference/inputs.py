@@ -81,7 +81,7 @@ def _images_in(folder: Path) -> list[Path]:
         total = others.total()
         logger.info(
             "%s: left out %s (%s%s).",
-            folder, "1 file that is no image" if total == 1 else f"{total} files that are no images",
+            folder, "1 file that is not an image" if total == 1 else f"{total} files that are not images",
             ", ".join(kinds), f" and {more} other kinds" if more > 0 else "",
         )  # fmt: skip
     return images

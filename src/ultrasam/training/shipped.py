@@ -24,7 +24,7 @@ def recipe_path(name: str) -> Path:
     plain = name.removesuffix(".yaml")
     if plain not in shipped_recipes():
         raise RecipeError(
-            f"There is no recipe '{name}': it is neither a file nor a shipped recipe "
+            f"Unknown recipe '{name}': it is neither a file nor a shipped recipe "
             f"({', '.join(shipped_recipes())})."
         )
     return _FOLDER / f"{plain}.yaml"

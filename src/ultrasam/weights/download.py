@@ -97,8 +97,8 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
                 "yourself and give its path."
             ) from error
         raise CheckpointError(
-            f"There is no file or folder '{repository}', and it cannot be downloaded from the Hugging Face "
-            f"hub either: {one_line(error)}. Check the network connection, or the path."
+            f"'{repository}' is neither a file nor a folder, and it cannot be downloaded from the Hugging "
+            f"Face hub: {one_line(error)}. Check the network connection, or the path."
         ) from error
 
 

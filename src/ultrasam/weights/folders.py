@@ -36,7 +36,7 @@ def checkpoint_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise CheckpointError(f"There is no file or folder {path}.")
+        raise CheckpointError(f"{path} does not exist.")
     try:
         found = _in_folder(path, 0)
     except OSError as error:

@@ -133,7 +133,7 @@ def import_(
             "attributes."
         )
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
+        raise DataError(f"The folder {folder} does not exist.")
     checks.check_output(out)
     from ultrasam.datasets import custom
     from ultrasam.datasets.catalogue import facts as published

@@ -8,7 +8,8 @@ from ultrasam.datasets.annotated_image import Case
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec, Download, bibtex
 from ultrasam.datasets.file_tree import FileTree, SkipReport
 from ultrasam.datasets.readers.label_rules import require_values
-from ultrasam.datasets.readers.volumes import Volume, VolumeOptions, paired_volumes
+from ultrasam.datasets.readers.volumes import Volume
+from ultrasam.datasets.us43d.fh_ps_aop import labeled_stills
 
 INFO = DatasetInfo(
     id="psfhs",
@@ -48,19 +49,7 @@ def _checked(labels: Volume, image: Volume) -> Volume:
 
 
 def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-    return paired_volumes(
-        INFO.id,
-        tree,
-        report,
-        image=r"/image_mha/(?P<stem>[^/]+)\.mha$",
-        label=r"/label_mha/(?P<stem>[^/]+)\.mha$",
-        options=VolumeOptions(
-            {1: "pubic_symphysis", 2: "fetal_head"},
-            single_image=True,
-            clean_volume=_checked,
-            keep_empty=True,
-        ),
-    )
+    return labeled_stills(INFO.id, tree, report, _checked)
 
 
 DATASET = DatasetSpec(INFO, _cases)

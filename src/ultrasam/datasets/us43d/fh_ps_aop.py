@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -53,9 +53,21 @@ def _inside_scanned_area(labels: Volume, image: Volume) -> Volume:
     return np.where(hull[None] > 0, labels, 0)
 
 
-def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+def labeled_stills(
+    dataset: str,
+    tree: FileTree,
+    report: SkipReport,
+    clean: Callable[[Volume, Volume], Volume],
+) -> Iterator[Case]:
+    """The cases of a data set of this group: ``image_mha`` and ``label_mha``, 1 symphysis and 2 head.
+
+    Args:
+        dataset: its id.
+        tree, report: files to search, and where to report skipped ones.
+        clean: changes the labels, given the image.
+    """
     return paired_volumes(
-        INFO.id,
+        dataset,
         tree,
         report,
         image=r"/image_mha/(?P<stem>[^/]+)\.mha$",
@@ -63,10 +75,14 @@ def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
         options=VolumeOptions(
             {1: "pubic_symphysis", 2: "fetal_head"},
             single_image=True,
-            clean_volume=_inside_scanned_area,
+            clean_volume=clean,
             keep_empty=True,
         ),
     )
+
+
+def _cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
+    return labeled_stills(INFO.id, tree, report, _inside_scanned_area)
 
 
 DATASET = DatasetSpec(INFO, _cases, sequence=True)

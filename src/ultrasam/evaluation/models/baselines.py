@@ -6,6 +6,7 @@ Each lists the prompt types that it accepts in ``accepts``.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import cv2
@@ -21,7 +22,7 @@ from ultrasam.prompts import Prediction, Prompt
 BoolMask = npt.NDArray[np.bool_]
 
 
-class _Baseline:
+class _Baseline(ABC):
     """Stores the frame and stacks one mask per prompt."""
 
     accepts: frozenset[str] = frozenset({"box"})
@@ -40,9 +41,9 @@ class _Baseline:
         ones = np.ones(masks.shape[:2], dtype=np.float32)
         return Prediction(masks, ones, ones, np.zeros((*masks.shape[:2], 0, 0), np.float32))
 
+    @abstractmethod
     def segment(self, prompt: Prompt) -> BoolMask:
         """Mask [H, W] for one prompt."""
-        raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, int]:
