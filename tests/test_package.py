@@ -105,7 +105,7 @@ def test_a_file_comes_before_a_shipped_recipe_of_its_name(
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
-    with pytest.raises(RecipeError, match=r"no recipe 'nanoo'.*nano-lora"):
+    with pytest.raises(RecipeError, match=r"nknown recipe 'nanoo'.*nano-lora"):
         find_recipe("nanoo")
 
 

@@ -158,6 +158,14 @@ def test_a_prompt_lies_in_the_image_and_is_drawn_again_for_its_seed(
         np.testing.assert_array_equal(first.box, second.box)
 
 
+@pytest.mark.parametrize("name", ["random", "human", "point-noise50"])
+def test_a_click_in_the_corner_pixel_is_not_taken_for_fractions(name: str) -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[:2, :2] = True
+    for seed in range(60):
+        draw(name, mask, seed).check_inside(*mask.shape)
+
+
 def image(mask: BoolMask) -> AnnotatedImage:
     pixels = np.zeros(mask.shape, np.uint8)
     return AnnotatedImage.in_memory(

@@ -245,7 +245,7 @@ def test_a_bad_override_is_one_sentence(recipe_file: Path, override: str, messag
 
 
 def test_a_file_that_is_not_a_recipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no recipe"):
+    with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("- 1\n- 2\n")
     with pytest.raises(RecipeError, match="keys and values"):

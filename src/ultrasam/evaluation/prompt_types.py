@@ -151,7 +151,7 @@ def _click_kind(name: str, match: re.Match[str]) -> PromptKind | None:
         else:
             sampling = _HUMAN if start == "human" else ClickSampling()
             points, labels = simulate_clicks(rng, truth, sampling)
-            return Prompt(points=points, labels=labels)
+            return Prompt(points=_inside(points, truth.shape), labels=labels)
         return Prompt(points=points, labels=[1])
 
     exact = start in ("interior", "point") and not noise
@@ -190,5 +190,9 @@ def _near_border(rng: np.random.Generator, truth: BoolMask) -> FloatArray:
 
 
 def _inside(points: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Clicks within the image; one in its corner pixel is at that pixel's center, as it would else be taken
+    for fractions of the image's size (`Prompt.check_inside`)."""
     height, width = shape
-    return np.clip(points, 0.5, (width - 0.5, height - 0.5))
+    clipped = np.clip(points, 0, (width - 0.5, height - 0.5))
+    in_corner = (clipped <= 1).all(axis=1, keepdims=True)
+    return np.where(in_corner, 0.5, clipped)
