@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ultrasam.phantom.background import draw_bone, draw_layers, draw_poor_contact
+from ultrasam.phantom.heart import draw_apical_heart, draw_short_axis_heart
 from ultrasam.phantom.structures import (
     draw_chambers,
     draw_complex_cyst,
@@ -17,6 +18,8 @@ from ultrasam.phantom.structures import (
     draw_vessels,
 )
 from ultrasam.phantom.tissue import BoolMap, FloatMap, Scene
+
+Painter = Callable[[np.random.Generator, Scene], None]
 
 
 def draw_scene(
@@ -33,7 +36,16 @@ def draw_scene(
     zeros = np.zeros(inside.shape, np.float32)
     scene = Scene(zeros.copy(), zeros.copy(), zeros.copy(), inside, beam)
     draw_layers(rng, scene, is_sector)
-    painters: list[tuple[Callable[[np.random.Generator, Scene], None], float]] = [
+    if is_sector and rng.random() < 0.4:  # views that fill the whole picture
+        views: list[tuple[Painter, float]] = [
+            (draw_apical_heart, 0.6),
+            (draw_short_axis_heart, 0.4),
+        ]
+        _draw_one(rng, scene, views)
+        if rng.random() < 0.2:
+            draw_poor_contact(rng, scene)
+        return scene
+    painters: list[tuple[Painter, float]] = [
         (draw_lesions, 0.34),
         (draw_vessels, 0.16),
         (draw_tube, 0.10),
@@ -42,12 +54,17 @@ def draw_scene(
         (draw_chambers, 0.08),
         (draw_complex_cyst, 0.12),
     ]
-    weights = np.array([weight for _, weight in painters])
-    count = int(rng.choice((1, 1, 2)))
-    for index in rng.choice(len(painters), size=count, p=weights / weights.sum()):
-        painters[index][0](rng, scene)
+    for _ in range(int(rng.choice((1, 1, 2)))):
+        _draw_one(rng, scene, painters)
     if rng.random() < 0.25:
         draw_bone(rng, scene)
     if rng.random() < 0.3:
         draw_poor_contact(rng, scene)
     return scene
+
+
+def _draw_one(
+    rng: np.random.Generator, scene: Scene, painters: list[tuple[Painter, float]]
+) -> None:
+    weights = np.array([weight for _, weight in painters])
+    painters[int(rng.choice(len(painters), p=weights / weights.sum()))][0](rng, scene)

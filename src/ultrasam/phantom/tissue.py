@@ -164,3 +164,9 @@ def place(
     x = xs[index] + pull * (middle[0] - xs[index])
     y = ys[index] + pull * (middle[1] - ys[index])
     return (float(x), float(y)), (float(radius * ratio), float(radius / ratio))
+
+
+def field_bounds(inside: BoolMap) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the field of view in pixels."""
+    xs, ys = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
+    return float(xs[0]), float(ys[0]), float(xs[-1]), float(ys[-1])
