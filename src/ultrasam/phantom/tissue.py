@@ -49,8 +49,9 @@ class Material:
     Attributes:
         echo_db: mean scattering strength in dB.
         contrast: whether ``echo_db`` is added to the tissue underneath instead of replacing it.
-        texture_db: amplitude of slow variations in dB.
-        grain: size of the variations in pixels.
+        texture_db: standard deviation of the texture in dB.
+        grain: size of slow variations in pixels, which are the texture if there is no ``pattern``.
+        pattern: [H, W] texture of zero mean and unit variance, as `textures` has them.
         attenuation_db: loss in dB per image height, in excess of background tissue; negative for fluid.
         rim: amplitude of the specular echo at the border.
         rim_db: scattering strength of a wall along the border in dB.
@@ -62,6 +63,7 @@ class Material:
     contrast: bool = False
     texture_db: float = 1.5
     grain: float = 8.0
+    pattern: FloatMap | None = field(default=None, compare=False)
     attenuation_db: float = 0.0
     rim: float = 0.0
     rim_db: float = 0.0
@@ -120,8 +122,14 @@ def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, material: Mater
     """Fill ``mask`` [H, W] with a material, including border, wall and specular echo."""
     hard = mask.astype(np.float32)
     alpha = cv2.GaussianBlur(hard, (0, 0), max(0.4, material.softness))
-    texture = smooth_noise(rng, scene.shape, material.grain, material.grain) * material.texture_db
-    target = texture + material.echo_db + (scene.echo_db if material.contrast else 0)
+    pattern = material.pattern
+    if pattern is None:
+        pattern = smooth_noise(rng, scene.shape, material.grain, material.grain)
+    target = (
+        pattern * material.texture_db
+        + material.echo_db
+        + (scene.echo_db if material.contrast else 0)
+    )
     scene.echo_db += alpha * (target - scene.echo_db)
     scene.attenuation_db += alpha * (material.attenuation_db - scene.attenuation_db)
     scene.specular *= 1 - alpha
