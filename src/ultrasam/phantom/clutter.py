@@ -5,14 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ultrasam.phantom.tissue import Scene, field_bounds, smooth_noise
+from ultrasam.phantom.tissue import Scene, depth_map, smooth_noise
 
 
 def draw_haze(rng: np.random.Generator, scene: Scene) -> None:
     """Add clutter: strongest near the probe, patchy, and never quite absent."""
-    _, top, _, bottom = field_bounds(scene.inside)
-    y = np.arange(scene.shape[0], dtype=np.float32)[:, None]
-    depth = np.clip((y - top) / (bottom - top), 0, 1)
+    depth = np.clip(depth_map(scene), 0, 1)
     level = -rng.uniform(13, 28) + smooth_noise(rng, scene.shape, 50, 50) * rng.uniform(0.5, 3)
     level = level + rng.uniform(4, 24) * np.exp(-depth / rng.uniform(0.04, 0.22))
     power = 10 ** (scene.echo_db / 10) + 10 ** (level / 10)

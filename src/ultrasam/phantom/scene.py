@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ultrasam.phantom.abdomen import draw_aorta, draw_kidney, draw_liver, draw_spleen
 from ultrasam.phantom.background import draw_bone, draw_layers, draw_poor_contact
+from ultrasam.phantom.fetal import draw_fetal_abdomen, draw_fetal_head
 from ultrasam.phantom.heart import draw_apical_heart, draw_short_axis_heart
+from ultrasam.phantom.pelvis import draw_bladder, draw_gallbladder, draw_uterus
 from ultrasam.phantom.structures import (
     draw_chambers,
     draw_complex_cyst,
@@ -36,10 +39,19 @@ def draw_scene(
     zeros = np.zeros(inside.shape, np.float32)
     scene = Scene(zeros.copy(), zeros.copy(), zeros.copy(), inside, beam)
     draw_layers(rng, scene, is_sector)
-    if is_sector and rng.random() < 0.4:  # views that fill the whole picture
+    if is_sector and rng.random() < 0.65:  # views that fill the whole picture
         views: list[tuple[Painter, float]] = [
-            (draw_apical_heart, 0.6),
-            (draw_short_axis_heart, 0.4),
+            (draw_apical_heart, 0.24),
+            (draw_short_axis_heart, 0.14),
+            (draw_liver, 0.2),
+            (draw_kidney, 0.12),
+            (draw_spleen, 0.04),
+            (draw_aorta, 0.04),
+            (draw_gallbladder, 0.04),
+            (draw_bladder, 0.06),
+            (draw_uterus, 0.06),
+            (draw_fetal_head, 0.08),
+            (draw_fetal_abdomen, 0.06),
         ]
         _draw_one(rng, scene, views)
         if rng.random() < 0.2:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ultrasam.phantom.tissue import BoolMap, Material, Scene, blob, fill, paint, place
+from ultrasam.phantom.lesions import draw_calcifications
+from ultrasam.phantom.tissue import Material, Scene, blob, fill, paint, place
 
 
 def _lesion_material(rng: np.random.Generator) -> Material:
@@ -40,7 +41,7 @@ def draw_lesions(rng: np.random.Generator, scene: Scene) -> None:
         paint(rng, scene, mask, material)
         scene.instances.append(("cyst" if material.attenuation_db < -3 else "lesion", mask))
         if rng.random() < 0.2:
-            _calcifications(rng, scene, mask)
+            draw_calcifications(rng, scene, mask)
 
 
 def draw_vessels(rng: np.random.Generator, scene: Scene) -> None:
@@ -194,14 +195,3 @@ def draw_complex_cyst(rng: np.random.Generator, scene: Scene) -> None:
 
 
 _STEPS = np.linspace(0, 1, 16)
-
-
-def _calcifications(rng: np.random.Generator, scene: Scene, mask: BoolMap) -> None:
-    ys, xs = np.nonzero(mask)
-    if not len(ys):
-        return
-    spots = np.zeros(scene.shape, np.float32)
-    for index in rng.integers(len(ys), size=int(rng.integers(1, 8))):
-        cv2.circle(spots, (int(xs[index]), int(ys[index])), int(rng.integers(1, 3)), 1.0, -1)
-    scene.specular += spots * rng.uniform(2, 6)
-    scene.attenuation_db += spots * rng.uniform(50, 400)
