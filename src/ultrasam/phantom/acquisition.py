@@ -128,7 +128,7 @@ class _BeamGeometry:
             px = margin_x + line / (lines - 1) * (width - 2 * margin_x)
             py = margin_y + sample / (samples - 1) * (height - 2 * margin_y)
         else:
-            half = rng.uniform(0.45, 0.75) if probe == "curved" else rng.uniform(0.42, 0.8)
+            half = rng.uniform(0.45, 0.75) if probe == "curved" else rng.uniform(0.6, 0.8)
             inner = rng.uniform(0.25, 0.8) if probe == "curved" else 0.01
             # Fit the sector to the image: its arc to the bottom, its corners to the sides. The inner radius
             # is in units of the depth.
