@@ -1,4 +1,4 @@
-"""Draw structures with their masks: lesions, vessels, glands, heads, chambers and cysts."""
+"""Draw structures with their masks: lesions, glands, heads, chambers and cysts."""
 
 from __future__ import annotations
 
@@ -41,58 +41,6 @@ def draw_lesions(rng: np.random.Generator, scene: Scene) -> None:
         scene.instances.append(("cyst" if material.attenuation_db < -3 else "lesion", mask))
         if rng.random() < 0.2:
             _calcifications(rng, scene, mask)
-
-
-def draw_vessels(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw one to four vessels and nerves in cross-section, side by side."""
-    center, radii = place(rng, scene, low=0.03, high=0.13, aspect=1.5)
-    for step in range(int(rng.integers(1, 5))):
-        nerve = rng.random() < 0.45
-        shift = rng.uniform(1.9, 3.2) * max(radii) * step
-        turn = rng.normal(0, 0.7)
-        at = (center[0] + shift * np.cos(turn), center[1] + shift * np.sin(turn))
-        scale = rng.uniform(0.6, 1.4)
-        outline = blob(rng, at, (radii[0] * scale, radii[1] * scale), roughness=0.05 + 0.06 * nerve)
-        mask = fill(outline, scene.shape)
-        if nerve:
-            material = Material(
-                rng.uniform(-8, 5), texture_db=rng.uniform(3, 6), grain=rng.uniform(2, 5),
-                rim_db=rng.uniform(5, 11), rim_width=rng.uniform(0.8, 2.0), rim=rng.uniform(0.5, 2),
-            )  # fmt: skip
-        else:
-            material = Material(
-                -rng.uniform(14, 36), texture_db=1, attenuation_db=-rng.uniform(2, 14),
-                rim=rng.uniform(1, 4), rim_db=rng.uniform(2, 8), rim_width=rng.uniform(0.6, 2.0),
-            )  # fmt: skip
-        paint(rng, scene, mask, material)
-        scene.instances.append(("nerve" if nerve else "vessel", mask))
-
-
-def draw_tube(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw a vessel in longitudinal section: a dark band between bright walls, across the whole image."""
-    height, width = scene.shape
-    x = np.linspace(-0.1, 1.1, 48) * width
-    middle = rng.uniform(0.25, 0.75) * height + rng.normal(0, 0.1) * (x - width / 2)
-    middle += (
-        rng.normal(0, 0.02) * height * np.sin(x / width * rng.uniform(2, 7) + rng.uniform(0, 6))
-    )
-    half = rng.uniform(0.04, 0.16) * height * (1 + 0.06 * np.sin(x / width * 5 + rng.uniform(0, 6)))
-    top, bottom = np.stack([x, middle - half], -1), np.stack([x, middle + half], -1)
-    mask = fill(np.concatenate([top, bottom[::-1]]).astype(np.float32), scene.shape)
-    wall = fill(
-        np.concatenate([top - np.array((0, 4)), bottom[::-1] + np.array((0, 4))]).astype(
-            np.float32
-        ),
-        scene.shape,
-    )
-    paint(
-        rng, scene, wall, Material(rng.uniform(-8, 2), rim=rng.uniform(2, 6), rim_db=6, rim_width=1)
-    )
-    paint(
-        rng, scene, mask,
-        Material(-rng.uniform(16, 40), texture_db=1, attenuation_db=-6, rim=rng.uniform(2, 6)),
-    )  # fmt: skip
-    scene.instances.append(("vessel along its axis", mask))
 
 
 def draw_gland(rng: np.random.Generator, scene: Scene) -> None:
