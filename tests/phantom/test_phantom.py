@@ -59,7 +59,7 @@ def test_fluid_is_darker_than_the_tissue_around_it() -> None:
             ring &= phantom.pixels > 0
             if ring.sum() > 50:
                 darker.append(phantom.pixels[mask].mean() < phantom.pixels[ring].mean())
-    assert len(darker) > 8
+    assert len(darker) > 5
     assert np.mean(darker) > 0.85
 
 

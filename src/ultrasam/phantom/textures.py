@@ -75,20 +75,20 @@ def spongiform(rng: np.random.Generator, shape: tuple[int, int], cell: float) ->
 
 
 def fibrillar(
-    rng: np.random.Generator, shape: tuple[int, int], angle: float, spacing: float
+    rng: np.random.Generator, shape: tuple[int, int], angle: float | FloatMap, spacing: float
 ) -> FloatMap:
     """Bright, broken, nearly parallel lines in a dark matrix, as the fibers of muscle or tendon.
 
     Args:
         rng: source of randomness.
         shape: (height, width).
-        angle: of the lines in radians, clockwise from the x axis in an image.
+        angle: of the lines in radians, clockwise from the x axis in an image; a number or a map [H, W].
         spacing: distance between lines in pixels.
     """
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     y -= shape[0] / 2
     x -= shape[1] / 2
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    cos, sin = np.cos(np.float32(angle)), np.sin(np.float32(angle))
     along = x * cos + y * sin
     bend = np.float32(rng.normal(0, 0.06) / max(shape))
     across = y * cos - x * sin + bend * along * along

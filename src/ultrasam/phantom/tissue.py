@@ -120,32 +120,46 @@ def fill(contour: FloatMap, shape: tuple[int, int]) -> BoolMap:
 
 def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, material: Material) -> None:
     """Fill ``mask`` [H, W] with a material, including border, wall and specular echo."""
-    hard = mask.astype(np.float32)
+    if not mask.any():
+        return
+    # Small structures are many: only their surroundings are computed.
+    window = _window(mask, margin=int(4 * max(1.0, material.softness, material.rim_width)) + 3)
+    echo_db, attenuation_db = scene.echo_db[window], scene.attenuation_db[window]
+    specular, beam = scene.specular[window], scene.beam[:, window[0], window[1]]
+    hard = mask[window].astype(np.float32)
     alpha = cv2.GaussianBlur(hard, (0, 0), max(0.4, material.softness))
-    pattern = material.pattern
-    if pattern is None:
-        pattern = smooth_noise(rng, scene.shape, material.grain, material.grain)
-    target = (
-        pattern * material.texture_db
-        + material.echo_db
-        + (scene.echo_db if material.contrast else 0)
-    )
-    scene.echo_db += alpha * (target - scene.echo_db)
-    scene.attenuation_db += alpha * (material.attenuation_db - scene.attenuation_db)
-    scene.specular *= 1 - alpha
+    if material.pattern is None:
+        pattern = smooth_noise(rng, (hard.shape[0], hard.shape[1]), material.grain, material.grain)
+    else:
+        pattern = material.pattern[window]
+    target = pattern * material.texture_db + material.echo_db
+    if material.contrast:
+        target += echo_db
+    echo_db += alpha * (target - echo_db)
+    attenuation_db += alpha * (material.attenuation_db - attenuation_db)
+    specular *= 1 - alpha
     if material.rim_width:
         edge = np.clip(4 * alpha * (1 - alpha), 0, 1)
         wall = cv2.GaussianBlur(edge, (0, 0), material.rim_width)
         wall /= max(float(wall.max()), 1e-6)
-        scene.echo_db += wall * (material.rim_db - scene.echo_db)
+        echo_db += wall * (material.rim_db - echo_db)
     if material.rim:
         # The gradient's component along the beam is the cosine of the angle of incidence.
         soft = cv2.GaussianBlur(hard, (0, 0), 0.9)
         slope_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.25)
         slope_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.25)
-        along = slope_x * scene.beam[0] + slope_y * scene.beam[1]
-        patchy = np.clip(0.6 + 0.5 * smooth_noise(rng, scene.shape, 14, 14), 0, 1.5)
-        scene.specular += material.rim * np.abs(along) ** 1.5 * patchy
+        along = slope_x * beam[0] + slope_y * beam[1]
+        noise = smooth_noise(rng, (hard.shape[0], hard.shape[1]), 14, 14)
+        specular += material.rim * np.abs(along) ** 1.5 * np.clip(0.6 + 0.5 * noise, 0, 1.5)
+
+
+def _window(mask: BoolMap, margin: int) -> tuple[slice, slice]:
+    """The bounding box of a mask as slices, with a margin in pixels."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return (
+        slice(max(0, y - margin), y + height + margin),
+        slice(max(0, x - margin), x + width + margin),
+    )
 
 
 def place(
