@@ -25,15 +25,7 @@ def test_masks_have_the_size_of_the_image(probe: str) -> None:
         assert phantom.pixels.dtype == np.uint8
         assert phantom.masks.shape == (len(phantom.names), 200, 260)
         assert all(mask.sum() >= 64 for mask in phantom.masks)
-        assert phantom.spacing > 0
-
-
-def test_a_sector_is_black_around() -> None:
-    corners = [
-        simulate(s, size=(240, 240), probe="phased").pixels[40:60, :10].max() for s in range(8)
-    ]
-    # Text and marks may be outside the sector; tissue may not.
-    assert np.median(corners) == 0
+        assert min(phantom.spacing) > 0
 
 
 def test_speckle_has_rayleigh_statistics() -> None:
@@ -72,7 +64,7 @@ def test_a_structure_is_where_its_contour_is() -> None:
 
 
 def test_log_compression_shows_a_decade_by_its_decibels() -> None:
-    settings = DisplaySettings(60.0, 30.0, 1.0, 0.0, 0.0, 0.0)
+    settings = DisplaySettings(60.0, 30.0)
     envelope = np.full((50, 4), 1.0, np.float32)
     envelope[:, 2:] = 10.0
     differences = [

@@ -45,10 +45,15 @@ def _draw_strands(rng: np.random.Generator, scene: Scene) -> None:
     the septa of fat and the fascicles of muscle.
     """
     for _ in range(int(rng.integers(1, 5))):
-        long, short = rng.uniform(30, 110), rng.uniform(7, 26)
+        long = rng.uniform(40, 150)
+        short = long * np.exp(rng.uniform(np.log(0.07), np.log(0.35)))
         noise = smooth_noise(rng, scene.shape, long, short)
         width = rng.uniform(0.03, 0.12)
-        strand = np.exp(-((noise / width) ** 2))
+        # Strands that face the probe reflect; without this, every turn of a contour would show as a hook.
+        slope_y, slope_x = np.gradient(noise)
+        along = slope_x * scene.beam[0] + slope_y * scene.beam[1]
+        facing = along**2 / (slope_x**2 + slope_y**2 + 1e-9)
+        strand = np.exp(-((noise / width) ** 2)) * facing**2
         density = np.clip(smooth_noise(rng, scene.shape, 70, 50) + rng.uniform(-0.3, 0.9), 0, 1.3)
         scene.echo_db += strand * density * rng.uniform(4, 17)
         scene.specular += strand * density**2 * rng.uniform(0, 3.5)
