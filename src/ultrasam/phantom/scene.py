@@ -9,13 +9,16 @@ import numpy as np
 from ultrasam.phantom.abdomen import draw_aorta, draw_kidney, draw_liver, draw_spleen
 from ultrasam.phantom.background import draw_bone, draw_layers, draw_poor_contact
 from ultrasam.phantom.bands import draw_pleura, draw_tendons
+from ultrasam.phantom.breast import draw_breast
 from ultrasam.phantom.fetal import draw_fetal_abdomen, draw_fetal_head
 from ultrasam.phantom.heart import draw_apical_heart, draw_short_axis_heart
 from ultrasam.phantom.muscles import draw_aponeuroses, draw_muscles
 from ultrasam.phantom.needles import draw_needle
 from ultrasam.phantom.nerves import draw_nerves
+from ultrasam.phantom.ovary import draw_ovarian_mass, draw_ovary
 from ultrasam.phantom.pelvis import draw_bladder, draw_gallbladder, draw_uterus
 from ultrasam.phantom.structures import draw_complex_cyst, draw_gland, draw_lesions
+from ultrasam.phantom.thyroid import draw_nodule_frame, draw_thyroid
 from ultrasam.phantom.tissue import BoolMap, FloatMap, Scene
 from ultrasam.phantom.vessels import draw_carotid, draw_tube, draw_vessels
 
@@ -40,6 +43,11 @@ _VIEWS: tuple[tuple[Painter, float, float], ...] = (
     (draw_uterus, 0.0, 0.05),
     (draw_fetal_head, 0.02, 0.07),
     (draw_fetal_abdomen, 0.0, 0.05),
+    (draw_thyroid, 0.13, 0.01),
+    (draw_nodule_frame, 0.12, 0.03),
+    (draw_breast, 0.16, 0.02),
+    (draw_ovary, 0.0, 0.05),
+    (draw_ovarian_mass, 0.02, 0.09),
 )
 _STRUCTURES: tuple[tuple[Painter, float, float], ...] = (
     (draw_lesions, 0.40, 0.40),
