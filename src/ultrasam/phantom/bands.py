@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from ultrasam.phantom.textures import fibrillar, granular
 from ultrasam.phantom.tissue import (
@@ -31,13 +32,18 @@ def draw_sheet(
         level_db: scattering strength in dB.
     """
     height, width = scene.shape
-    offset = (np.arange(height, dtype=np.float32)[:, None] - edge) / (0.5 * thickness)
+    mask = np.zeros(scene.shape, bool)
+    top = int(np.clip(edge.min() - thickness, 0, height - 1))
+    rows = slice(top, max(top + 1, int(np.clip(edge.max() + thickness, 1, height))))
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    offset = (y - edge) / (0.5 * thickness)
     profile = np.exp(-(offset**4))
     patchy = np.clip(0.8 + 0.35 * smooth_noise(rng, (1, width), 25, 1), 0.15, 1.3)
-    grain = fibrillar(rng, scene.shape, 0.0, max(2.0, 0.3 * thickness))
-    scene.echo_db += profile * (level_db * patchy + grain - scene.echo_db)
-    scene.specular += profile**2 * patchy * rng.uniform(0, 2.0)
-    return np.asarray(np.abs(offset) < 1, bool)
+    grain = smooth_noise(rng, (len(y), width), 20, max(1.0, 0.25 * thickness))
+    scene.echo_db[rows] += profile * (level_db * patchy + grain - scene.echo_db[rows])
+    scene.specular[rows] += profile**2 * patchy * rng.uniform(0, 2.0)
+    mask[rows] = np.abs(offset) < 1
+    return mask
 
 
 def draw_pleura(rng: np.random.Generator, scene: Scene) -> None:
@@ -52,6 +58,7 @@ def draw_pleura(rng: np.random.Generator, scene: Scene) -> None:
     edge = top + depth + height * (rng.normal(0, 0.05) * x + rng.normal(0, 0.12) * x * x)
     edge += smooth_noise(rng, (1, width), width / 5, 1)[0] * rng.uniform(0.2, 2.5)
     y = np.arange(height, dtype=np.float32)[:, None]
+    _draw_chest_wall(rng, scene, edge)
     lung = np.clip(y - edge, 0, 1).astype(np.float32)
     haze = rng.uniform(-22, -3) - rng.uniform(0, 16) * np.clip((y - edge) / height, 0, 1)
     haze = haze + rng.uniform(0.5, 2.5) * smooth_noise(rng, scene.shape, 12, 8)
@@ -66,14 +73,37 @@ def draw_pleura(rng: np.random.Generator, scene: Scene) -> None:
     thickness = height * rng.uniform(0.008, 0.026)
     line = draw_sheet(rng, scene, np.asarray(edge, np.float32), thickness, rng.uniform(6, 16))
     centers = ((), (0.1,), (0.9,), (0.5,), (0.05, 0.95), (0.2, 0.85))[int(rng.integers(6))]
+    muscles = scene.instances[:]
     for center in centers:
         at = (center + rng.normal(0, 0.04)) * width
         rise = rng.uniform(0.02, 0.1) * height
         rib, behind = _draw_rib(rng, scene, at, float(top + depth - rise))
         line &= ~behind
+        for index, (name, mask) in enumerate(muscles):
+            scene.instances[index] = (name, mask & ~(behind | rib) & ~line)
         scene.instances.append(("rib surface", rib))
     count, pieces = cv2.connectedComponents(line.astype(np.uint8))
     scene.instances += [("pleural line", pieces == index) for index in range(1, count)]
+
+
+def _draw_chest_wall(
+    rng: np.random.Generator, scene: Scene, pleura: npt.NDArray[np.float64]
+) -> None:
+    """Draw one or two muscles above the pleura [W]; the mask of the deeper one in half of the images."""
+    height = scene.shape[0]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    above = pleura
+    for order in range(int(rng.integers(1, 3))):
+        below = above
+        above = below - height * rng.uniform(0.05, 0.12)
+        muscle = np.asarray((y > above) & (y < below), bool)
+        fibers = fibrillar(rng, scene.shape, rng.normal(0, 0.15), rng.uniform(3, 7))
+        level, strength = rng.normal(-2, 5), rng.uniform(1, 5)
+        paint(rng, scene, muscle, Material(level, pattern=fibers, texture_db=strength))
+        thickness = height * rng.uniform(0.004, 0.012)
+        draw_sheet(rng, scene, above.astype(np.float32), thickness, rng.uniform(2, 11))
+        if order == 0 and rng.random() < 0.5:
+            scene.instances.append(("muscle belly", muscle & (y > above + thickness)))
 
 
 def _draw_b_lines(rng: np.random.Generator, scene: Scene, lung: FloatMap) -> None:

@@ -18,7 +18,9 @@ LabelMap = npt.NDArray[np.int32]
 def draw_muscles(rng: np.random.Generator, scene: Scene) -> None:
     """Draw three to nine bellies that fill the view; the masks of up to five of them."""
     label = draw_muscle_bed(rng, scene, int(rng.integers(3, 10)))
-    bellies = [_interior(label == index, scene.inside) for index in range(int(label.max()) + 1)]
+    bellies = [
+        belly_interior(label == index, scene.inside) for index in range(int(label.max()) + 1)
+    ]
     share = np.array([belly.sum() for belly in bellies]) / scene.inside.sum()
     shown = [index for index in rng.permutation(len(bellies)) if 0.01 < share[index] < 0.5]
     scene.instances += [("muscle belly", bellies[index]) for index in shown[:5]]
@@ -41,6 +43,11 @@ def draw_muscle_bed(rng: np.random.Generator, scene: Scene, count: int) -> Label
     below_fat = np.clip((depth - rng.uniform(-0.02, 0.16)) * 30, 0, 1).astype(np.float32)
     scene.echo_db += below_fat * (target - scene.echo_db)
     scene.specular *= 1 - 0.7 * below_fat
+    if rng.random() < 0.6:  # perimysium, thick enough to be seen as single streaks
+        streaks = fibrillar(rng, scene.shape, angle[label], rng.uniform(8, 20))
+        streaks = np.clip(streaks - rng.uniform(0.8, 1.8), 0, 1.2) * below_fat
+        scene.echo_db += streaks * rng.uniform(2, 10)
+        scene.specular += streaks * rng.uniform(0, 1.5)
     _draw_fasciae(rng, scene, label, below_fat)
     return label
 
@@ -64,7 +71,7 @@ def draw_aponeuroses(rng: np.random.Generator, scene: Scene) -> None:
     ]
     edges = [np.maximum.accumulate(np.stack(edges), axis=0)[i] for i in range(count)]
     _fill_between(rng, scene, edges)
-    thick = height * rng.uniform(0.008, 0.026)
+    thick = max(3.5, height * rng.uniform(0.010, 0.03))
     for edge in edges:
         band = draw_sheet(rng, scene, edge, thick * rng.uniform(0.7, 1.4), rng.uniform(5, 15))
         scene.instances.append(("aponeurosis", band))
@@ -128,7 +135,7 @@ def _draw_fasciae(
     scene.specular += soft * rng.uniform(0.3, 2.5)
 
 
-def _interior(mask: BoolMap, inside: BoolMap) -> BoolMap:
+def belly_interior(mask: BoolMap, inside: BoolMap) -> BoolMap:
     """The largest piece of a belly without its fascia."""
     eroded = cv2.erode((mask & inside).astype(np.uint8), np.ones((3, 3), np.uint8))
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(eroded)
