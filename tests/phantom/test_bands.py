@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.phantom.scenes import blank_scene, painted, ring
-from ultrasam.phantom.bands import draw_pleura, draw_sheet, draw_tendons
-from ultrasam.phantom.muscles import draw_aponeuroses, draw_muscles
+from ultrasam.phantom.bands import draw_pleura, draw_tendons
+from ultrasam.phantom.muscles import draw_aponeuroses, draw_muscles, draw_sheet
 from ultrasam.phantom.needles import draw_needle
 from ultrasam.phantom.tissue import BoolMap
 

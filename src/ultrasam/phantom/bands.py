@@ -1,4 +1,4 @@
-"""Bands: bright sheets, the pleural line between ribs, and tendons and ligaments."""
+"""Bands: the pleural line between ribs, and tendons and ligaments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.phantom.muscles import draw_muscle_bed, draw_sheet
 from ultrasam.phantom.textures import fibrillar, granular
 from ultrasam.phantom.tissue import (
     BoolMap,
@@ -17,33 +18,6 @@ from ultrasam.phantom.tissue import (
     paint,
     smooth_noise,
 )
-
-
-def draw_sheet(
-    rng: np.random.Generator, scene: Scene, edge: FloatMap, thickness: float, level_db: float
-) -> BoolMap:
-    """Draw a bright sheet across the view, such as fascia; returns its mask [H, W].
-
-    Args:
-        rng: source of randomness.
-        scene: the scene.
-        edge: [W] y coordinate of the sheet's middle in pixels.
-        thickness: in pixels.
-        level_db: scattering strength in dB.
-    """
-    height, width = scene.shape
-    mask = np.zeros(scene.shape, bool)
-    top = int(np.clip(edge.min() - thickness, 0, height - 1))
-    rows = slice(top, max(top + 1, int(np.clip(edge.max() + thickness, 1, height))))
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    offset = (y - edge) / (0.5 * thickness)
-    profile = np.exp(-(offset**4))
-    patchy = np.clip(0.8 + 0.35 * smooth_noise(rng, (1, width), 25, 1), 0.15, 1.3)
-    grain = smooth_noise(rng, (len(y), width), 20, max(1.0, 0.25 * thickness))
-    scene.echo_db[rows] += profile * (level_db * patchy + grain - scene.echo_db[rows])
-    scene.specular[rows] += profile**2 * patchy * rng.uniform(0, 2.0)
-    mask[rows] = np.abs(offset) < 1
-    return mask
 
 
 def draw_pleura(rng: np.random.Generator, scene: Scene) -> None:
@@ -147,6 +121,8 @@ def _draw_rib(
 
 def draw_tendons(rng: np.random.Generator, scene: Scene) -> None:
     """Draw fibrillar bands along the view, or their oval cross-sections side by side."""
+    if not scene.instances and rng.random() < 0.75:
+        draw_muscle_bed(rng, scene, int(rng.integers(2, 6)))
     if rng.random() < 0.55:
         for _ in range(int(rng.integers(1, 4))):
             _draw_long_tendon(rng, scene)
@@ -163,8 +139,9 @@ def draw_tendons(rng: np.random.Generator, scene: Scene) -> None:
         paint(
             rng, scene, mask,
             Material(
-                rng.normal(2, 5), pattern=dots, texture_db=rng.uniform(1.5, 5), rim=rng.uniform(0, 3),
-                rim_db=rng.uniform(-8, 9), rim_width=rng.uniform(0.7, 2.5), softness=rng.uniform(0.6, 1.6),
+                rng.normal(2, 5), pattern=dots, texture_db=rng.uniform(3, 7), rim=rng.uniform(0, 3),
+                rim_db=rng.choice((-9, 9)) + rng.normal(0, 2), rim_width=rng.uniform(0.7, 2.5),
+                softness=rng.uniform(0.6, 1.6),
             ),
         )  # fmt: skip
         scene.instances.append(("tendon", mask))
@@ -193,8 +170,8 @@ def _draw_long_tendon(rng: np.random.Generator, scene: Scene) -> None:
     paint(
         rng, scene, mask,
         Material(
-            rng.normal(2, 5), pattern=fibers, texture_db=rng.uniform(2, 5.5), rim=rng.uniform(0, 4),
-            rim_db=rng.uniform(0, 11), rim_width=rng.uniform(0.7, 1.8), softness=rng.uniform(0.6, 1.6),
+            rng.normal(2, 5), pattern=fibers, texture_db=rng.uniform(3, 7), rim=rng.uniform(0, 4),
+            rim_db=rng.uniform(4, 12), rim_width=rng.uniform(0.7, 1.8), softness=rng.uniform(0.6, 1.6),
         ),
     )  # fmt: skip
     scene.instances.append(("tendon", mask))

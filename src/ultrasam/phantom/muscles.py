@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.phantom.bands import draw_sheet
 from ultrasam.phantom.textures import fibrillar, parenchyma
 from ultrasam.phantom.tissue import BoolMap, FloatMap, Scene, smooth_noise
 
@@ -32,7 +31,7 @@ def draw_muscle_bed(rng: np.random.Generator, scene: Scene, count: int) -> Label
     Below the skin and fat, which stay as they are.
     """
     label = _bellies(rng, scene.shape, count)
-    angle = rng.normal(0, 0.35, count).astype(np.float32)
+    angle = rng.normal(0, 0.25, count).astype(np.float32)
     level = rng.normal(-2, rng.uniform(0.5, 4.5), count).astype(np.float32)
     strength = rng.uniform(1.0, 6.0, count).astype(np.float32)
     spacing = rng.uniform(3, 9)
@@ -81,6 +80,33 @@ def draw_aponeuroses(rng: np.random.Generator, scene: Scene) -> None:
             belly = (y > above + 0.6 * thick) & (y < below - 0.6 * thick)
             if belly.mean() > 0.02:
                 scene.instances.append(("muscle belly", belly))
+
+
+def draw_sheet(
+    rng: np.random.Generator, scene: Scene, edge: FloatMap, thickness: float, level_db: float
+) -> BoolMap:
+    """Draw a bright sheet across the view, such as fascia; returns its mask [H, W].
+
+    Args:
+        rng: source of randomness.
+        scene: the scene.
+        edge: [W] y coordinate of the sheet's middle in pixels.
+        thickness: in pixels.
+        level_db: scattering strength in dB.
+    """
+    height, width = scene.shape
+    mask = np.zeros(scene.shape, bool)
+    top = int(np.clip(edge.min() - thickness, 0, height - 1))
+    rows = slice(top, max(top + 1, int(np.clip(edge.max() + thickness, 1, height))))
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    offset = (y - edge) / (0.5 * thickness)
+    profile = np.exp(-(offset**4))
+    patchy = np.clip(0.8 + 0.35 * smooth_noise(rng, (1, width), 25, 1), 0.15, 1.3)
+    grain = smooth_noise(rng, (len(y), width), 20, max(1.0, 0.25 * thickness))
+    scene.echo_db[rows] += profile * (level_db * patchy + grain - scene.echo_db[rows])
+    scene.specular[rows] += profile**2 * patchy * rng.uniform(0, 2.0)
+    mask[rows] = np.abs(offset) < 1
+    return mask
 
 
 def _fill_between(rng: np.random.Generator, scene: Scene, edges: list[FloatMap]) -> None:

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.phantom.bands import draw_sheet
-from ultrasam.phantom.muscles import belly_interior, draw_muscle_bed
+from ultrasam.phantom.muscles import belly_interior, draw_muscle_bed, draw_sheet
 from ultrasam.phantom.textures import parenchyma, random_pattern
 from ultrasam.phantom.tissue import (
     BoolMap,
