@@ -32,7 +32,7 @@ def draw_muscle_bed(rng: np.random.Generator, scene: Scene, count: int) -> Label
     """
     label = _bellies(rng, scene.shape, count)
     angle = rng.normal(0, 0.25, count).astype(np.float32)
-    level = rng.normal(-2, rng.uniform(0.5, 4.5), count).astype(np.float32)
+    level = rng.normal(-3, rng.uniform(0.5, 6), count).astype(np.float32)
     strength = rng.uniform(1.0, 6.0, count).astype(np.float32)
     spacing = rng.uniform(3, 9)
     fibers = fibrillar(rng, scene.shape, angle[label], spacing)
@@ -43,10 +43,12 @@ def draw_muscle_bed(rng: np.random.Generator, scene: Scene, count: int) -> Label
     scene.echo_db += below_fat * (target - scene.echo_db)
     scene.specular *= 1 - 0.7 * below_fat
     if rng.random() < 0.6:  # perimysium, thick enough to be seen as single streaks
-        streaks = fibrillar(rng, scene.shape, angle[label], rng.uniform(8, 20))
-        streaks = np.clip(streaks - rng.uniform(0.8, 1.8), 0, 1.2) * below_fat
-        scene.echo_db += streaks * rng.uniform(2, 10)
-        scene.specular += streaks * rng.uniform(0, 1.5)
+        wavy = angle[label] + 0.15 * smooth_noise(rng, scene.shape, 70, 50)
+        spacing = rng.uniform(5, 14)
+        streaks = fibrillar(rng, scene.shape, wavy, spacing, length=spacing * rng.uniform(4, 9))
+        streaks = np.clip(streaks - rng.uniform(0.8, 2.0), 0, 1.2) * below_fat
+        scene.echo_db += streaks * rng.uniform(3, 14)
+        scene.specular += streaks * rng.uniform(0, 2.5)
     _draw_fasciae(rng, scene, label, below_fat)
     return label
 
@@ -132,9 +134,9 @@ def _bellies(rng: np.random.Generator, shape: tuple[int, int], count: int) -> La
     height, width = shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     side = min(shape)
-    y += smooth_noise(rng, shape, side / 4, side / 5) * 0.03 * side
+    y += smooth_noise(rng, shape, side / 4, side / 5) * rng.uniform(0.01, 0.05) * side
     x += smooth_noise(rng, shape, side / 4, side / 5) * 0.04 * side
-    flat = rng.uniform(1.2, 2.6)
+    flat = rng.uniform(1.2, 3.2)
     nearest = np.full(shape, np.inf, np.float32)
     label = np.zeros(shape, np.int32)
     for index in range(count):
@@ -154,11 +156,12 @@ def _draw_fasciae(
     lines = np.zeros(scene.shape, np.float32)
     lines[:, 1:] = 0.5 * (label[:, 1:] != label[:, :-1])
     lines[1:] += label[1:] != label[:-1]
-    width = rng.uniform(0.7, 1.8)
-    patchy = np.clip(0.7 + 0.5 * smooth_noise(rng, scene.shape, 30, 20), 0.1, 1.5)
+    width = np.exp(rng.uniform(np.log(0.7), np.log(2.8)))
+    # Fasciae end, and fat makes them thicker in places.
+    patchy = np.clip(0.6 + 0.7 * smooth_noise(rng, scene.shape, 35, 25), 0.0, 1.8)
     soft = cv2.GaussianBlur(lines, (0, 0), width) * np.float32(2.5 * width) * patchy * below_fat
-    scene.echo_db += np.clip(soft, 0, 1) * (rng.uniform(4, 13) - np.minimum(scene.echo_db, 4))
-    scene.specular += soft * rng.uniform(0.3, 2.5)
+    scene.echo_db += np.clip(soft, 0, 1) * (rng.uniform(5, 17) - np.minimum(scene.echo_db, 4))
+    scene.specular += soft * rng.uniform(0.3, 4.0)
 
 
 def belly_interior(mask: BoolMap, inside: BoolMap) -> BoolMap:

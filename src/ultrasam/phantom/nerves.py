@@ -20,7 +20,7 @@ _MIN_FASCICLE = 150  # pixels; smaller fascicles are texture
 
 def draw_nerves(rng: np.random.Generator, scene: Scene) -> None:
     """Draw one to three nerves or a string of roots where muscles meet, often beside an artery and veins."""
-    bed = draw_muscle_bed(rng, scene, int(rng.integers(3, 11)))
+    bed = draw_muscle_bed(rng, scene, int(np.exp(rng.uniform(np.log(3), np.log(24)))))
     side = float(min(np.ptp(np.nonzero(scene.inside)[axis]) for axis in (0, 1)))
     if rng.random() < 0.55:
         x, y = _junction(rng, scene, bed)
@@ -75,18 +75,18 @@ def _draw_peripheral_nerve(
     kind = rng.choice(("honeycomb", "fascicles", "plain"), p=(0.45, 0.35, 0.2))
     cell = min(radii) * rng.uniform(0.3, 0.7)
     if kind == "honeycomb":
-        pattern, strength = honeycomb(rng, scene.shape, max(5.0, cell)), rng.uniform(3, 9)
+        pattern, strength = honeycomb(rng, scene.shape, max(5.0, cell)), rng.uniform(4, 9)
     elif kind == "plain":
         pattern, strength = random_pattern(rng, scene.shape), rng.uniform(1, 4)
     else:
         pattern, strength = parenchyma(rng, scene.shape, 3), rng.uniform(1, 3)
     is_bare = abs(difference) > 4 and rng.random() < 0.4
-    sheath = 0.0 if is_bare else rng.uniform(0.7, 2.2)
+    sheath = 0.0 if is_bare else rng.uniform(0.8, 2.6)
     paint(
         rng, scene, mask,
         Material(
             level, pattern=pattern, texture_db=strength, softness=rng.uniform(0.6, 1.8),
-            rim=rng.uniform(0, 3), rim_db=level + rng.uniform(5, 13), rim_width=sheath,
+            rim=rng.uniform(0, 3), rim_db=level + rng.uniform(6, 17), rim_width=sheath,
         ),
     )  # fmt: skip
     if kind == "fascicles":
@@ -147,7 +147,7 @@ def _draw_roots(
     compartment = _draw_compartment(rng, scene, hull, size * rng.uniform(0.25, 1.3))
     level = _level_around(scene, compartment)
     drop = _difference(rng) - rng.uniform(0, 6)
-    rim = rng.uniform(4, 12)
+    rim = rng.uniform(5, 15)
     fascicles = honeycomb(rng, scene.shape, max(4.0, size * rng.uniform(0.35, 0.8)))
     for center, radius in zip(centers, sizes, strict=True):
         radii = (radius * rng.uniform(0.9, 1.25), radius)
