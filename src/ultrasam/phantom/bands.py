@@ -1,10 +1,12 @@
-"""Bands: bright sheets, the pleural line between ribs, and tendons and ligaments."""
+"""Bands: the pleural line between ribs, and tendons and ligaments."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from ultrasam.phantom.muscles import draw_muscle_bed, draw_sheet
 from ultrasam.phantom.textures import fibrillar, granular
 from ultrasam.phantom.tissue import (
     BoolMap,
@@ -16,28 +18,6 @@ from ultrasam.phantom.tissue import (
     paint,
     smooth_noise,
 )
-
-
-def draw_sheet(
-    rng: np.random.Generator, scene: Scene, edge: FloatMap, thickness: float, level_db: float
-) -> BoolMap:
-    """Draw a bright sheet across the view, such as fascia; returns its mask [H, W].
-
-    Args:
-        rng: source of randomness.
-        scene: the scene.
-        edge: [W] y coordinate of the sheet's middle in pixels.
-        thickness: in pixels.
-        level_db: scattering strength in dB.
-    """
-    height, width = scene.shape
-    offset = (np.arange(height, dtype=np.float32)[:, None] - edge) / (0.5 * thickness)
-    profile = np.exp(-(offset**4))
-    patchy = np.clip(0.8 + 0.35 * smooth_noise(rng, (1, width), 25, 1), 0.15, 1.3)
-    grain = fibrillar(rng, scene.shape, 0.0, max(2.0, 0.3 * thickness))
-    scene.echo_db += profile * (level_db * patchy + grain - scene.echo_db)
-    scene.specular += profile**2 * patchy * rng.uniform(0, 2.0)
-    return np.asarray(np.abs(offset) < 1, bool)
 
 
 def draw_pleura(rng: np.random.Generator, scene: Scene) -> None:
@@ -52,6 +32,7 @@ def draw_pleura(rng: np.random.Generator, scene: Scene) -> None:
     edge = top + depth + height * (rng.normal(0, 0.05) * x + rng.normal(0, 0.12) * x * x)
     edge += smooth_noise(rng, (1, width), width / 5, 1)[0] * rng.uniform(0.2, 2.5)
     y = np.arange(height, dtype=np.float32)[:, None]
+    _draw_chest_wall(rng, scene, edge)
     lung = np.clip(y - edge, 0, 1).astype(np.float32)
     haze = rng.uniform(-22, -3) - rng.uniform(0, 16) * np.clip((y - edge) / height, 0, 1)
     haze = haze + rng.uniform(0.5, 2.5) * smooth_noise(rng, scene.shape, 12, 8)
@@ -66,14 +47,37 @@ def draw_pleura(rng: np.random.Generator, scene: Scene) -> None:
     thickness = height * rng.uniform(0.008, 0.026)
     line = draw_sheet(rng, scene, np.asarray(edge, np.float32), thickness, rng.uniform(6, 16))
     centers = ((), (0.1,), (0.9,), (0.5,), (0.05, 0.95), (0.2, 0.85))[int(rng.integers(6))]
+    muscles = scene.instances[:]
     for center in centers:
         at = (center + rng.normal(0, 0.04)) * width
         rise = rng.uniform(0.02, 0.1) * height
         rib, behind = _draw_rib(rng, scene, at, float(top + depth - rise))
         line &= ~behind
+        for index, (name, mask) in enumerate(muscles):
+            scene.instances[index] = (name, mask & ~(behind | rib) & ~line)
         scene.instances.append(("rib surface", rib))
     count, pieces = cv2.connectedComponents(line.astype(np.uint8))
     scene.instances += [("pleural line", pieces == index) for index in range(1, count)]
+
+
+def _draw_chest_wall(
+    rng: np.random.Generator, scene: Scene, pleura: npt.NDArray[np.float64]
+) -> None:
+    """Draw one or two muscles above the pleura [W]; the mask of the deeper one in half of the images."""
+    height = scene.shape[0]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    above = pleura
+    for order in range(int(rng.integers(1, 3))):
+        below = above
+        above = below - height * rng.uniform(0.05, 0.12)
+        muscle = np.asarray((y > above) & (y < below), bool)
+        fibers = fibrillar(rng, scene.shape, rng.normal(0, 0.15), rng.uniform(3, 7))
+        level, strength = rng.normal(-2, 5), rng.uniform(1, 5)
+        paint(rng, scene, muscle, Material(level, pattern=fibers, texture_db=strength))
+        thickness = height * rng.uniform(0.004, 0.012)
+        draw_sheet(rng, scene, above.astype(np.float32), thickness, rng.uniform(2, 11))
+        if order == 0 and rng.random() < 0.5:
+            scene.instances.append(("muscle belly", muscle & (y > above + thickness)))
 
 
 def _draw_b_lines(rng: np.random.Generator, scene: Scene, lung: FloatMap) -> None:
@@ -117,6 +121,8 @@ def _draw_rib(
 
 def draw_tendons(rng: np.random.Generator, scene: Scene) -> None:
     """Draw fibrillar bands along the view, or their oval cross-sections side by side."""
+    if not scene.instances and rng.random() < 0.75:
+        draw_muscle_bed(rng, scene, int(rng.integers(2, 6)))
     if rng.random() < 0.55:
         for _ in range(int(rng.integers(1, 4))):
             _draw_long_tendon(rng, scene)
@@ -133,8 +139,9 @@ def draw_tendons(rng: np.random.Generator, scene: Scene) -> None:
         paint(
             rng, scene, mask,
             Material(
-                rng.normal(2, 5), pattern=dots, texture_db=rng.uniform(1.5, 5), rim=rng.uniform(0, 3),
-                rim_db=rng.uniform(-8, 9), rim_width=rng.uniform(0.7, 2.5), softness=rng.uniform(0.6, 1.6),
+                rng.normal(2, 5), pattern=dots, texture_db=rng.uniform(3, 7), rim=rng.uniform(0, 3),
+                rim_db=rng.choice((-9, 9)) + rng.normal(0, 2), rim_width=rng.uniform(0.7, 2.5),
+                softness=rng.uniform(0.6, 1.6),
             ),
         )  # fmt: skip
         scene.instances.append(("tendon", mask))
@@ -163,8 +170,8 @@ def _draw_long_tendon(rng: np.random.Generator, scene: Scene) -> None:
     paint(
         rng, scene, mask,
         Material(
-            rng.normal(2, 5), pattern=fibers, texture_db=rng.uniform(2, 5.5), rim=rng.uniform(0, 4),
-            rim_db=rng.uniform(0, 11), rim_width=rng.uniform(0.7, 1.8), softness=rng.uniform(0.6, 1.6),
+            rng.normal(2, 5), pattern=fibers, texture_db=rng.uniform(3, 7), rim=rng.uniform(0, 4),
+            rim_db=rng.uniform(4, 12), rim_width=rng.uniform(0.7, 1.8), softness=rng.uniform(0.6, 1.6),
         ),
     )  # fmt: skip
     scene.instances.append(("tendon", mask))

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.phantom.muscles import LabelMap, draw_muscle_bed
+from ultrasam.phantom.muscles import LabelMap, belly_interior, draw_muscle_bed
 from ultrasam.phantom.textures import honeycomb, parenchyma, random_pattern
-from ultrasam.phantom.tissue import BoolMap, FloatMap, Material, Scene, blob, fill, paint
+from ultrasam.phantom.tissue import BoolMap, Material, Scene, blob, fill, paint, smooth_noise
 from ultrasam.phantom.vessels import draw_artery_and_vein
 
 _MIN_FASCICLE = 150  # pixels; smaller fascicles are texture
@@ -20,7 +20,7 @@ _MIN_FASCICLE = 150  # pixels; smaller fascicles are texture
 
 def draw_nerves(rng: np.random.Generator, scene: Scene) -> None:
     """Draw one to three nerves or a string of roots where muscles meet, often beside an artery and veins."""
-    bed = draw_muscle_bed(rng, scene, int(rng.integers(3, 11)))
+    bed = draw_muscle_bed(rng, scene, int(np.exp(rng.uniform(np.log(3), np.log(24)))))
     side = float(min(np.ptp(np.nonzero(scene.inside)[axis]) for axis in (0, 1)))
     if rng.random() < 0.55:
         x, y = _junction(rng, scene, bed)
@@ -34,6 +34,7 @@ def draw_nerves(rng: np.random.Generator, scene: Scene) -> None:
         belly = bed == int(rng.integers(bed.max() + 1))
         for _, mask in scene.instances:
             belly &= ~mask
+        belly = belly_interior(belly, scene.inside)
         if 0.02 < belly.mean() < 0.4:
             scene.instances.append(("muscle belly", belly))
 
@@ -68,22 +69,24 @@ def _draw_peripheral_nerve(
     if mask.sum() < 0.6 * area:
         return
     if rng.random() < 0.35:
-        _draw_compartment(rng, scene, outline, rng.uniform(1.3, 2.0))
-    level = _level_around(scene, mask) + _difference(rng)
+        _draw_compartment(rng, scene, mask, min(radii) * rng.uniform(0.25, 1.0))
+    difference = _difference(rng)
+    level = min(_level_around(scene, mask) + difference, 8.0)
     kind = rng.choice(("honeycomb", "fascicles", "plain"), p=(0.45, 0.35, 0.2))
     cell = min(radii) * rng.uniform(0.3, 0.7)
     if kind == "honeycomb":
-        pattern, strength = honeycomb(rng, scene.shape, max(5.0, cell)), rng.uniform(3, 9)
+        pattern, strength = honeycomb(rng, scene.shape, max(5.0, cell)), rng.uniform(4, 9)
     elif kind == "plain":
         pattern, strength = random_pattern(rng, scene.shape), rng.uniform(1, 4)
     else:
         pattern, strength = parenchyma(rng, scene.shape, 3), rng.uniform(1, 3)
-    sheath = 0.0 if rng.random() < 0.15 else rng.uniform(0.7, 2.2)
+    is_bare = abs(difference) > 4 and rng.random() < 0.4
+    sheath = 0.0 if is_bare else rng.uniform(0.8, 2.6)
     paint(
         rng, scene, mask,
         Material(
             level, pattern=pattern, texture_db=strength, softness=rng.uniform(0.6, 1.8),
-            rim=rng.uniform(0, 3), rim_db=level + rng.uniform(3, 12), rim_width=sheath,
+            rim=rng.uniform(0, 3), rim_db=level + rng.uniform(6, 17), rim_width=sheath,
         ),
     )  # fmt: skip
     if kind == "fascicles":
@@ -140,22 +143,23 @@ def _draw_roots(
     discs = np.concatenate(
         [blob(rng, (c[0], c[1]), (r, r), roughness=0) for c, r in zip(centers, sizes, strict=True)]
     )
-    hull = np.asarray(cv2.convexHull(discs)[:, 0], np.float32)
-    compartment = _draw_compartment(rng, scene, hull, rng.uniform(1.1, 1.45))
+    hull = fill(np.asarray(cv2.convexHull(discs)[:, 0], np.float32), scene.shape)
+    compartment = _draw_compartment(rng, scene, hull, size * rng.uniform(0.25, 1.3))
     level = _level_around(scene, compartment)
     drop = _difference(rng) - rng.uniform(0, 6)
-    rim = rng.uniform(2, 12)
+    rim = rng.uniform(5, 15)
+    fascicles = honeycomb(rng, scene.shape, max(4.0, size * rng.uniform(0.35, 0.8)))
     for center, radius in zip(centers, sizes, strict=True):
         radii = (radius * rng.uniform(0.9, 1.25), radius)
         outline = blob(
             rng, (center[0], center[1]), radii, roughness=0.07, angle=rng.uniform(0, np.pi)
         )
         root = _free(scene, fill(outline, scene.shape), nested=("fascial compartment",))
-        cell = max(4.0, radius * rng.uniform(0.35, 0.8))
+        root &= compartment
         paint(
             rng, scene, root,
             Material(
-                level + drop, pattern=honeycomb(rng, scene.shape, cell), texture_db=rng.uniform(0.5, 4),
+                level + drop, pattern=fascicles, texture_db=rng.uniform(0.5, 4),
                 rim=rng.uniform(0, 2), rim_db=level + rim, rim_width=rng.uniform(0.6, 1.7),
             ),
         )  # fmt: skip
@@ -163,11 +167,12 @@ def _draw_roots(
 
 
 def _draw_compartment(
-    rng: np.random.Generator, scene: Scene, outline: FloatMap, scale: float
+    rng: np.random.Generator, scene: Scene, content: BoolMap, margin: float
 ) -> BoolMap:
-    """Draw a fascial compartment around an outline [N, 2]; returns its mask."""
-    center = outline.mean(axis=0)
-    mask = _free(scene, fill((center + scale * (outline - center)).astype(np.float32), scene.shape))
+    """Draw a fascial compartment ``margin`` pixels wide around its content; returns its mask."""
+    away = cv2.distanceTransform((~content).astype(np.uint8), cv2.DIST_L2, 5)
+    wavy = 1 + 0.35 * smooth_noise(rng, scene.shape, 3 * margin, 3 * margin)
+    mask = _free(scene, away < np.maximum(margin * wavy, 1.5))
     pattern = parenchyma(rng, scene.shape, rng.uniform(2, 6))
     level = _level_around(scene, mask) + rng.normal(0, 4)
     paint(

@@ -51,8 +51,9 @@ def honeycomb(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> 
     """
     distance, label, count = _cells(rng, shape, cell)
     radius = cell * rng.uniform(0.25, 0.46, count).astype(np.float32)
+    distance += smooth_noise(rng, shape, cell / 2, cell / 2) * np.float32(0.07 * cell)
     dark = 1 / (1 + np.exp((distance - radius[label]) * (2.5 / max(1.0, 0.12 * cell))))
-    level = rng.uniform(0.55, 1.0, count).astype(np.float32)
+    level = rng.uniform(0.35, 1.0, count).astype(np.float32)
     return _standardized(np.asarray(-dark * level[label], np.float32))
 
 
@@ -75,7 +76,12 @@ def spongiform(rng: np.random.Generator, shape: tuple[int, int], cell: float) ->
 
 
 def fibrillar(
-    rng: np.random.Generator, shape: tuple[int, int], angle: float | FloatMap, spacing: float
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    angle: float | FloatMap,
+    spacing: float,
+    *,
+    length: float | None = None,
 ) -> FloatMap:
     """Bright, broken, nearly parallel lines in a dark matrix, as the fibers of muscle or tendon.
 
@@ -84,6 +90,7 @@ def fibrillar(
         shape: (height, width).
         angle: of the lines in radians, clockwise from the x axis in an image; a number or a map [H, W].
         spacing: distance between lines in pixels.
+        length: of the lines in pixels; None draws 9 to 22 times their spacing.
     """
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     y -= shape[0] / 2
@@ -92,7 +99,7 @@ def fibrillar(
     along = x * cos + y * sin
     bend = np.float32(rng.normal(0, 0.06) / max(shape))
     across = y * cos - x * sin + bend * along * along
-    length = spacing * rng.uniform(9, 22)
+    length = length or spacing * rng.uniform(9, 22)
     thin = _sampled(rng, along / length, across / (spacing / 2.4))
     thick = _sampled(rng, along / (1.6 * length), across / (1.1 * spacing))
     ridges = np.clip(thin + 0.6 * thick, 0, None)

@@ -127,9 +127,10 @@ def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, material: Mater
     echo_db, attenuation_db = scene.echo_db[window], scene.attenuation_db[window]
     specular, beam = scene.specular[window], scene.beam[:, window[0], window[1]]
     hard = mask[window].astype(np.float32)
+    shape = (hard.shape[0], hard.shape[1])
     alpha = cv2.GaussianBlur(hard, (0, 0), max(0.4, material.softness))
     if material.pattern is None:
-        pattern = smooth_noise(rng, (hard.shape[0], hard.shape[1]), material.grain, material.grain)
+        pattern = smooth_noise(rng, shape, material.grain, material.grain)
     else:
         pattern = material.pattern[window]
     target = pattern * material.texture_db + material.echo_db
@@ -141,7 +142,9 @@ def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, material: Mater
     if material.rim_width:
         edge = np.clip(4 * alpha * (1 - alpha), 0, 1)
         wall = cv2.GaussianBlur(edge, (0, 0), material.rim_width)
-        wall /= max(float(wall.max()), 1e-6)
+        # Walls are seen in part: they are rarely bright all around.
+        patchy = np.clip(0.85 + 0.4 * smooth_noise(rng, shape, 18, 18), 0.1, 1)
+        wall *= patchy / max(float(wall.max()), 1e-6)
         echo_db += wall * (material.rim_db - echo_db)
     if material.rim:
         # The gradient's component along the beam is the cosine of the angle of incidence.
@@ -149,7 +152,7 @@ def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, material: Mater
         slope_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.25)
         slope_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.25)
         along = slope_x * beam[0] + slope_y * beam[1]
-        noise = smooth_noise(rng, (hard.shape[0], hard.shape[1]), 14, 14)
+        noise = smooth_noise(rng, shape, 14, 14)
         specular += material.rim * np.abs(along) ** 1.5 * np.clip(0.6 + 0.5 * noise, 0, 1.5)
 
 

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.phantom.bands import draw_sheet
-from ultrasam.phantom.muscles import draw_muscle_bed
+from ultrasam.phantom.muscles import belly_interior, draw_muscle_bed, draw_sheet
 from ultrasam.phantom.textures import parenchyma, random_pattern
 from ultrasam.phantom.tissue import (
     BoolMap,
@@ -114,9 +113,10 @@ def draw_carotid(rng: np.random.Generator, scene: Scene) -> None:
         scene.instances.append(("artery with its wall", outer))
     muscles = np.unique(bed)
     belly = (bed == rng.choice(muscles)) & ~outer
+    for _, mask in scene.instances:
+        belly &= ~mask
+    belly = belly_interior(belly, scene.inside)
     if rng.random() < 0.3 and 0.02 < belly.mean() < 0.3:
-        for _, mask in scene.instances:
-            belly &= ~mask
         scene.instances.append(("muscle belly", belly))
 
 
@@ -180,10 +180,12 @@ def _paint_vessel(rng: np.random.Generator, scene: Scene, lumen: BoolMap, *, wal
         paint(
             rng, scene, media, Material(rng.uniform(-22, -4), rim=rng.uniform(0, 4), softness=0.7)
         )
+    level = _blood_level(rng)
+    needs_wall = level > -9 or rng.random() < 0.5
     blood = Material(
-        _blood_level(rng), texture_db=rng.uniform(0.5, 3), grain=rng.uniform(6, 25),
+        level, texture_db=rng.uniform(0.5, 3), grain=rng.uniform(6, 25),
         attenuation_db=-rng.uniform(0, 14), rim=intima, softness=rng.uniform(0.6, 1.3),
-        rim_db=rng.uniform(0, 9), rim_width=rng.uniform(0.6, 1.6) if rng.random() < 0.6 else 0,
+        rim_db=rng.uniform(3, 11), rim_width=rng.uniform(0.6, 1.6) if needs_wall else 0,
     )  # fmt: skip
     paint(rng, scene, lumen, blood)
     if rng.random() < 0.5:
