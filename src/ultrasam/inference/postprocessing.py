@@ -35,10 +35,10 @@ def scanned_area(pixels: npt.NDArray[np.uint8]) -> BoolMask | None:
     contours, _ = cv2.findContours(scan.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = np.zeros(scan.shape, np.uint8)
     cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(contours)), 1)
-    hull = cv2.dilate(hull, kernel)
-    if (hull == 0).mean() < _MIN_AROUND or scan.mean() < _MIN_AROUND:
+    inside = cv2.dilate(hull, kernel) > 0
+    if (~inside).mean() < _MIN_AROUND or scan.mean() < _MIN_AROUND:
         return None
-    return np.asarray(hull.astype(bool))
+    return np.asarray(inside)
 
 
 def clicked_pieces(mask: BoolMask, prompt: Prompt) -> BoolMask:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.errors import DataError
 from ultrasam.images.masks import MIN_OBJECT_PIXELS, bounding_box
 from ultrasam.model.preprocessing import Preprocessor
+from ultrasam.phantom.paste import paste
 from ultrasam.prompts import UNUSED
 from ultrasam.training.absent_prompts import absent_prompt, draw_absent_box
 from ultrasam.training.augmentation import (
@@ -156,6 +157,9 @@ class PromptableViews(Dataset[PromptedView]):
         self, rng: np.random.Generator, image: AnnotatedImage, source: Source
     ) -> PromptedView | None:
         """A view of an image of a source; None if it has nothing to prompt."""
+        pasted = self.augmentation.pasted if self.classes is None else 0.0
+        if pasted and rng.random() < pasted:
+            image = _with_pasted(rng, image)
         known = [0] * len(image.areas) if self.classes is None else self.classes(image)
         usable = [
             i for i, area in enumerate(image.areas)
@@ -244,6 +248,19 @@ def _box_in_view(box: npt.NDArray[np.float64], view: View) -> npt.NDArray[np.flo
     if np.prod(shown[1] - shown[0]) < max(MIN_OBJECT_PIXELS, _MIN_VISIBLE * np.prod(high - low)):
         return None
     return np.asarray(shown.reshape(4), np.float64)
+
+
+def _with_pasted(rng: np.random.Generator, image: AnnotatedImage) -> AnnotatedImage:
+    """The image with a simulated structure as one more instance, if its background has room for one."""
+    instances, ignored = image.instances, image.ignored
+    regions = [] if ignored is None else [ignored]
+    gray = image.gray
+    known = [instance.mask for instance in instances] + regions
+    taken = np.stack(known) if known else np.zeros((0, *gray.shape), bool)
+    pixels, masks = paste(rng, gray, taken)
+    if len(masks) == len(taken):
+        return image
+    return AnnotatedImage.in_memory(pixels, [*instances, Instance("pasted", masks[-1])])
 
 
 def _padded(array: npt.NDArray[Any], count: int, fill: int) -> npt.NDArray[Any]:
