@@ -87,13 +87,28 @@ def simulate(
     picture[~geometry.inside] = 0
     seen = [mask & geometry.inside for _, mask in scene.instances]
     pixels, shown = layout.present(rng, picture, geometry.inside, seen)
-    kept = [i for i, mask in enumerate(shown) if mask.sum() >= MIN_OBJECT_PIXELS]
+    kept = [
+        i
+        for i, mask in enumerate(shown)
+        if mask.sum() >= MIN_OBJECT_PIXELS and _is_lit(pixels, mask)
+    ]
     pixels = display.archive(rng, pixels)
     stack = np.stack([shown[i] for i in kept]) if kept else np.zeros((0, *size), bool)
     names = tuple(scene.instances[i][0] for i in kept)
     row_scale, column_scale = layout.scale
     spacing = (depth_mm / height / row_scale, depth_mm / height / column_scale)
     return Phantom(pixels, stack, names, spacing, probe)
+
+
+def _is_lit(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> bool:
+    """Whether a tenth of the surroundings of a mask [H, W] differ visibly from black.
+
+    Where gain is low or a shadow deep, a structure cannot be told from its surroundings by anyone.
+    """
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    top, left = max(0, y - height // 4), max(0, x - width // 4)
+    window = pixels[top : y + height + height // 4, left : x + width + width // 4]
+    return float((window > 20).mean()) > 0.1
 
 
 def _draw_probe(rng: np.random.Generator) -> Probe:
