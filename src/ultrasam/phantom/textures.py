@@ -20,11 +20,20 @@ import numpy.typing as npt
 from ultrasam.phantom.tissue import FloatMap, smooth_noise
 
 
-def random_pattern(rng: np.random.Generator, shape: tuple[int, int]) -> FloatMap:
-    """Any of the patterns below, with cells or grains of 1/60 to 1/16 of the shorter side."""
+def random_pattern(
+    rng: np.random.Generator, shape: tuple[int, int], *, fibers: bool = True
+) -> FloatMap:
+    """Any of the patterns below, with cells or grains of 1/60 to 1/16 of the shorter side.
+
+    Args:
+        rng: source of randomness.
+        shape: (height, width).
+        fibers: whether the pattern may be fibrillar, as it is in muscles and tendons but not in organs.
+    """
     size = min(shape)
     scale = float(size * np.exp(rng.uniform(np.log(1 / 60), np.log(1 / 16))))
-    kind = rng.choice(("fine", "coarse", "granular", "honeycomb", "spongiform", "fibrillar"))
+    kinds = ("fine", "coarse", "granular", "honeycomb", "spongiform", "fibrillar")
+    kind = rng.choice(kinds if fibers else kinds[:-1])
     if kind == "fine":
         return parenchyma(rng, shape, max(1.5, scale / 3))
     if kind == "coarse":
