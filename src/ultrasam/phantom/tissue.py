@@ -189,3 +189,28 @@ def place(
     x = xs[index] + pull * (middle[0] - xs[index])
     y = ys[index] + pull * (middle[1] - ys[index])
     return (float(x), float(y)), (float(radius * ratio), float(radius / ratio))
+
+
+def field_bounds(inside: BoolMap) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the field of view in pixels."""
+    xs, ys = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
+    return float(xs[0]), float(ys[0]), float(xs[-1]), float(ys[-1])
+
+
+def depth_map(scene: Scene) -> FloatMap:
+    """Distance [H, W] from the probe's face along the beams, as a fraction of the field's depth."""
+    height, width = scene.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    row = height - 1
+    across = scene.beam[0, row]
+    if float(np.abs(across).max()) < 1e-3:  # parallel beams
+        distance = y
+    else:
+        # The beams meet where the one at the image's center line and one at its side cross.
+        column = int(np.argmax(np.abs(across)))
+        apex_x = float(np.interp(0, across, np.arange(width)))
+        slope = scene.beam[1, row, column] / across[column]
+        apex_y = row - (column - apex_x) * float(slope)
+        distance = np.hypot(x - apex_x, y - apex_y)
+    near, far = distance[scene.inside].min(), distance[scene.inside].max()
+    return np.asarray((distance - near) / max(float(far - near), 1.0), np.float32)

@@ -46,4 +46,4 @@ def _read(seed: int) -> Iterable[CaseImage]:
     instances = tuple(
         Instance(name, mask) for name, mask in zip(phantom.names, phantom.masks, strict=True)
     )
-    return [CaseImage(phantom.pixels, instances, spacing=(phantom.spacing, phantom.spacing))]
+    return [CaseImage(phantom.pixels, instances, spacing=phantom.spacing)]
