@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.phantom.painting import masks_by_name, paint_scene
-from tests.phantom.scenes import ring
+from tests.phantom.painting import masks_by_name, paint_scene, ring
 from ultrasam.phantom import breast, ovary, thyroid
 from ultrasam.phantom.tissue import BoolMap, fill
 

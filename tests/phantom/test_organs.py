@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.phantom.painting import masks_by_name, paint_scene
-from tests.phantom.scenes import ring
+from tests.phantom.painting import masks_by_name, paint_scene, ring
 from ultrasam.phantom import abdomen, fetal, lesions, pelvis
 from ultrasam.phantom.tissue import Scene, depth_map
 

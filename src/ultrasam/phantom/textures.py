@@ -99,7 +99,7 @@ def fibrillar(
         shape: (height, width).
         angle: of the lines in radians, clockwise from the x axis in an image; a number or a map [H, W].
         spacing: distance between lines in pixels.
-        length: of the lines in pixels; None draws 9 to 22 times their spacing.
+        length: of the lines in pixels; None draws 5 to 22 times their spacing.
     """
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     y -= shape[0] / 2
@@ -108,7 +108,7 @@ def fibrillar(
     along = x * cos + y * sin
     bend = np.float32(rng.normal(0, 0.06) / max(shape))
     across = y * cos - x * sin + bend * along * along
-    length = length or spacing * rng.uniform(9, 22)
+    length = length or spacing * rng.uniform(5, 22)
     thin = _sampled(rng, along / length, across / (spacing / 2.4))
     thick = _sampled(rng, along / (1.6 * length), across / (1.1 * spacing))
     ridges = np.clip(thin + 0.6 * thick, 0, None)
