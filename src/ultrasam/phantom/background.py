@@ -1,10 +1,11 @@
-"""Background tissue of phantoms: layers, strands, bone and poor contact."""
+"""Background tissue of phantoms: layers, strands, even parenchyma, bone and poor contact."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ultrasam.phantom.tissue import Scene, smooth_noise
+from ultrasam.phantom.textures import random_pattern
+from ultrasam.phantom.tissue import BoolMap, Material, Scene, depth_map, paint, smooth_noise
 
 
 def draw_layers(rng: np.random.Generator, scene: Scene, is_sector: bool) -> None:
@@ -82,3 +83,36 @@ def draw_poor_contact(rng: np.random.Generator, scene: Scene) -> None:
     center, reach = rng.choice((0.0, 1.0)) * width, rng.uniform(0.05, 0.2) * width
     drop = rng.uniform(8, 25) * np.exp(-(((x - center) / reach) ** 2))
     scene.echo_db -= np.repeat(drop, height, axis=0).astype(np.float32)
+
+
+def draw_parenchyma(rng: np.random.Generator, scene: Scene, *, near: float, far: float) -> BoolMap:
+    """Fill the field of view between two depths, fractions of its depth, with an organ's tissue.
+
+    Returns:
+        The mask [H, W] of the tissue; what lies before it is the abdominal wall, and behind it the diaphragm.
+    """
+    depth = depth_map(scene)
+    bend = smooth_noise(rng, scene.shape, scene.shape[1] / 2, scene.shape[0]) * 0.03
+    x = np.linspace(-1, 1, scene.shape[1], dtype=np.float32)[None, :]
+    slope = rng.normal(0, 0.12) * x - abs(rng.normal(0, 0.15)) * x * x
+    organ = (depth + bend > near) & (depth + bend * 2 < far + slope) & scene.inside
+    level = rng.normal(0, 3)
+    scene.specular[:] *= depth < near
+    beyond = level + rng.uniform(-14, 8)
+    scene.echo_db += (depth > near) * (beyond - scene.echo_db)
+    material = Material(
+        level,
+        texture_db=rng.uniform(0.5, 2.5),
+        grain=rng.uniform(2, 9),
+        attenuation_db=rng.uniform(-3, 8),
+        softness=rng.uniform(0.8, 2.5),
+        rim=rng.uniform(0, 4),
+        pattern=random_pattern(rng, scene.shape) if rng.random() < 0.4 else None,
+    )
+    paint(rng, scene, organ, material)
+    scene.echo_db += organ * smooth_noise(rng, scene.shape, 60, 60) * rng.uniform(0.2, 1.5)
+    edge = np.exp(-(((depth + bend * 2 - far - slope) / rng.uniform(0.006, 0.02)) ** 2))
+    broken = np.clip(0.7 + 0.6 * smooth_noise(rng, scene.shape, 50, 50), 0, 1)
+    bright = np.asarray(edge * broken, np.float32)
+    scene.echo_db += bright * (level + rng.uniform(2, 16) - scene.echo_db)
+    return np.asarray(organ, bool)
