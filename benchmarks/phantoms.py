@@ -1,11 +1,11 @@
 """Question: how well do phantoms resemble real images, and which are told apart most easily?
 
-Writes a contact sheet of one phantom per structure, with --beside next to real images of open licenses (their
-attribution is in docs/phantoms.md). Prints statistics of real sets and phantoms, and trains a logistic
-regression to tell them apart: on gray levels, speckle and spectrum, and on nano's image embedding as well. Each
-real data set is judged by a classifier that has seen only the other sets, each phantom by one that has seen
-other phantoms. Behind each name is the share recognized for what it is; 0.5 is chance, and the best that
-phantoms can reach.
+Writes a contact sheet of one phantom per structure, with --beside next to real images of open licenses
+(their attribution is in docs/phantoms.md). Prints statistics of real sets and phantoms, and trains a
+logistic regression to tell them apart: on gray levels, speckle and spectrum, and on nano's image embedding
+as well. Each real data set is judged by a classifier that has seen only the other sets, each phantom by one
+that has seen other phantoms. Behind each name is the share recognized for what it is; 0.5 is chance, and
+the best that phantoms can reach.
 
     python benchmarks/phantoms.py --data DIR ... [--count 150] [--sheet FILE [--beside]]
 """
