@@ -146,16 +146,13 @@ def _acquire(
     # come by other ways fill it a little.
     passed = cv2.GaussianBlur(passed, (0, 0), sigmaX=rng.uniform(1.5, 7), sigmaY=1.2)
     passed = np.maximum(passed, 10 ** (-rng.uniform(22, 50) / 20))
-    # No tissue is as homogeneous as a painted one.
-    uneven = smooth_noise(rng, shape, rng.uniform(4, 12), rng.uniform(1.5, 5))
-    echo_db = sample["echo"] + uneven * rng.uniform(0, 2.5)
-    amplitude = 10 ** (echo_db / 20) * passed
+    amplitude = 10 ** ((sample["echo"] + _unevenness(rng, shape, probe)) / 20) * passed
 
     focus = rng.uniform(0.2, 0.8)
     # Linear arrays resolve depth much better than width; in a sector, beams are dense near its apex.
-    narrow = np.exp(rng.uniform(*np.log((0.8, 2.6) if probe == "linear" else (0.6, 1.6))))
+    narrow = np.exp(rng.uniform(*np.log((1.0, 3.2) if probe == "linear" else (0.7, 2.0))))
     wide = narrow * rng.uniform(1.3, 2.4)
-    axial = rng.uniform(0.4, 0.9) if probe == "linear" else rng.uniform(0.5, 1.3)
+    axial = rng.uniform(0.35, 0.8) if probe == "linear" else rng.uniform(0.45, 1.2)
     looks = int(rng.choice((1, 1, 2, 3, 5)))
     blur = np.clip(np.abs(depth - focus) / 0.6, 0, 1)
     envelope = np.zeros(shape, np.float32)
@@ -177,6 +174,20 @@ def _acquire(
     # Electronic noise does not decay with depth, so it is visible where the compensated echo is weak.
     envelope += 10 ** (-rng.uniform(30, 56) / 20) * 10 ** (depth * rng.uniform(0, 14) / 20) * noise
     return np.asarray(envelope, dtype=np.float32)
+
+
+def _unevenness(rng: np.random.Generator, shape: tuple[int, int], probe: Probe) -> FloatMap:
+    """Variations of scattering strength in dB [samples, lines]: no tissue is as homogeneous as a painted one.
+
+    Sheets of connective tissue lie across the beams of a linear array and show as short bright streaks.
+    """
+    uneven = smooth_noise(rng, shape, rng.uniform(4, 14), rng.uniform(1.5, 5)) * rng.uniform(0, 2.5)
+    if rng.random() < (0.85 if probe == "linear" else 0.4):
+        sheets = smooth_noise(rng, shape, rng.uniform(12, 50), rng.uniform(1.2, 3.0))
+        density = smooth_noise(rng, shape, 80, 40) * 0.5
+        streaks = np.clip(sheets + density - rng.uniform(0.2, 1.3), 0, 2)
+        uneven += streaks * rng.uniform(1, 8)
+    return uneven
 
 
 def _side_lobes(rng: np.random.Generator, envelope: FloatMap) -> FloatMap:
