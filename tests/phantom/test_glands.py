@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.phantom.painting import masks_by_name, paint_scene
+from tests.phantom.painting import masks_by_name, paint_scene, ring
 from ultrasam.phantom import breast, ovary, thyroid
 from ultrasam.phantom.tissue import BoolMap, fill
 
@@ -38,8 +38,8 @@ def test_nodules_of_whole_and_cropped_frames_have_their_shares_of_the_picture() 
             scene = paint_scene(painter, seed, probe="linear", size=(180, 200))
             for mask in masks_by_name(scene).get("nodule", []):
                 shares.append(mask.mean())
-                ring = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9))).astype(bool) & ~mask
-                steps.append(np.median(scene.echo_db[mask]) - np.median(scene.echo_db[ring]))
+                rim = ring(mask, 0, 4)
+                steps.append(np.median(scene.echo_db[mask]) - np.median(scene.echo_db[rim]))
     assert 0.001 < np.median(whole) < 0.08
     assert 0.08 < np.median(cropped) < 0.35
     assert max(cropped) > 0.28

@@ -6,15 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.phantom.painting import masks_by_name, paint_scene
+from tests.phantom.painting import masks_by_name, paint_scene, ring
 from ultrasam.phantom import abdomen, fetal, lesions, pelvis
-from ultrasam.phantom.tissue import BoolMap, Scene, depth_map
+from ultrasam.phantom.tissue import Scene, depth_map
 
 Painter = Callable[[np.random.Generator, Scene], None]
-
-
-def _ring(mask: BoolMap, field: BoolMap) -> BoolMap:
-    return cv2.dilate(mask.astype(np.uint8), np.ones((11, 11))).astype(bool) & ~mask & field
 
 
 def test_lesions_are_darker_equal_and_brighter_than_their_organ() -> None:
@@ -33,8 +29,8 @@ def test_lesions_of_the_liver_are_small_and_lie_in_the_organ() -> None:
         for mask in masks.get("lesion", []):
             assert (mask & ~organ).sum() == 0
             shares.append(mask.mean())
-            ring = _ring(mask, organ)
-            steps.append(np.median(scene.echo_db[mask]) - np.median(scene.echo_db[ring]))
+            rim = ring(mask, 0, 5) & organ
+            steps.append(np.median(scene.echo_db[mask]) - np.median(scene.echo_db[rim]))
     assert len(shares) > 24
     assert 0.001 < min(shares) < max(shares) < 0.08
     assert 0.1 < np.mean(np.array(steps) > 0) < 0.8  # neither dark nor bright alone
@@ -71,8 +67,8 @@ def test_organs_are_drawn_darker_and_brighter_than_their_surroundings(
     for seed in range(40):
         scene = paint_scene(painter, seed, probe="curved", size=(150, 170))
         mask = masks_by_name(scene)[name][0]
-        ring = _ring(mask, scene.inside)
-        darker.append(np.median(scene.echo_db[mask]) < np.median(scene.echo_db[ring]))
+        rim = ring(mask, 0, 5) & scene.inside
+        darker.append(np.median(scene.echo_db[mask]) < np.median(scene.echo_db[rim]))
     assert 0.2 < np.mean(darker) < 0.9
 
 
@@ -89,12 +85,12 @@ def test_a_skull_is_an_ellipse_and_fades_where_it_runs_along_the_beam() -> None:
     for seed in range(20):
         scene = paint_scene(fetal.draw_fetal_head, seed, probe="linear", size=(220, 240))
         mask = dict(scene.instances)["head"]
-        rim = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((7, 7))).astype(bool)
+        shell = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((7, 7))).astype(bool)
         xs = np.nonzero(mask.any(axis=0))[0]
         left, right = np.quantile(xs, (0.06, 0.94))
         x = np.arange(mask.shape[1])[None, :]
-        sides.append(scene.echo_db[rim & ((x < left) | (x > right))].mean())
-        caps.append(scene.echo_db[rim & (x > left) & (x < right)].mean())
+        sides.append(scene.echo_db[shell & ((x < left) | (x > right))].mean())
+        caps.append(scene.echo_db[shell & (x > left) & (x < right)].mean())
     assert np.mean(np.array(caps) > np.array(sides)) > 0.7
 
 

@@ -79,3 +79,12 @@ def test_log_compression_shows_a_decade_by_its_decibels() -> None:
         for s in range(9)
     ]
     assert np.median(differences) == pytest.approx(20 / 60, abs=0.01)
+
+
+def test_structures_in_the_dark_have_no_masks() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[40:60, 40:60] = True
+    pixels = np.zeros((100, 100), np.uint8)
+    assert not acquisition._is_lit(pixels, mask)
+    pixels[~mask] = 60  # a black cyst in visible tissue
+    assert acquisition._is_lit(pixels, mask)

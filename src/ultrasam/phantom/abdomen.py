@@ -137,7 +137,7 @@ def draw_kidney(rng: np.random.Generator, scene: Scene) -> None:
         fat = fill(bean(rng.uniform(1.08, 1.3), 0.6), scene.shape)
         paint(rng, scene, fat, Material(around + rng.uniform(-4, 10), texture_db=3, softness=2.5))
     cortex = around + relative_level(rng)
-    textured = random_pattern(rng, scene.shape) if rng.random() < 0.3 else None
+    textured = random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.3 else None
     paint(
         rng, scene, mask,
         Material(
@@ -213,7 +213,7 @@ def draw_spleen(rng: np.random.Generator, scene: Scene) -> None:
         rng, scene, mask,
         Material(
             level, texture_db=rng.uniform(0.5, 2.5), grain=rng.uniform(2, 6), softness=1.2,
-            pattern=random_pattern(rng, scene.shape) if rng.random() < 0.4 else None,
+            pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.4 else None,
             rim=rng.uniform(1, 6), rim_db=level + rng.uniform(3, 10),
             rim_width=rng.uniform(0.6, 1.8) if rng.random() < 0.6 else 0.0,
         ),

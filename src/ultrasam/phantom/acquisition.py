@@ -87,13 +87,28 @@ def simulate(
     picture[~geometry.inside] = 0
     seen = [mask & geometry.inside for _, mask in scene.instances]
     pixels, shown = layout.present(rng, picture, geometry.inside, seen)
-    kept = [i for i, mask in enumerate(shown) if mask.sum() >= MIN_OBJECT_PIXELS]
+    kept = [
+        i
+        for i, mask in enumerate(shown)
+        if mask.sum() >= MIN_OBJECT_PIXELS and _is_lit(pixels, mask)
+    ]
     pixels = display.archive(rng, pixels)
     stack = np.stack([shown[i] for i in kept]) if kept else np.zeros((0, *size), bool)
     names = tuple(scene.instances[i][0] for i in kept)
     row_scale, column_scale = layout.scale
     spacing = (depth_mm / height / row_scale, depth_mm / height / column_scale)
     return Phantom(pixels, stack, names, spacing, probe)
+
+
+def _is_lit(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> bool:
+    """Whether a tenth of the surroundings of a mask [H, W] differ visibly from black.
+
+    Where gain is low or a shadow deep, a structure cannot be told from its surroundings by anyone.
+    """
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    top, left = max(0, y - height // 4), max(0, x - width // 4)
+    window = pixels[top : y + height + height // 4, left : x + width + width // 4]
+    return float((window > 20).mean()) > 0.1
 
 
 def _draw_probe(rng: np.random.Generator) -> Probe:
@@ -131,16 +146,13 @@ def _acquire(
     # come by other ways fill it a little.
     passed = cv2.GaussianBlur(passed, (0, 0), sigmaX=rng.uniform(1.5, 7), sigmaY=1.2)
     passed = np.maximum(passed, 10 ** (-rng.uniform(22, 50) / 20))
-    # No tissue is as homogeneous as a painted one.
-    uneven = smooth_noise(rng, shape, rng.uniform(4, 12), rng.uniform(1.5, 5))
-    echo_db = sample["echo"] + uneven * rng.uniform(0, 2.5)
-    amplitude = 10 ** (echo_db / 20) * passed
+    amplitude = 10 ** ((sample["echo"] + _unevenness(rng, shape, probe)) / 20) * passed
 
     focus = rng.uniform(0.2, 0.8)
     # Linear arrays resolve depth much better than width; in a sector, beams are dense near its apex.
-    narrow = np.exp(rng.uniform(*np.log((0.8, 2.6) if probe == "linear" else (0.6, 1.6))))
+    narrow = np.exp(rng.uniform(*np.log((1.0, 3.2) if probe == "linear" else (0.7, 2.0))))
     wide = narrow * rng.uniform(1.3, 2.4)
-    axial = rng.uniform(0.4, 0.9) if probe == "linear" else rng.uniform(0.5, 1.3)
+    axial = rng.uniform(0.35, 0.8) if probe == "linear" else rng.uniform(0.45, 1.2)
     looks = int(rng.choice((1, 1, 2, 3, 5)))
     blur = np.clip(np.abs(depth - focus) / 0.6, 0, 1)
     envelope = np.zeros(shape, np.float32)
@@ -162,6 +174,20 @@ def _acquire(
     # Electronic noise does not decay with depth, so it is visible where the compensated echo is weak.
     envelope += 10 ** (-rng.uniform(30, 56) / 20) * 10 ** (depth * rng.uniform(0, 14) / 20) * noise
     return np.asarray(envelope, dtype=np.float32)
+
+
+def _unevenness(rng: np.random.Generator, shape: tuple[int, int], probe: Probe) -> FloatMap:
+    """Variations of scattering strength in dB [samples, lines]: no tissue is as homogeneous as a painted one.
+
+    Sheets of connective tissue lie across the beams of a linear array and show as short bright streaks.
+    """
+    uneven = smooth_noise(rng, shape, rng.uniform(4, 14), rng.uniform(1.5, 5)) * rng.uniform(0, 2.5)
+    if rng.random() < (0.85 if probe == "linear" else 0.4):
+        sheets = smooth_noise(rng, shape, rng.uniform(12, 50), rng.uniform(1.2, 3.0))
+        density = smooth_noise(rng, shape, 80, 40) * 0.5
+        streaks = np.clip(sheets + density - rng.uniform(0.2, 1.3), 0, 2)
+        uneven += streaks * rng.uniform(1, 8)
+    return uneven
 
 
 def _side_lobes(rng: np.random.Generator, envelope: FloatMap) -> FloatMap:

@@ -107,7 +107,7 @@ def draw_parenchyma(rng: np.random.Generator, scene: Scene, *, near: float, far:
         attenuation_db=rng.uniform(-3, 8),
         softness=rng.uniform(0.8, 2.5),
         rim=rng.uniform(0, 4),
-        pattern=random_pattern(rng, scene.shape) if rng.random() < 0.4 else None,
+        pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.4 else None,
     )
     paint(rng, scene, organ, material)
     scene.echo_db += organ * smooth_noise(rng, scene.shape, 60, 60) * rng.uniform(0.2, 1.5)

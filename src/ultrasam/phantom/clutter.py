@@ -19,7 +19,7 @@ def draw_haze(rng: np.random.Generator, scene: Scene) -> None:
 
 def roughen(rng: np.random.Generator, scene: Scene) -> None:
     """Shift the tissue by up to a few pixels, since borders are ragged where annotators draw smooth lines."""
-    size = rng.uniform(0, 1.6)
+    size = rng.uniform(0, 2.4)
     grid = np.mgrid[0 : scene.shape[0], 0 : scene.shape[1]].astype(np.float32)
     x = grid[1] + smooth_noise(rng, scene.shape, 11, 8) * size
     y = grid[0] + smooth_noise(rng, scene.shape, 11, 8) * size

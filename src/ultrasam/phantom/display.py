@@ -58,7 +58,7 @@ class DisplaySettings:
             kinds[int(rng.choice(4, p=(0.25, 0.2, 0.35, 0.2)))],
             float(rng.uniform(0.4, 1.0)),
             float(rng.choice((0.0, 0.0, 0.4, 0.8, 1.2))),
-            float(rng.uniform(0.02, 0.14) if rng.random() < 0.12 else 0),
+            float(rng.uniform(0.02, 0.14) if rng.random() < 0.2 else 0),
             float(rng.uniform(6, 14) if rng.random() < 0.05 else 0),
         )
 
@@ -103,12 +103,12 @@ def archive(rng: np.random.Generator, pixels: GrayImage) -> GrayImage:
 
 
 def _blur(gray: FloatMap) -> FloatMap:
-    return np.asarray(cv2.GaussianBlur(gray, (0, 0), sigmaX=1.4, sigmaY=0.9), np.float32)
+    return np.asarray(cv2.GaussianBlur(gray, (0, 0), sigmaX=1.4, sigmaY=0.7), np.float32)
 
 
 def _guided(gray: FloatMap) -> FloatMap:
     """The guided filter of He et al. (2013) with the image as its own guide: flat where it varies little."""
-    size = (7, 5)
+    size = (7, 3)
     mean = cv2.blur(gray, size)
     variance = cv2.blur(gray * gray, size) - mean * mean
     slope = variance / (variance + 0.008)

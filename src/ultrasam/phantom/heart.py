@@ -27,9 +27,9 @@ from ultrasam.phantom.tissue import (
 
 def draw_apical_heart(rng: np.random.Generator, scene: Scene) -> None:
     """Draw an apical view: the left ventricle and atrium, and often the right ventricle and atrium."""
-    _draw_surroundings(rng, scene)
+    around = _draw_surroundings(rng, scene)
     axes = HeartAxes.draw(rng, scene.inside)
-    blood, muscle = _draw_materials(rng)
+    blood, muscle = _draw_materials(rng, around)
     chambers, walls = left_heart(rng, axes)
     if rng.random() < 0.6:
         right_chambers, right_walls = right_heart(rng, axes, walls["left ventricle with wall"])
@@ -69,8 +69,8 @@ def draw_apical_heart(rng: np.random.Generator, scene: Scene) -> None:
 
 def draw_short_axis_heart(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a short-axis view: a round ventricle in a thick wall, and a crescent around one side of it."""
-    _draw_surroundings(rng, scene)
-    blood, muscle = _draw_materials(rng)
+    around = _draw_surroundings(rng, scene)
+    blood, muscle = _draw_materials(rng, around)
     box = field_bounds(scene.inside)
     side = min(box[2] - box[0], box[3] - box[1])
     radius = side * rng.uniform(0.1, 0.24)
@@ -122,22 +122,31 @@ def draw_short_axis_heart(rng: np.random.Generator, scene: Scene) -> None:
     ]
 
 
-def _draw_surroundings(rng: np.random.Generator, scene: Scene) -> None:
-    """Replace the background by what surrounds a heart: uneven echoes that change from beam to beam."""
+def _draw_surroundings(rng: np.random.Generator, scene: Scene) -> float:
+    """Replace the background by what surrounds a heart: uneven echoes that change from beam to beam.
+
+    Returns:
+        Their mean level in dB.
+    """
     angle = np.arctan2(scene.beam[0], scene.beam[1])
     knots = np.linspace(float(angle.min()) - 1e-3, float(angle.max()) + 1e-3, 9)
-    sideways = np.interp(angle, knots, rng.normal(0, rng.uniform(1, 4.5), 9)).astype(np.float32)
-    scene.echo_db[:] = rng.normal(-1.5, 4) + sideways
+    sideways = np.interp(angle, knots, rng.normal(0, rng.uniform(1, 6), 9)).astype(np.float32)
+    level = rng.normal(-0.5, 4)
+    scene.echo_db[:] = level + sideways
     scene.echo_db += smooth_noise(rng, scene.shape, 45, 60) * rng.uniform(1, 5)
     scene.echo_db += smooth_noise(rng, scene.shape, 13, 6) * rng.uniform(0.5, 5)
     scene.specular[:] = 0
     streaks = smooth_noise(rng, scene.shape, 40, 5)
     scene.specular += np.clip(streaks - 1.6, 0, 1) * rng.uniform(0, 2)
+    return float(level)
 
 
-def _draw_materials(rng: np.random.Generator) -> tuple[Material, Material]:
-    """Draw blood and muscle; blood is seldom black, and brighter than muscle with a contrast agent."""
-    muscle_db = rng.normal(2, 3.5)
+def _draw_materials(rng: np.random.Generator, around: float) -> tuple[Material, Material]:
+    """Draw blood and muscle; blood is seldom black, and brighter than muscle with a contrast agent.
+
+    In 45 % of the hearts the muscle's level is that of its surroundings, ``around`` in dB.
+    """
+    muscle_db = rng.normal(around, 1.2) if rng.random() < 0.45 else rng.normal(2, 3.5)
     drop = rng.uniform(4, 9) if rng.random() < 0.3 else rng.uniform(9, 22)
     if rng.random() < 0.06:
         drop = -rng.uniform(3, 10)
@@ -149,7 +158,7 @@ def _draw_materials(rng: np.random.Generator) -> tuple[Material, Material]:
     muscle = Material(
         muscle_db, texture_db=rng.uniform(1, 5), grain=rng.uniform(4, 10), softness=soft * 1.3,
         rim=rng.uniform(0.5, 4), rim_db=muscle_db + rng.uniform(0, 8),
-        rim_width=rng.uniform(0.8, 3) if rng.random() < 0.7 else 0,
+        rim_width=rng.uniform(0.8, 3) if rng.random() < 0.4 else 0,
         attenuation_db=rng.uniform(0, 10),
     )  # fmt: skip
     return blood, muscle

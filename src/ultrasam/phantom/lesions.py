@@ -62,7 +62,9 @@ def draw_lesion(
         rim_db=level + rng.uniform(3, 9),
         rim_width=rng.uniform(0.6, 1.5) if rng.random() < 0.2 else 0.0,
         softness=min(soft, max(0.7, radius / 6)),
-        pattern=random_pattern(rng, scene.shape) if textured and rng.random() < 0.6 else None,
+        pattern=random_pattern(rng, scene.shape, fibers=False)
+        if textured and rng.random() < 0.6
+        else None,
     )
     paint(rng, scene, core, material)
     kind = rng.random()

@@ -74,7 +74,7 @@ def draw_aponeuroses(rng: np.random.Generator, scene: Scene) -> None:
     _fill_between(rng, scene, edges)
     thick = max(3.5, height * rng.uniform(0.010, 0.03))
     for edge in edges:
-        band = draw_sheet(rng, scene, edge, thick * rng.uniform(0.7, 1.4), rng.uniform(5, 15))
+        band = draw_sheet(rng, scene, edge, thick * rng.uniform(0.7, 1.4), rng.uniform(8, 18))
         scene.instances.append(("aponeurosis", band))
     if rng.random() < 0.5:
         y = np.arange(height, dtype=np.float32)[:, None]
@@ -120,7 +120,7 @@ def _fill_between(rng: np.random.Generator, scene: Scene, edges: list[FloatMap])
     angle *= np.where(rng.random(count) < 0.3, -1, 1)
     level = rng.normal(-3, rng.uniform(1, 5), count).astype(np.float32)
     strength = rng.uniform(2, 7, count).astype(np.float32)
-    fibers = fibrillar(rng, scene.shape, angle[layer], rng.uniform(3, 9))
+    fibers = np.minimum(fibrillar(rng, scene.shape, angle[layer], rng.uniform(3, 9)), 2.5)
     grain = parenchyma(rng, scene.shape, 2.5)
     target = level[layer] + strength[layer] * (0.85 * fibers + 0.3 * grain)
     muscle = (layer > 0).astype(np.float32)

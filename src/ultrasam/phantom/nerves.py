@@ -127,7 +127,7 @@ def _draw_roots(
     rng: np.random.Generator, scene: Scene, start: tuple[float, float], side: float
 ) -> None:
     """Draw two to six round roots along an oblique curve within a compartment between two muscles."""
-    size = side * rng.uniform(0.022, 0.05)
+    size = side * rng.uniform(0.026, 0.06)
     turn = rng.uniform(0.2, 2.9)
     at = np.array(start)
     centers: list[npt.NDArray[np.float64]] = []
@@ -146,8 +146,8 @@ def _draw_roots(
     hull = fill(np.asarray(cv2.convexHull(discs)[:, 0], np.float32), scene.shape)
     compartment = _draw_compartment(rng, scene, hull, size * rng.uniform(0.25, 1.3))
     level = _level_around(scene, compartment)
-    drop = _difference(rng) - rng.uniform(0, 6)
-    rim = rng.uniform(5, 15)
+    drop = -rng.uniform(2, 15) if rng.random() < 0.75 else _difference(rng)
+    rim = rng.uniform(4, 13) if abs(drop) > 3 else rng.uniform(10, 17)
     fascicles = honeycomb(rng, scene.shape, max(4.0, size * rng.uniform(0.35, 0.8)))
     for center, radius in zip(centers, sizes, strict=True):
         radii = (radius * rng.uniform(0.9, 1.25), radius)

@@ -86,7 +86,7 @@ def draw_ovarian_mass(rng: np.random.Generator, scene: Scene) -> None:
         attenuation_db=-rng.uniform(0, 14), rim=rng.uniform(0.5, 5), softness=rng.uniform(0.7, 2),
         rim_db=around + rng.uniform(-2, 9),
         rim_width=rng.uniform(0.8, 3) if rng.random() < 0.7 else 0.0,
-        pattern=random_pattern(rng, scene.shape) if rng.random() < 0.2 else None,
+        pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.2 else None,
     )  # fmt: skip
     paint(rng, scene, mask, wall)
     scene.instances.append(("mass", mask))

@@ -63,17 +63,19 @@ def draw_round_picture(
         column = left - 14 if left > 20 else right + 10
         _gray_bar(pixels, (top + 4, column), (rows // 4, 6))
     for _ in range(int(rng.integers(0, 5))):  # settings in the margins
+        lines = int(rng.integers(1, 6))
         if left > 40 and rng.random() < 0.5:
             at = (3, int(rng.uniform(0.1, 0.6) * height))
         elif width - right > 40 and rng.random() < 0.5:
             at = (right + 4, int(rng.uniform(0.1, 0.8) * height))
         elif top > 12 and rng.random() < 0.5:
-            at = (int(rng.uniform(0, 0.7) * width), int(rng.uniform(8, top)))
+            at = (int(rng.uniform(0, 0.7) * width), 9)
+            lines = min(lines, 1 + top // 20)
         elif height - bottom > 12:
             at = (int(rng.uniform(0, 0.7) * width), int(rng.uniform(bottom + 9, height)))
         else:
             continue
-        _text(rng, pixels, at, lines=int(rng.integers(1, 6)))
+        _text(rng, pixels, at, lines=lines)
     if top > 14 and rng.random() < 0.5:
         _logo(rng, pixels, (left, 2), min(top - 4, 22))
     if rng.random() < 0.35:

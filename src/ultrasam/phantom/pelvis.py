@@ -126,7 +126,7 @@ def _draw_zoned_gland(
     outer = Material(
         level, texture_db=rng.uniform(1, 3), grain=rng.uniform(3, 8), rim=rng.uniform(0.5, 4),
         rim_db=level + rng.uniform(3, 10), rim_width=rng.uniform(0.6, 2), softness=1.2,
-        pattern=random_pattern(rng, scene.shape) if rng.random() < 0.4 else None,
+        pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.4 else None,
     )  # fmt: skip
     paint(rng, scene, mask, outer)
     scene.instances.append(("gland", mask))
@@ -155,7 +155,7 @@ def draw_uterus(rng: np.random.Generator, scene: Scene) -> None:
         rim=rng.uniform(0.5, 4), rim_db=level + rng.uniform(2, 8),
         rim_width=rng.uniform(0.8, 2) if rng.random() < 0.5 else 0.0,
         attenuation_db=rng.uniform(0, 14),
-        pattern=random_pattern(rng, scene.shape) if rng.random() < 0.4 else None,
+        pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.4 else None,
     )  # fmt: skip
     paint(rng, scene, mask, muscle)
     scene.instances.append(("pear", mask))

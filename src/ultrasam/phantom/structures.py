@@ -55,7 +55,8 @@ def draw_gland(rng: np.random.Generator, scene: Scene) -> None:
     mask = fill(blob(rng, center, radii, roughness=0.06, angle=tilt), scene.shape)
     material = Material(
         level_at(scene, mask) + relative_level(rng), texture_db=rng.uniform(0.5, 3), softness=0.8,
-        rim=rng.uniform(0.5, 3), pattern=random_pattern(rng, scene.shape) if rng.random() < 0.4 else None,
+        rim=rng.uniform(0.5, 3),
+        pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.4 else None,
     )  # fmt: skip
     paint(rng, scene, mask, material)
     scene.instances.append(("gland", mask))

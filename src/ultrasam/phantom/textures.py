@@ -20,11 +20,20 @@ import numpy.typing as npt
 from ultrasam.phantom.tissue import FloatMap, smooth_noise
 
 
-def random_pattern(rng: np.random.Generator, shape: tuple[int, int]) -> FloatMap:
-    """Any of the patterns below, with cells or grains of 1/60 to 1/16 of the shorter side."""
+def random_pattern(
+    rng: np.random.Generator, shape: tuple[int, int], *, fibers: bool = True
+) -> FloatMap:
+    """Any of the patterns below, with cells or grains of 1/60 to 1/16 of the shorter side.
+
+    Args:
+        rng: source of randomness.
+        shape: (height, width).
+        fibers: whether the pattern may be fibrillar, as it is in muscles and tendons but not in organs.
+    """
     size = min(shape)
     scale = float(size * np.exp(rng.uniform(np.log(1 / 60), np.log(1 / 16))))
-    kind = rng.choice(("fine", "coarse", "granular", "honeycomb", "spongiform", "fibrillar"))
+    kinds = ("fine", "coarse", "granular", "honeycomb", "spongiform", "fibrillar")
+    kind = rng.choice(kinds if fibers else kinds[:-1])
     if kind == "fine":
         return parenchyma(rng, shape, max(1.5, scale / 3))
     if kind == "coarse":
@@ -90,7 +99,7 @@ def fibrillar(
         shape: (height, width).
         angle: of the lines in radians, clockwise from the x axis in an image; a number or a map [H, W].
         spacing: distance between lines in pixels.
-        length: of the lines in pixels; None draws 9 to 22 times their spacing.
+        length: of the lines in pixels; None draws 5 to 22 times their spacing.
     """
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     y -= shape[0] / 2
@@ -99,7 +108,7 @@ def fibrillar(
     along = x * cos + y * sin
     bend = np.float32(rng.normal(0, 0.06) / max(shape))
     across = y * cos - x * sin + bend * along * along
-    length = length or spacing * rng.uniform(9, 22)
+    length = length or spacing * rng.uniform(5, 22)
     thin = _sampled(rng, along / length, across / (spacing / 2.4))
     thick = _sampled(rng, along / (1.6 * length), across / (1.1 * spacing))
     ridges = np.clip(thin + 0.6 * thick, 0, None)

@@ -55,7 +55,7 @@ def draw_thyroid(rng: np.random.Generator, scene: Scene) -> None:
         level, texture_db=rng.uniform(0.5, 3), grain=rng.uniform(2, 6), softness=rng.uniform(0.7, 1.8),
         rim=rng.uniform(0.5, 4), rim_db=level + rng.uniform(2, 9),
         rim_width=rng.uniform(0.6, 1.4) if rng.random() < 0.5 else 0.0,
-        pattern=random_pattern(rng, scene.shape) if rng.random() < 0.35 else None,
+        pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.35 else None,
     )  # fmt: skip
     paint(rng, scene, gland, tissue)
     _draw_windpipe(rng, scene, windpipe, (x, y), radius, around)

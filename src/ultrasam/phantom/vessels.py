@@ -67,14 +67,16 @@ def draw_carotid(rng: np.random.Generator, scene: Scene) -> None:
 
     The masks are the lumen, in a third of the images the lumen with its wall, and what lies beside it.
     """
-    height, width = scene.shape
-    bed = draw_muscle_bed(rng, scene, int(rng.integers(3, 8)))
+    bed = draw_muscle_bed(rng, scene, int(np.exp(rng.uniform(np.log(3), np.log(15)))))
     share = float(np.exp(rng.uniform(np.log(0.02), np.log(0.25))))
     radius = float(np.sqrt(share * scene.inside.sum() / np.pi))
     ratio = rng.uniform(0.85, 1.35)
     radii = (radius * ratio**0.5, radius * ratio**-0.5)
-    depth = max(rng.uniform(0.2, 0.6) * height, 1.15 * radius)
-    center = (float(rng.uniform(0.3, 0.7) * width), float(depth))
+    ys, _ = np.nonzero(scene.inside)
+    depth = float(ys.min() + max(rng.uniform(0.25, 0.65) * np.ptp(ys), 1.15 * radius))
+    depth = min(depth, ys.max() - radius)
+    across = np.nonzero(scene.inside[int(depth)])[0]
+    center = (float(np.quantile(across, rng.uniform(0.25, 0.75))), depth)
     if rng.random() < 0.5:
         side = rng.choice((-1, 1))
         _draw_gland_beside(rng, scene, (center[0] + side * radius * rng.uniform(1.6, 2.4), depth))
@@ -102,10 +104,10 @@ def draw_carotid(rng: np.random.Generator, scene: Scene) -> None:
             scene.instances[index] = (name, mask & ~vein)
         _paint_vessel(rng, scene, vein, wall=rng.uniform(0, 0.06) * radius)
         scene.instances.append(("vein", vein))
-    _paint_vessel(rng, scene, vessel, wall=wall)
+    blood = _paint_vessel(rng, scene, vessel, wall=wall)
     lumen = vessel
     if rng.random() < 0.35:
-        plaque = _draw_plaque(rng, scene, vessel, outline, radius)
+        plaque = _draw_plaque(rng, scene, vessel, outline, radius, blood)
         lumen = vessel & ~plaque
         scene.instances.append(("plaque", plaque))
     scene.instances.append(("artery", lumen))
@@ -142,7 +144,7 @@ def draw_tube(rng: np.random.Generator, scene: Scene) -> None:
         for _, mask in scene.instances:
             vessel &= ~mask
         wall = half * rng.uniform(0.05, 0.3)
-        _paint_vessel(rng, scene, vessel, wall=wall)
+        blood = _paint_vessel(rng, scene, vessel, wall=wall)
         lumen = vessel
         if rng.random() < 0.4:
             edge = middle + rng.choice((-1, 1)) * wide
@@ -151,7 +153,7 @@ def draw_tube(rng: np.random.Generator, scene: Scene) -> None:
                 np.exp(-(((x - at) / rng.uniform(0.05, 0.2)) ** 2)) * half * rng.uniform(0.4, 1.1)
             )
             plaque = (np.abs(y - edge) < bump) & vessel
-            _paint_plaque(rng, scene, plaque)
+            _paint_plaque(rng, scene, plaque, blood)
             lumen = vessel & ~plaque
             scene.instances.append(("plaque", plaque))
         scene.instances.append(("vessel along its axis", lumen))
@@ -162,8 +164,8 @@ def draw_tube(rng: np.random.Generator, scene: Scene) -> None:
         draw_sheet(rng, scene, edge, height * rng.uniform(0.006, 0.015), rng.uniform(4, 12))
 
 
-def _paint_vessel(rng: np.random.Generator, scene: Scene, lumen: BoolMap, *, wall: float) -> None:
-    """Paint a wall of up to ``wall`` pixels around a lumen, and blood with haze in it."""
+def _paint_vessel(rng: np.random.Generator, scene: Scene, lumen: BoolMap, *, wall: float) -> float:
+    """Paint a wall of up to ``wall`` pixels around a lumen, and blood with haze; returns its level in dB."""
     intima = rng.uniform(1, 6)
     if wall > 1.2:
         adventitia = cv2.dilate(lumen.astype(np.uint8), _disc(wall)) > 0
@@ -190,6 +192,7 @@ def _paint_vessel(rng: np.random.Generator, scene: Scene, lumen: BoolMap, *, wal
     paint(rng, scene, lumen, blood)
     if rng.random() < 0.5:
         _draw_haze(rng, scene, lumen)
+    return level
 
 
 def _blood_level(rng: np.random.Generator) -> float:
@@ -209,7 +212,12 @@ def _draw_haze(rng: np.random.Generator, scene: Scene, lumen: BoolMap) -> None:
 
 
 def _draw_plaque(
-    rng: np.random.Generator, scene: Scene, vessel: BoolMap, outline: FloatMap, radius: float
+    rng: np.random.Generator,
+    scene: Scene,
+    vessel: BoolMap,
+    outline: FloatMap,
+    radius: float,
+    blood: float,
 ) -> BoolMap:
     """Draw a plaque on the wall; returns its mask, a part of the vessel's."""
     at = outline[int(rng.integers(len(outline)))]
@@ -220,21 +228,22 @@ def _draw_plaque(
         roughness=0.12, angle=float(toward),
     )  # fmt: skip
     plaque = fill(lump, scene.shape) & vessel
-    _paint_plaque(rng, scene, plaque)
+    _paint_plaque(rng, scene, plaque, blood)
     return plaque
 
 
-def _paint_plaque(rng: np.random.Generator, scene: Scene, plaque: BoolMap) -> None:
+def _paint_plaque(rng: np.random.Generator, scene: Scene, plaque: BoolMap, blood: float) -> None:
     material = Material(
-        rng.uniform(-9, 9), pattern=random_pattern(rng, scene.shape), texture_db=rng.uniform(1, 4),
-        attenuation_db=rng.uniform(0, 90) if rng.random() < 0.4 else 0.0, rim=rng.uniform(0, 3),
+        max(blood, -15) + rng.uniform(5, 18), pattern=random_pattern(rng, scene.shape),
+        texture_db=rng.uniform(1, 4), attenuation_db=rng.uniform(0, 90) if rng.random() < 0.4 else 0.0,
+        rim=rng.uniform(0, 3),
     )  # fmt: skip
     paint(rng, scene, plaque, material)
 
 
 def _draw_gland_beside(rng: np.random.Generator, scene: Scene, center: tuple[float, float]) -> None:
     """Draw an even gland, such as a lobe of the thyroid."""
-    size = min(scene.shape) * rng.uniform(0.1, 0.25)
+    size = min(scene.shape) * rng.uniform(0.1, 0.3)
     outline = blob(
         rng, center, (size * rng.uniform(1, 1.5), size), roughness=0.06, angle=rng.normal(0, 0.4)
     )
