@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.phantom.scenes import blank_scene, painted, ring
+from tests.phantom.painting import blank_scene, painted, ring
 from ultrasam.phantom.bands import draw_pleura, draw_tendons
 from ultrasam.phantom.muscles import draw_aponeuroses, draw_muscles, draw_sheet
 from ultrasam.phantom.needles import draw_needle

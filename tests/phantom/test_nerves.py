@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.phantom.scenes import painted, ring
+from tests.phantom.painting import painted, ring
 from ultrasam.phantom.nerves import draw_nerves
 from ultrasam.phantom.tissue import BoolMap, Scene
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.phantom.scenes import blank_scene, painted, ring
+from tests.phantom.painting import blank_scene, painted, ring
 from ultrasam.phantom.tissue import blob, fill
 from ultrasam.phantom.vessels import _paint_vessel, draw_carotid, draw_tube, draw_vessels
 
