@@ -60,8 +60,8 @@ def _draw_strands(rng: np.random.Generator, scene: Scene) -> None:
         scene.echo_db += np.tanh(noise * 2) * rng.uniform(0, 5)
 
 
-def draw_bone(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw a bright arc with a deep shadow."""
+def draw_bone(rng: np.random.Generator, scene: Scene) -> BoolMap:
+    """Draw a bright arc with a deep shadow; returns the mask [H, W] of what the shadow hides."""
     height, width = scene.shape
     x = np.arange(width, dtype=np.float32)
     center, reach = rng.uniform(0, 1) * width, rng.uniform(0.08, 0.35) * width
@@ -70,10 +70,12 @@ def draw_bone(rng: np.random.Generator, scene: Scene) -> None:
     y = np.arange(height, dtype=np.float32)[:, None]
     thickness = rng.uniform(1.0, 2.2)
     arc = np.exp(-((y - surface) ** 2) / (2 * thickness**2)) * (bump > 0)
-    behind = ((y > surface) & (bump > 0)).astype(np.float32)
+    hidden = np.asarray((y > surface) & (bump > 0), bool)
+    behind = hidden.astype(np.float32)
     scene.specular *= 1 - behind
     scene.specular += arc.astype(np.float32) * rng.uniform(3, 8)
     scene.attenuation_db += behind * rng.uniform(100, 300)
+    return hidden
 
 
 def draw_poor_contact(rng: np.random.Generator, scene: Scene) -> None:

@@ -83,7 +83,8 @@ def draw_scene(
             earlier, later = scene.instances[:count], scene.instances[count:]
             scene.instances = _still_seen(earlier, later) + later
         if rng.random() < 0.25:
-            draw_bone(rng, scene)
+            hidden = draw_bone(rng, scene)
+            scene.instances = [(name, mask & ~hidden) for name, mask in scene.instances]
     if rng.random() < 0.25:
         draw_poor_contact(rng, scene)
     return scene

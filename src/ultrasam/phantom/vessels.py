@@ -53,13 +53,16 @@ def draw_artery_and_vein(
         reach = 0.5 * radius + size * rng.uniform(0.75, 1.2)
         at = (center[0] + reach * np.cos(turn), center[1] + reach * np.sin(turn))
         outline = blob(rng, at, (size, flat * size), roughness=0.1, angle=rng.normal(0, 0.4))
-        vein = fill(outline, scene.shape) & ~keep_out
+        whole = fill(outline, scene.shape)
+        vein = whole & ~keep_out
         for mask in taken:
             vein &= ~mask
+        turn += rng.uniform(2, 4)
+        if vein.sum() < 0.5 * whole.sum():  # a sliver beside what was there before
+            continue
         _paint_vessel(rng, scene, vein, wall=rng.uniform(0.0, 0.1) * radius)
         scene.instances.append(("vein", vein))
         taken.append(vein)
-        turn += rng.uniform(2, 4)
 
 
 def draw_carotid(rng: np.random.Generator, scene: Scene) -> None:
