@@ -248,20 +248,52 @@ def test_clicks_that_are_not_used_are_not_drawn(monkeypatch: pytest.MonkeyPatch,
         _next_prompts(tiny, first, logits, logits, Interaction(corrective=0.1), noise)
 
 
-def test_a_dry_run_reads_no_image_and_simulates_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["finetune promptable", "train nano"])
+@pytest.mark.parametrize("places", ["images and masks", "side by side", "several"])
+def test_a_dry_run_decodes_neither_image_nor_mask_and_simulates_none(
+    command: str,
+    places: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ultrasam: Command,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = folder_of(tmp_path / "mine", numbered(5))
-    for file in (folder / "images").iterdir():
+    folder = tmp_path / "mine"
+    for path in [folder / "first", folder / "second"] if places == "several" else [folder]:
+        folder_of(path, numbered(5))
+    if places == "side by side":
+        for mask in (folder / "masks").iterdir():
+            mask.rename(folder / "images" / f"{mask.stem}_mask.png")
+        (folder / "masks").rmdir()
+    for file in folder.rglob("*.png"):
         file.write_bytes(b"not an image")
 
-    def built(*_: Any, **__: Any) -> None:
-        raise AssertionError("built")
+    def used(*_: Any, **__: Any) -> None:
+        raise AssertionError("used")
 
-    for name in ("ultrasam.store.cache.build_store", "ultrasam.store.phantoms.simulate"):
-        monkeypatch.setattr(name, built)
-    recipe = quick(recipe_for(folder, init="nano"), tmp_path, "data.phantoms.count=1500")
-    assert dry_run.count_images(recipe) == 1505
+    for name in (
+        "store.cache.build_store", "store.phantoms.simulate", "images.raster.decode_image",
+        "datasets.image_mask_folder.decode_mask", "datasets.image_mask_folder.decode_frame",
+        "datasets.readers.mask_survey.decode_mask",
+    ):  # fmt: skip
+        monkeypatch.setattr(f"ultrasam.{name}", used)
+    monkeypatch.setattr(dry_run, "seconds_per_batch", lambda *_: (1.0, 1.0))
+    assert ultrasam(*command.split(), "--data", folder, "--dry-run", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    images = 10 if places == "several" else 5
+    assert found["estimate"]["images"] == images + found["recipe"]["data"]["phantoms"]["count"]
+
+
+def test_images_are_counted_as_they_are_listed(tmp_path: Path) -> None:
+    spec, folder = dataset("image_mask_folder"), folder_of(tmp_path / "mine", numbered(5))
+    (folder / "masks" / "p3.png").unlink()
+    assert spec.count(folder) == len(spec.list_cases(folder)[0]) == 4
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
+    with pytest.raises(DataError, match="No annotated image") as listed:
+        spec.list_cases(folder)
+    with pytest.raises(DataError, match=re.escape(str(listed.value))):
+        spec.count(folder)
 
 
 def test_a_runs_time_is_that_of_its_steps_and_validations(

@@ -53,31 +53,23 @@ def image_mask_folder(
     """
 
     def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-        entries: dict[str, FileEntry] = {}
-        for entry, _ in tree.match(_IMAGE_FILE):
-            if entry.path in entries:
-                report.skip(entry, "another file has this name in another Unicode form")
-            entries.setdefault(entry.path, entry)
-        for entry, _ in tree.match(_OTHER_FILE):
-            report.skip(entry, NOT_A_PICTURE)
-        left_out = {s.where: s.reason for s in report.skips if s.what == "image"}
-        _report_other_masks(tree, [*entries, *left_out], report, left_out)
-        pairing = pair_masks([*entries, *sorted(left_out.keys() - entries.keys())])
-        _report_masks(pairing, entries, report)
-        masks = _readable(pairing, entries, left_out, report)
+        entries, masks = _list(tree, report)
         rules, problems = _rules(masks, entries, structure or name, labels, report)
         _note_turned([entries[path] for path in masks], report)
         keys = _keys(masks)
-        for path, found in masks.items():
-            files = tuple((entries[mask.path], rules[mask.structure]) for mask in found)
-            reason = next((problems[m.path] for m in found if m.path in problems), None)
+        for path, named in masks.items():
+            files = tuple((entries[mask.path], rules[mask.structure]) for mask in named)
+            reason = next((problems[m.path] for m in named if m.path in problems), None)
             if reason is not None:
                 report.skip(path, reason)
                 continue
             sources = (entries[path], *(entry for entry, _ in files))
             yield Case(name, keys[path], sources, partial(read_with_masks, entries[path], files))
 
-    return DatasetSpec(custom_info(name, _LAYOUT), cases, version=2)
+    def count(tree: FileTree, report: SkipReport) -> int:
+        return len(_list(tree, report)[1])
+
+    return DatasetSpec(custom_info(name, _LAYOUT), cases, version=2, count_cases=count)
 
 
 def read_with_masks(
@@ -143,6 +135,24 @@ def _pairing(folder: Path) -> Pairing:
             if name.lower().endswith(_SUFFIXES)
         ]
     )
+
+
+def _list(
+    tree: FileTree, report: SkipReport
+) -> tuple[dict[str, FileEntry], dict[str, tuple[NamedMask, ...]]]:
+    """All picture files by path, and the masks of each image that has some; nothing is opened."""
+    entries: dict[str, FileEntry] = {}
+    for entry, _ in tree.match(_IMAGE_FILE):
+        if entry.path in entries:
+            report.skip(entry, "another file has this name in another Unicode form")
+        entries.setdefault(entry.path, entry)
+    for entry, _ in tree.match(_OTHER_FILE):
+        report.skip(entry, NOT_A_PICTURE)
+    left_out = {s.where: s.reason for s in report.skips if s.what == "image"}
+    _report_other_masks(tree, [*entries, *left_out], report, left_out)
+    pairing = pair_masks([*entries, *sorted(left_out.keys() - entries.keys())])
+    _report_masks(pairing, entries, report)
+    return entries, _readable(pairing, entries, left_out, report)
 
 
 def _same_aspect(image: tuple[int, int], mask: tuple[int, int]) -> bool:
@@ -222,7 +232,7 @@ def _rules(
     if labels is not None and masks and None not in groups:
         named = ", ".join(sorted(str(group) for group in groups)[:4])
         raise DataError(
-            f"The names of the masks say already what they show ({named}); --labels does not apply."
+            f"The names of the masks already give what they show ({named}); --labels does not apply."
         )
     rules: dict[str | None, MaskLabels] = {}
     problems: dict[str, str] = {}

@@ -200,7 +200,7 @@ def _whole_dataset(folder: Path) -> DatasetSpec:
         DataError: It has neither, or no annotated image: its annotations or images may be elsewhere.
     """
     spec = recognize(folder) or dataset(detect_layout(folder))
-    spec.list_cases(folder)
+    spec.count(folder)
     return spec
 
 
