@@ -244,16 +244,16 @@ def test_without_a_command_every_task_has_an_example_that_the_command_line_takes
             assert {w for w in words if w.startswith("--")} <= set(known), example
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_one_sentence(  # type: ignore[no-untyped-def]
     ultrasam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     given = ["data.sources=[]", "data.phantoms.count=2", "--device", "cuda"]
     for extra in ([], ["--dry-run"]):
         done = ultrasam("train", "nano", *given, *extra)
         assert done.status == 1
-        assert done.err == "ultrasam: No GPU is available; use --device cpu.\n"
+        assert done.err == "ultrasam: Device 'cuda' is not available; use 'cpu'.\n"
     assert not list(tmp_path.iterdir())
 
 

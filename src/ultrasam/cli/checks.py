@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultrasam.errors import DataError, DeviceError, ScanError, UltraSamError, one_line
+from ultrasam.hardware import require_gpu
 
 if TYPE_CHECKING:
     from ultrasam.training.run_settings import TrainerSettings
@@ -114,34 +115,30 @@ def check_models(names: Sequence[str]) -> None:
 
 
 def check_device(device: str | None) -> None:
-    """Refuse what is not a device's name; whether this machine has it shows when the model is loaded.
+    """Refuse what is not a device's name, and a CUDA device that this machine lacks.
 
     Raises:
-        DeviceError: The name has another form.
+        DeviceError: The name has another form, or the device is not available.
     """
-    if device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device):
+    if device is None:
+        return
+    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device):
         raise DeviceError(
             f"'{device}' is not a device; use cpu, cuda, or cuda:1 for the second GPU."
         )
+    if device.startswith("cuda"):
+        require_gpu(device)
 
 
 def check_gpu(trainer: TrainerSettings) -> None:
-    """Refuse a run on a GPU that this machine does not have; imports PyTorch.
+    """Refuse a run on a GPU that this machine does not have.
 
     Raises:
         DeviceError: There is no GPU, or none of that index.
     """
-    if trainer.accelerator != "gpu":
-        return
-    import torch
-
-    count = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    if not count:
-        raise DeviceError("No GPU is available; use --device cpu.")
-    if isinstance(trainer.devices, tuple) and max(trainer.devices) >= count:
-        raise DeviceError(
-            f"Device 'cuda:{max(trainer.devices)}' is not available; this machine has {count}, from cuda:0."
-        )
+    if trainer.accelerator == "gpu":
+        several = isinstance(trainer.devices, tuple)
+        require_gpu(f"cuda:{max(trainer.devices)}" if several else "cuda")
 
 
 def no_commas(values: Sequence[str] | None, option: str) -> list[str]:

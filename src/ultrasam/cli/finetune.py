@@ -215,9 +215,10 @@ def suite(
     checks.check_device(device)
     checks.check_paths(data)
     out = checks.output(out, "suite", str(path))
+    placed = finetuning.placed_suite(loaded, device)
     from ultrasam.cli.finetuning_runs import run_suite
 
-    run_suite(loaded, data, out=out, device=device)
+    run_suite(placed, data, out=out)
 
 
 def _fraction(given: float | None, test: list[str]) -> float:

@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from ultrasam.cli.checks import check_gpu
 from ultrasam.cli.finetuning import CHECKPOINTS, TEST_FRACTION
 from ultrasam.cli.progress import progress_bar
 from ultrasam.datasets.annotated_image import AnnotatedImage
@@ -40,7 +39,7 @@ from ultrasam.downstream.regions.model import save_region_classifier
 from ultrasam.downstream.regions.task import accuracy, train_region_classifier
 from ultrasam.downstream.settings import ClassifierSettings, InstanceSettings, RegionSettings
 from ultrasam.downstream.suite import markdown, run
-from ultrasam.downstream.suite_recipe import TASKS, BenchmarkSuite
+from ultrasam.downstream.suite_recipe import BenchmarkSuite
 from ultrasam.downstream.targets import (
     InstanceTarget,
     Labels,
@@ -54,7 +53,7 @@ from ultrasam.images.masks import MIN_OBJECT_PIXELS
 from ultrasam.text import counted
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
-from ultrasam.training.run_settings import RunSettings, on_device
+from ultrasam.training.run_settings import RunSettings
 from ultrasam.weights.adapters import count_parameters
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,6 @@ def run_classify(
     Args:
         folds: None for the data's own test split, if they have one, else 5 folds.
     """
-    check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     _check_space(out, models[inits[0]])
@@ -156,7 +154,6 @@ def run_regions(
     resume: bool,
 ) -> None:
     """Train, test on other subjects, save and report."""
-    check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     model = load_promptable(init, seed=settings.seed)
     _check_space(out, model)
@@ -199,7 +196,6 @@ def run_instances(
     resume: bool,
 ) -> None:
     """Train and test every initialization, save the first and report."""
-    check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     _check_space(out, models[inits[0]])
@@ -232,18 +228,8 @@ def run_instances(
     print(report.conclusion())
 
 
-def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, device: str | None) -> None:
+def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path) -> None:
     """Run everything in a suite that data and weights allow, and report."""
-    suite = suite.model_copy(
-        update={
-            task: on_device(getattr(suite, task), device)
-            for task in TASKS
-            if getattr(suite, task) is not None
-        }
-    )
-    for task in TASKS:
-        if (settings := getattr(suite, task)) is not None:
-            check_gpu(settings.trainer)
     cells = run(suite, open_datasets(data, datasets=suite.datasets), out)
     if not is_first_process():
         return
