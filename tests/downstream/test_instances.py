@@ -219,7 +219,10 @@ def test_the_command_and_predict(
         "queries=5", "layers=1", "pixel_layers=1", "points=64",
     ]  # fmt: skip
     asked = ["finetune", "instances", "--data", data, "--test-fraction", "0.4", "-o", out]
-    assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", *small) == 0
+    assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", *small, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["model"], printed["classes"]) == (str(out), ["bright", "dark"])
+    assert list(printed["figures"]) == ["nano", "random:nano"]
     report = (out / "report.md").read_text()
     assert "*nano – random:nano*" in report
     assert "| bright |" in report
@@ -227,6 +230,9 @@ def test_the_command_and_predict(
     about = json.loads((out / "instances.json").read_text())
     assert about["classes"] == ["bright", "dark"]
     assert about["recipe"]["trainer"]["max_steps"] == 4
+    dice = printed["figures"]["nano"]["Dice"]
+    assert f"| nano | {dice['value']:.3f} [{dice['low']:.3f}, {dice['high']:.3f}] |" in report
+    assert printed["figures"]["nano"]["mAP"]["low"] is None
     text = (out / "README.md").read_text()
     assert "Classes: bright, dark." in text
     assert "from `nano`" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import sys
@@ -36,7 +37,7 @@ from ultrasam.downstream.instances.report import InstanceReport
 from ultrasam.downstream.instances.report import write_report as write_instances
 from ultrasam.downstream.instances.task import train_instance_segmenter
 from ultrasam.downstream.regions.model import save_region_classifier
-from ultrasam.downstream.regions.task import accuracy, train_region_classifier
+from ultrasam.downstream.regions.task import correct, train_region_classifier
 from ultrasam.downstream.settings import ClassifierSettings, InstanceSettings, RegionSettings
 from ultrasam.downstream.suite import markdown, run
 from ultrasam.downstream.suite_recipe import BenchmarkSuite
@@ -48,8 +49,10 @@ from ultrasam.downstream.targets import (
     train_test_split,
 )
 from ultrasam.errors import DataError
+from ultrasam.evaluation.metrics.statistics import Estimate
 from ultrasam.files import atomic_write, require_space
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
+from ultrasam.reporting.tables import number_json
 from ultrasam.text import counted
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
@@ -69,6 +72,7 @@ def run_classify(
     folds: int | None,
     test: Sequence[str],
     out: Path,
+    as_json: bool,
 ) -> None:
     """Test every initialization, on other data or by cross-validation; save the first and report.
 
@@ -136,9 +140,7 @@ def run_classify(
     report = ClassificationReport(tuple(names), tuple(tested), by_init, how, left_out)
     figures = {n: str(s) for n, s in report.scores(inits[0]).items()}
     save_classifier(classifier, out, _note(settings, inits[0], data, how, figures))
-    print(write_classification(report, classifier, out))
-    print(report.markdown())
-    print(report.conclusion())
+    _print_report(report, write_classification(report, classifier, out), as_json=as_json)
 
 
 def run_regions(
@@ -152,6 +154,7 @@ def run_regions(
     test_fraction: float,
     out: Path,
     resume: bool,
+    as_json: bool,
 ) -> None:
     """Train, test on other subjects, save and report."""
     checkpoints = out / CHECKPOINTS
@@ -168,17 +171,27 @@ def run_regions(
         )
     if not is_first_process():
         return
-    found = {kind: accuracy(classifier, tested, kind) for kind in ("box", "point")}
+    found = {k: Estimate.of_mean(*correct(classifier, tested, k)) for k in ("box", "point")}
     how = f"on {counted(len(tested), 'image')} of other subjects"
-    figures = {f"accuracy, {kind}": f"{value:.3f}" for kind, value in found.items()}
+    figures = {f"accuracy, {kind}": f"{one.value:.3f}" for kind, one in found.items()}
     save_region_classifier(classifier, out, _note(settings, init, data, how, figures))
-    print(out)
     counts = Counter(label for target in tested for label in target.labels)
+    if as_json:
+        content = {
+            "model": str(out),
+            "classes": names,
+            "images": len(tested),
+            "objects": dict(counts),
+            "accuracy": {k: number_json(v.value, v.low, v.high) for k, v in found.items()},
+        }
+        print(json.dumps(content, indent=1))
+        return
+    print(out)
     ((guess, most),) = counts.most_common(1)
-    for kind, value in found.items():
+    for kind, one in found.items():
         print(
-            f"{kind}: accuracy {value:.3f} on {counted(counts.total(), 'object')}, {how}; always answering "
-            f"'{guess}' would give {most / counts.total():.3f}."
+            f"{kind}: accuracy {one.value:.3f} on {counted(counts.total(), 'object')}, {how}; always "
+            f"answering '{guess}' would give {most / counts.total():.3f}."
         )
 
 
@@ -194,6 +207,7 @@ def run_instances(
     test_fraction: float,
     out: Path,
     resume: bool,
+    as_json: bool,
 ) -> None:
     """Train and test every initialization, save the first and report."""
     checkpoints = out / CHECKPOINTS
@@ -223,21 +237,37 @@ def run_instances(
     report = InstanceReport(tuple(names), tuple(tested), metrics, how)
     note = _note(settings, inits[0], data, how, report.figures(inits[0]))
     save_instance_segmenter(trained[inits[0]], out, note)
-    print(write_instances(report, trained[inits[0]], out))
-    print(report.markdown())
-    print(report.conclusion())
+    page = write_instances(report, trained[inits[0]], out)
+    _print_report(report, page, as_json=as_json)
 
 
-def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path) -> None:
+def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, as_json: bool) -> None:
     """Run everything in a suite that data and weights allow, and report."""
     cells = run(suite, open_datasets(data, datasets=suite.datasets), out)
     if not is_first_process():
         return
     text = markdown(suite, cells, shlex.join(["ultrasam", *sys.argv[1:]]))
     atomic_write(out / "report.md", text)
-    print(text)
+    if as_json:
+        content = {"runs": [cell.to_json() for cell in cells], "report": [str(out / "report.md")]}
+        print(json.dumps(content, indent=1))
+    else:
+        print(text)
     if all(cell.missing for cell in cells):
         raise DataError("No fine-tuning of the suite could run; the reasons are above.")
+
+
+def _print_report(
+    report: ClassificationReport | InstanceReport, page: Path, *, as_json: bool
+) -> None:
+    """Print the tables of a report, and where it and the model are."""
+    if as_json:
+        content = {"model": str(page.parent), **report.to_json(), "report": [str(page)]}
+        print(json.dumps(content, indent=1))
+        return
+    print(page)
+    print(report.markdown())
+    print(report.conclusion())
 
 
 def _targets(
