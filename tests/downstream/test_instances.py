@@ -150,7 +150,16 @@ def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_pat
     theirs = Mask2FormerForUniversalSegmentation(config)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = InstanceSegmenter(
-        load_backbone("random:nano"), HeadConfig(("x", "y", "z"), 64, "simple", 10, 64, 1, 2, 256)
+        load_backbone("random:nano"),
+        HeadConfig(
+            classes=("x", "y", "z"),
+            size=64,
+            queries=10,
+            width=64,
+            pixel_layers=1,
+            layers=2,
+            points=256,
+        ),
     )
     taken, of = start_head(ours, str(tmp_path / "theirs"))
     # Fresh stay the classes' weight and bias, and what the encoder's maps of other widths go through.
