@@ -270,7 +270,7 @@ def test_the_command_and_predict(
     ("arguments", "message"),
     [
         (["--data", "in", "--class", "gray"], "Too few objects"),
-        (["--data", "in", "--labels", "image"], "Too few objects"),
+        (["--data", "in", "--class-from", "image"], "Too few objects"),
         (["--data", "in", "size=72"], "not a multiple of 32"),
         (["--data", "in", "width=100"], "width"),
         (["--data", "in", "--test-data", "in"], "is in both training and test data"),

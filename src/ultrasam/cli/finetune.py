@@ -160,7 +160,7 @@ def instances(
     overrides: Overrides = None,
     dataset: Datasets = None,
     class_: Classes = None,
-    labels: Annotated[
+    class_from: Annotated[
         finetuning.LabelSource, typer.Option(help="What names the class of an object.")
     ] = finetuning.LabelSource.structure,
     init: Inits = None,
@@ -183,7 +183,7 @@ def instances(
     from ultrasam.cli.finetuning_runs import run_instances
 
     run_instances(
-        settings, data, datasets=dataset or [], classes=classes, labels=labels.value, inits=inits,
+        settings, data, datasets=dataset or [], classes=classes, labels=class_from.value, inits=inits,
         test=test, test_fraction=fraction, out=out, resume=resume, as_json=as_json,
     )  # fmt: skip
 
