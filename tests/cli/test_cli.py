@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -223,12 +223,29 @@ def test_a_traceback_is_printed_only_if_asked_for(  # type: ignore[no-untyped-de
         assert error.splitlines()[-1].startswith("ultrasam: Unknown recipe")
 
 
-def test_quiet_prints_no_notes_and_verbose_prints_more(ultrasam) -> None:  # type: ignore[no-untyped-def]
-    for option, level in (("--quiet", "WARNING"), ("--verbose", "DEBUG")):
-        assert ultrasam(option, "models").status == 0
-        assert logging.getLogger("ultrasam").level == getattr(logging, level)
-    assert ultrasam("models").status == 0
-    assert logging.getLogger("ultrasam").level == logging.INFO
+def test_quiet_prints_no_notes_and_verbose_prints_more(  # type: ignore[no-untyped-def]
+    ultrasam, picture: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture.rename(folder / "a.png")
+    (folder / "notes.txt").touch()
+    printed = {}
+    for option in ("--quiet", None, "--verbose"):
+        done = ultrasam(
+            *([option] if option else []), "predict", folder, "--box", "10,10,60,50", "--device", "cpu",
+            "-o", tmp_path / str(option),
+        )  # fmt: skip
+        assert done.status == 0
+        printed[option] = done.err
+    note = "left out 1 file that is not an image (1 × .txt)"
+    details = (
+        r"nano\.safetensors: nano, in the format of meta; preprocessing: .*size 256",
+        r"nano runs on cpu, its image encoder in float32 \(the default\); SHA-256 of its weights: \w{64}\.",
+    )
+    assert [note in printed[option] for option in printed] == [False, True, True]
+    for pattern in details:
+        assert [bool(re.search(pattern, err)) for err in printed.values()] == [False, False, True]
 
 
 def test_without_a_command_every_task_has_an_example_that_the_command_line_takes(

@@ -6,6 +6,7 @@ Results go to OUT/<model>.jsonl: a header line with the model and settings, then
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,9 @@ from ultrasam.images.pixels import gray
 from ultrasam.inference.segmenter import ScanLike, Segmenter
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prediction, Prompt
+from ultrasam.text import counted
+
+logger = logging.getLogger(__name__)
 
 
 class _TimedSegmenter:
@@ -123,6 +127,10 @@ def run_evaluation(
         **({"preprocessing": model.preprocessing} if model.preprocessing else {}),
     }
     done = _resume(file, header, {data.name: data.place for data in datasets if data.place})
+    if done:
+        logger.debug(
+            "%s has the results of %s; only others are made.", file, counted(len(done), "image")
+        )
     seen: set[RecordKey] = set()
     timed, boxes = _TimedSegmenter(model.segmenter), BorrowedBoxes(datasets)
     count, total = 0, sum(len(dataset.items) for dataset in datasets)

@@ -226,6 +226,9 @@ def make_trainer(
     # Lightning's own log lines (devices, precision, tips) only repeat the recipe.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     _warn_if_slow(trainer)
+    logger.debug(
+        "Training on %s in %s from step %d.", trainer.device, trainer.number_format, first_step
+    )
     return lightning.Trainer(
         max_steps=trainer.max_steps,
         max_epochs=-1,
