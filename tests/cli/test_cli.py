@@ -196,7 +196,9 @@ def test_results_of_an_earlier_run_are_replaced_only_if_asked_for(
     (out / "notes.txt").write_text("mine")
     again = ultrasam(*asked)
     assert again.status == 1
-    assert "--overwrite" in again.err
+    assert again.err == (
+        f"ultrasam: {tmp_path / 'mine.yaml'} exists; choose another DEST, or replace it with --overwrite.\n"
+    )
     assert ultrasam(*asked, "--overwrite").status == 0
     names = {"a_mask_0.png", "a_overlay.png", "predictions.json", "notes.txt"}
     assert {path.name for path in out.iterdir()} == names

@@ -31,19 +31,24 @@ def output(out: Path | None, command: str, source: str, *, suffix: str = "") -> 
     return out
 
 
-def check_output(path: Path, *, is_file: bool = False) -> None:
+def check_output(path: Path, *, is_file: bool = False, option: str = "-o") -> None:
     """Refuse an output that cannot be written, without creating it.
+
+    Args:
+        option: the option or argument that names it, for messages.
 
     Raises:
         UltraSamError: A file is where a folder should be (or the reverse), or a folder is read-only.
     """
     if is_file and path.is_dir():
-        raise UltraSamError(f"{path} is a folder; give the name of a file with -o.")
+        raise UltraSamError(f"{path} is a folder; give a file's name as {option}.")
     place = path.parent if is_file else path
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise UltraSamError(f"{path} cannot be written: {place} is a file; choose another -o.")
+        raise UltraSamError(
+            f"{path} cannot be written: {place} is a file; choose another {option}."
+        )
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
@@ -61,14 +66,19 @@ def check_suffix(path: Path, suffix: str) -> None:
         raise UltraSamError(f"{path} must end in {suffix}; choose another -o.")
 
 
-def check_new(path: Path, *, overwrite: bool) -> None:
+def check_new(path: Path, *, overwrite: bool, option: str = "-o") -> None:
     """Refuse to replace a file unless asked to.
+
+    Args:
+        option: the option or argument that names it, for messages.
 
     Raises:
         UltraSamError: The file exists.
     """
     if path.exists() and not overwrite:
-        raise UltraSamError(f"{path} exists; choose another -o, or replace it with --overwrite.")
+        raise UltraSamError(
+            f"{path} exists; choose another {option}, or replace it with --overwrite."
+        )
 
 
 def check_paths(
