@@ -41,12 +41,12 @@ def image_mask_folder(
 ) -> DatasetSpec:
     """Images with mask files of any making (see `images.mask_names` and `readers.mask_survey`).
 
-    An image whose masks cannot be read with certainty is left out, and said to be. What the masks' values
-    became stands in the report's notes.
+    An image whose masks cannot be read with certainty is left out and reported. What the masks' values became
+    is in the report's notes.
 
     Args:
         name: id of the data set.
-        structure: the structure that the masks show, unless a folder or a file name says it; defaults to
+        structure: the structure that the masks show, unless a folder or a file name gives it; defaults to
             ``name``.
         labels: the structure of each value (see `readers.mask_labels.parse_labels`); if None, the masks
             themselves must show what their values mean.
@@ -185,7 +185,7 @@ def _report_masks(pairing: Pairing, entries: Mapping[str, FileEntry], report: Sk
 def _report_other_masks(
     tree: FileTree, pictures: Sequence[str], report: SkipReport, left_out: dict[str, str]
 ) -> None:
-    """Report the masks of kinds that are not read, so that their images are not said to have none."""
+    """Report the masks of kinds that are not read, so that their images do not count as without one."""
     expression = re.compile(_MASK_FILE, re.IGNORECASE)
     others = {entry.path: entry for entry in tree.entries if expression.search(entry.path)}
     for masks in pair_masks([*pictures, *others]).masks.values():
@@ -231,9 +231,7 @@ def _rules(
             groups[mask.structure].append(entries[mask.path])
     if labels is not None and masks and None not in groups:
         named = ", ".join(sorted(str(group) for group in groups)[:4])
-        raise DataError(
-            f"The names of the masks already give what they show ({named}); --labels does not apply."
-        )
+        raise DataError(f"The masks already have names ({named}); --labels does not apply.")
     rules: dict[str | None, MaskLabels] = {}
     problems: dict[str, str] = {}
     for group, files in sorted(groups.items(), key=lambda item: item[0] or ""):

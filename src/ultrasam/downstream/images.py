@@ -130,7 +130,7 @@ def _class_files(path: Path) -> ClassImages | None:
         return read_class_table(path)
     if path.is_file() and not is_archive(path.name) and not is_annotation_file(path):
         raise DataError(
-            f"{path} is no table that can be read; save it as CSV, with columns path and label."
+            f"{path} cannot be read as a table; save it as CSV, with columns path and label."
         )
     if not path.is_dir() or (path / "manifest.json").exists() or _is_classified(path):
         return None
