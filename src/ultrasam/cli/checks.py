@@ -147,8 +147,8 @@ def check_gpu(trainer: TrainerSettings) -> None:
         DeviceError: There is no GPU, or none of that index.
     """
     if trainer.accelerator == "gpu":
-        several = isinstance(trainer.devices, tuple)
-        require_gpu(f"cuda:{max(trainer.devices)}" if several else "cuda")
+        devices = trainer.devices
+        require_gpu(f"cuda:{max(devices)}" if isinstance(devices, tuple) else "cuda")
 
 
 def no_commas(values: Sequence[str] | None, option: str) -> list[str]:
