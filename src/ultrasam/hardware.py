@@ -29,6 +29,7 @@ _SPELLINGS = {
     "bfloat16": "bfloat16", "bf16": "bfloat16", "auto": "auto",
 }  # fmt: skip
 # What NVIDIA's driver (also on Jetson and in WSL) and AMD's create on Linux.
+_DEVICES = Path("/dev")
 _GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 # Linux's names: two kinds of bfloat16 units on x86, one on Arm.
 _BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
@@ -92,8 +93,7 @@ def _certainly_without_gpu() -> bool:
             return True
     except PackageNotFoundError:
         return False
-    devices = Path("/dev")
-    return sys.platform == "linux" and not any(any(devices.glob(name)) for name in _GPU_FILES)
+    return sys.platform == "linux" and not any(any(_DEVICES.glob(name)) for name in _GPU_FILES)
 
 
 def place(module: M, device: str) -> M:
