@@ -82,11 +82,11 @@ def run_classify(
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     _check_space(out, models[inits[0]])
-    found = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
+    labeled = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
     if classes:
-        found = keep_classes(found, classes)
-    _tell(found.left_out)
-    images, names, left_out = list(found.images), found.classes, found.left_out
+        labeled = keep_classes(labeled, classes)
+    _tell(labeled.left_out)
+    images, names, left_out = list(labeled.images), labeled.classes, labeled.left_out
     own_test = [image for image in images if image.split == "test"]
     split = None
     if test:
@@ -171,9 +171,9 @@ def run_regions(
         )
     if not is_first_process():
         return
-    found = {k: Estimate.of_mean(*correct(classifier, tested, k)) for k in ("box", "point")}
+    accuracies = {k: Estimate.of_mean(*correct(classifier, tested, k)) for k in ("box", "point")}
     how = f"on {counted(len(tested), 'image')} of other subjects"
-    figures = {f"accuracy, {kind}": f"{one.value:.3f}" for kind, one in found.items()}
+    figures = {f"accuracy, {kind}": f"{one.value:.3f}" for kind, one in accuracies.items()}
     save_region_classifier(classifier, out, _note(settings, init, data, how, figures))
     counts = Counter(label for target in tested for label in target.labels)
     if as_json:
@@ -182,16 +182,16 @@ def run_regions(
             "classes": names,
             "images": len(tested),
             "objects": dict(counts),
-            "accuracy": {k: number_json(v.value, v.low, v.high) for k, v in found.items()},
+            "accuracy": {k: number_json(v.value, v.low, v.high) for k, v in accuracies.items()},
         }
         print(json.dumps(content, indent=1))
         return
     print(out)
-    ((guess, most),) = counts.most_common(1)
-    for kind, one in found.items():
+    ((guess, majority),) = counts.most_common(1)
+    for kind, one in accuracies.items():
         print(
             f"{kind}: accuracy {one.value:.3f} on {counted(counts.total(), 'object')}, {how}; always "
-            f"answering '{guess}' would give {most / counts.total():.3f}."
+            f"answering '{guess}' would give {majority / counts.total():.3f}."
         )
 
 
@@ -290,8 +290,8 @@ def _targets(
         train, tested = images, open_images(test, workers=workers)
     else:
         train, tested = train_test_split(images, test_fraction)
-        own = any(image.split == "test" for image in images)
-        if own and test_fraction != TEST_FRACTION:
+        has_test_split = any(image.split == "test" for image in images)
+        if has_test_split and test_fraction != TEST_FRACTION:
             logger.warning("--test-fraction is not used, because the data have a test split.")
     first, second = (
         instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
@@ -305,12 +305,12 @@ def _targets(
 def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarget]) -> None:
     """Say how many objects and images are neither trained nor tested on."""
     objects = sum(len(image.areas) for image in images)
-    kept = sum(len(target.rows) for target in targets)
-    if objects > kept or len(images) > len(targets):
+    targeted = sum(len(target.rows) for target in targets)
+    if objects > targeted or len(images) > len(targets):
         logger.warning(
             "Left out: %d of %d objects, which are smaller than %d pixels or of other classes, and %d of %d "
             "images, which have no object.",
-            objects - kept, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
+            objects - targeted, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
         )  # fmt: skip
 
 

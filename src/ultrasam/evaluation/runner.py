@@ -62,9 +62,9 @@ class _TimedSegmenter:
 
     def candidates(self, prompts: Prompt | Sequence[Prompt]) -> Prediction | None:
         start = time.perf_counter()
-        found = candidates(self.segmenter, prompts)
+        offered = candidates(self.segmenter, prompts)
         self.seconds_apart += time.perf_counter() - start
-        return found
+        return offered
 
 
 def results_file(folder: Path, name: str) -> Path:
@@ -233,11 +233,11 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     changed = [key for key in new if old.get(key) != new[key]]
     if not changed:
         return "other weights or another version of UltraSam"
-    told = (
+    changes = (
         f"{key.replace('_', ' ')}: {_shown(old.get(key))} instead of {_shown(new[key])}"
         for key in changed
     )
-    return f"other settings ({'; '.join(told)})"
+    return f"other settings ({'; '.join(changes)})"
 
 
 def _shown(value: Any) -> str:
