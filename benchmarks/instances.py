@@ -45,7 +45,8 @@ from ultrasam.weights.registry import PREPROCESSING
 # Objects in phantoms by their appearance; enclosing structures (glands, heads, walls) are background.
 KINDS = {
     "lesion": "solid", "nodule": "solid", "solid part": "solid", "cyst": "fluid", "complex cyst": "fluid",
-    "cavity": "fluid", "nerve": "nerve", "vessel": "vessel", "vessel along its axis": "vessel",
+    "bladder": "fluid", "left ventricle": "fluid", "right ventricle": "fluid",
+    "nerve": "nerve", "vessel": "vessel", "vessel along its axis": "vessel",
 }  # fmt: skip
 SIZE = 128  # allows four times as many steps as 256, for both models
 PREPROCESS = ModelInput(PREPROCESSING["nano"], SIZE, 16)

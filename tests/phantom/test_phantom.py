@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ultrasam.phantom import tissue
+from ultrasam.phantom import acquisition, tissue
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.phantom.display import DisplaySettings, compress
+from ultrasam.phantom.tissue import BoolMap, FloatMap, Material, Scene
 
 
 def test_a_seed_determines_the_image() -> None:
@@ -25,15 +26,7 @@ def test_masks_have_the_size_of_the_image(probe: str) -> None:
         assert phantom.pixels.dtype == np.uint8
         assert phantom.masks.shape == (len(phantom.names), 200, 260)
         assert all(mask.sum() >= 64 for mask in phantom.masks)
-        assert phantom.spacing > 0
-
-
-def test_a_sector_is_black_around() -> None:
-    corners = [
-        simulate(s, size=(240, 240), probe="phased").pixels[40:60, :10].max() for s in range(8)
-    ]
-    # Text and marks may be outside the sector; tissue may not.
-    assert np.median(corners) == 0
+        assert min(phantom.spacing) > 0
 
 
 def test_speckle_has_rayleigh_statistics() -> None:
@@ -48,19 +41,25 @@ def test_speckle_has_rayleigh_statistics() -> None:
     assert (echo * echo).sum(-1).mean() == pytest.approx(2.0, rel=0.1)
 
 
-def test_fluid_is_darker_than_the_tissue_around_it() -> None:
-    darker = []
-    for seed in range(60):
+def test_fluid_is_darker_than_the_tissue_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cyst(
+        rng: np.random.Generator, inside: BoolMap, beam: FloatMap, *, is_sector: bool
+    ) -> Scene:
+        zeros = np.zeros(inside.shape, np.float32)
+        scene = Scene(zeros.copy(), zeros.copy(), zeros.copy(), inside, beam)
+        place = inside.shape[1] / 2, inside.shape[0] / 2
+        mask = tissue.fill(tissue.blob(rng, place, (40, 30), roughness=0.1), inside.shape)
+        tissue.paint(rng, scene, mask, Material(-20, attenuation_db=-8))
+        scene.instances.append(("cyst", mask))
+        return scene
+
+    monkeypatch.setattr(acquisition, "draw_scene", cyst)
+    for seed in range(12):
         phantom = simulate(seed)
-        for mask, name in zip(phantom.masks, phantom.names, strict=True):
-            if name not in ("cyst", "vessel along its axis"):
-                continue
+        for mask in phantom.masks:
             ring = cv2.dilate(mask.astype(np.uint8), np.ones((15, 15))).astype(bool) & ~mask
-            ring &= phantom.pixels > 0
-            if ring.sum() > 50:
-                darker.append(phantom.pixels[mask].mean() < phantom.pixels[ring].mean())
-    assert len(darker) > 8
-    assert np.mean(darker) > 0.85
+            ring &= phantom.pixels > 0  # in the field of view
+            assert phantom.pixels[mask].mean() < phantom.pixels[ring].mean()
 
 
 def test_a_structure_is_where_its_contour_is() -> None:
@@ -72,7 +71,7 @@ def test_a_structure_is_where_its_contour_is() -> None:
 
 
 def test_log_compression_shows_a_decade_by_its_decibels() -> None:
-    settings = DisplaySettings(60.0, 30.0, 1.0, 0.0, 0.0, 0.0)
+    settings = DisplaySettings(60.0, 30.0)
     envelope = np.full((50, 4), 1.0, np.float32)
     envelope[:, 2:] = 10.0
     differences = [
@@ -80,3 +79,12 @@ def test_log_compression_shows_a_decade_by_its_decibels() -> None:
         for s in range(9)
     ]
     assert np.median(differences) == pytest.approx(20 / 60, abs=0.01)
+
+
+def test_structures_in_the_dark_have_no_masks() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[40:60, 40:60] = True
+    pixels = np.zeros((100, 100), np.uint8)
+    assert not acquisition._is_lit(pixels, mask)
+    pixels[~mask] = 60  # a black cyst in visible tissue
+    assert acquisition._is_lit(pixels, mask)

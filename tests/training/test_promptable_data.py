@@ -370,3 +370,31 @@ def test_prompts_of_different_lengths_share_a_batch() -> None:
     assert bool((batch.labels[boxes][:, 2:] == -2).all())  # absent
     clicks = batch.labels[~boxes]
     assert bool(((clicks == -1).sum(dim=1) == 1).all())  # one not-a-point each, as in SAM
+
+
+def test_a_structure_pasted_into_the_background_is_prompted_too() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((200, 240), bool)
+    mask[20:60, 20:60] = True
+    pixels = np.where(mask, 40, rng.integers(80, 150, mask.shape)).astype(np.uint8)
+    image = AnnotatedImage.in_memory(pixels, [Instance("known", mask)])
+
+    def counts(pasted: float) -> list[int]:
+        data = PromptableViews(
+            [Source("one", [image], 1.0)], image_size=128, mask_size=32, seed=3,
+            augmentation=changed(PLAIN, pasted=pasted), prompts=PromptSampling(per_image=3),
+        )  # fmt: skip
+        return [len(data[i].targets) for i in range(20)]
+
+    assert counts(0.0) == [1] * 20
+    assert counts(1.0).count(2) > 15
+    assert 1 < np.mean(counts(0.5)) < np.mean(counts(1.0))
+
+
+def test_nothing_is_pasted_where_objects_have_classes() -> None:
+    data = PromptableViews(
+        [Source("discs", [disc_image()], 1.0)], image_size=128, mask_size=32, seed=0,
+        augmentation=changed(PLAIN, pasted=1.0), prompts=PromptSampling(per_image=5),
+        classes=lambda image: [7] * len(image.areas),
+    )  # fmt: skip
+    assert all(data[i].classes.tolist() == [7, 7] for i in range(5))

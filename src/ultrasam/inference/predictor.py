@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,7 +25,10 @@ from ultrasam.inference.augmentation import (
     with_flip,
     zoomed_views,
 )
+from ultrasam.inference.postprocessing import clicked_pieces, scanned_area, without
 from ultrasam.inference.segmenter import ScanLike, one_frame
+from ultrasam.inference.selection import best_first, best_masks
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import PromptType, TestTimeAugmentation
 from ultrasam.prompts import Float32, Prediction, Prompt, PromptArrays
 from ultrasam.runtimes.backend import Backend
@@ -119,6 +123,9 @@ class Predictor:
                 "Refinement needs mask prompts, which this model does not accept; use refine=False."
             )
         self.tta = self.backend.tta if tta is not False else TestTimeAugmentation()
+        self.postprocessor: Postprocessor = getattr(self.backend, "postprocessor", Postprocessor())
+        self._scanned: npt.NDArray[np.bool_] | None = None
+        self._scanned_known = False
         self._frame: npt.NDArray[np.uint8] | None = None
         self._full: ViewTransform | None = None
         self._cache: dict[ViewTransform, Any] = {}
@@ -146,6 +153,7 @@ class Predictor:
         full = self.backend.preprocessor.view(*pixels.shape[:2])
         with self._lock:
             self._frame, self._full, self._cache = pixels, full, {}
+            self._scanned_known = False
             self._weights = self._weights_version()
             self._embeddings(with_flip(full, self.tta))
 
@@ -209,7 +217,10 @@ class Predictor:
         refined = self._decode(list(second_pass.values()))
         for i, prediction in zip(second_pass, refined, strict=True):
             predictions[i] = prediction
-        return self._prediction(predictions, count)
+        cleaned = [partial(self._cleaned, prompt) for prompt in prompts]
+        return best_masks(
+            predictions, count, full, size=self.backend.config.mask_size, cleaned=cleaned
+        )
 
     def _first_multimask(self, prompt: Prompt, multimask: bool | None) -> bool:
         if self.refine:
@@ -274,7 +285,7 @@ class Predictor:
         zoom = bool(self.tta.zoom) and request.prompt.is_single_click
         if not zoom and not self.refine:
             return None
-        candidate, logits = _best_first(first, 1)[0]
+        candidate, logits = best_first(first, 1)[0]
         if not (logits > 0).any():
             return None
         prompt, views = request.prompt, request.views
@@ -352,35 +363,21 @@ class Predictor:
             f"prediction ({size} × {size}) or a mask of the scan's size ({full.width} × {full.height})."
         )
 
-    def _prediction(self, predictions: Sequence[MeanPrediction], masks_each: int) -> Prediction:
-        _, full = self._ready()
-        size = self.backend.config.mask_size
-        shape = (len(predictions), masks_each)
-        masks = np.zeros((*shape, full.height, full.width), dtype=bool)
-        stability = np.zeros(shape, dtype=np.float32)
-        low_res = np.zeros((*shape, size, size), dtype=np.float32)
-        iou = np.zeros(shape, dtype=np.float32)
-        for i, prediction in enumerate(predictions):
-            for j, (candidate, logits) in enumerate(_best_first(prediction, masks_each)):
-                masks[i, j] = logits > 0
-                if masks[i, j].any():
-                    iou[i, j] = np.clip(prediction.predicted_iou[candidate], 0, 1)
-                stability[i, j] = (logits > 1).sum() / max(1, int((logits > -1).sum()))
-                low_res[i, j] = prediction.low_res(candidate, full, logits)
-        return Prediction(masks, iou, stability, low_res)
-
-
-def _best_first(prediction: MeanPrediction, count: int) -> list[tuple[int, Float32]]:
-    """Indices of the best ``count`` masks by predicted IoU, those that are empty last, with their logits in
-    the scan."""
-    found: list[tuple[int, Float32]] = []
-    empty: list[tuple[int, Float32]] = []
-    for candidate in np.argsort(-prediction.predicted_iou, kind="stable").tolist():
-        logits = prediction.in_scan(candidate)
-        (found if (logits > 0).any() else empty).append((candidate, logits))
-        if len(found) == count:
-            break
-    return [*found, *empty][:count]
+    def _cleaned(self, prompt: Prompt, logits: Float32) -> Float32:
+        """Logits in the scan's pixels without what the weights say is to be removed from masks."""
+        mask, settings = logits > 0, self.postprocessor
+        if not mask.any():
+            return logits
+        keep = mask
+        if settings.within_scan:
+            if not self._scanned_known:
+                frame, _ = self._ready()
+                self._scanned, self._scanned_known = scanned_area(frame), True
+            if self._scanned is not None and (mask & self._scanned).any():
+                keep = keep & self._scanned
+        if settings.clicked_piece and prompt.box is None and len(prompt.points):
+            keep = clicked_pieces(keep, prompt)
+        return logits if keep is mask else without(logits, keep)
 
 
 def _backend(model: Backend | UltraSam) -> Backend:

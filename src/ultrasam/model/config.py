@@ -14,7 +14,7 @@ from ultrasam.errors import ConfigError
 class ModelConfig:
     """Sizes and options of a Segment-Anything network (Kirillov et al. 2023, appendix A).
 
-    The defaults are Meta's SAM ViT-B at 1024 px, with identical tensors. The last four options are not in
+    The defaults are Meta's SAM ViT-B at 1024 px, with identical tensors. The last five options are not in
     SAM; small models use them.
 
     Attributes:
@@ -36,6 +36,8 @@ class ModelConfig:
             decoder's upscaling (SAM 2 adds its encoder's features, Ravi et al. 2024).
         prompt_maps: rasterize boxes and clicks as two channels next to the mask prompt, so the decoder does
             not have to learn prompt locations from tokens.
+        mask_quality: rate each mask by the features inside and around it, and estimate whether there is an
+            object at all (`ultrasam.model.mask_quality`).
 
     Raises:
         ConfigError: The sizes do not fit together.
@@ -60,6 +62,7 @@ class ModelConfig:
     stem: Literal["patch", "conv"] = "patch"
     high_res_features: bool = False
     prompt_maps: bool = False
+    mask_quality: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -145,6 +148,7 @@ CONFIGS: dict[str, ModelConfig] = {
         stem="conv",
         high_res_features=True,
         prompt_maps=True,
+        mask_quality=True,
     ),
     "vit-b": ModelConfig(),
     "vit-l": ModelConfig(

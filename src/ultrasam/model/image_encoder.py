@@ -14,7 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
-from ultrasam.model.layers import LayerNorm2d, MLPBlock
+from ultrasam.model.layers import (
+    LayerNorm2d,
+    MLPBlock,
+    PlainAttentionFunction,
+    plain_attention,
+)
 
 # q, k, v [B, heads, H * W, C], positions of rows [H, H, C] and columns [W, W, C] to [B, heads, H * W, C].
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -150,8 +155,8 @@ def attend(attention: nn.Module, x: Tensor, window: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head self-attention over a grid of tokens [B, H, W, C].
 
-    ``attention_function`` computes attention from q, k, v and relative positions; `ultrasam.runtimes` has
-    equivalent functions that need less memory or time.
+    ``attention_function`` computes attention from q, k, v and relative positions, ``plain_function`` without
+    relative positions; `ultrasam.runtimes` has equivalent functions that need less memory or time.
     """
 
     def __init__(self, config: ModelConfig, *, size: int) -> None:
@@ -161,6 +166,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.width, config.width)
         self.relative_positions = config.relative_positions
         self.attention_function: AttentionFunction = attention_with_relative_positions
+        self.plain_function: PlainAttentionFunction = plain_attention
         if config.relative_positions:
             channels = config.width // config.heads
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, channels))
@@ -174,7 +180,7 @@ class Attention(nn.Module):
             rows, columns = get_rel_pos(height, self.rel_pos_h), get_rel_pos(width, self.rel_pos_w)
             out = self.attention_function(q, k, v, rows, columns)
         else:
-            out = F.scaled_dot_product_attention(q, k, v)
+            out = self.plain_function(q, k, v, None)
         return cast(Tensor, self.proj(out.transpose(1, 2).reshape(batch, height, width, -1)))
 
 

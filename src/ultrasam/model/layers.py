@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+# q [B, heads, N, C], k and v [B, heads, S, C], keys to attend to [B, 1, 1, S] or None, to [B, heads, N, C].
+PlainAttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, used: Tensor | None = None) -> Tensor:
+    """Softmax attention without relative positions, by PyTorch's kernel for the device."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=used)
 
 
 class LayerNorm2d(nn.Module):

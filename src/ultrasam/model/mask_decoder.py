@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import MLP, LayerNorm2d
+from ultrasam.model.mask_quality import MaskQuality
 from ultrasam.model.prompt_encoder import EncodedPrompts
 from ultrasam.model.transformer import TwoWayTransformer
 
@@ -21,15 +22,20 @@ class MaskDecoderOutput(NamedTuple):
     Attributes:
         masks: low-res logits [N, 4, 4 H, 4 W]: the single mask, then the three candidates of an ambiguous
             prompt.
-        predicted_iou: [N, 4], the estimated IoU of each mask.
+        predicted_iou: [N, 4], the estimated IoU of each mask. With a mask-quality head, it is the expected
+            IoU: the IoU if there is an object, times the probability that there is one.
         mask_tokens: [N, 4, C] after the transformer.
         image: [N, C, H, W] after the transformer.
+        iou_if_present: [N, 4], the estimated IoU if there is an object; else as ``predicted_iou``.
+        object_logits: [N, 4], of there being an object; None without a mask-quality head.
     """
 
     masks: Tensor
     predicted_iou: Tensor
     mask_tokens: Tensor
     image: Tensor
+    iou_if_present: Tensor
+    object_logits: Tensor | None = None
 
 
 class MaskDecoder(nn.Module):
@@ -53,6 +59,7 @@ class MaskDecoder(nn.Module):
             MLP(width, width, second, layers=3) for _ in range(NUM_MASK_TOKENS)
         )
         self.iou_prediction_head = MLP(width, 256, NUM_MASK_TOKENS, layers=3)
+        self.mask_quality = MaskQuality(config) if config.mask_quality else None
         self.high_res_features = config.high_res_features
         if config.high_res_features:
             self.conv_s0 = nn.Conv2d(config.width // 4, second, 3, padding=1)
@@ -102,8 +109,14 @@ class MaskDecoder(nn.Module):
         hyper_in = [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
         upscaled = self._upscale(image, high_res, maps)  # [N, second, 4 H, 4 W]
         masks = torch.stack(hyper_in, dim=1) @ upscaled.flatten(2)
+        masks = masks.unflatten(2, upscaled.shape[2:])
         iou = self.iou_prediction_head(tokens[:, 0])
-        return MaskDecoderOutput(masks.unflatten(2, upscaled.shape[2:]), iou, mask_tokens, image)
+        if self.mask_quality is None:
+            return MaskDecoderOutput(masks, iou, mask_tokens, image, iou)
+        delta, present = self.mask_quality(tokens[:, 0], mask_tokens, image, masks, upscaled, maps)
+        if_present = iou + delta
+        expected = if_present * present.sigmoid()
+        return MaskDecoderOutput(masks, expected, mask_tokens, image, if_present, present)
 
     def project_high_res(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Project the stem's features at strides 4 and 8, which the upscaling adds; computed once per image.

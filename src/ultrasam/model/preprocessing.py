@@ -37,7 +37,7 @@ ArrayT = TypeVar("ArrayT")
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
-class _Settings:
+class SavedSettings:
     """Settings that are saved with the weights as JSON."""
 
     __slots__ = ()
@@ -71,7 +71,7 @@ class _Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Preprocessor(_Settings):
+class Preprocessor(SavedSettings):
     """How pixels and prompts become a network's input.
 
     Attributes:
@@ -195,7 +195,7 @@ class Preprocessor(_Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class TestTimeAugmentation(_Settings):
+class TestTimeAugmentation(SavedSettings):
     """Additional views that a predictor averages. Each view runs the image encoder once more.
 
     Attributes:

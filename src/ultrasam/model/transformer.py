@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
-from ultrasam.model.layers import MLPBlock
+from ultrasam.model.layers import MLPBlock, PlainAttentionFunction, plain_attention
 
 
 class TwoWayTransformer(nn.Module):
@@ -82,7 +81,10 @@ class TwoWayAttentionBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention with an inner width of the embedding's divided by ``downsample_rate``."""
+    """Multi-head attention with an inner width of the embedding's divided by ``downsample_rate``.
+
+    ``plain_function`` computes it; `ultrasam.runtimes` has an equivalent that trains faster on a CPU.
+    """
 
     def __init__(self, config: ModelConfig, *, downsample_rate: int) -> None:
         super().__init__()
@@ -94,12 +96,13 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, inner)
         self.v_proj = nn.Linear(width, inner)
         self.out_proj = nn.Linear(inner, width)
+        self.plain_function: PlainAttentionFunction = plain_attention
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, unused: Tensor | None = None) -> Tensor:
         """q [N, T, C], k and v [N, S, C], unused [N, S] keys to ignore; returns [N, T, C]."""
         q, k, v = (self.separate_heads(x) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
-        mask = None if unused is None else ~unused[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        used = None if unused is None else ~unused[:, None, None, :]
+        out = self.plain_function(q, k, v, used)
         return cast(Tensor, self.out_proj(out.transpose(1, 2).flatten(2)))
 
     def separate_heads(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.image_encoder import ImageEncoder
 from ultrasam.model.mask_decoder import MaskDecoder, MaskDecoderOutput
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.model.prompt_encoder import PromptEncoder, PromptTensors
 
@@ -64,6 +65,7 @@ class UltraSam(nn.Module):
         config: sizes of the network.
         preprocessor: converts pixels and prompts to the network's input.
         tta: the test-time augmentation that a predictor uses.
+        postprocessor: what a predictor removes from masks.
 
     Example:
         >>> model = UltraSam(CONFIGS["nano"]).eval()
@@ -77,11 +79,13 @@ class UltraSam(nn.Module):
         *,
         preprocessor: Preprocessor | None = None,
         tta: TestTimeAugmentation | None = None,
+        postprocessor: Postprocessor | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.preprocessor = replace(preprocessor or Preprocessor(), size=config.image_size)
         self.tta = tta or TestTimeAugmentation()
+        self.postprocessor = postprocessor or Postprocessor()
         self.image_encoder = ImageEncoder(config)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)

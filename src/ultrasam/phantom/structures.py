@@ -1,11 +1,13 @@
-"""Draw structures with their masks: lesions, vessels, glands, heads, chambers and cysts."""
+"""Draw structures with their masks: lesions, glands and cysts."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from ultrasam.phantom.tissue import BoolMap, Material, Scene, blob, fill, paint, place
+from ultrasam.phantom.lesions import draw_calcifications, draw_lesion, level_at, relative_level
+from ultrasam.phantom.textures import random_pattern
+from ultrasam.phantom.tissue import Material, Scene, blob, fill, paint, place
 
 
 def _lesion_material(rng: np.random.Generator) -> Material:
@@ -36,71 +38,26 @@ def draw_lesions(rng: np.random.Generator, scene: Scene) -> None:
             rng, center, radii, roughness=abs(rng.normal(0, 0.12)), angle=rng.normal(0, 0.35)
         )
         mask = fill(outline, scene.shape)
+        if rng.random() < 0.4:
+            draw_lesion(rng, scene, mask)
+            continue
         material = _lesion_material(rng)
         paint(rng, scene, mask, material)
         scene.instances.append(("cyst" if material.attenuation_db < -3 else "lesion", mask))
         if rng.random() < 0.2:
-            _calcifications(rng, scene, mask)
-
-
-def draw_vessels(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw one to four vessels and nerves in cross-section, side by side."""
-    center, radii = place(rng, scene, low=0.03, high=0.13, aspect=1.5)
-    for step in range(int(rng.integers(1, 5))):
-        nerve = rng.random() < 0.45
-        shift = rng.uniform(1.9, 3.2) * max(radii) * step
-        turn = rng.normal(0, 0.7)
-        at = (center[0] + shift * np.cos(turn), center[1] + shift * np.sin(turn))
-        scale = rng.uniform(0.6, 1.4)
-        outline = blob(rng, at, (radii[0] * scale, radii[1] * scale), roughness=0.05 + 0.06 * nerve)
-        mask = fill(outline, scene.shape)
-        if nerve:
-            material = Material(
-                rng.uniform(-8, 5), texture_db=rng.uniform(3, 6), grain=rng.uniform(2, 5),
-                rim_db=rng.uniform(5, 11), rim_width=rng.uniform(0.8, 2.0), rim=rng.uniform(0.5, 2),
-            )  # fmt: skip
-        else:
-            material = Material(
-                -rng.uniform(14, 36), texture_db=1, attenuation_db=-rng.uniform(2, 14),
-                rim=rng.uniform(1, 4), rim_db=rng.uniform(2, 8), rim_width=rng.uniform(0.6, 2.0),
-            )  # fmt: skip
-        paint(rng, scene, mask, material)
-        scene.instances.append(("nerve" if nerve else "vessel", mask))
-
-
-def draw_tube(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw a vessel in longitudinal section: a dark band between bright walls, across the whole image."""
-    height, width = scene.shape
-    x = np.linspace(-0.1, 1.1, 48) * width
-    middle = rng.uniform(0.25, 0.75) * height + rng.normal(0, 0.1) * (x - width / 2)
-    middle += (
-        rng.normal(0, 0.02) * height * np.sin(x / width * rng.uniform(2, 7) + rng.uniform(0, 6))
-    )
-    half = rng.uniform(0.04, 0.16) * height * (1 + 0.06 * np.sin(x / width * 5 + rng.uniform(0, 6)))
-    top, bottom = np.stack([x, middle - half], -1), np.stack([x, middle + half], -1)
-    mask = fill(np.concatenate([top, bottom[::-1]]).astype(np.float32), scene.shape)
-    wall = fill(
-        np.concatenate([top - np.array((0, 4)), bottom[::-1] + np.array((0, 4))]).astype(
-            np.float32
-        ),
-        scene.shape,
-    )
-    paint(
-        rng, scene, wall, Material(rng.uniform(-8, 2), rim=rng.uniform(2, 6), rim_db=6, rim_width=1)
-    )
-    paint(
-        rng, scene, mask,
-        Material(-rng.uniform(16, 40), texture_db=1, attenuation_db=-6, rim=rng.uniform(2, 6)),
-    )  # fmt: skip
-    scene.instances.append(("vessel along its axis", mask))
+            draw_calcifications(rng, scene, mask)
 
 
 def draw_gland(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw a homogeneous organ with one to three nodules."""
+    """Draw an organ with one to three nodules."""
     center, radii = place(rng, scene, low=0.2, high=0.42, aspect=2.2)
     tilt = rng.normal(0, 0.25)
     mask = fill(blob(rng, center, radii, roughness=0.06, angle=tilt), scene.shape)
-    material = Material(rng.uniform(-6, 7), texture_db=1, rim=rng.uniform(0.5, 3), softness=0.8)
+    material = Material(
+        level_at(scene, mask) + relative_level(rng), texture_db=rng.uniform(0.5, 3), softness=0.8,
+        rim=rng.uniform(0.5, 3),
+        pattern=random_pattern(rng, scene.shape, fibers=False) if rng.random() < 0.4 else None,
+    )  # fmt: skip
     paint(rng, scene, mask, material)
     scene.instances.append(("gland", mask))
     for _ in range(int(rng.integers(1, 4))):
@@ -112,55 +69,7 @@ def draw_gland(rng: np.random.Generator, scene: Scene) -> None:
         radius = rng.uniform(0.15, 0.5) * min(radii)
         nodule_radii = (radius * rng.uniform(1, 1.7), radius)
         inner = fill(blob(rng, at, nodule_radii, roughness=0.08, angle=tilt), scene.shape) & mask
-        paint(rng, scene, inner, _lesion_material(rng))
-        scene.instances.append(("nodule", inner))
-
-
-def draw_head(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw a bright ellipse around darker contents, such as a skull or a capsule."""
-    center, radii = place(rng, scene, low=0.22, high=0.46, aspect=1.5)
-    outline = blob(rng, center, radii, roughness=0.01, angle=rng.uniform(-0.7, 0.7))
-    mask = fill(outline, scene.shape)
-    paint(
-        rng, scene, mask,
-        Material(
-            rng.uniform(-14, -2), texture_db=4, grain=12, rim=rng.uniform(2, 7),
-            rim_db=rng.uniform(8, 15), rim_width=rng.uniform(1.2, 3.5),
-            attenuation_db=rng.uniform(0, 8),
-        ),
-    )  # fmt: skip
-    scene.instances.append(("head", mask))
-    if rng.random() < 0.6:
-        along = (outline[0] + rng.normal(0, 4, 2), outline[48] + rng.normal(0, 4, 2))
-        start, end = (tuple(int(v) for v in 0.75 * p + 0.25 * np.array(center)) for p in along)
-        midline = np.zeros(scene.shape, np.float32)
-        cv2.line(midline, start, end, rng.uniform(1, 3), 1, cv2.LINE_AA)
-        scene.specular += midline * mask
-
-
-def draw_chambers(rng: np.random.Generator, scene: Scene) -> None:
-    """Draw nested and touching cavities in a thick wall, as in an apical view of the heart."""
-    center, radii = place(rng, scene, low=0.16, high=0.3, aspect=2.0)
-    radii = (min(radii), max(radii))
-    tilt = rng.normal(0, 0.25)
-    wall = rng.uniform(1.25, 1.6)
-    outer = fill(
-        blob(rng, center, (radii[0] * wall, radii[1] * wall), roughness=0.04, angle=tilt),
-        scene.shape,
-    )
-    cavity = fill(blob(rng, center, radii, roughness=0.07, angle=tilt), scene.shape)
-    paint(rng, scene, outer, Material(rng.uniform(-3, 5), texture_db=2, softness=1.5, rim=1))
-    blood = Material(
-        -rng.uniform(9, 26), texture_db=2, grain=14, softness=1.6, rim=rng.uniform(0, 2)
-    )
-    paint(rng, scene, cavity, blood)
-    scene.instances += [("wall and cavity", outer), ("cavity", cavity)]
-    if rng.random() < 0.6:
-        at = (center[0], center[1] + radii[1] * rng.uniform(1.3, 1.6))
-        size = (radii[0] * rng.uniform(0.8, 1.2), radii[1] * rng.uniform(0.4, 0.6))
-        second = fill(blob(rng, at, size, roughness=0.06), scene.shape) & ~cavity
-        paint(rng, scene, second, blood)
-        scene.instances.append(("cavity", second))
+        draw_lesion(rng, scene, inner, name="nodule")
 
 
 def draw_complex_cyst(rng: np.random.Generator, scene: Scene) -> None:
@@ -194,14 +103,3 @@ def draw_complex_cyst(rng: np.random.Generator, scene: Scene) -> None:
 
 
 _STEPS = np.linspace(0, 1, 16)
-
-
-def _calcifications(rng: np.random.Generator, scene: Scene, mask: BoolMap) -> None:
-    ys, xs = np.nonzero(mask)
-    if not len(ys):
-        return
-    spots = np.zeros(scene.shape, np.float32)
-    for index in rng.integers(len(ys), size=int(rng.integers(1, 8))):
-        cv2.circle(spots, (int(xs[index]), int(ys[index])), int(rng.integers(1, 3)), 1.0, -1)
-    scene.specular += spots * rng.uniform(2, 6)
-    scene.attenuation_db += spots * rng.uniform(50, 400)

@@ -49,8 +49,9 @@ class Material:
     Attributes:
         echo_db: mean scattering strength in dB.
         contrast: whether ``echo_db`` is added to the tissue underneath instead of replacing it.
-        texture_db: amplitude of slow variations in dB.
-        grain: size of the variations in pixels.
+        texture_db: standard deviation of the texture in dB.
+        grain: size of slow variations in pixels, which are the texture if there is no ``pattern``.
+        pattern: [H, W] texture of zero mean and unit variance, as `textures` has them.
         attenuation_db: loss in dB per image height, in excess of background tissue; negative for fluid.
         rim: amplitude of the specular echo at the border.
         rim_db: scattering strength of a wall along the border in dB.
@@ -62,6 +63,7 @@ class Material:
     contrast: bool = False
     texture_db: float = 1.5
     grain: float = 8.0
+    pattern: FloatMap | None = field(default=None, compare=False)
     attenuation_db: float = 0.0
     rim: float = 0.0
     rim_db: float = 0.0
@@ -118,26 +120,49 @@ def fill(contour: FloatMap, shape: tuple[int, int]) -> BoolMap:
 
 def paint(rng: np.random.Generator, scene: Scene, mask: BoolMap, material: Material) -> None:
     """Fill ``mask`` [H, W] with a material, including border, wall and specular echo."""
-    hard = mask.astype(np.float32)
+    if not mask.any():
+        return
+    # Small structures are many: only their surroundings are computed.
+    window = _window(mask, margin=int(4 * max(1.0, material.softness, material.rim_width)) + 3)
+    echo_db, attenuation_db = scene.echo_db[window], scene.attenuation_db[window]
+    specular, beam = scene.specular[window], scene.beam[:, window[0], window[1]]
+    hard = mask[window].astype(np.float32)
+    shape = (hard.shape[0], hard.shape[1])
     alpha = cv2.GaussianBlur(hard, (0, 0), max(0.4, material.softness))
-    texture = smooth_noise(rng, scene.shape, material.grain, material.grain) * material.texture_db
-    target = texture + material.echo_db + (scene.echo_db if material.contrast else 0)
-    scene.echo_db += alpha * (target - scene.echo_db)
-    scene.attenuation_db += alpha * (material.attenuation_db - scene.attenuation_db)
-    scene.specular *= 1 - alpha
+    if material.pattern is None:
+        pattern = smooth_noise(rng, shape, material.grain, material.grain)
+    else:
+        pattern = material.pattern[window]
+    target = pattern * material.texture_db + material.echo_db
+    if material.contrast:
+        target += echo_db
+    echo_db += alpha * (target - echo_db)
+    attenuation_db += alpha * (material.attenuation_db - attenuation_db)
+    specular *= 1 - alpha
     if material.rim_width:
         edge = np.clip(4 * alpha * (1 - alpha), 0, 1)
         wall = cv2.GaussianBlur(edge, (0, 0), material.rim_width)
-        wall /= max(float(wall.max()), 1e-6)
-        scene.echo_db += wall * (material.rim_db - scene.echo_db)
+        # Walls are seen in part: they are rarely bright all around.
+        patchy = np.clip(0.85 + 0.4 * smooth_noise(rng, shape, 18, 18), 0.1, 1)
+        wall *= patchy / max(float(wall.max()), 1e-6)
+        echo_db += wall * (material.rim_db - echo_db)
     if material.rim:
         # The gradient's component along the beam is the cosine of the angle of incidence.
         soft = cv2.GaussianBlur(hard, (0, 0), 0.9)
         slope_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.25)
         slope_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.25)
-        along = slope_x * scene.beam[0] + slope_y * scene.beam[1]
-        patchy = np.clip(0.6 + 0.5 * smooth_noise(rng, scene.shape, 14, 14), 0, 1.5)
-        scene.specular += material.rim * np.abs(along) ** 1.5 * patchy
+        along = slope_x * beam[0] + slope_y * beam[1]
+        noise = smooth_noise(rng, shape, 14, 14)
+        specular += material.rim * np.abs(along) ** 1.5 * np.clip(0.6 + 0.5 * noise, 0, 1.5)
+
+
+def _window(mask: BoolMap, margin: int) -> tuple[slice, slice]:
+    """The bounding box of a mask as slices, with a margin in pixels."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return (
+        slice(max(0, y - margin), y + height + margin),
+        slice(max(0, x - margin), x + width + margin),
+    )
 
 
 def place(
@@ -164,3 +189,28 @@ def place(
     x = xs[index] + pull * (middle[0] - xs[index])
     y = ys[index] + pull * (middle[1] - ys[index])
     return (float(x), float(y)), (float(radius * ratio), float(radius / ratio))
+
+
+def field_bounds(inside: BoolMap) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the field of view in pixels."""
+    xs, ys = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
+    return float(xs[0]), float(ys[0]), float(xs[-1]), float(ys[-1])
+
+
+def depth_map(scene: Scene) -> FloatMap:
+    """Distance [H, W] from the probe's face along the beams, as a fraction of the field's depth."""
+    height, width = scene.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    row = height - 1
+    across = scene.beam[0, row]
+    if float(np.abs(across).max()) < 1e-3:  # parallel beams
+        distance = y
+    else:
+        # The beams meet where the one at the image's center line and one at its side cross.
+        column = int(np.argmax(np.abs(across)))
+        apex_x = float(np.interp(0, across, np.arange(width)))
+        slope = scene.beam[1, row, column] / across[column]
+        apex_y = row - (column - apex_x) * float(slope)
+        distance = np.hypot(x - apex_x, y - apex_y)
+    near, far = distance[scene.inside].min(), distance[scene.inside].max()
+    return np.asarray((distance - near) / max(float(far - near), 1.0), np.float32)

@@ -17,6 +17,8 @@ from ultrasam.model.image_encoder import (
     AttentionFunction,
     attention_with_relative_positions,
 )
+from ultrasam.model.layers import PlainAttentionFunction, plain_attention
+from ultrasam.model.transformer import Attention as DecoderAttention
 
 # Grid rows per slice of scores: 256 queries × 4,096 keys × 12 heads in fp32 take 50 MB.
 _ROWS, _ROWS_BF16 = 4, 2
@@ -24,15 +26,20 @@ _SMALL = 1024  # up to this many tokens, such as in a window, scores are not sli
 
 
 def set_attention(module: nn.Module, device: str) -> None:
-    """Set the attention function of all image encoders in a module for a device: sliced on a CPU, the flash
-    kernel on a GPU.
+    """Set the attention functions of all image encoders and mask decoders in a module for a device: with
+    relative positions, sliced on a CPU and the flash kernel on a GPU.
 
     Results change only by rounding.
     """
     function = attention_for(device)
+    plain: PlainAttentionFunction = plain_attention
+    if device.startswith("cpu"):
+        plain = product_attention
     for part in module.modules():
         if isinstance(part, Attention):
             part.attention_function = function
+        if isinstance(part, Attention | DecoderAttention):
+            part.plain_function = plain
 
 
 def attention_for(device: str) -> AttentionFunction:
@@ -40,6 +47,23 @@ def attention_for(device: str) -> AttentionFunction:
     if device.startswith("cpu"):
         return sliced_attention
     return folded_attention if device.startswith("cuda") else attention_with_relative_positions
+
+
+def product_attention(q: Tensor, k: Tensor, v: Tensor, used: Tensor | None = None) -> Tensor:
+    """As `ultrasam.model.layers.plain_attention`; in training, two matrix products with a softmax in between.
+
+    On a CPU, the backward pass of PyTorch's kernel takes two to seven times as long, most where there are few
+    keys, as in a mask decoder. The scores of many tokens would take too much memory.
+    """
+    if not torch.is_grad_enabled() or q.shape[2] * k.shape[2] > _SMALL**2:
+        return plain_attention(q, k, v, used)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if used is not None:
+        scores = scores.masked_fill(~used, float("-inf"))
+    # Autocast would make the softmax's result float32, whose product with v is slow.
+    with torch.autocast(q.device.type, enabled=False):
+        weights = torch.softmax(scores, dim=-1)
+    return weights @ v
 
 
 def sliced_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ class Backend(Protocol):
     """A promptable network, ready to run.
 
     A backend whose weights may change also has ``weights_version()``, which returns another value after a
-    change; predictors then encode the frame again.
+    change; predictors then encode the frame again. A backend whose weights say what is to be removed from
+    masks has a ``postprocessor``.
 
     Attributes:
         config: sizes of the network; callers need ``mask_size``.

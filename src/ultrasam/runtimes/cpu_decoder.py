@@ -111,8 +111,9 @@ class Update:
 
 
 def supports(decoder: MaskDecoder) -> bool:
-    """Whether a decoder can use this form: it must have no high-resolution features, be in single or double
-    precision, and have plain linear layers (low-rank updates would be skipped)."""
+    """Whether a decoder can use this form: it must have no high-resolution features and no mask-quality
+    head, be in single or double precision, and have plain linear layers (low-rank updates would be
+    skipped)."""
     plain = all(
         type(layer) is nn.Linear
         for module in decoder.transformer.modules()
@@ -120,7 +121,7 @@ def supports(decoder: MaskDecoder) -> bool:
         for layer in module.children()
     )
     exact = decoder.iou_token.weight.dtype in (torch.float32, torch.float64)
-    return plain and exact and not decoder.high_res_features
+    return plain and exact and not decoder.high_res_features and decoder.mask_quality is None
 
 
 def weights_checksum(model: UltraSam) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.mask_decoder import NUM_MASK_TOKENS
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
@@ -54,6 +55,10 @@ class TorchBackend:
     @property
     def tta(self) -> TestTimeAugmentation:
         return self.model.tta
+
+    @property
+    def postprocessor(self) -> Postprocessor:
+        return self.model.postprocessor
 
     def weights_version(self) -> bytes:
         """Changes when weights that embeddings depend on change: by an optimizer, a merge or a file.

@@ -21,7 +21,7 @@ from ultrasam.processes import is_starting
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.store.build import build_store
 from ultrasam.store.index import BuildSettings
-from ultrasam.store.phantoms import phantom_dataset
+from ultrasam.store.phantoms import phantom_dataset, simulator_hash
 from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import Store
 
@@ -77,7 +77,7 @@ def phantom_store(
     """
     empty = cache_folder() / "empty"  # a data set needs a folder, but phantoms have no files
     empty.mkdir(parents=True, exist_ok=True)
-    key = f"phantoms|{count}|{seed}"
+    key = f"phantoms|{count}|{seed}|{simulator_hash()}"
     phantoms = phantom_dataset(count, seed=seed)
     return _built(phantoms, empty, key, workers, on_progress, phantoms.info.id)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
+from ultrasam import phantom
 from ultrasam.datasets.annotated_image import Case, CaseImage, Instance
 from ultrasam.datasets.description import DatasetInfo, DatasetSpec
 from ultrasam.datasets.file_tree import FileEntry, FileTree, SkipReport
@@ -41,9 +44,17 @@ def phantom_dataset(count: int, *, seed: int) -> DatasetSpec:
     return DatasetSpec(info, cases)
 
 
+def simulator_hash() -> str:
+    """A hash of the simulator's code: another version gives other phantoms for a seed."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(phantom.__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _read(seed: int) -> Iterable[CaseImage]:
-    phantom = simulate(seed)
+    found = simulate(seed)
     instances = tuple(
-        Instance(name, mask) for name, mask in zip(phantom.names, phantom.masks, strict=True)
+        Instance(name, mask) for name, mask in zip(found.names, found.masks, strict=True)
     )
-    return [CaseImage(phantom.pixels, instances, spacing=(phantom.spacing, phantom.spacing))]
+    return [CaseImage(found.pixels, instances, spacing=found.spacing)]

@@ -34,6 +34,8 @@ class Augmentation(StrictModel):
         degradation: probability of each of blur, speckle noise and reduced resolution.
         scale: maximum change of size of the whole image in a view, as a natural logarithm.
         cone: probability of masking the view to a sector, as from a curved probe.
+        pasted: probability of pasting a simulated structure into the image's background, as one more
+            object to prompt (`ultrasam.phantom.paste`); for objects without classes only.
     """
 
     zoomed: float = Field(0.0, ge=0, le=1)
@@ -45,6 +47,7 @@ class Augmentation(StrictModel):
     degradation: float = Field(0.0, ge=0, le=1)
     scale: float = Field(0.0, ge=0, le=1)
     cone: float = Field(0.0, ge=0, le=1)
+    pasted: float = Field(0.0, ge=0, le=1)
 
 
 NO_AUGMENTATION = Augmentation(flip=0)
@@ -124,7 +127,7 @@ def augment(
 ) -> tuple[Pixels, npt.NDArray[np.bool_]]:
     """Augment an image [H, W] and its masks [N, H, W]; sizes are preserved, and a mask may become empty.
 
-    ``zoomed`` and ``cone`` are ignored: the view shows the whole image.
+    ``zoomed``, ``cone`` and ``pasted`` are ignored: the view shows the whole image and its own objects.
     """
     shape = (pixels.shape[0], pixels.shape[1])
     center = (shape[1] / 2, shape[0] / 2)

@@ -19,6 +19,8 @@ from ultrasam.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, UNUSED
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 from ultrasam.training.recipe import Interaction, MaskLosses
 
+_RANKING_SCALE = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
@@ -45,6 +47,7 @@ def interact(
     interaction: Interaction,
     losses: MaskLosses,
     seeds: Tensor,
+    present: Tensor | None = None,
 ) -> list[RoundResult]:
     """Run all rounds for N prompts.
 
@@ -54,31 +57,64 @@ def interact(
         targets: [N, 1, M, M] coverage in [0, 1].
         image_index: [N], the image of each prompt.
         seeds: [N], one per prompt, so that its randomness does not depend on the rest of the batch.
+        present: [N] bool, whether there is an object; None if there is one for all. Otherwise only the score
+            is trained.
 
     Returns:
         One result per round; the training loss is the sum over rounds.
     """
     prompts, results = first, []
     ambiguous = is_ambiguous(first.labels)
-    for index in range(interaction.rounds):
+    count = _rounds(interaction, seeds)
+    for index in range(count):
         output = model.decode(image, prompts, image_index=image_index)
-        logits, iou = output.masks.float(), output.predicted_iou.float()
-        last = index + 1 == interaction.rounds
+        logits, iou = output.masks.float(), output.iou_if_present.float()
+        last = index + 1 == count
         if interaction.masks == "last":
             ambiguous = torch.full_like(ambiguous, last)
         if interaction.masks == "last" and last:
             loss = _best_of_three(logits[:, 1:], iou[:, 1:], targets, losses)
         else:
-            loss = _loss(logits, iou, targets, ambiguous, losses)
-        visible = choose_mask(logits, iou, ambiguous)
+            loss = _loss(logits, iou, targets, ambiguous, losses, rated=_is_rated(output))
+        if present is not None:
+            loss = loss * present
+        loss = (loss + _present_loss(output, present, losses)) * (interaction.rounds / count)
+        visible = choose_mask(logits, output.predicted_iou.float(), ambiguous)
         results.append(RoundResult(loss, mask_iou(visible, targets)[:, 0], output))
-        if index + 1 < interaction.rounds:
+        if not last:
             mask_input = visible if interaction.feedback_gradient else visible.detach()
             prompts = _next_prompts(
                 model, prompts, mask_input, targets, interaction, Noise(seeds, index)
             )
             ambiguous = torch.zeros_like(ambiguous)  # the previous mask resolves the ambiguity
     return results
+
+
+def _rounds(interaction: Interaction, seeds: Tensor) -> int:
+    """The number of rounds of a batch."""
+    more = interaction.max_rounds - interaction.rounds
+    if more <= 0:
+        return interaction.rounds
+    return interaction.rounds + int(seeds[0]) % (more + 1)
+
+
+def _is_rated(output: MaskDecoderOutput) -> bool:
+    """Whether each mask was rated by a mask-quality head."""
+    return output.object_logits is not None
+
+
+def _present_loss(
+    output: MaskDecoderOutput, present: Tensor | None, losses: MaskLosses
+) -> Tensor | float:
+    """Loss [N] of the estimate that there is an object; 0 for a model that makes none."""
+    logits = output.object_logits
+    if logits is None or not losses.present:
+        return 0.0
+    truth = logits.new_ones(len(logits)) if present is None else present.to(logits)
+    off = F.binary_cross_entropy_with_logits(
+        logits.float(), truth.float().unsqueeze(1).expand_as(logits), reduction="none"
+    )
+    return losses.present * off.mean(dim=1)
 
 
 def is_ambiguous(labels: Tensor) -> Tensor:
@@ -95,12 +131,24 @@ def choose_mask(logits: Tensor, iou: Tensor, ambiguous: Tensor) -> Tensor:
 
 
 def _loss(
-    logits: Tensor, iou: Tensor, targets: Tensor, ambiguous: Tensor, losses: MaskLosses
+    logits: Tensor,
+    iou: Tensor,
+    targets: Tensor,
+    ambiguous: Tensor,
+    losses: MaskLosses,
+    *,
+    rated: bool = False,
 ) -> Tensor:
-    """Loss [N] of the single mask, plus the best of three masks for ambiguous prompts."""
+    """Loss [N] of the single mask, plus the best of three masks for ambiguous prompts.
+
+    Args:
+        rated: whether a mask-quality head rates the masks, which then learns from all four for any prompt.
+    """
     single = _mask_loss(logits[:, :1], targets, losses)[:, 0]
-    true_iou = mask_iou(logits[:, :1], targets)
-    loss = single + losses.iou * F.mse_loss(iou[:, :1], true_iou, reduction="none")[:, 0]
+    scored = slice(0, 4) if rated else slice(0, 1)
+    true_iou = mask_iou(logits[:, scored], targets)
+    off = F.mse_loss(iou[:, scored], true_iou, reduction="none").mean(dim=1)
+    loss = single + losses.iou * off
     if bool(ambiguous.any()):
         three, truth = logits[ambiguous, 1:], targets[ambiguous]
         true_iou = mask_iou(three, truth)  # [A, 3]
@@ -108,9 +156,20 @@ def _loss(
         rows = torch.arange(len(best), device=best.device)
         chosen = _mask_loss(three[rows, best].unsqueeze(1), truth, losses)[:, 0]
         # The IoU head must rank the three masks, so all three of its predictions are trained.
-        ranking = F.mse_loss(iou[ambiguous, 1:], true_iou, reduction="none").mean(dim=1)
-        loss = loss.index_add(0, ambiguous.nonzero()[:, 0], chosen + losses.iou * ranking)
+        predicted = iou[ambiguous, 1:]
+        off = F.mse_loss(predicted, true_iou, reduction="none").mean(dim=1)
+        extra = chosen + losses.iou * off
+        if losses.ranking:
+            extra = extra + losses.ranking * _ranking_loss(predicted, true_iou)
+        loss = loss.index_add(0, ambiguous.nonzero()[:, 0], extra)
     return loss
+
+
+def _ranking_loss(predicted: Tensor, true_iou: Tensor) -> Tensor:
+    """Cross-entropy [N] between the orders of three masks, as distributions over which is the best (ListNet,
+    Cao et al. 2007); differences in IoU below `_RANKING_SCALE` hardly matter."""
+    order = (true_iou / _RANKING_SCALE).softmax(dim=1)
+    return -(order * (predicted / _RANKING_SCALE).log_softmax(dim=1)).sum(dim=1)
 
 
 def _best_of_three(logits: Tensor, iou: Tensor, targets: Tensor, losses: MaskLosses) -> Tensor:

@@ -51,10 +51,12 @@ class PromptableTask(TrainingTask[Recipe]):
             interaction=self.settings.interaction,
             losses=self.settings.losses,
             seeds=batch.seeds,
+            present=batch.present,
         )
         boxes = (batch.labels == BOTTOM_RIGHT).any(dim=1)
         scores = {}
         for kind, selected in (("box", boxes), ("click", ~boxes)):
+            selected = selected & batch.present
             if bool(selected.any()):
                 scores[f"{kind}_iou"] = rounds[0].iou[selected].mean()
                 scores[f"{kind}_iou_last"] = rounds[-1].iou[selected].mean()

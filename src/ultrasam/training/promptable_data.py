@@ -16,13 +16,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ultrasam.datasets.annotated_image import AnnotatedImage
+from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.errors import DataError
 from ultrasam.images.masks import MIN_OBJECT_PIXELS, bounding_box
 from ultrasam.model.preprocessing import Preprocessor
+from ultrasam.phantom.paste import paste
 from ultrasam.prompts import UNUSED
+from ultrasam.training.absent_prompts import absent_prompt, draw_absent_box
 from ultrasam.training.augmentation import (
     Augmentation,
+    Pixels,
     View,
     augment_intensity,
     random_sector,
@@ -32,6 +35,7 @@ from ultrasam.training.datamodule import TensorBatch
 from ultrasam.training.prompt_sampling import PromptSampling, sample_prompt
 
 _MIN_VISIBLE = 0.6  # fraction of an object that a view must show
+_ABSENT_FIRST = 0.4  # of the views with an absent prompt, those that may zoom in on it
 _MAX_MISSES = 1000  # consecutive views without a usable object before training gives up
 
 
@@ -55,6 +59,7 @@ class PromptableBatch(TensorBatch):
         coords: [N, K, 2] first prompts in model pixels; labels: [N, K], padded with UNUSED.
         image_index: [N], the view of each prompt.
         classes: [N] class index of each object; 0 if objects have no classes.
+        present: [N] bool, whether there is an object; if not, the target is empty.
         seeds: [N], for all further randomness of a prompt, independent of the other prompts.
     """
 
@@ -65,6 +70,7 @@ class PromptableBatch(TensorBatch):
     labels: Tensor
     image_index: Tensor
     classes: Tensor
+    present: Tensor
     seeds: Tensor
 
     def inputs(self, preprocessor: Preprocessor) -> Tensor:
@@ -81,7 +87,7 @@ class PromptedView:
         pixels: [S, S] uint8; valid: [S, S] bool, where it shows the image.
         targets: [P, M, M] uint8, coverage of each low-res pixel, 255 for full.
         coords: [P, K, 2] first prompts in model pixels; labels: [P, K].
-        classes: [P]; seeds: [P].
+        classes: [P]; present: [P] bool; seeds: [P].
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -90,6 +96,7 @@ class PromptedView:
     coords: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
+    present: npt.NDArray[np.bool_]
     seeds: npt.NDArray[np.int64]
 
 
@@ -137,7 +144,7 @@ class PromptableViews(Dataset[PromptedView]):
         for _ in range(_MAX_MISSES):
             source = self.sources[int(rng.choice(len(self.sources), p=self.probabilities))]
             image = source.images[int(rng.integers(len(source.images)))]
-            view = self._draw(rng, image)
+            view = self._draw(rng, image, source)
             if view is not None:
                 return view
         names = ", ".join(source.name for source in self.sources)
@@ -146,19 +153,31 @@ class PromptableViews(Dataset[PromptedView]):
             f"{self.image_size} view; set augmentation.zoomed=1 to enlarge objects."
         )
 
-    def _draw(self, rng: np.random.Generator, image: AnnotatedImage) -> PromptedView | None:
-        """A view of an image; None if it shows no object of sufficient size."""
+    def _draw(
+        self, rng: np.random.Generator, image: AnnotatedImage, source: Source
+    ) -> PromptedView | None:
+        """A view of an image of a source; None if it has nothing to prompt."""
+        pasted = self.augmentation.pasted if self.classes is None else 0.0
+        if pasted and rng.random() < pasted:
+            image = _with_pasted(rng, image)
         known = [0] * len(image.areas) if self.classes is None else self.classes(image)
         usable = [
             i for i, area in enumerate(image.areas)
             if area >= MIN_OBJECT_PIXELS and known[i] is not None
         ]  # fmt: skip
-        if not usable:
+        absent = None
+        share = self.prompts.absent_in(source.name)
+        if share and rng.random() < (share if usable else 1.0):
+            absent = draw_absent_box(rng, image, source.images)
+        if not usable and absent is None:
             return None
         order = rng.permutation(usable)
         gray = image.gray
         shape = (gray.shape[0], gray.shape[1])
-        first = bounding_box(image.mask(int(order[0])))
+        if absent is not None and (not usable or rng.random() < _ABSENT_FIRST):
+            first = absent
+        else:
+            first = bounding_box(image.mask(int(order[0])))
         view = square_view(rng, self.augmentation, shape, self.image_size, first)
         pixels = view.resample(gray)
         sector = None
@@ -167,18 +186,31 @@ class PromptableViews(Dataset[PromptedView]):
             pixels[~sector] = 0
         targets: list[npt.ArrayLike] = []
         coords, labels, classes = [], [], []
+        most = self.prompts.per_image - (absent is not None)
+        visible: list[tuple[int, Pixels]] = []
         for index in order:
-            if len(targets) == self.prompts.per_image:
+            if len(visible) == most:
                 break
             covered = self._covered(image.mask(int(index)), view, sector)
-            if covered is None:
-                continue
+            if covered is not None:
+                visible.append((int(index), covered))
+        # If there are too few objects, the same ones get further prompts.
+        for index, covered in (visible * self.prompts.per_object)[:most]:
             size = (self.mask_size, self.mask_size)
             targets.append(cv2.resize(covered, size, interpolation=cv2.INTER_AREA))
             xy, kinds = sample_prompt(rng, covered > 127, self.prompts)
             coords.append(xy)
             labels.append(kinds)
             classes.append(known[index])
+        present = [True] * len(targets)
+        in_view = None if absent is None else _box_in_view(absent, view)
+        if in_view is not None:
+            targets.append(np.zeros((self.mask_size, self.mask_size), np.uint8))
+            xy, kinds = absent_prompt(rng, in_view, as_box=rng.random() < self.prompts.box)
+            coords.append(xy)
+            labels.append(kinds)
+            classes.append(0)
+            present.append(False)
         if not targets:
             return None
         slots = max(len(kinds) for kinds in labels)
@@ -189,6 +221,7 @@ class PromptableViews(Dataset[PromptedView]):
             np.stack([_padded(xy, slots, 0) for xy in coords]),
             np.stack([_padded(kinds, slots, UNUSED) for kinds in labels]),
             np.array(classes, np.int64),
+            np.array(present),
             rng.integers(0, 2**31, len(targets)),
         )
 
@@ -203,6 +236,31 @@ class PromptableViews(Dataset[PromptedView]):
         if area < max(MIN_OBJECT_PIXELS, _MIN_VISIBLE * int(mask.sum()) * view.scale**2):
             return None
         return covered
+
+
+def _box_in_view(box: npt.NDArray[np.float64], view: View) -> npt.NDArray[np.float64] | None:
+    """The box around an image's box in view pixels, cut to the view; None if too little is visible."""
+    x0, y0, x1, y1 = box
+    corners = np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]])
+    points = corners @ view.matrix[:, :2].T + view.matrix[:, 2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    shown = np.clip(np.stack([low, high]), 0, view.size[::-1])
+    if np.prod(shown[1] - shown[0]) < max(MIN_OBJECT_PIXELS, _MIN_VISIBLE * np.prod(high - low)):
+        return None
+    return np.asarray(shown.reshape(4), np.float64)
+
+
+def _with_pasted(rng: np.random.Generator, image: AnnotatedImage) -> AnnotatedImage:
+    """The image with a simulated structure as one more instance, if its background has room for one."""
+    instances, ignored = image.instances, image.ignored
+    regions = [] if ignored is None else [ignored]
+    gray = image.gray
+    known = [instance.mask for instance in instances] + regions
+    taken = np.stack(known) if known else np.zeros((0, *gray.shape), bool)
+    pixels, masks = paste(rng, gray, taken)
+    if len(masks) == len(taken):
+        return image
+    return AnnotatedImage.in_memory(pixels, [*instances, Instance("pasted", masks[-1])])
 
 
 def _padded(array: npt.NDArray[Any], count: int, fill: int) -> npt.NDArray[Any]:
@@ -226,5 +284,6 @@ def collate(views: Sequence[PromptedView]) -> PromptableBatch:
         labels=torch.from_numpy(np.concatenate(labels)),
         image_index=torch.repeat_interleave(torch.arange(len(views)), counts),
         classes=torch.from_numpy(np.concatenate([view.classes for view in views])),
+        present=torch.from_numpy(np.concatenate([view.present for view in views])),
         seeds=torch.from_numpy(np.concatenate([view.seeds for view in views])),
     )

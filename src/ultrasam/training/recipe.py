@@ -29,6 +29,8 @@ class Interaction(StrictModel):
 
     Attributes:
         rounds: number of rounds, including the first prompt.
+        max_rounds: if more than ``rounds``, each batch has a random number of rounds up to this many; their
+            losses weigh together as ``rounds`` do.
         corrective: probability, per prompt and round, of a new click in the error region; otherwise the
             prompt is repeated.
         feedback_gradient: let gradients flow through the mask that is fed back.
@@ -38,6 +40,7 @@ class Interaction(StrictModel):
     """
 
     rounds: int = Field(2, ge=1)
+    max_rounds: int = Field(0, ge=0)
     corrective: float = Field(0.0, ge=0, le=1)
     feedback_gradient: bool = True
     masks: Literal["ambiguous", "last"] = "ambiguous"
@@ -49,12 +52,17 @@ class MaskLosses(StrictModel):
     Attributes:
         focal, dice: weights of the mask losses.
         iou: weight of the squared error of the predicted IoU.
+        ranking: weight of the cross-entropy between the true and the predicted order of the three masks of an
+            ambiguous prompt.
+        present: weight of the cross-entropy of there being an object, for a model with a mask-quality head.
         alpha, gamma: parameters of the focal loss.
     """
 
     focal: float = Field(20.0, ge=0)
     dice: float = Field(1.0, ge=0)
     iou: float = Field(1.0, ge=0)
+    ranking: float = Field(0.0, ge=0)
+    present: float = Field(0.0, ge=0)
     alpha: float = Field(0.25, ge=0, le=1)
     gamma: float = Field(2.0, ge=0)
 

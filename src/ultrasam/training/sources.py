@@ -23,6 +23,7 @@ from ultrasam.store.sampling import spread
 from ultrasam.store.splits import EXCLUDED, held_out_images
 from ultrasam.store.store import Store, StoredImages
 from ultrasam.text import counted
+from ultrasam.training.prompt_sampling import PromptSampling
 from ultrasam.training.promptable_data import Source
 from ultrasam.training.recipe import DataSource, Recipe, StoreSource
 
@@ -80,6 +81,7 @@ def store_sources(
     shares: Mapping[str, float] | None = None,
     images: Sequence[str] | None = None,
     weight: float = 1.0,
+    prompts: PromptSampling | None = None,
 ) -> list[Source]:
     """One source per data set of a store; together they are sampled with ``weight``.
 
@@ -89,6 +91,7 @@ def store_sources(
             images equally often, a high value all data sets.
         shares: relative sampling weights of data sets, in place of ``datasets`` and ``temperature``.
         images: names of images; None for all of the split.
+        prompts: decides which data sets' images without an object are used, too; None for none.
 
     Raises:
         DataError: The store lacks a data set or an image, or no image of the split contains an object.
@@ -100,7 +103,10 @@ def store_sources(
             f"{store.root} has no data set '{unknown[0]}'; it has {', '.join(sorted(there))}."
         )
     rows = {
-        name: store.select(datasets=[name], splits=[split], with_instances=True) for name in names
+        name: store.select(
+            datasets=[name], splits=[split], with_instances=not _absent(prompts, name)
+        )
+        for name in names
     }
     if images is not None:
         rows = _named(store, rows, images, split)
@@ -134,6 +140,11 @@ def _named(
     return {name: found[np.isin(names[name], list(images))] for name, found in rows.items()}
 
 
+def _absent(prompts: PromptSampling | None, source: str) -> bool:
+    """Whether a source has prompts where there is no object."""
+    return prompts is not None and prompts.absent_in(source) > 0
+
+
 def reader_of(entry: DataSource) -> tuple[DatasetSpec, Path]:
     """The reader of a raw data set, and its folder.
 
@@ -155,7 +166,7 @@ def reader_of(entry: DataSource) -> tuple[DatasetSpec, Path]:
 
 def _of_store(wanted: StoreSource, recipe: Recipe) -> tuple[list[Source], list[AnnotatedImage]]:
     store = Store.open(wanted.path)
-    sources = store_sources(store, **wanted.model_dump(exclude={"path"}))
+    sources = store_sources(store, **wanted.model_dump(exclude={"path"}), prompts=recipe.prompts)
     count = sum(len(source.images) for source in sources)
     logger.info(
         "%s: %s from %s",
@@ -186,7 +197,8 @@ def _of_raw(entry: DataSource, recipe: Recipe) -> tuple[Source, list[AnnotatedIm
     raw, folder = reader_of(entry)
     name = called(raw, entry.path)
     store = cached_store(raw, folder, workers=recipe.trainer.workers)
-    rows = store.select(splits=["train", "val"], with_instances=True)
+    absent = _absent(recipe.prompts, entry.dataset)
+    rows = store.select(splits=["train", "val"], with_instances=not absent)
     note = _left_out(store, len(rows))
     if not len(rows):
         raise DataError(f"{name}: no image in {entry.path} contains an object to train on{note}.")

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from ultrasam.errors import RecipeError, UltraSamError
 from ultrasam.files import require_space
 from ultrasam.hardware import default_device
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.progress import OnProgress, no_progress
@@ -169,6 +170,8 @@ def prepare(model: UltraSam, recipe: Recipe) -> None:
     """Adapt a model and configure its preprocessing and computation according to the recipe, in place."""
     # The weights are saved with their preprocessing.
     model.preprocessor = trained_preprocessor(model.preprocessor)
+    # Annotated structures are of one piece and inside the scan.
+    model.postprocessor = Postprocessor(clicked_piece=True, within_scan=True)
     # Test-time augmentation uses only views that occur in training.
     model.tta = replace(
         model.tta,
@@ -278,7 +281,12 @@ def _gathered(model: UltraSam) -> UltraSam:
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(model, options=options)
-    whole = UltraSam(model.config, preprocessor=model.preprocessor, tta=model.tta)
+    whole = UltraSam(
+        model.config,
+        preprocessor=model.preprocessor,
+        tta=model.tta,
+        postprocessor=model.postprocessor,
+    )
     if state:
         whole.load_state_dict(state)
     return whole

@@ -42,10 +42,12 @@ def with_visible_objects(
             continue
         images = source.images
         largest = largest_areas(images.store, augmentation, image_size)[images.rows]
-        seen = largest >= MIN_OBJECT_PIXELS
+        # Images without an object are among the sources only if prompts where there is nothing are.
+        empty = ~np.isin(images.rows, images.store.column("image"))
+        seen = empty | (largest >= MIN_OBJECT_PIXELS)
         if not seen.all():
-            reasons.append(_reason(source.name, largest, image_size))
-        if seen.any():
+            reasons.append(_reason(source.name, largest[~empty], image_size))
+        if (seen & ~empty).any():
             kept.append(replace(source, images=StoredImages(images.store, images.rows[seen])))
     if not kept:
         raise DataError(f"There is nothing to train on. {' '.join(reasons)} {_HINT}")

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from ultrasam.errors import CheckpointError, one_line
 from ultrasam.files import atomic_write
 from ultrasam.model.config import ModelConfig
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adaptation import Adaptation
@@ -45,6 +46,7 @@ def save_adaptation(
         "model": model.config.to_json(),
         "preprocessing": model.preprocessor.to_dict(),
         "tta": model.tta.to_dict(),
+        "postprocessing": model.postprocessor.to_dict(),
         "adaptation": asdict(adaptation),
         "init": init,
         "base_weights_hash": weights_hash(model, exclude=trained),
@@ -78,6 +80,7 @@ def load_adaptation(model: UltraSam, path: Path) -> Adaptation:
             "was trained from, or train it again."
         )
     model.preprocessor, model.tta = _read_settings(note)  # as in the adapter's training
+    model.postprocessor = Postprocessor.from_dict(note.get("postprocessing", {}))
     adapt(model, adaptation)
     state = model.state_dict()
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

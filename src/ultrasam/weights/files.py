@@ -19,6 +19,7 @@ from ultrasam.errors import CheckpointError, UltraSamWarning, one_line
 from ultrasam.files import atomic_write
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.layers import LayerNorm2d
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import (
     Preprocessor,
     TestTimeAugmentation,
@@ -29,10 +30,12 @@ from ultrasam.weights.formats import State
 from ultrasam.weights.infer import (
     CONFIG_KEY,
     MASK_PROMPTS,
+    POSTPROCESSING_KEY,
     PREPROCESSING_KEY,
     TTA_KEY,
     infer_config,
     infer_settings,
+    read_postprocessor,
 )
 from ultrasam.weights.pickles import read_pickle
 from ultrasam.weights.search import PIXELS, find_model, named_tensors
@@ -45,7 +48,7 @@ class Checkpoint:
     """The content of a checkpoint file.
 
     Attributes:
-        config, preprocessor, tta: settings of the model.
+        config, preprocessor, tta, postprocessor: settings of the model.
         state: the tensors, under our names.
         source: the file or folder, for error messages.
     """
@@ -53,6 +56,7 @@ class Checkpoint:
     config: ModelConfig
     preprocessor: Preprocessor
     tta: TestTimeAugmentation
+    postprocessor: Postprocessor
     state: State
     source: str
 
@@ -104,12 +108,13 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
         path, config.name, found.format,
         ", ".join(f"{name} {value}" for name, value in preprocessor.to_dict().items()),
     )  # fmt: skip
-    return Checkpoint(config, preprocessor, tta, state, str(path))
+    postprocessor = read_postprocessor(metadata, path)
+    return Checkpoint(config, preprocessor, tta, postprocessor, state, str(path))
 
 
 def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Save weights as safetensors, with the configuration, preprocessing and test-time augmentation as
-    metadata.
+    """Save weights as safetensors, with the configuration, preprocessing, test-time augmentation and
+    postprocessing as metadata.
 
     Args:
         dtype: of the saved weights; ``torch.float16`` halves the file. The model's by default.
@@ -122,6 +127,7 @@ def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None =
         CONFIG_KEY: model.config.to_json(),
         PREPROCESSING_KEY: json.dumps(model.preprocessor.to_dict()),
         TTA_KEY: json.dumps(model.tta.to_dict()),
+        POSTPROCESSING_KEY: json.dumps(model.postprocessor.to_dict()),
         "format": "pt",
     }
     atomic_write(path, save(state, metadata=metadata))
@@ -135,7 +141,10 @@ def build_model(checkpoint: Checkpoint) -> UltraSam:
     """
     with torch.device("meta"):
         model = UltraSam(
-            checkpoint.config, preprocessor=checkpoint.preprocessor, tta=checkpoint.tta
+            checkpoint.config,
+            preprocessor=checkpoint.preprocessor,
+            tta=checkpoint.tta,
+            postprocessor=checkpoint.postprocessor,
         )
     model = model.to_empty(device="cpu")
     untrained = load_state(model, checkpoint.state, source=checkpoint.source)

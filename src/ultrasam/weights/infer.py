@@ -17,12 +17,14 @@ from torch import Tensor
 
 from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning, one_line
 from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import SAM_MEAN, SAM_STD, Preprocessor, TestTimeAugmentation
 from ultrasam.weights.formats import State
 from ultrasam.weights.image_processor import image_processor
 from ultrasam.weights.registry import PREPROCESSING, TTA
 
 CONFIG_KEY, PREPROCESSING_KEY, TTA_KEY = "ultrasam_config", "ultrasam_preprocessing", "ultrasam_tta"
+POSTPROCESSING_KEY = "ultrasam_postprocessing"
 # Convolutions over mask prompts; checkpoints trained without refinement lack them.
 MASK_PROMPTS = "prompt_encoder.mask_downscaling."
 _PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
@@ -255,6 +257,20 @@ def named_medsam(path: Path) -> bool:
     names = [full.name] if full.is_dir() else [full.name, full.parent.name]
     names += [part for part in full.parts if part.startswith("models--")]
     return any("medsam" in name.lower() for name in names)
+
+
+def read_postprocessor(metadata: Mapping[str, str], path: Path) -> Postprocessor:
+    """What a checkpoint's metadata say is removed from masks; nothing, if they do not say.
+
+    Raises:
+        CheckpointError: The metadata is damaged.
+        ConfigError: The metadata has an unknown key or value.
+    """
+    try:
+        values = json.loads(metadata.get(POSTPROCESSING_KEY, "{}"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: its settings are not valid JSON.") from error
+    return Postprocessor.from_dict(values)
 
 
 def earlier_settings(config: Mapping[str, Any]) -> tuple[Preprocessor, TestTimeAugmentation]:

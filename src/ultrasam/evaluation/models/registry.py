@@ -165,7 +165,11 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
 
         segmenter = predictor = _predictor(spec, device)
         weights = weights_hash(cast(Any, predictor.backend).model)
-        preprocessing = {**predictor.backend.preprocessor.to_dict(), **predictor.tta.to_dict()}
+        preprocessing = {
+            **predictor.backend.preprocessor.to_dict(),
+            **predictor.tta.to_dict(),
+            **predictor.postprocessor.to_dict(),
+        }
         training_sets = trained_on(spec)
     return EvaluationModel(
         spec, segmenter, _accepted(segmenter), weights, preprocessing, training_sets
