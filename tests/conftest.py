@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,15 @@ from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.ultrasam import UltraSam
 
 torch.set_num_threads(1)  # the processes that run tests are the parallelism
+
+with suppress(ImportError):  # the tests on a GPU run without Hypothesis
+    from hypothesis import HealthCheck, settings
+
+    # No test asserts time: a busy machine makes none fail.
+    settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("untimed")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -46,7 +46,7 @@ def test_every_script_imports(script: Callable[[str], Any]) -> None:
 def test_its_recipe_draws_from_every_packed_data_set(script: Callable[[str], Any]) -> None:
     pack = script("pack")
     shares = load_recipe(recipe_path("nano-gpu")).data.store.shares  # type: ignore[union-attr]
-    packed = {name.lower().replace("-", "_") for name in (*pack.SETS, pack.MUSCLE)}
+    packed = {name.lower().replace("-", "_") for name in pack.SETS}
     assert set(shares or ()) == packed
     assert sum((shares or {}).values()) == pytest.approx(1)
 
@@ -64,6 +64,7 @@ def test_a_packed_store_is_a_store_again(script: Callable[[str], Any], tmp_path:
     pack.unpack(tmp_path / "data.zip", tmp_path / "store")
     built, store = (Store.open(tmp_path / name) for name in ("built", "store"))
     assert store.images.equals(built.images)
+    assert "aponeurosis" in store.instances["structure"].to_pylist()
     assert store.pixels(0).shape == store.mask(0).shape == (480, 640)
     for row in range(2):
         difference = store.pixels(row).astype(int) - built.pixels(row)

@@ -26,8 +26,7 @@ import numpy as np
 # nano's input has 256 pixels a side, for the whole image and for a zoomed view, up to 3.5 objects wide.
 SIDE = 640
 QUALITY = 82  # a third of the bytes of PNG; what it loses is finer than 256 pixels show
-SETS = ("BUSI", "HC18", "USGRA-seg", "BUS-UCLM", "CCAUI")
-MUSCLE = "DL_Track"  # not in the catalogue: images and masks of the same name
+SETS = ("BUSI", "HC18", "USGRA-seg", "BUS-UCLM", "CCAUI", "DL_Track")
 # Imported by training and tests; the target has PyTorch, Lightning, transformers, OpenCV and pyarrow.
 PACKAGES = ("pydantic", "pydantic-core", "typing-inspection", "annotated-types", "typing-extensions",
             "pycocotools", "platformdirs")  # fmt: skip
@@ -93,10 +92,7 @@ def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
         The number of images of each data set.
     """
     from ultrasam.datasets.catalogue import dataset
-    from ultrasam.datasets.custom import image_mask_folder
     from ultrasam.datasets.description import DatasetSpec
-    from ultrasam.datasets.readers.label_rules import Threshold
-    from ultrasam.datasets.readers.paired_images import MaskOptions, paired
     from ultrasam.store import build
     from ultrasam.store.index import BuildSettings
     from ultrasam.store.splits import SplitFractions
@@ -108,15 +104,7 @@ def build_store(data: Path, store: Path, *, workers: int = 2) -> dict[str, int]:
 
         return replace(raw, cases=cases)
 
-    def muscle(tree, report):  # type: ignore[no-untyped-def]
-        return paired(
-            "dl_track", tree, report,
-            image=r"/apo_images/(?P<stem>[^/]+)\.png$", mask=r"/apo_masks/(?P<stem>[^/]+)\.png$",
-            labels=Threshold("aponeurosis", 128), options=MaskOptions(resize=True, skip_empty=True),
-        )  # fmt: skip
-
-    described = replace(image_mask_folder("dl_track"), cases=muscle, sequence=True)
-    sources = [(dataset(name), data / name) for name in SETS] + [(described, data / MUSCLE)]
+    sources = [(dataset(name), data / name) for name in SETS]
     result = build.build_store(
         [(scaled(raw), root) for raw, root in sources if root.is_dir()],
         store,

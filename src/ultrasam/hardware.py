@@ -6,9 +6,12 @@ times slower on others of the same class, so the choice depends on the processor
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -25,6 +28,9 @@ _SPELLINGS = {
     "float32": "float32", "fp32": "float32", "32": "float32",
     "bfloat16": "bfloat16", "bf16": "bfloat16", "auto": "auto",
 }  # fmt: skip
+# What NVIDIA's driver (also on Jetson and in WSL) and AMD's create on Linux.
+_DEVICES = Path("/dev")
+_GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 # Linux's names: two kinds of bfloat16 units on x86, one on Arm.
 _BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 # Flags that determine how fast a network runs; `processor` lists those present.
@@ -52,6 +58,42 @@ def default_device(device: str | torch.device | None = None) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def require_gpu(device: str = "cuda") -> None:
+    """Refuse a CUDA device that is not available; PyTorch is imported only if there may be a GPU.
+
+    Args:
+        device: ``cuda``, or ``cuda:1`` for the second GPU.
+
+    Raises:
+        DeviceError: There is no GPU, or none of that index.
+    """
+    count = 0
+    if not _certainly_without_gpu():
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise DeviceError(f"Device '{device}' is not available; use 'cpu'.")
+    if int(device.partition(":")[2] or 0) >= count:
+        raise DeviceError(
+            f"Device '{device}' is not available; this machine has {count}, from cuda:0."
+        )
+
+
+def _certainly_without_gpu() -> bool:
+    """Whether PyTorch need not be asked for a GPU, which takes seconds unless it is imported already."""
+    if "torch" in sys.modules:
+        return False
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return True
+    try:
+        if version("torch").endswith("+cpu"):
+            return True
+    except PackageNotFoundError:
+        return False
+    return sys.platform == "linux" and not any(any(_DEVICES.glob(name)) for name in _GPU_FILES)
 
 
 def place(module: M, device: str) -> M:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,12 +30,15 @@ print(json.dumps(out))
 """
 
 
-def run_all(lines: list[list[str]], folder: Path) -> list[tuple[int, str, list[str]]]:
+def run_all(
+    lines: list[list[str]], folder: Path, environment: dict[str, str] | None = None
+) -> list[tuple[int, str, list[str]]]:
     """Status, standard error and the heavy modules imported so far, of commands run in one process."""
     code = f"HEAVY = {json.dumps(json.dumps(HEAVY))}\n{_RUN}"
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(lines)],
         capture_output=True, text=True, check=True, cwd=folder,
+        env=environment,
     )  # fmt: skip
     return [tuple(entry) for entry in json.loads(done.stdout)]
 
@@ -93,12 +97,13 @@ MISTAKES = [
     ("evaluate nano --data . -o file", "file is a file"),
     ("evaluate evaluation/paper --data . --title x", "is a suite"),
     ("evaluate ./parity --data .", "'./parity' is neither a file nor a known model"),
-    ("evaluate parity --weights nonsense", "neither a file nor a known model"),
-    ("evaluate parity --weights nano", "sample_dataset does not exist"),
-    ("evaluate parity --weights nano --expect gone.yaml", "gone.yaml does not exist"),
+    ("evaluate parity --model nonsense", "neither a file nor a known model"),
+    ("evaluate parity --model nano", "sample_dataset does not exist"),
+    ("evaluate parity --model nano --expect gone.yaml", "gone.yaml does not exist"),
     ("compare a.jsonl b.jsonl", "a.jsonl does not exist"),
+    ("compare . file", ". is a folder; give a file in it, ./MODEL.jsonl."),
     ("recipes copy nonsense", "Unknown recipe 'nonsense'"),
-    ("recipes copy nano file/nano.yaml", "file is a file"),
+    ("recipes copy nano file/nano.yaml", "file is a file; choose another DEST."),
     ("data build nowhere -o store", "nowhere does not exist; RAW takes a folder or an archive."),
     ("data build . -o file", "file is a file"),
     ("data build . -o store --val-fraction 0.9 --test-fraction 0.2", "sum to 1 or more"),
@@ -108,6 +113,22 @@ MISTAKES = [
     ("data export store --format coco -o file", "file is a file"),
     ("--quiet --verbose models", "not both"),
 ]  # fmt: skip
+# On a machine without a GPU.
+NO_GPU = [
+    "train nano data.sources=[] data.phantoms.count=2",
+    "train nano data.sources=[] data.phantoms.count=2 --dry-run",
+    "finetune promptable --data .",
+    "finetune classify --data .",
+    "finetune regions --data .",
+    "finetune instances --data .",
+    "finetune suite downstream/paper --data .",
+    "predict file --box 1,2,3,4",
+    "embed file",
+    "evaluate nano --data .",
+    "evaluate ellipse --data .",
+    "evaluate parity --model nano",
+    "evaluate few-shot nano --data .",
+]
 USAGE = [
     ("predict", "Missing argument 'INPUT'; see 'ultrasam predict --help'."),
     ("predict a.png --frame x", "Invalid value for '--frame'"),
@@ -121,7 +142,9 @@ USAGE = [
     ("predict a.png --quiet", "write 'ultrasam --quiet COMMAND'"),
     ("evaluate nano --data . --prompts box,point", "repeat --prompt-type TYPE"),
     ("evaluate", "Missing argument 'MODEL'; see 'ultrasam evaluate --help'."),
-    ("evaluate parity", "Missing option '--weights'; see 'ultrasam evaluate parity --help'."),
+    ("evaluate parity", "Missing option '--model'; see 'ultrasam evaluate parity --help'."),
+    ("evaluate parity --weights nano", "has no option --weights; use --model."),
+    ("finetune instances --data . --labels image", "has no option --labels; use --class-from."),
     ("finetune classify --data . --classes a,b", "repeat --class NAME"),
     ("data build . -o store --only busi", "use --dataset"),
     ("data export store --format xml -o x", "'--format'"),
@@ -141,6 +164,18 @@ def test_mistakes_that_need_no_data_are_one_sentence_and_import_nothing_heavy(
         assert wanted[1] in error, (line, error)
         assert status == wanted[0], line
         assert len(error.strip().splitlines()) == 1, error
+        assert not set(heavy) - {"polars"}, line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_gpu_that_is_missing_is_one_sentence_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("an image")
+    lines = [f"{text} --device cuda".split() for text in NO_GPU]
+    lines.append(["finetune", "classify", "--data", ".", "trainer.accelerator=gpu"])
+    none = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    for line, (status, error, heavy) in zip(lines, run_all(lines, tmp_path, none), strict=True):
+        assert error == "ultrasam: Device 'cuda' is not available; use 'cpu'.\n", line
+        assert status == 1, line
         assert not set(heavy) - {"polars"}, line
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

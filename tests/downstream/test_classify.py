@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,11 +165,20 @@ def test_the_command_writes_a_model_that_predict_takes(
     asked = ["finetune", "classify", "--data", tmp_path / "in", "--folds", 3, "-o", out]
     assert (
         ultrasam(
-            *asked, "--init", "nano", "--init", "random:nano", "trainer.max_steps=4", "size=64"
+            *asked, "--init", "nano", "--init", "random:nano", "trainer.max_steps=4", "size=64",
+            "--json",
         )
         == 0
-    )
+    )  # fmt: skip
     captured = capsys.readouterr()
+    printed = json.loads(captured.out)
+    assert (printed["model"], printed["report"]) == (str(out), [str(out / "report.html")])
+    assert (printed["classes"], printed["images"]) == (["bright", "dark"], 24)
+    assert list(printed["figures"]) == list(printed["confusion"]) == ["nano", "random:nano"]
+    for init, found in printed["figures"].items():
+        right = printed["confusion"][init][0][0] + printed["confusion"][init][1][1]
+        assert found["accuracy"]["value"] == pytest.approx(right / 24)
+        assert found["accuracy"]["low"] <= right / 24 <= found["accuracy"]["high"]
     assert "Left out: dark/broken.png" in captured.err
     report = (out / "report.md").read_text()
     assert "*nano – random:nano*" in report

@@ -246,7 +246,7 @@ def test_the_command_writes_tables_and_plots_and_resumes(
     spots: Path, model: str, tmp_path: Path, ultrasam: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    asked = ["evaluate", "few-shot", model, "--data", spots, "--shots", "2,1,99", "--draws", 1,
+    asked = ["evaluate", "few-shot", model, "--data", spots, "--shots", "2,1", "--shots", 99, "--draws", 1,
              "--steps", 1, "--prompt-type", "box", "-o", tmp_path, "--device", "cpu"]  # fmt: skip
     assert ultrasam(*asked) == 1
     shown = capsys.readouterr()
@@ -315,7 +315,7 @@ def test_shots_must_be_numbers(
     shots: str, spots: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ultrasam("evaluate", "few-shot", "nano", "--data", spots, f"--shots={shots}") == 1
-    assert "give numbers of training images separated by commas" in capsys.readouterr().err
+    assert "repeat it for others: --shots 1 --shots 5." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

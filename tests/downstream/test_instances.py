@@ -150,7 +150,16 @@ def test_the_head_starts_from_another_mask2former_as_far_as_shapes_agree(tmp_pat
     theirs = Mask2FormerForUniversalSegmentation(config)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = InstanceSegmenter(
-        load_backbone("random:nano"), HeadConfig(("x", "y", "z"), 64, "simple", 10, 64, 1, 2, 256)
+        load_backbone("random:nano"),
+        HeadConfig(
+            classes=("x", "y", "z"),
+            size=64,
+            queries=10,
+            width=64,
+            pixel_layers=1,
+            layers=2,
+            points=256,
+        ),
     )
     taken, of = start_head(ours, str(tmp_path / "theirs"))
     # Fresh stay the classes' weight and bias, and what the encoder's maps of other widths go through.
@@ -219,7 +228,10 @@ def test_the_command_and_predict(
         "queries=5", "layers=1", "pixel_layers=1", "points=64",
     ]  # fmt: skip
     asked = ["finetune", "instances", "--data", data, "--test-fraction", "0.4", "-o", out]
-    assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", *small) == 0
+    assert ultrasam(*asked, "--init", "nano", "--init", "random:nano", *small, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["model"], printed["classes"]) == (str(out), ["bright", "dark"])
+    assert list(printed["figures"]) == ["nano", "random:nano"]
     report = (out / "report.md").read_text()
     assert "*nano – random:nano*" in report
     assert "| bright |" in report
@@ -227,6 +239,9 @@ def test_the_command_and_predict(
     about = json.loads((out / "instances.json").read_text())
     assert about["classes"] == ["bright", "dark"]
     assert about["recipe"]["trainer"]["max_steps"] == 4
+    dice = printed["figures"]["nano"]["Dice"]
+    assert f"| nano | {dice['value']:.3f} [{dice['low']:.3f}, {dice['high']:.3f}] |" in report
+    assert printed["figures"]["nano"]["mAP"]["low"] is None
     text = (out / "README.md").read_text()
     assert "Classes: bright, dark." in text
     assert "from `nano`" in text
@@ -255,7 +270,7 @@ def test_the_command_and_predict(
     ("arguments", "message"),
     [
         (["--data", "in", "--class", "gray"], "Too few objects"),
-        (["--data", "in", "--labels", "image"], "Too few objects"),
+        (["--data", "in", "--class-from", "image"], "Too few objects"),
         (["--data", "in", "size=72"], "not a multiple of 32"),
         (["--data", "in", "width=100"], "width"),
         (["--data", "in", "--test-data", "in"], "is in both training and test data"),

@@ -122,8 +122,14 @@ def test_the_command_and_what_predict_says(
 
     out = tmp_path / "model"
     asked = ["finetune", "regions", "--data", tmp_path / "in", "--test-fraction", 0.3, "-o", out]
-    assert ultrasam(*asked, "trainer.max_steps=3", "trainer.batch=2") == 0
-    assert "box: accuracy" in capsys.readouterr().out
+    assert ultrasam(*asked, "trainer.max_steps=3", "trainer.batch=2", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["model"], printed["classes"]) == (str(out), ["bright", "dark"])
+    count = sum(printed["objects"].values())
+    for kind in ("box", "point"):
+        found = printed["accuracy"][kind]
+        assert round(found["value"] * count) == pytest.approx(found["value"] * count)
+        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
     image = tmp_path / "in" / "images" / "0.png"
     assert (
         ultrasam("predict", image, "--box", "15,20,55,70", "--model", out, "-o", tmp_path / "p")

@@ -70,6 +70,18 @@ def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     assert (out / "report.md").read_text() == report
     assert ultrasam(*asked) == 0
     assert run_again(capsys) == []
+    # What is printed for a program are the same runs.
+    assert ultrasam(*asked, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    done = {(r["dataset"], r["task"], r["title"]): r for r in printed["runs"] if not r["missing"]}
+    assert len(done) == len(lines)
+    assert sum(r["missing"] is not None for r in printed["runs"]) == 13
+    for line in lines:
+        run = done[line["dataset"], line["task"], line["title"]]
+        assert run["counts"] == line["counts"]
+        assert {n: v["value"] for n, v in run["figures"].items()} == {
+            n: v[0] for n, v in line["figures"].items()
+        }
     # Other settings are another run, and so are other data.
     assert ultrasam(*asked, "classify.trainer.max_steps=1", "datasets=[bus-bra]") == 0
     assert run_again(capsys) == ["bus_bra, classify, fresh nano", "bus_bra, classify, fresh ResNet"]

@@ -171,7 +171,7 @@ def test_weights_that_give_the_expected_figures_pass_and_others_do_not(
     assert figures["point"]["segm"]["ap"] < figures["box"]["segm"]["ap"]
     file = tmp_path / "figures.yaml"
     file.write_text(yaml.safe_dump(figures))
-    asked = ["--weights", "nano", "--data", sample, "--expect", file, "--device", "cpu"]
+    asked = ["--model", "nano", "--data", sample, "--expect", file, "--device", "cpu"]
     assert ultrasam(monkeypatch, *asked, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["passes"], shown["hints"]) == (True, [])
@@ -182,7 +182,7 @@ def test_weights_that_give_the_expected_figures_pass_and_others_do_not(
     broken = load_model("nano", device="cpu")
     broken.preprocessor = replace(broken.preprocessor, mean=(0.0,) * 3, std=(1.0,) * 3)
     save_pretrained(broken, tmp_path / "broken")
-    assert ultrasam(monkeypatch, "--weights", tmp_path / "broken", *asked[2:]) == 1
+    assert ultrasam(monkeypatch, "--model", tmp_path / "broken", *asked[2:]) == 1
     out = capsys.readouterr().out
     assert "figures depart" in out
     assert "**no**" in out
@@ -308,14 +308,14 @@ def test_a_malformed_file_of_figures_is_refused(tmp_path: Path, content: str, me
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--weights", "nano"], "sample_dataset does not exist; give the folder sample_dataset of"),
-        (["--weights", "nano", "--data", "SAMPLE"], "with --expect"),
+        (["--model", "nano"], "sample_dataset does not exist; give the folder sample_dataset of"),
+        (["--model", "nano", "--data", "SAMPLE"], "with --expect"),
         (
-            ["--weights", "nano", "--data", "SAMPLE", "--expect", "gone.yaml"],
+            ["--model", "nano", "--data", "SAMPLE", "--expect", "gone.yaml"],
             "gone.yaml does not exist",
         ),
-        (["--weights", "gone.pth", "--data", "SAMPLE"], "gone.pth"),
-        (["--weights", "nano", "--data", "a", "--data", "b"], "takes one --data"),
+        (["--model", "gone.pth", "--data", "SAMPLE"], "gone.pth"),
+        (["--model", "nano", "--data", "a", "--data", "b"], "takes one --data"),
     ],
 )
 def test_what_cannot_be_checked_is_told_in_one_sentence(

@@ -100,8 +100,11 @@ def test_a_wrong_suite_is_refused(tmp_path: Path, changes: Any, message: str) ->
             ["smoke.yaml"],
             "Unknown suite 'smoke.yaml'; give a file",
         ),  # 'smoke' is a recipe of training
-        (["evaluation/smoke", "ellipse"], "evaluation/smoke is a suite, and is evaluated alone"),
-        (["ellipse", "mine.yaml"], "mine.yaml is a suite, and is evaluated alone"),
+        (
+            ["evaluation/smoke", "ellipse"],
+            "evaluation/smoke is a suite, which takes no further MODEL",
+        ),
+        (["ellipse", "mine.yaml"], "mine.yaml is a suite, which takes no further MODEL"),
     ],
 )
 def test_a_wrong_name_of_a_suite_is_refused_in_one_sentence(
@@ -195,7 +198,7 @@ def test_a_stated_source_puts_a_data_set_among_those_seen(
         assert "If you know the source" not in text
         assert f"{label[0].upper()}{label[1:]}" in text
     for source, sentence in (
-        ("mine", "--source takes NAME=ID, such as mine=busi; 'mine' is none."),
+        ("mine", "--source takes NAME=ID, such as mine=busi; 'mine' is not of that form."),
         ("yours=busi", "--source: no data set is named 'yours'; there are mine."),
         ("mine=buzi", "Unknown data set 'buzi'. Did you mean busi?"),
     ):

@@ -229,7 +229,7 @@ def test_a_split_that_is_none_is_told(tmp_path: Path) -> None:
     ]
     found = opened(tmp_path, "path,label,Split\n" + "\n".join(rows))
     assert [image.split for image in found.images] == ["train"] * 4
-    assert found.left_out[0] == "t.csv, line 6: the split 'fold7' is none of train, val, test"
+    assert found.left_out[0] == "t.csv, line 6: the split 'fold7' is not train, val or test"
 
 
 def test_a_file_of_several_frames_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

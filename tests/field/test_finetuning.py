@@ -198,9 +198,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_work_begins(
     capsys.readouterr()
     assert ultrasam(*command.split(), *arguments, "-o", out) == 1
     error = capsys.readouterr().err
-    assert (
-        "choose another -o" in error or "is a folder; give the name of a file with -o" in error
-    ), error
+    assert "choose another -o" in error or "is a folder; give a file's name as -o" in error, error
     assert len(error.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
     assert file.read_text() == "mine"

@@ -84,7 +84,7 @@ def test_a_suggested_expression_fits(paths: list[str], expression: str | None, c
     [
         ("subject", r"^(q\d+)", "--subject finds nothing in 6 of 6 paths, for example 'images/p1_0.png'"),
         ("subject", r"^(p[12])_", "--subject finds nothing in 2 of 6 paths"),
-        ("split", r"^(p\d+)", "--split-from finds 'p1', which is none of train, val, test"),
+        ("split", r"^(p\d+)", "--split-from finds 'p1', which is not one of train, val, test"),
     ],
 )  # fmt: skip
 def test_an_expression_that_does_not_fit_is_refused(
@@ -228,7 +228,7 @@ def test_splits_in_folders_are_mentioned_unless_they_are_read(tmp_path: Path) ->
     expression = "(?:^|/)(Train|val)/"
     _, report = with_metadata(image_mask_folder("mine")).list_cases(tmp_path)
     assert (
-        f"No image has a split; to keep those of the folders Train, val, say --split-from '{expression}'."
+        f"No image has a split; to keep those of the folders Train, val, use --split-from '{expression}'."
     ) in report.notes
     spec = with_metadata(image_mask_folder("mine"), split=expression)
     cases, report = spec.list_cases(tmp_path)

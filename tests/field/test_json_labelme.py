@@ -129,7 +129,7 @@ def test_coco_and_via_polygons_have_cocos_pixels(tmp_path: Path) -> None:
         ({"shape_type": "circle", "points": SQUARE}, "circle without its two points"),
         ({"shape_type": "cuboid", "points": SQUARE[:2]}, "shape of an unknown kind (cuboid)"),
         ({"shape_type": "polygon", "points": []}, "annotation without a polygon or mask"),
-        ({"shape_type": "polygon", "points": None}, "outline that is no list of points"),
+        ({"shape_type": "polygon", "points": None}, "outline that is not a list of points"),
     ],
 )  # fmt: skip
 def test_labelme_shapes_that_cannot_be_used_are_reported(

@@ -146,18 +146,24 @@ def sources_of(folder: Path) -> list[Source]:
     return [Source("mine", StoredImages(store, store.select(with_instances=True)), 1.0)]
 
 
-def test_objects_too_small_for_the_model_end_a_run_at_once_and_not_never(tmp_path: Path) -> None:
+def test_objects_too_small_for_the_model_end_a_run_before_an_image_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = folder_of(tmp_path / "mine", numbered(5), height=600, width=800, radius=6)  # 109 px
-    started = time.monotonic()
+    sources = sources_of(folder)
+
+    def read(*_: Any) -> None:
+        raise AssertionError("read")
+
+    monkeypatch.setattr(StoredImages, "__getitem__", read)
     with pytest.raises(
         DataError,
         match=r"nothing to train on\. mine: all 5 images, in which no object covers 64 pixels of the "
         r"model's 256 × 256 \(at most 11\)\. Set augmentation\.zoomed=0\.5",
     ):
-        with_visible_objects(sources_of(folder), Augmentation(), 256)
-    assert time.monotonic() - started < 5
+        with_visible_objects(sources, Augmentation(), 256)
     for enlarged, size in ((Augmentation(zoomed=0.5), 256), (Augmentation(), 1024)):
-        (kept,) = with_visible_objects(sources_of(folder), enlarged, size)
+        (kept,) = with_visible_objects(sources, enlarged, size)
         assert len(kept.images) == 5
 
 
@@ -248,20 +254,52 @@ def test_clicks_that_are_not_used_are_not_drawn(monkeypatch: pytest.MonkeyPatch,
         _next_prompts(tiny, first, logits, logits, Interaction(corrective=0.1), noise)
 
 
-def test_a_dry_run_reads_no_image_and_simulates_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["finetune promptable", "train nano"])
+@pytest.mark.parametrize("places", ["images and masks", "side by side", "several"])
+def test_a_dry_run_decodes_neither_image_nor_mask_and_simulates_none(
+    command: str,
+    places: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ultrasam: Command,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = folder_of(tmp_path / "mine", numbered(5))
-    for file in (folder / "images").iterdir():
+    folder = tmp_path / "mine"
+    for path in [folder / "first", folder / "second"] if places == "several" else [folder]:
+        folder_of(path, numbered(5))
+    if places == "side by side":
+        for mask in (folder / "masks").iterdir():
+            mask.rename(folder / "images" / f"{mask.stem}_mask.png")
+        (folder / "masks").rmdir()
+    for file in folder.rglob("*.png"):
         file.write_bytes(b"not an image")
 
-    def built(*_: Any, **__: Any) -> None:
-        raise AssertionError("built")
+    def used(*_: Any, **__: Any) -> None:
+        raise AssertionError("used")
 
-    for name in ("ultrasam.store.cache.build_store", "ultrasam.store.phantoms.simulate"):
-        monkeypatch.setattr(name, built)
-    recipe = quick(recipe_for(folder, init="nano"), tmp_path, "data.phantoms.count=1500")
-    assert dry_run.count_images(recipe) == 1505
+    for name in (
+        "store.cache.build_store", "store.phantoms.simulate", "images.raster.decode_image",
+        "datasets.image_mask_folder.decode_mask", "datasets.image_mask_folder.decode_frame",
+        "datasets.readers.mask_survey.decode_mask",
+    ):  # fmt: skip
+        monkeypatch.setattr(f"ultrasam.{name}", used)
+    monkeypatch.setattr(dry_run, "seconds_per_batch", lambda *_: (1.0, 1.0))
+    assert ultrasam(*command.split(), "--data", folder, "--dry-run", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    images = 10 if places == "several" else 5
+    assert found["estimate"]["images"] == images + found["recipe"]["data"]["phantoms"]["count"]
+
+
+def test_images_are_counted_as_they_are_listed(tmp_path: Path) -> None:
+    spec, folder = dataset("image_mask_folder"), folder_of(tmp_path / "mine", numbered(5))
+    (folder / "masks" / "p3.png").unlink()
+    assert spec.count(folder) == len(spec.list_cases(folder)[0]) == 4
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
+    with pytest.raises(DataError, match="No annotated image") as listed:
+        spec.list_cases(folder)
+    with pytest.raises(DataError, match=re.escape(str(listed.value))):
+        spec.count(folder)
 
 
 def test_a_runs_time_is_that_of_its_steps_and_validations(

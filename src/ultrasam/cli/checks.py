@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultrasam.errors import DataError, DeviceError, ScanError, UltraSamError, one_line
+from ultrasam.hardware import require_gpu
 
 if TYPE_CHECKING:
     from ultrasam.training.run_settings import TrainerSettings
@@ -30,19 +31,24 @@ def output(out: Path | None, command: str, source: str, *, suffix: str = "") -> 
     return out
 
 
-def check_output(path: Path, *, is_file: bool = False) -> None:
+def check_output(path: Path, *, is_file: bool = False, option: str = "-o") -> None:
     """Refuse an output that cannot be written, without creating it.
+
+    Args:
+        option: the option or argument that names it, for messages.
 
     Raises:
         UltraSamError: A file is where a folder should be (or the reverse), or a folder is read-only.
     """
     if is_file and path.is_dir():
-        raise UltraSamError(f"{path} is a folder; give the name of a file with -o.")
+        raise UltraSamError(f"{path} is a folder; give a file's name as {option}.")
     place = path.parent if is_file else path
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise UltraSamError(f"{path} cannot be written: {place} is a file; choose another -o.")
+        raise UltraSamError(
+            f"{path} cannot be written: {place} is a file; choose another {option}."
+        )
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
@@ -60,14 +66,19 @@ def check_suffix(path: Path, suffix: str) -> None:
         raise UltraSamError(f"{path} must end in {suffix}; choose another -o.")
 
 
-def check_new(path: Path, *, overwrite: bool) -> None:
+def check_new(path: Path, *, overwrite: bool, option: str = "-o") -> None:
     """Refuse to replace a file unless asked to.
+
+    Args:
+        option: the option or argument that names it, for messages.
 
     Raises:
         UltraSamError: The file exists.
     """
     if path.exists() and not overwrite:
-        raise UltraSamError(f"{path} exists; choose another -o, or replace it with --overwrite.")
+        raise UltraSamError(
+            f"{path} exists; choose another {option}, or replace it with --overwrite."
+        )
 
 
 def check_paths(
@@ -114,34 +125,30 @@ def check_models(names: Sequence[str]) -> None:
 
 
 def check_device(device: str | None) -> None:
-    """Refuse what is not a device's name; whether this machine has it shows when the model is loaded.
+    """Refuse what is not a device's name, and a CUDA device that this machine lacks.
 
     Raises:
-        DeviceError: The name has another form.
+        DeviceError: The name has another form, or the device is not available.
     """
-    if device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device):
+    if device is None:
+        return
+    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device):
         raise DeviceError(
             f"'{device}' is not a device; use cpu, cuda, or cuda:1 for the second GPU."
         )
+    if device.startswith("cuda"):
+        require_gpu(device)
 
 
 def check_gpu(trainer: TrainerSettings) -> None:
-    """Refuse a run on a GPU that this machine does not have; imports PyTorch.
+    """Refuse a run on a GPU that this machine does not have.
 
     Raises:
         DeviceError: There is no GPU, or none of that index.
     """
-    if trainer.accelerator != "gpu":
-        return
-    import torch
-
-    count = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    if not count:
-        raise DeviceError("No GPU is available; use --device cpu.")
-    if isinstance(trainer.devices, tuple) and max(trainer.devices) >= count:
-        raise DeviceError(
-            f"Device 'cuda:{max(trainer.devices)}' is not available; this machine has {count}, from cuda:0."
-        )
+    if trainer.accelerator == "gpu":
+        devices = trainer.devices
+        require_gpu(f"cuda:{max(devices)}" if isinstance(devices, tuple) else "cuda")
 
 
 def no_commas(values: Sequence[str] | None, option: str) -> list[str]:

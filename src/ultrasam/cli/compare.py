@@ -30,6 +30,8 @@ def compare(
     """
     require("Evaluation", "polars", extra="evaluate")
     for file in (first, second):
+        if file.is_dir():
+            raise EvaluationError(f"{file} is a folder; give a file in it, {file}/MODEL.jsonl.")
         if not file.is_file():
             raise EvaluationError(
                 f"{file} does not exist; give two files that ultrasam evaluate wrote, DIR/MODEL.jsonl."

@@ -136,8 +136,8 @@ def evaluate(
     no_store = [path for path in data if not checks.is_store(path)]
     if split is not None and no_store:
         raise EvaluationError(
-            f"--split applies to stores, and {no_store[0]} is none; leave --split out, or build a store with "
-            "'ultrasam data build'."
+            f"--split applies to stores, and {no_store[0]} is not a store; leave --split out, or build a "
+            "store with 'ultrasam data build'."
         )
     types = checks.no_commas(prompt_type, "--prompt-type")
     suite = _suite(models, types, title)
@@ -216,7 +216,7 @@ def _sources(stated: list[str], names: list[str]) -> dict[str, str]:
     for name, _, id in (text.partition("=") for text in stated):
         if not name or not id:
             raise EvaluationError(
-                f"--source takes NAME=ID, such as mine=busi; '{name or id}' is none."
+                f"--source takes NAME=ID, such as mine=busi; '{name or id}' is not of that form."
             )
         if name not in names:
             raise EvaluationError(
@@ -264,8 +264,8 @@ def _suite_file(models: list[str]) -> Path | None:
         return None
     if len(models) > 1:
         raise EvaluationError(
-            f"{named[0]} is a suite, and is evaluated alone; to add a model, copy it with 'ultrasam recipes "
-            "copy' and add a line."
+            f"{named[0]} is a suite, which takes no further MODEL; to add a model, copy it with 'ultrasam "
+            "recipes copy' and add a line."
         )
     if named[0] in shipped:
         return recipe_path(named[0])

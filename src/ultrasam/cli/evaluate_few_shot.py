@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ from ultrasam.extras import require
 logger = logging.getLogger(__name__)
 
 _PROMPT_TYPES = ("box", "interior")
-_SHOTS = "1,2,5,10,20,30"
+_SHOTS = ("1", "2", "5", "10", "20", "30")
 
 
 def few_shot(
@@ -46,9 +47,13 @@ def few_shot(
     data: Data,
     dataset: Datasets = None,
     shots: Annotated[
-        str,
-        typer.Option(metavar="NUMBERS", help="Numbers of training images, separated by commas."),
-    ] = _SHOTS,
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBER",
+            show_default=" ".join(_SHOTS),
+            help="Number of training images (repeatable).",
+        ),
+    ] = None,
     draws: Annotated[
         int, typer.Option(min=1, metavar="NUMBER", help="Draws of training images for each number.")
     ] = 3,
@@ -83,7 +88,7 @@ def few_shot(
     """
     require_training()
     require("Evaluation", "markdown_it", "polars", "pyarrow", "pydantic", extra="evaluate")
-    numbers = parse_shots(shots)
+    numbers = parse_shots(shots or _SHOTS)
     checks.check_device(device)
     checks.check_paths(data)
     types = tuple(checks.no_commas(prompt_type, "--prompt-type")) or _PROMPT_TYPES
@@ -152,20 +157,21 @@ def few_shot(
     else:
         for path in pages:
             print(path)
-    if failed or (too_many and shots != _SHOTS):
+    if failed or (too_many and shots):
         raise typer.Exit(1)
 
 
-def parse_shots(text: str) -> tuple[int, ...]:
-    """Numbers of training images, in ascending order.
+def parse_shots(values: Sequence[str]) -> tuple[int, ...]:
+    """Numbers of training images, in ascending order; a value may be several with commas, as it once was.
 
     Raises:
         EvaluationError: A part is not a number, or none is above 0.
     """
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for value in values for part in value.split(",")]
     numbers = sorted({int(part) for part in parts if part.isascii() and part.isdigit()})
     if not all(part.isascii() and part.isdigit() for part in parts) or not any(numbers):
         raise EvaluationError(
-            f"--shots {text}: give numbers of training images separated by commas, such as {_SHOTS}."
+            f"--shots {' '.join(values)}: give a number of training images, and repeat it for others: "
+            "--shots 1 --shots 5."
         )
     return tuple(numbers)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ultrasam.cli import checks
-from ultrasam.cli.options import Device, Json, SampleData
+from ultrasam.cli.options import Device, Json, Model, SampleData
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import EvaluationError
 from ultrasam.extras import require
@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def parity(
-    weights: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL", help="Weights to check: a file such as UltraSam.pth, or a name."
-        ),
-    ],
+    model: Model,
     data: SampleData = None,
     expect: Annotated[
         Path | None,
@@ -45,7 +40,7 @@ def parity(
     Exit status 1: a figure departs.
     """  # fmt: skip
     require("Evaluation", "polars", "pyarrow", "pydantic", extra="evaluate")
-    checks.check_models([weights])
+    checks.check_models([model])
     checks.check_device(device)
     if expect is not None and not expect.is_file():
         raise EvaluationError(f"{expect} does not exist; --expect takes a YAML file of figures.")
@@ -62,10 +57,10 @@ def parity(
         gate.check_sample(images, path)
     from ultrasam.inference.predictor import Predictor
 
-    predictor = Predictor(weights, refine=False, tta=False, device=device)
+    predictor = Predictor(model, refine=False, tta=False, device=device)
     if not {"box", "point", "mask"} <= predictor.accepts:
         raise EvaluationError(
-            f"'{weights}' accepts only {' and '.join(sorted(predictor.accepts))} prompts; the published "
+            f"'{model}' accepts only {' and '.join(sorted(predictor.accepts))} prompts; the published "
             "protocol needs boxes, clicks and masks."
         )
     prompts = list(dict.fromkeys(prompt for prompt, _ in expected))

@@ -95,6 +95,7 @@ def classify(
     out: Annotated[Path | None, out_option(_OUT, default="runs/classify/DATA")] = None,
     resume: Resume = False,
     device: Device = None,
+    as_json: Json = False,
 ) -> None:
     """Train an image classifier, and report its accuracy with intervals.
 
@@ -117,7 +118,7 @@ def classify(
 
     run_classify(
         settings, data, datasets=dataset or [], classes=classes, inits=inits, folds=folds,
-        test=test, out=out,
+        test=test, out=out, as_json=as_json,
     )  # fmt: skip
 
 
@@ -133,6 +134,7 @@ def regions(
     out: Annotated[Path | None, out_option(_OUT, default="runs/regions/DATA")] = None,
     resume: Resume = False,
     device: Device = None,
+    as_json: Json = False,
 ) -> None:
     """Train a model that segments and classifies what a prompt points at.
 
@@ -148,7 +150,7 @@ def regions(
 
     run_regions(
         settings, data, datasets=dataset or [], classes=classes, init=start, test=test,
-        test_fraction=fraction, out=out, resume=resume,
+        test_fraction=fraction, out=out, resume=resume, as_json=as_json,
     )  # fmt: skip
 
 
@@ -158,7 +160,7 @@ def instances(
     overrides: Overrides = None,
     dataset: Datasets = None,
     class_: Classes = None,
-    labels: Annotated[
+    class_from: Annotated[
         finetuning.LabelSource, typer.Option(help="What names the class of an object.")
     ] = finetuning.LabelSource.structure,
     init: Inits = None,
@@ -167,6 +169,7 @@ def instances(
     out: Annotated[Path | None, out_option(_OUT, default="runs/instances/DATA")] = None,
     resume: Resume = False,
     device: Device = None,
+    as_json: Json = False,
 ) -> None:
     """Train a model that segments and classifies all objects without prompts (Mask2Former).
 
@@ -180,8 +183,8 @@ def instances(
     from ultrasam.cli.finetuning_runs import run_instances
 
     run_instances(
-        settings, data, datasets=dataset or [], classes=classes, labels=labels.value, inits=inits,
-        test=test, test_fraction=fraction, out=out, resume=resume,
+        settings, data, datasets=dataset or [], classes=classes, labels=class_from.value, inits=inits,
+        test=test, test_fraction=fraction, out=out, resume=resume, as_json=as_json,
     )  # fmt: skip
 
 
@@ -200,6 +203,7 @@ def suite(
         out_option("Folder for the results and the report.", default="runs/suite/SUITE"),
     ] = None,
     device: Device = None,
+    as_json: Json = False,
 ) -> None:
     """Fine-tune on each data set, for each task, from each initialization, and print the table.
 
@@ -215,9 +219,10 @@ def suite(
     checks.check_device(device)
     checks.check_paths(data)
     out = checks.output(out, "suite", str(path))
+    placed = finetuning.placed_suite(loaded, device)
     from ultrasam.cli.finetuning_runs import run_suite
 
-    run_suite(loaded, data, out=out, device=device)
+    run_suite(placed, data, out=out, as_json=as_json)
 
 
 def _fraction(given: float | None, test: list[str]) -> float:

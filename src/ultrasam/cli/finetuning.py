@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultrasam.cli import checks
 from ultrasam.errors import DataError
 from ultrasam.extras import require as require_packages
 from ultrasam.training.run_folder import has_progress, started_as_first
+
+if TYPE_CHECKING:
+    from ultrasam.downstream.suite_recipe import BenchmarkSuite
 
 CHECKPOINTS = "checkpoints"
 TEST_FRACTION = 0.2  # of the subjects, unless the data have a test split
@@ -50,7 +53,7 @@ def settings(
 
     Raises:
         RecipeError: A key is unknown, or a value is not allowed.
-        DeviceError: ``device`` is not the name of a device.
+        DeviceError: ``device`` is not the name of a device, or is not available.
     """
     require()
     from ultrasam.downstream.settings import RENAMED, SETTINGS
@@ -60,7 +63,26 @@ def settings(
     checks.check_device(device)
     content = deep_merge(given, parse_overrides(overrides or []))
     checked = validate(SETTINGS[task], content, source="settings", renamed=RENAMED)
-    return on_device(checked, device)
+    placed = on_device(checked, device)
+    checks.check_gpu(placed.trainer)
+    return placed
+
+
+def placed_suite(suite: BenchmarkSuite, device: str | None) -> BenchmarkSuite:
+    """A suite with all of its tasks on a device.
+
+    Raises:
+        DeviceError: The device is not available.
+    """
+    from ultrasam.downstream.suite_recipe import TASKS
+    from ultrasam.training.run_settings import on_device
+
+    tasks = {
+        task: on_device(s, device) for task in TASKS if (s := getattr(suite, task)) is not None
+    }
+    for placed in tasks.values():
+        checks.check_gpu(placed.trainer)
+    return suite.model_copy(update=tasks)
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 
 from torch import nn
 
-from ultrasam.cli.checks import check_gpu
 from ultrasam.cli.finetuning import CHECKPOINTS, TEST_FRACTION
 from ultrasam.cli.progress import progress_bar
 from ultrasam.datasets.annotated_image import AnnotatedImage
@@ -37,10 +37,10 @@ from ultrasam.downstream.instances.report import InstanceReport
 from ultrasam.downstream.instances.report import write_report as write_instances
 from ultrasam.downstream.instances.task import train_instance_segmenter
 from ultrasam.downstream.regions.model import save_region_classifier
-from ultrasam.downstream.regions.task import accuracy, train_region_classifier
+from ultrasam.downstream.regions.task import correct, train_region_classifier
 from ultrasam.downstream.settings import ClassifierSettings, InstanceSettings, RegionSettings
 from ultrasam.downstream.suite import markdown, run
-from ultrasam.downstream.suite_recipe import TASKS, BenchmarkSuite
+from ultrasam.downstream.suite_recipe import BenchmarkSuite
 from ultrasam.downstream.targets import (
     InstanceTarget,
     Labels,
@@ -49,12 +49,14 @@ from ultrasam.downstream.targets import (
     train_test_split,
 )
 from ultrasam.errors import DataError
+from ultrasam.evaluation.metrics.statistics import Estimate
 from ultrasam.files import atomic_write, require_space
 from ultrasam.images.masks import MIN_OBJECT_PIXELS
+from ultrasam.reporting.tables import number_json
 from ultrasam.text import counted
 from ultrasam.training.engine import is_first_process
 from ultrasam.training.run_folder import LAST, keep_settings
-from ultrasam.training.run_settings import RunSettings, on_device
+from ultrasam.training.run_settings import RunSettings
 from ultrasam.weights.adapters import count_parameters
 
 logger = logging.getLogger(__name__)
@@ -70,21 +72,21 @@ def run_classify(
     folds: int | None,
     test: Sequence[str],
     out: Path,
+    as_json: bool,
 ) -> None:
     """Test every initialization, on other data or by cross-validation; save the first and report.
 
     Args:
         folds: None for the data's own test split, if they have one, else 5 folds.
     """
-    check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     _check_space(out, models[inits[0]])
-    found = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
+    labeled = open_class_images(data, datasets=datasets, workers=settings.trainer.workers)
     if classes:
-        found = keep_classes(found, classes)
-    _tell(found.left_out)
-    images, names, left_out = list(found.images), found.classes, found.left_out
+        labeled = keep_classes(labeled, classes)
+    _tell(labeled.left_out)
+    images, names, left_out = list(labeled.images), labeled.classes, labeled.left_out
     own_test = [image for image in images if image.split == "test"]
     split = None
     if test:
@@ -138,9 +140,7 @@ def run_classify(
     report = ClassificationReport(tuple(names), tuple(tested), by_init, how, left_out)
     figures = {n: str(s) for n, s in report.scores(inits[0]).items()}
     save_classifier(classifier, out, _note(settings, inits[0], data, how, figures))
-    print(write_classification(report, classifier, out))
-    print(report.markdown())
-    print(report.conclusion())
+    _print_report(report, write_classification(report, classifier, out), as_json=as_json)
 
 
 def run_regions(
@@ -154,9 +154,9 @@ def run_regions(
     test_fraction: float,
     out: Path,
     resume: bool,
+    as_json: bool,
 ) -> None:
     """Train, test on other subjects, save and report."""
-    check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     model = load_promptable(init, seed=settings.seed)
     _check_space(out, model)
@@ -171,17 +171,27 @@ def run_regions(
         )
     if not is_first_process():
         return
-    found = {kind: accuracy(classifier, tested, kind) for kind in ("box", "point")}
+    accuracies = {k: Estimate.of_mean(*correct(classifier, tested, k)) for k in ("box", "point")}
     how = f"on {counted(len(tested), 'image')} of other subjects"
-    figures = {f"accuracy, {kind}": f"{value:.3f}" for kind, value in found.items()}
+    figures = {f"accuracy, {kind}": f"{one.value:.3f}" for kind, one in accuracies.items()}
     save_region_classifier(classifier, out, _note(settings, init, data, how, figures))
-    print(out)
     counts = Counter(label for target in tested for label in target.labels)
-    ((guess, most),) = counts.most_common(1)
-    for kind, value in found.items():
+    if as_json:
+        content = {
+            "model": str(out),
+            "classes": names,
+            "images": len(tested),
+            "objects": dict(counts),
+            "accuracy": {k: number_json(v.value, v.low, v.high) for k, v in accuracies.items()},
+        }
+        print(json.dumps(content, indent=1))
+        return
+    print(out)
+    ((guess, majority),) = counts.most_common(1)
+    for kind, one in accuracies.items():
         print(
-            f"{kind}: accuracy {value:.3f} on {counted(counts.total(), 'object')}, {how}; always answering "
-            f"'{guess}' would give {most / counts.total():.3f}."
+            f"{kind}: accuracy {one.value:.3f} on {counted(counts.total(), 'object')}, {how}; always "
+            f"answering '{guess}' would give {majority / counts.total():.3f}."
         )
 
 
@@ -197,9 +207,9 @@ def run_instances(
     test_fraction: float,
     out: Path,
     resume: bool,
+    as_json: bool,
 ) -> None:
     """Train and test every initialization, save the first and report."""
-    check_gpu(settings.trainer)
     checkpoints = out / CHECKPOINTS
     models = {name: load_backbone(name, seed=settings.seed) for name in inits}
     _check_space(out, models[inits[0]])
@@ -227,31 +237,37 @@ def run_instances(
     report = InstanceReport(tuple(names), tuple(tested), metrics, how)
     note = _note(settings, inits[0], data, how, report.figures(inits[0]))
     save_instance_segmenter(trained[inits[0]], out, note)
-    print(write_instances(report, trained[inits[0]], out))
-    print(report.markdown())
-    print(report.conclusion())
+    page = write_instances(report, trained[inits[0]], out)
+    _print_report(report, page, as_json=as_json)
 
 
-def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, device: str | None) -> None:
+def run_suite(suite: BenchmarkSuite, data: Sequence[str], *, out: Path, as_json: bool) -> None:
     """Run everything in a suite that data and weights allow, and report."""
-    suite = suite.model_copy(
-        update={
-            task: on_device(getattr(suite, task), device)
-            for task in TASKS
-            if getattr(suite, task) is not None
-        }
-    )
-    for task in TASKS:
-        if (settings := getattr(suite, task)) is not None:
-            check_gpu(settings.trainer)
     cells = run(suite, open_datasets(data, datasets=suite.datasets), out)
     if not is_first_process():
         return
     text = markdown(suite, cells, shlex.join(["ultrasam", *sys.argv[1:]]))
     atomic_write(out / "report.md", text)
-    print(text)
+    if as_json:
+        content = {"runs": [cell.to_json() for cell in cells], "report": [str(out / "report.md")]}
+        print(json.dumps(content, indent=1))
+    else:
+        print(text)
     if all(cell.missing for cell in cells):
         raise DataError("No fine-tuning of the suite could run; the reasons are above.")
+
+
+def _print_report(
+    report: ClassificationReport | InstanceReport, page: Path, *, as_json: bool
+) -> None:
+    """Print the tables of a report, and where it and the model are."""
+    if as_json:
+        content = {"model": str(page.parent), **report.to_json(), "report": [str(page)]}
+        print(json.dumps(content, indent=1))
+        return
+    print(page)
+    print(report.markdown())
+    print(report.conclusion())
 
 
 def _targets(
@@ -274,8 +290,8 @@ def _targets(
         train, tested = images, open_images(test, workers=workers)
     else:
         train, tested = train_test_split(images, test_fraction)
-        own = any(image.split == "test" for image in images)
-        if own and test_fraction != TEST_FRACTION:
+        has_test_split = any(image.split == "test" for image in images)
+        if has_test_split and test_fraction != TEST_FRACTION:
             logger.warning("--test-fraction is not used, because the data have a test split.")
     first, second = (
         instance_targets(split, classes or None, labels=labels, keep_empty=keep_empty)
@@ -289,12 +305,12 @@ def _targets(
 def _tell_small(images: Sequence[AnnotatedImage], targets: Sequence[InstanceTarget]) -> None:
     """Say how many objects and images are neither trained nor tested on."""
     objects = sum(len(image.areas) for image in images)
-    kept = sum(len(target.rows) for target in targets)
-    if objects > kept or len(images) > len(targets):
+    targeted = sum(len(target.rows) for target in targets)
+    if objects > targeted or len(images) > len(targets):
         logger.warning(
             "Left out: %d of %d objects, which are smaller than %d pixels or of other classes, and %d of %d "
             "images, which have no object.",
-            objects - kept, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
+            objects - targeted, objects, MIN_OBJECT_PIXELS, len(images) - len(targets), len(images),
         )  # fmt: skip
 
 

@@ -81,7 +81,8 @@ def _main(
         bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print details, such as what is cached.")
+        bool,
+        typer.Option("--verbose", "-v", help="Print details, such as weights, device and caches."),
     ] = False,
     version: Annotated[
         bool,

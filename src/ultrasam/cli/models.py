@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.cli.options import Json
+from ultrasam.cli.tables import print_table
 
 
 def models(as_json: Json = False) -> None:
@@ -39,20 +40,15 @@ def models(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "size", "prompts", "license", "on disk", "trained on"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
-    for row in rows:
-        place = row["on_disk"] or "no"
-        table.add_row(
-            row["name"], row["architecture"], ", ".join(row["prompts"]), row["license"], place,
-            row["trained_on"],
-        )  # fmt: skip
-    Console().print(table)
+    cells = [
+        (
+            row["name"], row["architecture"], ", ".join(row["prompts"]), row["license"],
+            row["on_disk"] or "no", row["trained_on"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    heads = ("name", "size", "prompts", "license", "on disk", "trained on")
+    print_table(heads, cells, whole={"name"})
     print(
         "Other models are downloaded when first used. Also: random:nano|vit-b|vit-l|vit-h, imagenet, a path, "
         "or owner/repository on the Hugging Face hub."

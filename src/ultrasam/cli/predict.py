@@ -56,7 +56,7 @@ def predict(
         list[str] | None,
         typer.Option(
             metavar="x,y[,0|1]",
-            help="A click on the object (1, the default) or beside it (0) (repeatable: all clicks mean one "
+            help="A click on the object (1, the default) or outside it (0) (repeatable: all clicks mean one "
             "object).",
         ),
     ] = None,

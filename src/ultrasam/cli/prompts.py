@@ -65,7 +65,7 @@ def _prompts(boxes: Sequence[str], points: Sequence[str]) -> list[Prompt]:
     for text, click in zip(points, clicks, strict=True):
         if len(click) == 3 and click[2] not in (0, 1):
             raise PromptError(
-                f"--point {text}: the third number is 1 (on the object) or 0 (beside it)."
+                f"--point {text}: the third number is 1 (on the object) or 0 (outside it)."
             )
     labels = [int(click[2]) if len(click) == 3 else 1 for click in clicks]
     if not boxes and not points:

@@ -11,6 +11,7 @@ import typer
 
 from ultrasam.cli.checks import check_new, check_output
 from ultrasam.cli.options import Json, Overwrite
+from ultrasam.cli.tables import print_table
 from ultrasam.training.shipped import recipe_path, shipped_recipes
 
 app = typer.Typer(
@@ -34,15 +35,8 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("command", "about"):
-        table.add_column(heading, no_wrap=heading == "command")
-    for row in rows:
-        table.add_row(row["use"], row["about"])
-    Console().print(table)
+    cells = [(row["use"], row["about"]) for row in rows]
+    print_table(("command", "about"), cells, whole={"command"})
     print("Copy one to change it: ultrasam recipes copy NAME")
 
 
@@ -66,8 +60,8 @@ def copy(
         files[parent] = folder / parent.name
         parent = _extends(parent)
     for target in files.values():
-        check_output(target, is_file=True)
-        check_new(target, overwrite=overwrite)
+        check_output(target, is_file=True, option="DEST")
+        check_new(target, overwrite=overwrite, option="DEST")
     folder.mkdir(parents=True, exist_ok=True)
     for file, target in files.items():
         shutil.copyfile(file, target)

@@ -91,8 +91,8 @@ def coco_file(
     ) -> list[Table]:
         if attribute is not None:
             valid = [entry for entry in files if is_coco(contents[entry.path])]
-            found = [a for entry in valid for a in annotation_attributes(contents[entry.path])]
-            choose_attribute(attribute_values(found), attribute, _named(valid))
+            attributes = [a for entry in valid for a in annotation_attributes(contents[entry.path])]
+            choose_attribute(attribute_values(attributes), attribute, _named(valid))
         tables = []
         for entry in files:
             try:
@@ -129,11 +129,11 @@ def via_files(name: str, *, attribute: str | None = None) -> DatasetSpec:
         values = attribute_values(
             attributes for entry in valid for attributes in region_attributes(contents[entry.path])
         )
-        chosen = choose_attribute(values, attribute, _named(valid)) if valid else None
+        name_attribute = choose_attribute(values, attribute, _named(valid)) if valid else None
         tables = []
         for entry in files:
             try:
-                listed = via_images(contents[entry.path], attribute=chosen, default=name)
+                listed = via_images(contents[entry.path], attribute=name_attribute, default=name)
             except OtherFormatError as error:
                 _skip_other(entry, contents[entry.path], error, report, reading="via")
                 continue
@@ -160,8 +160,8 @@ def cvat_files(name: str, file: str = "*.xml", *, attribute: str | None = None) 
     ) -> list[Table]:
         valid = [entry for entry in files if is_cvat(contents[entry.path])]
         if attribute is not None:
-            found = [a for entry in valid for a in cvat_attributes(contents[entry.path])]
-            choose_attribute(attribute_values(found), attribute, _named(valid))
+            attributes = [a for entry in valid for a in cvat_attributes(contents[entry.path])]
+            choose_attribute(attribute_values(attributes), attribute, _named(valid))
         tables = []
         for entry in files:
             try:
@@ -210,8 +210,8 @@ def labelstudio_files(name: str, file: str = "*.json") -> DatasetSpec:
 
 def _named(files: Sequence[FileEntry]) -> str:
     """The first files by name, for an error message."""
-    shown = [entry.path for entry in files[:3]]
-    return ", ".join([*shown, "…"] if len(files) > len(shown) else shown)
+    examples = [entry.path for entry in files[:3]]
+    return ", ".join([*examples, "…"] if len(files) > len(examples) else examples)
 
 
 def _skip_other(
@@ -258,15 +258,15 @@ def _cases(
         names = Counter(_file_name(path) for path in {listed.path for listed in table.images})
         for listed in table.images:
             unique = names[_file_name(listed.path)] == 1
-            found = finder.find(table.file, listed.path, unique=unique) or _also(
+            matches = finder.find(table.file, listed.path, unique=unique) or _also(
                 finder, table.file, listed, unique=unique
             )
-            if len(found) == 1:
-                claims[found[0].path].append((table, listed))
+            if len(matches) == 1:
+                claims[matches[0].path].append((table, listed))
             else:
                 where = listed.path or f"{table.file.path}, image without a name"
-                report.skip(where, UNDECIDED if found else IMAGE_NOT_FOUND, what="file")
-                undecided |= {entry.path for entry in found}
+                report.skip(where, UNDECIDED if matches else IMAGE_NOT_FOUND, what="file")
+                undecided |= {entry.path for entry in matches}
     splits = {split_of_path(table.file.path) for table in tables}
     keys = case_keys(images)
     for image in images:
@@ -292,12 +292,12 @@ def _also(
     finder: ImageFinder, table: FileEntry, listed: ListedImage, *, unique: bool
 ) -> list[FileEntry]:
     """The images that other readings of a listed path mean."""
-    found = {
+    matches = {
         entry.path: entry
         for path in listed.also
         for entry in finder.find(table, path, unique=unique)
     }
-    return list(found.values())
+    return list(matches.values())
 
 
 def _parsed(
@@ -333,11 +333,11 @@ def _other_than(file: str) -> str:
 
 def _no_table(kind: str, file: str, tree: FileTree, skips: Sequence[Skip]) -> DataError:
     """The error for a folder without a file of the format, which says what is there instead."""
-    wanted = f"file of {kind} annotations" if "*" in file else f"{kind} file {file}"
+    expected = f"file of {kind} annotations" if "*" in file else f"{kind} file {file}"
     others = [s for s in skips if s.what == "file" and s.reason != _other_than(file)]
     what = [str(skip) for skip in others]
-    found = f" Found: {'; '.join(what[:3])}." if what else ""
-    return DataError(f"No {wanted} in {tree.root}.{found}")
+    listing = f" Found: {'; '.join(what[:3])}." if what else ""
+    return DataError(f"No {expected} in {tree.root}.{listing}")
 
 
 def _file_name(path: str) -> str:

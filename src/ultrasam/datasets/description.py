@@ -93,6 +93,7 @@ def bibtex(kind: str, key: str, **fields: str | int) -> str:
 
 
 Reader = Callable[[FileTree, SkipReport], Iterable[Case]]
+Counter = Callable[[FileTree, SkipReport], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class DatasetSpec:
         shares_subjects: id of another data set with the same subjects under the same ids.
         sequence: whether subjects are unknown and the images are frames in recording order, so that
             similar consecutive images are grouped.
+        count_cases: the number of cases by the names of the files alone, for a reader that opens masks to
+            list them; None if listing opens none.
     """
 
     info: DatasetInfo
@@ -113,6 +116,7 @@ class DatasetSpec:
     version: int = 1
     shares_subjects: str | None = None
     sequence: bool = False
+    count_cases: Counter | None = None
 
     @property
     def name(self) -> str:
@@ -140,13 +144,30 @@ class DatasetSpec:
             else:
                 cases[case.key] = case
         if not cases:
-            raise DataError(
-                f"No annotated image of {self.info.name} found in {root}. Expected layout: "
-                f"{self.info.layout}. {describe_failure(report.skips)}".rstrip()
-            )
+            raise self._nothing_in(root, report)
         for entry in tree.unused():
             report.skip(entry, "not part of the data set's layout", what=kind_of(entry.name))
         return [cases[key] for key in sorted(cases)], report
+
+    def count(self, root: Path) -> int:
+        """The number of cases in a folder, with those that may turn out unreadable; nothing is decoded.
+
+        Raises:
+            DataError: The folder does not exist or contains no case of this data set.
+        """
+        if self.count_cases is None:
+            return len(self.list_cases(root)[0])
+        report = SkipReport()
+        number = self.count_cases(FileTree(root, report), report)
+        if not number:
+            raise self._nothing_in(root, report)
+        return number
+
+    def _nothing_in(self, root: Path, report: SkipReport) -> DataError:
+        return DataError(
+            f"No annotated image of {self.info.name} found in {root}. Expected layout: {self.info.layout}. "
+            f"{describe_failure(report.skips)}".rstrip()
+        )
 
     def images(
         self, root: Path, *, skipped: Callable[[Skip], object] | None = None

@@ -41,43 +41,35 @@ def image_mask_folder(
 ) -> DatasetSpec:
     """Images with mask files of any making (see `images.mask_names` and `readers.mask_survey`).
 
-    An image whose masks cannot be read with certainty is left out, and said to be. What the masks' values
-    became stands in the report's notes.
+    An image whose masks cannot be read with certainty is left out and reported. What the masks' values became
+    is in the report's notes.
 
     Args:
         name: id of the data set.
-        structure: the structure that the masks show, unless a folder or a file name says it; defaults to
+        structure: the structure that the masks show, unless a folder or a file name gives it; defaults to
             ``name``.
         labels: the structure of each value (see `readers.mask_labels.parse_labels`); if None, the masks
             themselves must show what their values mean.
     """
 
     def cases(tree: FileTree, report: SkipReport) -> Iterator[Case]:
-        entries: dict[str, FileEntry] = {}
-        for entry, _ in tree.match(_IMAGE_FILE):
-            if entry.path in entries:
-                report.skip(entry, "another file has this name in another Unicode form")
-            entries.setdefault(entry.path, entry)
-        for entry, _ in tree.match(_OTHER_FILE):
-            report.skip(entry, NOT_A_PICTURE)
-        left_out = {s.where: s.reason for s in report.skips if s.what == "image"}
-        _report_other_masks(tree, [*entries, *left_out], report, left_out)
-        pairing = pair_masks([*entries, *sorted(left_out.keys() - entries.keys())])
-        _report_masks(pairing, entries, report)
-        masks = _readable(pairing, entries, left_out, report)
+        entries, masks = _list(tree, report)
         rules, problems = _rules(masks, entries, structure or name, labels, report)
         _note_turned([entries[path] for path in masks], report)
         keys = _keys(masks)
-        for path, found in masks.items():
-            files = tuple((entries[mask.path], rules[mask.structure]) for mask in found)
-            reason = next((problems[m.path] for m in found if m.path in problems), None)
+        for path, named in masks.items():
+            files = tuple((entries[mask.path], rules[mask.structure]) for mask in named)
+            reason = next((problems[m.path] for m in named if m.path in problems), None)
             if reason is not None:
                 report.skip(path, reason)
                 continue
             sources = (entries[path], *(entry for entry, _ in files))
             yield Case(name, keys[path], sources, partial(read_with_masks, entries[path], files))
 
-    return DatasetSpec(custom_info(name, _LAYOUT), cases, version=2)
+    def count(tree: FileTree, report: SkipReport) -> int:
+        return len(_list(tree, report)[1])
+
+    return DatasetSpec(custom_info(name, _LAYOUT), cases, version=2, count_cases=count)
 
 
 def read_with_masks(
@@ -145,6 +137,24 @@ def _pairing(folder: Path) -> Pairing:
     )
 
 
+def _list(
+    tree: FileTree, report: SkipReport
+) -> tuple[dict[str, FileEntry], dict[str, tuple[NamedMask, ...]]]:
+    """All picture files by path, and the masks of each image that has some; nothing is opened."""
+    entries: dict[str, FileEntry] = {}
+    for entry, _ in tree.match(_IMAGE_FILE):
+        if entry.path in entries:
+            report.skip(entry, "another file has this name in another Unicode form")
+        entries.setdefault(entry.path, entry)
+    for entry, _ in tree.match(_OTHER_FILE):
+        report.skip(entry, NOT_A_PICTURE)
+    left_out = {s.where: s.reason for s in report.skips if s.what == "image"}
+    _report_other_masks(tree, [*entries, *left_out], report, left_out)
+    pairing = pair_masks([*entries, *sorted(left_out.keys() - entries.keys())])
+    _report_masks(pairing, entries, report)
+    return entries, _readable(pairing, entries, left_out, report)
+
+
 def _same_aspect(image: tuple[int, int], mask: tuple[int, int]) -> bool:
     """Whether a mask is the image scaled, up to rounding by less than a pixel; each (height, width)."""
     return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*image, *mask)
@@ -175,7 +185,7 @@ def _report_masks(pairing: Pairing, entries: Mapping[str, FileEntry], report: Sk
 def _report_other_masks(
     tree: FileTree, pictures: Sequence[str], report: SkipReport, left_out: dict[str, str]
 ) -> None:
-    """Report the masks of kinds that are not read, so that their images are not said to have none."""
+    """Report the masks of kinds that are not read, so that their images do not count as without one."""
     expression = re.compile(_MASK_FILE, re.IGNORECASE)
     others = {entry.path: entry for entry in tree.entries if expression.search(entry.path)}
     for masks in pair_masks([*pictures, *others]).masks.values():
@@ -221,9 +231,7 @@ def _rules(
             groups[mask.structure].append(entries[mask.path])
     if labels is not None and masks and None not in groups:
         named = ", ".join(sorted(str(group) for group in groups)[:4])
-        raise DataError(
-            f"The names of the masks say already what they show ({named}); --labels does not apply."
-        )
+        raise DataError(f"The masks already have names ({named}); --labels does not apply.")
     rules: dict[str | None, MaskLabels] = {}
     problems: dict[str, str] = {}
     for group, files in sorted(groups.items(), key=lambda item: item[0] or ""):

@@ -67,7 +67,7 @@ _NO_DERIVATIVES = Terms(Tier.MEASURE, "the license allows no derivatives")
 _NOT_STATED = Terms(Tier.MEASURE, "no license is known")
 _ON_REQUEST = Terms(Tier.MEASURE, "it is given on request")
 _AGREEMENT = Terms(Tier.MEASURE, "its agreement or rules decide")
-_FOR_RESEARCH = Terms(Tier.MEASURE, "'research' does not say what may be trained")
+_FOR_RESEARCH = Terms(Tier.MEASURE, "'research' does not state what may be trained")
 _UNCLEAR = Terms(Tier.MEASURE, "the license is not clear")
 
 _CREATIVE_COMMONS = {

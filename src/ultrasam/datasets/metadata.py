@@ -1,4 +1,4 @@
-"""What a user says of the images of a data set that its files do not say: subject, split and pixel size."""
+"""What a user states about images whose files do not: subject, split and pixel size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ultrasam.text import name_key
 _NNUNET = {"tr": "train", "ts": "test"}  # as in imagesTr and imagesTs
 _MIN_PIXEL, _MAX_PIXEL = 0.001, 10.0  # mm
 
-# What paths may say of subjects, the most telling first; each has one group.
+# How paths may name subjects, the most specific first; each has one group.
 _WORDS = "patient", "subject", "case", "pat", "sub", "subj", "pt", "id", "p", "s"
 _SUBJECT_EXPRESSIONS = (
     *(rf"^({word}{gap}\d+)" for word in _WORDS for gap in ("", "[ _-]")),
@@ -34,7 +34,7 @@ def with_metadata(
     split: str | None = None,
     pixel_size: Spacing | None = None,
 ) -> DatasetSpec:
-    """A data set whose images have the subject, split and pixel size that a user says.
+    """A data set whose images have the subject, split and pixel size that a user states.
 
     Args:
         spec: the data set.
@@ -154,7 +154,7 @@ def _split_or_none(text: str) -> str | None:
 def _split(text: str) -> str:
     split = _split_or_none(text)
     if split is None:
-        raise DataError(f"--split-from finds '{text}', which is none of {', '.join(SPLITS)}.")
+        raise DataError(f"--split-from finds '{text}', which is not one of {', '.join(SPLITS)}.")
     return split
 
 
@@ -166,7 +166,7 @@ def _split_note(paths: Sequence[str]) -> str | None:
         return None
     expression = f"(?:^|/)({'|'.join(map(re.escape, names))})/"
     listed = ", ".join(names)
-    return f"No image has a split; to keep those of the folders {listed}, say --split-from '{expression}'."
+    return f"No image has a split; to keep those of the folders {listed}, use --split-from '{expression}'."
 
 
 def _subject_note(paths: Sequence[str], *, all_of_them: bool) -> str:

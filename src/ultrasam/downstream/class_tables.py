@@ -148,7 +148,7 @@ def _row(cells: list[str], columns: dict[str, int], width: int) -> dict[str, str
 def _file(folder: Path, where: str, row: dict[str, str]) -> ClassFile:
     split = split_of(row.get("split", ""))
     if split not in ("train", "val", "test") and row.get("split"):
-        raise DataError(f"the split '{row['split']}' is none of train, val, test")
+        raise DataError(f"the split '{row['split']}' is not train, val or test")
     path = find_file(folder, row["path"])
     return ClassFile(
         path,

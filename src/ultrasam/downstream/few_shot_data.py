@@ -146,38 +146,38 @@ def open_few_shot_data(
         DataError: A path is missing, or a data set has no image to test on or none to draw; or it appears
             twice or is absent.
     """
-    wanted = {dataset_id(name) for name in datasets}
-    there, found = set[str](), dict[str, FewShotData]()
+    selection = {dataset_id(name) for name in datasets}
+    available, by_name = set[str](), dict[str, FewShotData]()
     for text in paths:
-        for name, dataset, store, place in _stores(text, wanted, there, workers):
-            if name in found:
+        for name, dataset, store, place in _stores(text, selection, available, workers):
+            if name in by_name:
                 raise DataError(
                     f"Data set '{name}' appears in two of the --data paths; give it once."
                 )
-            found[name] = _split(name, dataset, store, place, test_fraction, limit, seed)
-    check_found(wanted, there, paths)
-    if not found:
+            by_name[name] = _split(name, dataset, store, place, test_fraction, limit, seed)
+    check_found(selection, available, paths)
+    if not by_name:
         raise DataError(f"No images to train on in {', '.join(paths) or 'the data'}.")
-    return [found[name] for name in sorted(found)]
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _stores(
-    text: str, wanted: set[str], there: set[str], workers: int
+    text: str, selection: set[str], available: set[str], workers: int
 ) -> Iterator[tuple[str, str, Store, str]]:
     """Name, id, store and place of each wanted data set at a path; the names of all go to ``there``."""
     path = Path(text).expanduser()
     if (path / "manifest.json").is_file():
         store = Store.open(path)
-        there.update(store.manifest["datasets"])
+        available.update(store.manifest["datasets"])
         for name in store.manifest["datasets"]:
-            if not wanted or name in wanted:
+            if not selection or name in selection:
                 yield name, name, store, str(path.resolve())
         return
     is_file = is_annotation_file(path)
     raw = [(path.stem, *annotations_at(path))] if is_file else list(raw_datasets(text))
-    there.update(name for name, _, _ in raw)
+    available.update(name for name, _, _ in raw)
     for name, spec, folder in raw:
-        if not wanted or {name, spec.info.id} & wanted:
+        if not selection or {name, spec.info.id} & selection:
             store = cached_store(spec, folder, workers=workers)
             yield name, spec.info.id, store, str(folder.resolve())
 
@@ -201,13 +201,13 @@ def _split(
         raise DataError(
             f"{name}: no image with an object of at least {MIN_OBJECT_PIXELS} pixels to train on in {place}."
         )
-    chosen = np.array(spread(test, len(test) if limit is None else limit), np.int64)
-    data = FewShotData(name, dataset, place, store, pool, chosen, "")
-    beyond = f" (of {len(test):,}, evenly spaced)" if len(chosen) < len(test) else ""
+    evaluated = np.array(spread(test, len(test) if limit is None else limit), np.int64)
+    data = FewShotData(name, dataset, place, store, pool, evaluated, "")
+    beyond = f" (of {len(test):,}, evenly spaced)" if len(evaluated) < len(test) else ""
     return replace(
         data,
         how=f"{name}: training images are drawn from {_amount(data, pool)}; the test set is {how}: "
-        f"{_amount(data, chosen)}{beyond}.",
+        f"{_amount(data, evaluated)}{beyond}.",
     )
 
 
@@ -243,8 +243,8 @@ def _hold_out(
         )
     count = min(len(ids) - 1, max(1, round(fraction * len(ids))))
     rng = np.random.default_rng((seed, zlib.crc32(name.encode())))
-    held = {ids[i] for i in rng.permutation(len(ids))[:count]}
-    tested = np.array([group in held for group in groups.tolist()])
+    test_groups = {ids[i] for i in rng.permutation(len(ids))[:count]}
+    tested = np.array([group in test_groups for group in groups.tolist()])
     return rows[~tested], rows[tested]
 
 

@@ -31,8 +31,8 @@ def open_images(
     paths: Sequence[str], *, datasets: Sequence[str] = (), workers: int = 0
 ) -> list[AnnotatedImage]:
     """All images from `open_datasets`, sorted by data set."""
-    found = open_datasets(paths, datasets=datasets, workers=workers)
-    return [image for name in sorted(found) for image in found[name]]
+    by_name = open_datasets(paths, datasets=datasets, workers=workers)
+    return [image for name in sorted(by_name) for image in by_name[name]]
 
 
 def open_datasets(
@@ -51,17 +51,17 @@ def open_datasets(
         DataError: A path is missing or contains no data set, or a data set appears twice.
     """
     selected = {dataset_id(name) for name in datasets}
-    found: dict[str, Sequence[AnnotatedImage]] = {}
+    by_name: dict[str, Sequence[AnnotatedImage]] = {}
     for text in paths:
         for name, images in _open(text, selected, workers):
-            if name in found:
+            if name in by_name:
                 raise DataError(
                     f"Data set '{name}' appears in two of the --data paths; give it once."
                 )
-            found[name] = images
-    if not found and not selected:
+            by_name[name] = images
+    if not by_name and not selected:
         raise DataError(f"No images to train on in {', '.join(paths) or 'the data'}.")
-    return found
+    return by_name
 
 
 def _open(
@@ -106,13 +106,13 @@ def open_class_images(
     images: list[AnnotatedImage] = []
     left_out: list[str] = []
     for text in paths:
-        found = _class_files(Path(text).expanduser())
-        if found is None:
-            found = _of_datasets(open_images([text], datasets=datasets, workers=workers), text)
+        labeled = _class_files(Path(text).expanduser())
+        if labeled is None:
+            labeled = _of_datasets(open_images([text], datasets=datasets, workers=workers), text)
         elif datasets:
             raise DataError(f"{text} is not a store or a folder of data sets; leave --dataset out.")
-        images += found.images
-        left_out += found.left_out
+        images += labeled.images
+        left_out += labeled.left_out
     counts = Counter(image.class_label for image in images)
     if len(counts) < 2:
         first = f" Left out: {left_out[0]}." if left_out else ""
@@ -130,7 +130,7 @@ def _class_files(path: Path) -> ClassImages | None:
         return read_class_table(path)
     if path.is_file() and not is_archive(path.name) and not is_annotation_file(path):
         raise DataError(
-            f"{path} is no table that can be read; save it as CSV, with columns path and label."
+            f"{path} cannot be read as a table; save it as CSV, with columns path and label."
         )
     if not path.is_dir() or (path / "manifest.json").exists() or _is_classified(path):
         return None
@@ -168,21 +168,21 @@ def _check_spelling(labels: Sequence[str]) -> None:
             )
 
 
-def keep_classes(found: ClassImages, classes: Sequence[str]) -> ClassImages:
+def keep_classes(labeled: ClassImages, classes: Sequence[str]) -> ClassImages:
     """Keep only the images of some classes.
 
     Raises:
         DataError: One of the classes has no image.
     """
-    absent = sorted(set(classes) - set(found.classes))
+    absent = sorted(set(classes) - set(labeled.classes))
     if absent:
         raise DataError(
-            f"No image has class '{absent[0]}'; the classes are {', '.join(found.classes)}."
+            f"No image has class '{absent[0]}'; the classes are {', '.join(labeled.classes)}."
         )
-    images = tuple(image for image in found.images if image.class_label in classes)
-    others = len(found.images) - len(images)
+    images = tuple(image for image in labeled.images if image.class_label in classes)
+    others = len(labeled.images) - len(images)
     note = (f"{counted(others, 'image')} of other classes",) if others else ()
-    return ClassImages(images, (*found.left_out, *note))
+    return ClassImages(images, (*labeled.left_out, *note))
 
 
 def folds_of(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ultrasam.settings import StrictModel
 from ultrasam.training.augmentation import Augmentation
 from ultrasam.training.prompt_sampling import PromptSampling
 from ultrasam.training.recipe import Interaction, MaskLosses
@@ -107,9 +108,28 @@ class RegionSettings(FinetuneSettings):
     gamma: float = Field(2.0, ge=0)
 
 
-class InstanceSettings(FinetuneSettings):
-    """Settings of instance segmentation; `ultrasam.downstream.instances.model.HeadConfig` explains the
-    others.
+class HeadSettings(StrictModel):
+    """The head of an instance segmenter, Mask2Former.
+
+    Attributes:
+        pyramid: see `ultrasam.downstream.instances.pyramid.Pyramid`.
+        queries: maximum number of objects per image.
+        width: channels of pixel decoder, queries and masks.
+        pixel_layers: layers of the pixel decoder (deformable attention).
+        layers: layers of the transformer decoder.
+        points: number of points per mask at which losses are computed.
+    """
+
+    pyramid: PyramidKind = "simple"
+    queries: int = Field(30, ge=1)
+    width: int = Field(128, ge=32, multiple_of=32)
+    pixel_layers: int = Field(1, ge=1)
+    layers: int = Field(3, ge=1)
+    points: int = Field(4096, ge=16)
+
+
+class InstanceSettings(FinetuneSettings, HeadSettings):
+    """Settings of instance segmentation.
 
     Attributes:
         size: side of the model input in pixels; None for the model's own.
@@ -119,12 +139,6 @@ class InstanceSettings(FinetuneSettings):
     optimizer: OptimizerSettings = optimizer_settings(lr=5e-4, encoder_lr=0.3, decay_vectors=False)
     trainer: TrainerSettings = trainer_settings(batch=4)
     size: int | None = Field(None, ge=32)
-    pyramid: PyramidKind = "simple"
-    queries: int = Field(30, ge=1)
-    width: int = Field(128, ge=32, multiple_of=32)
-    pixel_layers: int = Field(1, ge=1)
-    layers: int = Field(3, ge=1)
-    points: int = Field(4096, ge=16)
     head: str | None = None
 
 

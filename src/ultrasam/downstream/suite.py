@@ -6,12 +6,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from ultrasam._version import __version__
@@ -19,7 +18,7 @@ from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.datasets.catalogue import dataset_id
 from ultrasam.downstream.backbone import load_backbone, load_promptable
 from ultrasam.downstream.class_files import label_of
-from ultrasam.downstream.classification.scores import score
+from ultrasam.downstream.classification.scores import ScoreInterval, score
 from ultrasam.downstream.classification.task import train_classifier
 from ultrasam.downstream.images import check_classes
 from ultrasam.downstream.instances.metrics import evaluate_instances
@@ -38,9 +37,9 @@ from ultrasam.downstream.targets import (
     train_test_split,
 )
 from ultrasam.errors import DataError, InterruptedRunError, UltraSamError
-from ultrasam.evaluation.metrics.statistics import bootstrap_interval
+from ultrasam.evaluation.metrics.statistics import Estimate
 from ultrasam.reporting.markdown import escape
-from ultrasam.reporting.tables import Table, bullet_list, number, with_interval
+from ultrasam.reporting.tables import Table, bullet_list, number, number_json, with_interval
 from ultrasam.training.engine import is_first_process
 from ultrasam.weights.adapters import count_parameters
 
@@ -67,6 +66,11 @@ class Cell:
     figures: Figures
     counts: dict[str, int]
     missing: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All that is known of it; null for what is undefined."""
+        figures = {name: number_json(*values) for name, values in self.figures.items()}
+        return {**asdict(self), "figures": figures}
 
 
 def run(suite: BenchmarkSuite, datasets: Mapping[str, Images], out: Path) -> list[Cell]:
@@ -188,11 +192,7 @@ def _classify(
     truth = np.array([classes.index(label_of(image)) for image in test])
     probabilities = classifier.predict(image.gray for image in test).double().numpy()
     scored = score(truth, probabilities, [image.subject_key for image in test])
-    figures: Figures = {
-        n: (s.value, *((None, None) if np.isnan(s.low) else (s.low, s.high)))
-        for n, s in scored.items()
-    }
-    return figures, {"train": len(train), "test": len(test), **_parameters(classifier)}
+    return _figures(scored), {"train": len(train), "test": len(test), **_parameters(classifier)}
 
 
 def _instances(
@@ -203,17 +203,8 @@ def _instances(
     tested = instance_targets(test, labels=labels, keep_empty=True)
     classes = classes_of(trained, tested)
     segmenter = train_instance_segmenter(model, trained, classes, settings)
-    metrics = evaluate_instances(segmenter, tested)
-    dice = metrics.per_image()
-    scored = np.isfinite(dice)
-    subjects = [target.subject for target, known in zip(tested, scored, strict=True) if known]
-    figures: Figures = {
-        "Dice": _with_interval(dice[scored], subjects),
-        "mAP": (metrics.precision.ap, None, None),
-        "AP50": (metrics.precision.ap50, None, None),
-        "AP75": (metrics.precision.ap75, None, None),
-    }
-    return figures, {"train": len(trained), "test": len(tested), **_parameters(segmenter)}
+    found = evaluate_instances(segmenter, tested).figures([target.subject for target in tested])
+    return _figures(found), {"train": len(trained), "test": len(tested), **_parameters(segmenter)}
 
 
 def _regions(
@@ -223,18 +214,18 @@ def _regions(
     trained, tested = (instance_targets(split, labels=labels) for split in (train, test))
     classes_of(trained, tested)
     classifier = train_region_classifier(model, trained, settings)
-    figures: Figures = {}
-    for kind in ("box", "point"):
-        results, subjects = correct(classifier, tested, kind)
-        figures[f"accuracy, {kind}"] = _with_interval(results, subjects)
-    return figures, {"train": len(trained), "test": len(tested), **_parameters(classifier)}
+    found = {
+        f"accuracy, {kind}": Estimate.of_mean(*correct(classifier, tested, kind))
+        for kind in ("box", "point")
+    }
+    return _figures(found), {"train": len(trained), "test": len(tested), **_parameters(classifier)}
 
 
-def _with_interval(
-    values: npt.NDArray[Any], subjects: Sequence[str]
-) -> tuple[float, float | None, float | None]:
-    low, high = bootstrap_interval(values, subjects)
-    return (float(values.mean()), *((None, None) if np.isnan(low) else (low, high)))
+def _figures(found: Mapping[str, Estimate] | Mapping[str, ScoreInterval]) -> Figures:
+    return {
+        name: (one.value, *((None, None) if np.isnan(one.low) else (one.low, one.high)))
+        for name, one in found.items()
+    }
 
 
 _RUN: dict[str, Callable[..., tuple[Figures, dict[str, int]]]] = {

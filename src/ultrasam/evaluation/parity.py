@@ -109,15 +109,15 @@ def read_expectations(path: Path) -> Figures:
     """
     content = read_yaml(path, what="file of figures", error=EvaluationError)
     read = validate(_Expectations, content, source=str(path), error=EvaluationError)
-    found: dict[tuple[str, str], AveragePrecision] = {}
+    expected: dict[tuple[str, str], AveragePrecision] = {}
     for prompt in PROMPTS:
         for of in KINDS:
             figures = getattr(getattr(read, prompt), of, None)
             if figures is not None:
-                found[prompt, of] = AveragePrecision(**figures.model_dump())
-    if not found:
+                expected[prompt, of] = AveragePrecision(**figures.model_dump())
+    if not expected:
         raise EvaluationError(f"{path} has no figures; give some of box or point.")
-    return found
+    return expected
 
 
 def read_sample(path: str) -> list[AnnotatedImage]:
@@ -195,10 +195,10 @@ def compare(measured: Figures, expected: Figures = PARITY) -> list[Comparison]:
     rows = []
     for (prompt, of), figures in expected.items():
         for name in TOLERANCES:
-            wanted = getattr(figures, name)
-            if not math.isnan(wanted):
-                found = cast(float, getattr(measured[prompt, of], name))
-                rows.append(Comparison(prompt, of, name, wanted, found))
+            target = getattr(figures, name)
+            if not math.isnan(target):
+                value = cast(float, getattr(measured[prompt, of], name))
+                rows.append(Comparison(prompt, of, name, target, value))
     return rows
 
 

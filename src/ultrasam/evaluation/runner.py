@@ -6,6 +6,7 @@ Results go to OUT/<model>.jsonl: a header line with the model and settings, then
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,9 @@ from ultrasam.images.pixels import gray
 from ultrasam.inference.segmenter import ScanLike, Segmenter
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prediction, Prompt
+from ultrasam.text import counted
+
+logger = logging.getLogger(__name__)
 
 
 class _TimedSegmenter:
@@ -58,9 +62,9 @@ class _TimedSegmenter:
 
     def candidates(self, prompts: Prompt | Sequence[Prompt]) -> Prediction | None:
         start = time.perf_counter()
-        found = candidates(self.segmenter, prompts)
+        offered = candidates(self.segmenter, prompts)
         self.seconds_apart += time.perf_counter() - start
-        return found
+        return offered
 
 
 def results_file(folder: Path, name: str) -> Path:
@@ -123,6 +127,10 @@ def run_evaluation(
         **({"preprocessing": model.preprocessing} if model.preprocessing else {}),
     }
     done = _resume(file, header, {data.name: data.place for data in datasets if data.place})
+    if done:
+        logger.debug(
+            "%s has the results of %s; only others are made.", file, counted(len(done), "image")
+        )
     seen: set[RecordKey] = set()
     timed, boxes = _TimedSegmenter(model.segmenter), BorrowedBoxes(datasets)
     count, total = 0, sum(len(dataset.items) for dataset in datasets)
@@ -225,11 +233,11 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     changed = [key for key in new if old.get(key) != new[key]]
     if not changed:
         return "other weights or another version of UltraSam"
-    told = (
+    changes = (
         f"{key.replace('_', ' ')}: {_shown(old.get(key))} instead of {_shown(new[key])}"
         for key in changed
     )
-    return f"other settings ({'; '.join(told)})"
+    return f"other settings ({'; '.join(changes)})"
 
 
 def _shown(value: Any) -> str:

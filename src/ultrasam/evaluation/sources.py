@@ -79,29 +79,31 @@ def open_evaluation_datasets(
         DataError: A path is missing or contains no data set, or a data set appears twice.
     """
     opened: dict[str, EvaluationDataset] = {}
-    wanted, there = {dataset_id(name) for name in only}, set[str]()
+    selection, available = {dataset_id(name) for name in only}, set[str]()
     for path in paths:
-        for data in _open(path, split, wanted, there):
+        for data in _open(path, split, selection, available):
             if data.name in opened:
                 raise DataError(
                     f"Data set '{data.name}' appears in two of the --data paths; give it once."
                 )
             opened[data.name] = subsample(data, limit)
-    check_found(wanted, there, paths)
+    check_found(selection, available, paths)
     if not opened:
         raise DataError(f"No images to evaluate on in {', '.join(paths) or 'the data'}.")
     return [opened[name] for name in sorted(opened)]
 
 
-def check_found(wanted: Collection[str], there: Collection[str], paths: Sequence[str]) -> None:
+def check_found(
+    selection: Collection[str], available: Collection[str], paths: Sequence[str]
+) -> None:
     """Refuse data sets that were asked for and are not there.
 
     Raises:
         DataError: One of ``wanted`` is not among the names and ids ``there``.
     """
-    if absent := sorted(set(wanted) - set(there)):
-        held = f"; there are {', '.join(sorted(there))}" if there else ""
-        raise DataError(f"{', '.join(absent)} not found in {', '.join(paths)}{held}.")
+    if absent := sorted(set(selection) - set(available)):
+        listing = f"; there are {', '.join(sorted(available))}" if available else ""
+        raise DataError(f"{', '.join(absent)} not found in {', '.join(paths)}{listing}.")
 
 
 def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
@@ -123,26 +125,26 @@ def subsample(data: EvaluationDataset, limit: int | None) -> EvaluationDataset:
 
 
 def _open(
-    text: str, split: str | None, wanted: set[str], there: set[str]
+    text: str, split: str | None, selection: set[str], available: set[str]
 ) -> Iterator[EvaluationDataset]:
     """The data sets at a path that are wanted, all if none is named; the names of all go to ``there``."""
     path = Path(text).expanduser()
     if (path / "manifest.json").exists():
-        for data in _from_store(Store.open(path), split, wanted, there):
+        for data in _from_store(Store.open(path), split, selection, available):
             yield replace(data, place=str(path.resolve()))
         return
     if is_annotation_file(path):
         spec, folder = annotations_at(path)
-        there.add(path.stem)
-        if not wanted or path.stem in wanted:
-            found = _from_cases(path.stem, spec.list_cases(folder))
-            yield replace(found, place=str(path.resolve()))
+        available.add(path.stem)
+        if not selection or path.stem in selection:
+            opened = _from_cases(path.stem, spec.list_cases(folder))
+            yield replace(opened, place=str(path.resolve()))
         return
     for name, spec, folder in raw_datasets(text):
-        there.add(name)
-        if not wanted or {name, spec.info.id} & wanted:
-            found = _from_cases(name, spec.list_cases(folder))
-            yield replace(found, place=str(folder.resolve()))
+        available.add(name)
+        if not selection or {name, spec.info.id} & selection:
+            opened = _from_cases(name, spec.list_cases(folder))
+            yield replace(opened, place=str(folder.resolve()))
 
 
 def raw_datasets(text: str) -> Iterator[tuple[str, DatasetSpec, Path]]:
@@ -200,7 +202,7 @@ def _whole_dataset(folder: Path) -> DatasetSpec:
         DataError: It has neither, or no annotated image: its annotations or images may be elsewhere.
     """
     spec = recognize(folder) or dataset(detect_layout(folder))
-    spec.list_cases(folder)
+    spec.count(folder)
     return spec
 
 
@@ -213,15 +215,15 @@ def _from_cases(name: str, listed: tuple[list[Case], SkipReport]) -> EvaluationD
 
 
 def _from_store(
-    store: Store, split: str | None, wanted: set[str], there: set[str]
+    store: Store, split: str | None, selection: set[str], available: set[str]
 ) -> Iterator[EvaluationDataset]:
     names = sorted(store.images["dataset"].cast("string").unique().to_pylist())
-    there.update(names)
+    available.update(names)
     splits = [split] if split else ["test"]
     if split == "all" or (split is None and not len(store.select(splits=["test"]))):
         splits = list(SPLITS)
     for name in names:
-        if wanted and name not in wanted:
+        if selection and name not in selection:
             continue
         rows = store.select(datasets=[name], splits=splits)
         others = _other_splits(store, name, splits)
@@ -243,13 +245,13 @@ def _other_splits(store: Store, name: str, splits: Sequence[str]) -> str:
     """A sentence on the images of a data set that are in none of the splits; empty if there are none."""
     rows = store.select(datasets=[name])
     counts = Counter(store.images["split"].cast("string").take(rows).to_pylist())
-    chosen = sum(counts.pop(split, 0) for split in splits)
+    evaluated = sum(counts.pop(split, 0) for split in splits)
     if not counts:
         return ""
     rest = ", ".join(f"{count:,} in {split}" for split, count in sorted(counts.items()))
-    total = sum(counts.values()) + chosen
+    total = sum(counts.values()) + evaluated
     return (
-        f"{name}: {chosen:,} of {total:,} images are evaluated, those in {' and '.join(splits)}; "
+        f"{name}: {evaluated:,} of {total:,} images are evaluated, those in {' and '.join(splits)}; "
         f"left out are {rest}."
     )
 

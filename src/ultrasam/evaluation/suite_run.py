@@ -127,18 +127,18 @@ def run_suite(
         if entry.title in known:
             missing.append(f"{entry.title}: {known[entry.title]}")
             continue
-        wanted = {described(name).info.id for name in entry.datasets}
-        chosen = [subsample(d, entry.limit) for d in datasets if not wanted or d.name in wanted]
-        if absent := sorted(wanted - {data.name for data in chosen}):
+        names = {described(name).info.id for name in entry.datasets}
+        selection = [subsample(d, entry.limit) for d in datasets if not names or d.name in names]
+        if absent := sorted(names - {data.name for data in selection}):
             leave_out(entry.title, f"--data has no {', '.join(absent)}.")
-        if chosen:
-            own = replace(settings, prompts=suite.prompts_of(entry))
-            jobs.append(_Job(entry, chosen, own))
-    found = []
+        if selection:
+            entry_settings = replace(settings, prompts=suite.prompts_of(entry))
+            jobs.append(_Job(entry, selection, entry_settings))
+    all_results = []
     for job in jobs:
         title = job.entry.title
         try:
-            found.append(_run(job, out, progress, device))
+            all_results.append(_run(job, out, progress, device))
         except _NotOpenedError as error:
             if len(suite.entries) == 1:
                 raise error.reason from None
@@ -147,7 +147,7 @@ def run_suite(
             if strict or isinstance(error, DiskFullError):
                 raise
             leave_out(title, str(error))
-    return found, missing
+    return all_results, missing
 
 
 class _NotOpenedError(Exception):

@@ -108,19 +108,19 @@ def _options(pixels: PixelFormat, frames: int) -> dict[str, Any]:
 def _uncompressed(
     file: Path, element: Element, pixels: PixelFormat, declared: int | None, notes: list[str]
 ) -> Frames:
-    held = min(element.length or 0, element.available)
+    length = min(element.length or 0, element.available)
     cut = (element.length or 0) > element.available
     if pixels.kind in ("YBR_ICT", "YBR_RCT"):
         notes.append(
             f"PhotometricInterpretation is {pixels.kind}, which uncompressed pixels cannot be; RGB is used."
         )
         pixels = replace(pixels, kind="RGB")
-    pixels = with_samples(pixels, _samples(pixels, declared, held), notes)
+    pixels = with_samples(pixels, _samples(pixels, declared, length), notes)
     if pixels.kind == "YBR_FULL_422" and not cut:
-        pixels = _expanded(element, pixels, declared, held, notes)
+        pixels = _expanded(element, pixels, declared, length, notes)
     if (pixels.samples, pixels.allocated) == (1, 8) and (declared or 1) == 1:
-        pixels = _unlike_gray(file, element, pixels, held, notes)
-    count = _count(file, element, pixels, declared, held, cut, notes)
+        pixels = _unlike_gray(file, element, pixels, length, notes)
+    count = _count(file, element, pixels, declared, length, cut, notes)
     if (pixels.samples, pixels.allocated) == (3, 8) and pixels.kind != "YBR_FULL_422":
         planar = is_planar(_first_samples(element, pixels), pixels.rows, pixels.planar)
         if planar != pixels.planar:
@@ -143,25 +143,27 @@ def _uncompressed(
     return Frames(pixels, count, decode, has_unused_bits=True)
 
 
-def _samples(pixels: PixelFormat, declared: int | None, held: int) -> int:
+def _samples(pixels: PixelFormat, declared: int | None, length: int) -> int:
     """Samples per pixel; where the header contradicts itself, by the length of the data."""
     is_color = pixels.kind in COLOR
     if is_color == (pixels.samples == 3):
         return pixels.samples
     other = 4 - pixels.samples
-    wanted = replace(pixels, samples=other).frame_bits // 8 * (declared or 1)
-    return other if wanted <= held <= wanted + wanted % 2 else pixels.samples
+    expected = replace(pixels, samples=other).frame_bits // 8 * (declared or 1)
+    return other if expected <= length <= expected + expected % 2 else pixels.samples
 
 
 def _expanded(
-    element: Element, pixels: PixelFormat, declared: int | None, held: int, notes: list[str]
+    element: Element, pixels: PixelFormat, declared: int | None, length: int, notes: list[str]
 ) -> PixelFormat:
     """Colors that are called half as wide as gray values, but of which the file holds one for each pixel."""
     full = replace(pixels, kind="RGB")
     half, whole = pixels.frame_bits // 8, full.frame_bits // 8
-    fits = held - held % 2 in (n * half for n in ((declared,) if declared else (held // half,)))
-    expected = (declared or max(1, held // whole)) * whole
-    if not expected <= held <= expected + expected % 2:
+    fits = length - length % 2 in (
+        n * half for n in ((declared,) if declared else (length // half,))
+    )
+    expected = (declared or max(1, length // whole)) * whole
+    if not expected <= length <= expected + expected % 2:
         return pixels
     if fits and (declared or not looks_gray(_first_samples(element, full))):
         return pixels
@@ -173,15 +175,15 @@ def _expanded(
 
 
 def _unlike_gray(
-    file: Path, element: Element, pixels: PixelFormat, held: int, notes: list[str]
+    file: Path, element: Element, pixels: PixelFormat, length: int, notes: list[str]
 ) -> PixelFormat:
     """What is called one image of 8-bit gray values, but holds as many bytes as one of another type."""
     size = pixels.frame_bits // 8
-    if held - held % 2 == 2 * size - 2 * size % 2 and are_wider(_bytes(element, 2 * size)):
+    if length - length % 2 == 2 * size - 2 * size % 2 and are_wider(_bytes(element, 2 * size)):
         raise ScanError(
             f"{file} contradicts itself: BitsAllocated is 8, but its pixels have 16 bits; export it again."
         )
-    if held - held % 2 == 3 * size - 3 * size % 2 and are_colors(_bytes(element, 3 * size)):
+    if length - length % 2 == 3 * size - 3 * size % 2 and are_colors(_bytes(element, 3 * size)):
         return with_samples(pixels, 3, notes)
     return pixels
 
@@ -201,49 +203,49 @@ def _count(
     element: Element,
     pixels: PixelFormat,
     declared: int | None,
-    held: int,
+    length: int,
     cut: bool,
     notes: list[str],
 ) -> int:
     """The number of whole frames in uncompressed data."""
     bits = pixels.frame_bits
-    whole = held * 8 // bits
-    wanted = declared or 1
-    size = f"{wanted} frame{'s' * (wanted > 1)} of {pixels.columns} × {pixels.rows} pixels"
-    if whole < wanted:
-        needed = -(-wanted * bits // 8)
+    whole = length * 8 // bits
+    frames = declared or 1
+    size = f"{frames} frame{'s' * (frames > 1)} of {pixels.columns} × {pixels.rows} pixels"
+    if whole < frames:
+        needed = -(-frames * bits // 8)
         # A header of another type, of more samples or of wider ones, asks for such a multiple of the data.
-        other_type = any(held * parts in (needed, needed * 2) for parts in (2, 3))
-        if not whole or (not cut and (other_type or held * 8 != whole * bits)):
+        other_type = any(length * parts in (needed, needed * 2) for parts in (2, 3))
+        if not whole or (not cut and (other_type or length * 8 != whole * bits)):
             raise ScanError(
-                f"{file} is cut off or its header is wrong: its pixel data hold {held:,} bytes, but {size} "
-                f"need{'s' * (wanted == 1)} {needed:,}; copy or export it again."
+                f"{file} is cut off or its header is wrong: its pixel data hold {length:,} bytes, but {size} "
+                f"need{'s' * (frames == 1)} {needed:,}; copy or export it again."
             )
-        notes.append(f"Only {whole} of {wanted} frames are in the file; it may be cut off.")
+        notes.append(f"Only {whole} of {frames} frames are in the file; it may be cut off.")
         return whole
-    excess = held - -(-wanted * bits // 8)
+    excess = length - -(-frames * bits // 8)
     if excess <= 1:
-        return wanted
-    if pixels.samples == 3 and whole == wanted and excess - excess % 2 == wanted * bits // 24:
+        return frames
+    if pixels.samples == 3 and whole == frames and excess - excess % 2 == frames * bits // 24:
         raise ScanError(
             f"{file} contradicts itself: SamplesPerPixel is 3, but by their length its pixels have 4; export "
             "it again as RGB."
         )
-    rest = held * 8 - whole * bits
-    if whole > wanted and (
-        declared is None or (rest < 16 and not _is_zero(element, held - excess, held))
+    rest = length * 8 - whole * bits
+    if whole > frames and (
+        declared is None or (rest < 16 and not _is_zero(element, length - excess, length))
     ):
-        said = "is missing or invalid" if declared is None else f"is {declared}"
+        problem = "is missing or invalid" if declared is None else f"is {declared}"
         notes.append(
-            f"NumberOfFrames {said}, but the pixel data hold {whole} frames; all are read."
+            f"NumberOfFrames {problem}, but the pixel data hold {whole} frames; all are read."
         )
-        wanted = whole
+        frames = whole
         excess = rest // 8
-    if excess > 1 and not _is_zero(element, held - excess, held):
+    if excess > 1 and not _is_zero(element, length - excess, length):
         notes.append(
             f"The pixel data are {excess:,} bytes longer than their frames; these are ignored."
         )
-    return wanted
+    return frames
 
 
 def _is_zero(element: Element, start: int, end: int) -> bool:
@@ -269,13 +271,13 @@ def _compressed(
         groups, cut = find_fragments(stream, element, declared)
     if not groups:
         raise ScanError(f"{file} is cut off in its first frame; copy or export it again.")
-    count, wanted = len(groups), declared or 1
-    if count < wanted:
-        notes.append(f"Only {count} of {wanted} frames are in the file; it may be cut off.")
-    elif count > wanted:
-        said = "is missing or invalid" if declared is None else f"is {declared}"
+    count, expected = len(groups), declared or 1
+    if count < expected:
+        notes.append(f"Only {count} of {expected} frames are in the file; it may be cut off.")
+    elif count > expected:
+        problem = "is missing or invalid" if declared is None else f"is {declared}"
         notes.append(
-            f"NumberOfFrames {said}, but the pixel data hold {count} frames; all are read."
+            f"NumberOfFrames {problem}, but the pixel data hold {count} frames; all are read."
         )
     elif cut:
         notes.append("The file is cut off after its last frame.")
@@ -312,8 +314,8 @@ def _compressed(
         frame_data = codestream(index)
         if frame_data.startswith(b"\xff\xd8") and not is_sound(frame_data):
             raise ValueError("their compressed data are damaged")
-        found = read_codestream(frame_data)
-        if _shape(found) != _shape(markers):  # which decoders do not check
+        frame_markers = read_codestream(frame_data)
+        if _shape(frame_markers) != _shape(markers):  # which decoders do not check
             raise ValueError(
                 "their compressed data have another size or type than those of the first frame"
             )
@@ -336,15 +338,15 @@ def _actual_syntax(file: Path, stated: UID, markers: Codestream, notes: list[str
     Raises:
         ScanError: They are compressed, but neither the header nor the codestream says how.
     """
-    found = markers.syntax
-    if found is None and not stated.is_encapsulated:
+    syntax = markers.syntax
+    if syntax is None and not stated.is_encapsulated:
         raise ScanError(
             f"The pixels of {file} are compressed, but its header does not say how (TransferSyntaxUID); "
             "export it again."
         )
-    if found is None or any({stated, found} <= kind for kind in _ALIKE):
+    if syntax is None or any({stated, syntax} <= kind for kind in _ALIKE):
         return stated
-    actual = UID(found)
+    actual = UID(syntax)
     notes.append(f"The header says {stated.name}, but the pixels are compressed as {actual.name}.")
     check_decodable(file, actual)
     return actual
@@ -382,12 +384,12 @@ def _shape(markers: Codestream) -> tuple[int | None, ...]:
 
 def _incomplete(element: Element, groups: list[list[Fragment]]) -> list[int]:
     """The frames of JPEG, JPEG-LS or JPEG 2000 that do not end with the marker EOI or EOC."""
-    found = []
+    indices = []
     with element.open() as stream:
         for index, group in enumerate(groups):
             start, length = next((f for f in reversed(group) if f[1]), group[-1])
             end = min(64, length)
             stream.seek(start + length - end)
             if b"\xff\xd9" not in stream.read(end):  # padding may follow
-                found.append(index)
-    return found
+                indices.append(index)
+    return indices

@@ -50,14 +50,14 @@ class Window:
         if not np.isfinite(x).all():
             raise ScanError("Some pixels are not finite numbers; replace NaN and infinity.")
         if self.function == "SIGMOID":
-            shown = 1 / (1 + np.exp(np.clip(-4 * (x - self.center) / self.width, -50, 50)))
+            out = 1 / (1 + np.exp(np.clip(-4 * (x - self.center) / self.width, -50, 50)))
         elif self.function == "LINEAR_EXACT":
-            shown = (x - self.center) / self.width + 0.5
+            out = (x - self.center) / self.width + 0.5
         elif self.width == 1:
-            shown = (x > self.center - 0.5).astype(np.float64)
+            out = (x > self.center - 0.5).astype(np.float64)
         else:
-            shown = (x - (self.center - 0.5)) / (self.width - 1) + 0.5
-        return np.clip(shown * 255 + 0.5, 0, 255).astype(np.uint8)
+            out = (x - (self.center - 0.5)) / (self.width - 1) + 0.5
+        return np.clip(out * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +88,22 @@ def read_displays(
     dataset: Dataset, pixels: PixelFormat, frames: int, notes: list[str]
 ) -> list[Display]:
     """How each frame is shown: by its functional group, else by the elements of the whole image."""
-    found: list[str] = []
-    common = Display(_modality(dataset, pixels, found) or Modality(), _voi(dataset, pixels, found))
+    new_notes: list[str] = []
+    common = Display(
+        _modality(dataset, pixels, new_notes) or Modality(), _voi(dataset, pixels, new_notes)
+    )
     transforms = functional_groups(dataset, "PixelValueTransformationSequence", frames)
     windows = functional_groups(dataset, "FrameVOILUTSequence", frames)
     displays = []
     for transform, window in zip(transforms, windows, strict=True):
         display = common
         if transform is not None:
-            modality = _modality(transform, pixels, found)
+            modality = _modality(transform, pixels, new_notes)
             display = replace(display, modality=modality or common.modality)
         if window is not None:
-            display = replace(display, voi=_voi(window, pixels, found) or common.voi)
+            display = replace(display, voi=_voi(window, pixels, new_notes) or common.voi)
         displays.append(display)
-    notes += dict.fromkeys(found)  # each once, though every frame may have the same fault
+    notes += dict.fromkeys(new_notes)  # each once, though every frame may have the same fault
     return displays
 
 
@@ -213,14 +215,14 @@ class GrayPixels:
     def frame(self, index: int) -> Frame:
         """Frame `index`, [H, W] uint8."""
         stored = self._stored(index)
-        shown = self._show(stored, self._displays[index])
+        out = self._show(stored, self._displays[index])
         if self._pixels.kind == "MONOCHROME1":
-            shown = 255 - shown
+            out = 255 - out
         if (
             self._padding is not None and self._pixels.allocated > 8
         ):  # 255 may also be a bright echo
-            shown = np.where(stored == self._padding, np.uint8(0), shown)
-        return np.asarray(shown)
+            out = np.where(stored == self._padding, np.uint8(0), out)
+        return np.asarray(out)
 
     def _show(self, stored: Values, display: Display) -> Frame:
         values = display.modality(stored)

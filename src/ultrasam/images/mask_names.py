@@ -83,7 +83,7 @@ def split_masks(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     root = os.path.commonpath([path.parent for path in absolute]) if len(roots) == 1 else None
     names = [(path.relative_to(root) if root else path).as_posix() for path in absolute]
     pairing = pair_masks(names)
-    masks = {mask.path for found in pairing.masks.values() for mask in found}
+    masks = {mask.path for group in pairing.masks.values() for mask in group}
     masks |= {*pairing.without_image, *pairing.ambiguous_masks, *pairing.others}
     images = [path for path, name in zip(paths, names, strict=True) if name not in masks]
     return images, [path for path, name in zip(paths, names, strict=True) if name in masks]
@@ -175,8 +175,8 @@ def _role_of(folder: str) -> tuple[str | None, str]:
         if match:
             rest = " ".join(part for part in (match["before"], match["after"]) if part)
             words = [word for word in re.split(GAP, rest) if word]
-            kept = [word for word in words if not re.fullmatch(IMAGE_WORDS, word)]
-            return role, " ".join(kept)
+            others = [word for word in words if not re.fullmatch(IMAGE_WORDS, word)]
+            return role, " ".join(others)
     return None, ""
 
 
@@ -188,9 +188,9 @@ class _Pairer:
         self._index()
         self.of_mask: dict[str, _Found] = {}
         for mask in in_place:
-            found = self._images_in_folders(mask)
-            if found is not None:
-                self.of_mask[mask.path] = found
+            match = self._images_in_folders(mask)
+            if match is not None:
+                self.of_mask[mask.path] = match
         # A folder named like one of masks holds images, if no image anywhere goes with it.
         used = {mask.place for mask in in_place if mask.path in self.of_mask}
         used |= {m.place for m in in_place if m.prefix in self.image_kinds}
@@ -219,9 +219,9 @@ class _Pairer:
         exact = [Meaning(mask.stem), *meanings(mask.stem, mask.text)]
         for named in (exact, list(longer_meanings(mask.stem, mask.text, exact))):
             for images, structure in self._folders_for(mask):
-                found = self._named(images, named, longer=named is not exact)
-                if found is not None:
-                    return found._replace(structure=structure or found.structure)
+                match = self._named(images, named, longer=named is not exact)
+                if match is not None:
+                    return match._replace(structure=structure or match.structure)
         return None
 
     def _folders_for(self, mask: _File) -> Iterator[tuple[list[_File], str | None]]:
@@ -268,25 +268,25 @@ class _Pairer:
 
     def _pair_neighbors(self) -> None:
         """Find the masks beside their images."""
-        paired = {image.path for found in self.of_mask.values() for image in found.images}
+        paired = {image.path for match in self.of_mask.values() for image in match.images}
         beside: dict[str, _Found] = {}
         # An image's name is shorter than those of its masks, which are no images of other masks.
         for file in sorted(self.images, key=lambda file: (len(file.stem), file.path)):
             if file.path in paired:
                 continue
-            found = self._beside(file)
+            match = self._beside(file)
             images = (
-                [i for i in found.images if i is not file and i.path not in beside] if found else []
+                [i for i in match.images if i is not file and i.path not in beside] if match else []
             )
-            if found and images:
-                beside[file.path] = found._replace(images=images)
+            if match and images:
+                beside[file.path] = match._replace(images=images)
         words = {
             (file.folders, meaning.word)
             for file in self.images
             if file.path in beside
             for meaning in meanings(file.stem, file.text)
         }
-        paired |= {image.path for found in beside.values() for image in found.images}
+        paired |= {image.path for match in beside.values() for image in match.images}
         for file in self.images:
             if file.path in beside:
                 self.masks.append(file)
@@ -305,28 +305,28 @@ class _Pairer:
         return self._named(images, exact) or self._named(images, longer, longer=True)
 
     def result(self) -> Pairing:
-        found: dict[str, list[tuple[_File, _Found]]] = {i.path: [] for i in self.images}
+        masks_of: dict[str, list[tuple[_File, _Found]]] = {i.path: [] for i in self.images}
         ambiguous: dict[str, str] = {}
         for mask in self.masks:
             images = self.of_mask[mask.path].images
             for image in images:
-                found[image.path].append((mask, self.of_mask[mask.path]))
+                masks_of[image.path].append((mask, self.of_mask[mask.path]))
             if len(images) > 1:
                 names = _listed([image.path for image in images])
                 reason = f"its mask may belong to any of {names}; rename or remove all but one"
                 ambiguous |= dict.fromkeys((image.path for image in images), reason)
-        for path, masks in found.items():
+        for path, masks in masks_of.items():
             doubt = _doubt(masks)
             if doubt is not None:
                 ambiguous.setdefault(path, doubt)
-        in_question = {m.path: None for path in ambiguous for m, _ in found[path]}
+        in_question = {m.path: None for path in ambiguous for m, _ in masks_of[path]}
         return Pairing(
             masks={
                 path: tuple(NamedMask(m.path, of.structure) for m, of in masks)
-                for path, masks in found.items()
+                for path, masks in masks_of.items()
                 if masks and path not in ambiguous
             },
-            without_mask=tuple(path for path, masks in found.items() if not masks),
+            without_mask=tuple(path for path, masks in masks_of.items() if not masks),
             without_image=tuple(mask.path for mask in self.without_image),
             ambiguous=ambiguous,
             ambiguous_masks=tuple(in_question),

@@ -115,6 +115,14 @@ def difference(value: float, low: float, high: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
+def number_json(
+    value: float, low: float | None = None, high: float | None = None
+) -> dict[str, float | None]:
+    """A number and its interval for JSON, which has no NaN: null if it is unknown."""
+    found = {"value": value, "low": low, "high": high}
+    return {key: None if v is None or np.isnan(v) else float(v) for key, v in found.items()}
+
+
 def bullet_list(title: str, items: Sequence[str], *, level: int = 2) -> str:
     """A Markdown heading with the number of items, and the items below it."""
     lines = "\n".join(f"- {item}" for item in items)

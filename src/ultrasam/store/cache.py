@@ -115,6 +115,7 @@ def _built(
             logger.warning("%s: %s See %s.", title, " ".join(lines), root / "skipped.csv")
         for note in result.notes.get(name, ()):
             logger.debug("%s: %s", title, note)
+    logger.debug("%s is read from the cached store %s.", title, root)
     for crash in result.crashed:
         logger.warning("%s: skipped, because reading it crashed the process.", crash)
     return Store.open(root)

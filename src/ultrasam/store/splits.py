@@ -55,7 +55,7 @@ def splits_of_groups(
     """
     count = len(positions)
     ranked = sorted(range(count), key=lambda index: (positions[index], index))
-    wanted = {"test": fractions.test if test else 0.0, "val": fractions.val}
+    shares = {"test": fractions.test if test else 0.0, "val": fractions.val}
     splits = ["train"] * count
     if count >= FEW_GROUPS:
         for index, position in enumerate(positions):
@@ -63,7 +63,7 @@ def splits_of_groups(
                 splits[index] = "test" if test else "train"
             elif position < fractions.test + fractions.val:
                 splits[index] = "val"
-    for name, fraction in wanted.items():
+    for name, fraction in shares.items():
         if not fraction or name in splits:
             continue
         free = [index for index in ranked if splits[index] == "train"]
@@ -97,15 +97,17 @@ def assign_splits(
         if g not in strongest or ranks[source_split] < ranks[strongest[g]]:
             strongest[g] = source_split
         first[g] = min(first.get(g, (dataset, subject)), (dataset, subject))
-    split_of_group = {g: own for g, own in strongest.items() if own is not None and own in SPLITS}
+    split_of_group = {
+        g: split for g, split in strongest.items() if split is not None and split in SPLITS
+    }
     without: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for g, own in strongest.items():
+    for g, split in strongest.items():
         if g not in split_of_group:
-            without[first[g][0], own].append(g)
-    for (_, own), found in without.items():
-        positions = [hash_position(*first[g]) for g in found]
-        chosen = splits_of_groups(positions, fractions, test=own != TRAINVAL)
-        split_of_group |= dict(zip(found, chosen, strict=True))
+            without[first[g][0], split].append(g)
+    for (_, split), members in without.items():
+        positions = [hash_position(*first[g]) for g in members]
+        group_splits = splits_of_groups(positions, fractions, test=split != TRAINVAL)
+        split_of_group |= dict(zip(members, group_splits, strict=True))
     splits = []
     for g, source_split in zip(groups.tolist(), source_splits, strict=True):
         split = split_of_group[g]

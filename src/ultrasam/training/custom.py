@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from ultrasam.store.store import Store
 from ultrasam.training.recipe import Data, DataSource, Recipe, StoreSource
 from ultrasam.training.sources import reader_of, store_sources
 from ultrasam.weights.load import resolve_config
-
-logger = logging.getLogger(__name__)
 
 FEW_SHOT_STEPS = 200
 _EPOCHS, _MIN_STEPS = 30, 200
@@ -145,7 +142,7 @@ def with_data(recipe: Recipe, paths: Sequence[str]) -> Recipe:
 
 
 def data_of(paths: Sequence[str]) -> tuple[Data, int]:
-    """The data section for the paths of --data, and the number of images that can be trained on.
+    """The data section for the paths of --data, and the number of annotated images; none is decoded.
 
     Several data sets are sampled in proportion to their images.
 
@@ -172,11 +169,9 @@ def data_of(paths: Sequence[str]) -> tuple[Data, int]:
             continue
         for entry in _raw(text):
             reader, folder = reader_of(entry)
-            cases, report = reader.list_cases(folder)
-            for note in report.notes:
-                logger.debug("%s", note)  # a build says it again
-            sources.append(entry.model_copy(update={"weight": len(cases)}))
-            total += len(cases)
+            count = reader.count(folder)
+            sources.append(entry.model_copy(update={"weight": count}))
+            total += count
     return Data(store=store, sources=tuple(sources)), total
 
 

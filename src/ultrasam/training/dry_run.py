@@ -1,7 +1,7 @@
 """Estimate a training run before it starts: parameters, data, memory and time.
 
-Nothing is downloaded and no image is decoded: data are only listed, the model is built without weights, and
-the time follows from a few steps on simulated images, on this machine.
+Nothing is downloaded and no image or mask is decoded: data are only listed, the model is built without
+weights, and the time follows from a few steps on simulated images, on this machine.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def count_images(recipe: Recipe) -> int:
         count += sum(len(source.images) for source in sources)
     for entry in recipe.data.sources:
         raw, folder = reader_of(entry)
-        count += len(raw.list_cases(folder)[0])
+        count += raw.count(folder)
     return count
 
 

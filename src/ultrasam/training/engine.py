@@ -23,13 +23,12 @@ from typing import Any
 import torch
 
 from ultrasam.errors import (
-    DeviceError,
     InterruptedRunError,
     MissingDependencyError,
     RecipeError,
 )  # fmt: skip
 from ultrasam.extras import needs
-from ultrasam.hardware import choose_precision
+from ultrasam.hardware import choose_precision, require_gpu
 from ultrasam.processes import exit_with_launcher
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.training.callbacks import StartScore, StepProgress
@@ -222,15 +221,14 @@ def make_trainer(
         DeviceError: The settings require a GPU, and there is none.
     """
     trainer = settings.trainer
-    if trainer.accelerator == "gpu" and not (
-        torch.cuda.is_available() or torch.backends.mps.is_available()
-    ):
-        raise DeviceError("No GPU is available; use --device cpu or trainer.accelerator=cpu.")
+    if trainer.accelerator == "gpu":
+        require_gpu()
     # Lightning's own log lines (devices, precision, tips) only repeat the recipe.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise DeviceError("Device 'cuda' is not available; use 'cpu'.")
     _warn_if_slow(trainer)
+    logger.debug(
+        "Training on %s in %s from step %d.", trainer.device, trainer.number_format, first_step
+    )
     return lightning.Trainer(
         max_steps=trainer.max_steps,
         max_epochs=-1,

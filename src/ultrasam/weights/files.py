@@ -103,6 +103,11 @@ def read_checkpoint(path: Path, *, preprocessing: str | None = None) -> Checkpoi
     for name in PIXELS:
         state.pop(name, None)
     preprocessor = replace(preprocessor, size=config.image_size)
+    log.debug(
+        "%s: %s, in the format of %s; preprocessing: %s.",
+        path, config.name, found.format,
+        ", ".join(f"{name} {value}" for name, value in preprocessor.to_dict().items()),
+    )  # fmt: skip
     postprocessor = read_postprocessor(metadata, path)
     return Checkpoint(config, preprocessor, tta, postprocessor, state, str(path))
 

@@ -21,6 +21,7 @@ from ultrasam.weights.adapter_files import find_adaptation, load_adaptation
 from ultrasam.weights.adapters import merge
 from ultrasam.weights.cache import cached_file
 from ultrasam.weights.files import build_model, read_checkpoint
+from ultrasam.weights.hashing import weights_hash
 from ultrasam.weights.imagenet import from_imagenet
 from ultrasam.weights.infer import named_medsam
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA, Weights
@@ -107,6 +108,11 @@ def load_model(
         encoder_to_bfloat16(model)
     if choice.reason not in ("as requested", "the default"):
         log.info("The image encoder runs in %s: %s.", choice.precision, choice.reason)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "%s runs on %s, its image encoder in %s (%s); SHA-256 of its weights: %s.",
+            spec.text, device, choice.precision, choice.reason, weights_hash(model),
+        )  # fmt: skip
     return place(model, device)
 
 

@@ -175,13 +175,13 @@ def _image_names(store: Path, datasets: Sequence[str]) -> dict[str, set[str]]:
     if not (store / "manifest.json").exists():
         return {}
     images = Store.open(store).images
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for dataset, name in zip(
         images["dataset"].to_pylist(), images["name"].to_pylist(), strict=True
     ):
         if dataset in datasets:
-            found.setdefault(dataset, set()).add(name)
-    return found
+            names.setdefault(dataset, set()).add(name)
+    return names
 
 
 def _report(built: BuildResult, out: Path) -> None:
@@ -200,16 +200,18 @@ def _report(built: BuildResult, out: Path) -> None:
         print(f"{name}: {counted(images, 'image')}{without}")
         for line in (*built.notes.get(name, ()), *describe_skips(counts)):
             print(f"    {line}")
-    alike, sides = manifest["duplicates"], manifest["splits"]
-    splits = ", ".join(f"{sides[side]:,} {side}" for side in (*SPLITS, EXCLUDED) if side in sides)
+    duplicates, splits = manifest["duplicates"], manifest["splits"]
+    split_text = ", ".join(
+        f"{splits[split]:,} {split}" for split in (*SPLITS, EXCLUDED) if split in splits
+    )
     print(
-        f"Store: {counted(manifest['images'], 'image')} ({splits}), "
+        f"Store: {counted(manifest['images'], 'image')} ({split_text}), "
         f"{counted(manifest['instances'], 'instance')}, {counted(manifest['subjects'], 'subject')}"
     )
-    if alike["exact"] or alike["similar"]:
+    if duplicates["exact"] or duplicates["similar"]:
         print(
-            f"Duplicates: {alike['exact']:,} exact, {counted(alike['similar'], 'similar pair')}; images "
-            "of one group stay in one split"
+            f"Duplicates: {duplicates['exact']:,} exact, {counted(duplicates['similar'], 'similar pair')}; "
+            "images of one group stay in one split"
         )
     for what, count in manifest["dropped_instances"].items():
         if count:
@@ -220,7 +222,11 @@ def _report(built: BuildResult, out: Path) -> None:
     for name, reason in built.failed.items():
         logger.error("%s: %s", name, reason)
     if built.failed:
-        kept = [name for name in built.failed if name in manifest["datasets"]]
-        earlier = f" The store still has {' and '.join(kept)} of an earlier build." if kept else ""
+        previous = [name for name in built.failed if name in manifest["datasets"]]
+        earlier = (
+            f" The store still has {' and '.join(previous)} of an earlier build."
+            if previous
+            else ""
+        )
         count = counted(len(built.failed), "data set")
         raise DataError(f"{count} could not be built.{earlier}")

@@ -108,7 +108,7 @@ def import_(
             metavar="TEXT",
             show_default="as imported before, or as published",
             help="The license of the images and annotations, for example 'CC BY 4.0'; 'ultrasam data "
-            "licenses' says what it allows.",
+            "licenses' lists what it allows.",
         ),
     ] = None,
     workers: Workers = 2,

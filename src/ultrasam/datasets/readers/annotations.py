@@ -359,7 +359,7 @@ def points_of(values: Any) -> Points:
     if array.ndim == 1:
         array = array.reshape(-1, 2)
     if array.ndim != 2 or array.shape[1] != 2:
-        raise UnusableError("outline that is no list of points")
+        raise UnusableError("outline that is not a list of points")
     if not np.isfinite(array).all():
         raise UnusableError("outline with coordinates that are not numbers")
     return array

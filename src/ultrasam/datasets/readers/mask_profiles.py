@@ -65,16 +65,16 @@ def profile_of(mask: MaskFile) -> MaskProfile:
     has_zero = bool(len(codes)) and int(codes[0]) == 0
     nonzero = {int(c): int(n) for c, n in zip(codes, counts, strict=True) if c}
     if len(nonzero) < 2:
-        found = MaskProfile(nonzero, frozenset(nonzero), has_zero, len(nonzero))
+        profile = MaskProfile(nonzero, frozenset(nonzero), has_zero, len(nonzero))
         if not has_zero and nonzero:
-            return replace(found, constant=True)
+            return replace(profile, constant=True)
         if mask.lossy and nonzero and int(codes[-1]) <= _MAX_CLASS_NUMBER:
-            return replace(found, problem=LOSSY)
+            return replace(profile, problem=LOSSY)
     elif int(codes[-1]) <= _MAX_CLASS_NUMBER and not mask.lossy:
-        found = MaskProfile(nonzero, frozenset(nonzero), has_zero, len(nonzero))
+        profile = MaskProfile(nonzero, frozenset(nonzero), has_zero, len(nonzero))
     else:
-        found = _with_soft_edges(mask, nonzero, has_zero)
-    return replace(found, problem=found.problem or _inverted(mask.codes, found))
+        profile = _with_soft_edges(mask, nonzero, has_zero)
+    return replace(profile, problem=profile.problem or _inverted(mask.codes, profile))
 
 
 def near_binary_threshold(level: int) -> float:
@@ -105,7 +105,7 @@ def _with_soft_edges(mask: MaskFile, nonzero: dict[int, int], has_zero: bool) ->
             if n_core:
                 core.add(code)
     sharp = len(levels) == len(nonzero) and not mask.lossy
-    found = MaskProfile(levels, frozenset(core), has_zero, len(nonzero), sharp=sharp)
+    profile = MaskProfile(levels, frozenset(core), has_zero, len(nonzero), sharp=sharp)
     # A picture changes from pixel to pixel, a map of classes from region to region.
     classes = sharp and int(cores[codes > 0].sum()) >= 0.3 * sum(nonzero.values())
     scatters = _scatters(nonzero, dict(zip(codes.tolist(), cores.tolist(), strict=True)))
@@ -113,14 +113,14 @@ def _with_soft_edges(mask: MaskFile, nonzero: dict[int, int], has_zero: bool) ->
         level = _only_level(mask.codes, bright, compressed=mask.lossy or scatters)
         unclear = mask.lossy or scatters or len(levels) > 1 or not core
         if level is not None and unclear and (scatters or not classes):
-            return replace(found, levels={level: int((2 * bright >= _of(level)).sum())},
+            return replace(profile, levels={level: int((2 * bright >= _of(level)).sum())},
                            core=frozenset([level]), near_binary=True)  # fmt: skip
     if mask.lossy:
-        return replace(found, problem=LOSSY)
+        return replace(profile, problem=LOSSY)
     many = len(levels) > _MANY or (len(nonzero) > _FEW_VALUES and not has_zero)
     if many and not classes:
-        return replace(found, problem=GRAY_TONES)
-    return found
+        return replace(profile, problem=GRAY_TONES)
+    return profile
 
 
 def _scatters(nonzero: dict[int, int], cores: dict[int, int]) -> bool:
@@ -177,8 +177,8 @@ def _only_level(codes: Codes, bright: npt.NDArray[np.float32], *, compressed: bo
     if compressed and cv2.erode(middle.astype(np.uint8), np.ones((5, 5), np.uint8)).any():
         return None
     flat = middle & ~_soft_and_same(bright)[0]
-    most = (0.1 if compressed else 0.02) * np.count_nonzero(2 * bright >= top)
-    if np.count_nonzero(flat) > most + (4 if compressed else 0):
+    limit = (0.1 if compressed else 0.02) * np.count_nonzero(2 * bright >= top)
+    if np.count_nonzero(flat) > limit + (4 if compressed else 0):
         return None
     inside = codes[bright >= 3 * top / 4]
     if (inside >= COLOR).mean() < 0.5:
@@ -193,13 +193,13 @@ def _only_level(codes: Codes, bright: npt.NDArray[np.float32], *, compressed: bo
     return COLOR + (nominal[0] << 16) + (nominal[1] << 8) + nominal[2]
 
 
-def _inverted(codes: Codes, found: MaskProfile) -> str | None:
+def _inverted(codes: Codes, profile: MaskProfile) -> str | None:
     """The problem of a mask whose edge, corners included, is nearly all one value that is not 0."""
     height, width = codes.shape
-    if not height or not width or (len(found.levels) < 2 and not found.has_zero):
+    if not height or not width or (len(profile.levels) < 2 and not profile.has_zero):
         return None
-    if found.near_binary:
-        limit = near_binary_threshold(next(iter(found.levels)))
+    if profile.near_binary:
+        limit = near_binary_threshold(next(iter(profile.levels)))
         codes = (brightness(codes) >= limit).astype(np.int64)
     edge = np.concatenate([codes[0], codes[-1], codes[:, 0], codes[:, -1]])
     corners = codes[[0, 0, -1, -1], [0, -1, 0, -1]]

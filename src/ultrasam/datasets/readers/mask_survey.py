@@ -22,7 +22,7 @@ _VOID = 255
 _MAX_SMALL_CLASS = 64
 FULL = (
     "its mask has one value everywhere, which is an object that fills the image or an inverted mask without "
-    "one; say which with --labels, for example --labels 255=cyst"
+    "one; state which with --labels, for example --labels 255=cyst"
 )
 FAINT = (
     "the brightest value of its soft mask is far below that of other masks, so that where the object ends is "
@@ -164,7 +164,7 @@ def _require_certain(profiles: Mapping[str, MaskProfile], counts: Counter[int], 
     several = [p for p in profiles.values() if len(p.levels) > 1]
     if several and not any(p.has_zero for p in profiles.values()):
         raise DataError(
-            f"{where}: no mask has the value 0 for background (they have {found}); say what is what with "
+            f"{where}: no mask has the value 0 for background (they have {found}); name the values with "
             "--labels VALUE=NAME,…; values that it does not name are background."
         )
     if len(counts) < 2:
@@ -174,16 +174,16 @@ def _require_certain(profiles: Mapping[str, MaskProfile], counts: Counter[int], 
     if unsure and not any(p.sharp and set(unsure) & p.levels.keys() for p in profiles.values()):
         values = ", ".join(code_name(code) for code in unsure[:12])
         raise DataError(
-            f"{where}: the values {values} are soft edges of a region, or thin structures; say which values "
-            f"are structures with --labels VALUE=NAME,… (the masks have {found})."
+            f"{where}: the values {values} are soft edges of a region, or thin structures; name those "
+            f"that are structures with --labels VALUE=NAME,… (the masks have {found})."
         )
 
 
 def _void(profiles: Mapping[str, MaskProfile], counts: Counter[int], where: str) -> set[int]:
-    """255 beside class numbers marks pixels to ignore, as in PASCAL VOC, Cityscapes and LabelMe.
+    """255 along with class numbers marks pixels to ignore, as in PASCAL VOC, Cityscapes and LabelMe.
 
     Raises:
-        DataError: 255 has more pixels than the classes, as an object beside noise has.
+        DataError: 255 has more pixels than the classes, like an object next to noise.
     """
     others = counts.keys() - {_VOID}
     together = [p for p in profiles.values() if {_VOID} < p.levels.keys()]
@@ -194,8 +194,8 @@ def _void(profiles: Mapping[str, MaskProfile], counts: Counter[int], where: str)
     if area > rest or not any(p.core - {_VOID} for p in together):
         found = ", ".join(code_name(code) for code in sorted(others)[:12])
         raise DataError(
-            f"{where}: 255 beside the values {found} may be an object or a region to ignore; say which with "
-            f"--labels, for example --labels 255=cyst or --labels 1=cyst,255={IGNORE}."
+            f"{where}: 255 may be an object or a region to ignore, since the masks also have {found}; state "
+            f"which with --labels, for example --labels 255=cyst or --labels 1=cyst,255={IGNORE}."
         )
     return {_VOID}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from ultrasam.files import atomic_write
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import figure, jpeg, picture
-from ultrasam.reporting.tables import Table, difference
+from ultrasam.reporting.tables import Table, difference, number_json
 from ultrasam.text import counted
 
 if TYPE_CHECKING:
@@ -109,6 +109,19 @@ class ClassificationReport:
     def scores(self, init: str) -> dict[str, ScoreInterval]:
         """All metrics of an initialization."""
         return self._scores[init]
+
+    def to_json(self) -> dict[str, Any]:
+        """The metrics and the confusion matrix of each initialization; null for what is undefined."""
+        return {
+            "classes": list(self.classes),
+            "images": len(self.images),
+            "figures": {
+                init: {n: number_json(s.value, s.low, s.high) for n, s in self.scores(init).items()}
+                for init in self.by_init
+            },
+            "confusion": {init: self.confusion(init).tolist() for init in self.by_init},
+            "left_out": list(self.left_out),
+        }
 
     @cached_property
     def _scores(self) -> dict[str, dict[str, ScoreInterval]]:

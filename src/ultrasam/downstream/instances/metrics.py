@@ -15,6 +15,7 @@ from ultrasam.evaluation.metrics.average_precision import (
     ImageDetections,
     average_precision,
 )
+from ultrasam.evaluation.metrics.statistics import Estimate
 from ultrasam.images.masks import encode_rle
 from ultrasam.progress import OnProgress, no_progress
 
@@ -38,6 +39,21 @@ class InstanceMetrics:
     def per_image(self) -> Floats:
         """Mean Dice [images]; see `mean_over_present`."""
         return mean_over_present(self.dice)
+
+    def figures(self, subjects: Sequence[str]) -> dict[str, Estimate]:
+        """Dice with its interval, and average precision, which has none; ``subjects`` are the images'."""
+        dice, nan = self.per_image(), float("nan")
+        defined = np.isfinite(dice)
+        groups = [s for s, known in zip(subjects, defined, strict=True) if known]
+        ap = {
+            "mAP": self.precision.ap,
+            "AP50": self.precision.ap50,
+            "AP75": self.precision.ap75,
+        }
+        return {
+            "Dice": Estimate.of_mean(dice[defined], groups),
+            **{name: Estimate(value, nan, nan) for name, value in ap.items()},
+        }
 
 
 def mean_over_present(dice: Floats) -> Floats:

@@ -7,7 +7,7 @@ over the image encoder (arXiv 2411.16222, downstream).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ultrasam.downstream.backbone import Backbone, empty_backbone
 from ultrasam.downstream.features import ModelInput
 from ultrasam.downstream.instances.pyramid import Pyramid
-from ultrasam.downstream.settings import PyramidKind
+from ultrasam.downstream.settings import HeadSettings
 from ultrasam.downstream.task_folders import INSTANCES, read_model, write_model
 from ultrasam.errors import CheckpointError, one_line
 from ultrasam.extras import needs
@@ -29,29 +29,16 @@ from ultrasam.geometry import ViewTransform
 _MAX_DETECTIONS = 100  # per image, as in COCO
 
 
-@dataclass(frozen=True, slots=True)
-class HeadConfig:
-    """Configuration of the head; except for the pyramid, the defaults are the paper's.
+class HeadConfig(HeadSettings):
+    """The head of a segmenter that is built.
 
     Attributes:
         classes: names, in the order of the logits.
         size: side of the model input in pixels.
-        pyramid: see `ultrasam.downstream.instances.pyramid.Pyramid`.
-        queries: maximum number of objects per image.
-        width: channels of pixel decoder, queries and masks.
-        pixel_layers: layers of the pixel decoder (deformable attention).
-        layers: layers of the transformer decoder.
-        points: number of points per mask at which losses are computed.
     """
 
     classes: tuple[str, ...]
     size: int
-    pyramid: PyramidKind = "simple"
-    queries: int = 100
-    width: int = 256
-    pixel_layers: int = 6
-    layers: int = 9
-    points: int = 12544
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,7 +229,7 @@ def save_instance_segmenter(
     segmenter: InstanceSegmenter, folder: Path, note: dict[str, Any]
 ) -> None:
     """Save an instance segmenter to a folder; ``note`` is added to its description (see `write_model`)."""
-    head = asdict(segmenter.head_config)
+    head = segmenter.head_config.model_dump(mode="json")
     classes = head.pop("classes")
     about = {"head": head, **note}
     write_model(
@@ -261,7 +248,7 @@ def load_instance_segmenter(folder: str | Path, device: str | None = None) -> In
 
     def build(about: dict[str, Any]) -> InstanceSegmenter:
         head = about["head"] if "head" in about else about["plan"]  # before 0.2
-        head_config = HeadConfig(classes=tuple(about["classes"]), **head)
+        head_config = HeadConfig.model_validate({**head, "classes": about["classes"]})
         return InstanceSegmenter(empty_backbone(about), head_config)
 
     return read_model(Path(folder), INSTANCES, build, device=device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,13 +14,13 @@ import numpy.typing as npt
 from ultrasam.downstream.instances.metrics import InstanceMetrics
 from ultrasam.downstream.instances.model import Detections, InstanceSegmenter
 from ultrasam.downstream.targets import InstanceTarget
-from ultrasam.evaluation.metrics.statistics import bootstrap_interval, paired_difference
+from ultrasam.evaluation.metrics.statistics import Estimate, bootstrap_interval, paired_difference
 from ultrasam.files import atomic_write
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.reporting.html import page
 from ultrasam.reporting.markdown import escape, table, to_html
 from ultrasam.reporting.plots import jpeg, picture
-from ultrasam.reporting.tables import NONE, Table, difference, number, with_interval
+from ultrasam.reporting.tables import NONE, Table, difference, number_json, with_interval
 from ultrasam.text import counted
 
 Floats = npt.NDArray[np.float64]
@@ -95,15 +96,27 @@ class InstanceReport:
 
     def figures(self, init: str) -> dict[str, str]:
         """Dice with its interval, and average precision, of an initialization."""
-        metrics = self.by_init[init]
-        dice = _mean_cell(metrics.per_image(), [image.subject for image in self.images])
-        p = metrics.precision
         return {
-            "Dice": dice,
-            "mAP": number(p.ap),
-            "AP50": number(p.ap50),
-            "AP75": number(p.ap75),
+            name: with_interval(found.value, found.low, found.high)
+            for name, found in self._estimates(init).items()
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures of each initialization; null for what is undefined."""
+        return {
+            "classes": list(self.classes),
+            "images": len(self.images),
+            "figures": {
+                init: {
+                    name: number_json(found.value, found.low, found.high)
+                    for name, found in self._estimates(init).items()
+                }
+                for init in self.by_init
+            },
+        }
+
+    def _estimates(self, init: str) -> dict[str, Estimate]:
+        return self.by_init[init].figures([image.subject for image in self.images])
 
 
 def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: Path) -> Path:

@@ -20,7 +20,7 @@ from ultrasam.downstream.features import ModelInput
 from ultrasam.downstream.finetuning import ready, run
 from ultrasam.downstream.instances.metrics import evaluate_instances
 from ultrasam.downstream.instances.model import HeadConfig, InstanceSegmenter, start_head
-from ultrasam.downstream.settings import InstanceSettings
+from ultrasam.downstream.settings import HeadSettings, InstanceSettings
 from ultrasam.downstream.targets import InstanceTarget, validation_split
 from ultrasam.errors import DataError
 from ultrasam.model.image_encoder import ImageEncoder
@@ -127,15 +127,9 @@ def new_segmenter(
         DataError: The size is not a multiple of the coarsest stride.
         CheckpointError: The weights of the head cannot be loaded.
     """
-    config = HeadConfig(
-        classes=tuple(classes),
-        size=settings.size or model.config.image_size,
-        pyramid=settings.pyramid,
-        queries=settings.queries,
-        width=settings.width,
-        pixel_layers=settings.pixel_layers,
-        layers=settings.layers,
-        points=settings.points,
+    config = HeadConfig.model_validate(
+        settings.model_dump(include=set(HeadSettings.model_fields))
+        | {"classes": classes, "size": settings.size or model.config.image_size}
     )
     seed_everything(settings)
     segmenter = InstanceSegmenter(copy.deepcopy(model), config)

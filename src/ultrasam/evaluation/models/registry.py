@@ -145,15 +145,15 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
     """
     kind, _, argument = spec.partition(":")
     weights, preprocessing = "", dict[str, Any]()
-    seen: frozenset[str] | None = None
+    training_sets: frozenset[str] | None = None
     if kind in _BUILT_IN:
         segmenter = _BUILT_IN[kind](argument, device)
-        seen = of_repository(argument) if kind == "transformers" else NONE_SEEN
+        training_sets = of_repository(argument) if kind == "transformers" else NONE_SEEN
     elif (entry := _plug_ins().get(kind)) is not None:
         try:
             segmenter = cast(Segmenter, entry.load()(argument))
-            seen = getattr(segmenter, "trained_on", None)
-            seen = None if seen is None else frozenset(seen)
+            training_sets = getattr(segmenter, "trained_on", None)
+            training_sets = None if training_sets is None else frozenset(training_sets)
         except UltraSamError:
             raise
         except Exception as error:
@@ -170,8 +170,10 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
             **predictor.tta.to_dict(),
             **predictor.postprocessor.to_dict(),
         }
-        seen = trained_on(spec)
-    return EvaluationModel(spec, segmenter, _accepted(segmenter), weights, preprocessing, seen)
+        training_sets = trained_on(spec)
+    return EvaluationModel(
+        spec, segmenter, _accepted(segmenter), weights, preprocessing, training_sets
+    )
 
 
 def _accepted(segmenter: Segmenter) -> frozenset[str]:

@@ -44,7 +44,7 @@ class Absence:
 
 def absences(all_results: Sequence[Results]) -> list[Absence]:
     """All data sets and prompt types that have prompts with and without an object."""
-    found = []
+    out = []
     for results in all_results:
         for dataset, kind in sorted(results.absent.select("dataset", "kind").unique().iter_rows()):
             absent = results.absent.filter(
@@ -62,9 +62,9 @@ def absences(all_results: Sequence[Results]) -> list[Absence]:
             )  # fmt: skip
             abstention = abstention_curve(scores, present["dice"].to_numpy(), empty)
             if roc is not None and abstention is not None:
-                found.append(Absence(results, dataset, kind, roc, abstention))
+                out.append(Absence(results, dataset, kind, roc, abstention))
     order = {results.name: number for number, results in enumerate(all_results)}
-    return sorted(found, key=lambda a: (a.dataset, a.kind, order[a.results.name]))
+    return sorted(out, key=lambda a: (a.dataset, a.kind, order[a.results.name]))
 
 
 def _is_empty(rows: pl.DataFrame) -> pl.Series:
@@ -72,10 +72,10 @@ def _is_empty(rows: pl.DataFrame) -> pl.Series:
     return rows["hd95"].is_null()
 
 
-def absence_table(found: Sequence[Absence]) -> Table | None:
+def absence_table(curves: Sequence[Absence]) -> Table | None:
     """Area under the ROC curve and what abstaining gives: a row per data set, prompt type and model."""
     rows = []
-    for each in found:
+    for each in curves:
         roc, point = each.roc, each.abstention.at_coverage(COVERAGE)
         everything = float(each.abstention.dice_all[-1])
         rows.append(
@@ -104,16 +104,16 @@ def absence_table(found: Sequence[Absence]) -> Table | None:
 
 
 def absence_plots(
-    all_results: Sequence[Results], found: Sequence[Absence], dataset: str, kind: str
+    all_results: Sequence[Results], curves: Sequence[Absence], dataset: str, kind: str
 ) -> list[Plot]:
     """ROC and abstention curves of one data set and prompt type."""
-    shown = [each for each in found if (each.dataset, each.kind) == (dataset, kind)]
-    if not shown:
+    panel = [each for each in curves if (each.dataset, each.kind) == (dataset, kind)]
+    if not panel:
         return []
     return [
         Plot(
             f"Nothing there: ROC and abstention, {dataset}, {kind}",
-            partial(_draw, all_results, shown),
+            partial(_draw, all_results, panel),
             size=(10.8, 3.6),
             note="Left: prompts with an object that are answered against prompts without one that are. "
             "Right: Dice over all prompts against the share of objects that are answered; the dashed line is "
@@ -122,11 +122,11 @@ def absence_plots(
     ]
 
 
-def _draw(all_results: Sequence[Results], shown: Sequence[Absence], figure: Figure) -> None:
+def _draw(all_results: Sequence[Results], panel: Sequence[Absence], figure: Figure) -> None:
     left, right = figure.subplots(1, 2)
     dim_line(left, slope=1)
     ends = []
-    for each in shown:
+    for each in panel:
         color = color_of(all_results, each.results)
         left.plot(each.roc.false_positives, each.roc.true_positives, color=color)
         right.plot(each.abstention.coverage, each.abstention.dice_all, color=color)
@@ -147,14 +147,14 @@ def _draw(all_results: Sequence[Results], shown: Sequence[Absence], figure: Figu
 
 def absence_section(all_results: Sequence[Results]) -> Section | None:
     """Table and plots; None if no data set has an image without an object."""
-    found = absences(all_results)
-    places = list(dict.fromkeys((each.dataset, each.kind) for each in found))
-    plots = [plot for place in places for plot in absence_plots(all_results, found, *place)]
+    curves = absences(all_results)
+    places = list(dict.fromkeys((each.dataset, each.kind) for each in curves))
+    plots = [plot for place in places for plot in absence_plots(all_results, curves, *place)]
     text = (
         "Images without an object get the box of an object of another image of their data set, or a click at "
         "its center.\n"
     )
     return section(
-        "Nothing there", text, absence_table(found), *plots,
+        "Nothing there", text, absence_table(curves), *plots,
         says="does the predicted IoU tell that no object fits the prompt",
     )  # fmt: skip

@@ -87,13 +87,13 @@ def click_table(all_results: Sequence[Results]) -> Table | None:
 
     def rows_of(group: DatasetGroup) -> list[Row]:
         rows = []
-        for results, kind, found in _all_clicked(all_results, group):
-            cells = [kind, results.name, str(len(found.ious))]
+        for results, kind, clicks in _all_clicked(all_results, group):
+            cells = [kind, results.name, str(len(clicks.ious))]
             for threshold in NOC_THRESHOLDS:
-                noc = found.reach(threshold)
+                noc = clicks.reach(threshold)
                 cells += [
                     f"{noc.mean:.2f}",
-                    f"{noc.failures} ({noc.failures / len(found.ious):.0%})",
+                    f"{noc.failures} ({noc.failures / len(clicks.ious):.0%})",
                 ]
             rows.append(tuple(cells))
         return rows
@@ -153,24 +153,24 @@ def _all_clicked(
     all_results: Sequence[Results], group: DatasetGroup
 ) -> list[tuple[Results, str, Clicked]]:
     return [
-        (results, kind, found)
+        (results, kind, clicks)
         for kind in with_clicks(all_kinds(all_results))
         for results in all_results
-        if (found := clicked(results, kind, group.datasets)) is not None
+        if (clicks := clicked(results, kind, group.datasets)) is not None
     ]
 
 
 def curve_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | None:
     """Mean IoU by number of clicks, an axis per prompt type; None without clicks."""
-    found = _all_clicked(all_results, group)
-    kinds = list(dict.fromkeys(kind for _, kind, _ in found))
+    series = _all_clicked(all_results, group)
+    kinds = list(dict.fromkeys(kind for _, kind, _ in series))
     if not kinds:
         return None
     boxed = any("box" in PromptKind.parse(kind).uses for kind in kinds)
     box = "; 0 clicks: the box alone" if boxed else ""
     return Plot(
         f"IoU by number of clicks ({group.title})",
-        partial(_draw, all_results, kinds, found),
+        partial(_draw, all_results, kinds, series),
         size=(min(12.6, 0.6 + 4 * len(kinds)), 3.6),
         note=f"Bands are 95 % intervals by subject{box}.",
     )
@@ -178,12 +178,12 @@ def curve_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | No
 
 def _draw(
     all_results: Sequence[Results], kinds: Sequence[str],
-    found: Sequence[tuple[Results, str, Clicked]], figure: Figure,
+    series: Sequence[tuple[Results, str, Clicked]], figure: Figure,
 ) -> None:  # fmt: skip
     every = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, kind in zip(every, kinds, strict=True):
         ends = []
-        for results, its_kind, clicks in found:
+        for results, its_kind, clicks in series:
             if its_kind != kind:
                 continue
             curve, bounds = clicks.curve(), np.array(clicks.bounds())

@@ -46,7 +46,7 @@ def measured(results: Results, kinds: Sequence[str]) -> pl.DataFrame:
             only = counts[entry["structure"]] == 1
             for kind in kinds:
                 for prediction in entry["predictions"].get(kind, ()):
-                    found = clinical_measurements(
+                    measurements = clinical_measurements(
                         truth,
                         decode_rle({"size": record["size"], "counts": prediction["mask"]}),
                         structure=entry["structure"],
@@ -67,7 +67,7 @@ def measured(results: Results, kinds: Sequence[str]) -> pl.DataFrame:
                             "predicted": m.predicted,
                             "from_source": m.from_source,
                         }
-                        for m in found
+                        for m in measurements
                     ]
     return pl.DataFrame(rows, schema=_SCHEMA)
 
@@ -84,13 +84,13 @@ class ClinicalErrors:
 
     def places(self) -> list[tuple[str, str, str]]:
         """Quantity, unit and data set of all that is measured, in the order of ``QUANTITIES``."""
-        found = {
+        unique = {
             place
             for table in self.tables.values()
             for place in table.select("quantity", "unit", "dataset").unique().iter_rows()
         }
         order: list[str] = list(QUANTITIES)
-        return sorted(found, key=lambda place: (order.index(place[0]), *place[1:]))
+        return sorted(unique, key=lambda place: (order.index(place[0]), *place[1:]))
 
     def rows(self, name: str, kind: str, quantity: str, unit: str, dataset: str) -> pl.DataFrame:
         """The measurements of one model, prompt type, quantity and data set."""
@@ -138,13 +138,15 @@ class ClinicalErrors:
     def mean_error(self, name: str, kind: str, datasets: Sequence[str]) -> tuple[float | None, int]:
         """Mean over data sets of the mean absolute error in the headline's quantity, None without one; and
         the number of masks that have no such measure, which no error counts."""
-        found = [
+        agreements = [
             _agreement(rows, dataset)
             for dataset in datasets
             if len(rows := self._headline_rows(name, kind).filter(pl.col("dataset") == dataset))
         ]
-        errors = [each.mean_absolute for each in found if each.pairs]
-        return float(np.mean(errors)) if errors else None, sum(each.undefined for each in found)
+        errors = [each.mean_absolute for each in agreements if each.pairs]
+        return float(np.mean(errors)) if errors else None, sum(
+            each.undefined for each in agreements
+        )
 
 
 def _agreement(rows: pl.DataFrame, dataset: str, column: str = "predicted") -> Agreement:
@@ -167,14 +169,14 @@ def agreement_table(errors: ClinicalErrors, quantity: str, unit: str) -> Table |
             for results in errors.results:
                 table = errors.rows(results.name, kind, quantity, unit, dataset)
                 if len(table):
-                    found = _agreement(table, dataset)
-                    cells = _cells(found, digits) if found.pairs else (NONE,) * 5
+                    result = _agreement(table, dataset)
+                    cells = _cells(result, digits) if result.pairs else (NONE,) * 5
                     floor = table.filter(pl.col("from_source"))
                     rows.append(
                         (
-                            dataset, kind, results.name, str(found.pairs), *cells,
+                            dataset, kind, results.name, str(result.pairs), *cells,
                             _absolute(_agreement(floor, dataset, "truth"), digits) if len(floor) else NONE,
-                            str(found.undefined) if found.undefined else "",
+                            str(result.undefined) if result.undefined else "",
                         )
                     )  # fmt: skip
     if not rows:
@@ -193,63 +195,65 @@ def agreement_table(errors: ClinicalErrors, quantity: str, unit: str) -> Table |
     ).without_empty_columns()
 
 
-def _cells(found: Agreement, digits: int) -> tuple[str, ...]:
+def _cells(result: Agreement, digits: int) -> tuple[str, ...]:
     return (
-        difference(found.bias.value, found.bias.low, found.bias.high, digits),
-        number(found.sd, digits),
-        difference(found.lower.value, found.lower.low, found.lower.high, digits),
-        difference(found.upper.value, found.upper.low, found.upper.high, digits),
-        _absolute(found, digits),
+        difference(result.bias.value, result.bias.low, result.bias.high, digits),
+        number(result.sd, digits),
+        difference(result.lower.value, result.lower.low, result.lower.high, digits),
+        difference(result.upper.value, result.upper.low, result.upper.high, digits),
+        _absolute(result, digits),
     )
 
 
-def _absolute(found: Agreement, digits: int) -> str:
-    mean = number(found.mean_absolute, digits)
-    return mean if np.isnan(found.sd_absolute) else f"{mean} ± {number(found.sd_absolute, digits)}"
+def _absolute(result: Agreement, digits: int) -> str:
+    mean = number(result.mean_absolute, digits)
+    return (
+        mean if np.isnan(result.sd_absolute) else f"{mean} ± {number(result.sd_absolute, digits)}"
+    )
 
 
 def bland_altman_plot(
     errors: ClinicalErrors, kind: str, quantity: str, unit: str, dataset: str
 ) -> Plot | None:
     """Error against the mean of predicted and reference, an axis per model; None without measurements."""
-    shown = [
+    panels = [
         (results, table)
         for results in errors.results
         if len(
             table := errors.rows(results.name, kind, quantity, unit, dataset).drop_nans("predicted")
         )
     ]
-    if not shown:
+    if not panels:
         return None
-    columns = min(len(shown), _PER_ROW)
+    columns = min(len(panels), _PER_ROW)
     return Plot(
         f"Bland-Altman: {quantity}, {dataset}, {kind}",
-        partial(_draw, errors.results, shown, unit, dataset),
-        size=(0.4 + 3.0 * columns, 0.3 + 2.5 * -(-len(shown) // columns)),
+        partial(_draw, errors.results, panels, unit, dataset),
+        size=(0.4 + 3.0 * columns, 0.3 + 2.5 * -(-len(panels) // columns)),
         note="Lines: bias and limits of agreement, bands their 95 % intervals.",
     )
 
 
 def _draw(
-    all_results: Sequence[Results], shown: Sequence[tuple[Results, pl.DataFrame]], unit: str,
+    all_results: Sequence[Results], panels: Sequence[tuple[Results, pl.DataFrame]], unit: str,
     dataset: str, figure: Figure,
 ) -> None:  # fmt: skip
-    columns = min(len(shown), _PER_ROW)
+    columns = min(len(panels), _PER_ROW)
     every = figure.subplots(
-        -(-len(shown) // columns), columns, sharex=True, sharey=True, squeeze=False
+        -(-len(panels) // columns), columns, sharex=True, sharey=True, squeeze=False
     ).ravel()
-    for axes in every[len(shown) :]:
+    for axes in every[len(panels) :]:
         axes.set_axis_off()
-    for axes, (results, table) in zip(every, shown, strict=False):
+    for axes, (results, table) in zip(every, panels, strict=False):
         color = color_of(all_results, results)
         reference, predicted = table["reference"].to_numpy(), table["predicted"].to_numpy()
         axes.scatter(
             (reference + predicted) / 2, predicted - reference, s=14, color=color, linewidth=0, alpha=0.7,
             rasterized=len(table) > _RASTER, zorder=3,
         )  # fmt: skip
-        found = _agreement(table, dataset)
+        result = _agreement(table, dataset)
         dim_line(axes, y=0)
-        for value, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
+        for value, style in ((result.bias, "-"), (result.lower, "--"), (result.upper, "--")):
             if not np.isnan(value.value):
                 axes.axhline(value.value, color=color, linestyle=style, linewidth=1.2)
             if not np.isnan(value.low):

@@ -29,10 +29,10 @@ def evaluated(all_results: Sequence[Results]) -> str:
     tables = [results.table for results in all_results]
     images = max((t.select("dataset", "image").n_unique() for t in tables if len(t)), default=0)
     subjects = max((t["subject"].n_unique() for t in tables if len(t)), default=0)
-    most = "at most " if any(results.subjects_unknown for results in all_results) else ""
+    bound = "at most " if any(results.subjects_unknown for results in all_results) else ""
     return (
         f"{counted(len(all_results), 'model')} on {counted(sum(counts.values()), 'object')} in "
-        f"{counted(images, 'image')} of {most}{counted(subjects, 'subject')} from "
+        f"{counted(images, 'image')} of {bound}{counted(subjects, 'subject')} from "
         f"{counted(len(counts), 'data set')}, with {counted(len(all_kinds(all_results)), 'prompt type')}."
     )
 
@@ -53,16 +53,16 @@ def conclusion(
     lines = []
     for group in groups:
         for protocol in ("exact", "human"):
-            told = [
+            sentences = [
                 sentence
                 for prompt in primary
                 if prompt.protocol == protocol
                 and (sentence := _ranking(all_results, prompt, group))
             ]
-            if told:
+            if sentences:
                 where = f"{_where(group)}, " if several or group.label else ""
                 start = f"{where}{protocol} prompts"
-                lines.append(f"**{start[0].upper()}{start[1:]}.** {' '.join(told)}")
+                lines.append(f"**{start[0].upper()}{start[1:]}.** {' '.join(sentences)}")
     return lines
 
 
@@ -81,17 +81,17 @@ def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGrou
         for r in all_results
         if kind in r.kinds
     }
-    names = {name: found for name, found in names.items() if found}
+    names = {name: datasets for name, datasets in names.items() if datasets}
     if not names:
         return ""
     few = _of_few_objects([r for r in all_results if r.name in names], kind, group.datasets)
-    names = {name: found for name, found in names.items() if name not in few}
+    names = {name: datasets for name, datasets in names.items() if name not in few}
     start = prompt.what.capitalize() + ("" if kind in ("box", prompt.what) else f" ({kind})")
     common = sorted(set.intersection(*names.values()))
     if not common:
         return f"{start}: the models have no data set in common, so none is the best."
     compared = [r for r in all_results if r.name in names]
-    objects, most = _shared_objects(compared, kind, common)
+    objects, total = _shared_objects(compared, kind, common)
     scored = [
         (value, r)
         for r in compared
@@ -102,11 +102,11 @@ def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGrou
     scored.sort(key=lambda pair: -pair[0].mean)
     (best, first), *others = scored
     where = (
-        "" if all(found == set(common) for found in names.values())
+        "" if all(datasets == set(common) for datasets in names.values())
         else f" on what all models have ({', '.join(map(escape, common))})"
     )  # fmt: skip
-    if len(objects) < most:
-        where += f" on the {len(objects):,} of {most:,} objects that all models segmented"
+    if len(objects) < total:
+        where += f" on the {len(objects):,} of {total:,} objects that all models segmented"
     text = f"{start}: **{escape(first.name)}**, Dice{where} {best.short()}"
     if others:
         second = others[0][1]
@@ -115,16 +115,22 @@ def _ranking(all_results: Sequence[Results], prompt: Primary, group: DatasetGrou
         escape(r.name) for _, r in scored[:2]
         if dict(group.statuses).get(r.name) == "unknown" and group.label != UNKNOWN
     ]  # fmt: skip
-    told = f" Whether {' or '.join(unknown)} has seen these data is unknown." if unknown else ""
+    remarks = f" Whether {' or '.join(unknown)} has seen these data is unknown." if unknown else ""
     if few:
-        told += f" Not ranked, with less than half of the objects: {', '.join(map(escape, few))}."
-    return f"{text}.{told}"
+        remarks += (
+            f" Not ranked, with less than half of the objects: {', '.join(map(escape, few))}."
+        )
+    return f"{text}.{remarks}"
 
 
-def _of_few_objects(found: Sequence[Results], kind: str, datasets: Sequence[str]) -> list[str]:
+def _of_few_objects(
+    all_results: Sequence[Results], kind: str, datasets: Sequence[str]
+) -> list[str]:
     """The models that have segmented less than half of the objects that another has."""
     inside = pl.col("dataset").is_in(list(datasets))
-    counts = {r.name: r.rows(kind).filter(inside).select(OBJECT).unique().height for r in found}
+    counts = {
+        r.name: r.rows(kind).filter(inside).select(OBJECT).unique().height for r in all_results
+    }
     return [name for name, n in counts.items() if n < _LEAST_SHARE * max(counts.values())]
 
 
@@ -150,18 +156,18 @@ def _lead(
         return ""
     gap, over = mean_of(list(gaps.values())), escape(second.name)
     # A data set of one subject has no interval, and no mean with it has one.
-    alone = [name for name, found in gaps.items() if np.isnan(found.bounds[0])]
+    alone = [name for name, difference in gaps.items() if np.isnan(difference.bounds[0])]
     if not alone or len(alone) == len(gaps):
-        return _told(gap, f" over {over}")
-    rest = mean_of([found for name, found in gaps.items() if name not in alone])
+        return _with_certainty(gap, f" over {over}")
+    rest = mean_of([difference for name, difference in gaps.items() if name not in alone])
     are, them = ("is", "it") if len(alone) == 1 else ("are each", "them")
     return (
         f", {gap.signed()} over {over}; {', '.join(map(escape, alone))} {are} of one subject, without {them}"
-        f"{_told(rest, '').removeprefix(',').removeprefix(';')}"
+        f"{_with_certainty(rest, '').removeprefix(',').removeprefix(';')}"
     )
 
 
-def _told(gap: Mean, over: str) -> str:
+def _with_certainty(gap: Mean, over: str) -> str:
     """A difference with what is known of its certainty."""
     if gap.sign is None:
         count = len(gap.subjects)

@@ -51,12 +51,12 @@ class _Column:
 
 def compact_table(
     all_results: Sequence[Results],
-    found: Sequence[Absence],
+    absences: Sequence[Absence],
     errors: ClinicalErrors,
     groups: Sequence[DatasetGroup],
 ) -> Table:
     """A row per model below each group of data sets, with what exists of the measures that matter most."""
-    columns = _columns(all_results, found, errors)
+    columns = _columns(all_results, absences, errors)
 
     def rows_of(group: DatasetGroup) -> list[Row]:
         rows = []
@@ -72,22 +72,22 @@ def compact_table(
 
 
 def _columns(
-    all_results: Sequence[Results], found: Sequence[Absence], errors: ClinicalErrors
+    all_results: Sequence[Results], absences: Sequence[Absence], errors: ClinicalErrors
 ) -> list[_Column]:
     kinds = all_kinds(all_results)
     primary = primary_prompts(kinds)
     columns = [_Column(prompt.title, partial(_dice, prompt.kind)) for prompt in primary]
-    most = _noc_kind(kinds)
-    if most is not None:
-        columns.append(_Column(f"NoC@{_NOC:.2f} (failures)", partial(_noc, most)))
+    noc_kind = _noc_kind(kinds)
+    if noc_kind is not None:
+        columns.append(_Column(f"NoC@{_NOC:.2f} (failures)", partial(_noc, noc_kind)))
     # Clicks fail far more often than boxes, and people's more often than exact ones.
     risky = [p for what in ("click", "box") for p in primary[::-1] if p.what == what]
     if risky:
         columns.append(
             _Column(f"{risky[0].title}, IoU < {_MISSED:.2f}", partial(_missed, risky[0].kind))
         )
-    if found:
-        auc = partial(_auc, found, _absence_kind(all_results, found))
+    if absences:
+        auc = partial(_auc, absences, _absence_kind(all_results, absences))
         columns.append(_Column("nothing there, AUC", auc))
     headline, kind = errors.headline(), errors.headline_kind()
     if headline is not None and kind is not None:
@@ -108,21 +108,21 @@ def _noc_kind(kinds: Sequence[str]) -> str | None:
 
 def _name(all_results: Sequence[Results], results: Results, group: DatasetGroup) -> str:
     """The model's name, with its number of objects if it segmented fewer than others did."""
-    fewest, most = 0, 0
+    fewest, total = 0, 0
     for prompt in primary_prompts(results.kinds):
-        own, largest = (
+        count, largest = (
             sum(objects_per_dataset(some, prompt.kind).get(name, 0) for name in group.datasets)
             for some in ([results], all_results)
         )
-        if largest - own > most - fewest:
-            fewest, most = own, largest
-    return f"{results.name} ({fewest:,} of {most:,} objects)" if fewest < most else results.name
+        if largest - count > total - fewest:
+            fewest, total = count, largest
+    return f"{results.name} ({fewest:,} of {total:,} objects)" if fewest < total else results.name
 
 
-def _absence_kind(all_results: Sequence[Results], found: Sequence[Absence]) -> str:
+def _absence_kind(all_results: Sequence[Results], absences: Sequence[Absence]) -> str:
     """The prompt type of the column: a box's figure beside a click's would compare prompts, not models."""
     kinds = [p.kind for p in primary_prompts(all_kinds(all_results)) if p.protocol == "exact"]
-    return next((k for k in kinds if any(a.kind == k for a in found)), found[0].kind)
+    return next((k for k in kinds if any(a.kind == k for a in absences)), absences[0].kind)
 
 
 def _dice(kind: str, results: Results, group: DatasetGroup) -> str:
@@ -131,11 +131,11 @@ def _dice(kind: str, results: Results, group: DatasetGroup) -> str:
 
 
 def _noc(kind: str, results: Results, group: DatasetGroup) -> str:
-    found = clicked(results, kind, group.datasets)
-    if found is None:
+    clicks = clicked(results, kind, group.datasets)
+    if clicks is None:
         return NONE
-    noc = found.reach(_NOC)
-    return f"{noc.mean:.1f} ({noc.failures / len(found.ious):.0%})"
+    noc = clicks.reach(_NOC)
+    return f"{noc.mean:.1f} ({noc.failures / len(clicks.ious):.0%})"
 
 
 def _missed(kind: str, results: Results, group: DatasetGroup) -> str:
@@ -145,9 +145,9 @@ def _missed(kind: str, results: Results, group: DatasetGroup) -> str:
     return NONE if rate is None else percent(rate.share.value)
 
 
-def _auc(found: Sequence[Absence], kind: str, results: Results, group: DatasetGroup) -> str:
+def _auc(absences: Sequence[Absence], kind: str, results: Results, group: DatasetGroup) -> str:
     curves = [
-        a.roc for a in found
+        a.roc for a in absences
         if (a.results.name, a.kind) == (results.name, kind) and a.dataset in group.datasets
     ]  # fmt: skip
     # One empty image says little, and would weigh as much as all those of another data set.
@@ -170,7 +170,7 @@ def _clinical(errors: ClinicalErrors, kind: str, results: Results, group: Datase
 
 
 def compact_note(
-    all_results: Sequence[Results], found: Sequence[Absence], errors: ClinicalErrors
+    all_results: Sequence[Results], absences: Sequence[Absence], errors: ClinicalErrors
 ) -> str:
     """What the columns are, in Markdown."""
     primary = primary_prompts(all_kinds(all_results))
@@ -184,10 +184,10 @@ def compact_note(
         else "",
         "" if noc is None else f"NoC: clicks to IoU {_NOC:.2f} (`{noc}`).",
         _pooled_note(all_results) if several else "",
-        f"AUC (`{_absence_kind(all_results, found)}`): does predicted IoU tell that nothing is there "
+        f"AUC (`{_absence_kind(all_results, absences)}`): does predicted IoU tell that nothing is there "
         f"(0.5: no), over data sets with {_FEW} prompts of either kind; if there is none, their numbers are "
         "in parentheses."
-        if found
+        if absences
         else "",
         f"Clinical error (`{errors.headline_kind()}`): mean absolute{_floor(errors)}."
         if errors.headline_kind()
@@ -217,29 +217,29 @@ def dice_plot(all_results: Sequence[Results]) -> Plot | None:
         for number, group in enumerate(groups)
         if (mean := over_datasets(results, prompt.kind, group.datasets)) is not None
     }
-    shown = [p for p in primary if any(kind == p.kind for kind, *_ in means)]
-    if not shown:
+    prompts = [p for p in primary if any(kind == p.kind for kind, *_ in means)]
+    if not prompts:
         return None
     note = "95 % intervals by subject."
     if len(groups) > 1:
         note += f" Filled: {groups[0].label}; hollow: {groups[1].label}."
     return Plot(
         "Mean Dice by protocol and prompt",
-        partial(_draw, all_results, groups, shown, means),
-        size=(1.05 + 0.9 * len(shown), 0.7 + 0.34 * len(all_results)),
+        partial(_draw, all_results, groups, prompts, means),
+        size=(1.05 + 0.9 * len(prompts), 0.7 + 0.34 * len(all_results)),
         note=note,
     )
 
 
 def _draw(
-    all_results: Sequence[Results], groups: Sequence[DatasetGroup], shown: Sequence[Primary],
+    all_results: Sequence[Results], groups: Sequence[DatasetGroup], prompts: Sequence[Primary],
     means: dict[tuple[str, str, int], Mean], figure: Figure,
 ) -> None:  # fmt: skip
-    every: Sequence[Axes] = figure.subplots(1, len(shown), sharey=True, sharex=True, squeeze=False)[
-        0
-    ]
+    every: Sequence[Axes] = figure.subplots(
+        1, len(prompts), sharey=True, sharex=True, squeeze=False
+    )[0]
     low = min(min(mean.mean, np.nan_to_num(mean.bounds[0], nan=1.0)) for mean in means.values())
-    for axes, prompt in zip(every, shown, strict=True):
+    for axes, prompt in zip(every, prompts, strict=True):
         for row, results in enumerate(all_results):
             for number in range(len(groups)):
                 mean = means.get((prompt.kind, results.name, number))

@@ -87,10 +87,10 @@ def rows_by_group(
     every = dataset_groups(all_results)
     rows: list[Row] = []
     for group in every if groups is None else groups:
-        found = rows_of(group)
-        if found and len(every) > 1:
-            rows.append((group.title, *[""] * (len(found[0]) - 1)))
-        rows += found
+        group_rows = rows_of(group)
+        if group_rows and len(every) > 1:
+            rows.append((group.title, *[""] * (len(group_rows[0]) - 1)))
+        rows += group_rows
     return tuple(rows)
 
 
@@ -112,8 +112,8 @@ def _label(trained: Sequence[Results], statuses: Sequence[Status]) -> str:
         return UNKNOWN
     if kinds == {"unseen"}:
         return "unseen"
-    seen = [name for name, status in named.items() if status == "seen"]
-    return f"seen by {', '.join(seen)}"
+    names = [name for name, status in named.items() if status == "seen"]
+    return f"seen by {', '.join(names)}"
 
 
 def training_sentences(all_results: Sequence[Results]) -> list[str]:
@@ -134,11 +134,11 @@ def training_sentences(all_results: Sequence[Results]) -> list[str]:
     if stated:
         pairs = ", ".join(f"{escape(name)} is of {escape(sources[name])}" for name in stated)
         lines.append(f"As stated in the command or suite, {pairs}.")
-    own = sorted(every - set(catalogue()) - set(sources))
-    are = "is" if len(own) == 1 else "are"
-    if own and any(results.trained_on for results in all_results):
+    custom = sorted(every - set(catalogue()) - set(sources))
+    are = "is" if len(custom) == 1 else "are"
+    if custom and any(results.trained_on for results in all_results):
         lines.append(
-            f"{' and '.join(map(escape, own))} {are} not in the catalog, and may come from a data set that a "
-            f"model has seen. If you know the source, state it: --source {escape(own[0])}=ID."
+            f"{' and '.join(map(escape, custom))} {are} not in the catalog, and may come from a data set "
+            f"that a model has seen. If you know the source, state it: --source {escape(custom[0])}=ID."
         )
     return lines

@@ -129,19 +129,19 @@ def by_dataset(table: pl.DataFrame, metric: str, datasets: Sequence[str]) -> dic
         name: rows for name in datasets if len(rows := defined.filter(pl.col("dataset") == name))
     }
     subjects = {name: set(rows["subject"].to_list()) for name, rows in tables.items()}
-    found = {}
+    means = {}
     for linked in _linked(subjects):
         rows = pl.concat([tables[name] for name in linked])
         index, draws = resampled_groups(rows["subject"].to_list(), seed=seed_of(linked[0]))
-        own = {name: np.unique(index[(rows["dataset"] == name).to_numpy()]) for name in linked}
+        members = {name: np.unique(index[(rows["dataset"] == name).to_numpy()]) for name in linked}
         # Of the rare resamples without any subject of one of the data sets, others take the place.
-        whole = np.all([draws[:, columns].any(axis=1) for columns in own.values()], axis=0)
+        whole = np.all([draws[:, columns].any(axis=1) for columns in members.values()], axis=0)
         draws = draws[whole][np.arange(len(draws)) % max(1, whole.sum())]
-        for name, columns in own.items():
+        for name, columns in members.items():
             inside = (rows["dataset"] == name).to_numpy()
             position = np.searchsorted(columns, index[inside])
-            found[name] = _mean(rows.filter(inside), metric, position, draws[:, columns])
-    return {name: found[name] for name in tables}
+            means[name] = _mean(rows.filter(inside), metric, position, draws[:, columns])
+    return {name: means[name] for name in tables}
 
 
 def _linked(subjects: Mapping[str, set[str]]) -> list[list[str]]:
@@ -182,8 +182,8 @@ def over_datasets(
     table = results.rows(kind)
     if objects is not None:
         table = table.join(objects, on=OBJECT, how="semi")
-    found = by_dataset(table, metric, datasets)
-    return mean_of(list(found.values())) if found else None
+    means = by_dataset(table, metric, datasets)
+    return mean_of(list(means.values())) if means else None
 
 
 def paired(
@@ -194,8 +194,8 @@ def paired(
     Returns:
         First minus second; None if they have no object in common.
     """
-    found = paired_by_dataset(first, second, metric, datasets)
-    return mean_of(list(found.values())) if found else None
+    means = paired_by_dataset(first, second, metric, datasets)
+    return mean_of(list(means.values())) if means else None
 
 
 def paired_by_dataset(

@@ -22,14 +22,14 @@ _NOTE = (
 
 def published_table(all_results: Sequence[Results]) -> Table | None:
     """What others measured on the evaluated data sets with precise prompts; None if there is nothing."""
-    found = published_results(_datasets(all_results))
-    return _table("Published results", all_results, found)
+    figures = published_results(_datasets(all_results))
+    return _table("Published results", all_results, figures)
 
 
 def published_robustness_table(all_results: Sequence[Results]) -> Table | None:
     """What others measured on the evaluated data sets with imprecise prompts; None if there is nothing."""
-    found = published_robustness(_datasets(all_results))
-    return _table("Published results with imprecise prompts", all_results, found)
+    figures = published_robustness(_datasets(all_results))
+    return _table("Published results with imprecise prompts", all_results, figures)
 
 
 def _datasets(all_results: Sequence[Results]) -> list[str]:
@@ -37,16 +37,16 @@ def _datasets(all_results: Sequence[Results]) -> list[str]:
 
 
 def _table(
-    title: str, all_results: Sequence[Results], found: Sequence[PublishedResult]
+    title: str, all_results: Sequence[Results], figures: Sequence[PublishedResult]
 ) -> Table | None:
-    if not found:
+    if not figures:
         return None
     rows = tuple(
         (
             p.dataset, p.prompt, p.metric, p.model, f"{p.value:.3f}",
             *(_ours(results, p) for results in all_results), p.note, p.source,
         )
-        for p in found
+        for p in figures
     )  # fmt: skip
     head = ("data set", "prompt", "metric", "published model", "published",
             *(f"ours: {results.name}" for results in all_results), "note", "source")  # fmt: skip

@@ -52,48 +52,48 @@ def _cell(results: Results, kind: str, datasets: Sequence[str]) -> str:
     rows = results.rows(kind).filter(pl.col("dataset").is_in(list(datasets)))
     if kind not in results.kinds or not len(rows):
         return NONE
-    found = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
-    return f"{found.error:.3f} ({found.bias:+.3f})"
+    curve = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
+    return f"{curve.error:.3f} ({curve.bias:+.3f})"
 
 
 def reliability_plot(all_results: Sequence[Results], kind: str, group: DatasetGroup) -> Plot | None:
     """True against predicted IoU in ten bins for one prompt type, an axis per model; None without objects."""
     inside = pl.col("dataset").is_in(group.datasets)
-    shown = {
+    tables = {
         r.name: rows
         for r in all_results
         if kind in r.kinds and len(rows := r.rows(kind).filter(inside))
     }
-    if not shown:
+    if not tables:
         return None
-    lines = -(-len(shown) // _PER_ROW)
+    lines = -(-len(tables) // _PER_ROW)
     return Plot(
         f"Reliability of predicted IoU, {kind} ({group.title})",
-        partial(_draw, all_results, shown),
-        size=(0.5 + 2.3 * min(len(shown), _PER_ROW), 0.4 + 2.3 * lines),
+        partial(_draw, all_results, tables),
+        size=(0.5 + 2.3 * min(len(tables), _PER_ROW), 0.4 + 2.3 * lines),
         note="True against predicted IoU in ten bins; on the dashed line they agree. A marker's area is the "
         "share of objects.",
     )
 
 
 def _draw(
-    all_results: Sequence[Results], shown: Mapping[str, pl.DataFrame], figure: Figure
+    all_results: Sequence[Results], tables: Mapping[str, pl.DataFrame], figure: Figure
 ) -> None:
-    columns = min(len(shown), _PER_ROW)
-    lines = -(-len(shown) // columns)
+    columns = min(len(tables), _PER_ROW)
+    lines = -(-len(tables) // columns)
     every = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in every[len(shown) :]:
+    for axes in every[len(tables) :]:
         axes.set_axis_off()
-    models = [results for results in all_results if results.name in shown]
+    models = [results for results in all_results if results.name in tables]
     for axes, results in zip(every, models, strict=False):
-        rows = shown[results.name]
-        found = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
+        rows = tables[results.name]
+        curve = calibration(rows["predicted_iou"].to_numpy(), rows["iou"].to_numpy())
         color = color_of(all_results, results)
         dim_line(axes, slope=1)
-        axes.plot(found.predicted, found.true, color=color)
-        area = 160 * found.counts / found.counts.sum()
+        axes.plot(curve.predicted, curve.true, color=color)
+        area = 160 * curve.counts / curve.counts.sum()
         axes.scatter(
-            found.predicted, found.true, s=np.maximum(area, 4), color=color,
+            curve.predicted, curve.true, s=np.maximum(area, 4), color=color,
             marker=marker_of(all_results, results), clip_on=False, zorder=3,
         )  # fmt: skip
         axes.set_title(label_of(results))

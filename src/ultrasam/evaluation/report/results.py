@@ -93,11 +93,13 @@ class Results:
     @cached_property
     def subjects_unknown(self) -> frozenset[str]:
         """Data sets of which nothing says which images are of one person: each image counts as a subject."""
-        own: dict[str, list[bool]] = defaultdict(list)
+        same_as_image: dict[str, list[bool]] = defaultdict(list)
         for record in self.images:
             if "subject" in record:
-                own[record["dataset"]].append(record["subject"] == record["image"])
-        return frozenset(name for name, same in own.items() if len(same) > 1 and all(same))
+                same_as_image[record["dataset"]].append(record["subject"] == record["image"])
+        return frozenset(
+            name for name, same in same_as_image.items() if len(same) > 1 and all(same)
+        )
 
     @cached_property
     def table(self) -> pl.DataFrame:
@@ -199,8 +201,10 @@ class Results:
     def seconds(self) -> tuple[float, float, float]:
         """Total time for reading, for the model, and for the evaluation, over all segmented images."""
         timed = [record["seconds"] for record in self.images if record.get("objects")]
-        reading, model, own = (sum(t[k] for t in timed) for k in ("reading", "model", "evaluation"))
-        return reading, model, own
+        reading, model, evaluating = (
+            sum(t[k] for t in timed) for k in ("reading", "model", "evaluation")
+        )
+        return reading, model, evaluating
 
 
 def read_results(file: Path, *, name: str | None = None) -> Results:
@@ -219,12 +223,12 @@ def read_results(file: Path, *, name: str | None = None) -> Results:
             raise EvaluationError(
                 f"{file} was written by an earlier version of UltraSam; run the evaluation again."
             )
-        seen = header.get("trained_on")
+        trained_on = header.get("trained_on")
         return Results(
             name or header["model"],
             header["settings"],
             tuple(records),
-            None if seen is None else frozenset(seen),
+            None if trained_on is None else frozenset(trained_on),
         )
     except EvaluationError:
         raise

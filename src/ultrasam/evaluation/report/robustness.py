@@ -43,14 +43,14 @@ class Disturbance:
 
     def levels(self, kinds: Sequence[str]) -> dict[float, str]:
         """Prompt types by amount, ascending; empty if none is disturbed."""
-        found = {
+        by_amount = {
             float(match[1]) * self.scale: kind
             for kind in kinds
             if (match := re.fullmatch(self.pattern, kind))
         }
-        if found and self.exact[0] in kinds:
-            found[self.exact[1]] = self.exact[0]
-        return dict(sorted(found.items()))
+        if by_amount and self.exact[0] in kinds:
+            by_amount[self.exact[1]] = self.exact[0]
+        return dict(sorted(by_amount.items()))
 
     def label(self, amount: float) -> str:
         """The head of the column of an amount."""
@@ -85,9 +85,9 @@ def robustness_table(all_results: Sequence[Results], disturbance: Disturbance) -
     def rows_of(group: DatasetGroup) -> list[Row]:
         rows = []
         for results in all_results:
-            found = [over_datasets(results, kind, group.datasets) for kind in levels.values()]
-            if any(found):
-                rows.append((results.name, *map(text_of, found)))
+            means = [over_datasets(results, kind, group.datasets) for kind in levels.values()]
+            if any(means):
+                rows.append((results.name, *map(text_of, means)))
         return rows
 
     rows = rows_by_group(all_results, rows_of)
@@ -100,35 +100,35 @@ def robustness_table(all_results: Sequence[Results], disturbance: Disturbance) -
 def robustness_plot(all_results: Sequence[Results], group: DatasetGroup) -> Plot | None:
     """Mean Dice by amount of disturbance, an axis for each disturbance."""
     kinds = all_kinds(all_results)
-    shown = [d for d in DISTURBANCES if len(d.levels(kinds)) > 1]
+    disturbances = [d for d in DISTURBANCES if len(d.levels(kinds)) > 1]
     curves: dict[str, dict[str, tuple[list[float], list[Mean]]]] = {}
-    for disturbance in shown:
+    for disturbance in disturbances:
         for results in all_results:
-            found = [
+            points = [
                 (amount, value)
                 for amount, kind in disturbance.levels(kinds).items()
                 if (value := over_datasets(results, kind, group.datasets)) is not None
             ]
-            if len(found) > 1:
-                xs, values = [x for x, _ in found], [value for _, value in found]
+            if len(points) > 1:
+                xs, values = [x for x, _ in points], [value for _, value in points]
                 curves.setdefault(disturbance.title, {})[results.name] = (xs, values)
-    shown = [d for d in shown if d.title in curves]
-    if not shown:
+    disturbances = [d for d in disturbances if d.title in curves]
+    if not disturbances:
         return None
     return Plot(
         f"Dice as prompts grow imprecise ({group.title})",
-        partial(_draw, all_results, shown, curves),
-        size=(min(12.6, 0.6 + 3.4 * len(shown)), 3.4),
+        partial(_draw, all_results, disturbances, curves),
+        size=(min(12.6, 0.6 + 3.4 * len(disturbances)), 3.4),
         note="Bands are 95 % intervals by subject.",
     )
 
 
 def _draw(
-    all_results: Sequence[Results], shown: Sequence[Disturbance],
+    all_results: Sequence[Results], disturbances: Sequence[Disturbance],
     curves: dict[str, dict[str, tuple[list[float], list[Mean]]]], figure: Figure,
 ) -> None:  # fmt: skip
-    every: Sequence[Axes] = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for axes, disturbance in zip(every, shown, strict=True):
+    every: Sequence[Axes] = figure.subplots(1, len(disturbances), sharey=True, squeeze=False)[0]
+    for axes, disturbance in zip(every, disturbances, strict=True):
         ends = []
         for results in all_results:
             if results.name not in curves[disturbance.title]:

@@ -87,10 +87,10 @@ def _table(
         rows = []
         for label in labels:
             inside = (pl.col("part") == label) & pl.col("dataset").is_in(group.datasets)
-            found = [estimate(table.filter(inside), "dice") for table in tables]
-            count = max((e.count for e in found if e is not None), default=0)
+            estimates = [estimate(table.filter(inside), "dice") for table in tables]
+            count = max((e.count for e in estimates if e is not None), default=0)
             if count:
-                rows.append((label, str(count), *map(text_of, found)))
+                rows.append((label, str(count), *map(text_of, estimates)))
         return rows
 
     rows = rows_by_group(all_results, rows_of)
@@ -116,12 +116,14 @@ def thin_table(all_results: Sequence[Results], kind: str) -> Table | None:
     }
     rows = []
     for dataset, structure in sorted(places):
-        here = (pl.col("dataset") == dataset) & (pl.col("structure") == structure)
+        inside = (pl.col("dataset") == dataset) & (pl.col("structure") == structure)
         for name, table in tables.items():
-            found = [estimate(table.filter(here), metric) for metric in ("dice", "boundary_f")]
-            if found[0] is not None:
-                count = str(found[0].count)
-                rows.append((dataset, structure, name, count, *map(text_of, found)))
+            estimates = [
+                estimate(table.filter(inside), metric) for metric in ("dice", "boundary_f")
+            ]
+            if estimates[0] is not None:
+                count = str(estimates[0].count)
+                rows.append((dataset, structure, name, count, *map(text_of, estimates)))
     if not rows:
         return None
     head = ("data set", "structure", "model", "objects", TITLES["dice"], TITLES["boundary_f"])
