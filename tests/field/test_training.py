@@ -386,7 +386,7 @@ def test_every_recipe_takes_data_as_an_argument(
         data = found["recipe"]["data"]
         assert data["store"] is None
         assert [s["path"] for s in data["sources"]] == [str(folder)]
-        assert data["sources"][0]["weight"] == (0.7 if name == "nano" else 1.0)
+        assert data["sources"][0]["weight"] == pytest.approx(0.58 if name == "nano" else 1.0)
         assert found["estimate"]["images"] == 6 + data["phantoms"]["count"]
 
 

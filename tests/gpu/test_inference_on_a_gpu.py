@@ -21,7 +21,7 @@ from ultrasam.runtimes.torch_backend import TorchBackend
 from ultrasam.weights.load import encoder_to_bfloat16
 
 PICTURE = Path(__file__).parents[2] / "examples" / "phantom.png"
-BOXES = ((139, 244, 417, 460), (192, 143, 307, 280))
+BOXES = ((192, 58, 534, 402), (22, 0, 250, 139))
 
 
 @pytest.fixture(scope="module", params=sizes())
@@ -90,7 +90,7 @@ def test_many_prompts_at_once_give_what_they_give_one_by_one(model: UltraSam, gp
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_nano_segments_the_sample_picture_as_on_the_cpu(gpu: str, precision: str) -> None:
     prompts = [ultrasam.Prompt(box=box) for box in BOXES]
-    prompts.append(ultrasam.Prompt(points=[(280, 350), (350, 200)], labels=[1, 0]))
+    prompts.append(ultrasam.Prompt(points=[(330, 250), (590, 150)], labels=[1, 0]))
     found = []
     for device, given in (("cpu", "float32"), (gpu, precision)):
         predictor = ultrasam.Predictor("nano", device=device, precision=given)

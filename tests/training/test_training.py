@@ -270,7 +270,7 @@ def test_every_shipped_recipe_is_valid_short_and_survives_saving(
     assert isinstance(recipe, Recipe)
     save_recipe(recipe, tmp_path / "again.yaml")
     assert load_recipe(tmp_path / "again.yaml") == recipe
-    assert len(path.read_text().splitlines()) < 60
+    assert len(path.read_text().splitlines()) <= 70
 
 
 def test_training_from_medsam_uses_and_saves_the_training_preprocessing(

@@ -230,7 +230,7 @@ def test_the_command_warns_about_a_deprecated_name(
         "ultrasam.weights.download.fetch", lambda _: tmp_path / "m" / "model.safetensors"
     )
     image = Path(__file__).parents[2] / "examples" / "phantom.png"
-    asked = ("predict", image, "--box", "139,244,417,460", "--model", "sam-base", "-o", tmp_path)
+    asked = ("predict", image, "--box", "192,58,534,402", "--model", "sam-base", "-o", tmp_path)
     assert ultrasam(*asked) == 0
     said = capsys.readouterr().err
     assert said.count("'sam-base' is deprecated; use 'sam-vit-b'") == 1
