@@ -232,6 +232,17 @@ def test_candidates_of_a_click_are_listed_drawn_and_replaced(
     assert {path.name for path in out.iterdir()} == left
 
 
+def test_a_model_of_boxes_alone_has_no_candidates(
+    ultrasam, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(Predictor, "accepts", frozenset({"box"}))
+    out = tmp_path / "out"
+    done = ultrasam("predict", picture, "--box", "10,10,60,50", "--candidates", "-o", out)
+    assert done.status == 1
+    assert "nano takes boxes only; it has no use for --candidates." in done.err
+    assert not list(out.glob("*"))
+
+
 def test_without_out_results_go_to_a_folder_named_for_the_input(
     ultrasam, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
