@@ -224,7 +224,7 @@ class Prediction:
 
     @property
     def _best(self) -> tuple[IntArray, IntArray]:
-        return np.arange(len(self)), self.predicted_iou.argmax(axis=1)
+        return np.arange(len(self), dtype=np.int64), self.predicted_iou.argmax(axis=1)
 
     def by_area(self) -> Prediction:
         """The candidates of each prompt from the smallest mask to the largest; the best stay the same.
@@ -233,8 +233,12 @@ class Prediction:
         """
         areas = self.masks.sum(axis=(2, 3))
         order = np.arange(len(self))[:, None], areas.argsort(axis=1, kind="stable")
-        values = (self.masks, self.predicted_iou, self.stability_score, self.low_res_logits)
-        return Prediction(*(value[order] for value in values))
+        return Prediction(
+            self.masks[order],
+            self.predicted_iou[order],
+            self.stability_score[order],
+            self.low_res_logits[order],
+        )
 
     @property
     def empty(self) -> npt.NDArray[np.bool_]:
