@@ -139,6 +139,28 @@ def test_a_prompts_attributes_are_arrays_whatever_was_given() -> None:
     assert prompt.box.tolist() == [1, 2, 3, 4]
 
 
+def test_candidates_by_area_keep_their_scores_and_which_is_best() -> None:
+    sides = np.array([[20, 5, 30], [2, 8, 0]])
+    masks = np.zeros((2, 3, 40, 50), bool)
+    for place in np.ndindex(2, 3):
+        masks[place][: sides[place], : sides[place]] = True
+    iou = np.array([[0.9, 0.5, 0.1], [0.3, 0.2, 0]], np.float32)
+    found = Prediction(
+        masks, iou, iou / 2, np.stack([np.stack([m[:8, :8] for m in row]) for row in masks])
+    )
+    ordered = found.by_area()
+    assert ordered.masks.sum(axis=(2, 3)).tolist() == [[25, 400, 900], [0, 4, 64]]
+    assert ordered.predicted_iou.tolist() == iou[[[0], [1]], [[1, 0, 2], [2, 0, 1]]].tolist()
+    assert np.array_equal(ordered.stability_score, ordered.predicted_iou / 2)
+    assert np.array_equal(ordered.low_res_logits, ordered.masks[..., :8, :8])
+    for one in (found, ordered):
+        assert np.array_equal(one.best, masks[:, 0])
+        assert one.areas().tolist() == [400, 4]
+        assert one.low_confidence.tolist() == [True, True]
+        assert one.to_coco()[0]["score"] == pytest.approx(0.9)
+    assert found.masks.sum(axis=(2, 3)).tolist() == [[400, 25, 900], [4, 64, 0]]  # as it was
+
+
 def test_a_prediction_has_best_masks_boxes_areas_and_coco_entries() -> None:
     masks = np.zeros((2, 3, 40, 50), bool)
     masks[0, 0, 10:20, 5:30] = True

@@ -198,7 +198,7 @@ class PromptArrays:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """Predicted masks for N prompts: M candidates per prompt, best first.
+    """Predicted masks for N prompts: M candidates per prompt, best first unless sorted `by_area`.
 
     Attributes:
         masks: [N, M, H, W] bool, in the scan's pixels.
@@ -220,7 +220,25 @@ class Prediction:
     @property
     def best(self) -> npt.NDArray[np.bool_]:
         """The best mask of each prompt by predicted IoU, [N, H, W]."""
-        return self.masks[:, 0]
+        return self.masks[self._best]
+
+    @property
+    def _best(self) -> tuple[IntArray, IntArray]:
+        return np.arange(len(self), dtype=np.int64), self.predicted_iou.argmax(axis=1)
+
+    def by_area(self) -> Prediction:
+        """The candidates of each prompt from the smallest mask to the largest; the best stay the same.
+
+        With ``multimask=True``, these are what a click may mean: a part, the object, its surroundings.
+        """
+        areas = self.masks.sum(axis=(2, 3))
+        order = np.arange(len(self))[:, None], areas.argsort(axis=1, kind="stable")
+        return Prediction(
+            self.masks[order],
+            self.predicted_iou[order],
+            self.stability_score[order],
+            self.low_res_logits[order],
+        )
 
     @property
     def empty(self) -> npt.NDArray[np.bool_]:
@@ -234,7 +252,7 @@ class Prediction:
         It is if its predicted IoU or its stability score is below 0.5 (`LOW_CONFIDENCE`): the model itself
         expects more error than overlap, or a small shift of the threshold more than halves the mask.
         """
-        scores = np.minimum(self.predicted_iou[:, 0], self.stability_score[:, 0])
+        scores = np.minimum(self.predicted_iou, self.stability_score)[self._best]
         return np.asarray(scores < LOW_CONFIDENCE)
 
     @property
@@ -273,7 +291,7 @@ class Prediction:
         IoU."""
         return [
             coco_result(mask, image_id=image_id, score=float(iou), category_id=category_id)
-            for mask, iou in zip(self.best, self.predicted_iou[:, 0], strict=True)
+            for mask, iou in zip(self.best, self.predicted_iou[self._best], strict=True)
         ]
 
 

@@ -20,6 +20,7 @@ from tests.images.files import sample_files
 from ultrasam import Predictor, Prompt, load
 from ultrasam.cli import main
 from ultrasam.cli.overview import TASKS
+from ultrasam.inference.inputs import find_inputs
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.training.recipe import load_recipe
 
@@ -202,6 +203,46 @@ def test_results_of_an_earlier_run_are_replaced_only_if_asked_for(
     assert ultrasam(*asked, "--overwrite").status == 0
     names = {"a_mask_0.png", "a_overlay.png", "predictions.json", "notes.txt"}
     assert {path.name for path in out.iterdir()} == names
+
+
+def test_candidates_of_a_click_are_listed_drawn_and_replaced(
+    ultrasam, picture: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "out"
+    prompts = tmp_path / "p.json"
+    several = {"points": [[60, 45], [5, 5]], "labels": [1, 0]}
+    prompts.write_text(
+        json.dumps({"*": [{"points": [[60, 45]]}, {"box": [1, 1, 50, 50]}, several]})
+    )
+    done = ultrasam("predict", picture, "--prompts", prompts, "--candidates", "-o", out)
+    assert done.status == 0, done.err
+    assert done.err.count("--candidates applies to single clicks only") == 1
+    assert str(out / "a_candidates_0.png") in done.out
+    entries = json.loads((out / "predictions.json").read_text())
+    assert ["candidates" in entry for entry in entries] == [True, False, False]
+    returned = np.asarray(Image.open(out / "a_mask_0.png")) > 0
+    for one in entries[0]["candidates"]:
+        mask = np.asarray(Image.open(out / one["mask"])) > 0
+        assert mask.sum() == one["area"]
+        assert np.array_equal(mask, returned) == one["returned"]
+    assert sum(one["returned"] for one in entries[0]["candidates"]) == 1
+    assert find_inputs([str(tmp_path)]) == [picture]  # no result is segmented in turn
+    click = ("predict", picture, "--point", "60,45", "-o", out, "--overwrite")
+    assert "single clicks only" not in ultrasam(*click, "--candidates").err
+    assert ultrasam(*click).status == 0
+    left = {"a_mask_0.png", "a_overlay.png", "predictions.json"}
+    assert {path.name for path in out.iterdir()} == left
+
+
+def test_a_model_of_boxes_alone_has_no_candidates(
+    ultrasam, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(Predictor, "accepts", frozenset({"box"}))
+    out = tmp_path / "out"
+    done = ultrasam("predict", picture, "--box", "10,10,60,50", "--candidates", "-o", out)
+    assert done.status == 1
+    assert "nano takes boxes only; it has no use for --candidates." in done.err
+    assert not list(out.glob("*"))
 
 
 def test_without_out_results_go_to_a_folder_named_for_the_input(

@@ -141,6 +141,8 @@ def test_the_command_and_what_predict_says(
     asked = ["predict", image, "--box", "15,20,55,70", "--model", out, "--refine"]
     assert ultrasam(*asked) == 1
     assert "is a region classifier; it has no use for --refine" in capsys.readouterr().err
+    assert ultrasam(*asked[:-1], "--candidates") == 1
+    assert "is a region classifier; it has no use for --candidates" in capsys.readouterr().err
     assert (
         ultrasam(
             "finetune",

@@ -12,8 +12,8 @@ import torch
 from tests.conftest import TINY, randomized
 from tests.reference.test_transformers_sam import peer_of
 from ultrasam.evaluation.models.baselines import EllipseInBox
-from ultrasam.evaluation.models.candidates import candidates
 from ultrasam.evaluation.models.transformers_models import open_transformers
+from ultrasam.inference.candidates import candidates
 from ultrasam.inference.predictor import Predictor
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt

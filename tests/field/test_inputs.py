@@ -71,11 +71,12 @@ def test_results_of_an_earlier_prediction_are_not_segmented(
     put(tmp_path, "a.png", "x_overlay.png", "kidney_mask_1.png")
     put(tmp_path / "runs/predict/in", "a_mask_0.png", "a_mask_12.png", "a_overlay.png")
     put(tmp_path / "runs/predict/in", "a_labels.png", "predictions.json", "b.png")
+    put(tmp_path / "runs/predict/in", "a_mask_0_small.png", "a_candidates_0.png")
     with caplog.at_level(logging.INFO, "ultrasam"):
         found = names_in(tmp_path)
     # Without a table of results beside them, such names are the user's own.
     assert found == ["a.png", "kidney_mask_1.png", "runs/predict/in/b.png", "x_overlay.png"]
-    assert "left out 4 results of earlier predictions" in caplog.text
+    assert "left out 6 results of earlier predictions" in caplog.text
 
 
 def test_a_file_given_twice_is_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

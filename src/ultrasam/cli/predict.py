@@ -23,7 +23,12 @@ from ultrasam.cli.options import (
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
-from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
+from ultrasam.cli.prompts import (
+    assign_and_report,
+    given_prompts,
+    read_and_report,
+    tell_without_candidates,
+)
 from ultrasam.errors import PromptError, UltraSamError
 from ultrasam.text import counted
 
@@ -40,7 +45,10 @@ logger = logging.getLogger(__name__)
 _CLASSIFIER, _INSTANCES = "classifier", "instances"
 _MIN_SCORE = 0.5
 # What predict writes to a folder, so that --overwrite removes nothing else.
-_WRITTEN = ("*_mask_*.png", "*_overlay.png", "*_labels.png", "predictions.json", "classes.csv")
+_WRITTEN = (
+    "*_mask_*.png", "*_candidates_*.png", "*_overlay.png", "*_labels.png", "predictions.json",
+    "classes.csv",
+)  # fmt: skip
 
 
 def predict(
@@ -92,6 +100,14 @@ def predict(
         Path | None, out_option("Folder for the results.", default="runs/predict/INPUT")
     ] = None,
     overwrite: Overwrite = False,
+    candidates: Annotated[
+        bool,
+        typer.Option(
+            "--candidates",
+            help="For a single click, which may mean a part, the object or its surroundings, also write the "
+            "three masks to choose from, smallest first.",
+        ),
+    ] = False,
     refine: Annotated[
         bool,
         typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement)."),
@@ -124,7 +140,7 @@ def predict(
     given = {
         "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
         "--refine": refine, "--no-tta": no_tta, "--precision": precision, "--coco": coco,
-        "--category": category,
+        "--category": category, "--candidates": candidates,
     }  # fmt: skip
     _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
     if task is not None and spec.has_options:
@@ -147,6 +163,7 @@ def predict(
     earlier = _earlier_results(out, overwrite=overwrite)
 
     from ultrasam.inference.batch import predict_files
+    from ultrasam.inference.candidates import offers_candidates
     from ultrasam.inference.predictor import Predictor
     from ultrasam.weights.load import load
 
@@ -176,10 +193,15 @@ def predict(
             model, refine=refine or spec.refine, tta=spec.tta and not no_tta, device=device,
             precision=precision,
         )  # fmt: skip
+        if candidates and not offers_candidates(segmenter):
+            raise PromptError(f"{model} takes boxes only; it has no use for --candidates.")
+        if candidates:
+            tell_without_candidates(wanted)
     _remove(earlier)
     files = predict_files(
-        segmenter, paths, wanted, out, frames=frame, provenance=_provenance(model), coco=ids
-    )
+        segmenter, paths, wanted, out, frames=frame, provenance=_provenance(model), coco=ids,
+        candidates=candidates,
+    )  # fmt: skip
     _write(files, paths, out, refused=0 if file is None else len(file.refused))
 
 
@@ -189,7 +211,7 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     Raises:
         PromptError: One is given.
     """
-    promptable = {"--refine", "--no-tta", "--precision"}
+    promptable = {"--refine", "--no-tta", "--precision", "--candidates"}
     prompts, coco = {"--box", "--point", "--prompts"}, {"--coco", "--category"}
     what, refused = {
         None: ("a promptable model", {"--min-score"}),
@@ -256,7 +278,7 @@ def _write(
                 _tell_incomplete(index, len(seen), len(paths))
     done = [result for result in results if not result.error]
     for result in done:
-        print(result.overlay)
+        print(result.overlay, *result.pictures, sep="\n")
     if done:
         print(index)
     doubtful = sum(bool(e.get("low_confidence")) for result in done for e in result.results)

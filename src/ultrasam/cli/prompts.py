@@ -44,6 +44,13 @@ def assign_and_report(file: PromptsFile, paths: Sequence[Path]) -> AssignedPromp
     return assigned
 
 
+def tell_without_candidates(assigned: AssignedPrompts) -> None:
+    """Tell, if some prompts are no single clicks, that these get no candidates."""
+    entries = [entry for of_image in assigned.entries.values() for entry in of_image]
+    if not all(entry.prompt is None or entry.prompt.is_single_click for entry in entries):
+        logger.warning("--candidates applies to single clicks only; other prompts get one mask.")
+
+
 def given_prompts(boxes: Sequence[str], points: Sequence[str]) -> PromptsFile:
     """The prompts that --box and --point mean, which are for all images.
 

@@ -13,7 +13,6 @@ import numpy as np
 from ultrasam.datasets.annotated_image import AnnotatedImage
 from ultrasam.evaluation.absent import BorrowedBoxes, has_no_object, predict_absent
 from ultrasam.evaluation.metrics.masks import compute_metrics, iou
-from ultrasam.evaluation.models.candidates import candidates
 from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.protocol import (
     PromptTarget,
@@ -25,6 +24,7 @@ from ultrasam.evaluation.protocol import (
 )
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.pixels import Frame
+from ultrasam.inference.candidates import candidates
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.measure.shape import long_and_short_axis, thickness
 

@@ -21,13 +21,13 @@ from ultrasam._version import __version__
 from ultrasam.datasets.file_tree import Skip
 from ultrasam.errors import DiskFullError, EvaluationError, UltraSamError, one_line
 from ultrasam.evaluation.absent import BorrowedBoxes
-from ultrasam.evaluation.models.candidates import candidates
 from ultrasam.evaluation.models.registry import EvaluationModel
 from ultrasam.evaluation.prompt_types import PromptKind
 from ultrasam.evaluation.records import EvaluationSettings, image_record
 from ultrasam.evaluation.sources import EvaluationDataset, EvaluationItem
 from ultrasam.files import atomic_write, is_disk_full, no_space
 from ultrasam.images.pixels import gray
+from ultrasam.inference.candidates import candidates
 from ultrasam.inference.segmenter import ScanLike, Segmenter
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Prediction, Prompt

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ultrasam.errors import DiskFullError, PromptError, UltraSamError, one_line
+from ultrasam.errors import ConfigError, DiskFullError, PromptError, UltraSamError, one_line
 from ultrasam.files import write_json
 from ultrasam.images.masks import BoolMask, bounding_box, coco_result
 from ultrasam.images.pixels import Frame, gray
@@ -17,6 +17,7 @@ from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_mask
+from ultrasam.inference.candidates import offered, offers_candidates, write_offer
 from ultrasam.inference.coco_ids import CocoIds, Id
 from ultrasam.inference.frames import FrameChoice, choose_frames
 from ultrasam.inference.inputs import ResultNames, stem_of
@@ -41,6 +42,7 @@ class FileResult:
         refused: a sentence for each prompt that could not be used.
         notes: sentences about what should be looked at.
         frame: index of the frame.
+        pictures: of the candidates of clicks.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class FileResult:
     refused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     frame: int = 0
+    pictures: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +83,7 @@ def predict_files(
     frames: FrameChoice = None,
     provenance: Mapping[str, Any],
     coco: CocoIds | None = None,
+    candidates: bool = False,
 ) -> Iterator[FileResult]:
     """Segment each file, and write ``<name>_mask_<n>.png`` and ``<name>_overlay.png`` to ``out``.
 
@@ -90,12 +94,23 @@ def predict_files(
     Args:
         provenance: keys to add to each entry of the results, such as the model's name.
         coco: IDs for the results. By default, ``image_id`` counts the frames from 1 and ``category_id`` is 1.
+        candidates: write the three masks that a single click may mean, too: ``<name>_mask_<n>_small.png``,
+            ``_medium`` and ``_large``, drawn side by side in ``<name>_candidates_<n>.png``.
+
+    Raises:
+        ConfigError: Candidates are asked for, and the segmenter has one mask only.
+        DiskFullError: A result could not be written.
     """
+    if candidates and not offers_candidates(segmenter):
+        raise ConfigError("This segmenter offers no candidates; it has one mask for a click.")
 
     def predict(frame: ScanFrame) -> FileResult:
         if frame.path in prompts.missing:
             raise PromptError(prompts.missing[frame.path])
-        return _predict_frame(segmenter, frame, prompts.entries[frame.path], out, provenance, coco)
+        entries = prompts.entries[frame.path]
+        return _predict_frame(
+            segmenter, frame, entries, out, provenance, coco, candidates=candidates
+        )
 
     yield from process_files(paths, predict, frames=frames)
 
@@ -163,6 +178,8 @@ def _predict_frame(
     out: Path,
     provenance: Mapping[str, Any],
     coco: CocoIds | None,
+    *,
+    candidates: bool,
 ) -> FileResult:
     image_id: Id = frame.number if coco is None else coco.image(frame.path, frame.scan)
     pixels = frame.scan.frame(frame.index)
@@ -170,7 +187,8 @@ def _predict_frame(
     used, prediction, refused = call_with_prompts(segmenter.predict, entries, frame.path)
     prompts = [entry.prompt for entry in used if entry.prompt is not None]
     classes = _classes(segmenter, prompts)
-    results, notes, texts = [], [], []
+    offers = offered(segmenter, prompts, prediction) if candidates else {}
+    results, notes, texts, pictures = [], [], [], []
     for row, (entry, prompt) in enumerate(zip(used, prompts, strict=True)):
         mask = prediction.masks[row, 0]
         iou, stability = (
@@ -189,6 +207,12 @@ def _predict_frame(
             **({} if entry.category is None else {"category": entry.category}),
             **(classes[row] if classes else {}),
         }  # fmt: skip
+        if row in offers:
+            pictures.append(out / f"{frame.name}_candidates_{entry.number}.png")
+            extra["candidates"] = write_offer(
+                offers[row], prompt, pixels, mask_file=mask_file, picture=pictures[-1],
+                number=entry.number,
+            )  # fmt: skip
         results.append(
             coco_result(mask, image_id=image_id, score=iou, category_id=category_id, extra=extra)
         )
@@ -209,8 +233,9 @@ def _predict_frame(
         overlay, pixels, list(prediction.masks[:, 0]), boxes=boxes, points=points, texts=texts
     )
     return FileResult(
-        frame.path, overlay, results, refused=tuple(refused), notes=tuple(dict.fromkeys(notes))
-    )
+        frame.path, overlay, results, refused=tuple(refused), notes=tuple(dict.fromkeys(notes)),
+        pictures=tuple(pictures),
+    )  # fmt: skip
 
 
 def call_with_prompts(

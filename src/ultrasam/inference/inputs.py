@@ -20,7 +20,9 @@ from ultrasam.text import counted, name_key
 logger = logging.getLogger(__name__)
 
 # What `predict` writes beside its table of results.
-_RESULT = re.compile(r"_mask_\d+\.png$|_overlay\.png$|_labels\.png$", re.IGNORECASE)
+_RESULT = re.compile(
+    r"_(mask_\d+(_small|_medium|_large)?|candidates_\d+|overlay|labels)\.png$", re.IGNORECASE
+)
 _TABLES = ("predictions.json", "classes.csv")
 _LISTED = 4  # names or kinds of files that a message lists
 

@@ -52,6 +52,18 @@ def write_overlay(
     )
 
 
+def write_side_by_side(path: Path, pictures: Sequence[Frame]) -> None:
+    """Write pictures [H, W, 3] uint8 RGB of one size as one PNG, from left to right with a black gap.
+
+    Raises:
+        UltraSamError: The file cannot be written.
+    """
+    height, width = pictures[0].shape[:2]
+    gap = np.zeros((height, max(2, width // 100), 3), np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)][1:]
+    atomic_write(path, encode_png(np.concatenate(parts, axis=1)[..., ::-1]))
+
+
 def draw_overlay(
     frame: Frame,
     masks: Sequence[BoolMask],
