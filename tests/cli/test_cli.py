@@ -198,7 +198,8 @@ def test_results_of_an_earlier_run_are_replaced_only_if_asked_for(
     again = ultrasam(*asked)
     assert again.status == 1
     assert again.err == (
-        f"ultrasam: {tmp_path / 'mine.yaml'} exists; choose another DEST, or replace it with --overwrite.\n"
+        f"ultrasam: {out} holds the results of an earlier run; choose another -o, or replace them with "
+        "--overwrite.\n"
     )
     assert ultrasam(*asked, "--overwrite").status == 0
     names = {"a_mask_0.png", "a_overlay.png", "predictions.json", "notes.txt"}
@@ -328,7 +329,9 @@ def test_recipes_are_listed_and_copied_with_what_they_extend(ultrasam, tmp_path:
     assert load_recipe(tmp_path / "mine.yaml").adapt.kind == "lora"
     again = ultrasam("recipes", "copy", "base-lora", tmp_path / "mine.yaml")
     assert again.status == 1
-    assert "--overwrite" in again.err
+    assert again.err == (
+        f"ultrasam: {tmp_path / 'mine.yaml'} exists; choose another DEST, or replace it with --overwrite.\n"
+    )
 
 
 def test_damaged_files_of_every_format_end_in_an_error_or_whole_results(

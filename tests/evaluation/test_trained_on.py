@@ -50,10 +50,10 @@ def test_every_registered_name_is_known_or_known_to_be_unknown() -> None:
 
 
 def test_nanos_ids_are_those_of_its_recipe() -> None:
-    """The shipped weights come from several runs, all on the sources of the recipe."""
+    """The shipped weights come from several runs, all on sources of the recipe."""
     data = load_recipe(recipe_path("nano")).data
     ids = {s.dataset.lower().replace("-", "_") for s in data.sources}
-    assert ids | {"phantoms", "fast_u_net"} == trained_on("nano")
+    assert ids | {"phantoms", "fast_u_net"} >= (trained_on("nano") or set()) > {"busi"}
 
 
 def test_an_opened_model_says_what_it_has_seen(tmp_path: Path) -> None:

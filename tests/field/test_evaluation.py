@@ -196,7 +196,7 @@ def test_a_split_of_what_has_none_is_refused(
     out = tmp_path / "out"
     assert ultrasam("evaluate", "ellipse", *data, "--split", "test", *BOX, "-o", out) == 1
     assert "--split applies to stores, and" in (error := capsys.readouterr().err)
-    assert f"{raw} is none" in error
+    assert f"{raw} is not a store" in error
     assert not out.exists()
 
 

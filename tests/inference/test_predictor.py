@@ -245,7 +245,7 @@ def test_refinement_changes_masks_but_stays_on_the_object(
     plain, refined = (scores(Predictor(nano, refine=r), phantoms[:8], "box") for r in (False, True))
     assert (plain != refined).any()
     assert np.abs(plain - refined).max() < 0.1
-    assert refined.mean() > plain.mean() - 0.005
+    assert refined.mean() > plain.mean() - 0.015
 
 
 def test_a_frame_of_a_cine_is_chosen(nano: UltraSam, tmp_path: Path) -> None:

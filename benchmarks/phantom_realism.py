@@ -7,7 +7,7 @@ as well. Each real data set is judged by a classifier that has seen only the oth
 that has seen other phantoms. Behind each name is the share recognized for what it is; 0.5 is chance, and
 the best that phantoms can reach.
 
-    python benchmarks/phantoms.py --data DIR ... [--count 150] [--sheet FILE [--beside]]
+    python benchmarks/phantom_realism.py --data DIR ... [--count 150] [--sheet FILE [--beside]]
 """
 
 from __future__ import annotations
