@@ -18,7 +18,7 @@ from ultrasam.downstream.features import Embedder
 from ultrasam.errors import PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
 from ultrasam.inference.augmentation import MeanPrediction, ViewPrediction
-from ultrasam.inference.selection import best_first
+from ultrasam.inference.selection import best_first, candidates_of
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prediction, mask_logits
@@ -175,8 +175,8 @@ def test_an_empty_candidate_comes_last_and_has_no_score() -> None:
     logits = np.full((3, 16, 16), -5, np.float32)
     logits[1:, 4:9, 4:9] = 5
     found = MeanPrediction((ViewPrediction(full, logits, np.array([0.9, 0.4, 0.6], np.float32)),))
-    assert [index for index, _ in best_first(found, 1)] == [2]
-    assert [index for index, _ in best_first(found, 3)] == [2, 1, 0]
+    assert [c.index for c, _ in best_first(candidates_of(found), 1)] == [2]
+    assert [c.index for c, _ in best_first(candidates_of(found), 3)] == [2, 1, 0]
 
 
 class Silent:

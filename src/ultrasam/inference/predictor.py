@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,18 +16,17 @@ import numpy.typing as npt
 
 from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
-from ultrasam.images.masks import bounding_box
 from ultrasam.images.pixels import gray
 from ultrasam.inference.augmentation import (
     MeanPrediction,
     ViewPrediction,
     first_views,
     with_flip,
-    zoomed_views,
 )
 from ultrasam.inference.postprocessing import clicked_pieces, scanned_area, without
+from ultrasam.inference.second_pass import Request, refinement, zoomed_candidates
 from ultrasam.inference.segmenter import ScanLike, one_frame
-from ultrasam.inference.selection import best_first, best_masks
+from ultrasam.inference.selection import Candidate, best_masks, candidates_of, in_order
 from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import PromptType, TestTimeAugmentation
 from ultrasam.prompts import Float32, Prediction, Prompt, PromptArrays
@@ -40,22 +39,6 @@ if TYPE_CHECKING:
 _CHUNK = 16
 # Cached embeddings of zoomed views, which corrective clicks and refinement reuse.
 _MAX_CACHED = 64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request:
-    """A prompt and the views to decode it in.
-
-    Attributes:
-        multimask: return the three candidates of an ambiguous prompt instead of the single mask.
-        mask_input: logits in the scan's pixels [H, W]; or over the whole frame's input [S, S], if it is the
-            only view; or None.
-    """
-
-    prompt: Prompt
-    views: tuple[ViewTransform, ...]
-    multimask: bool
-    mask_input: Float32 | None
 
 
 class Predictor:
@@ -200,7 +183,7 @@ class Predictor:
             self._check_accepted(prompt)
         count = 3 if multimask else 1
         requests = [
-            _Request(
+            Request(
                 prompt,
                 first_views(prompt, full, self.tta),
                 self._first_multimask(prompt, multimask),
@@ -209,18 +192,13 @@ class Predictor:
             for prompt in prompts
         ]
         predictions = self._decode(requests)
-        second_pass = {}
-        for i, (request, first) in enumerate(zip(requests, predictions, strict=True)):
-            follow_up = self._second_pass(request, first, multimask=bool(multimask))
-            if follow_up is not None:
-                second_pass[i] = follow_up
-        refined = self._decode(list(second_pass.values()))
-        for i, prediction in zip(second_pass, refined, strict=True):
-            predictions[i] = prediction
+        plans = [
+            self._second_pass(request, candidates_of(first), bool(multimask))
+            for request, first in zip(requests, predictions, strict=True)
+        ]
+        offered = self._decode_again(plans)
         cleaned = [partial(self._cleaned, prompt) for prompt in prompts]
-        return best_masks(
-            predictions, count, full, size=self.backend.config.mask_size, cleaned=cleaned
-        )
+        return best_masks(offered, count, full, size=self.backend.config.mask_size, cleaned=cleaned)
 
     def _first_multimask(self, prompt: Prompt, multimask: bool | None) -> bool:
         if self.refine:
@@ -278,30 +256,30 @@ class Predictor:
             )
 
     def _second_pass(
-        self, request: _Request, first: MeanPrediction, *, multimask: bool
-    ) -> _Request | None:
-        """The second pass of a prompt, if any: zoom in on the mask of a single click, and refine."""
+        self, request: Request, first: list[Candidate], multimask: bool
+    ) -> Sequence[Candidate | Request]:
+        """Of a prompt's first pass, what is kept as it is, and what is decoded again."""
         _, full = self._ready()
-        zoom = bool(self.tta.zoom) and request.prompt.is_single_click
-        if not zoom and not self.refine:
-            return None
-        candidate, logits = best_first(first, 1)[0]
-        if not (logits > 0).any():
-            return None
-        prompt, views = request.prompt, request.views
-        zoomed: tuple[ViewTransform, ...] = ()
-        if zoom:
-            box, point = bounding_box(logits > 0), prompt.points[0]
-            corners = [np.minimum(box[:2], point), np.maximum(box[2:], point)]
-            zoomed = zoomed_views(np.concatenate(corners), full, self.tta)
-        if zoomed:
-            views = zoomed
-        elif not self.refine:
-            return None
-        if self.refine and prompt.box is None:
-            prompt = Prompt(box=bounding_box(logits > 0))
-        mask = first.low_res(candidate, full, logits) if self._only_full_view else logits
-        return _Request(prompt, views, self.refine or multimask, mask)
+        if self.refine:
+            return refinement(request, first, full, self.tta)
+        if self.tta.zoom and request.prompt.is_single_click:
+            return zoomed_candidates(request, first, full, self.tta, multimask=multimask)
+        return first
+
+    def _decode_again(
+        self, plans: Sequence[Sequence[Candidate | Request]]
+    ) -> list[list[Candidate]]:
+        """The candidates of each prompt after its second pass."""
+        requests = [step for plan in plans for step in plan if isinstance(step, Request)]
+        refined = iter(self._decode(requests))
+        offered = []
+        for plan in plans:
+            candidates: list[Candidate] = []
+            for step in plan:
+                candidates += candidates_of(next(refined)) if isinstance(step, Request) else [step]
+            several = len(plan) > 1 and any(isinstance(step, Request) for step in plan)
+            offered.append(in_order(candidates) if several else candidates)
+        return offered
 
     def _embeddings(self, views: Sequence[ViewTransform]) -> list[Any]:
         """Embeddings of distinct views; those of the whole frame and the latest others stay cached."""
@@ -315,7 +293,7 @@ class Predictor:
             del self._cache[view]
         return embeddings
 
-    def _decode(self, requests: Sequence[_Request]) -> list[MeanPrediction]:
+    def _decode(self, requests: Sequence[Request]) -> list[MeanPrediction]:
         """Decode each prompt in its views, in chunks."""
         flat = [(request, view) for request in requests for view in request.views]
         decoded: list[ViewPrediction] = []
@@ -327,7 +305,7 @@ class Predictor:
             out.append(MeanPrediction(tuple(decoded[start:end])))
         return out
 
-    def _decode_chunk(self, flat: Sequence[tuple[_Request, ViewTransform]]) -> list[ViewPrediction]:
+    def _decode_chunk(self, flat: Sequence[tuple[Request, ViewTransform]]) -> list[ViewPrediction]:
         distinct = list(dict.fromkeys(view for _, view in flat))
         logits, iou = self.backend.decode(
             self._embeddings(distinct),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +13,44 @@ from ultrasam.inference.augmentation import MeanPrediction
 from ultrasam.prompts import Float32, Prediction
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One of the masks that a prompt may get.
+
+    Attributes:
+        prediction, index: the prediction, and which of its masks.
+        at_most: limit of the predicted IoU, which keeps the mask behind one that is preferred to it.
+    """
+
+    prediction: MeanPrediction
+    index: int
+    at_most: float = math.inf
+
+    @property
+    def predicted_iou(self) -> float:
+        return min(float(self.prediction.predicted_iou[self.index]), self.at_most)
+
+    def in_scan(self) -> Float32:
+        """Its logits in the scan's pixels, [H, W]."""
+        return self.prediction.in_scan(self.index)
+
+
+def candidates_of(prediction: MeanPrediction) -> list[Candidate]:
+    """All masks of a prediction."""
+    return [Candidate(prediction, i) for i in range(len(prediction.predicted_iou))]
+
+
+def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with predicted IoU that do not rise from one to the next."""
+    ordered: list[Candidate] = []
+    for candidate in candidates:
+        before = ordered[-1].predicted_iou if ordered else math.inf
+        ordered.append(replace(candidate, at_most=min(candidate.at_most, before)))
+    return ordered
+
+
 def best_masks(
-    predictions: Sequence[MeanPrediction],
+    candidates: Sequence[Sequence[Candidate]],
     masks_each: int,
     full: ViewTransform,
     *,
@@ -22,34 +60,35 @@ def best_masks(
     """The best masks of N prompts.
 
     Args:
+        candidates: of each prompt.
         masks_each: M, how many each prompt gets.
         full: the view of the whole frame.
         size: side S of low-res logits.
         cleaned: of each prompt, a function that removes from logits [H, W] what cannot belong to its object.
     """
-    shape = (len(predictions), masks_each)
+    shape = (len(candidates), masks_each)
     masks = np.zeros((*shape, full.height, full.width), dtype=bool)
     stability = np.zeros(shape, dtype=np.float32)
     low_res = np.zeros((*shape, size, size), dtype=np.float32)
     iou = np.zeros(shape, dtype=np.float32)
-    for i, prediction in enumerate(predictions):
-        for j, (candidate, raw) in enumerate(best_first(prediction, masks_each)):
+    for i, offered in enumerate(candidates):
+        for j, (candidate, raw) in enumerate(best_first(offered, masks_each)):
             logits = cleaned[i](raw)
             masks[i, j] = logits > 0
             if masks[i, j].any():
-                iou[i, j] = np.clip(prediction.predicted_iou[candidate], 0, 1)
+                iou[i, j] = np.clip(candidate.predicted_iou, 0, 1)
             stability[i, j] = (logits > 1).sum() / max(1, int((logits > -1).sum()))
-            low_res[i, j] = prediction.low_res(candidate, full, logits)
+            low_res[i, j] = candidate.prediction.low_res(candidate.index, full, logits)
     return Prediction(masks, iou, stability, low_res)
 
 
-def best_first(prediction: MeanPrediction, count: int) -> list[tuple[int, Float32]]:
-    """Indices of the best ``count`` masks by predicted IoU, those that are empty last, with their logits in
-    the scan."""
-    found: list[tuple[int, Float32]] = []
-    empty: list[tuple[int, Float32]] = []
-    for candidate in np.argsort(-prediction.predicted_iou, kind="stable").tolist():
-        logits = prediction.in_scan(candidate)
+def best_first(candidates: Sequence[Candidate], count: int) -> list[tuple[Candidate, Float32]]:
+    """The best ``count`` candidates by predicted IoU, those that are empty last, with their logits in the
+    scan."""
+    found: list[tuple[Candidate, Float32]] = []
+    empty: list[tuple[Candidate, Float32]] = []
+    for candidate in sorted(candidates, key=lambda c: -c.predicted_iou):
+        logits = candidate.in_scan()
         (found if (logits > 0).any() else empty).append((candidate, logits))
         if len(found) == count:
             break
