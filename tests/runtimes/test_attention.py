@@ -12,7 +12,9 @@ from ultrasam.model.image_encoder import (
     attention_with_relative_positions,
     get_rel_pos,
 )
+from ultrasam.model.layers import plain_attention
 from ultrasam.runtimes import attention
+from ultrasam.runtimes.attention import product_attention
 
 FORMS = [
     attention_with_relative_positions,
@@ -76,3 +78,20 @@ def test_the_form_follows_the_device_and_can_be_changed_again() -> None:
     for device, form in zip(("mps", "cpu", "cuda:1"), FORMS, strict=True):
         attention.set_attention(model, device)
         assert all(part.attention_function is form for part in parts)
+
+
+@pytest.mark.parametrize("keys", [9, 70])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_by_products_trains_as_pytorchs_kernel_does(keys: int, masked: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    q = torch.randn(5, 2, 40, 16, generator=generator, requires_grad=True)
+    k = torch.randn(5, 2, keys, 16, generator=generator, requires_grad=True)
+    v = torch.randn(5, 2, keys, 16, generator=generator, requires_grad=True)
+    used = torch.rand(5, 1, 1, keys, generator=generator) < 0.7
+    used[..., 0] = True
+    found = []
+    for function in (plain_attention, product_attention):
+        out = function(q, k, v, used if masked else None)
+        found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
+    for plain, product in zip(*found, strict=True):
+        torch.testing.assert_close(product, plain, rtol=1e-4, atol=1e-4)
