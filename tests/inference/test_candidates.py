@@ -75,7 +75,7 @@ def test_a_click_gets_three_masks_by_size_of_which_one_is_returned(tmp_path: Pat
     assert segmenter.asked == [CLICK]
     assert [one["size"] for one in click["candidates"]] == list(SIZES)
     assert [one["mask"] for one in click["candidates"]] == [f"a_mask_1_{s}.png" for s in SIZES]
-    # The mask that is returned stands for the candidate that it is most like.
+    # The mask that is returned stands for the best candidate.
     assert [one["returned"] for one in click["candidates"]] == [False, True, False]
     assert [one["predicted_iou"] for one in click["candidates"]] == [0.2, 1.0, 0.5]
     for one, radius in zip(click["candidates"], (10, 18, 35), strict=True):
@@ -116,7 +116,7 @@ def test_an_empty_candidate_is_the_smallest_and_harms_nothing(tmp_path: Path) ->
     found = run(tmp_path / "out", CLICK, segmenter=Discs(radii=(20, 35, -1))).results[0]
     assert [one["area"] > 0 for one in found["candidates"]] == [False, True, True]
     nothing = run(tmp_path / "out", CLICK, segmenter=Discs(returned=-1)).results[0]
-    left = [0, disc(20).sum(), disc(35).sum()]  # instead of the one that the model trusts least
+    left = [0, disc(10).sum(), disc(35).sum()]  # in place of the best
     assert [one["area"] for one in nothing["candidates"]] == left
     assert [one["returned"] for one in nothing["candidates"]] == [True, False, False]
 
@@ -138,3 +138,18 @@ def test_one_of_the_models_candidates_is_the_mask_of_the_click(name: str) -> Non
         areas = offer.masks.masks[0].sum(axis=(1, 2))
         assert (np.diff(areas) >= 0).all()
         assert np.array_equal(offer.masks.masks[0, offer.returned], mask)
+
+
+@pytest.mark.parametrize("seed", [900, 903, 906, 2018])
+def test_the_best_by_area_is_the_mask_that_a_click_gets(seed: int) -> None:
+    phantom = simulate(seed, size=(240, 320))
+    predictor = Predictor("nano", device="cpu")
+    predictor.set_image(phantom.pixels)
+    for mask in phantom.masks:
+        y, x = np.argwhere(mask).mean(axis=0)
+        click = Prompt(points=[(x, y)])
+        three = predictor.predict(click, multimask=True)
+        assert (np.diff(three.predicted_iou[0]) < 0).all()
+        returned = predictor.predict(click).masks[0, 0]
+        assert (three.masks[0, 0] != returned).mean() < 1e-4  # rounding
+        assert np.array_equal(three.by_area().best[0], three.masks[0, 0])

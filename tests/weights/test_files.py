@@ -19,7 +19,7 @@ from ultrasam.errors import CheckpointError, ConfigError, UltraSamWarning
 from ultrasam.model.config import CONFIGS, ModelConfig
 from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
-from ultrasam.weights.files import load_state, read_checkpoint, write_checkpoint
+from ultrasam.weights.files import build_model, load_state, read_checkpoint, write_checkpoint
 from ultrasam.weights.formats import Format, from_our_keys, to_our_keys
 from ultrasam.weights.hub import save_pretrained
 from ultrasam.weights.load import load_model
@@ -466,3 +466,14 @@ def test_damaged_settings_are_one_sentence(
     with pytest.raises((CheckpointError, ConfigError)) as caught:
         load_model(tmp_path / "w.safetensors", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rated", [False, True])
+def test_nano_of_before_and_after_its_mask_quality_head_is_told_by_its_tensors(
+    rated: bool, tmp_path: Path
+) -> None:
+    model = UltraSam(replace(CONFIGS["nano"], mask_quality=rated))
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    found = read_checkpoint(tmp_path / "w.pth")
+    assert found.config == model.config
+    assert_equal(build_model(found).state_dict(), model.state_dict())

@@ -71,8 +71,8 @@ def offered(
 ) -> dict[int, Offer]:
     """What each single click among N prompts may mean, for the image that was set last, by its index.
 
-    A model that zooms in on the mask of a click decodes it there alone, so that it is none of the three. It
-    then takes the place of the one with which it has the highest IoU.
+    The best of the three is the mask that is returned; decoded in another batch, it may differ by rounding,
+    so the returned one takes its place.
 
     Args:
         predicted: the masks that are returned for the prompts, M = 1.
@@ -85,15 +85,9 @@ def offered(
 
 
 def _offer(found: Prediction, i: int, predicted: Prediction, row: int) -> Offer:
-    mask = predicted.masks[row, 0]
-    overlap = (found.masks[i] & mask).sum(axis=(1, 2))
-    union = (found.masks[i] | mask).sum(axis=(1, 2))
-    # The last is the one that the model trusts least.
-    place = int((overlap / np.maximum(union, 1)).argmax()) if overlap.any() else -1
-
     def with_returned(three: npt.NDArray[T], of_prompts: npt.NDArray[T]) -> npt.NDArray[T]:
         three = three[[i]]
-        three[0, place] = of_prompts[row, 0]
+        three[0, 0] = of_prompts[row, 0]
         return three
 
     masks = Prediction(
@@ -102,7 +96,7 @@ def _offer(found: Prediction, i: int, predicted: Prediction, row: int) -> Offer:
         with_returned(found.stability_score, predicted.stability_score),
         with_returned(found.low_res_logits, predicted.low_res_logits),
     ).by_area()
-    same = (masks.masks[0] == mask).all(axis=(1, 2))
+    same = (masks.masks[0] == predicted.masks[row, 0]).all(axis=(1, 2))
     return Offer(masks, int(same.argmax()))
 
 

@@ -12,6 +12,8 @@ from ultrasam.geometry import ViewTransform
 from ultrasam.inference.augmentation import MeanPrediction
 from ultrasam.prompts import Float32, Prediction
 
+_STEP = 1e-4  # the difference in predicted IoU that four digits show
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
@@ -41,11 +43,12 @@ def candidates_of(prediction: MeanPrediction) -> list[Candidate]:
 
 
 def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with predicted IoU that do not rise from one to the next."""
+    """The candidates with predicted IoU that fall from one to the next, so that the best stays the best in
+    any order."""
     ordered: list[Candidate] = []
     for candidate in candidates:
-        before = ordered[-1].predicted_iou if ordered else math.inf
-        ordered.append(replace(candidate, at_most=min(candidate.at_most, before)))
+        limit = ordered[-1].predicted_iou - _STEP if ordered else math.inf
+        ordered.append(replace(candidate, at_most=limit))
     return ordered
 
 

@@ -170,7 +170,7 @@ def prepare(model: UltraSam, recipe: Recipe) -> None:
     """Adapt a model and configure its preprocessing and computation according to the recipe, in place."""
     # The weights are saved with their preprocessing.
     model.preprocessor = trained_preprocessor(model.preprocessor)
-    # Annotated structures are of one piece and inside the scan.
+    # A click means the piece that it is in, and nothing lies outside the scan.
     model.postprocessor = Postprocessor(clicked_piece=True, within_scan=True)
     # Test-time augmentation uses only views that occur in training.
     model.tta = replace(

@@ -27,6 +27,7 @@ CONFIG_KEY, PREPROCESSING_KEY, TTA_KEY = "ultrasam_config", "ultrasam_preprocess
 POSTPROCESSING_KEY = "ultrasam_postprocessing"
 # Convolutions over mask prompts; checkpoints trained without refinement lack them.
 MASK_PROMPTS = "prompt_encoder.mask_downscaling."
+MASK_QUALITY = "mask_decoder.mask_quality."
 _PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 Triple = tuple[float, float, float]
 
@@ -82,7 +83,9 @@ def _infer_config(state: State) -> ModelConfig:
         nano = CONFIGS["nano"]
         if (width, depth) != (nano.width, nano.depth):
             raise ConfigError("its stem is nano's, but its sizes are others")
-        return nano
+        # Earlier weights have no mask-quality head.
+        rated = any(name.startswith(MASK_QUALITY) for name in state)
+        return replace(nano, mask_quality=rated)
     patch = size(f"{encoder}patch_embed.proj.weight:2 {encoder}patch_embed.proj.weight:3")
     tables = [
         [_side(state.get(f"{encoder}blocks.{i}.attn.rel_pos_{axis}")) for axis in "hw"]
