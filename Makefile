@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
 demo: $(VENV)/.base
 	$(BIN)/ultrasam predict examples/phantom.png \
-		--box 192,58,534,402 --box 22,0,250,139 --out demo-out --overwrite
+		--box 192,58,534,402 --box 567,53,840,407 --out demo-out --overwrite
 
 # One thread each: the processes are the parallelism, and threads that wait for a core spin.
 test: $(VENV)/.dev

@@ -21,7 +21,7 @@ from ultrasam.runtimes.torch_backend import TorchBackend
 from ultrasam.weights.load import encoder_to_bfloat16
 
 PICTURE = Path(__file__).parents[2] / "examples" / "phantom.png"
-BOXES = ((192, 58, 534, 402), (22, 0, 250, 139))
+BOXES = ((192, 58, 534, 402), (567, 53, 840, 407))
 
 
 @pytest.fixture(scope="module", params=sizes())

@@ -22,15 +22,20 @@ Floats = npt.NDArray[np.float64]
 
 
 def draw_absent_box(
-    rng: np.random.Generator, image: AnnotatedImage, others: Sequence[AnnotatedImage]
+    rng: np.random.Generator,
+    image: AnnotatedImage,
+    others: Sequence[AnnotatedImage],
+    *,
+    shape: tuple[int, int],
 ) -> Floats | None:
     """A box x0, y0, x1, y1 in an image's pixels that holds no object; None if none was found.
 
     Args:
         others: images of the same source, whose objects have likely places and sizes. Boxes are in proportion
             to the image's size.
+        shape: (height, width) of the image.
     """
-    height, width = image.gray.shape[:2]
+    height, width = shape
     own = [bounding_box(image.mask(i)) for i in range(len(image.areas))]
     for _ in range(_TRIES):
         other = others[int(rng.integers(len(others)))]

@@ -75,7 +75,9 @@ def interact(
         if interaction.masks == "last" and last:
             loss = _best_of_three(logits[:, 1:], iou[:, 1:], targets, losses)
         else:
-            loss = _loss(logits, iou, targets, ambiguous, losses, rated=_is_rated(output))
+            loss = _loss(
+                logits, iou, targets, ambiguous, losses, rated=output.object_logits is not None
+            )
         if present is not None:
             loss = loss * present
         loss = (loss + _present_loss(output, present, losses)) * (interaction.rounds / count)
@@ -96,11 +98,6 @@ def _rounds(interaction: Interaction, seeds: Tensor) -> int:
     if more <= 0:
         return interaction.rounds
     return interaction.rounds + int(seeds[0]) % (more + 1)
-
-
-def _is_rated(output: MaskDecoderOutput) -> bool:
-    """Whether each mask was rated by a mask-quality head."""
-    return output.object_logits is not None
 
 
 def _present_loss(

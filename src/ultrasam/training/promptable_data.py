@@ -165,15 +165,16 @@ class PromptableViews(Dataset[PromptedView]):
             i for i, area in enumerate(image.areas)
             if area >= MIN_OBJECT_PIXELS and known[i] is not None
         ]  # fmt: skip
-        absent = None
         share = self.prompts.absent_in(source.name)
+        if not usable and not share:
+            return None
+        gray, absent = image.gray, None
+        shape = (gray.shape[0], gray.shape[1])
         if share and rng.random() < (share if usable else 1.0):
-            absent = draw_absent_box(rng, image, source.images)
+            absent = draw_absent_box(rng, image, source.images, shape=shape)
         if not usable and absent is None:
             return None
         order = rng.permutation(usable)
-        gray = image.gray
-        shape = (gray.shape[0], gray.shape[1])
         if absent is not None and (not usable or rng.random() < _ABSENT_FIRST):
             first = absent
         else:
