@@ -87,6 +87,12 @@ def draw_poor_contact(rng: np.random.Generator, scene: Scene) -> None:
     scene.echo_db -= np.repeat(drop, height, axis=0).astype(np.float32)
 
 
+def draw_around(rng: np.random.Generator, scene: Scene, *, share: float) -> None:
+    """Draw the tissue of an organ around a structure, in a share of the pictures."""
+    if rng.random() < share:
+        draw_parenchyma(rng, scene, near=rng.uniform(0.03, 0.2), far=rng.uniform(0.8, 1.5))
+
+
 def draw_parenchyma(rng: np.random.Generator, scene: Scene, *, near: float, far: float) -> BoolMap:
     """Fill the field of view between two depths, fractions of its depth, with an organ's tissue.
 

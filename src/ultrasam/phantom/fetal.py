@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.phantom.background import draw_parenchyma
+from ultrasam.phantom.background import draw_around
 from ultrasam.phantom.clutter import draw_haze, roughen
 from ultrasam.phantom.lesions import level_at, line_map, relative_level
 from ultrasam.phantom.tissue import (
@@ -23,8 +23,7 @@ from ultrasam.phantom.tissue import (
 
 def draw_fetal_head(rng: np.random.Generator, scene: Scene) -> None:
     """Draw an ellipse of bone, seldom complete, with a midline and structures of the brain."""
-    if rng.random() < 0.4:
-        draw_parenchyma(rng, scene, near=rng.uniform(0.03, 0.2), far=rng.uniform(0.8, 1.5))
+    draw_around(rng, scene, share=0.4)
     center, radii, angle = _draw_place(rng, scene, rng.uniform(0.16, 0.47), aspect=(1.1, 1.4))
     outline = blob(rng, center, radii, roughness=0.008, angle=angle)
     mask = fill(outline, scene.shape)
@@ -45,8 +44,7 @@ def draw_fetal_head(rng: np.random.Generator, scene: Scene) -> None:
 
 def draw_fetal_abdomen(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a round body with a spine, a dark bubble and a short vein, and a thin skin."""
-    if rng.random() < 0.4:
-        draw_parenchyma(rng, scene, near=rng.uniform(0.03, 0.2), far=rng.uniform(0.8, 1.5))
+    draw_around(rng, scene, share=0.4)
     center, radii, angle = _draw_place(rng, scene, rng.uniform(0.2, 0.47), aspect=(1.0, 1.25))
     outline = blob(rng, center, radii, roughness=0.025, angle=angle)
     mask = fill(outline, scene.shape)

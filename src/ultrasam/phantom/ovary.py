@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ultrasam.phantom.background import draw_parenchyma
+from ultrasam.phantom.background import draw_around, draw_parenchyma
 from ultrasam.phantom.lesions import (
     draw_calcifications,
     draw_lesion,
@@ -29,8 +29,7 @@ from ultrasam.phantom.tissue import (
 
 def draw_ovary(rng: np.random.Generator, scene: Scene) -> None:
     """Draw an ovary, of any echogenicity, with two to a dozen follicles."""
-    if rng.random() < 0.4:
-        draw_parenchyma(rng, scene, near=rng.uniform(0.03, 0.2), far=rng.uniform(0.8, 1.5))
+    draw_around(rng, scene, share=0.4)
     center, radii = place(rng, scene, low=0.12, high=0.34, aspect=2.0)
     outline = blob(rng, center, radii, roughness=0.07, angle=rng.normal(0, 0.6))
     mask = fill(outline, scene.shape)

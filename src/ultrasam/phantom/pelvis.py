@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ultrasam.phantom.background import draw_parenchyma
+from ultrasam.phantom.background import draw_around
 from ultrasam.phantom.lesions import draw_lesion, level_at, line_map, relative_level
 from ultrasam.phantom.textures import random_pattern
 from ultrasam.phantom.tissue import (
@@ -22,8 +22,7 @@ from ultrasam.phantom.tissue import (
 
 def draw_gallbladder(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a pear filled with bile, some with stones, sludge or a thick wall."""
-    if rng.random() < 0.4:
-        draw_parenchyma(rng, scene, near=rng.uniform(0.03, 0.2), far=rng.uniform(0.8, 1.5))
+    draw_around(rng, scene, share=0.4)
     center, side = _middle(rng, scene)
     half = side * rng.uniform(0.12, 0.32)
     angle = rng.uniform(-0.9, 0.9) + (np.pi if rng.random() < 0.5 else 0)
@@ -70,8 +69,7 @@ def _draw_stone(
 
 def draw_bladder(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a bladder, rounded or flattened by its neighbors, and often a gland of two zones below it."""
-    if rng.random() < 0.4:
-        draw_parenchyma(rng, scene, near=rng.uniform(0.03, 0.2), far=rng.uniform(0.8, 1.5))
+    draw_around(rng, scene, share=0.4)
     center, side = _middle(rng, scene)
     half = side * rng.uniform(0.12, 0.38)
     flat = rng.uniform(0.45, 0.95)
@@ -140,8 +138,7 @@ def _draw_zoned_gland(
 
 def draw_uterus(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a pear of muscle with a stripe or a sac in it, and often round nodules in its wall."""
-    if rng.random() < 0.4:
-        draw_parenchyma(rng, scene, near=rng.uniform(0.03, 0.2), far=rng.uniform(0.8, 1.5))
+    draw_around(rng, scene, share=0.4)
     center, side = _middle(rng, scene)
     half = side * rng.uniform(0.2, 0.45)
     angle = rng.normal(0, 0.5) + (np.pi if rng.random() < 0.5 else 0)
