@@ -22,6 +22,7 @@ from ultrasam.phantom.tissue import (
     field_bounds,
     fill,
     paint,
+    turned,
 )
 
 
@@ -123,13 +124,11 @@ def draw_kidney(rng: np.random.Generator, scene: Scene) -> None:
     theta = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     notch = rng.uniform(0, 0.5) * np.exp(-(((theta - np.pi / 2) / rng.uniform(0.35, 0.7)) ** 2))
     wave = 1 + rng.normal(0, 0.02, 4) @ np.stack([np.cos(k * theta + k) for k in range(2, 6)])
-    cos, sin = np.cos(turn), np.sin(turn)
 
     def bean(scale: float, sink: float) -> FloatMap:
         x = half * scale * np.cos(theta) * wave
         y = half * ratio * scale * (np.sin(theta) * wave - notch * sink)
-        points = np.stack([center[0] + x * cos - y * sin, center[1] + x * sin + y * cos], -1)
-        return np.asarray(points, np.float32)
+        return turned(x, y, center, turn)
 
     mask = fill(bean(1.0, 1.0), scene.shape)
     around = level_at(scene, mask)

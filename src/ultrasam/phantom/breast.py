@@ -13,6 +13,7 @@ from ultrasam.phantom.tissue import (
     field_bounds,
     fill,
     smooth_noise,
+    turned,
 )
 
 
@@ -107,10 +108,7 @@ def _lesion_outline(
         radius += 0.14 * walk / (walk.std() + 1e-6)
     radius = np.clip(radius, 0.4, 2.0) / np.sqrt(np.mean(np.square(radius)))
     x, y = radii[0] * radius * np.cos(theta), radii[1] * radius * np.sin(theta)
-    tilt = rng.normal(0, 0.3)
-    cos, sin = np.cos(tilt), np.sin(tilt)
-    points = np.stack([center[0] + x * cos - y * sin, center[1] + x * sin + y * cos], -1)
-    return np.asarray(points, np.float32)
+    return turned(x, y, center, rng.normal(0, 0.3))
 
 
 def _draw_rays(

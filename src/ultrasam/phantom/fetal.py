@@ -18,6 +18,7 @@ from ultrasam.phantom.tissue import (
     fill,
     paint,
     smooth_noise,
+    turned,
 )
 
 
@@ -196,13 +197,9 @@ def _draw_brain(
     level: float,
 ) -> None:
     """Draw the midline, echoes beside it and pairs of dark and bright bodies."""
-    cos, sin = np.cos(angle), np.sin(angle)
 
     def at(points: npt.NDArray[np.floating]) -> FloatMap:
-        x, y = points[:, 0] * radii[0], points[:, 1] * radii[1]
-        return np.stack([center[0] + x * cos - y * sin, center[1] + x * sin + y * cos], -1).astype(
-            np.float32
-        )
+        return turned(points[:, 0] * radii[0], points[:, 1] * radii[1], center, angle)
 
     bright = level + rng.uniform(5, 15)
     lines = np.zeros(scene.shape, np.float32)

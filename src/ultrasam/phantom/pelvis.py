@@ -17,6 +17,7 @@ from ultrasam.phantom.tissue import (
     fill,
     paint,
     smooth_noise,
+    turned,
 )
 
 
@@ -195,7 +196,4 @@ def _pear(
     neck = 1 - rng.uniform(0.15, 0.6) * np.clip((1 - along) / 2, 0, 1) ** 1.3
     across = np.sin(theta) * neck + rng.normal(0, 0.15) * along**2
     across += 0.03 * np.sin(3 * theta + rng.uniform(0, 6))
-    x, y = half * along, broad * across
-    cos, sin = np.cos(angle), np.sin(angle)
-    points = np.stack([center[0] + x * cos - y * sin, center[1] + x * sin + y * cos], -1)
-    return np.asarray(points, np.float32)
+    return turned(half * along, broad * across, center, angle)

@@ -105,6 +105,16 @@ def blob(
         radius += strength * np.cos(order * theta + rng.uniform(0, 2 * np.pi))
     radius = np.clip(radius, 0.35, 2.0)
     x, y = radii[0] * radius * np.cos(theta), radii[1] * radius * np.sin(theta)
+    return turned(x, y, center, angle)
+
+
+def turned(
+    x: npt.NDArray[np.floating],
+    y: npt.NDArray[np.floating],
+    center: tuple[float, float],
+    angle: float,
+) -> FloatMap:
+    """Points [N, 2] around a center, from their coordinates [N] before a rotation by ``angle`` in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     points = np.stack([center[0] + x * cos - y * sin, center[1] + x * sin + y * cos], axis=-1)
     return points.astype(np.float32)
