@@ -6,6 +6,7 @@ gland +3, fascia +10), as echogenicity is graded in B-mode phantoms (AIUM/IEC 61
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -111,7 +112,7 @@ def blob(
 def turned(
     x: npt.NDArray[np.floating],
     y: npt.NDArray[np.floating],
-    center: tuple[float, float],
+    center: Sequence[float] | npt.NDArray[np.floating],
     angle: float,
 ) -> FloatMap:
     """Points [N, 2] around a center, from their coordinates [N] before a rotation by ``angle`` in radians."""
