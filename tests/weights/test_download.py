@@ -197,6 +197,10 @@ def test_a_server_that_cannot_be_reached_is_one_sentence_at_once(
         CheckpointError, match=r"huggingface.co cannot be reached.*Check the network"
     ):
         fetch_hub("someone/something")
+    with pytest.raises(
+        CheckpointError, match="Cannot download 'medsam' from wanglab/medsam-vit-base"
+    ):
+        fetch(REGISTRY["medsam"], cache=tmp_path)
     data = dataset("hc18").info
     with pytest.raises(DataError, match="cannot be reached: Connection refused"):
         fetch_data(data, tmp_path)

@@ -40,7 +40,7 @@ def fetch(weights: Weights, *, cache: Path | None = None) -> Path:
         return cached
     if weights.url is None:
         assert weights.repository is not None
-        return fetch_hub(weights.repository)
+        return fetch_hub(weights.repository, model=weights.name)
     path = cache_path(weights, cache=cache)
     try:
         download(
@@ -64,8 +64,11 @@ def fetch(weights: Weights, *, cache: Path | None = None) -> Path:
     return path
 
 
-def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
+def fetch_hub(repository: str, *, revision: str | None = None, model: str | None = None) -> Path:
     """Download the safetensors of a Hugging Face repository unless they are cached.
+
+    Args:
+        model: name of the known model that the repository holds, for messages.
 
     Returns:
         The file; for a sharded model its index, with the shards in the same folder.
@@ -95,6 +98,11 @@ def fetch_hub(repository: str, *, revision: str | None = None) -> Path:
             raise CheckpointError(
                 f"'{repository}' on the Hugging Face hub has no {HUB_FILES[0]}; download its weights file "
                 "yourself and give its path."
+            ) from error
+        if model is not None:
+            raise CheckpointError(
+                f"Cannot download '{model}' from {repository} on the Hugging Face hub: {one_line(error)}. "
+                "Check the network connection and try again, or download the file yourself and give its path."
             ) from error
         raise CheckpointError(
             f"'{repository}' is neither a file nor a folder, and it cannot be downloaded from the Hugging "

@@ -1,163 +1,18 @@
-"""The wheel as people get it: what is in it, and that the base install and each extra alone are enough.
-
-No package is downloaded. pip installs the wheel, without what it depends on, into an empty environment;
-beside it stand links to the packages of the test environment that its own metadata asks for, with all that
-they ask for in turn, and no others. So an import that the metadata forget fails here as it would for a user.
-"""
+"""The wheel as people get it: what is in it, and that the base install and each extra alone are enough."""
 
 from __future__ import annotations
 
-import importlib.metadata as metadata
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from tests.datasets.layouts.rar import rar4
 from tests.images.files import sample_files
+from tests.wheel.environment import EXTRAS, PICTURE, run
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "examples" / "phantom.png"
-EXTRAS = ("dicom", "volumes", "hub", "archives", "data", "train", "evaluate", "downstream")
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "-w",
-        str(folder),
-        str(ROOT),
-    ]
-    try:
-        import hatchling.build  # noqa: F401
-
-        command.append("--no-build-isolation")
-    except ImportError:
-        pass  # pip fetches it
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    if built.returncode and "connection" in built.stderr.lower():
-        pytest.skip("hatchling is not installed, and the package index cannot be reached")
-    assert built.returncode == 0, built.stderr
-    (found,) = folder.glob("*.whl")
-    return found
-
-
-@pytest.fixture(scope="module")
-def requirements(wheel: Path) -> list[Requirement]:
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
-        lines = archive.read(name).decode().splitlines()
-    return [Requirement(line.removeprefix("Requires-Dist: ")) for line in lines if line.startswith("Req"
-        "uires-Dist: ")]  # fmt: skip
-
-
-def closure(wanted: list[Requirement], own: list[Requirement]) -> set[str]:
-    """Names of installed packages that requirements ask for, and those of theirs; ``own`` are ours."""
-    found: set[tuple[str, str]] = set()
-    left = [(r, extra) for r in wanted for extra in ("", *r.extras)]
-    while left:
-        requirement, extra = left.pop()
-        key = (canonicalize_name(requirement.name), extra)
-        if key in found:
-            continue
-        found.add(key)
-        theirs = own
-        if key[0] != "ultrasam":
-            try:
-                theirs = [Requirement(r) for r in metadata.requires(requirement.name) or ()]
-            except metadata.PackageNotFoundError:
-                # An optional part of someone's, such as a GPU's libraries, that this environment lacks.
-                found.discard(key)
-                continue
-        for r in theirs:
-            if r.marker is None or r.marker.evaluate({"extra": extra}):
-                left += [(r, e) for e in ("", *r.extras)]
-    return {name for name, _ in found if name != "ultrasam"}
-
-
-def link(names: set[str], folder: Path) -> None:
-    """Links in ``folder`` to all that these packages installed."""
-    for name in names:
-        for file in metadata.files(name) or ():
-            top = file.parts[0]
-            target = folder / top
-            if top == ".." or top == "__pycache__" or target.exists():
-                continue
-            target.symlink_to(Path(str(metadata.distribution(name).locate_file(top))).resolve())
-
-
-@pytest.fixture(scope="module")
-def base(
-    wheel: Path, requirements: list[Requirement], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The Python of an environment with the wheel and the packages of the base install."""
-    folder = tmp_path_factory.mktemp("base")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    (site,) = folder.glob("lib/python*/site-packages")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        str(python),
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-index",
-    ]
-    subprocess.run([*command, str(wheel)], check=True)
-    wanted = [r for r in requirements if r.marker is None]
-    assert {canonicalize_name(r.name) for r in wanted} <= closure(wanted, requirements)
-    link(closure(wanted, requirements), site)
-    return python
-
-
-@pytest.fixture(scope="module")
-def extra_folder(
-    base: Path, requirements: list[Requirement], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """Of each extra, a folder with what it adds, to be put on PYTHONPATH."""
-    folders = {}
-    for extra in EXTRAS:
-        wanted = [r for r in requirements if r.marker and r.marker.evaluate({"extra": extra})]
-        missing = [r.name for r in wanted if not installed(r.name)]
-        if missing:
-            pytest.fail(f"the test environment lacks {', '.join(missing)}: pip install -e '.[dev]'")
-        folders[extra] = tmp_path_factory.mktemp(extra)
-        link(closure(wanted, requirements), folders[extra])
-    return folders
-
-
-def installed(name: str) -> bool:
-    return any(True for _ in metadata.distributions(name=name)) or name == "ultrasam"
-
-
-def run(
-    python: Path, *arguments: str | Path, folder: Path, also: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    environment["HF_HUB_OFFLINE"] = "1"
-    if also is not None:
-        environment["PYTHONPATH"] = str(also)
-    return subprocess.run(
-        [str(python), *map(str, arguments)],
-        capture_output=True, text=True, check=False, cwd=folder, env=environment,
-    )  # fmt: skip
 
 
 def test_the_wheel_holds_what_is_needed_and_nothing_of_ours(wheel: Path) -> None:
