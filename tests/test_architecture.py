@@ -29,7 +29,7 @@ FLOORS = (
     {"model"},
     {"weights"},
     {"runtimes"},
-    {"inference", "compat", "measure"},
+    {"inference", "compat", "measure", "web"},
     {"datasets", "phantom"},
     {"store"},
     {"evaluation"},  # training validates by the protocol; an evaluation knows nothing of training

@@ -1,0 +1,62 @@
+// The views of a prompt and the mean of their masks, as ultrasam.inference.augmentation.
+
+const MAX_LOGIT = 10; // logits are clipped before averaging, so one view cannot dominate
+const BOX_MARGIN = 1.5; // a box's view is larger than a click's: the size is known, context helps
+const MIN_GAIN = 1.15; // magnification for which a zoomed view is worth its cost
+
+/** The views of a first pass: the whole picture, and a zoomed view around a box, if any. */
+export function firstViews(prompt, full, tta) {
+  const views = withFlip(full, tta);
+  return tta.zoom && prompt.box ? [...views, ...zoomedViews(prompt.box, full, tta, BOX_MARGIN)] : views;
+}
+
+/** Zoomed views around a box; none if they barely magnify it. */
+export function zoomedViews(box, full, tta, margin = 1) {
+  const view = full.cropAround(box, tta.zoom * margin);
+  return view.scale >= MIN_GAIN * full.scale ? withFlip(view, tta) : [];
+}
+
+export function withFlip(view, tta) {
+  return tta.flip ? [view, view.hflip()] : [view];
+}
+
+/** The M masks of one prompt, averaged over views: parts of {view, logits: Float32Array[], iou: number[]}. */
+export class Mean {
+  constructor(parts, side) {
+    this.parts = parts;
+    this.side = side;
+    const count = parts[0].iou.length;
+    this.iou = Array.from({ length: count }, (_, m) =>
+      parts.reduce((sum, part) => sum + part.iou[m], 0) / parts.length);
+  }
+
+  /** Logits of one mask at the picture's pixels. */
+  inPicture(mask) {
+    const each = this.parts.map(({ view, logits }) => view.logitsToPicture(logits[mask], this.side));
+    if (each.length === 1) return each[0];
+    const sum = new Float32Array(each[0].length);
+    for (const logits of each) {
+      for (let i = 0; i < sum.length; i++) sum[i] += Math.min(Math.max(logits[i], -MAX_LOGIT), MAX_LOGIT);
+    }
+    return sum.map((value) => value / each.length);
+  }
+
+  /** Logits of one mask over the whole input, given its logits at the picture's pixels. */
+  lowRes(mask, full, inPicture) {
+    const [first] = this.parts;
+    if (this.parts.length === 1 && first.view.key === full.key) return first.logits[mask];
+    return full.logitsToModel(inPicture, this.side);
+  }
+
+  /** The best masks by predicted IoU, those that are empty last: [{candidate, logits}]. */
+  best(count) {
+    const order = this.iou.map((_, i) => i).sort((a, b) => this.iou[b] - this.iou[a] || a - b);
+    const [found, empty] = [[], []];
+    for (const candidate of order) {
+      const logits = this.inPicture(candidate);
+      (logits.some((value) => value > 0) ? found : empty).push({ candidate, logits });
+      if (found.length === count) break;
+    }
+    return [...found, ...empty].slice(0, count);
+  }
+}
