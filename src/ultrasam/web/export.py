@@ -1,7 +1,7 @@
 """Write the static page with a model, ready for any web server.
 
-ONNX Runtime's WebAssembly is in the package as gzip (3.7 MB instead of 14.2 MB) and is unpacked here, so that an
-export needs no network and the repository holds no large file.
+ONNX Runtime's WebAssembly is in the package as gzip (3.7 MB instead of 14.2 MB) and is unpacked here, so that
+an export needs no network and the repository holds no large file.
 """
 
 from __future__ import annotations
@@ -88,14 +88,11 @@ def _checked(model: Path) -> dict[str, Any]:
         raise ConfigError(f"{model / 'model.json'} is damaged; export the model again.") from error
     if resample not in _RESAMPLERS:
         raise ConfigError(
-            f"The page cannot resample images by '{resample}', as this model needs; use {' or '.join(_RESAMPLERS)}, "
-            "or another runtime."
+            f"The page cannot resample images by '{resample}', as this model needs; choose another model or "
+            "another runtime."
         )
     if any((model / f"{name}.data").is_file() for name in GRAPHS):
         raise ConfigError(
             f"{model} is too large for a page, because its weights are in files of their own."
         )
     return dict(found)
-
-
-__all__ = ["SITE", "policy", "write_json", "write_site"]

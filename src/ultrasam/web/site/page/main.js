@@ -7,7 +7,7 @@ import { listenToKeys } from './keys.js';
 import { Model } from './model.js';
 import { keepOffline, startOffline } from './offline.js';
 import { showPanels } from './panels.js';
-import { Picture, maskOf, promptOf } from './pictures.js';
+import { Picture, promptOf } from './pictures.js';
 import { showPrivacy } from './privacy.js';
 import { areasFile, cocoFile, download, maskFiles, overlayFiles } from './saving.js';
 
@@ -300,4 +300,7 @@ loading.catch((error) => {
   status('');
   say(`The model could not be loaded. ${error.message}`);
 });
-window.ultrasam = { pictures, maskOf, loading, get ready() { return ready; }, get busy() { return busy; } };
+// For tests, and for the curious: the state of the page.
+window.ultrasam = {
+  pictures, loading, canvas, get ready() { return ready; }, get busy() { return busy; },
+};

@@ -2,7 +2,8 @@
 
 import { checkPreprocessing } from './preprocessing.js';
 
-const FORMAT = 1;
+const FORMAT = 'ultrasam-export';
+const VERSION = 1;
 
 /**
  * The network of an exported folder.
@@ -20,9 +21,10 @@ export async function openNetwork(ort, model, graphs) {
 
 /** The settings in a model.json that this page uses, checked. */
 export function readModel(model) {
-  if (model.format_version !== FORMAT) {
+  if (model.format !== FORMAT || model.format_version !== VERSION) {
     throw new Error(
-      `The model has format ${model.format_version}, but this page reads ${FORMAT}; export both again.`,
+      `The model has format ${model.format} ${model.format_version}, but this page reads ${FORMAT} ${VERSION}; ` +
+        'export both again.',
     );
   }
   checkPreprocessing(model.preprocessing);
@@ -56,7 +58,7 @@ class Network {
       ...embedding,
       coords: tensor(coords, [1, slots, 2]),
       labels: tensor(labels, [1, slots]),
-      masks: tensor(masks ?? new Float32Array(side * side), [1, 1, side, side]),
+      mask_prompts: tensor(masks ?? new Float32Array(side * side), [1, 1, side, side]),
       has_mask: tensor(Float32Array.of(masks ? 1 : 0), [1]),
     });
     return { masks: output.masks.data, iou: output.predicted_iou.data };
