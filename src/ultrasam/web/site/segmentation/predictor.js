@@ -118,7 +118,7 @@ export class Predictor {
       }
       parts.push({ view, logits, iou: Array.from(output.iou.slice(start, end)) });
     }
-    return new Mean(parts, side);
+    return new Mean(parts, side, this.tta.max_logit);
   }
 }
 

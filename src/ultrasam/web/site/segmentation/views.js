@@ -1,19 +1,17 @@
 // The views of a prompt and the mean of their masks, as ultrasam.inference.augmentation.
 
-const MAX_LOGIT = 10; // logits are clipped before averaging, so one view cannot dominate
-const BOX_MARGIN = 1.5; // a box's view is larger than a click's: the size is known, context helps
-const MIN_GAIN = 1.15; // magnification for which a zoomed view is worth its cost
+// `tta` are the model's settings: {zoom, flip, box_margin, min_gain, max_logit}; zoom 0 and no flip is one view.
 
 /** The views of a first pass: the whole picture, and a zoomed view around a box, if any. */
 export function firstViews(prompt, full, tta) {
   const views = withFlip(full, tta);
-  return tta.zoom && prompt.box ? [...views, ...zoomedViews(prompt.box, full, tta, BOX_MARGIN)] : views;
+  return tta.zoom && prompt.box ? [...views, ...zoomedViews(prompt.box, full, tta, tta.box_margin)] : views;
 }
 
 /** Zoomed views around a box; none if they barely magnify it. */
 export function zoomedViews(box, full, tta, margin = 1) {
   const view = full.cropAround(box, tta.zoom * margin);
-  return view.scale >= MIN_GAIN * full.scale ? withFlip(view, tta) : [];
+  return view.scale >= tta.min_gain * full.scale ? withFlip(view, tta) : [];
 }
 
 export function withFlip(view, tta) {
@@ -22,9 +20,8 @@ export function withFlip(view, tta) {
 
 /** The M masks of one prompt, averaged over views: parts of {view, logits: Float32Array[], iou: number[]}. */
 export class Mean {
-  constructor(parts, side) {
-    this.parts = parts;
-    this.side = side;
+  constructor(parts, side, maxLogit) {
+    Object.assign(this, { parts, side, maxLogit });
     const count = parts[0].iou.length;
     this.iou = Array.from({ length: count }, (_, m) =>
       parts.reduce((sum, part) => sum + part.iou[m], 0) / parts.length);
@@ -35,8 +32,9 @@ export class Mean {
     const each = this.parts.map(({ view, logits }) => view.logitsToPicture(logits[mask], this.side));
     if (each.length === 1) return each[0];
     const sum = new Float32Array(each[0].length);
+    const most = this.maxLogit; // logits are clipped, so one view cannot dominate
     for (const logits of each) {
-      for (let i = 0; i < sum.length; i++) sum[i] += Math.min(Math.max(logits[i], -MAX_LOGIT), MAX_LOGIT);
+      for (let i = 0; i < sum.length; i++) sum[i] += Math.min(Math.max(logits[i], -most), most);
     }
     return sum.map((value) => value / each.length);
   }
