@@ -131,8 +131,10 @@ async function addClick(point) {
 
 async function addBox(box) {
   const object = picture.activeObject;
-  // A box is a new object, unless the active one has only clicks.
-  const open = object && !object.accepted && !object.box ? object : null;
+  // A box is a new object, unless it is drawn around the clicks of the active one.
+  const around = ({ x, y }) => x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3];
+  const joins = object && !object.accepted && !object.box && object.points.every(({ x, y, label }) => !label || around({ x, y }));
+  const open = joins ? object : null;
   const base = open ?? picture.draft(`object ${picture.made + 1}`);
   await segment({ ...base, box }, 'Drew a box');
 }
@@ -237,7 +239,7 @@ async function save(files, which) {
     say('');
     download(await files());
     for (const each of which) each.saved = each.step;
-    byId('saved').textContent = `saved ${new Date().toLocaleTimeString()}`;
+    byId('saved').textContent = `saved ${new Date().toLocaleTimeString([], { hour12: false })}`;
   } catch (error) {
     say(`Nothing was saved: ${error.message}`);
   }
@@ -276,6 +278,10 @@ function listen() {
   });
   window.addEventListener('beforeunload', (event) => {
     if (pictures.some((each) => each.step !== each.saved && each.objects.length)) event.preventDefault();
+  });
+  // After a click on a button, keys mean the picture again.
+  document.addEventListener('click', ({ detail, target }) => {
+    if (detail && target.closest('button') && !byId('keys').open) byId('canvas').focus();
   });
   listenToKeys(act);
 }

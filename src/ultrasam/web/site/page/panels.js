@@ -1,7 +1,7 @@
 // Shows the state of the page beside the picture: pictures, objects, prompts, history, frames, candidates.
 
 import { areaOf, areaText } from '../saving/areas.js';
-import { byId, make } from './elements.js';
+import { byId, icon, make } from './elements.js';
 import { maskOf } from './pictures.js';
 
 /** Show everything; `act` are the page's actions, as in main.js. */
@@ -18,13 +18,14 @@ export function showPanels(pictures, picture, act) {
 
 function showQueue(pictures, picture, act) {
   byId('pictures').replaceChildren(...pictures.map((each) => {
-    const title = each.scan.frames > 1 ? `${each.scan.name} (${each.scan.frames} frames)` : each.scan.name;
+    const { name, frames } = each.scan;
     const count = each.objects.length;
-    const text = `${title} · ${count} object${count === 1 ? '' : 's'}`;
-    const button = make('button', { title: text, on: { click: () => act.openPicture(each) }, aria: { current: each === picture } });
-    if (each.thumbnail) button.append(each.thumbnail);
-    button.append(text);
-    return make('li', {}, button);
+    const text = `${count} object${count === 1 ? '' : 's'}${frames > 1 ? ` · ${frames} frames` : ''}`;
+    return make('li', {}, make(
+      'button', { title: name, on: { click: () => act.openPicture(each) }, aria: { current: each === picture } },
+      ...(each.thumbnail ? [each.thumbnail] : []),
+      make('span', { className: 'name', textContent: name }), make('span', { className: 'quiet', textContent: text }),
+    ));
   }));
 }
 
@@ -48,13 +49,13 @@ function objectRow(object, picture, act) {
   });
   label.dataset.object = object.id;
   const eye = make('button', {
-    textContent: object.visible ? '👁' : '–', title: object.visible ? 'Hide' : 'Show', aria: { label: 'Visible' },
+    title: object.visible ? 'Hide' : 'Show', aria: { label: 'Visible', pressed: object.visible },
     on: { click: (event) => { event.stopPropagation(); act.toggle(object); } },
-  });
+  }, icon(object.visible ? 'shown' : 'hidden'));
   const away = make('button', {
-    textContent: '✕', title: 'Remove the object (Delete)', aria: { label: 'Remove' },
+    title: 'Remove the object (Delete)', aria: { label: 'Remove' },
     on: { click: (event) => { event.stopPropagation(); act.remove(object); } },
-  });
+  }, icon('remove'));
   const by = make('span', {
     className: 'state', textContent: object.accepted ? '✓' : '○',
     title: object.accepted ? 'Accepted by you' : 'Suggested by the model; Enter accepts it',
@@ -103,7 +104,7 @@ function showFrames(picture, act) {
     on: { click: () => act.toFrame(i) },
   }, ...(drawn.has(i) ? [make('i')] : []))));
   byId('strip').querySelector('[aria-selected=true]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
-  byId('frame').textContent = `frame ${picture.frame} of ${count}`;
+  byId('frame').textContent = `frame ${picture.frame} (0–${count - 1})`;
 }
 
 function showCandidates(picture, act) {
