@@ -13,7 +13,7 @@ import pytest
 from tests.web.node import call, image
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.pixels import gray
-from ultrasam.inference.augmentation import _MIN_GAIN, zoomed_views
+from ultrasam.inference.augmentation import zoomed_views
 from ultrasam.inference.postprocessing import clicked_pieces, scanned_area
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.prompts import Prompt
@@ -126,10 +126,7 @@ def test_views_that_barely_magnify_are_left_out(tmp_path: Path, bridge: str) -> 
     found = call(
         tmp_path,
         bridge,
-        *(
-            ("zoom", [list(box), 480, 640, 256, {**tta.to_dict(), "min_gain": _MIN_GAIN}])
-            for box in boxes
-        ),
+        *(("zoom", [list(box), 480, 640, 256, {**tta.to_dict(), **tta.rules()}]) for box in boxes),
     )
     for box, ours in zip(boxes, found, strict=True):
         theirs = zoomed_views(box, full, tta)

@@ -20,6 +20,7 @@ from ultrasam.cli.options import (
     Overwrite,
     PrecisionOption,
     Prompts,
+    RuntimeOption,
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
@@ -106,6 +107,7 @@ def predict(
     ] = False,
     device: Device = None,
     precision: PrecisionOption = None,
+    runtime: RuntimeOption = None,
 ) -> None:
     """Segment what boxes and clicks point at.
 
@@ -124,7 +126,7 @@ def predict(
     given = {
         "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
         "--refine": refine, "--no-tta": no_tta, "--precision": precision, "--coco": coco,
-        "--category": category,
+        "--category": category, "--runtime": runtime,
     }  # fmt: skip
     _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
     if task is not None and spec.has_options:
@@ -174,7 +176,7 @@ def predict(
     else:
         segmenter = Predictor(
             model, refine=refine or spec.refine, tta=spec.tta and not no_tta, device=device,
-            precision=precision,
+            precision=precision, runtime=runtime,
         )  # fmt: skip
     _remove(earlier)
     files = predict_files(
@@ -189,7 +191,7 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     Raises:
         PromptError: One is given.
     """
-    promptable = {"--refine", "--no-tta", "--precision"}
+    promptable = {"--refine", "--no-tta", "--precision", "--runtime"}
     prompts, coco = {"--box", "--point", "--prompts"}, {"--coco", "--category"}
     what, refused = {
         None: ("a promptable model", {"--min-score"}),

@@ -11,11 +11,16 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from ultrasam._version import __version__
 from ultrasam.errors import ConfigError, UltraSamError
 from ultrasam.files import atomic_write, require_space
+
+if TYPE_CHECKING:
+    from ultrasam.runtimes.export import Precision
+    from ultrasam.weights.spec import ModelSpec
 
 SITE = Path(__file__).parent / "site"
 GRAPHS = ("encoder.onnx", "decoder.onnx")
@@ -25,11 +30,51 @@ _WASM = "vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm"
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]+)"')
 
 
+def export_site(
+    model: str | ModelSpec,
+    out: Path,
+    *,
+    precision: Precision = "float32",
+    overwrite: bool = False,
+) -> list[Path]:
+    """Export a model to ONNX and write the page with it.
+
+    Args:
+        model: a name or path as in `ultrasam.load`.
+        out: the folder of the site.
+        precision: of the stored weights; float16 halves what a browser loads.
+        overwrite: replace an earlier site.
+
+    Raises:
+        ConfigError: The page cannot run the model.
+        UltraSamError: The folder exists, or cannot be written.
+    """
+    from ultrasam.runtimes.export import export
+
+    _check_free(out, overwrite=overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".ultrasam-site-", dir=out.parent) as folder:
+        exported = Path(folder) / "model"
+        export(model, exported, to="onnx", precision=precision)
+        return write_site(exported, out)
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "files.js").is_file():
+        raise UltraSamError(f"{out} exists and is not an exported page; choose another folder.")
+    if not overwrite:
+        raise UltraSamError(
+            f"{out} holds an earlier page; choose another -o, or replace it with --overwrite."
+        )
+
+
 def write_site(model: Path, out: Path) -> list[Path]:
     """Write the page with a model that was exported to ONNX.
 
     Args:
-        model: a folder of ``ultrasam export --to onnx``, in float32.
+        model: a folder of ``ultrasam export --to onnx``.
         out: the folder of the site; files of an earlier site are replaced.
 
     Returns:
