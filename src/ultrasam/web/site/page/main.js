@@ -1,6 +1,7 @@
 // The page: opens pictures, asks the model, and holds what the person does.
 
 import { readFile } from '../reading/read.js';
+import { maskArea } from '../saving/areas.js';
 import { Canvas, canvasOf } from './canvas.js';
 import { byId } from './elements.js';
 import { listenToKeys } from './keys.js';
@@ -148,14 +149,13 @@ async function segment(object, name) {
   const start = performance.now();
   const { answer } = await model.ask('predict', { key: picture.key, prompt, candidates: single });
   latency = `click to mask ${Math.round(performance.now() - start)} ms`;
-  const area = ({ mask }) => mask.reduce((sum, value) => sum + value, 0);
   const candidates = answer.filter(({ mask }) => mask.includes(1));
   if (!candidates.length) {
     idle();
     throw new Error('The model finds nothing there; click in the middle of a structure, or drag a box around it.');
   }
   const [best] = candidates; // by predicted IoU
-  candidates.sort((a, b) => area(a) - area(b));
+  candidates.sort((a, b) => maskArea(a.mask) - maskArea(b.mask));
   picture.put({ ...object, candidates, choice: candidates.indexOf(best) }, name);
   idle();
 }

@@ -1,6 +1,7 @@
 // The network in a thread of its own, so that the page stays quick.
 
 import * as ort from '../vendor/onnxruntime-web/ort.wasm.bundle.min.mjs';
+import { maskOf } from '../segmentation/masks.js';
 import { openNetwork } from '../segmentation/network.js';
 import { Predictor } from '../segmentation/predictor.js';
 
@@ -32,7 +33,7 @@ const actions = {
   async predict({ key, prompt, candidates }) {
     if (key !== open) throw new Error('The picture has changed; click again.');
     return (await predictor.predict(prompt, candidates)).map((result) => ({
-      mask: Uint8Array.from(result.logits, (value) => Number(value > 0)),
+      mask: maskOf(result.logits),
       lowRes: result.lowRes,
       iou: result.iou,
     }));

@@ -1,7 +1,9 @@
 // Areas of masks: mm² where the distance between pixels is known, else pixels.
 
+import { countAbove } from '../segmentation/masks.js';
+
 export function maskArea(mask) {
-  return mask.reduce((sum, value) => sum + value, 0);
+  return countAbove(mask, 0);
 }
 
 /** {value, unit, why}: `why` says why there are no millimeters, or is null. */

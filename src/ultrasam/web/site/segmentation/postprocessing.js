@@ -1,5 +1,6 @@
 // Removes from a mask what cannot belong to the prompted object, as ultrasam.inference.postprocessing.
 
+import { maskOf } from './masks.js';
 import { LABEL } from './preprocessing.js';
 import { convexHull, dilate, erode, fillHoles, largestPiece, pieces } from './regions.js';
 import { clip } from './rounding.js';
@@ -81,7 +82,8 @@ export function without(logits, kept) {
  * `scanned` is a function that returns the scanned area or null.
  */
 export function cleaned(logits, prompt, settings, { width, height, scanned }) {
-  const mask = Uint8Array.from(logits, (value) => Number(value > 0));
+  if (!settings.within_scan && !settings.clicked_piece) return logits;
+  const mask = maskOf(logits);
   if (!mask.includes(1)) return logits;
   let keep = mask;
   if (settings.within_scan) {

@@ -4,6 +4,7 @@
 // pixels; mask is the `lowRes` of an earlier result.
 
 import { View } from './geometry.js';
+import { countAbove, hasMask } from './masks.js';
 import { cleaned, scannedArea } from './postprocessing.js';
 import { concatenate, gray, pixelsOf, promptArrays } from './preprocessing.js';
 import { boundingBox } from './regions.js';
@@ -54,12 +55,11 @@ export class Predictor {
         height: this.image.height,
         scanned: () => this.#scannedArea(),
       });
-      const count = (level) => kept.reduce((sum, value) => sum + (value > level), 0);
       return {
         logits: kept,
         lowRes: mean.lowRes(candidate, this.full, kept),
-        iou: count(0) ? Math.min(Math.max(mean.iou[candidate], 0), 1) : 0,
-        stability: count(1) / Math.max(1, count(-1)),
+        iou: hasMask(kept) ? Math.min(Math.max(mean.iou[candidate], 0), 1) : 0,
+        stability: countAbove(kept, 1) / Math.max(1, countAbove(kept, -1)),
       };
     });
   }

@@ -1,6 +1,8 @@
 // The views of a prompt and the mean of their masks, as ultrasam.inference.augmentation.
-
+//
 // `tta` are the model's settings: {zoom, flip, box_margin, min_gain, max_logit}; zoom 0 and no flip is one view.
+
+import { hasMask } from './masks.js';
 
 /** The views of a first pass: the whole picture, and a zoomed view around a box, if any. */
 export function firstViews(prompt, full, tta) {
@@ -36,7 +38,8 @@ export class Mean {
     for (const logits of each) {
       for (let i = 0; i < sum.length; i++) sum[i] += Math.min(Math.max(logits[i], -most), most);
     }
-    return sum.map((value) => value / each.length);
+    for (let i = 0; i < sum.length; i++) sum[i] /= each.length;
+    return sum;
   }
 
   /** Logits of one mask over the whole input, given its logits at the picture's pixels. */
@@ -52,7 +55,7 @@ export class Mean {
     const [found, empty] = [[], []];
     for (const candidate of order) {
       const logits = this.inPicture(candidate);
-      (logits.some((value) => value > 0) ? found : empty).push({ candidate, logits });
+      (hasMask(logits) ? found : empty).push({ candidate, logits });
       if (found.length === count) break;
     }
     return [...found, ...empty].slice(0, count);
