@@ -252,10 +252,9 @@ export function canvasOf({ data, width, height, channels }) {
 export function tint(mask, width, height, color) {
   const canvas = new OffscreenCanvas(width, height);
   const pixels = new ImageData(width, height);
-  const [r, g, b] = channelsOf(color);
-  for (let i = 0; i < mask.length; i++) {
-    if (mask[i]) pixels.data.set([r, g, b, Math.round(FILL * 255)], 4 * i);
-  }
+  const words = new Uint32Array(pixels.data.buffer);
+  const [word] = new Uint32Array(Uint8Array.of(...channelsOf(color), Math.round(FILL * 255)).buffer);
+  for (let i = 0; i < mask.length; i++) if (mask[i]) words[i] = word;
   canvas.getContext('2d').putImageData(pixels, 0, 0);
   return canvas;
 }
