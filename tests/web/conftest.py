@@ -1,4 +1,4 @@
-"""nano, exported once for the tests of the page."""
+"""The page with an exported model."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from ultrasam.web.export import write_site
+from ultrasam.web.export import export_site, write_site
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """nano as ONNX graphs."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason="the packages of the extra 'export' are not installed")
-    export = pytest.importorskip("ultrasam.runtimes.export").export
-    folder = tmp_path_factory.mktemp("exported") / "nano"
-    export("nano", folder)
-    return folder
+def small_site(exported_nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with a small model of nano's design, which removes what cannot belong to a mask."""
+    out = tmp_path_factory.mktemp("pages") / "small"
+    write_site(exported_nano, out)
+    return out
 
 
 @pytest.fixture(scope="session")
-def site(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page with nano."""
-    out = tmp_path_factory.mktemp("site")
-    write_site(exported, out)
+    out = tmp_path_factory.mktemp("pages") / "nano"
+    export_site("nano", out)
     return out

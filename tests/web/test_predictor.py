@@ -11,6 +11,7 @@ import pytest
 
 from tests.web.node import call, image, node
 from ultrasam.inference.predictor import Predictor
+from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
 from ultrasam.web.export import SITE
 
@@ -45,10 +46,12 @@ def point(place: tuple[float, float], label: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("all_views", [False, True], ids=["one-view", "all-views"])
-def test_masks_are_those_of_python(site: Path, tmp_path: Path, all_views: bool) -> None:
+def test_masks_are_those_of_python(
+    small_site: Path, small_nano: UltraSam, tmp_path: Path, all_views: bool
+) -> None:
     node()
     bridge = tmp_path / "bridge.mjs"
-    bridge.write_text(BRIDGE.format(site=site.as_posix()))
+    bridge.write_text(BRIDGE.format(site=small_site.as_posix()))
     pixels = cv2.imread(str(SITE / "sample.png"), cv2.IMREAD_GRAYSCALE)
     assert pixels is not None
     one = {"points": [point(CLICK, 1)], "box": None}
@@ -58,7 +61,7 @@ def test_masks_are_those_of_python(site: Path, tmp_path: Path, all_views: bool) 
         ("predict", [{"points": [], "box": list(BOX)}, None, False]),
         ("predict", [one, None, False]), ("predict", [two, None, True]),
     )  # fmt: skip
-    predictor = Predictor("nano", tta=all_views, device="cpu")
+    predictor = Predictor(small_nano, tta=all_views)
     predictor.set_image(pixels)
     click = predictor.predict(Prompt(points=[CLICK]))
     low_res = click.low_res_logits[0, 0]
