@@ -26,7 +26,7 @@ import {{ readDicom }} from '{site}/reading/dicom.js';
 export const read = async (bytes) => {{
   const {{ frame, ...scan }} = await readDicom(bytes);
   const all = [];
-  for (let i = 0; i < scan.frames; i++) all.push(frame(i));
+  for (let i = 0; i < scan.frames; i++) all.push(await frame(i));
   return {{ ...scan, images: all }};
 }};
 """

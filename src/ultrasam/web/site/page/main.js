@@ -192,12 +192,13 @@ function show(next) {
   const { key, scan, frame } = picture;
   ready = (async () => {
     const image = await scan.frame(frame);
-    if (picture.key !== key) throw new Error('Another picture was opened.');
+    if (picture.key !== key) return; // another has been opened meanwhile
     canvas.show(picture, image);
     picture.thumbnail ??= thumbnail(image);
     refresh();
     status('Reading the picture …');
     await loading;
+    if (picture.key !== key) return;
     const { milliseconds } = await model.ask('setImage', { key, image, allViews: byId('views').checked });
     latency = `picture read in ${Math.round(milliseconds)} ms`;
     idle();

@@ -9,6 +9,7 @@ import { outlineOf } from './outline.js';
 /** A PNG of each frame in which a pixel is the number of its object, 0 for none: [{name, blob}]. */
 export async function maskFiles(results) {
   return Promise.all(results.map(async ({ name, frame, frames, width, height, objects }) => {
+    if (objects.length > 255) throw new Error(`frame ${frame} has more than 255 objects; save COCO instead.`);
     const values = new Uint8Array(width * height);
     // One object is white, as a mask is; several are numbered.
     const numbers = objects.map((_, i) => (objects.length === 1 ? 255 : i + 1));

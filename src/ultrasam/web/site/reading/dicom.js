@@ -27,18 +27,19 @@ export async function readDicom(bytes) {
   const stored = UNCOMPRESSED.includes(syntax)
     ? uncompressed(header, format, notes)
     : await compressed(header, format, notes);
-  if (stored.length < format.frames) {
-    notes.push(`Only ${stored.length} of ${format.frames} frames are in the file; it may be cut off.`);
+  if (stored.count < format.frames) {
+    notes.push(`Only ${stored.count} of ${format.frames} frames are in the file; it may be cut off.`);
   }
-  const show = format.samples === 3 ? colors(format, notes) : grays(header, format, stored, notes);
+  const first = await stored.get(0);
+  const show = format.samples === 3 ? colors(format, notes) : grays(header, format, stored, first, notes);
   const { columns: width, rows: height } = format;
   return {
     width,
     height,
-    frames: stored.length,
-    frame: (index) => show(stored[index], index),
+    frames: stored.count,
+    frame: async (index) => show(await stored.get(index), index),
     spacing: readSpacing(header, notes),
-    frameTime: stored.length > 1 ? header.number(TAG.frameTime) : null,
+    frameTime: stored.count > 1 ? header.number(TAG.frameTime) : null,
     notes,
   };
 }
@@ -70,6 +71,7 @@ function readFormat(header) {
   };
 }
 
+/** Frames as they are stored: {count, get(index)}. */
 function uncompressed(header, format, notes) {
   const { start, length, undefinedLength } = header.get(TAG.pixels);
   const { rows, columns, samples, allocated, kind } = format;
@@ -84,15 +86,16 @@ function uncompressed(header, format, notes) {
     );
   }
   if (length - format.frames * size > 1) notes.push('The pixel data are longer than their frames; the rest is ignored.');
-  return Array.from({ length: count }, (_, i) => {
-    const at = start + i * size;
+  const get = (index) => {
+    const at = start + index * size;
     if (half) return expand422(header.bytes.subarray(at, at + size), rows, columns);
     if (samples === 3) {
       const bytes = header.bytes.subarray(at, at + size);
       return format.planar ? interleave(bytes) : bytes;
     }
     return grayValues(header, at, format);
-  });
+  };
+  return { count, get };
 }
 
 function interleave(planes) {
@@ -138,21 +141,27 @@ function grayValues(header, start, { rows, columns, allocated, stored, high, sig
   return out;
 }
 
+/** As `uncompressed`; frames are decoded when they are shown, because a cine in memory would be large. */
 async function compressed(header, format, notes) {
   const parts = fragments(header);
   if (!parts.length) throw new Error('It holds no compressed pixels; copy or export it again.');
   const frames = parts.length === format.frames ? parts : joined(parts);
-  const out = [];
-  for (const data of frames.slice(0, format.frames)) {
-    const decoded = await decodeJpeg(data, { asStored: format.samples === 3 });
-    if (decoded.width !== format.columns || decoded.height !== format.rows) {
-      notes.push(`The header says ${format.columns} × ${format.rows} pixels; ${decoded.width} × ${decoded.height} are shown.`);
-      Object.assign(format, { columns: decoded.width, rows: decoded.height });
-    }
-    if (decoded.rgb) format.kind = 'RGB';
-    out.push(format.samples === 3 ? decoded.data : decoded.data.filter((_, i) => i % 3 === 0));
+  const decode = (index) => decodeJpeg(frames[index], { asStored: format.samples === 3 });
+  const first = await decode(0);
+  const { width, height } = first;
+  if (width !== format.columns || height !== format.rows) {
+    notes.push(`The header says ${format.columns} × ${format.rows} pixels; ${width} × ${height} are shown.`);
+    Object.assign(format, { columns: width, rows: height });
   }
-  return out;
+  if (first.rgb) format.kind = 'RGB';
+  const get = async (index) => {
+    const found = index ? await decode(index) : first;
+    if (found.width !== width || found.height !== height) {
+      throw new Error(`Frame ${index} is ${found.width} × ${found.height} pixels, but the first is ${width} × ${height}.`);
+    }
+    return format.samples === 3 ? found.data : found.data.filter((_, i) => i % 3 === 0);
+  };
+  return { count: Math.min(frames.length, format.frames), get };
 }
 
 /** Fragments joined to frames: each begins with a JPEG's start. */
@@ -181,7 +190,7 @@ function colors(format, notes) {
   };
 }
 
-function grays(header, format, stored, notes) {
+function grays(header, format, stored, first, notes) {
   const { columns: width, rows: height } = format;
   let window = readWindow(header, notes);
   const slope = header.number(TAG.slope, null, 1) || 1;
@@ -190,12 +199,18 @@ function grays(header, format, stored, notes) {
   const line = (values) => (slope < 0 ? Int32Array.from(values, (v) => -v) : values);
   const padding = paddingValue(header, format);
   let scale = null;
+  const scaleOf = () => {
+    const few = format.stored < 8 ? format.stored : null;
+    const all = first instanceof Uint8Array && !few ? 1 : stored.count; // 8 bits are shown as they are
+    const frames = Array.from({ length: all }, (_, i) => (i ? stored.get(i) : first));
+    return grayScale(frames.map((frame) => line(withoutPadding(frame, padding))), few);
+  };
   const scaled = (values) => {
-    scale ??= grayScale(stored.map((frame) => line(withoutPadding(frame, padding))), format.stored < 8 ? format.stored : null);
+    scale ??= scaleOf();
     return applyScale(line(values), scale);
   };
   const windowed = (values) => Uint8Array.from(values, (v) => window(v * slope + intercept));
-  if (window && range(stored[0]) >= VARIED && range(windowed(stored[0])) <= UNUSABLE) {
+  if (window && range(first) >= VARIED && range(windowed(first)) <= UNUSABLE) {
     notes.push('The window shows nothing of the first frame; pixels are shown without a window.');
     window = null;
   }
