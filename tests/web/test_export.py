@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ultrasam.errors import ConfigError
-from ultrasam.web.export import SITE, policy, write_site
+from ultrasam.errors import ConfigError, UltraSamError
+from ultrasam.web.export import SITE, export_site, policy, write_site
 
 WASM = (
     "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"  # of onnxruntime-web 1.30.0
@@ -102,3 +102,13 @@ def test_a_model_that_the_page_would_feed_wrongly_is_refused(tmp_path: Path) -> 
     model = model_folder(tmp_path / "model", resample="bicubic-antialias")
     with pytest.raises(ConfigError, match="cannot resample"):
         write_site(model, tmp_path / "site")
+
+
+def test_a_folder_with_other_files_is_left_alone_and_an_earlier_page_kept(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UltraSamError, match="is not an exported page"):
+        export_site("nano", tmp_path, overwrite=True)
+    out = tmp_path / "site"
+    write_site(model_folder(tmp_path / "model"), out)
+    with pytest.raises(UltraSamError, match="--overwrite"):
+        export_site("nano", out)
