@@ -125,8 +125,8 @@ async function addClick(point) {
   const object = picture.activeObject;
   const open = object && !object.accepted ? object : null;
   if (!open && !point.label) throw new Error('There is nothing to remove from; click on a structure first.');
-  const name = open ? (point.label ? 'Added a click' : 'Removed with a click') : 'Clicked';
   const base = open ?? picture.draft(`object ${picture.made + 1}`);
+  const name = open ? `${point.label ? 'Added to' : 'Removed from'} ${base.label}` : `Clicked ${base.label}`;
   await segment({ ...base, points: [...base.points, { x: point.x, y: point.y, label: point.label }] }, name);
 }
 
@@ -137,7 +137,7 @@ async function addBox(box) {
   const joins = object && !object.accepted && !object.box && object.points.every(({ x, y, label }) => !label || around({ x, y }));
   const open = joins ? object : null;
   const base = open ?? picture.draft(`object ${picture.made + 1}`);
-  await segment({ ...base, box }, 'Drew a box');
+  await segment({ ...base, box }, `Box for ${base.label}`);
 }
 
 /** Ask the model for an object's masks, and put it into the picture. */
