@@ -25,7 +25,10 @@ from tests.images.files import sample_files
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "examples" / "phantom.png"
-EXTRAS = ("dicom", "volumes", "hub", "archives", "data", "train", "evaluate", "downstream")
+EXTRAS = (
+    "dicom", "volumes", "hub", "archives", "onnx", "openvino", "export", "data", "train", "evaluate",
+    "downstream",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +267,10 @@ EACH = {
     "archives": "from pathlib import Path; from ultrasam.datasets.archives import unpack; "
     "print(unpack(Path('x.rar'), Path('out')))",
 }
+EXPORT = "from pathlib import Path; from ultrasam.runtimes.export import export; "
+for to in ("onnx", "openvino"):
+    EACH[to] = f"import ultrasam.runtimes.{to}_backend, {to}{'runtime' * (to == 'onnx')}"
+EACH["export"] = EXPORT + "print(export('nano', Path('out')).folder)"
 DATA = ["datasets", "phantom", "store"]
 ROOMS = {
     "data": DATA,
