@@ -19,7 +19,7 @@ from ultrasam.files import write_json
 from ultrasam.hardware import processor
 from ultrasam.prompts import FOREGROUND, NOT_A_POINT, PromptArrays
 from ultrasam.runtimes.backend import Backend
-from ultrasam.runtimes.opening import open_exported, open_torch
+from ultrasam.runtimes.backends import open_exported, open_torch
 from ultrasam.weights.cache import cache_folder
 from ultrasam.weights.exported import Exported
 from ultrasam.weights.spec import ModelSpec

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ultrasam.errors import UltraSamError
 from ultrasam.model.config import ModelConfig
 from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
@@ -83,6 +84,11 @@ class GraphBackend(ABC):
             for start in range(0, len(of_image), count):
                 some = of_image[start : start + count]
                 found = self.run_decoder({**embedding, **decoder_inputs(prompts, some, size)})
+                if found[0].shape != (len(some), 4, size, size) or found[1].shape != (len(some), 4):
+                    raise UltraSamError(
+                        f"The decoder of {self.exported.folder} returned masks of shape "
+                        f"{found[0].shape} for {len(some)} prompts; use another --runtime."
+                    )
                 logits[some], iou[some] = found[0][:, :masks], found[1][:, :masks]
         return logits, iou
 
