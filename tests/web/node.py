@@ -32,7 +32,8 @@ function revive(value) {
 }
 function flatten(value) {
   if (ArrayBuffer.isView(value)) {
-    const kind = Object.keys(kinds).find((k) => value.constructor === kinds[k]);
+    const plain = value instanceof Uint8ClampedArray ? Uint8Array : value.constructor;
+    const kind = Object.keys(kinds).find((k) => plain === kinds[k]);
     return {$array: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64'), kind};
   }
   if (Array.isArray(value)) return value.map(flatten);

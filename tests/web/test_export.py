@@ -13,10 +13,14 @@ import pytest
 from ultrasam.errors import ConfigError, UltraSamError
 from ultrasam.web.export import SITE, export_site, policy, write_site
 
-WASM = (
-    "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"  # of onnxruntime-web 1.30.0
-)
-BUNDLE = "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90"
+# Of onnxruntime-web 1.30.0.
+RUNTIME = {
+    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    "ort-wasm-simd-threaded.jspi.wasm": "a54c76f86b0f0d9572380cf1c6292a7b3903716ffcbcd6b0e5c7050bf430eb93",
+    "ort.jspi.bundle.min.mjs": "07ec090355e11b342c95436db54da2d0c2bd5b1d319745bfd3337e6bdcf170ac",
+}
+EXAMPLE = Path(__file__).parents[2] / "examples" / "phantom.png"
 OURS = [path for path in SITE.rglob("*") if path.is_file() and "vendor" not in path.parts]
 
 
@@ -35,10 +39,7 @@ def test_the_site_has_the_runtime_the_model_and_their_licenses(tmp_path: Path) -
     written = write_site(model_folder(tmp_path / "model"), out)
     assert all(path.is_file() for path in written)
     runtime = out / "vendor" / "onnxruntime-web"
-    for name, expected in (
-        ("ort-wasm-simd-threaded.wasm", WASM),
-        ("ort.wasm.bundle.min.mjs", BUNDLE),
-    ):
+    for name, expected in RUNTIME.items():
         assert hashlib.sha256((runtime / name).read_bytes()).hexdigest() == expected
     assert "Microsoft" in (runtime / "LICENSE").read_text()
     assert (out / "model" / "LICENSE").is_file()
@@ -58,6 +59,11 @@ def test_the_service_worker_knows_all_files_and_a_change(tmp_path: Path) -> None
         if path.is_file()
     }
     assert set(first["files"]) == found - {"files.js"}
+    # What only a graphics card needs is not kept for use without a network before it is used.
+    assert {Path(name).name for name in first["later"]} == {
+        name for name in RUNTIME if "jspi" in name
+    }
+    assert set(first["later"]) < set(first["files"])
     (model / "decoder.onnx").write_bytes(b"another")
     assert _site(write_site(model, tmp_path / "a"))["version"] != first["version"]
 
@@ -81,6 +87,10 @@ def test_no_file_names_an_address_elsewhere(path: Path) -> None:
     text = path.read_bytes().decode("utf-8", errors="replace")
     found = set(re.findall(r"https?://[^\s'\"<>)]+", text))
     assert found <= {"http://www.w3.org/2000/svg", "http://localhost:8000."}
+
+
+def test_the_sample_is_the_examples_picture() -> None:
+    assert (SITE / "sample.png").read_bytes() == EXAMPLE.read_bytes()
 
 
 def test_no_file_is_too_large_for_git() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,27 @@ import numpy.typing as npt
 import pytest
 
 from tests.web.browser import chromium, loaded, on_screen, opened, served, settle
+from tests.web.test_dicom import dataset
 from ultrasam.images.masks import decode_rle
 from ultrasam.inference.predictor import Predictor
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
 from ultrasam.web.export import SITE
 
 pytestmark = pytest.mark.slow  # nano is exported, and Chromium compiles 14 MB of WebAssembly
-CLICK, SECOND, BOX = (250.0, 212.0), (300.0, 400.0), (139.0, 244.0, 417.0, 460.0)
+CLICK, SECOND, BOX = (363.0, 230.0), (500.0, 560.0), (567.0, 53.0, 840.0, 407.0)
 SAMPLE = SITE / "sample.png"
 
 
 def dice(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, npt.NDArray[np.bool_]]:
+    """The structures of the sample picture, which is a phantom."""
+    phantom = simulate(2018, size=(680, 840))
+    return dict(zip(phantom.names, phantom.masks, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,9 @@ def downloaded(page: Any, button: str, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_click_box_correct_undo_and_save(site: Path, tmp_path: Path, predictor: Predictor) -> None:
+def test_click_box_correct_undo_and_save(
+    site: Path, tmp_path: Path, predictor: Predictor, truth: dict[str, npt.NDArray[np.bool_]]
+) -> None:
     chromium()
     with served(site) as address, opened(address) as (page, requests):
         page.click("#sample")
@@ -55,6 +67,7 @@ def test_click_box_correct_undo_and_save(site: Path, tmp_path: Path, predictor: 
         mask = saved_mask(page, tmp_path)
         click = predictor.predict(Prompt(points=[CLICK]))
         assert dice(mask, click.masks[0, 0]) >= 0.999
+        assert dice(mask, truth["artery"]) >= 0.8
         three = predictor.predict(Prompt(points=[CLICK]), multimask=True).masks[0]
         offered = page.locator("#candidates button").all_inner_texts()
         areas = sorted(int(candidate.sum()) for candidate in three)
@@ -85,6 +98,7 @@ def test_click_box_correct_undo_and_save(site: Path, tmp_path: Path, predictor: 
         assert np.array_equal(first, mask)
         expected = predictor.predict(Prompt(box=BOX)).masks[0, 0]
         assert dice(second, expected) >= 0.99  # the pointer stops on whole pixels of the screen
+        assert dice(second, truth["gland"]) >= 0.8
         table = downloaded(page, "#save-areas", tmp_path).decode("utf-8-sig").splitlines()
         assert [row.split(",")[4] for row in table[1:]] == [str(first.sum()), str(second.sum())]
         overlay = cv2.imdecode(
@@ -139,3 +153,115 @@ def test_what_cannot_be_read_is_told_beside_the_picture(site: Path, tmp_path: Pa
         message = page.locator("#message")
         message.wait_for(state="visible")
         assert message.inner_text().startswith("notes.txt cannot be read.")
+
+
+def drop(page: Any, *paths: Path) -> None:
+    """Drop files on the page, as from a file manager."""
+    files = [{"name": p.name, "data": base64.b64encode(p.read_bytes()).decode()} for p in paths]
+    page.evaluate(
+        """(files) => {
+          const dataTransfer = new DataTransfer();
+          for (const { name, data } of files) {
+            dataTransfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name));
+          }
+          for (const kind of ['dragover', 'drop']) {
+            const event = new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true });
+            document.querySelector('#stage').dispatchEvent(event);
+          }
+        }""",
+        files,
+    )
+
+
+def test_png_jpeg_and_a_cine_are_dropped_and_a_file_of_another_kind_is_named(
+    site: Path, tmp_path: Path
+) -> None:
+    chromium()
+    pixels = cv2.imread(str(SAMPLE), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    png, jpeg, cine, clip = (tmp_path / f"a.{end}" for end in ("png", "jpg", "dcm", "mp4"))
+    cv2.imwrite(str(png), pixels)
+    cv2.imwrite(str(jpeg), pixels)
+    frames = np.stack([pixels, np.roll(pixels, 8, axis=1), np.roll(pixels, 16, axis=1)])
+    dataset(frames, FrameTime="40", PixelSpacing=["0.2", "0.1"]).save_as(cine)
+    clip.write_bytes(b"\0\0\0\x20ftypisom")
+    with served(site) as address, opened(address) as (page, _):
+        drop(page, png, jpeg, clip, cine)
+        page.wait_for_function("() => window.ultrasam.pictures.length === 3")
+        settle(page)
+        message = page.locator("#message-text").inner_text()
+        assert message.startswith("a.mp4 cannot be read. It is a video")
+        page.keyboard.press("Escape")
+        assert page.locator("#message").is_hidden()
+
+        page.keyboard.press("ArrowRight")
+        settle(page)
+        assert page.locator("#frame").inner_text() == "frame 1 (0–2)"
+        page.mouse.click(*on_screen(page, *CLICK))
+        settle(page)
+        table = downloaded(page, "#save-areas", tmp_path).decode("utf-8-sig").splitlines()
+        name, frame, *_, area, unit, count, rows, columns, _ = table[1].split(",")
+        assert (name, frame, unit, rows, columns) == ("a.dcm", "1", "mm2", "0.2", "0.1")
+        assert float(area) == pytest.approx(int(count) * 0.02)
+
+
+def test_a_window_changes_what_is_shown_and_not_the_mask(site: Path, tmp_path: Path) -> None:
+    chromium()
+    gray = "() => [...window.ultrasam.canvas.bitmap.getContext('2d').getImageData(300, 200, 1, 1).data]"
+    with served(site) as address, opened(address) as (page, _):
+        page.click("#sample")
+        page.wait_for_function("() => window.ultrasam.pictures.length === 1")
+        settle(page)
+        page.mouse.click(*on_screen(page, *CLICK))
+        settle(page)
+        before, mask = page.evaluate(gray), saved_mask(page, tmp_path)
+        page.keyboard.press("w")
+        assert page.locator("#window-open").get_attribute("aria-expanded") == "true"
+        page.locator("#level").fill("40")
+        page.locator("#width").fill("100")
+        assert page.evaluate(gray)[0] == round((before[0] + 10) / 100 * 256)
+        page.keyboard.press("Escape")
+        assert page.locator("#window").is_hidden()
+        page.keyboard.press("n")
+        page.mouse.click(*on_screen(page, *CLICK))
+        settle(page)
+        coco = json.loads(downloaded(page, "#save-coco", tmp_path))
+        masks = [decode_rle(entry["segmentation"]) for entry in coco["annotations"]]
+        assert len(masks) == 2
+        assert all(np.array_equal(each, mask) for each in masks)
+
+
+def test_all_is_reached_by_keyboard_and_has_a_name(site: Path) -> None:
+    chromium()
+    with served(site) as address, opened(address) as (page, _):
+        page.click("#sample")
+        page.wait_for_function("() => window.ultrasam.pictures.length === 1")
+        settle(page)
+        page.keyboard.press("k")
+        for _ in range(6):
+            page.keyboard.press("ArrowUp")
+        page.keyboard.press("Enter")
+        settle(page)
+        assert page.locator("#objects li").count() == 1
+        page.keyboard.press("Shift+ArrowRight")
+        page.keyboard.press("Shift+Enter")
+        settle(page)
+        assert page.locator("#prompts").inner_text() == "Clicks: 1 to add, 1 to remove."
+        page.keyboard.press("Escape")  # hides the pointer, so that Enter accepts
+        page.keyboard.press("Enter")
+        settle(page)
+        assert page.evaluate("() => window.ultrasam.pictures[0].objects[0].accepted")
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll('button, input, canvas[tabindex], [role]')]
+              .filter((each) => !each.hidden && each.getAttribute('role') !== 'status')
+              .filter((each) => !(each.ariaLabel || each.labels?.length || each.textContent.trim()))
+              .map((each) => each.outerHTML)"""
+        )
+        assert nameless == []
+        # From the start, Tab reaches each button of the header and of the panel, and the picture.
+        page.evaluate("() => document.activeElement.blur()")
+        reached = set()
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("() => document.activeElement.id"))
+        assert {"open", "undo", "window-open", "help", "canvas", "save-coco", "views"} <= reached

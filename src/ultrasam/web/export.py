@@ -1,7 +1,8 @@
 """Write the static page with a model, ready for any web server.
 
-ONNX Runtime's WebAssembly is in the package as gzip (3.7 MB instead of 14.2 MB) and is unpacked here, so that
-an export needs no network and the repository holds no large file.
+ONNX Runtime's WebAssembly, for the processor and for WebGPU, is in the package as gzip (3.7 and 4.1 MB
+instead of 14.2 and 16.8 MB) and is unpacked here, so that an export needs no network and the repository holds
+no large file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ SITE = Path(__file__).parent / "site"
 GRAPHS = ("encoder.onnx", "decoder.onnx")
 _MODEL_FILES = (*GRAPHS, "model.json", "README.md", "LICENSE")
 _RESAMPLERS = ("area", "bilinear")  # as in site/segmentation/preprocessing.js
-_WASM = "vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm"
+_RUNTIME = "vendor/onnxruntime-web"
+_WASM = (f"{_RUNTIME}/ort-wasm-simd-threaded.wasm", f"{_RUNTIME}/ort-wasm-simd-threaded.jspi.wasm")
+_LATER = (f"{_RUNTIME}/ort.jspi.bundle.min.mjs", _WASM[1])  # loaded only for the graphics card
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]+)"')
 
 
@@ -87,7 +90,7 @@ def write_site(model: Path, out: Path) -> list[Path]:
     model_json = _checked(model)
     files = {path.relative_to(SITE).as_posix(): path for path in _site_files()}
     parts = {name: path.read_bytes() for name, path in files.items()}
-    parts[_WASM] = gzip.decompress(parts.pop(f"{_WASM}.gz"))
+    parts |= {name: gzip.decompress(parts.pop(f"{name}.gz")) for name in _WASM}
     parts |= {f"model/{n}": (model / n).read_bytes() for n in _MODEL_FILES if (model / n).is_file()}
     about = {"ultrasam": __version__, "model": model_json.get("name", model.name)}
     parts["version.json"] = (json.dumps(about, indent=1) + "\n").encode()
@@ -115,7 +118,9 @@ def _files_js(parts: dict[str, bytes]) -> str:
     digest = hashlib.sha256()
     for name in sorted(parts):
         digest.update(name.encode() + b"\0" + hashlib.sha256(parts[name]).digest())
-    site = {"version": digest.hexdigest()[:16], "policy": policy(), "files": sorted(parts)}
+    site = {
+        "version": digest.hexdigest()[:16], "policy": policy(), "files": sorted(parts), "later": _LATER,
+    }  # fmt: skip
     return f"self.SITE = {json.dumps(site, indent=1)};\n"
 
 

@@ -30,10 +30,10 @@ self.addEventListener('message', (event) => {
   if (event.data === 'keep') event.waitUntil(keepAll(event.source));
 });
 
-/** Put what is missing into the cache, and tell the page when all is there. */
+/** Put what is missing into the cache, but for what few need, and tell the page when all is there. */
 async function keepAll(page) {
   const cache = await caches.open(CACHE);
-  for (const name of self.SITE.files) {
+  for (const name of self.SITE.files.filter((file) => !self.SITE.later.includes(file))) {
     if (!(await cache.match(name))) await answer(new Request(name));
   }
   page.postMessage('kept');

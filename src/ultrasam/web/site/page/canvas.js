@@ -1,6 +1,7 @@
 // Draws the picture with its objects, and turns the pointer into clicks, boxes, moves and zooms.
 
 import { channelsOf } from './colors.js';
+import { KeyboardPointer } from './keyboard_pointer.js';
 import { outlineOf } from './outline.js';
 import { maskOf } from './pictures.js';
 
@@ -11,8 +12,9 @@ const REST = 25; // milliseconds that the pointer rests before a preview
 /** The canvas; `on` holds click({x, y, label}), box([x0, y0, x1, y1]), hover(point or null), zoomed(). */
 export class Canvas {
   constructor(element, on) {
-    Object.assign(this, { element, on, picture: null, preview: null, hidden: false, brightness: 1 });
+    Object.assign(this, { element, on, picture: null, preview: null, hidden: false, table: null });
     Object.assign(this, { scale: 1, x: 0, y: 0, press: null, panning: false, drawn: new WeakMap(), pointers: new Map() });
+    this.keyboard = new KeyboardPointer(this);
     new ResizeObserver(() => this.fit()).observe(element);
     element.addEventListener('pointerdown', (event) => this.#down(event));
     element.addEventListener('pointermove', (event) => this.#move(event));
@@ -27,9 +29,17 @@ export class Canvas {
   show(picture, image) {
     const resized = !this.image || this.image.width !== image.width || this.image.height !== image.height;
     const other = picture !== this.picture;
-    Object.assign(this, { picture, image, preview: null, bitmap: canvasOf(image) });
+    Object.assign(this, { picture, image, preview: null, bitmap: canvasOf(image, this.table) });
+    if (other) this.keyboard.leave();
     if (resized || other) this.fit();
     else this.draw();
+  }
+
+  /** Show gray levels as a table of 256 says, or as they are. */
+  showLevels(table) {
+    this.table = table;
+    if (this.image) this.bitmap = canvasOf(this.image, table);
+    this.draw();
   }
 
   fit() {
@@ -63,27 +73,46 @@ export class Canvas {
     if (!this.image) return;
     context.setTransform(this.scale * ratio, 0, 0, this.scale * ratio, this.x * ratio, this.y * ratio);
     context.imageSmoothingEnabled = this.scale < 3;
-    context.filter = this.brightness === 1 ? 'none' : `brightness(${this.brightness})`;
     context.drawImage(this.bitmap, 0, 0);
-    context.filter = 'none';
     if (!this.hidden) {
       for (const object of this.picture.shown) {
-        const previewed = this.preview?.id === object.id;
-        if (object.visible && !previewed) this.#object(context, object, maskOf(object));
+        if (object.visible) this.#object(context, object, maskOf(object));
         if (object.visible && object.id === this.picture.active) this.#prompts(context, object);
       }
-      if (this.preview) this.#object(context, { ...this.preview, dashed: true }, this.preview.mask);
+      if (this.preview) this.#preview(context, this.preview);
     }
+    this.keyboard.draw(context);
     if (this.press?.box) this.#rectangle(context, this.press.box, '#ffffff', []);
+  }
+
+  /** What a click here would give: of an object that has a mask, only the outline. */
+  #preview(context, object) {
+    if (!object.candidates.length) {
+      this.#object(context, object, object.mask);
+      return;
+    }
+    const { path } = this.#shapeOf(object.mask, object.color);
+    const pixel = 1 / this.scale;
+    for (const [style, width] of [['rgb(0 0 0 / .6)', 2.5], ['#ffffff', 1]]) {
+      context.strokeStyle = style;
+      context.lineWidth = width * pixel;
+      context.setLineDash([2 * pixel, 4 * pixel]);
+      context.stroke(path);
+    }
+    context.setLineDash([]);
+  }
+
+  #shapeOf(mask, color) {
+    const { width, height } = this.image;
+    if (!this.drawn.has(mask)) {
+      this.drawn.set(mask, { fill: tint(mask, width, height, color), path: outlineOf(mask, width, height) });
+    }
+    return this.drawn.get(mask);
   }
 
   #object(context, object, mask) {
     if (!mask) return;
-    const { width, height } = this.image;
-    if (!this.drawn.has(mask)) {
-      this.drawn.set(mask, { fill: tint(mask, width, height, object.color), path: outlineOf(mask, width, height) });
-    }
-    const { fill, path } = this.drawn.get(mask);
+    const { fill, path } = this.#shapeOf(mask, object.color);
     const active = object.id === this.picture.active;
     context.globalAlpha = active ? 1 : 0.75;
     context.drawImage(fill, 0, 0);
@@ -234,8 +263,8 @@ export class Canvas {
   }
 }
 
-/** A canvas with a frame's pixels. */
-export function canvasOf({ data, width, height, channels }) {
+/** A canvas with a frame's pixels, shown as a table of 256 gray levels says, if one is given. */
+export function canvasOf({ data, width, height, channels }, table = null) {
   const canvas = new OffscreenCanvas(width, height);
   const pixels = new ImageData(width, height);
   for (let i = 0, j = 0; j < data.length; i += 4, j += channels) {
@@ -244,6 +273,7 @@ export function canvasOf({ data, width, height, channels }) {
     pixels.data[i + 2] = data[j + (channels > 1) * 2];
     pixels.data[i + 3] = 255;
   }
+  if (table) for (let i = 0; i < pixels.data.length; i++) if (i % 4 < 3) pixels.data[i] = table[pixels.data[i]];
   canvas.getContext('2d').putImageData(pixels, 0, 0);
   return canvas;
 }

@@ -7,7 +7,8 @@ const SHOWN = [
   ['Drag', 'box around an object'], ['Tab', 'next of the three masks of a click'], ['Enter', 'accept the object'],
   ['N', 'new object'], ['Delete', 'remove the object'], ['Ctrl+Z, Ctrl+Y', 'undo, redo'],
   ['Wheel, F', 'zoom, show the whole picture'], ['Space+drag', 'pan'], ['← →', 'previous and next frame'],
-  ['Page Up, Page Down', 'previous and next picture'], ['H (held)', 'hide the masks'], ['O', 'open pictures'],
+  ['Page Up, Page Down', 'previous and next picture'], ['H (held)', 'hide the masks'], ['W', 'window of gray levels'],
+  ['K', 'a pointer that arrows move; Enter adds, Shift+Enter removes'], ['O', 'open pictures'],
   ['Ctrl+S', 'save as COCO'], ['L', 'show or hide the list of pictures'],
 ];
 
@@ -20,7 +21,7 @@ export function listenToKeys(act) {
     f: act.fit, F: act.fit, o: act.choosePictures, O: act.choosePictures, l: act.fold, L: act.fold, '?': act.help,
     ArrowLeft: () => act.step(-1), ArrowRight: () => act.step(1), PageUp: () => act.nextPicture(-1),
     PageDown: () => act.nextPicture(1), h: () => act.hide(true), H: () => act.hide(true), ' ': () => act.pan(true),
-    Escape: act.escape,
+    Escape: act.escape, w: () => act.window(), W: () => act.window(), k: act.pointer, K: act.pointer,
   };
   const control = { z: act.undo, y: act.redo, Z: act.redo, s: act.saveCoco };
   document.addEventListener('keydown', (event) => {

@@ -4,6 +4,8 @@ import { readFile } from '../reading/read.js';
 import { maskArea } from '../saving/areas.js';
 import { Canvas, canvasOf } from './canvas.js';
 import { byId } from './elements.js';
+import { checkedModel, hasGraphicsCard } from './graphics_card.js';
+import { listenToWindow } from './gray_window.js';
 import { listenToKeys } from './keys.js';
 import { Model } from './model.js';
 import { keepOffline, startOffline } from './offline.js';
@@ -13,10 +15,17 @@ import { showPrivacy } from './privacy.js';
 import { areasFile, cocoFile, download, maskFiles, overlayFiles } from './saving.js';
 
 const SAMPLE = 'sample.png';
+// What the graphics card must segment as the processor does: a click, a box, and both clicks of a correction.
+const TEST_PROMPTS = [
+  { points: [{ x: 363, y: 230, label: 1 }], box: null, mask: null },
+  { points: [], box: [567, 53, 840, 407], mask: null },
+  { points: [{ x: 120, y: 60, label: 1 }, { x: 363, y: 230, label: 0 }], box: null, mask: null },
+];
 const pictures = [];
 let picture = null;
-let about = { name: '', version: '' };
+let about = { name: '', version: '', accepts: [] };
 let model = null;
+let processor = null; // the model on the processor, beside which one on the graphics card may run
 let ready = null; // resolves when the picture that is shown is encoded
 let kept = false;
 let latency = '';
@@ -46,7 +55,10 @@ const act = {
     if (next) show(next);
   },
   activate: (object) => set(() => { picture.active = object.id; }),
-  relabel: (object, label) => set(() => picture.put({ ...object, label: label.trim() || object.label }, `Labeled ${label.trim()}`)),
+  relabel: (object, text) => set(() => {
+    const label = text.trim();
+    if (label && label !== object.label) picture.put({ ...object, label }, `Labeled ${label}`);
+  }),
   toggle: (object) => set(() => picture.put({ ...object, visible: !object.visible }, object.visible ? 'Hid an object' : 'Showed an object')),
   remove: (object) => set(() => picture.remove(object.id)),
   removeActive: () => picture?.activeObject && act.remove(picture.activeObject),
@@ -78,6 +90,7 @@ const act = {
   pan: (panning) => { canvas.panning = panning; byId('canvas').style.cursor = panning ? 'grab' : ''; },
   fold: () => { byId('queue').hidden = !byId('queue').hidden; },
   help: () => byId('keys').showModal(),
+  pointer: () => canvas.keyboard.toggle(),
   escape: () => { say(''); act.newObject(); },
   choosePictures: () => byId('files').click(),
   saveCoco: () => save(() => [cocoFile(pictures.flatMap((each) => each.results()), about)], pictures),
@@ -110,7 +123,7 @@ function refresh() {
 
 function say(message) {
   byId('message').hidden = !message;
-  byId('message').textContent = message;
+  byId('message-text').textContent = message;
 }
 
 function status(text) {
@@ -144,7 +157,7 @@ async function addBox(box) {
 async function segment(object, name) {
   await ready;
   status('Segmenting …');
-  const prompt = promptOf(object);
+  const prompt = promptOf(object, about.accepts);
   const single = prompt.points.length === 1 && !prompt.box && !prompt.mask;
   const start = performance.now();
   const { answer } = await model.ask('predict', { key: picture.key, prompt, candidates: single });
@@ -176,7 +189,7 @@ async function preview(point) {
   try {
     await ready;
     const { key } = picture;
-    const found = await model.askPreview({ key, prompt: promptOf(next), candidates: null });
+    const found = await model.askPreview({ key, prompt: promptOf(next, about.accepts), candidates: null });
     if (!found || number !== hovered || key !== picture.key) return;
     canvas.preview = { ...next, mask: found.answer[0].mask };
     canvas.draw();
@@ -217,6 +230,7 @@ function thumbnail(image) {
 }
 
 async function openFiles(files) {
+  say('');
   const problems = [];
   for (const file of files) {
     try {
@@ -230,9 +244,40 @@ async function openFiles(files) {
   refresh();
 }
 
+async function sampleFile() {
+  return new File([await (await fetch(SAMPLE)).blob()], SAMPLE);
+}
+
 async function openSample() {
-  const blob = await (await fetch(SAMPLE)).blob();
-  await openFiles([new File([blob], SAMPLE)]);
+  await openFiles([await sampleFile()]);
+}
+
+/** Compute on the graphics card, if it gives the processor's masks of the sample, or on the processor again. */
+async function useGraphicsCard(wanted) {
+  say('');
+  byId('card').disabled = true;
+  try {
+    if (!wanted) {
+      model.stop();
+      model = processor;
+      return;
+    }
+    status('Comparing the graphics card with the processor …');
+    const image = await (await readFile(await sampleFile())).frame(0);
+    await ready;
+    const { model: checked, times } = await checkedModel(processor, { threads, key: SAMPLE, image, prompts: TEST_PROMPTS });
+    model = checked;
+    const [card, other] = [times.card, times.processor].map(Math.round);
+    byId('card-text').textContent = `Same masks on the sample. A click took ${card} ms, on the processor ${other} ms.`;
+  } catch (error) {
+    byId('card').checked = false;
+    say(error.message);
+  } finally {
+    byId('card').disabled = false;
+    byId('card-text').hidden = !byId('card').checked;
+    idle();
+    if (picture) show(picture);
+  }
 }
 
 async function save(files, which) {
@@ -252,7 +297,7 @@ function listen() {
   const actions = {
     open: act.choosePictures, open2: act.choosePictures, sample: openSample, sample2: openSample, undo: act.undo,
     redo: act.redo, accept: act.accept, fit: act.fit, fold: act.fold, help: act.help, new: act.newObject,
-    previous: () => act.step(-1), next: () => act.step(1), 'save-coco': act.saveCoco,
+    'window-open': () => act.window(), 'message-close': () => say(''), previous: () => act.step(-1), next: () => act.step(1), 'save-coco': act.saveCoco,
     'save-masks': () => save(() => maskFiles(picture.results()), [picture]),
     'save-overlay': () => save(() => overlayFiles(picture.results(), picture.scan), [picture]),
     'save-areas': () => save(() => [areasFile(pictures.flatMap((each) => each.results()))], pictures),
@@ -262,11 +307,9 @@ function listen() {
     openFiles([...target.files]);
     target.value = '';
   });
-  byId('brightness').addEventListener('input', ({ target }) => {
-    canvas.brightness = target.value / 100;
-    canvas.draw();
-  });
+  act.window = listenToWindow((table) => canvas.showLevels(table));
   byId('views').addEventListener('change', () => picture && show(picture));
+  byId('card').addEventListener('change', ({ target }) => change(() => useGraphicsCard(target.checked)));
   const over = (event, on) => {
     event.preventDefault();
     document.body.classList.toggle('dropping', on);
@@ -282,7 +325,7 @@ function listen() {
   });
   // After a click on a button, keys mean the picture again.
   document.addEventListener('click', ({ detail, target }) => {
-    if (detail && target.closest('button') && !byId('keys').open) byId('canvas').focus();
+    if (detail && target.closest('button:not(#window-open)') && !byId('keys').open) byId('canvas').focus();
   });
   listenToKeys(act);
 }
@@ -291,17 +334,20 @@ listen();
 refresh();
 const threads = Model.threads();
 const loading = startOffline().then(async () => {
-  model = new Model();
-  const [{ answer }, version] = await Promise.all([
-    model.ask('load', { threads }),
+  processor = model = new Model({ loaded: (share) => status(`Loading the model: ${Math.floor(share * 100)} %`) });
+  const [answer, version] = await Promise.all([
+    model.load(threads),
     fetch('version.json').then((response) => response.json()),
   ]);
-  about = { name: answer.name, model: answer.name, version: version.ultrasam };
+  about = { name: answer.name, model: answer.name, version: version.ultrasam, accepts: answer.accepts };
   byId('views').parentElement.hidden = !answer.tta.zoom && !answer.tta.flip;
+  byId('card').parentElement.hidden = !(await hasGraphicsCard());
   idle();
   const showRules = showPrivacy({ threads, offline: () => kept });
-  kept = await Promise.race([keepOffline(), new Promise((resolve) => setTimeout(() => resolve(false), 120_000))]);
-  showRules();
+  keepOffline().then((done) => { // not waited for: pictures are segmented meanwhile
+    kept = done;
+    showRules();
+  });
 });
 loading.catch((error) => {
   status('');

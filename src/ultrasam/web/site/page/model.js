@@ -2,7 +2,9 @@
 
 /** Runs the network; of previews, only the newest is computed. */
 export class Model {
-  constructor() {
+  /** On `provider` 'wasm' or 'webgpu'; `loaded` is called with the share of the model's files that is loaded. */
+  constructor({ provider = 'wasm', loaded = () => {} } = {}) {
+    Object.assign(this, { provider, loaded });
     // A worker from a blob keeps the page's rules about connections (CSP); one from a file would have none.
     const source = `import ${JSON.stringify(new URL('./worker.js', import.meta.url).href)};`;
     const address = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
@@ -10,12 +12,25 @@ export class Model {
     this.waiting = new Map();
     this.next = 1;
     this.preview = null;
-    this.worker.onmessage = ({ data }) => this.#answered(data);
+    this.worker.onmessage = ({ data }) => {
+      if (data.loaded === undefined) this.#answered(data);
+      else this.loaded(data.loaded);
+    };
     this.worker.onerror = (event) => this.#failed(event.message || 'The network could not be started.');
   }
 
   static threads() {
     return self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
+  }
+
+  /** Load the network; resolves to what is known of it. */
+  async load(threads) {
+    return (await this.ask('load', { threads, provider: this.provider })).answer;
+  }
+
+  stop() {
+    this.worker.terminate();
+    this.#failed('The network was stopped.');
   }
 
   /** Ask the worker; resolves to {answer, milliseconds}. */

@@ -20,11 +20,11 @@ function showQueue(pictures, picture, act) {
   byId('pictures').replaceChildren(...pictures.map((each) => {
     const { name, frames } = each.scan;
     const count = each.objects.length;
-    const text = `${count} object${count === 1 ? '' : 's'}${frames > 1 ? ` · ${frames} frames` : ''}`;
+    const lines = [...(frames > 1 ? [`${frames} frames`] : []), `${count} object${count === 1 ? '' : 's'}`];
     return make('li', {}, make(
       'button', { title: name, on: { click: () => act.openPicture(each) }, aria: { current: each === picture } },
       ...(each.thumbnail ? [each.thumbnail] : []),
-      make('span', { className: 'name', textContent: name }), make('span', { className: 'quiet', textContent: text }),
+      make('span', { textContent: name }), ...lines.map((line) => make('span', { className: 'quiet', textContent: line })),
     ));
   }));
 }
@@ -38,10 +38,11 @@ function showObjects(picture, act) {
 }
 
 function objectRow(object, picture, act) {
+  const active = object.id === picture.active;
   const swatch = make('span', { className: 'swatch' });
   swatch.style.background = object.color;
   const label = make('input', {
-    value: object.label, title: 'Label', maxLength: 80, aria: { label: 'Label' },
+    value: object.label, title: 'Label', maxLength: 80, aria: { label: `Label of ${object.label}` },
     on: {
       change: ({ target }) => act.relabel(object, target.value),
       keydown: ({ key, target }) => key === 'Enter' && target.blur(),
@@ -49,21 +50,21 @@ function objectRow(object, picture, act) {
   });
   label.dataset.object = object.id;
   const eye = make('button', {
-    title: object.visible ? 'Hide' : 'Show', aria: { label: 'Visible', pressed: object.visible },
+    title: object.visible ? 'Hide' : 'Show', aria: { label: `Show ${object.label}`, pressed: object.visible },
     on: { click: (event) => { event.stopPropagation(); act.toggle(object); } },
   }, icon(object.visible ? 'shown' : 'hidden'));
   const away = make('button', {
-    title: 'Remove the object (Delete)', aria: { label: 'Remove' },
+    title: 'Remove the object (Delete)', aria: { label: `Remove ${object.label}` },
     on: { click: (event) => { event.stopPropagation(); act.remove(object); } },
   }, icon('remove'));
-  const by = make('span', {
-    className: 'state', textContent: object.accepted ? '✓' : '○',
-    title: object.accepted ? 'Accepted by you' : 'Suggested by the model; Enter accepts it',
-  });
+  const state = object.accepted ? 'accepted by you' : 'suggested by the model; Enter accepts it';
+  const select = make('button', {
+    className: 'select', title: `Select the object (${state})`, aria: { label: `Select ${object.label} (${state})`, pressed: active },
+  }, swatch, object.accepted ? '✓' : '○');
   return make('li', {
-    className: object.id === picture.active ? 'active' : '',
+    className: active ? 'active' : '',
     on: { click: ({ target }) => target !== label && act.activate(object) },
-  }, swatch, by, label, areaElement(object, picture), eye, away);
+  }, select, label, areaElement(object, picture), eye, away);
 }
 
 function areaElement(object, picture) {
@@ -78,11 +79,14 @@ function areaElement(object, picture) {
 function showPrompts(picture) {
   const object = picture?.activeObject;
   const parts = [];
-  if (object?.box) parts.push(`Box ${object.box.map(Math.round).join(', ')}`);
   const count = (label) => object?.points.filter((point) => point.label === label).length ?? 0;
-  if (count(1)) parts.push(`${count(1)} click${count(1) > 1 ? 's' : ''} that add${count(1) > 1 ? '' : 's'}`);
-  if (count(0)) parts.push(`${count(0)} that remove${count(0) > 1 ? '' : 's'}`);
-  byId('prompts').textContent = parts.length ? `${parts.join('; ')}.` : 'None.';
+  const clicks = [[count(1), 'to add'], [count(0), 'to remove']].filter(([number]) => number);
+  if (clicks.length) parts.push(`Clicks: ${clicks.map(([number, what]) => `${number} ${what}`).join(', ')}.`);
+  if (object?.box) {
+    const [x0, y0, x1, y1] = object.box.map(Math.round);
+    parts.push(`Box: (${x0}, ${y0}) to (${x1}, ${y1}) px.`);
+  }
+  byId('prompts').textContent = parts.join(' ') || 'None.';
 }
 
 function showHistory(picture, act) {
@@ -100,7 +104,7 @@ function showFrames(picture, act) {
   if (count < 2) return;
   const drawn = new Set(picture.objects.map(({ frame }) => frame));
   byId('strip').replaceChildren(...Array.from({ length: count }, (_, i) => make('button', {
-    title: `Frame ${i}`, role: 'option', aria: { selected: i === picture.frame, label: `Frame ${i}` },
+    title: `Frame ${i}`, role: 'option', tabIndex: i === picture.frame ? 0 : -1, aria: { selected: i === picture.frame, label: `Frame ${i}` },
     on: { click: () => act.toFrame(i) },
   }, ...(drawn.has(i) ? [make('i')] : []))));
   byId('strip').querySelector('[aria-selected=true]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
@@ -126,7 +130,7 @@ function showNotes(picture) {
 }
 
 function showButtons(pictures, picture) {
-  byId('empty').hidden = Boolean(picture);
+  byId('empty').hidden = byId('pictures-empty').hidden = byId('history-empty').hidden = Boolean(picture);
   byId('undo').disabled = !picture || picture.at === 0;
   byId('redo').disabled = !picture || picture.at === picture.steps.length - 1;
   byId('accept').disabled = !picture?.activeObject || picture.activeObject.accepted;

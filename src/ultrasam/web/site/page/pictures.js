@@ -89,9 +89,9 @@ export function maskOf(object) {
   return object.candidates[object.choice]?.mask ?? null;
 }
 
-/** The prompt of an object with one more click or another box, as predictor.js takes it. */
-export function promptOf(object) {
+/** The prompt of an object with one more click or another box, as predictor.js takes it; its mask, if the model takes it. */
+export function promptOf(object, accepts) {
   const several = object.points.length + (object.box ? 1 : 0) > 1;
-  const mask = several ? object.candidates[object.choice]?.lowRes ?? null : null;
+  const mask = several && accepts.includes('mask') ? object.candidates[object.choice]?.lowRes ?? null : null;
   return { points: object.points, box: object.box, mask };
 }

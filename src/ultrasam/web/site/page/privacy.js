@@ -9,8 +9,8 @@ export function showPrivacy({ threads, offline }) {
   const show = () => {
     const count = elsewhere.size;
     byId('privacy-text').textContent =
-      `Your pictures stay in this browser. The page's rules (CSP) forbid connections to anywhere but ${location.host}, ` +
-      `from where only the page and its model are loaded. Requests elsewhere so far: ${count}` +
+      `Your pictures stay in this browser: the page's rules (CSP) allow no connection but to ${location.host}, ` +
+      `which the page and its model come from. Requests elsewhere so far: ${count}` +
       `${refused ? `, refused: ${refused}` : ''}. ` +
       `${offline() ? 'Ready for use without a network. ' : ''}` +
       `The model runs on ${threads} thread${threads > 1 ? 's' : ''}` +

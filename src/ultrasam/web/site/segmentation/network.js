@@ -8,15 +8,25 @@ const VERSION = 1;
 /**
  * The network of an exported folder.
  *
- * `model` is its model.json; `graphs` are {encoder, decoder}, each the bytes of an ONNX file. Throws an Error that
- * says what this page cannot do.
+ * `model` is its model.json; `graphs` are {encoder, decoder}, each the bytes of an ONNX file; `provider` is 'wasm' or
+ * 'webgpu'. Throws an Error that says what this page cannot do.
  */
-export async function openNetwork(ort, model, graphs) {
+export async function openNetwork(ort, model, graphs, provider = 'wasm') {
   const settings = readModel(model);
-  const options = { executionProviders: ['wasm'], graphOptimizationLevel: 'all' };
+  const options = { executionProviders: [provider], graphOptimizationLevel: 'all' };
   const encoder = await ort.InferenceSession.create(graphs.encoder, options);
   const decoder = await ort.InferenceSession.create(graphs.decoder, options);
+  checkNames(settings.names, encoder, decoder);
   return new Network(ort, settings, encoder, decoder);
+}
+
+function checkNames({ pixels, embedding, prompts, outputs }, encoder, decoder) {
+  const pairs = [
+    [encoder.inputNames, [pixels]], [encoder.outputNames, embedding],
+    [decoder.inputNames, [...embedding, ...prompts]], [decoder.outputNames, outputs],
+  ];
+  const equal = ([found, expected]) => found.length === expected.length && expected.every((name) => found.includes(name));
+  if (!pairs.every(equal)) throw new Error('The graphs are not those that model.json describes; export both again.');
 }
 
 /** The settings in a model.json that this page uses, checked. */
@@ -28,14 +38,32 @@ export function readModel(model) {
     );
   }
   checkPreprocessing(model.preprocessing);
+  const names = readNames(model.graphs);
   return {
     name: model.name,
     license: model.license,
+    names,
+    accepts: model.prompt_types,
     mask_size: model.sizes.mask_size,
     preprocessing: model.preprocessing,
     tta: model.test_time_augmentation,
     postprocessing: model.postprocessing,
   };
+}
+
+/**
+ * Names of the graphs' inputs and outputs. The decoder takes the encoder's outputs, and of the prompts, in this order:
+ * coordinates, labels, masks, and whether there is a mask; it returns masks and their predicted IoU.
+ */
+function readNames({ encoder, decoder }) {
+  const namesOf = (tensors) => tensors.map(({ name }) => name);
+  const embedding = namesOf(encoder.outputs);
+  const [inputs, outputs] = [namesOf(decoder.inputs), namesOf(decoder.outputs)];
+  const prompts = inputs.filter((name) => !embedding.includes(name));
+  if (encoder.inputs.length !== 1 || prompts.length !== 4 || outputs.length !== 2) {
+    throw new Error('This page does not know the inputs of this model; export it again with this version.');
+  }
+  return { pixels: encoder.inputs[0].name, embedding, prompts, outputs };
 }
 
 class Network {
@@ -47,20 +75,23 @@ class Network {
   async encode(pixels) {
     const { size } = this.model.preprocessing;
     const input = new this.ort.Tensor('float32', pixels, [1, 3, size, size]);
-    return this.encoder.run({ pixels: input });
+    return this.encoder.run({ [this.model.names.pixels]: input });
   }
 
   /** Decode one prompt: {masks: [4 × M × M], iou: [4]}, both Float32Array. */
   async decode(embedding, { coords, labels, slots, masks }) {
     const side = this.model.mask_size;
     const tensor = (data, shape) => new this.ort.Tensor('float32', data, shape);
-    const output = await this.decoder.run({
-      ...embedding,
-      coords: tensor(coords, [1, slots, 2]),
-      labels: tensor(labels, [1, slots]),
-      mask_prompts: tensor(masks ?? new Float32Array(side * side), [1, 1, side, side]),
-      has_mask: tensor(Float32Array.of(masks ? 1 : 0), [1]),
-    });
-    return { masks: output.masks.data, iou: output.predicted_iou.data };
+    const { prompts, outputs } = this.model.names;
+    const given = [
+      tensor(coords, [1, slots, 2]),
+      tensor(labels, [1, slots]),
+      tensor(masks ?? new Float32Array(side * side), [1, 1, side, side]),
+      tensor(Float32Array.of(masks ? 1 : 0), [1]),
+    ];
+    const inputs = Object.fromEntries(prompts.map((name, i) => [name, given[i]]));
+    const output = await this.decoder.run({ ...embedding, ...inputs });
+    const [found, iou] = outputs.map((name) => output[name].data);
+    return { masks: found, iou };
   }
 }

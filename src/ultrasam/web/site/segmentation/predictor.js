@@ -8,6 +8,7 @@ import { countAbove, hasMask } from './masks.js';
 import { cleaned, scannedArea } from './postprocessing.js';
 import { concatenate, gray, pixelsOf, promptArrays } from './preprocessing.js';
 import { boundingBox } from './regions.js';
+import { bestFirst, candidatesOf, inOrder } from './selection.js';
 import { Mean, firstViews, withFlip, zoomedViews } from './views.js';
 
 const ONE_VIEW = Object.freeze({ zoom: 0, flip: false });
@@ -39,6 +40,7 @@ export class Predictor {
    * are positive. `multimask` null gives one mask, of a single click the best of its three candidates.
    */
   async predict(prompt, multimask = null) {
+    this.#checkAccepted(prompt);
     const single = isSingleClick(prompt);
     const request = {
       prompt,
@@ -46,10 +48,9 @@ export class Predictor {
       multimask: multimask ?? single,
       mask: this.#maskInput(prompt),
     };
-    let mean = await this.#decode(request);
-    const second = single && this.tta.zoom ? this.#zoomed(request, mean, Boolean(multimask)) : null;
-    if (second) mean = await this.#decode(second);
-    return mean.best(multimask ? 3 : 1).map(({ candidate, logits }) => {
+    let offered = candidatesOf(await this.#decode(request));
+    if (single && this.tta.zoom) offered = await this.#closeBy(request, offered, multimask ? offered.length : 1);
+    return bestFirst(offered, multimask ? 3 : 1).map(({ candidate, logits }) => {
       const kept = cleaned(logits, prompt, this.network.model.postprocessing, {
         width: this.image.width,
         height: this.image.height,
@@ -57,11 +58,18 @@ export class Predictor {
       });
       return {
         logits: kept,
-        lowRes: mean.lowRes(candidate, this.full, kept),
-        iou: hasMask(kept) ? Math.min(Math.max(mean.iou[candidate], 0), 1) : 0,
+        lowRes: candidate.mean.lowRes(candidate.index, this.full, kept),
+        iou: hasMask(kept) ? Math.min(Math.max(candidate.iou, 0), 1) : 0,
         stability: countAbove(kept, 1) / Math.max(1, countAbove(kept, -1)),
       };
     });
+  }
+
+  #checkAccepted({ points, box, mask }) {
+    const { accepts } = this.network.model;
+    const used = [[points.length, 'point', 'clicks'], [box, 'box', 'boxes'], [mask, 'mask', 'masks']];
+    const refused = used.find(([given, kind]) => given && !accepts.includes(kind));
+    if (refused) throw new Error(`This model takes no ${refused[2]}; ${accepts.includes('box') ? 'drag a box' : 'click'}.`);
   }
 
   get #onlyFullView() {
@@ -80,14 +88,28 @@ export class Predictor {
     return this.#onlyFullView ? mask : this.full.logitsToPicture(mask, side);
   }
 
-  #zoomed(request, first, multimask) {
-    const [{ logits }] = first.best(1);
+  /**
+   * The best candidates of a single click, each decoded again in zoomed views of its own with its mask as a prompt;
+   * those that a zoom would barely magnify, or that are empty, as they are. The order stays that of the first pass.
+   */
+  async #closeBy({ prompt }, first, count) {
+    const plan = bestFirst(first, count).map(({ candidate, logits }) =>
+      ({ candidate, logits, views: this.#viewsOnMask(prompt, logits) }));
+    const found = [];
+    for (const { candidate, logits: mask, views } of plan) {
+      if (views.length) found.push(...candidatesOf(await this.#decode({ prompt, views, multimask: false, mask })));
+      else found.push(candidate);
+    }
+    return plan.length > 1 && plan.some(({ views }) => views.length) ? inOrder(found) : found;
+  }
+
+  /** Zoomed views of a click's mask and the click; none if they barely magnify, or the mask is empty. */
+  #viewsOnMask(prompt, logits) {
     const box = boundingBox(logits, this.image.width, (value) => value > 0);
-    if (!box) return null;
-    const [{ x, y }] = request.prompt.points;
+    if (!box) return [];
+    const [{ x, y }] = prompt.points;
     const around = [Math.min(box[0], x), Math.min(box[1], y), Math.max(box[2], x), Math.max(box[3], y)];
-    const views = zoomedViews(around, this.full, this.tta);
-    return views.length ? { prompt: request.prompt, views, multimask, mask: logits } : null;
+    return zoomedViews(around, this.full, this.tta);
   }
 
   async #embeddings(views) {

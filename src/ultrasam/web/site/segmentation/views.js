@@ -2,8 +2,6 @@
 //
 // `tta` are the model's settings: {zoom, flip, box_margin, min_gain, max_logit}; zoom 0 and no flip is one view.
 
-import { hasMask } from './masks.js';
-
 /** The views of a first pass: the whole picture, and a zoomed view around a box, if any. */
 export function firstViews(prompt, full, tta) {
   const views = withFlip(full, tta);
@@ -47,17 +45,5 @@ export class Mean {
     const [first] = this.parts;
     if (this.parts.length === 1 && first.view.key === full.key) return first.logits[mask];
     return full.logitsToModel(inPicture, this.side);
-  }
-
-  /** The best masks by predicted IoU, those that are empty last: [{candidate, logits}]. */
-  best(count) {
-    const order = this.iou.map((_, i) => i).sort((a, b) => this.iou[b] - this.iou[a] || a - b);
-    const [found, empty] = [[], []];
-    for (const candidate of order) {
-      const logits = this.inPicture(candidate);
-      (hasMask(logits) ? found : empty).push({ candidate, logits });
-      if (found.length === count) break;
-    }
-    return [...found, ...empty].slice(0, count);
   }
 }
