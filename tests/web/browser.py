@@ -47,8 +47,14 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(address: str, *, scheme: str = "dark") -> Iterator[tuple[Any, list[str]]]:
-    """The loaded page in a new Chromium, and the list of addresses that it asks for."""
+def opened(
+    address: str, *, scheme: str = "dark", first: str = ""
+) -> Iterator[tuple[Any, list[str]]]:
+    """The loaded page in a new Chromium, and the list of addresses that it asks for.
+
+    Args:
+        first: JavaScript that runs before the page's own.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -57,6 +63,7 @@ def opened(address: str, *, scheme: str = "dark") -> Iterator[tuple[Any, list[st
             color_scheme=scheme, viewport={"width": 1280, "height": 800}, accept_downloads=True
         )
         context.set_default_timeout(_PATIENCE)
+        context.add_init_script(first)
         requests: list[str] = []
         context.on("request", lambda request: requests.append(request.url))
         page = context.new_page()

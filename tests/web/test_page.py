@@ -265,3 +265,31 @@ def test_all_is_reached_by_keyboard_and_has_a_name(site: Path) -> None:
             page.keyboard.press("Tab")
             reached.add(page.evaluate("() => document.activeElement.id"))
         assert {"open", "undo", "window-open", "help", "canvas", "save-coco", "views"} <= reached
+
+
+def test_a_graphics_card_that_cannot_be_used_leaves_the_work_to_the_processor(site: Path) -> None:
+    chromium()
+    # The page is told that there is a card, which the worker then does not find.
+    card = (
+        "const gpu = { requestAdapter: async () => ({}) };"
+        "Object.defineProperty(navigator, 'gpu', { value: gpu });"
+    )
+    with served(site) as address, opened(address, first=card) as (page, _):
+        page.click("#sample")
+        page.wait_for_function("() => window.ultrasam.pictures.length === 1")
+        settle(page)
+        page.locator("#card").check()
+        settle(page)
+        said = page.locator("#message-text").inner_text()
+        assert said.startswith("The graphics card is not used: it could not be started")
+        assert not page.locator("#card").is_checked()
+        page.mouse.click(*on_screen(page, *CLICK))
+        settle(page)
+        assert page.locator("#objects li").count() == 1
+
+
+def test_without_a_graphics_card_none_is_offered(site: Path) -> None:
+    chromium()
+    none = "Object.defineProperty(navigator, 'gpu', { value: undefined });"
+    with served(site) as address, opened(address, first=none) as (page, _):
+        assert page.locator("#card").is_hidden()

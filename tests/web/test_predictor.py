@@ -79,3 +79,26 @@ def test_masks_are_those_of_python(
             assert result["iou"] == pytest.approx(theirs.predicted_iou[0, i], abs=1e-3)
             assert result["stability"] == pytest.approx(theirs.stability_score[0, i], abs=1e-3)
         assert np.all(np.diff([result["iou"] for result in ours]) <= 0)
+
+
+@pytest.mark.slow  # another export
+def test_weights_in_float16_give_the_masks_of_float32(
+    small_site: Path, half_site: Path, tmp_path: Path
+) -> None:
+    node()
+    pixels = cv2.imread(str(SITE / "sample.png"), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    prompts = [{"points": [point(CLICK, 1)], "box": None}, {"points": [], "box": list(BOX)}]
+    results = []
+    for name, site in (("whole", small_site), ("half", half_site)):
+        bridge = tmp_path / f"{name}.mjs"
+        bridge.write_text(BRIDGE.format(site=site.as_posix()))
+        asked = [("predict", [prompt, None, False]) for prompt in prompts]
+        results.append(call(tmp_path, str(bridge), ("open", [image(pixels), False]), *asked)[1:])
+    assert (half_site / "model" / "encoder.onnx").stat().st_size < (
+        small_site / "model" / "encoder.onnx"
+    ).stat().st_size
+    for (whole,), (half,) in zip(*results, strict=True):
+        both = (whole["mask"] & half["mask"]).sum()
+        assert 2 * both >= 0.99 * (int(whole["mask"].sum()) + int(half["mask"].sum()))
+        assert half["iou"] == pytest.approx(whole["iou"], abs=0.01)

@@ -22,13 +22,21 @@ export async function checkedModel(reference, { threads, ...picture }) {
   const model = new Model({ provider: 'webgpu' });
   try {
     const expected = await segmented(reference, picture);
-    const found = await within(PATIENCE, model.load(threads).then(() => segmented(model, picture)));
+    const found = await within(PATIENCE, started(model, threads).then(() => segmented(model, picture)));
     const why = differenceOf(found.results, expected.results);
     if (why) throw new Error(why);
     return { model, times: { card: found.milliseconds, processor: expected.milliseconds } };
   } catch (error) {
     model.stop();
     throw new Error(`The graphics card is not used: ${error.message}`);
+  }
+}
+
+async function started(model, threads) {
+  try {
+    await model.load(threads);
+  } catch (error) {
+    throw new Error(`it could not be started (${error.message.split('\n')[0].slice(0, 120)}).`);
   }
 }
 
