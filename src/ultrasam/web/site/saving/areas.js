@@ -2,8 +2,12 @@
 
 import { countAbove } from '../segmentation/masks.js';
 
+const known = new WeakMap(); // masks do not change, and the panels ask for all areas after each click
+
+/** The number of a mask's pixels. */
 export function maskArea(mask) {
-  return countAbove(mask, 0);
+  if (!known.has(mask)) known.set(mask, countAbove(mask, 0));
+  return known.get(mask);
 }
 
 /** {value, unit, why}: `why` says why there are no millimeters, or is null. */
