@@ -14,7 +14,9 @@ import torch
 
 from ultrasam.cli import main
 from ultrasam.model.config import CONFIGS, ModelConfig
+from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.ultrasam import UltraSam
+from ultrasam.weights.registry import PREPROCESSING, TTA
 
 torch.set_num_threads(1)  # the processes that run tests are the parallelism
 
@@ -113,3 +115,24 @@ def tiny() -> UltraSam:
 def fresh_nano() -> UltraSam:
     """nano's architecture with random weights."""
     return randomized(CONFIGS["nano"])
+
+
+@pytest.fixture(scope="session")
+def small_nano() -> UltraSam:
+    """nano's design with random weights, and its preprocessing, views and postprocessing."""
+    model = randomized(SMALL_NANO)
+    model.preprocessor = replace(PREPROCESSING["nano"], size=SMALL_NANO.image_size)
+    model.tta = TTA["nano"]
+    model.postprocessor = Postprocessor(clicked_piece=True, within_scan=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def exported_nano(small_nano: UltraSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `small_nano` exported to ONNX, which tests must not change."""
+    from ultrasam.runtimes.export import export
+    from ultrasam.weights.model_card import ModelCard
+
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    card = ModelCard("small", "Apache-2.0", "# small\n")
+    return export(small_nano, folder, card=card).folder

@@ -17,6 +17,8 @@ FLOORS = (
         "extras",
         "files",
         "geometry",
+        "morphology",
+        "resampling",
         "hardware",
         "download",
         "processes",
@@ -29,7 +31,7 @@ FLOORS = (
     {"model"},
     {"weights"},
     {"runtimes"},
-    {"inference", "compat", "measure"},
+    {"inference", "compat", "lite", "measure", "web"},
     {"datasets", "phantom"},
     {"store"},
     {"evaluation"},  # training validates by the protocol; an evaluation knows nothing of training
@@ -105,7 +107,8 @@ def test_the_seam_knows_no_torch() -> None:
     """What stands above the backend, and what a runtime without PyTorch needs."""
     code = (
         "import sys, ultrasam.runtimes.backend, ultrasam.inference.predictor, ultrasam.prompts, "
-        "ultrasam.model.preprocessing; print('torch' in sys.modules)"
+        "ultrasam.model.preprocessing, ultrasam.runtimes.openvino_backend, ultrasam.runtimes.opening, "
+        "ultrasam.lite; print('torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

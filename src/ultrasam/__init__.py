@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ultrasam._version import __version__
-from ultrasam.weights.tasks import register_architecture, register_task
+from ultrasam.weights.tasks import register_architecture, register_runtimes, register_task
 
 if TYPE_CHECKING:
     from ultrasam.downstream.classification.model import load_classifier
@@ -95,6 +95,7 @@ register_task(
     "prompted", "ultrasam.downstream.regions.model:load_region_classifier"
 )  # earlier name
 register_task("instances", "ultrasam.downstream.instances.model:load_instance_segmenter")
+register_runtimes("ultrasam.runtimes.opening:open_backend")
 register_architecture("resnet50", "ultrasam.downstream.resnet:open_resnet")
 
 

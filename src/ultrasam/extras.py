@@ -39,6 +39,24 @@ def needs(feature: str, *, extra: str, alternative: str = "") -> Iterator[None]:
         raise MissingDependencyError(f"{message} {alternative}".rstrip()) from error
 
 
+@contextmanager
+def needs_opencv(feature: str) -> Iterator[None]:
+    """Turn a failed import of OpenCV, which an environment for `ultrasam.lite` need not have, into an error
+    that says so.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "cv2":
+            raise
+        raise MissingDependencyError(
+            f"{feature} needs OpenCV: pip install opencv-python-headless."
+        ) from error
+
+
 def require(feature: str, *packages: str, extra: str) -> None:
     """Check that packages of an extra are installed, without importing them.
 

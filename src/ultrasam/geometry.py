@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import PromptError
+from ultrasam.resampling import resize_area, resize_linear
 
 PixelT = TypeVar("PixelT", bound=np.generic)
 
@@ -139,10 +139,10 @@ class ViewTransform:
         Scan pixels outside the view get ``outside``. As in the published code, logits are upscaled to the
         input's size, cropped to remove the padding, then resized to the scan.
         """
-        full_size = cv2.resize(logits, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        full_size = resize_linear(logits, (self.size, self.size))
         height, width = self.resized_shape
         shape = (self.right - self.left, self.bottom - self.top)
-        view = cv2.resize(full_size[:height, :width], shape, interpolation=cv2.INTER_LINEAR)
+        view = resize_linear(full_size[:height, :width], shape[::-1])
         if self.flipped:
             view = view[:, ::-1]
         if (self.left, self.top, *shape) == (0, 0, self.width, self.height):
@@ -160,10 +160,9 @@ class ViewTransform:
         view = self.crop(logits, fill=outside)
         height = max(1, round(self.resized_shape[0] * size / self.size))
         width = max(1, round(self.resized_shape[1] * size / self.size))
-        shrinking = height < view.shape[0]
-        flag = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        resize = resize_area if height < view.shape[0] else resize_linear
         out = np.full((size, size), outside, dtype=np.float32)
-        out[:height, :width] = cv2.resize(view, (width, height), interpolation=flag)
+        out[:height, :width] = resize(view, (height, width))
         return out
 
     def _mirror(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

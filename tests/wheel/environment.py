@@ -17,7 +17,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "examples" / "phantom.png"
-EXTRAS = ("dicom", "volumes", "hub", "archives", "data", "train", "evaluate", "downstream")
+EXTRAS = (
+    "dicom", "volumes", "hub", "archives", "onnx", "openvino", "export", "data", "train", "evaluate",
+    "downstream",
+)  # fmt: skip
 
 
 def closure(wanted: list[Requirement], own: list[Requirement]) -> set[str]:

@@ -119,6 +119,10 @@ EACH = {
     "archives": "from pathlib import Path; from ultrasam.datasets.archives import unpack; "
     "print(unpack(Path('x.rar'), Path('out')))",
 }
+EXPORT = "from pathlib import Path; from ultrasam.runtimes.export import export; "
+for to in ("onnx", "openvino"):
+    EACH[to] = f"import ultrasam.runtimes.{to}_backend, {to}{'runtime' * (to == 'onnx')}"
+EACH["export"] = EXPORT + "print(export('nano', Path('out')).folder)"
 DATA = ["datasets", "phantom", "store"]
 ROOMS = {
     "data": DATA,

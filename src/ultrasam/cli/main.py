@@ -19,6 +19,7 @@ from ultrasam.cli import (
     data,
     embed,
     evaluate,
+    export,
     finetune,
     models,
     predict,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command("predict", rich_help_panel=_USE)(predict.predict)
 app.command("embed", rich_help_panel=_USE)(embed.embed)
 app.command("models", rich_help_panel=_USE)(models.models)
+app.command("export", rich_help_panel=_USE)(export.export)
 app.add_typer(finetune.app, name="finetune", rich_help_panel=_ADAPT)
 app.command("train", rich_help_panel=_ADAPT)(train.train)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=_ADAPT)

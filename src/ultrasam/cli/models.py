@@ -14,8 +14,8 @@ def models(as_json: Json = False) -> None:
     """List the named models, and which of them are on this disk.
 
     Every command that takes a MODEL accepts these names with options: MODEL+bf16, MODEL+refine, MODEL+no-tta,
-    MODEL+preprocessing=NAME. It also accepts random:SIZE, imagenet, the path of a checkpoint, and a Hugging
-    Face repository.
+    MODEL+onnx, MODEL+openvino, MODEL+preprocessing=NAME. It also accepts random:SIZE, imagenet, the path of a
+    checkpoint or of an exported folder, and a Hugging Face repository.
     """
     from ultrasam.weights.cache import cached_file
     from ultrasam.weights.registry import PREPROCESSING, REGISTRY

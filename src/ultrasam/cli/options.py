@@ -17,6 +17,15 @@ class Precision(StrEnum):
     auto = "auto"
 
 
+class Runtime(StrEnum):
+    """What a network runs in."""
+
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+    openvino = "openvino"
+
+
 class Split(StrEnum):
     """A split of a store; images that leak from one into another are excluded."""
 
@@ -139,6 +148,13 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision", show_default="fp32",
         help="Number format of the image encoder; auto is bf16 if the hardware multiplies it, else fp32.",
+    ),
+]  # fmt: skip
+RuntimeOption = Annotated[
+    Runtime | None,
+    typer.Option(
+        "--runtime", show_default="that of an exported folder, else torch",
+        help="What the model runs in; auto times those that are installed and have its graphs, once.",
     ),
 ]  # fmt: skip
 Resume = Annotated[

@@ -11,6 +11,7 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
         ("a frame of a cine, from a click", "ultrasam predict cine.mp4 --frame 12 --point 200,140"),
         ("a folder of images", "ultrasam predict images/ --prompts prompts.json"),
         ("with another model", "ultrasam models"),
+        ("without PyTorch", "ultrasam export nano --to onnx"),
     ),
     "Fine-tune on your own images": (
         ("to segment from prompts", "ultrasam finetune promptable --data my/"),

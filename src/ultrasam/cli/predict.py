@@ -20,6 +20,7 @@ from ultrasam.cli.options import (
     Overwrite,
     PrecisionOption,
     Prompts,
+    RuntimeOption,
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
@@ -122,6 +123,7 @@ def predict(
     ] = False,
     device: Device = None,
     precision: PrecisionOption = None,
+    runtime: RuntimeOption = None,
 ) -> None:
     """Segment what boxes and clicks point at.
 
@@ -140,7 +142,7 @@ def predict(
     given = {
         "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
         "--refine": refine, "--no-tta": no_tta, "--precision": precision, "--coco": coco,
-        "--category": category, "--candidates": candidates,
+        "--category": category, "--candidates": candidates, "--runtime": runtime,
     }  # fmt: skip
     _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
     if task is not None and spec.has_options:
@@ -191,7 +193,7 @@ def predict(
     else:
         segmenter = Predictor(
             model, refine=refine or spec.refine, tta=spec.tta and not no_tta, device=device,
-            precision=precision,
+            precision=precision, runtime=runtime,
         )  # fmt: skip
         if candidates and not offers_candidates(segmenter):
             raise PromptError(f"{model} takes boxes only; it has no use for --candidates.")
@@ -211,7 +213,7 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     Raises:
         PromptError: One is given.
     """
-    promptable = {"--refine", "--no-tta", "--precision", "--candidates"}
+    promptable = {"--refine", "--no-tta", "--precision", "--candidates", "--runtime"}
     prompts, coco = {"--box", "--point", "--prompts"}, {"--coco", "--category"}
     what, refused = {
         None: ("a promptable model", {"--min-score"}),

@@ -6,11 +6,11 @@ import io
 from dataclasses import dataclass
 from typing import IO, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import ScanError
+from ultrasam.extras import needs_opencv
 from ultrasam.images.pixels import Frame, GrayScale
 from ultrasam.images.quiet import quiet_opencv
 from ultrasam.images.tiff import TiffPage
@@ -70,6 +70,8 @@ def decode_deep(
         if isinstance(opened, io.BytesIO)
         else np.memmap(opened, np.uint8, "r")
     )
+    with needs_opencv("Reading deep colors and rarer kinds of TIFF"):
+        import cv2
     with quiet_opencv():
         _, decoded = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(index, index + 1))
     if not decoded:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
@@ -18,6 +17,24 @@ from ultrasam.errors import DataError
 from ultrasam.extras import needs
 from ultrasam.images import rle as run_lengths
 from ultrasam.images.scan import MAX_FRAME_PIXELS
+from ultrasam.morphology import bounding_box, fill_holes, largest_component
+
+__all__ = [
+    "MIN_OBJECT_PIXELS",
+    "RLE",
+    "bounding_box",
+    "center_of_mass",
+    "coco_result",
+    "components",
+    "decode_rle",
+    "deepest_point",
+    "drawn_mask",
+    "encode_rle",
+    "fill_holes",
+    "inscribed_ellipse",
+    "largest_component",
+    "polygon_mask",
+]
 
 BoolMask = npt.NDArray[np.bool_]
 MIN_OBJECT_PIXELS = 64  # smaller components are annotation noise
@@ -51,43 +68,27 @@ def decode_rle(rle: RLE) -> BoolMask:
     return run_lengths.decode(counts, (height, width))
 
 
-def bounding_box(mask: BoolMask) -> npt.NDArray[np.float64]:
-    """The tight box [4] of a mask; all zeros for an empty mask."""
-    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
-    return np.array([x, y, x + width, y + height] if width else [0, 0, 0, 0], dtype=np.float64)
-
-
 def components(mask: BoolMask, *, min_area: int = 1) -> list[BoolMask]:
     """The 8-connected components with at least ``min_area`` pixels, largest first."""
+    import cv2
+
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     areas = [(int(stats[i, cv2.CC_STAT_AREA]), i) for i in range(1, count)]
     return [labels == i for area, i in sorted(areas, reverse=True) if area >= min_area]
 
 
-def largest_component(mask: BoolMask) -> BoolMask:
-    """Keep the largest 8-connected component of a mask [H, W]."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count < 2:
-        return mask
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
-
-
-def fill_holes(mask: BoolMask) -> BoolMask:
-    """Fill the holes of a mask [H, W]."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(mask.shape, np.uint8)
-    cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
-    return filled.astype(bool)
-
-
 def center_of_mass(mask: BoolMask) -> npt.NDArray[np.float64]:
     """The center of mass (x, y), [2]; it may lie outside a concave mask."""
+    import cv2
+
     moments = cv2.moments(np.ascontiguousarray(mask).view(np.uint8), binaryImage=True)
     return np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
 
 
 def deepest_point(mask: BoolMask) -> npt.NDArray[np.float64]:
     """The center (x, y), [2], of the pixel that is farthest from the mask's border."""
+    import cv2
+
     depth = cv2.distanceTransform(
         np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from ultrasam.errors import ScanError, one_line
+from ultrasam.errors import MissingDependencyError, ScanError, one_line
 from ultrasam.images.deep_raster import RawPixels, decode_deep, is_deep_png
 from ultrasam.images.pillow import pixels_of
 from ultrasam.images.pixels import Frame, GrayScale
@@ -254,6 +254,8 @@ def _errors(name: str) -> Iterator[None]:
     try:
         with quiet_warnings():  # real damage raises an error, and `check_size` limits the size
             yield
+    except MissingDependencyError:
+        raise
     except ScanError as error:
         text = str(error)
         raise ScanError(text if text.startswith(name) else f"{name}: {text}") from error

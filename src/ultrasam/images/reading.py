@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ultrasam.errors import ScanError
+from ultrasam.extras import needs_opencv
 from ultrasam.images.scan import Scan
 
 logger = logging.getLogger(__name__)
@@ -165,7 +166,8 @@ def _reader(kind: str) -> Callable[[Path], Scan]:
 
         return read_volume
     if kind in ("mp4", "avi"):
-        from ultrasam.images.cine import read_cine
+        with needs_opencv("Reading MP4 and AVI"):
+            from ultrasam.images.cine import read_cine
 
         return read_cine
     from ultrasam.images.raster import read_raster

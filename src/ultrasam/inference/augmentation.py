@@ -15,10 +15,6 @@ from ultrasam.geometry import ViewTransform
 from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.prompts import Float32, Prompt
 
-_MAX_LOGIT = 10.0  # clip logits before averaging, so one over-confident view cannot dominate
-_BOX_MARGIN = 1.5  # a box's view is larger than a click's: the size is known, context helps
-_MIN_GAIN = 1.15  # minimum magnification for which a zoomed view is worth its cost
-
 
 def first_views(
     prompt: Prompt, full: ViewTransform, tta: TestTimeAugmentation
@@ -26,7 +22,7 @@ def first_views(
     """The views of a prompt's first pass: the whole frame, and a zoomed view around its box, if any."""
     views = with_flip(full, tta)
     if tta.zoom and prompt.box is not None:
-        views += zoomed_views(prompt.box, full, tta, margin=_BOX_MARGIN)
+        views += zoomed_views(prompt.box, full, tta, margin=tta.BOX_MARGIN)
     return views
 
 
@@ -35,7 +31,7 @@ def zoomed_views(
 ) -> tuple[ViewTransform, ...]:
     """Zoomed views around a box; none if they barely magnify it."""
     view = full.crop_around(box, margin=tta.zoom * margin)
-    return with_flip(view, tta) if view.scale >= _MIN_GAIN * full.scale else ()
+    return with_flip(view, tta) if view.scale >= tta.MIN_GAIN * full.scale else ()
 
 
 def with_flip(view: ViewTransform, tta: TestTimeAugmentation) -> tuple[ViewTransform, ...]:
@@ -78,7 +74,8 @@ class MeanPrediction:
         by_view = [v.view.logits_to_scan(v.logits[mask]) for v in self.views]
         if len(by_view) == 1:
             return by_view[0]
-        total = sum(np.clip(logits, -_MAX_LOGIT, _MAX_LOGIT) for logits in by_view)
+        limit = TestTimeAugmentation.MAX_LOGIT
+        total = sum(np.clip(logits, -limit, limit) for logits in by_view)
         return np.asarray(total / len(by_view), dtype=np.float32)
 
     def low_res(self, mask: int, full: ViewTransform, in_scan: Float32) -> Float32:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.images.masks import fill_holes, largest_component
+from ultrasam.morphology import (
+    close,
+    convex_hull,
+    dilate,
+    fill_holes,
+    label_components,
+    largest_component,
+    local_mean,
+    open_,
+)
 from ultrasam.prompts import FOREGROUND, Float32, Prompt
 
 BoolMask = npt.NDArray[np.bool_]
@@ -24,26 +32,20 @@ def scanned_area(pixels: npt.NDArray[np.uint8]) -> BoolMask | None:
         None if hardly anything is black around it.
     """
     gray = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    lit = cv2.blur(gray, (5, 5)) > _BLACK
-    kernel = np.ones((5, 5), np.uint8)
-    # Opening detaches text and marks; closing joins speckle.
-    joined = cv2.morphologyEx(lit.astype(np.uint8), cv2.MORPH_CLOSE, kernel, iterations=2)
-    opened = cv2.morphologyEx(joined, cv2.MORPH_OPEN, kernel, iterations=2).astype(bool)
+    lit = local_mean(gray, 5) > _BLACK
+    opened = open_(close(lit, 4), 4)  # closing joins speckle; opening detaches text and marks
     if not opened.any():
         return None
     scan = fill_holes(largest_component(opened))
-    contours, _ = cv2.findContours(scan.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = np.zeros(scan.shape, np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(contours)), 1)
-    inside = cv2.dilate(hull, kernel) > 0
+    inside = dilate(convex_hull(scan), 2)
     if (~inside).mean() < _MIN_AROUND or scan.mean() < _MIN_AROUND:
         return None
-    return np.asarray(inside)
+    return inside
 
 
 def clicked_pieces(mask: BoolMask, prompt: Prompt) -> BoolMask:
     """Of a mask [H, W], the 8-connected pieces that hold a foreground click; all, if none does."""
-    count, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+    count, pieces = label_components(mask)
     if count <= 2:
         return mask
     height, width = mask.shape

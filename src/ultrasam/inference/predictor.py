@@ -56,11 +56,11 @@ class Predictor:
             return the best of three masks by predicted IoU. By default off, unless the name has ``+refine``.
         tta: use the test-time augmentation of the weights, if any. By default on, unless the name has
             ``+no-tta``.
-        device, precision: as in `ultrasam.load`, for a model given by name.
+        device, precision, runtime: as in `ultrasam.load`, for a model given by name.
 
     Raises:
-        ConfigError: ``refine`` is set but the model does not accept mask prompts; or ``device`` or
-            ``precision`` is given for a model that is already loaded.
+        ConfigError: ``refine`` is set but the model does not accept mask prompts; or ``device``,
+            ``precision`` or ``runtime`` is given for a model that is already loaded.
         CheckpointError, DeviceError: The model cannot be loaded.
 
     Example:
@@ -79,25 +79,26 @@ class Predictor:
         tta: bool | None = None,
         device: str | None = None,
         precision: str | None = None,
+        runtime: str | None = None,
     ) -> None:
         if isinstance(model, (str, os.PathLike)):
-            from ultrasam.weights.load import load_model
+            from ultrasam.runtimes.opening import open_backend
             from ultrasam.weights.spec import ModelSpec
 
             spec = ModelSpec.parse(model)
             refine = spec.refine if refine is None else refine
             tta = spec.tta if tta is None else tta
-            model = load_model(spec, device=device, precision=precision)
+            model = open_backend(spec, runtime=runtime, device=device, precision=precision)
             if spec.kind == "imagenet":
                 warnings.warn(
                     f"'{spec.text}' is only an image encoder; its mask decoder has random weights.",
                     UltraSamWarning,
                     stacklevel=2,
                 )
-        elif device is not None or precision is not None:
+        elif (device, precision, runtime) != (None, None, None):
             raise ConfigError(
-                "device and precision apply only to a model given by name; for a loaded model, set them in "
-                "ultrasam.load."
+                "device, precision and runtime apply only to a model given by name; for a loaded model, set "
+                "them in ultrasam.load."
             )
         self.backend = _backend(model)
         self.refine = bool(refine)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
@@ -13,11 +12,9 @@ from ultrasam.errors import UltraSamWarning
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike
 from ultrasam.prompts import Prediction, Prompt
-from ultrasam.weights.load import load_model
+from ultrasam.runtimes.backend import Backend
+from ultrasam.runtimes.opening import open_backend
 from ultrasam.weights.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from ultrasam.model.ultrasam import UltraSam
 
 
 def segment(
@@ -31,6 +28,7 @@ def segment(
     frame: int | None = None,
     device: str | None = None,
     precision: str | None = None,
+    runtime: str | None = None,
 ) -> Prediction:
     """Segment one object of one frame.
 
@@ -46,7 +44,7 @@ def segment(
         model: a name or path with options, as in `Predictor`.
         frame: index of the frame in a cine or volume; None is frame 0, with an `UltraSamWarning` if there are
             others.
-        device, precision: as in `ultrasam.load`.
+        device, precision, runtime: as in `ultrasam.load`.
 
     Returns:
         A single mask, which may be empty; an `UltraSamWarning` then says so.
@@ -67,7 +65,7 @@ def segment(
     modified = 0.0
     if spec.kind == "path":
         modified = max(p.stat().st_mtime for p in (spec.path, *spec.path.glob("*")) if p.exists())
-    network = _loaded(spec, device, precision, modified)
+    network = _loaded(spec, device, precision, runtime, modified)
     predictor = Predictor(network, refine=spec.refine, tta=spec.tta)
     predictor.set_image(image, frame=frame)
     prediction = predictor.predict(prompt)
@@ -82,10 +80,14 @@ def segment(
 
 @lru_cache(maxsize=2)
 def _loaded(
-    spec: ModelSpec, device: str | None, precision: str | None, _modified: float
-) -> UltraSam:
+    spec: ModelSpec,
+    device: str | None,
+    precision: str | None,
+    runtime: str | None,
+    _modified: float,
+) -> Backend:
     """Load a model; ``_modified`` reloads a file that has changed."""
-    return load_model(spec, device=device, precision=precision)
+    return open_backend(spec, runtime=runtime, device=device, precision=precision)
 
 
 def load_segmenter(
@@ -95,7 +97,10 @@ def load_segmenter(
     tta: bool | None = None,
     device: str | None = None,
     precision: str | None = None,
+    runtime: str | None = None,
 ) -> Predictor:
     """Load a promptable model by name or path, for ``set_image`` and ``predict``; arguments as in
     `Predictor`."""
-    return Predictor(model, refine=refine, tta=tta, device=device, precision=precision)
+    return Predictor(
+        model, refine=refine, tta=tta, device=device, precision=precision, runtime=runtime
+    )

@@ -7,11 +7,10 @@ square and scales to 0–1. The wrong preprocessing raises no error but gives wr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -28,6 +27,7 @@ from ultrasam.prompts import (
     Prompt,
     PromptArrays,
 )
+from ultrasam.resampling import resize_area, resize_linear
 
 PromptType = Literal["point", "box", "mask"]
 Resample = Literal["area", "bilinear", "bilinear-antialias", "bicubic-antialias"]
@@ -212,6 +212,24 @@ class TestTimeAugmentation(SavedSettings):
     zoom: float = 0.0
     flip: bool = False
 
+    BOX_MARGIN: ClassVar[float] = (
+        1.5  # a box's view is larger than a click's: the size is known, context helps
+    )
+    MIN_GAIN: ClassVar[float] = (
+        1.15  # minimum magnification for which a zoomed view is worth its cost
+    )
+    MAX_LOGIT: ClassVar[float] = (
+        10.0  # views are clipped so before averaging, so that none can dominate
+    )
+
+    def rules(self) -> dict[str, float]:
+        """The constants that views and their averages follow, for those who run the network elsewhere."""
+        return {
+            "box_margin": self.BOX_MARGIN,
+            "min_gain": self.MIN_GAIN,
+            "max_logit": self.MAX_LOGIT,
+        }
+
     def __post_init__(self) -> None:
         if not isinstance(self.zoom, int | float) or not 0 <= self.zoom < math.inf:
             raise ConfigError(
@@ -221,12 +239,7 @@ class TestTimeAugmentation(SavedSettings):
 
 def _area(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
     shrinking = shape[0] < pixels.shape[0] or shape[1] < pixels.shape[1]
-    flag = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, shape[::-1], interpolation=flag), np.uint8)
-
-
-def _bilinear(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
-    return np.asarray(cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    return (resize_area if shrinking else resize_linear)(pixels, shape)
 
 
 def _bilinear_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
@@ -246,9 +259,9 @@ def _bicubic_antialias(pixels: UInt8, shape: tuple[int, int]) -> UInt8:
     return cast(UInt8, np.clip(out, pixels.min(), pixels.max()).astype(np.uint8))
 
 
-_RESAMPLERS = {
+_RESAMPLERS: dict[str, Callable[[UInt8, tuple[int, int]], UInt8]] = {
     "area": _area,
-    "bilinear": _bilinear,
+    "bilinear": resize_linear,
     "bilinear-antialias": _bilinear_antialias,
     "bicubic-antialias": _bicubic_antialias,
 }

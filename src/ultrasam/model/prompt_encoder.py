@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultrasam.model.config import ModelConfig
@@ -149,8 +150,8 @@ class PromptEncoder(nn.Module):
         # rows: not a point, background, foreground, top-left, bottom-right
         positions = self.pe_layer(coords / self.config.image_size)
         positions = positions * (labels >= 0).unsqueeze(-1)
-        tokens: Tensor = table[labels.clamp(min=-1) + 1] + positions.to(table.dtype)
-        return tokens
+        tokens: Tensor = F.embedding(labels.clamp(min=-1) + 1, table)
+        return tokens + positions.to(table.dtype)
 
     def _rasterize(self, prompts: PromptTensors) -> Tensor:
         """Mask logits, boxes and clicks as three images [N, 3, mask_size, mask_size].

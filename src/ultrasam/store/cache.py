@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
 from ultrasam.datasets.description import DatasetSpec
@@ -24,6 +22,7 @@ from ultrasam.store.index import BuildSettings
 from ultrasam.store.phantoms import phantom_dataset, simulator_hash
 from ultrasam.store.splits import SplitFractions
 from ultrasam.store.store import Store
+from ultrasam.weights.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -75,17 +74,12 @@ def phantom_store(
         workers: number of processes that simulate; 0 simulates in this process.
         on_progress: see `build_store`.
     """
-    empty = cache_folder() / "empty"  # a data set needs a folder, but phantoms have no files
+    # A data set needs a folder, but phantoms have no files.
+    empty = cache_folder("stores") / "empty"
     empty.mkdir(parents=True, exist_ok=True)
     key = f"phantoms|{count}|{seed}|{simulator_hash()}"
     phantoms = phantom_dataset(count, seed=seed)
     return _built(phantoms, empty, key, workers, on_progress, phantoms.info.id)
-
-
-def cache_folder() -> Path:
-    """The folder of cached stores: ``stores`` in ``$ULTRASAM_CACHE`` or in the user's cache folder."""
-    base = os.environ.get("ULTRASAM_CACHE") or platformdirs.user_cache_dir("ultrasam")
-    return Path(base) / "stores"
 
 
 def _built(
@@ -102,7 +96,7 @@ def _built(
             "work of the script under: if __name__ == '__main__':"
         )
     name = f"{dataset.info.id}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    root = cache_folder() / name
+    root = cache_folder("stores") / name
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_suffix(".lock")):
         settings = BuildSettings(split_fractions=SplitFractions(val=0, test=0))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_dir, user_cache_path
 
 from ultrasam.weights.registry import Weights
 
 HUB_FILES = ("model.safetensors", "model.safetensors.index.json")
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder of what can be made again: ``kind`` in ``$ULTRASAM_CACHE`` or in the user's cache folder."""
+    return Path(os.environ.get("ULTRASAM_CACHE") or user_cache_dir("ultrasam")) / kind
 
 
 def cache_path(weights: Weights, *, cache: Path | None = None) -> Path:

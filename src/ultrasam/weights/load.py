@@ -20,13 +20,14 @@ from ultrasam.model.ultrasam import UltraSam
 from ultrasam.weights.adapter_files import find_adaptation, load_adaptation
 from ultrasam.weights.adapters import merge
 from ultrasam.weights.cache import cached_file
+from ultrasam.weights.exported import is_exported, read_exported
 from ultrasam.weights.files import build_model, read_checkpoint
 from ultrasam.weights.hashing import weights_hash
 from ultrasam.weights.imagenet import from_imagenet
 from ultrasam.weights.infer import named_medsam
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA, Weights
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import ARCHITECTURES, TASKS, detect_task, resolve
+from ultrasam.weights.tasks import ARCHITECTURES, OPENERS, TASKS, detect_task, resolve
 
 log = logging.getLogger(__name__)
 SpecLike = ModelSpec | str | os.PathLike[str]
@@ -37,6 +38,7 @@ def load(
     *,
     device: str | None = None,
     precision: str | None = None,
+    runtime: str | None = None,
     seed: int = 0,
 ) -> Any:
     """Load a model of any kind.
@@ -44,17 +46,19 @@ def load(
     Args:
         spec: ``nano`` (included in the package); ``ultrasam``, ``sam-vit-b``, ``sam-vit-l``, ``sam-vit-h`` or
             ``medsam`` (downloaded once); ``random:SIZE``; ``imagenet`` (a ViT-B encoder); ``resnet50``; the
-            path of a checkpoint, an adapter (with its base model) or a folder from ``ultrasam finetune``; or
-            a Hugging Face repository. See `ultrasam.weights.spec.ModelSpec`.
+            path of a checkpoint, an adapter (with its base model) or a folder from ``ultrasam finetune`` or
+            ``ultrasam export``; or a Hugging Face repository. See `ultrasam.weights.spec.ModelSpec`.
         device: a torch device; by default the GPU if available, otherwise the CPU.
         precision: of the image encoder's weights: ``float32`` (the default), ``bfloat16`` (half the memory,
             and faster on hardware that supports it) or ``auto``. The decoder stays in float32.
+        runtime: what a promptable model runs in: ``torch``, ``onnx``, ``openvino`` or ``auto`` (the fastest);
+            by default that of an exported folder, else ``torch``.
         seed: for random weights.
 
     Returns:
-        An `UltraSam`, for use with `Predictor`. A fine-tuned folder gives the result of its task's loader
-        (``load_classifier``, ``load_region_classifier`` or ``load_instance_segmenter``); another architecture
-        gives its network.
+        An `UltraSam`, for use with `Predictor`; in another runtime, a `Backend`. A fine-tuned folder gives
+        the result of its task's loader (``load_classifier``, ``load_region_classifier`` or
+        ``load_instance_segmenter``); another architecture gives its network.
 
     Raises:
         CheckpointError: The weights cannot be found, downloaded, read or trusted.
@@ -63,6 +67,9 @@ def load(
         MissingDependencyError: The model needs an extra that is not installed.
     """
     spec = _spec(spec)
+    elsewhere = (runtime or spec.runtime) not in (None, "torch")
+    if (elsewhere or _is_exported(spec)) and not spec.refine:
+        return resolve(OPENERS[0])(spec, runtime=runtime, device=device, precision=precision)
     device = default_device(device)
     choose_precision(precision or spec.precision, device)  # rejects an unknown precision
     if spec.refine:
@@ -99,6 +106,11 @@ def load_model(
         CheckpointError: The model does not take prompts, or its weights cannot be loaded.
     """
     spec = _spec(spec)
+    if _is_exported(spec) or spec.runtime not in (None, "torch"):
+        raise CheckpointError(
+            f"'{spec.text}' runs in another runtime, but PyTorch's weights are needed here; use the model "
+            "that it was exported from."
+        )
     device = default_device(device)
     choice = choose_precision(precision or spec.precision, device)
     model = _model(spec, seed)
@@ -145,6 +157,15 @@ def _output_to_float32(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     embedding, high_res = out
     return embedding.float(), tuple(part.float() for part in high_res)
+
+
+def _is_exported(spec: ModelSpec) -> bool:
+    """Whether a spec names an exported folder without weights for PyTorch."""
+    return (
+        spec.kind == "path"
+        and is_exported(spec.path)
+        and read_exported(spec.path).runtime != "torch"
+    )
 
 
 def _spec(spec: SpecLike) -> ModelSpec:

@@ -21,7 +21,8 @@ from ultrasam.weights.tasks import ARCHITECTURES
 Kind = Literal["registered", "random", "imagenet", "architecture", "path", "hub"]
 
 _RANDOM = ("random", "untrained", "scratch")  # the last two are deprecated
-_OPTIONS = "+bf16, +fp32, +auto, +refine, +no-tta and +preprocessing=NAME"
+RUNTIMES = ("torch", "onnx", "openvino")
+_OPTIONS = "+bf16, +fp32, +auto, +refine, +no-tta, +onnx, +openvino and +preprocessing=NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class ModelSpec:
         refine: decode twice, feeding the first mask back (arXiv 2411.16222, 3.2).
         tta: use the weights' test-time augmentation, if they have one.
         preprocessing: a key of `ultrasam.weights.registry.PREPROCESSING` that replaces the checkpoint's.
+        runtime: what the network runs in, one of ``RUNTIMES``; None if not specified.
         text: the original text.
     """
 
@@ -44,6 +46,7 @@ class ModelSpec:
     refine: bool = False
     tta: bool = True
     preprocessing: str | None = None
+    runtime: str | None = None
     text: str = ""
 
     @classmethod
@@ -136,6 +139,8 @@ def _option(option: str, text: str) -> dict[str, object]:
     key, _, value = option.partition("=")
     if option in ("bf16", "bfloat16", "fp32", "float32", "auto"):
         return {"precision": {"bf16": "bfloat16", "fp32": "float32"}.get(option, option)}
+    if option in RUNTIMES:
+        return {"runtime": option}
     if option == "refine":
         return {"refine": True}
     if option in ("no-tta", "once"):

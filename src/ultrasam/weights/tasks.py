@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 TASKS: dict[str, str] = {}
+OPENERS: list[str] = []
 ARCHITECTURES: dict[str, str] = {}
 
 
@@ -23,6 +24,12 @@ def register_task(key: str, loader: str) -> None:
 def register_architecture(name: str, loader: str) -> None:
     """Open ``NAME``, ``NAME:ARGUMENT`` and ``random:NAME`` with ``loader(argument | None, pretrained)``."""
     ARCHITECTURES[name] = loader
+
+
+def register_runtimes(opener: str) -> None:
+    """Open models for other runtimes than PyTorch, and exported folders, with
+    ``opener(spec, runtime=, device=, precision=)``."""
+    OPENERS[:] = [opener]
 
 
 def detect_task(folder: Path) -> str | None:

@@ -161,10 +161,8 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
                 f"Cannot open '{kind}' ({entry.value}): {type(error).__name__}: {one_line(error)}."
             ) from error
     else:
-        from ultrasam.weights.hashing import weights_hash
-
         segmenter = predictor = _predictor(spec, device)
-        weights = weights_hash(cast(Any, predictor.backend).model)
+        weights = _weights_of(predictor.backend)
         preprocessing = {
             **predictor.backend.preprocessor.to_dict(),
             **predictor.tta.to_dict(),
@@ -174,6 +172,16 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
     return EvaluationModel(
         spec, segmenter, _accepted(segmenter), weights, preprocessing, training_sets
     )
+
+
+def _weights_of(backend: Any) -> str:
+    """The hash of a backend's weights, or of those that it was exported from."""
+    exported = getattr(backend, "exported", None)
+    if exported is not None:
+        return str(exported.content["weights_sha256"])
+    from ultrasam.weights.hashing import weights_hash
+
+    return weights_hash(backend.model)
 
 
 def _accepted(segmenter: Segmenter) -> frozenset[str]:

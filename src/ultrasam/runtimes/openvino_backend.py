@@ -1,0 +1,150 @@
+"""The backend of OpenVINO, on the processor. It needs no PyTorch.
+
+OpenVINO takes a hint for its number format and may compute in another: it turns bfloat16 into float32 without
+a word where the processor lacks the instructions, and float32 into bfloat16 where it has them and no hint is
+given. So the hint is always given, and read back.
+
+With numbers of prompts that change, OpenVINO 2026.4 returned masks of another number. So the graphs are
+compiled for one image and one prompt, whose points are filled up with unused ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ultrasam.errors import CheckpointError, ConfigError, DeviceError, one_line
+from ultrasam.extras import needs
+from ultrasam.prompts import UNUSED, Float32
+from ultrasam.runtimes.graph_backend import GraphBackend
+from ultrasam.weights.exported import Exported
+
+log = logging.getLogger(__name__)
+_HINTS = {
+    "float32": "f32", "fp32": "f32", "bfloat16": "bf16", "bf16": "bf16", "auto": "bf16",
+}  # fmt: skip
+_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+
+_SLOTS = 8  # points of a prompt are filled up to a multiple
+_BY_PROMPT = ("coords", "labels", "mask_prompts", "has_mask")
+
+
+class OpenVinoBackend(GraphBackend):
+    """Runs an exported folder, of OpenVINO's or of ONNX graphs, in OpenVINO.
+
+    Args:
+        exported: the folder.
+        device: only ``cpu``.
+        precision: of the encoder: ``float32`` (the default), ``bfloat16``, or ``auto`` for bfloat16 where the
+            processor has it. The decoder stays in float32.
+        threads: of the processor; by default OMP_NUM_THREADS, as for PyTorch, or OpenVINO's choice.
+
+    Attributes:
+        precision: what OpenVINO says that the encoder computes in.
+
+    Raises:
+        CheckpointError: A graph is missing, damaged or not supported.
+        ConfigError: The precision is unknown.
+        DeviceError: The device is not the CPU.
+        MissingDependencyError: openvino is not installed.
+    """
+
+    def __init__(
+        self,
+        exported: Exported,
+        *,
+        device: str = "cpu",
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(exported)
+        if device != "cpu":
+            raise DeviceError(f"OpenVINO runs on the CPU here, not on '{device}'; use 'cpu'.")
+        hint = _HINTS.get(precision or "float32")
+        if hint is None:
+            raise ConfigError(f"Unknown precision '{precision}'; use auto, float32 or bfloat16.")
+        self._threads = threads
+        self._decoder_file = exported.file("decoder")
+        size = self.config.image_size
+        shapes = {"pixels": [1, 3, size, size]}
+        self._encoder = _compile(exported.file("encoder"), shapes, hint, threads)
+        self._decoders: dict[int, Any] = {}
+        self._lock = Lock()
+        got = str(self._encoder.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.precision = _NAMES.get(got, got)
+        if got != hint and precision != "auto":
+            log.warning(
+                "OpenVINO computes in %s instead of %s: the processor lacks the instructions.",
+                self.precision, precision or "float32",
+            )  # fmt: skip
+
+    def run_encoder(self, pixels: Float32) -> dict[str, Float32]:
+        with self._lock:
+            found = [_infer(self._encoder, {"pixels": image[None]}) for image in pixels]
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+    def run_decoder(self, inputs: Mapping[str, Float32]) -> tuple[Float32, Float32]:
+        count, points = inputs["labels"].shape
+        slots = -(-points // _SLOTS) * _SLOTS
+        more = ((0, 0), (0, slots - points))
+        coords = np.pad(inputs["coords"], (*more, (0, 0)))
+        labels = np.pad(inputs["labels"], more, constant_values=UNUSED)
+        of_prompts = {**inputs, "coords": coords, "labels": labels}
+        with self._lock:
+            decoder = self._decoder(slots)
+            found = [
+                _infer(
+                    decoder,
+                    {
+                        name: values[i : i + 1] if name in _BY_PROMPT else values
+                        for name, values in of_prompts.items()
+                    },
+                )
+                for i in range(count)
+            ]
+        masks, iou = (
+            np.concatenate([one[name] for one in found]) for name in ("masks", "predicted_iou")
+        )
+        return masks, iou
+
+    def _decoder(self, slots: int) -> Any:
+        """The decoder of one prompt of this many points."""
+        if slots not in self._decoders:
+            size = self.config.mask_size
+            shapes = {
+                "coords": [1, slots, 2],
+                "labels": [1, slots],
+                "mask_prompts": [1, 1, size, size],
+                "has_mask": [1],
+            }
+            self._decoders[slots] = _compile(self._decoder_file, shapes, "f32", self._threads)
+        return self._decoders[slots]
+
+
+def _infer(compiled: Any, inputs: Mapping[str, Float32]) -> dict[str, Float32]:
+    found = compiled(dict(inputs))
+    return {port.get_any_name(): np.array(values) for port, values in found.items()}
+
+
+def _compile(file: Path, shapes: Mapping[str, list[int]], hint: str, threads: int | None) -> Any:
+    with needs("Running a model in OpenVINO", extra="openvino"):
+        import openvino
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    count = threads or (int(given) if given.isdigit() else 0)
+    if count:
+        settings["INFERENCE_NUM_THREADS"] = count
+    try:
+        core = openvino.Core()
+        model = core.read_model(str(file))
+        model.reshape(dict(shapes))
+        return core.compile_model(model, "CPU", settings)
+    except Exception as error:  # RuntimeError of its C++ code, with a stack in its text
+        reason = one_line(error)
+        raise CheckpointError(f"OpenVINO cannot open {file}: {reason}.") from error

@@ -1,0 +1,115 @@
+"""What `ultrasam export` writes, read back: ``model.json`` describes a folder with a network's graphs.
+
+Reading it needs neither PyTorch nor a runtime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ultrasam.errors import CheckpointError, ConfigError, one_line
+from ultrasam.model.config import ModelConfig
+from ultrasam.model.postprocessing import Postprocessor
+from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
+
+DESCRIPTION = "model.json"
+FORMAT, FORMAT_VERSION = "ultrasam-export", 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exported:
+    """An exported folder.
+
+    Attributes:
+        folder: where it is.
+        name: of the model.
+        runtime: what its graphs are for, ``onnx``, ``openvino`` or ``torch``.
+        config, preprocessor, tta, postprocessor: settings of the model.
+        content: all of ``model.json``.
+    """
+
+    folder: Path
+    name: str
+    runtime: str
+    config: ModelConfig
+    preprocessor: Preprocessor
+    tta: TestTimeAugmentation
+    postprocessor: Postprocessor
+    content: Mapping[str, Any]
+
+    def file(self, graph: str) -> Path:
+        """The file of a graph, ``encoder`` or ``decoder``, once it and those that belong to it are found to
+        be what was exported.
+
+        Raises:
+            CheckpointError: A file is missing or damaged.
+        """
+        files = self.content["graphs"][graph]["files"]
+        for entry in files:
+            path = self.folder / entry["name"]
+            try:
+                with path.open("rb") as opened:
+                    found = hashlib.file_digest(opened, "sha256").hexdigest()
+            except OSError as error:
+                raise CheckpointError(
+                    f"Cannot read {path}: {one_line(error)}; copy the folder or export the model again."
+                ) from error
+            if found != entry["sha256"]:
+                raise CheckpointError(
+                    f"{path} is not the file that was exported; copy the folder or export the model again."
+                )
+        return self.folder / str(files[0]["name"])
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a path is a folder that `ultrasam export` wrote."""
+    file = folder / DESCRIPTION
+    if not file.is_file():
+        return False
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, Mapping) and content.get("format") == FORMAT
+
+
+def read_exported(folder: Path) -> Exported:
+    """Read the description of an exported folder.
+
+    Raises:
+        CheckpointError: The folder is not an exported one, or its description is damaged or of a newer
+            version.
+    """
+    file = folder / DESCRIPTION
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"Cannot read {file}: {one_line(error)}.") from error
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{file} does not describe a model that ultrasam export wrote.")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{file} has version {content.get('format_version')}, but this UltraSam reads version "
+            f"{FORMAT_VERSION}; update the package, or export the model again."
+        )
+    try:
+        test_time = content["test_time_augmentation"]
+        return Exported(
+            folder=folder,
+            name=str(content["name"]),
+            runtime=str(content["runtime"]),
+            config=ModelConfig.from_json(json.dumps(content["config"])),
+            preprocessor=Preprocessor.from_dict(content["preprocessing"]),
+            tta=TestTimeAugmentation(test_time["zoom"], test_time["flip"]),
+            postprocessor=Postprocessor.from_dict(content["postprocessing"]),
+            content=content,
+        )
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{file} is damaged ({type(error).__name__}: {one_line(error)}); export the model again."
+        ) from error

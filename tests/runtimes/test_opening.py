@@ -1,0 +1,165 @@
+"""Models by name or path in each runtime: what is opened, what is refused, and how `auto` chooses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ultrasam
+from tests.model.prompts import random_prompts
+from ultrasam.errors import CheckpointError, ConfigError, DeviceError
+from ultrasam.inference.predictor import Predictor
+from ultrasam.model.ultrasam import UltraSam
+from ultrasam.prompts import Prompt
+from ultrasam.runtimes import choice
+from ultrasam.runtimes.export import export
+from ultrasam.runtimes.onnx_backend import OnnxBackend
+from ultrasam.runtimes.openvino_backend import OpenVinoBackend
+from ultrasam.runtimes.torch_backend import TorchBackend
+from ultrasam.weights.exported import read_exported
+from ultrasam.weights.spec import ModelSpec
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (90, 120)).astype(np.uint8)
+PROMPT = Prompt(box=(30, 20, 80, 70))
+
+
+def same(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether masks are equal but for pixels whose logits are almost 0."""
+    return ours.shape == theirs.shape and bool((ours != theirs).mean() < 1e-3) and theirs.any()
+
+
+def masks(predictor: Predictor) -> np.ndarray:
+    predictor.set_image(IMAGE)
+    return predictor.predict(PROMPT).masks
+
+
+def test_a_folder_opens_by_its_path_everywhere(exported_nano: Path, small_nano: UltraSam) -> None:
+    expected = masks(Predictor(small_nano))
+    assert isinstance(ultrasam.load(exported_nano), OnnxBackend)
+    assert same(masks(Predictor(exported_nano)), expected)
+    prediction = ultrasam.segment(IMAGE, box=PROMPT.box, model=exported_nano)
+    assert same(prediction.masks, expected)
+
+
+def test_openvino_runs_onnx_graphs_and_equals_pytorch(
+    exported_nano: Path, small_nano: UltraSam
+) -> None:
+    backend, reference = ultrasam.load(exported_nano, runtime="openvino"), TorchBackend(small_nano)
+    assert isinstance(backend, OpenVinoBackend)
+    assert backend.precision == "float32"
+    pixels = np.random.default_rng(1).normal(size=(2, 3, 128, 128)).astype(np.float32)
+    ours, theirs = backend.encode(pixels), reference.encode(pixels)
+    for seed, count, mask in ((0, 1, False), (1, 3, True), (2, 64, False)):
+        prompts = random_prompts(small_nano.config, seed, count=count, mask=mask)
+        index = np.arange(count) % 2
+        got = backend.decode(ours, prompts, index, multimask=True)
+        expected = reference.decode(theirs, prompts, index, multimask=True)
+        assert all(np.abs(a - b).max() <= 1e-3 for a, b in zip(got, expected, strict=True))
+
+
+def test_openvino_has_its_own_format_too(small_nano: UltraSam, tmp_path: Path) -> None:
+    made = export(small_nano, tmp_path / "ir", to="openvino")
+    assert sorted(file.name for file in made.folder.iterdir()) == [
+        "LICENSE", "README.md", "decoder.bin", "decoder.xml", "encoder.bin", "encoder.xml", "model.json",
+    ]  # fmt: skip
+    assert isinstance(ultrasam.load(made.folder), OpenVinoBackend)
+    with pytest.raises(CheckpointError, match="is exported for openvino and cannot run in onnx"):
+        ultrasam.load(made.folder, runtime="onnx")
+
+
+def test_openvino_says_what_it_computes_in_where_it_lacks_bfloat16(
+    exported_nano: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from openvino import Core
+
+    backend = OpenVinoBackend(read_exported(exported_nano), precision="bfloat16")
+    if "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert backend.precision == "bfloat16"
+    else:
+        assert backend.precision == "float32"
+        assert "OpenVINO computes in float32 instead of bfloat16" in caplog.text
+
+
+def test_an_export_for_pytorch_is_a_checkpoint(small_nano: UltraSam, tmp_path: Path) -> None:
+    made = export(small_nano, tmp_path / "torch", to="torch")
+    opened = ultrasam.load(made.folder)
+    assert isinstance(opened, UltraSam)
+    assert same(masks(Predictor(made.folder)), masks(Predictor(small_nano)))
+
+
+def test_what_a_runtime_cannot_do_is_refused(exported_nano: Path) -> None:
+    with pytest.raises(ConfigError, match="Unknown runtime 'caffe'"):
+        Predictor(exported_nano, runtime="caffe")
+    with pytest.raises(ConfigError, match="names a runtime already"):
+        Predictor(f"{exported_nano}+onnx", runtime="openvino")
+    with pytest.raises(CheckpointError, match="cannot run in torch"):
+        Predictor(exported_nano, runtime="torch")
+    with pytest.raises(CheckpointError, match="PyTorch's weights are needed"):
+        ultrasam.load_model(exported_nano)
+    with pytest.raises(ConfigError, match="computes in float32 here"):
+        ultrasam.load(exported_nano, precision="bfloat16")
+    with pytest.raises(DeviceError, match="OpenVINO runs on the CPU"):
+        ultrasam.load(exported_nano, runtime="openvino", device="cuda")
+    with pytest.raises(ConfigError, match="preprocessing of an exported folder is part of it"):
+        ultrasam.load(f"{exported_nano}+preprocessing=sam")
+
+
+def test_auto_takes_the_fastest_and_remembers_it(
+    exported_nano: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("ULTRASAM_CACHE", str(tmp_path))
+    caplog.set_level(logging.INFO, logger="ultrasam")
+    times = {"onnx": 20.0, "openvino": 10.0}
+    monkeypatch.setattr(choice, "_probe", lambda backends: {name: times[name] for name in backends})
+    opened = ultrasam.load(exported_nano, runtime="auto")
+    assert isinstance(opened, OpenVinoBackend)
+    assert "runs in OpenVINO: 10 ms for an image and its first prompt, against 20 ms in ONNX" in (
+        caplog.text
+    )
+    times["onnx"] = 1.0  # not probed again
+    assert isinstance(ultrasam.load(exported_nano, runtime="auto"), OpenVinoBackend)
+
+
+def test_the_probe_times_each_runtime(exported_nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_SECONDS", 0.0)
+    exported = read_exported(exported_nano)
+    times = choice._probe({"onnx": OnnxBackend(exported), "openvino": OpenVinoBackend(exported)})
+    assert set(times) == {"onnx", "openvino"}
+    assert all(0 < value < 60_000 for value in times.values())
+
+
+def test_a_name_without_graphs_runs_in_pytorch_and_auto_says_why(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ULTRASAM_CACHE", str(tmp_path))
+    caplog.set_level(logging.INFO, logger="ultrasam")
+    spec = ModelSpec.parse("random:nano")
+    backend = choice.open_fastest(spec, None, device="cpu")
+    assert isinstance(backend, TorchBackend)
+    assert "runs in PyTorch: it has no graphs for other runtimes" in caplog.text
+
+
+def test_the_command_writes_a_folder_that_predict_takes(
+    ultrasam: Callable[..., int],
+    small_nano: UltraSam,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from PIL import Image
+
+    weights = export(small_nano, tmp_path / "weights", to="torch").folder
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    assert ultrasam("export", weights, "--to", "onnx", "-o", tmp_path / "out") == 0
+    assert "Equals PyTorch for 1 to 64 prompts" in capsys.readouterr().out
+    predict = ("predict", tmp_path / "a.png", "--box", "30,20,80,70", "--model", tmp_path / "out")
+    assert ultrasam(*predict, "-o", tmp_path / "masks") == 0
+    assert (tmp_path / "masks" / "predictions.json").is_file()
+    assert ultrasam("export", weights, "-o", tmp_path / "out") == 1
+    assert "holds an earlier export" in capsys.readouterr().err
