@@ -45,6 +45,23 @@ def test_a_folder_opens_by_its_path_everywhere(exported_nano: Path, small_nano: 
     assert same(prediction.masks, expected)
 
 
+def test_candidates_and_how_the_mask_quality_head_rates_them_survive_export(
+    exported_nano: Path, small_nano: UltraSam
+) -> None:
+    assert small_nano.mask_decoder.mask_quality is not None
+    click = Prompt(points=[(60, 40)])
+    found = []
+    for model in (exported_nano, small_nano):
+        predictor = Predictor(model)
+        predictor.set_image(IMAGE)
+        found.append(predictor.predict(click, multimask=True))
+        assert predictor.postprocessor == small_nano.postprocessor
+    ours, theirs = found
+    assert ours.masks.shape == (1, 3, 90, 120)
+    assert same(ours.masks, theirs.masks)
+    assert np.abs(ours.predicted_iou - theirs.predicted_iou).max() < 1e-4
+
+
 def test_openvino_runs_onnx_graphs_and_equals_pytorch(
     exported_nano: Path, small_nano: UltraSam
 ) -> None:
