@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -86,7 +86,7 @@ def export(
     if task is None:
         from ultrasam.runtimes.export import export as write
 
-        write(spec, out, to=to.value, precision=precision.value, overwrite=overwrite)
+        write(spec, out, to=cast(Any, to.value), precision=precision.value, overwrite=overwrite)
     else:
         from ultrasam.downstream.exporting import export_task
 
