@@ -38,7 +38,8 @@ class Row:
         image: setting an image and the first click, in one view.
         all_views: the same in the views that the weights average.
         memory: what ``image`` adds to the process, in MiB.
-        share: the encoder's rate of operations over the processor's for matrix products of this precision.
+        share: the encoder's operations per second of the processor's time, over those of matrix products of
+            this precision; other programs on the machine do not change it.
         dice: mean Dice by prompt type.
     """
 
@@ -60,7 +61,7 @@ class Benchmark:
 
     Attributes:
         operations: of the encoder for one image, in 10⁹.
-        rates: of matrix products, in 10⁹ operations per second, by precision.
+        rates: of matrix products, in 10⁹ operations per second of a core, by precision.
         left_out: a sentence for each way to run the model that is not in the table.
     """
 
@@ -142,7 +143,7 @@ def run_benchmark(
         decoders[peer.name] = lambda: peer.decode(embedding, arrays)
     for name, timing in timings(encoders, runs=runs).items():
         rows[name].encoder = timing
-        rows[name].share = operations / timing.wall / rates[rows[name].precision]
+        rows[name].share = operations / timing.cpu / rates[rows[name].precision]
     on_progress(1, steps)
     for name, timing in timings(decoders, runs=3 * runs).items():
         rows[name].decoder = timing

@@ -11,6 +11,7 @@ from ultrasam.cli import checks
 from ultrasam.cli.options import DataForDice, Json, Limit
 from ultrasam.cli.progress import progress_bar
 from ultrasam.extras import require
+from ultrasam.text import counted
 
 if TYPE_CHECKING:
     from ultrasam.benchmark.run import Benchmark, Row
@@ -64,10 +65,11 @@ def _text(found: Benchmark) -> str:
         "runtime", "precision", "encoder", "decoder, a click", "click to mask", "image and click",
         "in all views", "memory", "of matrix rate", *(f"Dice, {kind}" for kind in kinds),
     )  # fmt: skip
-    rates = ", ".join(f"{rate:.0f} GFLOP/s in {name}" for name, rate in found.rates.items())
+    rates = ", ".join(f"{rate:.0f} GFLOP/s a core in {name}" for name, rate in found.rates.items())
     versions = ", ".join(f"{name} {number}" for name, number in found.versions.items())
+    threads = counted(found.threads, "thread")
     note = (
-        f"On {found.processor}, {found.threads} threads; {versions}. Medians of {found.runs} runs in turn "
+        f"On {found.processor}, {threads}; {versions}. Medians of {found.runs} runs in turn "
         f"({3 * found.runs} of decoder and click), on the clock and, in brackets, of the processor's time. "
         f"The encoder takes {found.operations:.1f} GFLOP; matrix products run at {rates}."
     )
