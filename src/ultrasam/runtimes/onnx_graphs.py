@@ -130,6 +130,7 @@ def write_graph(
         MissingDependencyError: onnx or onnxscript is not installed.
     """
     proto = _convert(graph, inputs, shapes, given, results)
+    _remove_traces(proto)
     _name_dimensions(proto)
     if half:
         _store_half(proto)
@@ -203,6 +204,16 @@ def _convert(
         logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None
     return program.model_proto
+
+
+def _remove_traces(proto: Any) -> None:
+    """Remove what the exporter notes of each node: where in which file it comes from, which takes more than
+    a small network and names folders of this machine."""
+    graph = proto.graph
+    parts = (proto, graph, *graph.node, *graph.input, *graph.output, *graph.initializer)
+    for part in parts:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _name_dimensions(proto: Any) -> None:
