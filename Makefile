@@ -52,6 +52,7 @@ bench: $(VENV)/.dev
 	@test -d "$(DATA)" -a -d "$(TRAIN)" || { echo 'Say where the data sets are: make bench DATA=DIR TRAIN=DIR'; exit 2; }
 	$(BIN)/python benchmarks/encoder.py
 	$(BIN)/python benchmarks/decoder.py
+	$(BIN)/python benchmarks/runtimes.py
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
 	$(BIN)/python benchmarks/store.py --data $(TRAIN)
 	$(BIN)/python benchmarks/training.py

@@ -13,9 +13,10 @@ import argparse
 
 import numpy as np
 import torch
-from encoder import peer_of
-from measure import added_memory, interleaved, report
+from measure import report
 
+from ultrasam.benchmark.peers import transformers_sam
+from ultrasam.benchmark.timing import added_memory, interleaved
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
@@ -29,7 +30,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     torch.manual_seed(0)
     model = UltraSam(CONFIGS["vit-b"]).eval()
-    peer = peer_of(model)
+    peer = transformers_sam(model)
     embedding = torch.randn(1, 256, 64, 64)
     backend, image = TorchBackend(model), TorchEmbedding(ImageEmbedding(embedding))
     click = torch.rand(1, 1, 2) * 1024

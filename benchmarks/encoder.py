@@ -13,21 +13,15 @@ import argparse
 import copy
 
 import torch
-from measure import added_memory, interleaved, report
-from transformers import SamConfig, SamModel
+from measure import report
 
+from ultrasam.benchmark.peers import transformers_sam
+from ultrasam.benchmark.timing import added_memory, interleaved
 from ultrasam.hardware import choose_precision
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.runtimes.attention import set_attention
-from ultrasam.weights.formats import from_our_keys
 from ultrasam.weights.load import encoder_to_bfloat16
-
-
-def peer_of(model: UltraSam) -> SamModel:
-    peer = SamModel(SamConfig()).eval()
-    peer.load_state_dict(from_our_keys(model.state_dict(), "transformers"))
-    return peer
 
 
 def main() -> None:
@@ -36,7 +30,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     torch.manual_seed(0)
     model = UltraSam(CONFIGS["vit-b"]).eval()
-    peer = peer_of(model)
+    peer = transformers_sam(model)
     plain, half = copy.deepcopy(model), copy.deepcopy(model)
     encoder_to_bfloat16(half)
     for form in (model, half):

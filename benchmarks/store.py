@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from measure import added_memory
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from ultrasam.benchmark.timing import added_memory
 from ultrasam.datasets.discover import find_datasets
 from ultrasam.images.masks import encode_rle
 from ultrasam.store.build import build_store

@@ -35,7 +35,7 @@ FLOORS = (
     {"datasets", "phantom"},
     {"store"},
     {"evaluation"},  # training validates by the protocol; an evaluation knows nothing of training
-    {"training"},
+    {"training", "benchmark"},
     {"downstream"},
     {"cli"},
     {"__main__"},

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gc
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from measure import interleaved
+from ultrasam.benchmark.timing import interleaved
 
 
 def medians(

@@ -89,10 +89,10 @@ __all__ = [
 ]
 
 # What `load` opens besides promptable networks; these modules are imported on first use.
-register_task("classifier", "ultrasam.downstream.classification.model:load_classifier")
-register_task("regions", "ultrasam.downstream.regions.model:load_region_classifier")
+register_task("classifier", "ultrasam.downstream.classification.exported:open_classifier")
+register_task("regions", "ultrasam.downstream.regions.exported:open_region_classifier")
 register_task(
-    "prompted", "ultrasam.downstream.regions.model:load_region_classifier"
+    "prompted", "ultrasam.downstream.regions.exported:open_region_classifier"
 )  # earlier name
 register_task("instances", "ultrasam.downstream.instances.model:load_instance_segmenter")
 register_runtimes("ultrasam.runtimes.opening:open_backend")

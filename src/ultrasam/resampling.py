@@ -59,16 +59,16 @@ def _two_taps(
         low, high, second = taps[axis]
         part: npt.NDArray[Any] = second.astype(np.float32)
         part = part.reshape(-1, *[1] * (values.ndim - axis - 1))
-        rest = np.float32(1) - part
+        rest: npt.NDArray[Any] = np.float32(1) - part
         one, other = values.take(low, axis), values.take(high, axis)
         if not eight_bits:
             values = one * rest + other * part
             continue
-        part, rest = (np.rint(weight * _UNIT).astype(np.int64) for weight in (part, rest))
+        a, b = (np.rint(weight * _UNIT).astype(np.int64) for weight in (rest, part))
         if axis == 1:
-            values = one * rest + other * part
+            values = one * a + other * b
         else:  # OpenCV drops bits in between, to stay in 16 bits
-            values = (((one >> 4) * rest >> 16) + ((other >> 4) * part >> 16) + 2) >> 2
+            values = (((one >> 4) * a >> 16) + ((other >> 4) * b >> 16) + 2) >> 2
     return np.asarray(values, pixels.dtype)
 
 

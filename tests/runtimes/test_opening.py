@@ -12,6 +12,8 @@ import pytest
 import ultrasam
 from tests.model.prompts import random_prompts
 from ultrasam.errors import CheckpointError, ConfigError, DeviceError
+from ultrasam.evaluation.models.baselines import EllipseInBox
+from ultrasam.evaluation.models.registry import open_evaluation_model
 from ultrasam.inference.predictor import Predictor
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
@@ -43,6 +45,33 @@ def test_a_folder_opens_by_its_path_everywhere(exported_nano: Path, small_nano: 
     assert same(masks(Predictor(exported_nano)), expected)
     prediction = ultrasam.segment(IMAGE, box=PROMPT.box, model=exported_nano)
     assert same(prediction.masks, expected)
+
+
+def test_candidates_and_how_the_mask_quality_head_rates_them_survive_export(
+    exported_nano: Path, small_nano: UltraSam
+) -> None:
+    assert small_nano.mask_decoder.mask_quality is not None
+    click = Prompt(points=[(60, 40)])
+    found = []
+    for model in (exported_nano, small_nano):
+        predictor = Predictor(model)
+        predictor.set_image(IMAGE)
+        found.append(predictor.predict(click, multimask=True))
+        assert predictor.postprocessor == small_nano.postprocessor
+    ours, theirs = found
+    assert ours.masks.shape == (1, 3, 90, 120)
+    assert same(ours.masks, theirs.masks)
+    assert np.abs(ours.predicted_iou - theirs.predicted_iou).max() < 1e-4
+
+
+def test_an_evaluation_runs_our_models_in_the_runtime_and_peers_in_theirs(
+    exported_nano: Path,
+) -> None:
+    ours = open_evaluation_model(str(exported_nano), runtime="openvino")
+    assert isinstance(ours.segmenter, Predictor)
+    assert isinstance(ours.segmenter.backend, OpenVinoBackend)
+    assert ours.weights == read_exported(exported_nano).content["weights_sha256"]
+    assert isinstance(open_evaluation_model("ellipse", runtime="onnx").segmenter, EllipseInBox)
 
 
 def test_openvino_runs_onnx_graphs_and_equals_pytorch(
@@ -157,7 +186,7 @@ def test_the_command_writes_a_folder_that_predict_takes(
     weights = export(small_nano, tmp_path / "weights", to="torch").folder
     Image.fromarray(IMAGE).save(tmp_path / "a.png")
     assert ultrasam("export", weights, "--to", "onnx", "-o", tmp_path / "out") == 0
-    assert "Equals PyTorch for 1 to 64 prompts" in capsys.readouterr().out
+    assert "Equals PyTorch: logits within" in capsys.readouterr().out
     predict = ("predict", tmp_path / "a.png", "--box", "30,20,80,70", "--model", tmp_path / "out")
     assert ultrasam(*predict, "-o", tmp_path / "masks") == 0
     assert (tmp_path / "masks" / "predictions.json").is_file()

@@ -21,6 +21,7 @@ from ultrasam.cli.options import (
     EvaluatedSplit,
     Json,
     Limit,
+    RuntimeOption,
     out_option,
     prompt_type_option,
 )  # fmt: skip
@@ -123,6 +124,7 @@ def evaluate(
         ),
     ] = True,
     device: Device = None,
+    runtime: RuntimeOption = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate models side by side on the same prompts.
@@ -178,7 +180,7 @@ def evaluate(
         logger.warning("%s", text)
     found, missing = run_suite(
         suite, collections, settings, out, problems=problems, strict=strict, progress=progress_bar,
-        device=device,
+        device=device, runtime=runtime,
     )  # fmt: skip
     if not found:
         raise EvaluationError("Nothing could be evaluated, for the reasons above.")

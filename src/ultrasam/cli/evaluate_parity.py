@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ultrasam.cli import checks
-from ultrasam.cli.options import Device, Json, Model, SampleData
+from ultrasam.cli.options import Device, Json, Model, RuntimeOption, SampleData
 from ultrasam.cli.progress import progress_bar
 from ultrasam.errors import EvaluationError
 from ultrasam.extras import require
@@ -31,6 +31,7 @@ def parity(
         ),
     ] = None,
     device: Device = None,
+    runtime: RuntimeOption = None,
     as_json: Json = False,
 ) -> None:
     """Check weights against figures that others measured with the published ones.
@@ -57,7 +58,7 @@ def parity(
         gate.check_sample(images, path)
     from ultrasam.inference.predictor import Predictor
 
-    predictor = Predictor(model, refine=False, tta=False, device=device)
+    predictor = Predictor(model, refine=False, tta=False, device=device, runtime=runtime)
     if not {"box", "point", "mask"} <= predictor.accepts:
         raise EvaluationError(
             f"'{model}' accepts only {' and '.join(sorted(predictor.accepts))} prompts; the published "

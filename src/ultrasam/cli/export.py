@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 from ultrasam.cli.options import Overwrite, out_option
+from ultrasam.errors import ConfigError
 from ultrasam.files import megabytes
 
 
@@ -34,7 +35,7 @@ def export(
         typer.Argument(
             metavar="MODEL",
             help="A promptable model: a name ('ultrasam models' lists them), a checkpoint, or a Hugging Face "
-            "repository.",
+            "repository; or a folder with a classifier that ultrasam finetune wrote.",
         ),
     ],
     to: Annotated[
@@ -65,13 +66,16 @@ def export(
     Every command takes the folder as a model.
     """
     from ultrasam.cli import checks
-    from ultrasam.runtimes.export import export as write
     from ultrasam.weights.spec import ModelSpec
+    from ultrasam.weights.tasks import detect_task
 
     spec = ModelSpec.parse(model)
     out = checks.output(
         out, "export", f"{Path(model.rstrip('/')).name.replace(':', '-')}-{to.value}"
     )
+    task = detect_task(spec.path) if spec.kind == "path" else None
+    if task is not None:
+        _check_task(model, to, precision, options=spec.has_options)
     if to is Target.web:
         from ultrasam.web.export import export_site
 
@@ -79,12 +83,50 @@ def export(
         print(out / "index.html")
         print(f"Serve it, for example with: python -m http.server --directory {out}")
         return
-    exported = write(spec, out, to=to.value, precision=precision.value, overwrite=overwrite)
-    cases = exported.content["comparison"]["cases"]
-    for entry in (e for graph in exported.content["graphs"].values() for e in graph["files"]):
+    if task is None:
+        from ultrasam.runtimes.export import export as write
+
+        write(spec, out, to=cast(Any, to.value), precision=precision.value, overwrite=overwrite)
+    else:
+        from ultrasam.downstream.exporting import export_task
+
+        export_task(spec.path, task, out, overwrite=overwrite)
+    _tell(out)
+
+
+def _check_task(model: str, to: Target, precision: StoredPrecision, *, options: bool) -> None:
+    """Refuse what a model that is fine-tuned for a task cannot be exported to.
+
+    Raises:
+        ConfigError: It is not ONNX in float32, or the model's name has options.
+    """
+    if to is not Target.onnx or precision is not StoredPrecision.float32 or options:
+        raise ConfigError(
+            f"{model} is fine-tuned for a task; such models are exported to onnx, in float32, only, and have "
+            "no +options."
+        )
+
+
+def _tell(out: Path) -> None:
+    """Print what was written and how far it is from PyTorch."""
+    from ultrasam.weights.exported import read_description
+
+    content = read_description(out)
+    for entry in (e for graph in content["graphs"].values() for e in graph["files"]):
         print(f"{out / entry['name']}  {megabytes(entry['bytes'])}")
     print(out / "model.json")
+    largest: dict[str, float] = {}
+    for case in content["comparison"]["cases"]:
+        for key in ("logits", "predicted_iou", "class_logits"):
+            if key in case:
+                largest[key] = max(largest.get(key, 0.0), case[key])
+    names = {
+        "logits": "logits",
+        "predicted_iou": "predicted IoU",
+        "class_logits": "classes' logits",
+    }
     print(
-        f"Equals PyTorch for 1 to 64 prompts: logits within {max(c['logits'] for c in cases):.1g}, predicted "
-        f"IoU within {max(c['predicted_iou'] for c in cases):.1g}."
+        "Equals PyTorch: "
+        + ", ".join(f"{names[key]} within {value:.1g}" for key, value in largest.items())
+        + "."
     )

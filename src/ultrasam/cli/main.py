@@ -15,6 +15,7 @@ import typer
 
 from ultrasam._version import __version__
 from ultrasam.cli import (
+    benchmark,
     compare,
     data,
     embed,
@@ -48,6 +49,7 @@ app.command("predict", rich_help_panel=_USE)(predict.predict)
 app.command("embed", rich_help_panel=_USE)(embed.embed)
 app.command("models", rich_help_panel=_USE)(models.models)
 app.command("export", rich_help_panel=_USE)(export.export)
+app.command("benchmark", rich_help_panel=_USE)(benchmark.benchmark)
 app.add_typer(finetune.app, name="finetune", rich_help_panel=_ADAPT)
 app.command("train", rich_help_panel=_ADAPT)(train.train)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=_ADAPT)

@@ -81,6 +81,10 @@ SampleData = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="PATH", help=_PATHS, show_default="sample_dataset"),
 ]
+DataForDice = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="PATH", help=_PATHS, show_default="Dice is not measured"),
+]
 Datasets = Annotated[
     list[str] | None,
     typer.Option("--dataset", metavar="NAME", help="Only this data set (repeatable)."),

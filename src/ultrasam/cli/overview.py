@@ -12,6 +12,7 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
         ("a folder of images", "ultrasam predict images/ --prompts prompts.json"),
         ("with another model", "ultrasam models"),
         ("without PyTorch", "ultrasam export nano --to onnx"),
+        ("as fast as this machine can", "ultrasam benchmark nano"),
     ),
     "Fine-tune on your own images": (
         ("to segment from prompts", "ultrasam finetune promptable --data my/"),

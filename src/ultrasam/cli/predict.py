@@ -312,10 +312,10 @@ def _classify(
     device: str | None,
     earlier: Sequence[Path],
 ) -> None:
-    from ultrasam.downstream.classification.model import load_classifier
+    from ultrasam.downstream.classification.exported import open_classifier
     from ultrasam.downstream.classification.predict import classify_files, write_classes
 
-    classifier = load_classifier(model, device)
+    classifier = open_classifier(model, device)
     _remove(earlier)
     results: list[ClassResult] = []
     complete = False
@@ -331,7 +331,7 @@ def _classify(
         complete = True
     finally:
         if any(not result.error for result in results):
-            table = write_classes(results, classifier.head.classes, out)
+            table = write_classes(results, classifier.classes, out)
             if not complete:
                 _tell_incomplete(table, len({result.path for result in results}), len(paths))
     if any(not result.error for result in results):

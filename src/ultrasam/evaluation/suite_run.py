@@ -101,6 +101,7 @@ def run_suite(
     strict: bool,
     progress: Progress,
     device: str | None = None,
+    runtime: str | None = None,
 ) -> tuple[list[Results], list[str]]:
     """Evaluate all entries that can be evaluated, one model at a time; log what is left out as it is known.
 
@@ -138,7 +139,7 @@ def run_suite(
     for job in jobs:
         title = job.entry.title
         try:
-            all_results.append(_run(job, out, progress, device))
+            all_results.append(_run(job, out, progress, device, runtime))
         except _NotOpenedError as error:
             if len(suite.entries) == 1:
                 raise error.reason from None
@@ -158,7 +159,9 @@ class _NotOpenedError(Exception):
         self.reason = reason
 
 
-def _run(job: _Job, out: Path, progress: Progress, device: str | None) -> Results:
+def _run(
+    job: _Job, out: Path, progress: Progress, device: str | None, runtime: str | None
+) -> Results:
     """The results of one entry.
 
     Its model is free when this returns or fails: three large ones may not fit into memory together.
@@ -166,7 +169,7 @@ def _run(job: _Job, out: Path, progress: Progress, device: str | None) -> Result
     title = job.entry.title
     file = results_file(out, title)
     try:
-        model = open_evaluation_model(job.entry.model, device=device)
+        model = open_evaluation_model(job.entry.model, device=device, runtime=runtime)
         accepted_kinds(model, job.settings.prompts)
     except UltraSamError as error:
         raise _NotOpenedError(error) from None

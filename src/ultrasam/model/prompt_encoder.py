@@ -148,7 +148,7 @@ class PromptEncoder(nn.Module):
         points = [cast(nn.Embedding, point).weight for point in self.point_embeddings]
         table = torch.cat([self.not_a_point_embed.weight, *points])
         # rows: not a point, background, foreground, top-left, bottom-right
-        positions = self.pe_layer(coords / self.config.image_size)
+        positions: Tensor = self.pe_layer(coords / self.config.image_size)
         positions = positions * (labels >= 0).unsqueeze(-1)
         tokens: Tensor = F.embedding(labels.clamp(min=-1) + 1, table)
         return tokens + positions.to(table.dtype)

@@ -8,6 +8,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ultrasam._version import __version__
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.runtimes.export import export
@@ -38,8 +40,15 @@ def cached_export(spec: ModelSpec) -> Exported:
     return export(model, folder, card=card_of(spec))
 
 
-def find_cached_export(model: UltraSam) -> Exported | None:
-    """The ONNX graphs of a model, if they are in the cache."""
+def find_cached_export(spec: ModelSpec, model: UltraSam) -> Exported | None:
+    """The ONNX graphs of a model, if they are in the cache.
+
+    Args:
+        model: the one that ``spec`` names, as it was opened; in bfloat16 it no longer tells which weights it
+            had, and is read again.
+    """
+    if model.image_encoder.pos_embed.dtype != torch.float32:
+        model = load_model(_as_torch(spec), device="cpu", precision="float32")
     folder = export_folder(model)
     return read_exported(folder) if is_exported(folder) else None
 

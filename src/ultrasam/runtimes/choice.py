@@ -61,7 +61,7 @@ def open_fastest(
             return torch_backend
         from ultrasam.runtimes.cached_exports import find_cached_export
 
-        graphs = find_cached_export(model)
+        graphs = find_cached_export(spec, model)
     else:
         graphs = exported
     openers = _openers(torch_backend, graphs, device, precision)

@@ -7,6 +7,7 @@ the graph.
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,10 @@ from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.transformer import Attention as DecoderAttention
 from ultrasam.model.ultrasam import ImageEmbedding, UltraSam
 
+M = TypeVar("M", bound=nn.Module)
 
-def plain_copy(model: UltraSam) -> UltraSam:
+
+def plain_copy(model: M) -> M:
     """A copy of a model, in evaluation mode, whose attention is the plain form of all devices."""
     plain = copy.deepcopy(model).eval()
     for module in plain.modules():
@@ -63,7 +66,12 @@ class DecoderGraph(nn.Module):
         masks: Tensor,
         has_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        # Runtimes on a GPU lack kernels for 64-bit integers.
-        prompts = PromptTensors(coords, labels.to(torch.int32), masks, has_mask > 0.5)
+        prompts = prompts_of(coords, labels, masks, has_mask)
         output = self.model.decode(ImageEmbedding(image, high_res), prompts)
         return output.masks, output.predicted_iou
+
+
+def prompts_of(coords: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor) -> PromptTensors:
+    """Prompts from a graph's inputs, which are all float32."""
+    # Runtimes on a GPU lack kernels for 64-bit integers.
+    return PromptTensors(coords, labels.to(torch.int32), masks, has_mask > 0.5)

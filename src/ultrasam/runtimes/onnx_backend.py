@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ultrasam.errors import CheckpointError, DeviceError, one_line
 from ultrasam.extras import needs
 from ultrasam.prompts import Float32
@@ -34,8 +36,8 @@ class OnnxBackend(GraphBackend):
         self, exported: Exported, *, device: str = "cpu", threads: int | None = None
     ) -> None:
         super().__init__(exported)
-        self._encoder = _open(exported.file("encoder"), device, threads)
-        self._decoder = _open(exported.file("decoder"), device, threads)
+        self._encoder = open_session(exported.file("encoder"), device, threads)
+        self._decoder = open_session(exported.file("decoder"), device, threads)
         self._outputs = [output.name for output in self._encoder.get_outputs()]
 
     def run_encoder(self, pixels: Float32) -> dict[str, Float32]:
@@ -46,8 +48,14 @@ class OnnxBackend(GraphBackend):
         logits, iou = self._decoder.run(["masks", "predicted_iou"], dict(inputs))
         return logits, iou
 
+    def decoder_output(self, name: str, inputs: Mapping[str, Float32]) -> Float32:
+        """Another output of the decoder, of a model that was fine-tuned for more than masks."""
+        (found,) = self._decoder.run([name], dict(inputs))
+        return np.asarray(found)
 
-def _open(file: Path, device: str, threads: int | None) -> Any:
+
+def open_session(file: Path, device: str, threads: int | None = None) -> Any:
+    """Open a graph in ONNX Runtime; arguments and errors as of `OnnxBackend`."""
     with needs("Running a model in ONNX Runtime", extra="onnx"):
         import onnxruntime
     kind, _, number = device.partition(":")

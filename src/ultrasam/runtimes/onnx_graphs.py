@@ -7,6 +7,8 @@ import copy
 import io
 import logging
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,41 @@ _SMALL = 256  # initializers of fewer values stay in float32
 _MAX_BYTES = 2 * 10**9  # of one protobuf message
 
 
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """The two parts of a network.
+
+    Attributes:
+        encoder: takes pixels; its outputs are inputs of the decoder.
+        decoder: as `ultrasam.runtimes.graphs.DecoderGraph`, with all but the encoder's first output in place
+            of ``high_res``.
+        encoded, decoded: the names of their outputs.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    encoded: tuple[str, ...]
+    decoded: tuple[str, ...] = DECODER_OUTPUTS
+
+
+def graphs_of(model: UltraSam) -> Graphs:
+    """Encoder and decoder of a promptable model."""
+    return Graphs(EncoderGraph(model), DecoderGraph(model), encoder_outputs(model))
+
+
 def encoder_outputs(model: UltraSam) -> tuple[str, ...]:
     """Names of the encoder's outputs, which are inputs of the decoder."""
     fine = ("high_res_0", "high_res_1") if model.config.high_res_features else ()
     return ("image", *fine)
 
 
-def write_onnx(model: UltraSam, folder: Path, *, half: bool = False) -> list[Path]:
+def write_onnx(
+    model: UltraSam, folder: Path, *, graphs: Graphs | None = None, half: bool = False
+) -> list[Path]:
     """Write ``encoder.onnx`` and ``decoder.onnx``.
 
     Args:
+        graphs: other graphs of the model; by default `graphs_of`.
         half: store weights that float16 holds exactly in float16; the graphs still compute in float32. See
             `rounded_to_half`.
 
@@ -49,13 +76,11 @@ def write_onnx(model: UltraSam, folder: Path, *, half: bool = False) -> list[Pat
         ConfigError: A graph is too large for one ONNX file.
         MissingDependencyError: onnx or onnxscript is not installed.
     """
-    config, names = model.config, encoder_outputs(model)
+    config, graphs = model.config, graphs or graphs_of(model)
     size = config.image_size
     pixels = torch.zeros(2, 3, size, size)
-    encoder, decoder = EncoderGraph(model), DecoderGraph(model)
-    with torch.inference_mode():
-        image, *high_res = (part.clone() for part in encoder(pixels[:1]))
-    image, *high_res = (part.detach().clone() for part in (image, *high_res))
+    with torch.no_grad():
+        image, *others = graphs.encoder(pixels[:1])
     coords = torch.rand(2, 3, 2) * size
     labels = torch.tensor(
         [[FOREGROUND, FOREGROUND, NOT_A_POINT], [FOREGROUND, TOP_LEFT, BOTTOM_RIGHT]]
@@ -65,30 +90,75 @@ def write_onnx(model: UltraSam, folder: Path, *, half: bool = False) -> list[Pat
     images, count = torch.export.Dim("images", max=256), torch.export.Dim("prompts", max=4096)
     points = torch.export.Dim("points", max=1024)
     by_prompt = ({0: count, 1: points}, {0: count, 1: points}, {0: count}, {0: count})
-    graphs: dict[str, tuple[nn.Module, tuple[Any, ...], tuple[Any, ...], Any, Any]] = {
-        "encoder": (encoder, (pixels,), ({0: images},), ("pixels",), names),
-        "decoder": (
-            decoder,
-            (image, tuple(high_res), *prompts),
-            ({}, tuple({} for _ in high_res), *by_prompt),
-            (*names, *DECODER_INPUTS),
-            DECODER_OUTPUTS,
-        ),
+    encoder = folder / "encoder.onnx"
+    write_graph(
+        graphs.encoder, encoder, (pixels,), ({0: images},), ("pixels",), graphs.encoded, half=half
+    )
+    decoder = folder / "decoder.onnx"
+    write_graph(
+        graphs.decoder,
+        decoder,
+        (image, tuple(others), *prompts),
+        ({}, tuple({} for _ in others), *by_prompt),
+        (*graphs.encoded, *DECODER_INPUTS),
+        graphs.decoded,
+        half=half,
+    )
+    return [encoder, decoder]
+
+
+def write_graph(
+    graph: nn.Module,
+    file: Path,
+    inputs: tuple[Any, ...],
+    shapes: tuple[Any, ...],
+    given: Sequence[str],
+    results: Sequence[str],
+    *,
+    half: bool = False,
+) -> None:
+    """Write a module as an ONNX graph.
+
+    Args:
+        inputs: examples, of at least 2 where their number is dynamic.
+        shapes: of each input, the dimensions (`torch.export.Dim`) that are.
+        given, results: names of inputs and outputs.
+        half: as in `write_onnx`.
+
+    Raises:
+        ConfigError: The graph is too large for one ONNX file.
+        MissingDependencyError: onnx or onnxscript is not installed.
+    """
+    proto = _convert(graph, inputs, shapes, given, results)
+    _remove_traces(proto)
+    _name_dimensions(proto)
+    if half:
+        _store_half(proto)
+    if proto.ByteSize() > _MAX_BYTES:
+        raise ConfigError(
+            f"The {file.stem} is larger than the 2 GB of an ONNX file; export the model with --precision "
+            "float16."
+        )
+    atomic_write(file, proto.SerializeToString())
+
+
+def interface(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The inputs and outputs of an ONNX graph, all float32: names and shapes, in which words are of any
+    size."""
+    import onnx
+
+    graph = onnx.load(file, load_external_data=False).graph
+    return {
+        kind: [
+            {
+                "name": value.name,
+                "dtype": "float32",
+                "shape": [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim],
+            }
+            for value in values
+        ]
+        for kind, values in (("inputs", graph.input), ("outputs", graph.output))
     }
-    files = []
-    for part, (graph, inputs, shapes, given, results) in graphs.items():
-        proto = _convert(graph, inputs, shapes, given, results)
-        _name_dimensions(proto)
-        if half:
-            _store_half(proto)
-        if proto.ByteSize() > _MAX_BYTES:
-            raise ConfigError(
-                f"The {part} of {config.name} is larger than the 2 GB of an ONNX file; export it with "
-                "--precision float16."
-            )
-        files.append(folder / f"{part}.onnx")
-        atomic_write(files[-1], proto.SerializeToString())
-    return files
 
 
 def rounded_to_half(model: UltraSam) -> UltraSam:
@@ -134,6 +204,16 @@ def _convert(
         logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None
     return program.model_proto
+
+
+def _remove_traces(proto: Any) -> None:
+    """Remove what the exporter notes of each node: where in which file it comes from, which takes more than
+    a small network and names folders of this machine."""
+    graph = proto.graph
+    parts = (proto, graph, *graph.node, *graph.input, *graph.output, *graph.initializer)
+    for part in parts:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _name_dimensions(proto: Any) -> None:

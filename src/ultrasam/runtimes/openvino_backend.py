@@ -5,7 +5,8 @@ a word where the processor lacks the instructions, and float32 into bfloat16 whe
 given. So the hint is always given, and read back.
 
 With numbers of prompts that change, OpenVINO 2026.4 returned masks of another number. So the graphs are
-compiled for one image and one prompt, whose points are filled up with unused ones.
+compiled for one image, and for one or eight prompts, whose points are filled up with unused ones. A prompt
+among eight takes about 0.7 of the time of a prompt alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _HINTS = {
 _NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
 _SLOTS = 8  # points of a prompt are filled up to a multiple
+_TOGETHER = 8  # prompts per call, while there are so many
 _BY_PROMPT = ("coords", "labels", "mask_prompts", "has_mask")
 
 
@@ -74,11 +76,13 @@ class OpenVinoBackend(GraphBackend):
         size = self.config.image_size
         shapes = {"pixels": [1, 3, size, size]}
         self._encoder = _compile(exported.file("encoder"), shapes, hint, threads)
-        self._decoders: dict[int, Any] = {}
+        self._decoders: dict[tuple[int, int], Any] = {}
         self._lock = Lock()
         got = str(self._encoder.get_property("INFERENCE_PRECISION_HINT").to_string())
         self.precision = _NAMES.get(got, got)
-        if got != hint and precision != "auto":
+        if precision == "auto":
+            log.info("OpenVINO computes the image encoder in %s.", self.precision)
+        elif got != hint:
             log.warning(
                 "OpenVINO computes in %s instead of %s: the processor lacks the instructions.",
                 self.precision, precision or "float32",
@@ -96,35 +100,36 @@ class OpenVinoBackend(GraphBackend):
         coords = np.pad(inputs["coords"], (*more, (0, 0)))
         labels = np.pad(inputs["labels"], more, constant_values=UNUSED)
         of_prompts = {**inputs, "coords": coords, "labels": labels}
+        found = []
         with self._lock:
-            decoder = self._decoder(slots)
-            found = [
-                _infer(
-                    decoder,
-                    {
-                        name: values[i : i + 1] if name in _BY_PROMPT else values
-                        for name, values in of_prompts.items()
-                    },
-                )
-                for i in range(count)
-            ]
+            start = 0
+            while start < count:
+                together = _TOGETHER if count - start >= _TOGETHER else 1
+                some = {
+                    name: values[start : start + together] if name in _BY_PROMPT else values
+                    for name, values in of_prompts.items()
+                }
+                found.append(_infer(self._decoder(together, slots), some))
+                start += together
         masks, iou = (
             np.concatenate([one[name] for one in found]) for name in ("masks", "predicted_iou")
         )
         return masks, iou
 
-    def _decoder(self, slots: int) -> Any:
-        """The decoder of one prompt of this many points."""
-        if slots not in self._decoders:
+    def _decoder(self, count: int, slots: int) -> Any:
+        """The decoder of so many prompts of so many points."""
+        if (count, slots) not in self._decoders:
             size = self.config.mask_size
             shapes = {
-                "coords": [1, slots, 2],
-                "labels": [1, slots],
-                "mask_prompts": [1, 1, size, size],
-                "has_mask": [1],
+                "coords": [count, slots, 2],
+                "labels": [count, slots],
+                "mask_prompts": [count, 1, size, size],
+                "has_mask": [count],
             }
-            self._decoders[slots] = _compile(self._decoder_file, shapes, "f32", self._threads)
-        return self._decoders[slots]
+            self._decoders[count, slots] = _compile(
+                self._decoder_file, shapes, "f32", self._threads
+            )
+        return self._decoders[count, slots]
 
 
 def _infer(compiled: Any, inputs: Mapping[str, Float32]) -> dict[str, Float32]:

@@ -49,40 +49,61 @@ class Exported:
         Raises:
             CheckpointError: A file is missing or damaged.
         """
-        files = self.content["graphs"][graph]["files"]
-        for entry in files:
-            path = self.folder / entry["name"]
-            try:
-                with path.open("rb") as opened:
-                    found = hashlib.file_digest(opened, "sha256").hexdigest()
-            except OSError as error:
-                raise CheckpointError(
-                    f"Cannot read {path}: {one_line(error)}; copy the folder or export the model again."
-                ) from error
-            if found != entry["sha256"]:
-                raise CheckpointError(
-                    f"{path} is not the file that was exported; copy the folder or export the model again."
-                )
-        return self.folder / str(files[0]["name"])
+        return graph_file(self.folder, self.content, graph)
+
+
+def graph_file(folder: Path, content: Mapping[str, Any], graph: str) -> Path:
+    """The file of a graph of an exported folder; as `Exported.file`.
+
+    Args:
+        content: the folder's description.
+    """
+    files = content["graphs"][graph]["files"]
+    for entry in files:
+        path = folder / entry["name"]
+        try:
+            with path.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise CheckpointError(
+                f"Cannot read {path}: {one_line(error)}; copy the folder or export the model again."
+            ) from error
+        if found != entry["sha256"]:
+            raise CheckpointError(
+                f"{path} is not the file that was exported; copy the folder or export the model again."
+            )
+    return folder / str(files[0]["name"])
 
 
 def is_exported(folder: Path) -> bool:
     """Whether a path is a folder that `ultrasam export` wrote."""
+    return _content(folder) is not None
+
+
+def exported_task(folder: Path) -> str | None:
+    """The task of an exported model that was fine-tuned for one; None for any other folder."""
+    task = (_content(folder) or {}).get("task")
+    return None if task is None else str(task)
+
+
+def _content(folder: Path) -> Mapping[str, Any] | None:
+    """The description of an exported folder, whatever its version; None for any other folder."""
     file = folder / DESCRIPTION
     if not file.is_file():
-        return False
+        return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, Mapping) and content.get("format") == FORMAT
+        return None
+    known = isinstance(content, Mapping) and content.get("format") == FORMAT
+    return content if known else None
 
 
-def read_exported(folder: Path) -> Exported:
-    """Read the description of an exported folder.
+def read_description(folder: Path) -> Mapping[str, Any]:
+    """The description of an exported folder.
 
     Raises:
-        CheckpointError: The folder is not an exported one, or its description is damaged or of a newer
+        CheckpointError: The folder is not an exported one, or its description cannot be read or is of another
             version.
     """
     file = folder / DESCRIPTION
@@ -96,6 +117,24 @@ def read_exported(folder: Path) -> Exported:
         raise CheckpointError(
             f"{file} has version {content.get('format_version')}, but this UltraSam reads version "
             f"{FORMAT_VERSION}; update the package, or export the model again."
+        )
+    return content
+
+
+def read_exported(folder: Path, *, task: str | None = None) -> Exported:
+    """Read the description of an exported promptable model.
+
+    Args:
+        task: what the model was fine-tuned for besides masks; None for a model that gives masks only.
+
+    Raises:
+        CheckpointError: The folder is not an exported one, its description is damaged or of another version,
+            or its model is for another task.
+    """
+    content = read_description(folder)
+    if content.get("task") != task:
+        raise CheckpointError(
+            f"{folder} is fine-tuned for another task, but a promptable model is required here."
         )
     try:
         test_time = content["test_time_augmentation"]
@@ -111,5 +150,6 @@ def read_exported(folder: Path) -> Exported:
         )
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
-            f"{file} is damaged ({type(error).__name__}: {one_line(error)}); export the model again."
+            f"{folder / DESCRIPTION} is damaged ({type(error).__name__}: {one_line(error)}); export the "
+            "model again."
         ) from error

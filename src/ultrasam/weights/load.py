@@ -67,6 +67,8 @@ def load(
         MissingDependencyError: The model needs an extra that is not installed.
     """
     spec = _spec(spec)
+    if spec.kind == "path" and (task := detect_task(spec.path)) is not None:
+        return _load_task(spec, task, device, precision, runtime)
     elsewhere = (runtime or spec.runtime) not in (None, "torch")
     if (elsewhere or _is_exported(spec)) and not spec.refine:
         return resolve(OPENERS[0])(spec, runtime=runtime, device=device, precision=precision)
@@ -77,12 +79,6 @@ def load(
             f"'{spec.text}': '+refine' is an option of the predictor; use ultrasam.Predictor or the command "
             "line."
         )
-    if spec.kind == "path" and (task := detect_task(spec.path)) is not None:
-        if spec.has_options or precision not in (None, "float32", "fp32", "auto"):
-            raise ConfigError(
-                f"{spec.path} is fine-tuned for a task; the options of promptable models do not apply to it."
-            )
-        return resolve(TASKS[task])(spec.path, device)
     prefix, _, argument = spec.name.partition(":")
     if spec.kind == "architecture":
         return place(resolve(ARCHITECTURES[prefix])(argument or None, True), device)
@@ -91,6 +87,28 @@ def load(
             torch.manual_seed(seed)
             return place(resolve(ARCHITECTURES[spec.name])(None, False), device)
     return load_model(spec, device=device, precision=precision, seed=seed)
+
+
+def _load_task(
+    spec: ModelSpec, task: str, device: str | None, precision: str | None, runtime: str | None
+) -> Any:
+    """A model that is fine-tuned for a task, exported or not."""
+    choose_precision(precision or spec.precision, "cpu")  # rejects an unknown precision
+    if spec.has_options or precision not in (None, "float32", "fp32", "auto"):
+        raise ConfigError(
+            f"{spec.path} is fine-tuned for a task; the options of promptable models do not apply to it."
+        )
+    if task not in TASKS:
+        raise CheckpointError(
+            f"{spec.path} is fine-tuned for '{task}', which this UltraSam does not know; update the package."
+        )
+    exported = is_exported(spec.path)
+    if runtime not in (None, "auto", "onnx" if exported else "torch"):
+        raise ConfigError(
+            f"{spec.path} does not run in {runtime}; "
+            + ("leave it out." if exported else "export it to onnx with 'ultrasam export' first.")
+        )
+    return resolve(TASKS[task])(spec.path, device or ("cpu" if exported else default_device()))
 
 
 def load_model(

@@ -33,8 +33,12 @@ def register_runtimes(opener: str) -> None:
 
 
 def detect_task(folder: Path) -> str | None:
-    """The task of a fine-tuned folder, from its JSON file; None for any other path."""
-    return next((key for key in TASKS if (folder / f"{key}.json").is_file()), None)
+    """The task of a fine-tuned folder, from its JSON file or, once exported, its description; None for any
+    other path."""
+    from ultrasam.weights.exported import exported_task
+
+    known = (key for key in TASKS if (folder / f"{key}.json").is_file())
+    return next(known, None) or exported_task(folder)
 
 
 def resolve(loader: str) -> Any:

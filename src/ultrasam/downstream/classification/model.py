@@ -79,6 +79,11 @@ class Classifier(nn.Module):
         self.query = nn.Linear(width, 1, bias=False) if head.mode == "attention" else None
         self.classify = nn.Linear(width, len(head.classes))
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the logits."""
+        return self.head.classes
+
     def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
         """Logits [B, classes]."""
         return self.from_tokens(self.encoder.features(pixels)[-1], valid)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ultrasam.downstream.classification.exported import ExportedClassifier
 from ultrasam.downstream.classification.model import Classifier
 from ultrasam.files import atomic_write
 from ultrasam.images.pixels import gray
@@ -46,7 +47,10 @@ class ClassResult:
 
 
 def classify_files(
-    classifier: Classifier, paths: Sequence[Path], *, frames: FrameChoice = None
+    classifier: Classifier | ExportedClassifier,
+    paths: Sequence[Path],
+    *,
+    frames: FrameChoice = None,
 ) -> Iterator[ClassResult]:
     """Classify the chosen frames of each file. Pass the results to `write_classes`."""
     for path in paths:
@@ -59,7 +63,7 @@ def classify_files(
         for index in chosen:
             try:
                 row = classifier.predict([gray(scan.frame(index))])[0].tolist()
-                found = dict(zip(classifier.head.classes, row, strict=True))
+                found = dict(zip(classifier.classes, row, strict=True))
                 yield ClassResult(path, index, found, notes=notes)
             except Exception as error:
                 yield ClassResult(path, index, error=describe_failure(path, error), notes=notes)

@@ -129,7 +129,9 @@ def _is_own(spec: str) -> bool:
     return kind not in _BUILT_IN and kind not in _plug_ins()
 
 
-def open_evaluation_model(spec: str, *, device: str | None = None) -> EvaluationModel:
+def open_evaluation_model(
+    spec: str, *, device: str | None = None, runtime: str | None = None
+) -> EvaluationModel:
     """Open a model to evaluate by name.
 
     Args:
@@ -138,6 +140,8 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
             folder) or ``transformers-random:sam-vit-b`` (that SAM, untrained); a plug-in (``NAME`` or
             ``NAME:ARGUMENT``); or a model with options, as parsed by `ultrasam.weights.spec.ModelSpec`:
             ``nano+no-tta``, ``ultrasam+bf16+refine``, ``random:vit-b``.
+        runtime: what a model of ours runs in, as in `ultrasam.load`; baselines, peers and plug-ins have their
+            own.
 
     Raises:
         EvaluationError: A plug-in fails, or the model takes no prompts.
@@ -161,7 +165,7 @@ def open_evaluation_model(spec: str, *, device: str | None = None) -> Evaluation
                 f"Cannot open '{kind}' ({entry.value}): {type(error).__name__}: {one_line(error)}."
             ) from error
     else:
-        segmenter = predictor = _predictor(spec, device)
+        segmenter = predictor = _predictor(spec, device, runtime)
         weights = _weights_of(predictor.backend)
         preprocessing = {
             **predictor.backend.preprocessor.to_dict(),
@@ -192,19 +196,19 @@ def _plug_ins() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def _predictor(spec: str, device: str | None) -> Predictor:
+def _predictor(spec: str, device: str | None, runtime: str | None) -> Predictor:
     """An UltraSam model, fine-tuned or not, that takes prompts."""
     from ultrasam.weights.load import load  # here, so that a bad name needs no PyTorch
 
     parsed = ModelSpec.parse(spec)
     if parsed.kind == "path" and detect_task(parsed.path) is not None:
-        opened = load(parsed, device=device)
+        opened = load(parsed, device=device, runtime=runtime)
         if not hasattr(opened, "predictor"):
             raise EvaluationError(
                 f"'{spec}' takes no prompts; 'ultrasam evaluate' needs a promptable model."
             )
         return cast(Predictor, opened.predictor)
-    return Predictor(spec, device=device)
+    return Predictor(spec, device=device, runtime=runtime)
 
 
 def _transformers(argument: str, device: str | None) -> Segmenter:
