@@ -23,7 +23,7 @@ from ultrasam.evaluation.runner import results_file, run_evaluation
 from ultrasam.evaluation.sources import open_evaluation_datasets
 
 # nano was trained on other images of these data sets (and other subjects, where known).
-KNOWN_SOURCES = ("busi", "hc18", "usgra_seg")
+KNOWN_SOURCES = ("busi", "bus_uclm", "ccaui", "dl_track", "hc18", "usgra_seg")
 TARGETS = {  # mean Dice over data sets: the target, and a more ambitious goal
     "box": (0.92, 0.94),
     "box10": (0.88, 0.92),

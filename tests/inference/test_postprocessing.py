@@ -5,8 +5,17 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ultrasam.inference.postprocessing import clicked_pieces, scanned_area, without
+from ultrasam.inference.postprocessing import (
+    clicked_pieces,
+    clicks_are_inside,
+    scanned_area,
+    without,
+)
+from ultrasam.inference.predictor import Predictor
+from ultrasam.model.postprocessing import Postprocessor
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prompt
+from ultrasam.weights.load import load_model
 
 SHAPE = (120, 160)
 
@@ -79,3 +88,31 @@ def test_removed_parts_become_background() -> None:
     changed = without(logits, disc(30, 30, 12))
     assert np.array_equal(changed > 0, disc(30, 30, 12))
     assert np.array_equal(changed[logits < 0], logits[logits < 0])
+
+
+def test_a_click_outside_tells_that_the_area_is_not_the_scans() -> None:
+    area = disc(30, 30, 12)
+    inside, outside = [30, 30], [90, 60]
+    assert clicks_are_inside(area, Prompt(points=[inside], labels=[1]))
+    assert not clicks_are_inside(area, Prompt(points=[inside, outside], labels=[1, 1]))
+    assert clicks_are_inside(area, Prompt(points=[inside, outside], labels=[1, 0]))
+
+
+def test_only_masks_of_clicks_are_kept_within_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A black vessel at the border of a sector may look like none of it; a box around it says otherwise."""
+    pixels = simulate(2018, size=(136, 168)).pixels
+    area = np.zeros(pixels.shape, bool)
+    area[:, :60] = True
+    monkeypatch.setattr("ultrasam.inference.predictor.scanned_area", lambda _: area)
+    model = load_model("nano", device="cpu")
+    box = Prompt(box=(35, 10, 110, 82))
+    inside, outside = Prompt(points=[[50, 45]]), Prompt(points=[[72, 45]])
+    masks = {}
+    for within_scan in (False, True):
+        model.postprocessor = Postprocessor(within_scan=within_scan)
+        predictor = Predictor(model, tta=False)
+        predictor.set_image(pixels)
+        masks[within_scan] = [predictor.predict(p).best[0] for p in (box, inside, outside)]
+    for before, after in zip(masks[False], masks[True], strict=True):
+        assert (before & ~area).any()
+        assert np.array_equal(after, before & area if after is masks[True][1] else before)

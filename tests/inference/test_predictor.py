@@ -58,10 +58,10 @@ def test_nano_segments_phantoms_it_has_not_seen_better_than_their_boxes_tell(
 ) -> None:
     """What these weights score; others will score otherwise, but not less than an ellipse in the box."""
     boxes, clicks = (scores(Predictor(nano), phantoms, kind) for kind in ("box", "point"))
-    assert boxes.mean() == pytest.approx(0.879, abs=0.004)
-    assert clicks.mean() == pytest.approx(0.596, abs=0.01)
-    assert boxes.mean() > scores(EllipseInBox(), phantoms, "box").mean() + 0.015
-    assert clicks.mean() > scores(DiscAtClick(), phantoms, "point").mean() + 0.04
+    assert boxes.mean() == pytest.approx(0.861, abs=0.004)
+    assert clicks.mean() == pytest.approx(0.730, abs=0.01)
+    assert boxes.mean() > scores(EllipseInBox(), phantoms, "box").mean() + 0.01
+    assert clicks.mean() > scores(DiscAtClick(), phantoms, "point").mean() + 0.15
 
 
 @pytest.mark.parametrize("options", [{"tta": False}, {}, {"refine": True}])

@@ -43,16 +43,26 @@ def scanned_area(pixels: npt.NDArray[np.uint8]) -> BoolMask | None:
     return inside
 
 
+def clicks_are_inside(area: BoolMask, prompt: Prompt) -> bool:
+    """Whether all foreground clicks lie in an area [H, W]; if one does not, it is not that of the scan."""
+    return bool(area[_clicked(prompt, area.shape)].all())
+
+
 def clicked_pieces(mask: BoolMask, prompt: Prompt) -> BoolMask:
     """Of a mask [H, W], the 8-connected pieces that hold a foreground click; all, if none does."""
     count, pieces = label_components(mask)
     if count <= 2:
         return mask
-    height, width = mask.shape
-    clicks = np.floor(prompt.points[prompt.labels == FOREGROUND]).astype(int)
-    x, y = np.clip(clicks[:, 0], 0, width - 1), np.clip(clicks[:, 1], 0, height - 1)
-    held = np.setdiff1d(pieces[y, x], [0])
+    held = np.setdiff1d(pieces[_clicked(prompt, mask.shape)], [0])
     return np.asarray(np.isin(pieces, held)) if len(held) else mask
+
+
+def _clicked(
+    prompt: Prompt, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of the pixels under the foreground clicks."""
+    clicks = np.floor(prompt.points[prompt.labels == FOREGROUND]).astype(np.intp)
+    return np.clip(clicks[:, 1], 0, shape[0] - 1), np.clip(clicks[:, 0], 0, shape[1] - 1)
 
 
 def without(logits: Float32, kept: BoolMask) -> Float32:

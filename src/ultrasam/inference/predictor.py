@@ -23,7 +23,12 @@ from ultrasam.inference.augmentation import (
     first_views,
     with_flip,
 )
-from ultrasam.inference.postprocessing import clicked_pieces, scanned_area, without
+from ultrasam.inference.postprocessing import (
+    clicked_pieces,
+    clicks_are_inside,
+    scanned_area,
+    without,
+)
 from ultrasam.inference.second_pass import Request, refinement, zoomed_candidates
 from ultrasam.inference.segmenter import ScanLike, one_frame
 from ultrasam.inference.selection import Candidate, best_masks, candidates_of, in_order
@@ -343,18 +348,22 @@ class Predictor:
         )
 
     def _cleaned(self, prompt: Prompt, logits: Float32) -> Float32:
-        """Logits in the scan's pixels without what the weights say is to be removed from masks."""
+        """Logits in the scan's pixels without what the weights say is to be removed from masks of clicks.
+
+        A box says by itself where its object is, and a black structure may look like none of the scan.
+        """
         mask, settings = logits > 0, self.postprocessor
-        if not mask.any():
+        if prompt.box is not None or not len(prompt.points) or not mask.any():
             return logits
         keep = mask
         if settings.within_scan:
             if not self._scanned_known:
                 frame, _ = self._ready()
                 self._scanned, self._scanned_known = scanned_area(frame), True
-            if self._scanned is not None and (mask & self._scanned).any():
-                keep = keep & self._scanned
-        if settings.clicked_piece and prompt.box is None and len(prompt.points):
+            area = self._scanned
+            if area is not None and clicks_are_inside(area, prompt) and (mask & area).any():
+                keep = mask & area
+        if settings.clicked_piece:
             keep = clicked_pieces(keep, prompt)
         return logits if keep is mask else without(logits, keep)
 

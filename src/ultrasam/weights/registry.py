@@ -61,7 +61,7 @@ REGISTRY: dict[str, Weights] = {
             "a small model, included in the package",
             "nano",
             "Apache-2.0",
-            "phantoms, and parts of BUSI, HC18 and USGRA-seg",
+            "phantoms, and parts of BUSI, BUS-UCLM, CCAUI, DL_Track, HC18 and USGRA-seg",
             "nano",
         ),
         Weights(

@@ -18,7 +18,7 @@ from ultrasam.weights.tasks import detect_task
 
 NONE_SEEN: frozenset[str] = frozenset()
 # The model card (weights/nano/README.md); "phantoms" is the id of simulated images.
-_NANO = frozenset({"busi", "hc18", "usgra_seg", "phantoms"})
+_NANO = frozenset({"busi", "bus_uclm", "ccaui", "dl_track", "hc18", "usgra_seg", "phantoms"})
 # SAM (Kirillov et al. 2023) was trained on SA-1B, SAM 2 (Ravi et al. 2024) also on SA-V: photographs and
 # videos. MedSAM's list of sources has ultrasound sets, which cannot be told from these names with certainty.
 _REGISTERED = {

@@ -62,13 +62,15 @@ function blurredAbove(data, width, height, level) {
 export function clickedPieces(mask, points, width, height) {
   const { labels, areas } = pieces(mask, width, height);
   if (areas.length <= 2) return mask;
-  const held = new Set();
-  for (const { x, y, label } of points) {
-    if (label !== LABEL.foreground) continue;
-    const at = clip(Math.floor(y), 0, height - 1) * width + clip(Math.floor(x), 0, width - 1);
-    if (labels[at]) held.add(labels[at]);
-  }
+  const held = new Set(clicked(points, width, height).map((at) => labels[at]).filter(Boolean));
   return held.size ? Uint8Array.from(labels, (label) => Number(held.has(label))) : mask;
+}
+
+/** Indices of the pixels under the foreground clicks. */
+function clicked(points, width, height) {
+  return points
+    .filter(({ label }) => label === LABEL.foreground)
+    .map(({ x, y }) => clip(Math.floor(y), 0, height - 1) * width + clip(Math.floor(x), 0, width - 1));
 }
 
 /** Logits whose mask is only what is kept. */
@@ -77,21 +79,21 @@ export function without(logits, kept) {
 }
 
 /**
- * Logits at the picture's pixels without what the model says is to be removed.
+ * Logits at the picture's pixels without what the model says is to be removed from masks of clicks alone.
  *
  * `scanned` is a function that returns the scanned area or null.
  */
 export function cleaned(logits, prompt, settings, { width, height, scanned }) {
   if (!settings.within_scan && !settings.clicked_piece) return logits;
+  if (prompt.box || !prompt.points.length) return logits;
   const mask = maskOf(logits);
   if (!mask.includes(1)) return logits;
   let keep = mask;
   if (settings.within_scan) {
     const area = scanned();
-    if (area && mask.some((value, i) => value && area[i])) keep = mask.map((v, i) => v & area[i]);
+    const inside = area && clicked(prompt.points, width, height).every((at) => area[at]);
+    if (inside && mask.some((value, i) => value && area[i])) keep = mask.map((v, i) => v & area[i]);
   }
-  if (settings.clicked_piece && !prompt.box && prompt.points.length) {
-    keep = clickedPieces(keep, prompt.points, width, height);
-  }
+  if (settings.clicked_piece) keep = clickedPieces(keep, prompt.points, width, height);
   return keep === mask ? logits : without(logits, keep);
 }
