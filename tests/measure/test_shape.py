@@ -14,7 +14,12 @@ from skimage.measure import find_contours, label, regionprops
 
 from tests.shapes import Mask, blob, ellipse_mask
 from ultrasam.errors import MeasurementError
-from ultrasam.measure.outline import largest_part, outline_points, outline_segments
+from ultrasam.measure.outline import (
+    largest_part,
+    outline_points,
+    outline_segments,
+    smooth_segments,
+)
 from ultrasam.measure.shape import area, extent, long_and_short_axis, perimeter, thickness
 
 SPACINGS = ((1.0, 1.0), (0.308, 0.154), (0.4, 0.9))
@@ -54,14 +59,14 @@ def test_the_long_axis_is_the_greatest_distance_of_two_outline_points(
     mask = random_part(seed)
     if mask is None:
         return
-    points = outline_points(mask, spacing)
+    points = smooth_segments(mask, spacing).reshape(-1, 2)
     found = long_and_short_axis(mask, spacing)
     assert found.long == pytest.approx(cdist(points, points).max(), rel=1e-9)
     assert 0 < found.short <= found.long * (1 + 1e-9)
     if spacing == (1.0, 1.0):
-        # scikit-image measures the convex hull in pixels, which may lie a little outside.
+        # scikit-image measures between the pixels' corners, and its tips are not rounded.
         feret = regionprops(label(mask))[0].feret_diameter_max
-        assert found.long - 1e-6 <= feret <= found.long + 1
+        assert found.long - 0.5 <= feret <= found.long + 6
 
 
 @settings(max_examples=40, deadline=None)
@@ -102,7 +107,7 @@ def test_the_short_axis_is_a_line_within_the_shape_not_the_width_of_its_box() ->
         if len(crossings) >= 2:
             longest = max(longest, max(crossings) - min(crossings))
     found = long_and_short_axis(band)
-    assert found.long == pytest.approx(math.hypot(160, 40), abs=1.5)
+    assert found.long == pytest.approx(math.hypot(160, 40), abs=3.5)  # its tips are rounded
     assert found.short == pytest.approx(longest, abs=1.5)
     assert found.short < np.ptp(corners @ across) - 5
 
@@ -169,7 +174,17 @@ def test_a_single_pixel_is_a_pixel_long_and_wide() -> None:
     mask = np.zeros((9, 9), bool)
     mask[4, 4] = True
     found = long_and_short_axis(mask)
-    assert (found.long, found.short) == (pytest.approx(1), pytest.approx(1, abs=0.01))
+    assert (found.long, found.short) == (pytest.approx(1, abs=0.2), pytest.approx(1, abs=0.2))
+
+
+def test_the_axes_of_small_ellipses_are_not_too_large_on_average() -> None:
+    """At the edges of a staircase, they would be by half a pixel."""
+    errors = []
+    for number, angle in enumerate(np.linspace(-1.5, 1.5, 24)):
+        a, b = 14 + number / 3, 9 + number / 7
+        found = long_and_short_axis(ellipse_mask(a, b, float(angle), offset=(0.3, 0.1))[0])
+        errors.append((found.long - 2 * a, found.short - 2 * b))
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.25
 
 
 @settings(max_examples=25, deadline=None)

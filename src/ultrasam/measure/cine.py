@@ -72,8 +72,8 @@ class MaskedCine:
             check_size(scan, levels.mask, name)
             stack = [levels.mask, levels.wide, levels.tight][: len(names)]
             sequence.put(frame, np.stack([mask for mask in stack if mask is not None]))
-        levels = (1, 2) if has_levels else (None, None)
-        return cls(scan, name, sequence, 0, *levels, spacing)
+        wide, tight = (1, 2) if has_levels else (None, None)
+        return cls(scan, name, sequence, wide=wide, tight=tight, spacing=spacing)
 
     @property
     def frames(self) -> tuple[int, ...]:

@@ -20,8 +20,6 @@ from ultrasam.measure.outline import (
     Points,
     Spacing,
     largest_part,
-    outline_points,
-    outline_segments,
     require_spacing,
     smooth_segments,
 )
@@ -110,7 +108,10 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
 
     The long axis is the longest distance between two points of the outline (the maximum Feret diameter). The
     short axis is the longest line perpendicular to it from one side of the outline to the other, as in the
-    WHO criteria for tumors (Miller et al. 1981). Both are right to a pixel: a mask knows no border better.
+    WHO criteria for tumors (Miller et al. 1981). The outline is smooth
+    (`ultrasam.measure.outline.smooth_segments`): the extremes of a staircase make every shape too large, by
+    half a pixel on average. A sharp tip loses one to two pixels. Where the outline runs along the pixels, an
+    axis is right to half a pixel at each end: a mask knows no border better.
 
     Args:
         mask: [H, W].
@@ -120,8 +121,8 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
         MeasurementError: The mask is empty, or the spacing is not positive.
     """
     require_spacing(spacing)
-    part = largest_part(mask)
-    points = outline_points(part, spacing)
+    segments = smooth_segments(largest_part(mask), spacing)
+    points = segments.reshape(-1, 2)
     hull = points[cv2.convexHull(points.astype(np.float32), returnPoints=False)[:, 0]]
     steps = hull[:, None] - hull[None]
     distances = np.hypot(steps[..., 0], steps[..., 1])
@@ -129,7 +130,7 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
     long = float(distances[first, second])
     along = steps[first, second] / long
     dx, dy = along if along[0] >= 0 else -along
-    short = _greatest_width(outline_segments(part, spacing), along)
+    short = _greatest_width(segments, along)
     return Axes(long, short, math.atan2(dy, dx))
 
 
