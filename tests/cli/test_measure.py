@@ -82,6 +82,8 @@ def test_a_prompted_image_is_measured_with_the_doubt_of_the_border(
     assert " ± " in capsys.readouterr().out
     rows = rows_of(out)
     assert {row["model"] for row in rows} == {"nano"}
+    assert {len(row["weights"]) for row in rows} == {64}
+    assert {row["prompts"] for row in rows} == {"--box 60,40,180,150"}
     area = rows[0]
     assert area["quantity"] == "area"
     assert 0 < float(area["low"]) < float(area["value"]) < float(area["high"])
@@ -168,3 +170,35 @@ def test_the_help_names_every_kind() -> None:
     hints = get_type_hints(measure, include_extras=True)
     text = hints["kind"].__metadata__[0].help
     assert all(name in text for name in KINDS)
+
+
+def test_a_cine_has_curves_and_a_later_run_of_one_frame_leaves_none(
+    ultrasam: Run, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = [Image.fromarray(simulate(seed, size=SIZE).pixels) for seed in range(4)]
+    cine, out = tmp_path / "c.tif", tmp_path / "out"
+    pages[0].save(cine, save_all=True, append_images=pages[1:])
+    line = ("measure", cine, "--box", "60,40,180,150", "--no-tta", "-o", out)
+    assert ultrasam(*line, "--frame", "all") == 0
+    assert "3 more frames are in the files below." in capsys.readouterr().err
+    with (out / "curves.csv").open(encoding="utf-8") as file:
+        assert [row["frame"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+    assert (out / "curves.png").stat().st_size > 1000
+    assert ultrasam(*line, "--frame", "2", "--overwrite") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["measurements.csv", "measurements.json"]
+    assert {row["frame"] for row in rows_of(out)} == {"2"}
+
+
+def test_two_planes_are_one_structure_in_ml(
+    ultrasam: Run, picture: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = tmp_path / "b.png"
+    second.write_bytes(picture.read_bytes())
+    line = ("measure", picture, second, "--kind", "prostate", "--mask", mask, "--mask", mask)
+    assert ultrasam(*line, "--pixel-size", "0.4", "-o", tmp_path / "out") == 0
+    (volume, *_) = rows_of(tmp_path / "out")
+    assert (volume["quantity"], volume["unit"]) == ("volume", "ml")
+    axes = 0.4 * 120, 0.4 * 120, 0.4 * 80
+    assert float(volume["value"]) == pytest.approx(np.pi / 6 * np.prod(axes) / 1000, rel=0.01)
+    assert ultrasam(*line, "-o", tmp_path / "px") == 1
+    assert "prostate needs sizes in mm in every plane" in capsys.readouterr().err

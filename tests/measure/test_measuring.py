@@ -185,5 +185,7 @@ def test_numbers_for_json_are_short_and_unknown_doubt_is_null() -> None:
         "quantity": "area", "unit": "mm²", "value": 1234.57, "low": None, "high": None,
     }  # fmt: skip
     assert str(Measurement("x", 3.14159, "mm")) == "3.1 mm"
+    turned = Measurement.of(Quantity("tilt", 88.0, "angle"), calibrated=True, others=(-89.0, 85.0))
+    assert (turned.low, turned.high) == (85, 91)
     nan = Measurement.of(quantity, calibrated=True, others=(math.nan, 3.0))
     assert nan.doubt is None

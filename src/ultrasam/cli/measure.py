@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -138,12 +138,16 @@ def measure(
 
         from ultrasam.inference.predictor import Predictor
         from ultrasam.measure.files import ModelMasks
+        from ultrasam.weights.hashing import weights_hash
 
         predictor = Predictor(
             model, tta=False if no_tta else None, device=device, precision=precision
         )  # fmt: skip
         source = ModelMasks(predictor, wanted, stated)
+        given = [f"--box {b}" for b in box or []] + [f"--point {p}" for p in point or []]
+        provenance["prompts"] = str(prompts) if prompts else " ".join(given)
         provenance["model"] = model
+        provenance["weights"] = weights_hash(cast(Any, predictor.backend).model)
 
     from ultrasam.measure.files import measure_files
 
@@ -206,6 +210,8 @@ def _report(
     if results:
         if not as_json:
             _print(results)
+        for name in _WRITTEN:
+            (out / name).unlink(missing_ok=True)  # none of an earlier run stays beside the new ones
         for file in write_results(out, results, errors, provenance):
             logger.info("%s", file) if as_json else print(file)
     if errors or not results:
@@ -225,10 +231,11 @@ def _print(results: Sequence[Result]) -> None:
             continue
         shown.add(key)
         where = " + ".join(dict.fromkeys(path.name for path in result.paths))
-        frames = " + ".join(str(frame) for frame in result.frames)
+        frames = " + ".join(str(f) for f in result.frames) if any(result.frames) else "0"
+        name = result.name
         for measurement in result.measured.measurements:
-            rows.append((where, frames, result.name, measurement.name, str(measurement)))
-            where = frames = ""
+            rows.append((where, frames, name, measurement.name, str(measurement)))
+            where = frames = name = ""
     print_table(("image", "frame", "object", "quantity", "value"), rows, whole=("value",))
     if curves:
-        logger.info("%s more in the files below.", counted(curves, "frame is", "frames are"))
+        logger.info("%s in the files below.", counted(curves, "more frame is", "more frames are"))

@@ -291,7 +291,8 @@ def _planes(
     found.notes.extend(f"{kind}: the mask {note}." for note in measured.notes)
     calibrations = tuple(s.calibration for s in structures)
     times = tuple(_time(item.scan, frame) for item, frame in zip(items, at, strict=True))
-    name = " + ".join(dict.fromkeys(item.name for item in items))
+    names = dict.fromkeys(item.name for item in items)
+    name = " + ".join(names) if len(names) == 1 else kind
     found.results.append(Result(tuple(paths), at, name, kind, calibrations, measured, times))
 
 

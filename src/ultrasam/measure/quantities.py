@@ -68,6 +68,8 @@ class Measurement:
         value = quantity.value / scale
         if others is None or not all(math.isfinite(other) for other in others):
             return cls(quantity.name, value, unit)
+        if quantity.dimension == "angle":  # of an axis, which is the same after half a turn
+            others = tuple(value + (other - value + 90) % 180 - 90 for other in others)
         levels = (value, *(other / scale for other in others))
         return cls(quantity.name, value, unit, min(levels), max(levels))
 
