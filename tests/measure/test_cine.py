@@ -65,6 +65,10 @@ def test_a_tracked_cine_has_the_ejection_fraction_of_its_solid() -> None:
     assert both[0].measured.value("ejection fraction") == pytest.approx(
         beats[0].measured.value("ejection fraction")
     )
+    shorter = MaskedCine(cine(2 * PERIOD, spacing=(0.5, 0.5)), "b", tracked(2 * PERIOD, phase=3))
+    notes: list[str] = []
+    assert len(measure_beats([view, shorter], notes)) == 1
+    assert notes == ["The first view has 2 beats, the second 1; what one has alone is left out."]
     with pytest.raises(MeasurementError, match="one view or two, not 3"):
         measure_beats([view] * 3)
 

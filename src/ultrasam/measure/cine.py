@@ -50,6 +50,34 @@ class MaskedCine:
     spacing: Spacing | None = None
 
     @classmethod
+    def empty(
+        cls, scan: Scan, name: str, *, has_levels: bool, spacing: Spacing | None = None
+    ) -> MaskedCine:
+        """Without masks yet, to `put` them.
+
+        Args:
+            has_levels: whether they have other levels, as those of a network do.
+        """
+        names = _NAMES if has_levels else _NAMES[:1]
+        wide, tight = (1, 2) if has_levels else (None, None)
+        sequence = MaskSequence(scan.num_frames, scan.height, scan.width, names)
+        return cls(scan, name, sequence, wide=wide, tight=tight, spacing=spacing)
+
+    def put(self, frame: int, levels: LevelMasks) -> None:
+        """Set the masks of a frame; they are kept as run-length encodings.
+
+        Raises:
+            DataError: The frame does not exist.
+            MeasurementError: The masks have another size than the scan, or no other levels although all have.
+        """
+        check_size(self.scan, levels.mask, self.name)
+        stack = [m for m in (levels.mask, levels.wide, levels.tight) if m is not None]
+        count = len(self.masks.names)
+        if len(stack) < count:
+            raise MeasurementError(f"The mask of frame {frame} of {self.name} has no other levels.")
+        self.masks.put(frame, np.stack(stack[:count]))
+
+    @classmethod
     def of(
         cls,
         scan: Scan,
@@ -58,7 +86,7 @@ class MaskedCine:
         *,
         spacing: Spacing | None = None,
     ) -> MaskedCine:
-        """From the masks of at least one frame; all have other levels, or none has.
+        """From the masks of at least one frame; other levels are kept if all have them.
 
         Raises:
             MeasurementError: There are none, or they have another size than the scan.
@@ -66,14 +94,10 @@ class MaskedCine:
         if not masks:
             raise MeasurementError(f"{scan.source or 'The scan'} has no masks to measure.")
         has_levels = all(m.wide is not None and m.tight is not None for m in masks.values())
-        names = _NAMES if has_levels else _NAMES[:1]
-        sequence = MaskSequence(scan.num_frames, scan.height, scan.width, names)
+        found = cls.empty(scan, name, has_levels=has_levels, spacing=spacing)
         for frame, levels in masks.items():
-            check_size(scan, levels.mask, name)
-            stack = [levels.mask, levels.wide, levels.tight][: len(names)]
-            sequence.put(frame, np.stack([mask for mask in stack if mask is not None]))
-        wide, tight = (1, 2) if has_levels else (None, None)
-        return cls(scan, name, sequence, wide=wide, tight=tight, spacing=spacing)
+            found.put(frame, levels)
+        return found
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -149,12 +173,17 @@ class BeatMeasured:
     measured: Measured
 
 
-def measure_beats(views: Sequence[MaskedCine]) -> list[BeatMeasured]:
+def measure_beats(
+    views: Sequence[MaskedCine], notes: list[str] | None = None
+) -> list[BeatMeasured]:
     """The ejection fraction and volumes of each beat, from a tracked cavity in one or two apical views.
 
     End-diastole and end-systole are the frames of the largest and the smallest area
     (`ultrasam.measure.cycle.find_beats`). Two views are recorded one after the other: their first beats are
     taken together, then the second ones.
+
+    Args:
+        notes: takes a sentence if the views have different numbers of beats.
 
     Raises:
         MeasurementError: There are not one or two views, no beat is found in one, or the masks of a beat
@@ -163,6 +192,12 @@ def measure_beats(views: Sequence[MaskedCine]) -> list[BeatMeasured]:
     if len(views) not in (1, 2):
         raise MeasurementError(f"An ejection fraction has one view or two, not {len(views)}.")
     of_views = [find_beats(view.areas()) for view in views]
+    counts = [len(beats) for beats in of_views]
+    if notes is not None and len(set(counts)) > 1:
+        notes.append(
+            f"The first view has {counted(counts[0], 'beat')}, the second {counts[1]}; what one "
+            "has alone is left out."
+        )
     kind = "ejection-fraction" if len(views) == 1 else "ejection-fraction-biplane"
     found = []
     for beats in zip(*of_views, strict=False):

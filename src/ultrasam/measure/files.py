@@ -301,7 +301,7 @@ def _cycle(
 ) -> None:
     items = [only_object(_objects(path, source, frames, found), path) for path in paths]
     found.notes.extend(f"{note}." for item in items if (note := missing_frames(item)))
-    for number, beat in enumerate(measure_beats(items), 1):
+    for number, beat in enumerate(measure_beats(items, found.notes), 1):
         at = tuple(f for b in beat.beats for f in (b.end_diastole, b.end_systole))
         of_frames = [
             (path, item) for path, item in zip(paths, items, strict=True) for _ in range(2)

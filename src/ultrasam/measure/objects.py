@@ -130,7 +130,7 @@ def masks_of_predictions(
         DataError: An entry's mask or frame is malformed.
         MeasurementError: A mask has another size than the scan, or no entry is of this frame.
     """
-    objects: dict[str, dict[int, LevelMasks]] = {}
+    objects: dict[str, MaskedCine] = {}
     for entry in entries:
         at = entry.get("frame", 0)
         if not isinstance(at, int) or not 0 <= at < scan.num_frames:
@@ -143,13 +143,15 @@ def masks_of_predictions(
         name = _name(entry)
         check_size(scan, mask, name)
         others = [n for n in objects if n == name or n.startswith(f"{name} #")]
-        free = next((n for n in others if at not in objects[n]), None)
+        free = next((n for n in others if at not in objects[n].frames), None)
         name = free or (f"{name} #{len(others) + 1}" if others else name)
-        objects.setdefault(name, {})[at] = LevelMasks(mask)
+        if name not in objects:
+            objects[name] = MaskedCine.empty(scan, name, has_levels=False, spacing=spacing)
+        objects[name].put(at, LevelMasks(mask))
     if not objects:
         where = "" if frame is None else f" of frame {frame}"
         raise MeasurementError(f"The predictions have no mask{where} for {scan.source}.")
-    return [MaskedCine.of(scan, n, masks, spacing=spacing) for n, masks in objects.items()]
+    return list(objects.values())
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -174,7 +176,7 @@ def masks_of_model(
     Raises:
         PromptError: No prompt can be used.
     """
-    objects: dict[str, dict[int, LevelMasks]] = {}
+    objects: dict[str, MaskedCine] = {}
     refused: dict[str, None] = {}
     path = scan.source or Path("the image")
     for frame in frames:
@@ -193,10 +195,12 @@ def masks_of_model(
             )
             at = prediction.at_levels
             others = (None, None) if at is None else (at[0, row, 0], at[1, row, 0])
-            objects.setdefault(name, {})[frame] = LevelMasks(prediction.masks[row, 0], *others)
-    return [
-        MaskedCine.of(scan, name, masks, spacing=spacing) for name, masks in objects.items()
-    ], tuple(refused)
+            if name not in objects:
+                objects[name] = MaskedCine.empty(
+                    scan, name, has_levels=at is not None, spacing=spacing
+                )
+            objects[name].put(frame, LevelMasks(prediction.masks[row, 0], *others))
+    return list(objects.values()), tuple(refused)
 
 
 def only_object(objects: Sequence[MaskedCine], path: Path) -> MaskedCine:
