@@ -207,12 +207,14 @@ class Prediction:
         stability_score: [N, M] float32, the IoU of the masks at logit thresholds + 1 and - 1 (Kirillov et al.
             2023, section 5).
         low_res_logits: [N, M, S, S] float32, over the model's whole input; valid as ``Prompt.mask``.
+        at_levels: [L, N, M, H, W] bool, the masks at L other levels of probability, if asked for.
     """
 
     masks: npt.NDArray[np.bool_]
     predicted_iou: Float32
     stability_score: Float32
     low_res_logits: Float32
+    at_levels: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -238,6 +240,7 @@ class Prediction:
             self.predicted_iou[order],
             self.stability_score[order],
             self.low_res_logits[order],
+            None if self.at_levels is None else self.at_levels[:, *order],
         )
 
     @property
@@ -387,9 +390,7 @@ def mask_logits(mask: npt.ArrayLike) -> Float32:
 
 def _floats(values: npt.ArrayLike, name: str) -> FloatArray:
     try:
-        array = np.array(
-            values, dtype=np.float64
-        )  # a copy: later changes by the caller have no effect
+        array = np.array(values, dtype=np.float64)  # a copy: later changes have no effect
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise PromptError(
             f"The prompt's {name} must be numbers, not {one_line(repr(values))}."

@@ -292,3 +292,21 @@ def test_an_option_of_loading_is_refused_where_the_model_is_loaded(
 def test_an_unknown_device_is_an_error() -> None:
     with pytest.raises(ultrasam.UltraSamError, match="'nowhere' is not available"):
         ultrasam.load("nano", device="nowhere")
+
+
+def test_masks_at_other_levels_of_probability_lie_within_and_around(nano: UltraSam) -> None:
+    predictor = Predictor(nano)
+    predictor.set_image(simulate(5, size=(96, 128)).pixels)
+    prompts = [Prompt(box=(30, 20, 90, 70)), Prompt(points=[(60, 45)])]
+    plain = predictor.predict(prompts)
+    found = predictor.predict(prompts, levels=(0.3, 0.5, 0.7))
+    assert plain.at_levels is None
+    assert np.array_equal(plain.masks, found.masks)
+    assert found.at_levels is not None
+    wide, same, tight = found.at_levels
+    assert np.array_equal(same, found.masks)
+    assert not (tight & ~found.masks).any()
+    assert not (found.masks & ~wide).any()
+    assert wide.sum() > found.masks.sum() > tight.sum() > 0
+    with pytest.raises(ConfigError, match="level 1 is no probability"):
+        predictor.predict(prompts, levels=(1.0,))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ellipe
-from skimage.measure import EllipseModel
+from skimage.measure import EllipseModel, label, regionprops
 
 from tests.shapes import blob, ellipse_mask
 from ultrasam.errors import MeasurementError
-from ultrasam.measure.ellipse import Ellipse, ellipse_through, fit_ellipse
+from ultrasam.measure.ellipse import Ellipse, ellipse_through, equivalent_ellipse, fit_ellipse
 from ultrasam.measure.outline import largest_part, outline_points
 
 SPACINGS = ((1.0, 1.0), (0.5, 0.5), (0.308, 0.154), (0.4, 0.9))
@@ -140,3 +140,34 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
     for spacing in ((0.0, 1.0), (1.0, math.nan), (-1.0, 1.0)):
         with pytest.raises(MeasurementError, match="two positive numbers"):
             fit_ellipse(disc, spacing)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    semi_major=st.floats(40, 120),
+    ratio=st.floats(0.5, 0.95),
+    angle=st.floats(-1.5, 1.5),
+    spacing=st.sampled_from(SPACINGS),
+)
+def test_the_equivalent_ellipse_of_an_ellipse_is_itself(
+    semi_major: float, ratio: float, angle: float, spacing: tuple[float, float]
+) -> None:
+    a = semi_major * max(spacing)
+    mask, center = ellipse_mask(a, a * ratio, angle, spacing=spacing)
+    found = equivalent_ellipse(mask, spacing)
+    assert (found.semi_major, found.semi_minor) == pytest.approx((a, a * ratio), rel=0.005)
+    assert found.center == pytest.approx(center, abs=0.2 * max(spacing))
+    turn = (found.angle - angle + math.pi / 2) % math.pi - math.pi / 2
+    assert abs(turn) < math.radians(2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_equivalent_ellipse_is_scikit_images(seed: int) -> None:
+    mask = blob(np.random.default_rng(seed), (40, 50))
+    if not mask.any():
+        return
+    expected = regionprops(label(largest_part(mask)))[0]
+    found = equivalent_ellipse(mask)
+    assert 2 * found.semi_major == pytest.approx(expected.axis_major_length, rel=1e-6)
+    assert 2 * found.semi_minor == pytest.approx(expected.axis_minor_length, rel=1e-6, abs=1e-6)

@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from scipy.special import ellipe
 from skimage.measure import find_contours, label, regionprops
 
 from tests.shapes import Mask, blob, ellipse_mask
 from ultrasam.errors import MeasurementError
-from ultrasam.measure.outline import largest_part, outline_points, outline_segments
-from ultrasam.measure.shape import area, long_and_short_axis, thickness
+from ultrasam.measure.outline import (
+    largest_part,
+    outline_points,
+    outline_segments,
+    smooth_segments,
+)
+from ultrasam.measure.shape import area, extent, long_and_short_axis, perimeter, thickness
 
 SPACINGS = ((1.0, 1.0), (0.308, 0.154), (0.4, 0.9))
 
@@ -53,14 +59,14 @@ def test_the_long_axis_is_the_greatest_distance_of_two_outline_points(
     mask = random_part(seed)
     if mask is None:
         return
-    points = outline_points(mask, spacing)
+    points = smooth_segments(mask, spacing).reshape(-1, 2)
     found = long_and_short_axis(mask, spacing)
     assert found.long == pytest.approx(cdist(points, points).max(), rel=1e-9)
     assert 0 < found.short <= found.long * (1 + 1e-9)
     if spacing == (1.0, 1.0):
-        # scikit-image measures the convex hull in pixels, which may lie a little outside.
+        # scikit-image measures between the pixels' corners, and its tips are not rounded.
         feret = regionprops(label(mask))[0].feret_diameter_max
-        assert found.long - 1e-6 <= feret <= found.long + 1
+        assert found.long - 0.5 <= feret <= found.long + 6
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +84,7 @@ def test_the_axes_of_an_ellipse_are_right_to_half_a_percent_or_a_pixel(
     mask, _ = ellipse_mask(a, b, angle, spacing=spacing)
     found = long_and_short_axis(mask, spacing)
     assert found.long == pytest.approx(2 * a, rel=0.005)
-    assert found.short == pytest.approx(2 * b, abs=max(0.01 * b, pixel))
+    assert found.short == pytest.approx(2 * b, abs=max(0.01 * b, 1.02 * pixel))
     assert area(mask, spacing) == pytest.approx(math.pi * a * b, rel=0.005)
     assert thickness(mask, spacing) == pytest.approx(2 * b, abs=1.5 * pixel)
 
@@ -101,7 +107,7 @@ def test_the_short_axis_is_a_line_within_the_shape_not_the_width_of_its_box() ->
         if len(crossings) >= 2:
             longest = max(longest, max(crossings) - min(crossings))
     found = long_and_short_axis(band)
-    assert found.long == pytest.approx(math.hypot(160, 40), abs=1.5)
+    assert found.long == pytest.approx(math.hypot(160, 40), abs=3.5)  # its tips are rounded
     assert found.short == pytest.approx(longest, abs=1.5)
     assert found.short < np.ptp(corners @ across) - 5
 
@@ -168,4 +174,68 @@ def test_a_single_pixel_is_a_pixel_long_and_wide() -> None:
     mask = np.zeros((9, 9), bool)
     mask[4, 4] = True
     found = long_and_short_axis(mask)
-    assert (found.long, found.short) == (pytest.approx(1), pytest.approx(1, abs=0.01))
+    assert (found.long, found.short) == (pytest.approx(1, abs=0.2), pytest.approx(1, abs=0.2))
+
+
+def test_the_axes_of_small_ellipses_are_not_too_large_on_average() -> None:
+    """At the edges of a staircase, they would be by half a pixel."""
+    errors = []
+    for number, angle in enumerate(np.linspace(-1.5, 1.5, 24)):
+        a, b = 14 + number / 3, 9 + number / 7
+        found = long_and_short_axis(ellipse_mask(a, b, float(angle), offset=(0.3, 0.1))[0])
+        errors.append((found.long - 2 * a, found.short - 2 * b))
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.25
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    semi_major=st.floats(30, 150),
+    ratio=st.floats(0.5, 1),
+    angle=st.floats(-1.5, 1.5),
+    spacing=st.sampled_from(SPACINGS),
+)
+def test_the_perimeter_of_an_ellipse_is_right_to_half_a_percent(
+    semi_major: float, ratio: float, angle: float, spacing: tuple[float, float]
+) -> None:
+    a = semi_major * max(spacing)
+    mask, _ = ellipse_mask(a, a * ratio, angle, spacing=spacing)
+    assert perimeter(mask, spacing) == pytest.approx(4 * a * ellipe(1 - ratio**2), rel=0.005)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), scale=st.floats(0.05, 20))
+def test_the_perimeter_scales_and_ignores_holes(seed: int, scale: float) -> None:
+    mask = random_part(seed)
+    if mask is None:
+        return
+    first = perimeter(mask, (1, 2))
+    assert perimeter(mask, (scale, 2 * scale)) == pytest.approx(scale * first, rel=1e-6)
+    assert perimeter(np.rot90(mask), (2, 1)) == pytest.approx(first, rel=1e-4)
+    assert perimeter(np.pad(mask, 3), (1, 2)) == pytest.approx(first, rel=1e-6)
+    # No curve around an area is shorter than a circle; half a pixel is the outline's own doubt.
+    around = 2 * math.sqrt(math.pi * np.count_nonzero(mask))
+    assert perimeter(mask) >= around * 0.93 - 1
+
+
+def test_the_perimeter_of_a_rectangle_is_rounded_at_its_corners_only() -> None:
+    rows, columns = np.indices((600, 600))
+    for angle in (0.0, 0.2, 0.4, 0.7):
+        along = (columns - 300) * math.cos(angle) + (rows - 300) * math.sin(angle)
+        across = (rows - 300) * math.cos(angle) - (columns - 300) * math.sin(angle)
+        mask = (np.abs(along) <= 200) & (np.abs(across) <= 120)
+        assert perimeter(mask) == pytest.approx(1280, rel=0.005)
+
+
+def test_the_extent_is_that_of_the_box_and_the_depth_from_the_surface() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[20:50, 10:70] = True
+    found = extent(mask, (0.5, 0.25), surface=4)
+    assert (found.width, found.height, found.top, found.bottom) == (15, 15, 8, 23)
+    with pytest.raises(MeasurementError, match="The mask is empty"):
+        extent(np.zeros((9, 9), bool))
+
+
+def test_the_long_axis_has_its_direction() -> None:
+    for angle in (-1.2, -0.4, 0.0, 0.7, 1.4):
+        mask, _ = ellipse_mask(60, 20, angle, spacing=(0.5, 1.0))
+        assert long_and_short_axis(mask, (0.5, 1.0)).angle == pytest.approx(angle, abs=0.05)

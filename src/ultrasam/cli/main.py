@@ -22,6 +22,7 @@ from ultrasam.cli import (
     evaluate,
     export,
     finetune,
+    measure,
     models,
     predict,
     recipes,
@@ -46,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict", rich_help_panel=_USE)(predict.predict)
+app.command("measure", rich_help_panel=_USE)(measure.measure)
 app.command("embed", rich_help_panel=_USE)(embed.embed)
 app.command("models", rich_help_panel=_USE)(models.models)
 app.command("export", rich_help_panel=_USE)(export.export)

@@ -130,6 +130,35 @@ Inits = Annotated[
         "a path, or a Hugging Face repository. Where several are compared, repeat it.",
     ),
 ]  # fmt: skip
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="x0,y0,x1,y1",
+        help="A box around an object, in pixels (repeatable: one object each).",
+    ),
+]
+Points = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="x,y[,0|1]",
+        help="A click on the object (1, the default) or outside it (0) (repeatable: all clicks mean one "
+        "object).",
+    ),
+]
+NoTta = Annotated[
+    bool,
+    typer.Option(
+        "--no-tta",
+        help="Disable test-time augmentation (zoomed and flipped views; used by nano only). About 4 "
+        "times faster.",
+    ),
+]
+PixelSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MM", help="Size of a pixel in mm, or ROW,COLUMN, if it is the same in all images."
+    ),
+]
 Prompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."),

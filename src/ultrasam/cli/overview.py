@@ -14,6 +14,14 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
         ("without PyTorch", "ultrasam export nano --to onnx"),
         ("as fast as this machine can", "ultrasam benchmark nano"),
     ),
+    "Measure": (
+        ("a fetal head, in mm", "ultrasam measure head.dcm --kind head --box 90,60,520,380"),
+        ("what a mask outlines", "ultrasam measure scan.png --mask mask.png --pixel-size 0.12"),
+        (
+            "an ejection fraction",
+            "ultrasam measure apical.dcm --kind ejection-fraction --box 210,80,420,400",
+        ),
+    ),
     "Fine-tune on your own images": (
         ("to segment from prompts", "ultrasam finetune promptable --data my/"),
         ("to classify images", "ultrasam finetune classify --data classes/"),

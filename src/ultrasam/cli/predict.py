@@ -13,11 +13,14 @@ import typer
 from ultrasam._version import __version__
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
+    Boxes,
     Device,
     Frame,
     Inputs,
     Model,
+    NoTta,
     Overwrite,
+    Points,
     PrecisionOption,
     Prompts,
     RuntimeOption,
@@ -54,21 +57,8 @@ _WRITTEN = (
 
 def predict(
     inputs: Inputs,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="x0,y0,x1,y1",
-            help="A box around an object, in pixels (repeatable: one object each).",
-        ),
-    ] = None,
-    point: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="x,y[,0|1]",
-            help="A click on the object (1, the default) or outside it (0) (repeatable: all clicks mean one "
-            "object).",
-        ),
-    ] = None,
+    box: Boxes = None,
+    point: Points = None,
     prompts: Prompts = None,
     model: Model = "nano",
     min_score: Annotated[
@@ -113,14 +103,7 @@ def predict(
         bool,
         typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement)."),
     ] = False,
-    no_tta: Annotated[
-        bool,
-        typer.Option(
-            "--no-tta",
-            help="Disable test-time augmentation (zoomed and flipped views; used by nano only). About 4 "
-            "times faster.",
-        ),
-    ] = False,
+    no_tta: NoTta = False,
     device: Device = None,
     precision: PrecisionOption = None,
     runtime: RuntimeOption = None,

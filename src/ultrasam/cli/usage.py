@@ -16,6 +16,7 @@ OPTIONS: dict[tuple[str | None, str], str] = {
     ("predict", "--once"): "use --no-tta",
     ("predict", "--classify"): "leave it out, a classifier given as --model classifies",
     ("predict", "--score"): "use --min-score",
+    ("measure", "--spacing"): "use --pixel-size",
     ("evaluate", "--prompts"): "repeat --prompt-type TYPE",
     ("evaluate", "--prompt-types"): "repeat --prompt-type TYPE",
     ("evaluate", "--compare"): "use 'ultrasam compare FILE FILE'",

@@ -21,7 +21,7 @@ from ultrasam.images.dicom_colors import color_kind
 from ultrasam.images.dicom_file import UNCOMPRESSED, DicomFile, Element, find_element, parse
 from ultrasam.images.dicom_format import read_format, read_num_frames
 from ultrasam.images.dicom_frames import Frames, find_frames
-from ultrasam.images.dicom_geometry import read_frame_time, read_spacing
+from ultrasam.images.dicom_geometry import read_frame_time, read_regions, read_spacing
 from ultrasam.images.dicom_gray import GrayPixels, without_unused_bits
 from ultrasam.images.dicom_header import MalformedError, strings, uid, whole_number
 from ultrasam.images.dicom_tables import read_palette
@@ -78,6 +78,7 @@ def _read(file: Path) -> Scan:
     rows, columns = frames.format.rows, frames.format.columns
     check_size(file, rows, columns, frames.count)
     spacing = read_spacing(dataset, frames.count, notes)
+    regions = read_regions(dataset, rows, columns, notes)
     frame_time = read_frame_time(dataset, frames.count, notes)
     read = _named(file, _shown(file, parsed, frames, notes))
     kind = uid(dataset, "SOPClassUID")
@@ -90,8 +91,9 @@ def _read(file: Path) -> Scan:
     patient_id = decode_text(patient.value) if patient and isinstance(patient.value, bytes) else ""
     subject = " ".join(patient_id.replace("\0", " ").split()) or None
     return Scan(
-        frames.count, rows, columns, is_rgb, read, spacing, file, subject, frame_time, tuple(notes)
-    )
+        frames.count, rows, columns, is_rgb, read, spacing, file, subject, frame_time, tuple(notes),
+        regions,
+    )  # fmt: skip
 
 
 def _find_pixels(file: Path, parsed: DicomFile) -> Element:

@@ -1,4 +1,5 @@
-"""Distances between pixels and between frames in a DICOM header; what is malformed is unknown, and told."""
+"""Distances between pixels and between frames in a DICOM header, and the regions of its screen; what is
+malformed is unknown, and told."""
 
 from __future__ import annotations
 
@@ -7,17 +8,26 @@ from functools import partial
 from itertools import pairwise
 
 from ultrasam.extras import needs
-from ultrasam.images.dicom_header import MalformedError, functional_groups, items, numbers, strings
+from ultrasam.images.dicom_header import (
+    MalformedError,
+    functional_groups,
+    items,
+    numbers,
+    strings,
+    whole_number,
+)
+from ultrasam.images.regions import Region, Spacing, same_spacing
 
 with needs("Reading DICOM", extra="dicom"):
     from pydicom.dataset import Dataset
 
-Spacing = tuple[float, float]
-
 _CENTIMETERS = 3  # PS3.3 C.8.5.5.1.15, units of ultrasound regions
 _TISSUE = 1  # PS3.3 C.8.5.5.1.1, region spatial format: 2D
 _PLAUSIBLE = (1e-4, 100.0)  # mm between pixels, from microscopy to far beyond any scanner
-_SAME = 0.01  # relative difference up to which spacings and intervals count as equal
+_SAME = 0.01  # relative difference up to which intervals count as equal
+_KINDS = {  # PS3.3 C.8.5.5.1.1
+    "1": "2-D", "2": "M-mode", "3": "spectral Doppler", "4": "waveform", "5": "graphics",
+}  # fmt: skip
 _MAX_FRAME_TIME = 3_600_000.0  # an hour, in ms
 
 
@@ -47,12 +57,59 @@ def read_spacing(dataset: Dataset, frames: int, notes: list[str]) -> Spacing | N
     if found is not None and _differ(found, regions):
         notes.append("The ultrasound regions differ in spacing; that of the first is used.")
     other = _pixel_spacing(dataset)
-    if found is not None and other is not None and not _equal(found, other):
+    if found is not None and other is not None and not same_spacing(found, other):
         notes.append(
             f"PixelSpacing is {other[0]:g} × {other[1]:g} mm, but another element says {found[0]:g} × "
             f"{found[1]:g} mm, which is used."
         )
     return found
+
+
+def read_regions(dataset: Dataset, height: int, width: int, notes: list[str]) -> tuple[Region, ...]:
+    """The regions of the screen (PS3.3 C.8.5.5), in the header's order.
+
+    A region without a place is the whole image; one outside the image is left out, and one whose place is
+    malformed is left out and told. One whose calibration is malformed has no spacing; `read_spacing` tells
+    why.
+    """
+    found = []
+    for number, region in enumerate(items(dataset, "SequenceOfUltrasoundRegions"), 1):
+        try:
+            box = _place(region, height, width)
+        except MalformedError as error:
+            notes.append(f"Ultrasound region {number} is left out: {error}.")
+            continue
+        if box is None:
+            continue
+        try:
+            spacing = _of_region(region, number)
+        except MalformedError:
+            spacing = None
+        try:
+            kind = "".join(strings(region, "RegionSpatialFormat"))
+        except MalformedError:
+            kind = ""
+        found.append(Region(box, spacing, _KINDS.get(kind, "unknown")))
+    return tuple(found)
+
+
+def _place(region: Dataset, height: int, width: int) -> tuple[int, int, int, int] | None:
+    """The box of a region within the image, or None if it has no pixel there.
+
+    Its corners in the header are pixels that belong to it.
+    """
+    corners = []
+    for end in ("MinX0", "MinY0", "MaxX1", "MaxY1"):
+        value = whole_number(region, f"RegionLocation{end}")
+        if value is None:
+            return 0, 0, width, height
+        corners.append(value)
+    if corners[0] > corners[2] or corners[1] > corners[3]:
+        listed = ", ".join(str(corner) for corner in corners)
+        raise MalformedError(f"its place {listed} is no rectangle")
+    x0, y0 = max(corners[0], 0), max(corners[1], 0)
+    x1, y1 = min(corners[2] + 1, width), min(corners[3] + 1, height)
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def _of_region(region: Dataset, number: int) -> Spacing | None:
@@ -74,7 +131,7 @@ def _of_groups(dataset: Dataset, frames: int) -> Spacing | None:
     """From the pixel measures of an enhanced image, if all frames have the same."""
     groups = functional_groups(dataset, "PixelMeasuresSequence", frames)
     found = [None if group is None else _of_element(group, "PixelSpacing") for group in groups]
-    if any(not _equal(pair, found[0]) for pair in found):
+    if any(not same_spacing(pair, found[0]) for pair in found):
         raise MalformedError("PixelMeasuresSequence gives the frames different spacings")
     return found[0]
 
@@ -104,15 +161,9 @@ def _differ(found: Spacing, regions: list[Dataset]) -> bool:
             other = _of_region(region, number)
         except MalformedError:
             continue
-        if other is not None and not _equal(found, other):
+        if other is not None and not same_spacing(found, other):
             return True
     return False
-
-
-def _equal(a: Spacing | None, b: Spacing | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return all(abs(x - y) <= _SAME * y for x, y in zip(a, b, strict=True))
 
 
 def read_frame_time(dataset: Dataset, frames: int, notes: list[str]) -> float | None:

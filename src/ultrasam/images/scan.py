@@ -14,6 +14,7 @@ from PIL import Image
 from ultrasam.errors import ScanError, one_line
 from ultrasam.images.pillow import pixels_of
 from ultrasam.images.pixels import Frame, to_uint8
+from ultrasam.images.regions import Region
 from ultrasam.text import counted
 
 # More than any scanner produces; a file that declares more is damaged or a decompression bomb.
@@ -30,11 +31,13 @@ class Scan:
         height, width: size of every frame in pixels.
         is_rgb: frames are [H, W, 3] RGB; otherwise [H, W].
         read_frame: returns the pixels of frame 0 … num_frames - 1, uint8.
-        spacing: (row, column) distance between pixel centers in mm, or None if unknown.
+        spacing: (row, column) distance between pixel centers in mm, or None if unknown; if its regions
+            differ, that of the first calibrated one.
         source: the file.
         subject: the patient ID, if the file has one.
         frame_time: milliseconds between frames, if known.
         notes: what is odd about the file and how it was read, a sentence each; `read_scan` logs them.
+        regions: the rectangles that the scanner calibrates one by one; none if the file does not say.
     """
 
     num_frames: int
@@ -47,6 +50,7 @@ class Scan:
     subject: str | None = None
     frame_time: float | None = None
     notes: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     def __len__(self) -> int:
         return self.num_frames

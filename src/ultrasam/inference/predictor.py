@@ -159,7 +159,11 @@ class Predictor:
             return self._embeddings(with_flip(full, self.tta))[0]
 
     def predict(
-        self, prompts: Prompt | Sequence[Prompt], *, multimask: bool | None = None
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        multimask: bool | None = None,
+        levels: Sequence[float] = (),
     ) -> Prediction:
         """Segment one object per prompt.
 
@@ -168,19 +172,27 @@ class Predictor:
             multimask: True returns three candidates per prompt, best first by predicted IoU. False returns
                 the single mask. None returns one mask, for a single click the best of the three candidates,
                 because a click may mean a part or the whole of an object.
+            levels: probabilities between 0 and 1, besides 0.5, at which the masks are wanted, too: how far a
+                mask's border moves says how sure the network is of it.
 
         Returns:
             The masks of N prompts; M = 3 with ``multimask=True``, else 1. A mask may be empty, which
             ``Prediction.empty`` shows; its predicted IoU is 0, and it comes after those that are not.
 
         Raises:
+            ConfigError: A level is not between 0 and 1.
             PromptError: No image is set, a prompt lies outside it or is in fractions of its size, a mask has
                 the wrong size, or the model does not accept the prompt's type.
         """
+        for level in levels:
+            if not 0 < level < 1:
+                raise ConfigError(f"The level {level:g} is no probability between 0 and 1.")
         with self._lock:
-            return self._predict(prompts, multimask)
+            return self._predict(prompts, multimask, levels)
 
-    def _predict(self, prompts: Prompt | Sequence[Prompt], multimask: bool | None) -> Prediction:
+    def _predict(
+        self, prompts: Prompt | Sequence[Prompt], multimask: bool | None, levels: Sequence[float]
+    ) -> Prediction:
         _, full = self._ready()
         self._forget_if_weights_changed()
         prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
@@ -204,7 +216,9 @@ class Predictor:
         ]
         offered = self._decode_again(plans)
         cleaned = [partial(self._cleaned, prompt) for prompt in prompts]
-        return best_masks(offered, count, full, size=self.backend.config.mask_size, cleaned=cleaned)
+        return best_masks(
+            offered, count, full, size=self.backend.config.mask_size, cleaned=cleaned, levels=levels
+        )
 
     def _first_multimask(self, prompt: Prompt, multimask: bool | None) -> bool:
         if self.refine:

@@ -59,6 +59,7 @@ def best_masks(
     *,
     size: int,
     cleaned: Sequence[Callable[[Float32], Float32]],
+    levels: Sequence[float] = (),
 ) -> Prediction:
     """The best masks of N prompts.
 
@@ -68,12 +69,14 @@ def best_masks(
         full: the view of the whole frame.
         size: side S of low-res logits.
         cleaned: of each prompt, a function that removes from logits [H, W] what cannot belong to its object.
+        levels: probabilities at which the masks are wanted, too.
     """
     shape = (len(candidates), masks_each)
     masks = np.zeros((*shape, full.height, full.width), dtype=bool)
     stability = np.zeros(shape, dtype=np.float32)
     low_res = np.zeros((*shape, size, size), dtype=np.float32)
     iou = np.zeros(shape, dtype=np.float32)
+    at_levels = np.zeros((len(levels), *masks.shape), dtype=bool)
     for i, offered in enumerate(candidates):
         for j, (candidate, raw) in enumerate(best_first(offered, masks_each)):
             logits = cleaned[i](raw)
@@ -82,7 +85,10 @@ def best_masks(
                 iou[i, j] = np.clip(candidate.predicted_iou, 0, 1)
             stability[i, j] = (logits > 1).sum() / max(1, int((logits > -1).sum()))
             low_res[i, j] = candidate.prediction.low_res(candidate.index, full, logits)
-    return Prediction(masks, iou, stability, low_res)
+            for at, level in zip(at_levels, levels, strict=True):
+                threshold = np.float32(math.log(level / (1 - level)))
+                at[i, j] = cleaned[i](raw - threshold) > 0
+    return Prediction(masks, iou, stability, low_res, at_levels if levels else None)
 
 
 def best_first(candidates: Sequence[Candidate], count: int) -> list[tuple[Candidate, Float32]]:

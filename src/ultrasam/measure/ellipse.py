@@ -80,6 +80,31 @@ def fit_ellipse(mask: BoolMask, spacing: Spacing = PIXELS) -> Ellipse:
     return ellipse_through(points)
 
 
+def equivalent_ellipse(mask: BoolMask, spacing: Spacing = PIXELS) -> Ellipse:
+    """The ellipse with the second central moments of a mask's largest part (Hu 1962).
+
+    Its axes describe the whole shape, not its outline alone, so that a notch changes them little. Its area
+    is that of the shape only for an ellipse. A pixel counts as the point at its center, so a line of single
+    pixels has a short axis of 0.
+
+    Args:
+        mask: [H, W].
+        spacing: distance between pixel centers (row, column); pixels need not be square.
+
+    Raises:
+        MeasurementError: The mask is empty, or the spacing is not positive.
+    """
+    require_spacing(spacing)
+    rows, columns = np.nonzero(largest_part(mask))
+    points = np.stack([columns + 0.5, rows + 0.5], axis=1) * spacing[::-1]
+    center = points.mean(axis=0)
+    spread = (points - center).T @ (points - center) / len(points)
+    variances, axes = np.linalg.eigh(spread)
+    dx, dy = axes[:, 1] if axes[0, 1] >= 0 else -axes[:, 1]
+    minor, major = (2 * math.sqrt(max(0.0, float(v))) for v in variances)
+    return Ellipse((float(center[0]), float(center[1])), major, minor, math.atan2(dy, dx))
+
+
 def ellipse_through(points: Points) -> Ellipse:
     """The ellipse that fits points [K, 2] of (x, y) best; see `fit_ellipse`.
 

@@ -7,8 +7,10 @@ oblique shape too large.
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,7 @@ BoolMask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
 Spacing = tuple[float, float]
 PIXELS: Spacing = (1.0, 1.0)
+_DEVIATION = 1.5  # of the Gaussian that smooths an outline, in units of the pixels' longer side
 
 
 def largest_part(mask: BoolMask) -> BoolMask:
@@ -82,13 +85,51 @@ def outline_points(mask: BoolMask, spacing: Spacing = PIXELS, *, within: bool = 
 def outline_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
     """The outline as straight segments between those midpoints, [S, 2, 2] of (x, y), in no order.
 
-    These are the marching squares of a mask at 0.5 (Lorensen and Cline 1987, in the plane). Pixels that touch
-    at a corner are connected. Arguments as in `outline_points`.
+    Pixels that touch at a corner are connected. Arguments as in `outline_points`.
     """
     inside = _tight(mask)
-    padded = np.pad(mask[inside], 1)
-    top_left, top_right = padded[:-1, :-1], padded[:-1, 1:]
-    low_left, low_right = padded[1:, :-1], padded[1:, 1:]
+    segments = _level_segments(np.pad(mask[inside], 1).astype(np.float64))
+    corner = np.array([inside[1].start, inside[0].start])
+    return np.asarray((segments + corner) * spacing[::-1])
+
+
+def smooth_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
+    """A smooth outline of a mask of one piece as straight segments, [S, 2, 2] of (x, y), in no order.
+
+    The midpoints of a staircase make an oblique border up to 8 % too long. Here the mask is first smoothed by
+    a Gaussian with a standard deviation σ of 1.5 pixels, of a thin shape of a quarter of its thickness. The
+    outline is the level at which a closed curve of the length P keeps its area: a Gaussian takes π σ² of it,
+    since its total curvature is 2 π. Straight borders stay where they are; corners are rounded. Arguments as
+    in `outline_points`.
+    """
+    inside = _tight(mask)
+    longer = max(spacing)
+    depth = cv2.distanceTransform(
+        np.pad(mask[inside], 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    deviation = longer * min(_DEVIATION, (2 * float(depth.max()) - 1) / 4)
+    margin = int(4 * deviation / min(spacing)) + 2
+    field = np.pad(mask[inside], margin).astype(np.float32)
+    across, down = deviation / spacing[1], deviation / spacing[0]
+    smooth = cv2.GaussianBlur(field, (0, 0), across, sigmaY=down).astype(np.float64)
+    upright, lying = (np.count_nonzero(np.diff(field, axis=axis)) for axis in (1, 0))
+    length = (
+        math.pi / 4 * (upright * spacing[0] + lying * spacing[1])
+    )  # of a border in all directions
+    level = 0.5 - math.sqrt(math.pi / 2) * deviation / length
+    corner = np.array([inside[1].start, inside[0].start]) - (margin - 1)
+    return np.asarray((_level_segments(smooth, level) + corner) * spacing[::-1])
+
+
+def _level_segments(field: Points, level: float = 0.5) -> Points:
+    """Marching squares (Lorensen and Cline 1987, in the plane): the segments [S, 2, 2] of (x, y) on which a
+    field [H, W] has a level, linear between the pixels' centers.
+
+    The origin is the corner that the first four pixels share.
+    """
+    above = field > level
+    top_left, top_right = above[:-1, :-1], above[:-1, 1:]
+    low_left, low_right = above[1:, :-1], above[1:, 1:]
     # The four pixel edges that meet at a corner of pixels, by where their midpoints lie from it.
     crossed = {
         (0.0, -0.5): top_left != top_right,
@@ -110,7 +151,26 @@ def outline_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
         if between is not None:  # of the two segments of a saddle, each cuts off an outer pixel
             cells |= saddle & ~between
         rows, columns = np.nonzero(cells)
-        ends = [np.stack([columns + dx, rows + dy], axis=1) for dx, dy in (first, second)]
+        ends = [_crossing(field - level, rows, columns, edge) for edge in (first, second)]
         segments.append(np.stack(ends, axis=1))
-    corner = np.array([inside[1].start, inside[0].start])
-    return np.asarray((np.concatenate(segments) + corner) * spacing[::-1])
+    return np.concatenate(segments)
+
+
+def _crossing(
+    field: Points,
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    edge: tuple[float, float],
+) -> Points:
+    """Where a field is 0 between two of the four pixels around corners, [K, 2] of (x, y).
+
+    Args:
+        rows, columns: of the top-left one of the four pixels.
+        edge: (x, y) of the midpoint between the two, from the corner.
+    """
+    x, y = edge
+    across = x == 0.0  # the two lie side by side
+    before = field[rows + int(y > 0), columns + int(x > 0)]
+    after = field[rows + int(y > 0 or not across), columns + int(x > 0 or across)]
+    share = before / (before - after) - 0.5
+    return np.stack([columns + (share if across else x), rows + (y if across else share)], axis=1)

@@ -1,10 +1,11 @@
-"""Area, long and short axis, and thickness of a mask, in mm if the pixel spacing is.
+"""Area, perimeter, axes, extent and thickness of a mask, in mm if the pixel spacing is.
 
 The length of a thin shape is its long axis, unless it is strongly curved.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,9 +20,8 @@ from ultrasam.measure.outline import (
     Points,
     Spacing,
     largest_part,
-    outline_points,
-    outline_segments,
     require_spacing,
+    smooth_segments,
 )
 
 _POSITIONS = 1000  # along the long axis, at which the width is measured
@@ -29,10 +29,31 @@ _POSITIONS = 1000  # along the long axis, at which the width is measured
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The long axis of a shape and the short axis perpendicular to it."""
+    """The long axis of a shape and the short axis perpendicular to it.
+
+    Attributes:
+        long, short: lengths.
+        angle: of the long axis against the x axis, in radians, from -π/2 to π/2; y points down.
+    """
 
     long: float
     short: float
+    angle: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a shape reaches along the image's axes.
+
+    Attributes:
+        width, height: of its tight box.
+        top, bottom: distances of its nearest and its deepest row from the transducer's side.
+    """
+
+    width: float
+    height: float
+    top: float
+    bottom: float
 
 
 def area(mask: BoolMask, spacing: Spacing = PIXELS) -> float:
@@ -45,12 +66,52 @@ def area(mask: BoolMask, spacing: Spacing = PIXELS) -> float:
     return float(np.count_nonzero(mask)) * spacing[0] * spacing[1]
 
 
+def perimeter(mask: BoolMask, spacing: Spacing = PIXELS) -> float:
+    """Length of the outline of a mask's largest part, without its holes, in the unit of ``spacing``.
+
+    It is measured along `ultrasam.measure.outline.smooth_segments`: the edges of the pixels would be up to
+    41 % too long. Where the image cuts an object off, the image's edge counts.
+
+    Raises:
+        MeasurementError: The mask is empty, or the spacing is not positive.
+    """
+    require_spacing(spacing)
+    segments = smooth_segments(largest_part(mask), spacing)
+    steps = segments[:, 1] - segments[:, 0]
+    return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
+
+
+def extent(mask: BoolMask, spacing: Spacing = PIXELS, *, surface: float = 0.0) -> Extent:
+    """How far a mask's largest part reaches along the image's axes, and how deep it lies.
+
+    The transducer is taken to be at the top of the image; depth is then measured straight down, which is
+    along the beam for a linear array, and in the middle of the sector of any other.
+
+    Args:
+        mask: [H, W].
+        spacing: distance between pixel centers (row, column).
+        surface: row of the transducer's surface, in pixels from the top of the image.
+
+    Raises:
+        MeasurementError: The mask is empty, or the spacing is not positive.
+    """
+    require_spacing(spacing)
+    x0, y0, x1, y1 = bounding_box(largest_part(mask)).tolist()
+    row, column = spacing
+    return Extent(
+        (x1 - x0) * column, (y1 - y0) * row, (y0 - surface) * row, (y1 - surface) * row
+    )  # fmt: skip
+
+
 def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
     """The axes of a mask's largest part, as callipers measure them.
 
     The long axis is the longest distance between two points of the outline (the maximum Feret diameter). The
     short axis is the longest line perpendicular to it from one side of the outline to the other, as in the
-    WHO criteria for tumors (Miller et al. 1981). Both are right to a pixel: a mask knows no border better.
+    WHO criteria for tumors (Miller et al. 1981). The outline is smooth
+    (`ultrasam.measure.outline.smooth_segments`): the extremes of a staircase make every shape too large, by
+    half a pixel on average. A sharp tip loses one to two pixels. Where the outline runs along the pixels, an
+    axis is right to half a pixel at each end: a mask knows no border better.
 
     Args:
         mask: [H, W].
@@ -60,22 +121,45 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
         MeasurementError: The mask is empty, or the spacing is not positive.
     """
     require_spacing(spacing)
-    part = largest_part(mask)
-    points = outline_points(part, spacing)
+    segments = smooth_segments(largest_part(mask), spacing)
+    points = segments.reshape(-1, 2)
     hull = points[cv2.convexHull(points.astype(np.float32), returnPoints=False)[:, 0]]
     steps = hull[:, None] - hull[None]
     distances = np.hypot(steps[..., 0], steps[..., 1])
     first, second = np.unravel_index(int(distances.argmax()), distances.shape)
     long = float(distances[first, second])
     along = steps[first, second] / long
-    return Axes(long, _greatest_width(outline_segments(part, spacing), along))
+    dx, dy = along if along[0] >= 0 else -along
+    short = _greatest_width(segments, along)
+    return Axes(long, short, math.atan2(dy, dx))
 
 
 def _greatest_width(segments: Points, along: Points) -> float:
     """The longest line across a direction (x, y) from one side of segments [S, 2, 2] to the other."""
     u = segments @ along
-    v = segments @ (-along[1], along[0])
     step = float(np.ptp(u)) / _POSITIONS
+    low, high = sides(segments, along, step=step, start=0.0)
+    return float((high - low).max())
+
+
+def sides(
+    segments: Points, along: npt.ArrayLike, *, step: float, start: float
+) -> tuple[Points, Points]:
+    """Where lines across a direction meet the outermost sides of an outline.
+
+    Args:
+        segments: [S, 2, 2] of (x, y).
+        along: (x, y), of length 1; the lines are perpendicular to it.
+        step: distance between two lines.
+        start: position along the direction, from the origin, of a line; the others are at multiples of the
+            step from it.
+
+    Returns:
+        The lowest and the highest position [K] across the direction, towards (-y, x), on each line that meets
+        the outline, from the first to the last; infinite on a line between that meets none.
+    """
+    x, y = np.asarray(along, dtype=np.float64)
+    u, v = segments @ (x, y) - start, segments @ (-y, x)
     # The positions, at multiples of the step, that each segment covers, and its height there.
     first = np.ceil(u.min(axis=1) / step).astype(int)
     counts = np.maximum(0, np.floor(u.max(axis=1) / step).astype(int) - first + 1)
@@ -90,7 +174,7 @@ def _greatest_width(segments: Points, along: Points) -> float:
     low, high = np.full(position.max() + 1, np.inf), np.full(position.max() + 1, -np.inf)
     np.minimum.at(low, position, height)
     np.maximum.at(high, position, height)
-    return float((high - low).max())
+    return low, high
 
 
 def thickness(mask: BoolMask, spacing: Spacing = PIXELS) -> float:

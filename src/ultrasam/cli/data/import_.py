@@ -14,7 +14,7 @@ import typer
 from ultrasam.cli import checks
 from ultrasam.cli.data.build import OutStore, run_build
 from ultrasam.cli.data.packages import require_packages
-from ultrasam.cli.options import Workers
+from ultrasam.cli.options import PixelSize, Workers
 from ultrasam.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,13 +86,7 @@ def import_(
             help="Finds train, val or test in the path of each image, for example '(train|val|test)/'.",
         ),
     ] = None,
-    pixel_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MM",
-            help="Size of a pixel in mm, or ROW,COLUMN, if it is the same in all images.",
-        ),
-    ] = None,
+    pixel_size: PixelSize = None,
     attribute: Annotated[
         str | None,
         typer.Option(
