@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ultrasam.inference.postprocessing import clicked_pieces, scanned_area, without
+from ultrasam.images.sector import scanned_area
+from ultrasam.inference.postprocessing import clicked_pieces, without
 from ultrasam.prompts import Prompt
 
 SHAPE = (120, 160)

@@ -17,6 +17,7 @@ from ultrasam._version import __version__
 from ultrasam.cli import (
     compare,
     data,
+    deidentify,
     embed,
     evaluate,
     finetune,
@@ -52,6 +53,7 @@ app.add_typer(recipes.app, name="recipes", rich_help_panel=_ADAPT)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_ADAPT)
 app.command("compare", rich_help_panel=_ADAPT)(compare.compare)
 app.add_typer(data.app, name="data", rich_help_panel=_DATA)
+app.command("deidentify", rich_help_panel=_DATA)(deidentify.deidentify)
 
 
 def _flow(commands: typer.Typer) -> None:

@@ -21,7 +21,7 @@ from ultrasam.images.scan import Scan
 with needs("Reading DICOM", extra="dicom"):
     import pydicom
     from pydicom.dataset import Dataset
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels.utils import iter_pixels
 
 _BINARY, _LABELMAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.errors import DataError, ScanError, one_line
+from ultrasam.errors import DataError, MissingDependencyError, ScanError, one_line
 from ultrasam.extras import needs
 from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import BoolMask, decode_rle
@@ -93,15 +93,21 @@ def check_size(path: Path, shape: tuple[int, ...], scan: Scan) -> None:
 
 
 def _read_nifti(path: Path) -> Labels:
-    with needs("Reading masks from NIfTI", extra="outputs"):
-        import nibabel as nib
     try:
-        voxels = np.asanyarray(nib.load(path).dataobj)
+        voxels = np.asanyarray(_nibabel().load(path).dataobj)
+    except MissingDependencyError:
+        raise
     except Exception as error:  # nibabel raises of many classes on damaged files
         raise ScanError(
             f"{path} is damaged; copy or download it again ({one_line(error)})."
         ) from error
     return _whole(path, voxels.transpose())
+
+
+def _nibabel() -> Any:
+    with needs("Reading masks from NIfTI", extra="outputs"):
+        import nibabel
+    return nibabel
 
 
 def _read_itk(path: Path) -> Labels:
@@ -122,9 +128,7 @@ def _whole(path: Path, voxels: npt.NDArray[Any]) -> Labels:
 
 def _label_names(path: Path) -> dict[int, str]:
     """Names of the labels, if this package wrote the file."""
-    import nibabel as nib
-
-    for extension in nib.load(path).header.extensions:
+    for extension in _nibabel().load(path).header.extensions:
         try:
             content = json.loads(bytes(extension.get_content()).rstrip(b"\0").decode("utf-8"))
             return {int(value): str(name) for value, name in content["labels"].items()}

@@ -76,13 +76,14 @@ def as_segmentation(
     for result in results:
         if result.size is None:
             continue
-        stack = [found.get((result.frame, key), (empty, {})) for key in objects]
+        nothing: tuple[BoolMask, Mapping[str, Any]] = (empty, {})
+        stack = [found.get((result.frame, key), nothing) for key in objects]
         masks.put(
             result.frame,
             np.stack([mask for mask, _ in stack]) if stack else np.zeros((0, *empty.shape)),
         )
-        for number, (_, entry) in enumerate(stack):
-            details[result.frame, number] = {k: entry[k] for k in _FACTS if k in entry}
+        for number, (_, told) in enumerate(stack):
+            details[result.frame, number] = {k: told[k] for k in _FACTS if k in told}
     return Segmentation(
         scan, masks, provenance, tuple(category for category, _ in objects), details,
         shape_measurements(masks, scan.spacing),

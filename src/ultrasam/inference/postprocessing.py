@@ -6,39 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ultrasam.images.masks import fill_holes, largest_component
 from ultrasam.prompts import FOREGROUND, Float32, Prompt
 
 BoolMask = npt.NDArray[np.bool_]
-_BLACK = 6  # up to this gray value a pixel may be black that JPEG has changed
-_MIN_AROUND = (
-    0.02  # share of the image that must be black around the scan, or there is nothing to remove
-)
-
-
-def scanned_area(pixels: npt.NDArray[np.uint8]) -> BoolMask | None:
-    """Where an image [H, W] or [H, W, 3] shows a scan, [H, W]: the convex hull of its largest part that is
-    not black.
-
-    Returns:
-        None if hardly anything is black around it.
-    """
-    gray = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    lit = cv2.blur(gray, (5, 5)) > _BLACK
-    kernel = np.ones((5, 5), np.uint8)
-    # Opening detaches text and marks; closing joins speckle.
-    joined = cv2.morphologyEx(lit.astype(np.uint8), cv2.MORPH_CLOSE, kernel, iterations=2)
-    opened = cv2.morphologyEx(joined, cv2.MORPH_OPEN, kernel, iterations=2).astype(bool)
-    if not opened.any():
-        return None
-    scan = fill_holes(largest_component(opened))
-    contours, _ = cv2.findContours(scan.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = np.zeros(scan.shape, np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(contours)), 1)
-    inside = cv2.dilate(hull, kernel) > 0
-    if (~inside).mean() < _MIN_AROUND or scan.mean() < _MIN_AROUND:
-        return None
-    return np.asarray(inside)
 
 
 def clicked_pieces(mask: BoolMask, prompt: Prompt) -> BoolMask:

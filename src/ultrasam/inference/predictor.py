@@ -17,13 +17,14 @@ import numpy.typing as npt
 from ultrasam.errors import ConfigError, PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
 from ultrasam.images.pixels import gray
+from ultrasam.images.sector import scanned_area
 from ultrasam.inference.augmentation import (
     MeanPrediction,
     ViewPrediction,
     first_views,
     with_flip,
 )
-from ultrasam.inference.postprocessing import clicked_pieces, scanned_area, without
+from ultrasam.inference.postprocessing import clicked_pieces, without
 from ultrasam.inference.second_pass import Request, refinement, zoomed_candidates
 from ultrasam.inference.segmenter import ScanLike, one_frame
 from ultrasam.inference.selection import Candidate, best_masks, candidates_of, in_order

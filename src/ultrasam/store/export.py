@@ -211,7 +211,7 @@ def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
             ignored += store.ignored(row) is not None
             file = rows.file(image)
             _link(store.root / image["file"], folder / "images" / split / file)
-            lines = []
+            lines: list[str] = []
             for instance in store.instances_of(row):
                 category = rows.index[rows.structure(instance)]
                 lines += yolo_lines(category, store.mask(instance))

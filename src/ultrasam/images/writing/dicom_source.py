@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ultrasam.errors import DataError, one_line
 from ultrasam.extras import needs
+from ultrasam.images.quiet import quiet_warnings
 from ultrasam.images.reading import kind_of
 from ultrasam.images.writing.segmentation import Segmentation
 
 if TYPE_CHECKING:
-    import highdicom
     from pydicom.dataset import Dataset
 
 MANUFACTURER = "UltraSam"
@@ -54,13 +54,17 @@ def read_source(result: Segmentation, what: str) -> Dataset:
         import pydicom
         from pydicom.dataset import Dataset
     try:
-        read = pydicom.dcmread(
-            path, stop_before_pixels=True, force=True, specific_tags=[*_UIDS, *_TEXTS, *_OTHERS]
-        )
-        header = Dataset()
-        for name in (*_UIDS, *_TEXTS, *_OTHERS):
-            if name in read:
-                header.add(read[name])
+        with quiet_warnings():
+            read = pydicom.dcmread(
+                path, stop_before_pixels=True, force=True, specific_tags=[*_UIDS, *_TEXTS, *_OTHERS]
+            )
+            header = Dataset()
+            for name in (*_UIDS, *_TEXTS, *_OTHERS):
+                if name in read:
+                    header.add(read[name])
+            for name in ("SOPClassUID", "SOPInstanceUID"):  # some scanners name them in front only
+                if name not in header and f"MediaStorage{name}" in read.file_meta:
+                    setattr(header, name, read.file_meta[f"MediaStorage{name}"].value)
     except Exception as error:  # pydicom raises of any class on damaged elements
         raise DataError(
             f"{path}: its header cannot be copied to {what} ({one_line(error)}); use nifti."
@@ -120,9 +124,7 @@ def import_highdicom(what: str) -> Any:
     return highdicom
 
 
-def algorithm(
-    hd: Any, result: Segmentation, number: int
-) -> highdicom.AlgorithmIdentificationSequence:
+def algorithm(hd: Any, result: Segmentation, number: int) -> Any:
     """The software as the maker of a segment."""
     from pydicom.sr.codedict import codes
 

@@ -110,17 +110,17 @@ def _groups(hd: Any, result: Segmentation, source: Any) -> tuple[list[Any], tupl
                 measurements=_numbers(hd, measured.pop((frame, number), [])),
             )
         )
-    for (_, number), left in measured.items():
-        name = "scan" if number is None else result.masks.names[number]
-        uid = hd.UID() if number is None else trackers[number]
+    for (_, of), left in measured.items():
+        name = "scan" if of is None else result.masks.names[of] or f"object {of}"
+        uid = hd.UID() if of is None else trackers[of]
         groups.append(
             hd.sr.MeasurementsAndQualitativeEvaluations(
-                tracking_identifier=hd.sr.TrackingIdentifier(uid, name or f"object {number}"),
-                algorithm_id=_algorithm(hd, result, number),
+                tracking_identifier=hd.sr.TrackingIdentifier(uid, name),
+                algorithm_id=_algorithm(hd, result, of),
                 measurements=_numbers(hd, left),
             )
         )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if simplified:
         notes = (
             f"{result.scan.source}: {simplified} of the masks have several parts or holes; the report "

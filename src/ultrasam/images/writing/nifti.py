@@ -55,8 +55,6 @@ def write_nifti(path: Path, result: Segmentation) -> list[Path]:
     scan, masks = result.scan, result.masks
     if scan.num_frames * scan.height * scan.width > _MAX_VOXELS:
         raise DataError(f"{scan.source}: its label map has too many voxels for NIfTI; use coco.")
-    with needs("Writing NIfTI", extra="outputs"):
-        import nibabel  # noqa: F401
     stem = path.name.removesuffix(".nii.gz")
     if not _overlap(result):
         _write(path, result, _label_map(result))
@@ -66,6 +64,12 @@ def write_nifti(path: Path, result: Segmentation) -> list[Path]:
         paths.append(path.with_name(f"{stem}_{number}.nii.gz"))
         _write(paths[-1], result, _label_map(result, only=number))
     return paths
+
+
+def _nibabel() -> Any:
+    with needs("Writing NIfTI", extra="outputs"):
+        import nibabel
+    return nibabel
 
 
 def _overlap(result: Segmentation) -> bool:
@@ -87,8 +91,7 @@ def _label_map(result: Segmentation, *, only: int | None = None) -> Labels:
 
 
 def _write(path: Path, result: Segmentation, labels: Labels) -> None:
-    import nibabel as nib
-
+    nib = _nibabel()
     image = _like_volume(result.scan, labels)
     if image is None:
         image = _like_cine(result.scan, labels)
@@ -112,8 +115,7 @@ def _write(path: Path, result: Segmentation, labels: Labels) -> None:
 
 def _like_cine(scan: Scan, labels: Labels) -> Any:
     """An image [x, y, 1, t], or [x, y] for a still, without a position."""
-    import nibabel as nib
-
+    nib = _nibabel()
     voxels = labels.transpose(2, 1, 0)
     voxels = voxels[:, :, None, :] if scan.num_frames > 1 else voxels[:, :, 0]
     image = nib.Nifti1Image(voxels, None)
@@ -132,8 +134,7 @@ def _like_cine(scan: Scan, labels: Labels) -> Any:
 
 def _like_volume(scan: Scan, labels: Labels) -> Any | None:
     """An image with the axes and the geometry of the scan's file; None if that is no volume."""
-    import nibabel as nib
-
+    nib = _nibabel()
     if scan.source is None or kind_of(scan.source) not in _VOLUMES or scan.num_frames == 1:
         return None
     from ultrasam.images.itk_reader import open_itk

@@ -53,9 +53,9 @@ def write_table(path: Path, result: Segmentation) -> None:
         numbers[column] = None
         rows.setdefault((one.frame, one.object), {})[column] = f"{one.value:.6g}"
     facts: dict[str, None] = {}
-    for (frame, number), row in rows.items():
-        if frame is not None and number is not None:
-            for name, value in result.facts(frame, number).items():
+    for (at, of), row in rows.items():
+        if at is not None and of is not None:
+            for name, value in result.facts(at, of).items():
                 facts[name] = None
                 row[name] = value if isinstance(value, str | int | float) else json.dumps(value)
     made = result.provenance.as_dict()
@@ -63,8 +63,8 @@ def write_table(path: Path, result: Segmentation) -> None:
     out = io.StringIO()
     table = csv.DictWriter(out, columns, lineterminator="\n", extrasaction="ignore")
     table.writeheader()
-    for (frame, number), row in rows.items():
-        table.writerow({**row, **_place(result, frame, number), **made})
+    for (at, of), row in rows.items():
+        table.writerow({**row, **_place(result, at, of), **made})
     atomic_write(path, out.getvalue())
 
 
