@@ -8,9 +8,9 @@ from pathlib import Path
 from tests.cli.commands import COMMANDS, earlier_table, option_table, options_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-# Options whose values differ from command to command: what is written, which layouts there are, the license
-# that is searched or recorded, and the number format that is computed in or stored.
-VARIED = {"--out", "--format", "--license", "--precision"}
+# Options whose values differ from command to command: what is written, or would be, which layouts there are,
+# the license that is searched or recorded, and the number format that is computed in or stored.
+VARIED = {"--out", "--format", "--license", "--precision", "--dry-run"}
 
 
 def test_an_option_means_the_same_in_every_command() -> None:

@@ -18,6 +18,7 @@ from ultrasam.cli import (
     benchmark,
     compare,
     data,
+    deidentify,
     embed,
     evaluate,
     export,
@@ -58,6 +59,7 @@ app.add_typer(recipes.app, name="recipes", rich_help_panel=_ADAPT)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_ADAPT)
 app.command("compare", rich_help_panel=_ADAPT)(compare.compare)
 app.add_typer(data.app, name="data", rich_help_panel=_DATA)
+app.command("deidentify", rich_help_panel=_DATA)(deidentify.deidentify)
 
 
 def _flow(commands: typer.Typer) -> None:

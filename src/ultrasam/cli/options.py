@@ -57,6 +57,14 @@ def _frame(text: str) -> Any:
         raise typer.BadParameter(str(error)) from error
 
 
+def _mask_format(text: str) -> str:
+    from ultrasam.images.writing.formats import MaskFormat
+
+    if text not in MaskFormat.__members__:
+        raise typer.BadParameter(f"'{text}' is not one of {', '.join(MaskFormat)}.")
+    return text
+
+
 def out_option(text: str, *, metavar: str = "DIR", default: str | None = None) -> Any:
     """The option --out, -o of a command.
 
@@ -163,6 +171,21 @@ Prompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."),
 ]
+Masks = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Masks of the image to go on from: DICOM-SEG, NIfTI, COCO or PNG, as --format writes them.",
+    ),
+]
+MaskFormats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format", metavar="png|coco|yolo|nifti|seg|sr|csv", parser=_mask_format,
+        show_default="png and coco",
+        help="How masks are written; seg is DICOM Segmentation, sr a DICOM report (repeatable).",
+    ),
+]  # fmt: skip
 Frame = Annotated[
     Any,  # a FrameChoice, which Typer cannot read off a type
     typer.Option(

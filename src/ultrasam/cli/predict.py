@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam._version import __version__
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
     Boxes,
     Device,
     Frame,
     Inputs,
+    MaskFormats,
+    Masks,
     Model,
     NoTta,
     Overwrite,
@@ -26,10 +26,12 @@ from ultrasam.cli.options import (
     RuntimeOption,
     out_option,
 )  # fmt: skip
+from ultrasam.cli.outputs import check_formats, exports, provenance_of
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import (
     assign_and_report,
     given_prompts,
+    masks_of_input,
     read_and_report,
     tell_without_candidates,
 )
@@ -60,6 +62,7 @@ def predict(
     box: Boxes = None,
     point: Points = None,
     prompts: Prompts = None,
+    masks: Masks = None,
     model: Model = "nano",
     min_score: Annotated[
         float | None,
@@ -87,6 +90,7 @@ def predict(
             help="The category of the COCO file that the prompts mean, if it has several.",
         ),
     ] = None,
+    formats: MaskFormats = None,
     out: Annotated[
         Path | None, out_option("Folder for the results.", default="runs/predict/INPUT")
     ] = None,
@@ -111,12 +115,15 @@ def predict(
     """Segment what boxes and clicks point at.
 
     Writes a PNG for each mask, an overlay picture with the masks' numbers for each input, and one COCO
-    results file, predictions.json. Coordinates are pixels from the top-left corner of the image.
+    results file, predictions.json; --format chooses others. Coordinates are pixels from the top-left
+    corner of the image.
 
     The folder of a model that ultrasam finetune trained also works: a classifier writes classes.csv, a region
     classifier adds the class of each object, and an instance segmenter needs no prompts.
     """  # fmt: skip
+    from ultrasam.images.writing.formats import MaskFormat
     from ultrasam.inference.inputs import find_inputs
+    from ultrasam.inference.prompts_file import AssignedPrompts
     from ultrasam.weights.spec import ModelSpec
     from ultrasam.weights.tasks import detect_task
 
@@ -125,7 +132,8 @@ def predict(
     given = {
         "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
         "--refine": refine, "--no-tta": no_tta, "--precision": precision, "--coco": coco,
-        "--category": category, "--candidates": candidates, "--runtime": runtime,
+        "--category": category, "--candidates": candidates, "--runtime": runtime, "--masks": masks,
+        "--format": formats,
     }  # fmt: skip
     _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
     if task is not None and spec.has_options:
@@ -138,12 +146,18 @@ def predict(
     if prompts is not None and (box or point):
         raise PromptError("Give --prompts, or --box and --point, not both.")
     file = None
-    if task not in (_CLASSIFIER, _INSTANCES):
-        file = read_and_report(prompts) if prompts else given_prompts(box or [], point or [])
+    if prompts is not None:
+        file = read_and_report(prompts)
+    elif task not in (_CLASSIFIER, _INSTANCES) and (box or point or masks is None):
+        file = given_prompts(box or [], point or [])
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
     ids = _coco_ids(coco, category, paths, file if task is None else None)
-    wanted = None if file is None else assign_and_report(file, paths)
+    wanted = AssignedPrompts({}, {}) if file is None else assign_and_report(file, paths)
+    known = masks_of_input(masks, paths, frame)
+    frame = "all" if masks is not None and frame is None else frame
+    chosen = [MaskFormat(one) for one in formats or (MaskFormat.png, MaskFormat.coco)]
+    check_formats(chosen)
     out = checks.output(out, "predict", inputs[0])
     earlier = _earlier_results(out, overwrite=overwrite)
 
@@ -161,13 +175,14 @@ def predict(
         finder = load(model, device=device)
         _check_classes(ids, finder.head_config.classes)
         _remove(earlier)
+        made = provenance_of(model, finder)
         files = find_files(
             finder, paths, out, frames=frame, score=_MIN_SCORE if min_score is None else min_score,
-            provenance=_provenance(model), coco=ids,
+            provenance=made.as_dict(), coco=ids, png=MaskFormat.png in chosen,
+            finish=exports(out, chosen, made),
         )  # fmt: skip
-        _write(files, paths, out)
+        _write(files, paths, out, index=MaskFormat.coco in chosen)
         return
-    assert wanted is not None
     segmenter: Segmenter
     if task is not None:
         classifying = load(spec, device=device)
@@ -183,11 +198,14 @@ def predict(
         if candidates:
             tell_without_candidates(wanted)
     _remove(earlier)
+    made = provenance_of(model, segmenter)
     files = predict_files(
-        segmenter, paths, wanted, out, frames=frame, provenance=_provenance(model), coco=ids,
-        candidates=candidates,
+        segmenter, paths, wanted, out, frames=frame, provenance=made.as_dict(), coco=ids,
+        candidates=candidates, masks=known, png=MaskFormat.png in chosen,
+        finish=exports(out, chosen, made),
     )  # fmt: skip
-    _write(files, paths, out, refused=0 if file is None else len(file.refused))
+    refused = 0 if file is None else len(file.refused)
+    _write(files, paths, out, refused=refused, index=MaskFormat.coco in chosen)
 
 
 def _refuse(task: str | None, given: set[str], model: str) -> None:
@@ -197,10 +215,13 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
         PromptError: One is given.
     """
     promptable = {"--refine", "--no-tta", "--precision", "--candidates", "--runtime"}
-    prompts, coco = {"--box", "--point", "--prompts"}, {"--coco", "--category"}
+    prompts, coco = {"--box", "--point", "--prompts", "--masks"}, {"--coco", "--category"}
     what, refused = {
         None: ("a promptable model", {"--min-score"}),
-        _CLASSIFIER: ("an image classifier", promptable | prompts | {"--min-score", *coco}),
+        _CLASSIFIER: (
+            "an image classifier",
+            promptable | prompts | {"--min-score", "--format", *coco},
+        ),
         _INSTANCES: ("an instance segmenter", promptable | prompts | {"--category"}),
     }.get(task, ("a region classifier", promptable | {"--min-score", "--category"}))
     useless = sorted(given & refused)
@@ -214,7 +235,10 @@ def _earlier_results(out: Path, *, overwrite: bool) -> list[Path]:
     Raises:
         UltraSamError: There are some, and they are not to be replaced.
     """
-    earlier = [path for pattern in _WRITTEN for path in out.glob(pattern)]
+    from ultrasam.images.writing.formats import PATTERNS
+
+    patterns = dict.fromkeys((*_WRITTEN, *PATTERNS))
+    earlier = list(dict.fromkeys(path for pattern in patterns for path in out.glob(pattern)))
     if earlier and not overwrite:
         raise UltraSamError(
             f"{out} holds the results of an earlier run; choose another -o, or replace them with --overwrite."
@@ -227,18 +251,19 @@ def _remove(files: Sequence[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _provenance(model: str) -> dict[str, str]:
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"model": model, "ultrasam": __version__, "created": created}
-
-
 def _write(
-    files: Iterator[FileResult], paths: Sequence[Path], out: Path, *, refused: int = 0
+    files: Iterator[FileResult],
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    refused: int = 0,
+    index: bool = True,
 ) -> None:
     """Segment the files, report each, and write predictions.json even if interrupted.
 
     Args:
         refused: number of entries of the prompts file that are no prompts.
+        index: write predictions.json.
     """
     from ultrasam.inference.batch import write_results
 
@@ -254,18 +279,19 @@ def _write(
                     logger.error("%s", sentence)
                 for note in result.notes:
                     logger.warning("%s", note)
-                on_progress(len(seen), len(paths), frames=len(results))
+                on_progress(len(seen), len(paths), frames=sum(not r.files for r in results))
         complete = True
     finally:
-        if any(not result.error for result in results):
-            index = write_results(results, out)
+        if index and any(not result.error for result in results):
+            table = write_results(results, out)
             if not complete:
-                _tell_incomplete(index, len(seen), len(paths))
+                _tell_incomplete(table, len(seen), len(paths))
     done = [result for result in results if not result.error]
     for result in done:
-        print(result.overlay, *result.pictures, sep="\n")
-    if done:
-        print(index)
+        written = [*([result.overlay] if result.overlay else []), *result.pictures, *result.files]
+        print(*written, sep="\n", end="\n" if written else "")
+    if done and index:
+        print(table)
     doubtful = sum(bool(e.get("low_confidence")) for result in done for e in result.results)
     if doubtful > 1:
         total = sum(len(result.results) for result in done)

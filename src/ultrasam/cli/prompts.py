@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultrasam.errors import PromptError
+from ultrasam.text import counted
 
 if TYPE_CHECKING:
+    from ultrasam.images.mask_sequence import MaskSequence
+    from ultrasam.inference.frames import FrameChoice
     from ultrasam.inference.prompts_file import AssignedPrompts, PromptsFile
     from ultrasam.prompts import Prompt
 
@@ -61,6 +64,33 @@ def given_prompts(boxes: Sequence[str], points: Sequence[str]) -> PromptsFile:
 
     entries = [PromptEntry(i, prompt) for i, prompt in enumerate(_prompts(boxes, points))]
     return PromptsFile(Path("--box and --point"), {"*": entries})
+
+
+def masks_of_input(
+    masks: Path | None, paths: Sequence[Path], frame: FrameChoice
+) -> dict[Path, MaskSequence]:
+    """The masks of --masks, by the image that they are of.
+
+    Raises:
+        PromptError: There are several images, or the masks are of none of the frames.
+        DataError, ScanError: The masks cannot be read, or are those of another image.
+    """
+    if masks is None:
+        return {}
+    if len(paths) != 1:
+        raise PromptError(f"--masks FILE is of one image; {len(paths)} are given.")
+    from ultrasam.images.mask_reading import read_masks
+    from ultrasam.images.reading import read_scan
+
+    found = read_masks(masks, read_scan(paths[0]))
+    if isinstance(frame, int) and not found.masks(frame).any():
+        raise PromptError(f"{masks} has no mask in frame {frame}.")
+    if len(found.frames) < found.num_frames and not isinstance(frame, int):
+        count = counted(found.num_frames, "frame")
+        logger.info(
+            "%s: %d of %s have masks; the others are left.", masks, len(found.frames), count
+        )
+    return {paths[0]: found}
 
 
 def _prompts(boxes: Sequence[str], points: Sequence[str]) -> list[Prompt]:

@@ -73,7 +73,7 @@ class MaskSequence:
     def masks(self, frame: int) -> BoolMask:
         """The masks [N, H, W] of a frame; all empty if it has no entry."""
         shape = (self.height, self.width)
-        if frame not in self._encoded:
+        if not self._encoded.get(frame):
             return np.zeros((len(self.names), *shape), bool)
         return np.stack([decode(counts, shape) for counts in self._encoded[frame]]).reshape(
             len(self.names), *shape

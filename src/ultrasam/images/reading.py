@@ -30,6 +30,18 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
         MissingDependencyError: The format needs an extra that is not installed.
     """
     file = Path(path)
+    scan = _reader(kind_of(file))(file)
+    if scan.notes:
+        _warn(f"{file}: {' '.join(scan.notes)}")
+    return scan
+
+
+def kind_of(file: Path) -> str:
+    """The format of a file: png, jpeg, bmp, tiff, gif, dicom, nifti, metaimage, nrrd, mp4 or avi.
+
+    Raises:
+        ScanError: The file is missing, empty or in another format, or its suffix names another format.
+    """
     if file.is_dir():
         raise ScanError(f"{file} is a folder; give the path of an image.")
     try:
@@ -42,11 +54,7 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
         raise ScanError(f"Cannot open {file}: {error.strerror}.") from error
     if size == 0:
         raise ScanError(f"{file} is empty; copy or download it again.")
-    kind = _kind_of(start, file)
-    scan = _reader(kind)(file)
-    if scan.notes:
-        _warn(f"{file}: {' '.join(scan.notes)}")
-    return scan
+    return _kind_of(start, file)
 
 
 @lru_cache(maxsize=1000)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ultrasam.errors import ConfigError, DiskFullError, PromptError, UltraSamError, one_line
 from ultrasam.files import write_json
+from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import BoolMask, bounding_box, coco_result
 from ultrasam.images.pixels import Frame, gray
 from ultrasam.images.reading import read_scan
@@ -21,11 +22,12 @@ from ultrasam.inference.candidates import offered, offers_candidates, write_offe
 from ultrasam.inference.coco_ids import CocoIds, Id
 from ultrasam.inference.frames import FrameChoice, choose_frames
 from ultrasam.inference.inputs import ResultNames, stem_of
-from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
+from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry, mask_entries
 from ultrasam.inference.segmenter import ClassifyingSegmenter, Segmenter
 from ultrasam.prompts import LOW_CONFIDENCE, FloatArray, Prompt
 
 T = TypeVar("T")
+Finish = Callable[[Scan, str, Sequence["FileResult"]], tuple[Sequence[Path], Sequence[str]]]
 
 _BLANK = 3  # gray values; JPEG's noise in a black margin is about as large
 
@@ -43,6 +45,8 @@ class FileResult:
         notes: sentences about what should be looked at.
         frame: index of the frame.
         pictures: of the candidates of clicks.
+        size: height and width of the frame; None if it failed.
+        files: what was written of all frames of a file together; the result then is of no frame.
     """
 
     path: Path
@@ -53,6 +57,8 @@ class FileResult:
     notes: tuple[str, ...] = ()
     frame: int = 0
     pictures: tuple[Path, ...] = ()
+    size: tuple[int, int] | None = None
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +90,9 @@ def predict_files(
     provenance: Mapping[str, Any],
     coco: CocoIds | None = None,
     candidates: bool = False,
+    masks: Mapping[Path, MaskSequence] | None = None,
+    png: bool = True,
+    finish: Finish | None = None,
 ) -> Iterator[FileResult]:
     """Segment each file, and write ``<name>_mask_<n>.png`` and ``<name>_overlay.png`` to ``out``.
 
@@ -96,6 +105,10 @@ def predict_files(
         coco: IDs for the results. By default, ``image_id`` counts the frames from 1 and ``category_id`` is 1.
         candidates: write the three masks that a single click may mean, too: ``<name>_mask_<n>_small.png``,
             ``_medium`` and ``_large``, drawn side by side in ``<name>_candidates_<n>.png``.
+        masks: of files: each mask of a frame is a further prompt, with its box. A file with masks needs no
+            other prompts; frames without any are passed over.
+        png: write the masks as PNG.
+        finish: called for each file after its frames, see `process_files`.
 
     Raises:
         ConfigError: Candidates are asked for, and the segmenter has one mask only.
@@ -105,14 +118,19 @@ def predict_files(
         raise ConfigError("This segmenter offers no candidates; it has one mask for a click.")
 
     def predict(frame: ScanFrame) -> FileResult:
-        if frame.path in prompts.missing:
+        known = (masks or {}).get(frame.path)
+        if frame.path in prompts.missing and known is None:
             raise PromptError(prompts.missing[frame.path])
-        entries = prompts.entries[frame.path]
+        entries = list(prompts.entries.get(frame.path, ()))
+        if known is not None:
+            entries += mask_entries(known, frame.index, first=len(entries))
+            if not entries:
+                return FileResult(frame.path)
         return _predict_frame(
-            segmenter, frame, entries, out, provenance, coco, candidates=candidates
+            segmenter, frame, entries, out, provenance, coco, candidates=candidates, png=png
         )
 
-    yield from process_files(paths, predict, frames=frames)
+    yield from process_files(paths, predict, frames=frames, finish=finish)
 
 
 def process_files(
@@ -120,8 +138,13 @@ def process_files(
     process: Callable[[ScanFrame], FileResult],
     *,
     frames: FrameChoice = None,
+    finish: Finish | None = None,
 ) -> Iterator[FileResult]:
     """Call ``process`` for the chosen frames of each file; errors become results.
+
+    Args:
+        finish: writes what all frames of a file make together. It gets the scan, the name of its results and
+            those of its frames that did not fail, and returns the files and sentences about them.
 
     Raises:
         DiskFullError: A result could not be written.
@@ -140,6 +163,7 @@ def process_files(
             renamed = True
             text = f"its results are named {name}, because several inputs are called {stem}"
             notes = (*notes, f"{path}: {text}; predictions.json says which is which.")
+        done: list[FileResult] = []
         for index in chosen:
             number += 1
             of_frame = name
@@ -153,8 +177,25 @@ def process_files(
                 raise  # no other result could be written
             except Exception as error:
                 result = FileResult(path, error=describe_failure(path, error), notes=notes)
-            yield replace(result, frame=index)
+            result = replace(result, frame=index)
+            yield result
             notes = ()
+            if result.error is None:
+                done.append(replace(result, overlay=None))
+        if finish is not None and any(result.size for result in done):
+            yield _finished(finish, path, scan, name, done)
+
+
+def _finished(
+    finish: Finish, path: Path, scan: Scan, name: str, done: Sequence[FileResult]
+) -> FileResult:
+    try:
+        files, notes = finish(scan, name, done)
+    except DiskFullError:
+        raise
+    except Exception as error:
+        return FileResult(path, error=describe_failure(path, error))
+    return FileResult(path, files=tuple(files), notes=tuple(notes))
 
 
 def describe_failure(path: Path, error: Exception) -> str:
@@ -180,6 +221,7 @@ def _predict_frame(
     coco: CocoIds | None,
     *,
     candidates: bool,
+    png: bool,
 ) -> FileResult:
     image_id: Id = frame.number if coco is None else coco.image(frame.path, frame.scan)
     pixels = frame.scan.frame(frame.index)
@@ -197,16 +239,18 @@ def _predict_frame(
         )
         doubt = _doubt(mask, prompt, pixels, (iou, stability))
         mask_file = out / f"{frame.name}_mask_{entry.number}.png"
-        write_mask(mask_file, mask)
         of_class = classes[row].get("class") if classes else None
         category_id = 1 if coco is None else coco.category(entry.category or of_class)
         extra = {
-            "file_name": str(frame.path), "frame": frame.index, "mask": mask_file.name,
-            "prompt": _as_json(prompt), "predicted_iou": iou, "stability_score": stability,
+            "file_name": str(frame.path), "frame": frame.index, "object": entry.number,
+            **({"mask": mask_file.name} if png else {}), "prompt": _as_json(prompt),
+            "predicted_iou": iou, "stability_score": stability,
             "low_confidence": doubt is not None, **provenance,
             **({} if entry.category is None else {"category": entry.category}),
             **(classes[row] if classes else {}),
         }  # fmt: skip
+        if png:
+            write_mask(mask_file, mask, told=extra)
         if row in offers:
             pictures.append(out / f"{frame.name}_candidates_{entry.number}.png")
             extra["candidates"] = write_offer(
@@ -234,7 +278,7 @@ def _predict_frame(
     )
     return FileResult(
         frame.path, overlay, results, refused=tuple(refused), notes=tuple(dict.fromkeys(notes)),
-        pictures=tuple(pictures),
+        pictures=tuple(pictures), size=pixels.shape[:2],
     )  # fmt: skip
 
 
@@ -337,4 +381,6 @@ def _as_json(prompt: Prompt) -> dict[str, Any]:
     if len(prompt.points):
         entry["points"] = prompt.points.tolist()
         entry["labels"] = prompt.labels.tolist()
+    if prompt.mask is not None:
+        entry["mask"] = True  # a given one, too long to repeat
     return entry

@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 # What `predict` writes beside its table of results.
 _RESULT = re.compile(
-    r"_(mask_\d+(_small|_medium|_large)?|candidates_\d+|overlay|labels)\.png$", re.IGNORECASE
+    r"_(mask_\d+(_small|_medium|_large)?|candidates_\d+|overlay|labels)\.png$"
+    r"|_(seg|sr)\.dcm$|_masks(_\d+)?\.nii\.gz$",
+    re.IGNORECASE,
 )
 _TABLES = ("predictions.json", "classes.csv")
 _LISTED = 4  # names or kinds of files that a message lists

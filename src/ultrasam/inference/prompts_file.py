@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.errors import PromptError, one_line
+from ultrasam.images.mask_sequence import MaskSequence
+from ultrasam.images.masks import bounding_box
 from ultrasam.inference.inputs import match_names
 from ultrasam.prompts import Prompt
 from ultrasam.text import decode_text
@@ -130,6 +132,15 @@ def describe_unused(file: PromptsFile, unused: Sequence[str]) -> str:
     more = len(unused) - _LISTED
     listed = f"{named} and {more} more" if more > 0 else named
     return f"{file.path} has prompts for images that are not among the inputs: {listed}."
+
+
+def mask_entries(masks: MaskSequence, frame: int, *, first: int) -> list[PromptEntry]:
+    """Each mask of a frame that is not empty as a prompt, with its box; numbered from ``first``."""
+    return [
+        PromptEntry(first + number, Prompt(box=bounding_box(mask), mask=mask), category=name)
+        for number, (name, mask) in enumerate(zip(masks.names, masks.masks(frame), strict=True))
+        if mask.any()
+    ]
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 import numpy as np
 
 from ultrasam.datasets.annotated_image import SPLITS
 from ultrasam.errors import DataError
 from ultrasam.files import is_disk_full, no_space, require_space, update_file
 from ultrasam.images.masks import bounding_box, encode_rle
+from ultrasam.images.writing.yolo import yolo_lines, yolo_names
 from ultrasam.store.journal import write_png
 from ultrasam.store.store import Store
 
@@ -28,7 +28,6 @@ OBJECT = "object"  # the single category of the paper
 Exporter = Callable[[Store, Path, bool], dict[str, int]]
 _OBJECTS_ONLY = {"yolo": "YOLO", "nnunet": "nnU-Net"}
 _COPIES = ("nnunet", "webdataset")
-_CORNERS = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
 logger = logging.getLogger(__name__)
 
 
@@ -212,19 +211,18 @@ def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
             ignored += store.ignored(row) is not None
             file = rows.file(image)
             _link(store.root / image["file"], folder / "images" / split / file)
-            lines = []
+            lines: list[str] = []
             for instance in store.instances_of(row):
                 category = rows.index[rows.structure(instance)]
-                lines += [f"{category} {points}" for points in _yolo_outlines(store, instance)]
+                lines += yolo_lines(category, store.mask(instance))
             text = "\n".join(lines) + ("\n" if lines else "")
             update_file(folder / "labels" / split / f"{Path(file).stem}.txt", text.encode())
         counts[split] = len(rows.rows)
     names = structures(store, class_agnostic=class_agnostic)
-    categories = "\n".join(f"  {k}: {json.dumps(name)}" for k, name in enumerate(names))
     # Without `path`, Ultralytics takes the folder of this file, wherever it is opened from; a relative `path`
     # would count from the current folder, and an absolute one would not survive a move.
     splits = "\n".join(f"{split}: images/{split}" for split in SPLITS if counts[split])
-    update_file(folder / "data.yaml", f"{splits}\nnames:\n{categories}\n".encode())
+    update_file(folder / "data.yaml", f"{splits}\n{yolo_names(names)}".encode())
     for split in ("train", "val"):
         if not counts[split]:
             logger.warning(
@@ -237,21 +235,6 @@ def _yolo(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:
             ignored,
         )
     return counts
-
-
-def _yolo_outlines(store: Store, instance: int) -> Iterator[str]:
-    """Outlines of an instance in relative coordinates; holes are filled, since YOLO has none."""
-    mask = store.mask(instance)
-    height, width = mask.shape
-    contours, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    for contour in contours:
-        outline = contour[:, 0] + 0.5
-        if len(outline) < 3:  # a point or a line, one pixel wide: the hull of its pixels' corners
-            corners = (outline[:, None] + _CORNERS).reshape(-1, 2).astype(np.float32)
-            outline = cv2.convexHull(corners)[:, 0]
-        yield " ".join(f"{v:.6f}" for v in (outline / (width, height)).ravel())
 
 
 def _nnunet(store: Store, folder: Path, class_agnostic: bool) -> dict[str, int]:

@@ -10,7 +10,7 @@ from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.images.masks import bounding_box, coco_result
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_labels, write_mask
-from ultrasam.inference.batch import FileResult, ScanFrame, process_files
+from ultrasam.inference.batch import FileResult, Finish, ScanFrame, process_files
 from ultrasam.inference.coco_ids import CocoIds
 from ultrasam.inference.frames import FrameChoice
 
@@ -24,6 +24,8 @@ def find_files(
     score: float = 0.5,
     provenance: Mapping[str, Any],
     coco: CocoIds | None = None,
+    png: bool = True,
+    finish: Finish | None = None,
 ) -> Iterator[FileResult]:
     """Find the objects in each file, and write them to ``out``.
 
@@ -35,6 +37,8 @@ def find_files(
         score: minimum score of a detection.
         provenance: keys to add to each result.
         coco: IDs for the results.
+        png: write the masks and the label map as PNG.
+        finish: as `ultrasam.inference.batch.process_files` takes it.
     """
     classes = segmenter.head_config.classes
 
@@ -43,16 +47,18 @@ def find_files(
         pixels = frame.scan.frame(frame.index)
         detections, labels = segmenter.predict(pixels)
         found = detections.above(score)
-        write_labels(out / f"{frame.name}_labels.png", labels)
+        if png:
+            write_labels(out / f"{frame.name}_labels.png", labels)
         entries, texts = [], []
         triples = zip(found.masks, found.labels.tolist(), found.scores.tolist(), strict=True)
         for index, (mask, label, confidence) in enumerate(triples):
             mask_file = out / f"{frame.name}_mask_{index}.png"
-            write_mask(mask_file, mask)
             extra = {
-                "file_name": str(frame.path), "frame": frame.index, "mask": mask_file.name,
-                "class": classes[label], **provenance,
+                "file_name": str(frame.path), "frame": frame.index,
+                **({"mask": mask_file.name} if png else {}), "class": classes[label], **provenance,
             }  # fmt: skip
+            if png:
+                write_mask(mask_file, mask, told=extra)
             category = label + 1 if coco is None else coco.category(classes[label])
             entries.append(
                 coco_result(
@@ -64,6 +70,6 @@ def find_files(
         overlay = out / f"{frame.name}_overlay.png"
         write_overlay(overlay, pixels, list(found.masks), colors=found.labels.tolist(), texts=texts)
         notes = () if entries else (f"{frame.path}: no object with a score of at least {score:g}.",)
-        return FileResult(frame.path, overlay, entries, notes=notes)
+        return FileResult(frame.path, overlay, entries, notes=notes, size=pixels.shape[:2])
 
-    yield from process_files(paths, find, frames=frames)
+    yield from process_files(paths, find, frames=frames, finish=finish)

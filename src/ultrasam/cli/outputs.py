@@ -1,0 +1,43 @@
+"""What commands that write masks share: the formats, and what made the masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ultrasam.images.writing.formats import MaskFormat
+    from ultrasam.images.writing.segmentation import Provenance
+    from ultrasam.inference.exports import Exports
+
+_NEED = {"nifti": ("nibabel",), "seg": ("highdicom",), "sr": ("highdicom",)}
+
+
+def provenance_of(model: str, loaded: Any) -> Provenance:
+    """What makes masks: the model's name, and the hash of its weights if it has some."""
+    from ultrasam.images.writing.segmentation import Provenance
+    from ultrasam.weights.hashing import weights_hash
+
+    network = getattr(getattr(loaded, "backend", loaded), "model", loaded)
+    has_weights = hasattr(network, "state_dict")
+    return Provenance(model, weights_hash(network) if has_weights else None)
+
+
+def exports(out: Path, formats: Sequence[MaskFormat], made: Provenance) -> Exports | None:
+    """What writes all frames of a file together, if a format asks for that."""
+    from ultrasam.inference.exports import BY_FRAME, Exports
+
+    return Exports(out, formats, made) if set(formats) - set(BY_FRAME) else None
+
+
+def check_formats(formats: Sequence[MaskFormat]) -> None:
+    """Refuse formats whose packages are missing, before a model is loaded.
+
+    Raises:
+        MissingDependencyError: The extra 'outputs' is not installed.
+    """
+    from ultrasam.extras import require
+
+    for one in formats:
+        require(f"Writing {one}", *_NEED.get(one, ()), extra="outputs")
