@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ultrasam.images.scan import Scan
     from ultrasam.inference.predictor import Predictor
     from ultrasam.inference.segment import load_segmenter, segment
+    from ultrasam.inference.tracking.keys import GONE
+    from ultrasam.inference.tracking.track import Track, track
     from ultrasam.model.ultrasam import UltraSam
     from ultrasam.prompts import Prediction, Prompt
     from ultrasam.weights.hub import push_to_hub, save_pretrained
@@ -42,10 +44,12 @@ _ERRORS = (
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(_ERRORS, "ultrasam.errors"),
+    "GONE": "ultrasam.inference.tracking.keys",
     "Prediction": "ultrasam.prompts",
     "Predictor": "ultrasam.inference.predictor",
     "Prompt": "ultrasam.prompts",
     "Scan": "ultrasam.images.scan",
+    "Track": "ultrasam.inference.tracking.track",
     "UltraSam": "ultrasam.model.ultrasam",
     "load": "ultrasam.weights.load",
     "load_classifier": "ultrasam.downstream.classification.model",
@@ -57,9 +61,11 @@ _HOMES = {
     "read_scan": "ultrasam.images.reading",
     "save_pretrained": "ultrasam.weights.hub",
     "segment": "ultrasam.inference.segment",
+    "track": "ultrasam.inference.tracking.track",
 }
 
 __all__ = [
+    "GONE",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -73,6 +79,7 @@ __all__ = [
     "RecipeError",
     "Scan",
     "ScanError",
+    "Track",
     "UltraSam",
     "UltraSamError",
     "__version__",
@@ -86,6 +93,7 @@ __all__ = [
     "read_scan",
     "save_pretrained",
     "segment",
+    "track",
 ]
 
 # What `load` opens besides promptable networks; these modules are imported on first use.
