@@ -98,7 +98,7 @@ def phantom_stills(count: int, seed: int = 0) -> Iterator[Still]:
     while found < count:
         image = simulate(seed)
         seed += 1
-        masks = [mask for _, mask in image.instances if mask.sum() >= _LEAST_AREA]
+        masks = [mask for mask in image.masks if mask.sum() >= _LEAST_AREA]
         still = masks and _scaled(f"phantom/{seed}", gray(image.pixels), max(masks, key=np.sum))
         if still:
             found += 1
@@ -190,3 +190,16 @@ def _speckle(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[np
     white = rng.standard_normal(shape, dtype=np.float32)
     blurred = cv2.GaussianBlur(white, (0, 0), _GRAIN)
     return np.asarray(blurred / blurred.std())
+
+
+def replaced(cine: MovingCine, other: Still, cut: int) -> MovingCine:
+    """The cine until a frame; from there on another still with the same noise, and nothing to find."""
+    rng = np.random.default_rng(cut)
+    pixels, truth = cine.pixels.copy(), cine.truth.copy()
+    size = pixels.shape[:0:-1]
+    still = cv2.resize(other.pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    for index in range(cut, len(pixels)):
+        noise = 1 + _NOISE * _speckle(rng, still.shape)
+        pixels[index] = np.clip(still * noise + 0.5, 0, 255).astype(np.uint8)
+        truth[index] = False
+    return MovingCine(f"{cine.name}, then {other.name}", pixels, truth)

@@ -23,6 +23,7 @@ from ultrasam.cli import (
     models,
     predict,
     recipes,
+    track,
     train,
 )  # fmt: skip
 from ultrasam.cli.overview import overview
@@ -44,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict", rich_help_panel=_USE)(predict.predict)
+app.command("track", rich_help_panel=_USE)(track.track)
 app.command("embed", rich_help_panel=_USE)(embed.embed)
 app.command("models", rich_help_panel=_USE)(models.models)
 app.add_typer(finetune.app, name="finetune", rich_help_panel=_ADAPT)

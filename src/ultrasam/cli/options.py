@@ -117,17 +117,45 @@ Inits = Annotated[
         "a path, or a Hugging Face repository. Where several are compared, repeat it.",
     ),
 ]  # fmt: skip
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box", metavar="x0,y0,x1,y1",
+        help="A box around an object, in pixels (repeatable: one object each).",
+    ),
+]  # fmt: skip
+Points = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--point", metavar="x,y[,0|1]",
+        help="A click on the object (1, the default) or outside it (0) (repeatable: all clicks mean one "
+        "object).",
+    ),
+]  # fmt: skip
 Prompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="JSON: {image name: [{box: …}, {points: …, labels: …}]}."),
 ]
-Frame = Annotated[
-    Any,  # a FrameChoice, which Typer cannot read off a type
-    typer.Option(
-        parser=_frame, metavar="NUMBER|all", show_default="0, and a note if there are others",
+
+
+def frame_option(default: str) -> Any:
+    """The option --frame of a command; ``default`` is what its help shows."""
+    return typer.Option(
+        "--frame", parser=_frame, metavar="NUMBER|all", show_default=default,
         help="Frame of a cine, or slice of a volume, from 0; or all.",
+    )  # fmt: skip
+
+
+# A FrameChoice, which Typer cannot read off a type.
+Frame = Annotated[Any, frame_option("0, and a note if there are others")]
+NoTta = Annotated[
+    bool,
+    typer.Option(
+        "--no-tta",
+        help="Disable test-time augmentation (zoomed and flipped views; used by nano only). About 4 "
+        "times faster.",
     ),
-]  # fmt: skip
+]
 Device = Annotated[
     str | None,
     typer.Option(

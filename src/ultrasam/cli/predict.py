@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ultrasam._version import __version__
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
+    Boxes,
     Device,
     Frame,
     Inputs,
     Model,
+    NoTta,
     Overwrite,
+    Points,
     PrecisionOption,
     Prompts,
     out_option,
 )  # fmt: skip
+from ultrasam.cli.outputs import earlier_results, provenance, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import (
     assign_and_report,
@@ -29,7 +31,7 @@ from ultrasam.cli.prompts import (
     read_and_report,
     tell_without_candidates,
 )
-from ultrasam.errors import PromptError, UltraSamError
+from ultrasam.errors import PromptError
 from ultrasam.text import counted
 
 if TYPE_CHECKING:
@@ -53,21 +55,8 @@ _WRITTEN = (
 
 def predict(
     inputs: Inputs,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="x0,y0,x1,y1",
-            help="A box around an object, in pixels (repeatable: one object each).",
-        ),
-    ] = None,
-    point: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="x,y[,0|1]",
-            help="A click on the object (1, the default) or outside it (0) (repeatable: all clicks mean one "
-            "object).",
-        ),
-    ] = None,
+    box: Boxes = None,
+    point: Points = None,
     prompts: Prompts = None,
     model: Model = "nano",
     min_score: Annotated[
@@ -112,14 +101,7 @@ def predict(
         bool,
         typer.Option("--refine", help="Decode twice, the mask fed back (the paper's refinement)."),
     ] = False,
-    no_tta: Annotated[
-        bool,
-        typer.Option(
-            "--no-tta",
-            help="Disable test-time augmentation (zoomed and flipped views; used by nano only). About 4 "
-            "times faster.",
-        ),
-    ] = False,
+    no_tta: NoTta = False,
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
@@ -160,7 +142,7 @@ def predict(
     ids = _coco_ids(coco, category, paths, file if task is None else None)
     wanted = None if file is None else assign_and_report(file, paths)
     out = checks.output(out, "predict", inputs[0])
-    earlier = _earlier_results(out, overwrite=overwrite)
+    earlier = earlier_results(out, _WRITTEN, overwrite=overwrite)
 
     from ultrasam.inference.batch import predict_files
     from ultrasam.inference.candidates import offers_candidates
@@ -175,10 +157,10 @@ def predict(
 
         finder = load(model, device=device)
         _check_classes(ids, finder.head_config.classes)
-        _remove(earlier)
+        remove(earlier)
         files = find_files(
             finder, paths, out, frames=frame, score=_MIN_SCORE if min_score is None else min_score,
-            provenance=_provenance(model), coco=ids,
+            provenance=provenance(model), coco=ids,
         )  # fmt: skip
         _write(files, paths, out)
         return
@@ -197,9 +179,9 @@ def predict(
             raise PromptError(f"{model} takes boxes only; it has no use for --candidates.")
         if candidates:
             tell_without_candidates(wanted)
-    _remove(earlier)
+    remove(earlier)
     files = predict_files(
-        segmenter, paths, wanted, out, frames=frame, provenance=_provenance(model), coco=ids,
+        segmenter, paths, wanted, out, frames=frame, provenance=provenance(model), coco=ids,
         candidates=candidates,
     )  # fmt: skip
     _write(files, paths, out, refused=0 if file is None else len(file.refused))
@@ -221,30 +203,6 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     useless = sorted(given & refused)
     if useless:
         raise PromptError(f"{model} is {what}; it has no use for {' and '.join(useless)}.")
-
-
-def _earlier_results(out: Path, *, overwrite: bool) -> list[Path]:
-    """The results of an earlier run in the output folder; they go when the new ones can come.
-
-    Raises:
-        UltraSamError: There are some, and they are not to be replaced.
-    """
-    earlier = [path for pattern in _WRITTEN for path in out.glob(pattern)]
-    if earlier and not overwrite:
-        raise UltraSamError(
-            f"{out} holds the results of an earlier run; choose another -o, or replace them with --overwrite."
-        )
-    return earlier
-
-
-def _remove(files: Sequence[Path]) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)
-
-
-def _provenance(model: str) -> dict[str, str]:
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"model": model, "ultrasam": __version__, "created": created}
 
 
 def _write(
@@ -314,7 +272,7 @@ def _classify(
     from ultrasam.downstream.classification.predict import classify_files, write_classes
 
     classifier = load_classifier(model, device)
-    _remove(earlier)
+    remove(earlier)
     results: list[ClassResult] = []
     complete = False
     try:

@@ -20,6 +20,7 @@ from ultrasam.images.writing.png import write_mask
 from ultrasam.images.writing.video import write_video
 from ultrasam.inference.tracking.source import FrameSource
 from ultrasam.inference.tracking.track import Track
+from ultrasam.progress import OnProgress, no_progress
 
 _TILES = 20  # frames of a contact sheet
 _UNSURE = 0.5  # confidence; masks below are marked
@@ -43,7 +44,13 @@ class TrackFiles:
 
 
 def write_track(
-    track: Track, out: Path, name: str, *, video: str | None, provenance: Mapping[str, Any]
+    track: Track,
+    out: Path,
+    name: str,
+    *,
+    video: str | None,
+    provenance: Mapping[str, Any],
+    on_progress: OnProgress = no_progress,
 ) -> TrackFiles:
     """Write the masks of a track to a folder.
 
@@ -57,6 +64,7 @@ def write_track(
         name: of the scan.
         video: suffix of the video, with its dot; None for none.
         provenance: keys to add to each entry of the table, such as the model's name.
+        on_progress: called after each frame of the video.
 
     Raises:
         UltraSamError: A file cannot be written.
@@ -72,7 +80,7 @@ def write_track(
     film = None
     if video is not None:
         film = out / f"{name}_overlay{video}"
-        write_video(film, _film(track), frame_time=track.scan.frame_time)
+        write_video(film, _film(track, on_progress), frame_time=track.scan.frame_time)
     return TrackFiles(table, sheet, film, len(entries))
 
 
@@ -120,8 +128,10 @@ def _chosen(track: Track) -> list[int]:
     return [int(n) for n in np.linspace(first, last, count).round()]
 
 
-def _film(track: Track) -> Iterator[Frame]:
-    return (_drawn(track, index) for index in range(track.scan.num_frames))
+def _film(track: Track, on_progress: OnProgress) -> Iterator[Frame]:
+    for index in range(track.scan.num_frames):
+        yield _drawn(track, index)
+        on_progress(index + 1, track.scan.num_frames)
 
 
 def _drawn(track: Track, index: int) -> Frame:
