@@ -106,7 +106,8 @@ def phantom_stills(count: int, seed: int = 0) -> Iterator[Still]:
 
 
 def _scaled(name: str, pixels: Gray, mask: Mask) -> Still | None:
-    """None for objects that fill the picture, which have nowhere to go, and for what is left of tiny ones."""
+    """None for what is left of tiny objects, and for those that fill the picture or touch its edge: how they
+    go on behind it, nobody knows."""
     scale = min(1.0, _LONGEST / max(pixels.shape))
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
@@ -114,7 +115,8 @@ def _scaled(name: str, pixels: Gray, mask: Mask) -> Still | None:
     inside = largest_component(np.asarray(inside))
     if not _LEAST_AREA <= inside.sum() <= _MOST_PART * inside.size:
         return None
-    return Still(name, small, inside)
+    edges = inside[[0, -1]].any() or inside[:, [0, -1]].any()
+    return None if edges else Still(name, small, inside)
 
 
 def moved(still: Still, motion: Motion) -> MovingCine:

@@ -1,9 +1,9 @@
 """Claim: a mask is carried through a cine better than by flow from the key frame or networks.
 
 Peers, from the same key mask of the truth: copying it; dense inverse search from the key frame with the
-last flow as a guess; the network prompted with the box of its last mask, 3 % larger; and micro-sam's
-rule, a click in the middle of the last mask, given up where successive masks have an IoU below 0.5. The cines are simulated
-pictures and the stills of a folder of data sets, moved by a known smooth motion (`moving.py`).
+last flow as a guess; the network prompted with the box of its last mask, 3 % larger; and micro-sam's rule,
+a click in the middle of the last mask, given up where successive masks have an IoU below 0.5. The cines are
+simulated pictures and the stills of a folder of data sets, moved by a known smooth motion (`moving.py`).
 
 Prints DAVIS's measures (Perazzi et al. 2016; J: IoU, F: contours within 0.8 % of the diagonal; decay: first
 quarter less last quarter; the first frame does not count), Dice, clicks per 100 frames to hold Dice 0.9,

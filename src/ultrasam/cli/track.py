@@ -98,8 +98,8 @@ def track(
     """Follow objects through a cine or volume.
 
     Boxes and clicks point at objects in one frame, --frame. A prompts file can name several frames, as in
-    {"frame": 12, "object": 0, "box": …}, and where an object is gone, as in {"frame": 40, "object": 0, "gone":
-    true}. Masks are carried in both directions; between two frames with prompts, both are blended.
+    {"frame": 12, "object": 0, "box": …}, and where an object is gone, as in {"frame": 40, "gone": true}.
+    Masks are carried in both directions; between two frames with prompts, both are blended.
 
     Writes a PNG for each mask, predictions.json (COCO, with where each mask came from and how sure it is), an
     overlay video and a contact sheet. Where an object is lost, its masks end, and the reason is told.

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.inference.tracking.cines import Cine, Told, dice, moving
 from ultrasam import GONE, Prompt, track
 from ultrasam.errors import PromptError, ScanError
+from ultrasam.images.masks import components, fill_holes
 from ultrasam.images.scan import Scan
 from ultrasam.inference.tracking.keys import ObjectKeys
 from ultrasam.inference.tracking.results import FrameMask, Origin
@@ -214,3 +215,22 @@ def test_segments_and_keys_share_out_the_frames(count: int, keys: set[int], gone
             or any(latest < one <= frame for one in gone)
             or (latest == -1 and gone & set(range(min(keys))))
         )
+
+
+def test_masks_get_no_holes_and_pieces_that_the_key_does_not_have() -> None:
+    cine = moving(6)
+    ring = cine.truth[0] & ~(np.hypot(*(np.indices(cine.truth[0].shape).T - (44, 40)).T) <= 6)
+    result = track(cine.scan, {0: [of(cine, 0), Prompt(mask=ring)]})
+    for t in range(6):
+        assert np.array_equal(fill_holes(result.mask(t)), result.mask(t))
+        assert len(components(result.mask(t))) == 1
+        assert not np.array_equal(fill_holes(result.mask(t, 1)), result.mask(t, 1))
+
+
+def test_a_black_object_that_is_taken_for_the_margin_is_followed() -> None:
+    cine = moving(4, start=(40, 20), radius=16)
+    cine.pixels[cine.truth] = 0
+    cine.pixels[:, :, :3] = 0
+    result = track(cine.scan, {0: [of(cine, 0)]})
+    assert result.frames() == (0, 1, 2, 3)
+    assert dice(result.mask(3), cine.truth[3]) >= 0.9

@@ -2,10 +2,11 @@
 
 In each frame, the key's picture is warped as the object moved until the frame before, and the flow to that
 warped picture is added to the motion. The flow is thus small and of equal scale however far the object has
-moved or shrunk, and as it always leads to the pixels of the key, its errors do not add up. Where the way
-back does not fit (forward-backward error), or the warped picture does not look like the frame, the key is
-too different by now: the frame before takes its place if the flow from there fits, as the first link of a
-chain.
+moved or shrunk, and as it always leads to the pixels of the key, its errors hardly add up. Beside it, the
+flow is estimated directly from the key; around each pixel, the one that explains the frame better counts
+more. Where the way back does not fit (forward-backward error), or the warped picture does not look like the
+frame, the key is too different by now: the frame before takes its place if the flow from there fits, as the
+first link of a chain.
 """
 
 from __future__ import annotations
@@ -179,11 +180,11 @@ class Carrier:
         window = self._window()
         grid = window.grid()
         now, guess = window.of(picture), field.at(grid)
-        by_steps = added(
-            self._search.flow(now, sample(earlier, grid + guess)), field, window
-        ).values
+        step = self._search.flow(now, sample(earlier, grid + guess))
+        by_steps = added(step, field, window).values
         middle = np.median(guess.reshape(-1, 2), axis=0).astype(np.float32)
-        direct = middle + self._search.flow(now, sample(earlier, grid + middle), guess - middle)
+        there = sample(earlier, grid + middle)
+        direct = middle + self._search.flow(now, there, guess - middle)
         found = _better(now, earlier, grid, (by_steps, direct))
         warped = sample(earlier, grid + found)
         back = self._search.flow(warped, now)
@@ -249,7 +250,10 @@ def _correlation(first: Float32, second: Float32) -> float:
 def _better(
     now: Float32, earlier: Float32, grid: Float32, fields: tuple[Float32, Float32]
 ) -> Float32:
-    """Of two fields, around each pixel mostly that by which the earlier picture looks more like this one."""
+    """Of two fields, around each pixel mostly that by which the earlier picture looks more like this one.
+
+    That by steps stands large changes of scale; the direct one remembers no errors of earlier frames.
+    """
     costs = [difference(now, sample(earlier, grid + one)) + 0.1 for one in fields]
     powers = [cost**_CHOICE for cost in costs]
     first = (powers[1] / (powers[0] + powers[1]))[..., None]

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ultrasam.images.masks import BoolMask, components, fill_holes, largest_component
+from ultrasam.images.pixels import gray
 from ultrasam.inference.postprocessing import scanned_area
-from ultrasam.inference.tracking.carrier import Carried, Carrier
+from ultrasam.inference.tracking.carrier import Carried, Carrier, diameter
 from ultrasam.inference.tracking.corrector import FrameNetwork, KeyView, Opinion, correct
 from ultrasam.inference.tracking.flow import Float32
 from ultrasam.inference.tracking.keys import Segment
@@ -69,10 +71,12 @@ class Pass:
         if not in_key.any():
             self.stop = Stop(segment.object, key, key, "the key's mask is empty")
             return
-        limit = error_limit(2 * float(np.sqrt(in_key.sum() / np.pi)))
+        self._is_filled = bool(np.array_equal(fill_holes(in_key), in_key))
+        self._is_whole = len(components(in_key)) == 1
+        limit = error_limit(diameter(in_key))
         self._carrier = Carrier(picture, in_key, key, limit)
         sector = scanned_area(frame.pixels) if frame.pixels is not None else None
-        self._rules = StopRules(limit, float(in_key.sum()), sector)
+        self._rules = StopRules(limit, in_key, sector)
         self._view: KeyView | None = None
         self._viewed = False
 
@@ -91,7 +95,7 @@ class Pass:
             return []
         carried = self._carrier.step(picture, seen.index)
         distance, opinion = self._corrected(seen, carried)
-        mask = np.asarray(distance > 0)
+        mask = self._tidied(np.asarray(distance > 0))
         reason = self._rules.reason(carried, mask, self._view, opinion)
         if reason is not None and (self._tools.stopping or not mask.any()):
             self._end(self._unread[0] if self._unread else seen.index, reason)
@@ -105,6 +109,12 @@ class Pass:
         found = [*self._interpolated(seen.index, result), (seen.index, result)]
         self._last, self._unread = (seen.index, result), []
         return found
+
+    def _tidied(self, mask: BoolMask) -> BoolMask:
+        """Without pieces and holes that the key does not have."""
+        if self._is_whole:
+            mask = largest_component(mask)
+        return fill_holes(mask) if self._is_filled else mask
 
     def _end(self, frame: int, reason: str) -> None:
         self.stop = Stop(self.segment.object, frame, self.key, reason)
@@ -160,10 +170,7 @@ class Pass:
             return
         carrier: dict[str, Any] = state["carrier"]
         scan = self._tools.source.scan
-        pictures = [SeenFrame(int(n), scan.frame(int(n))).gray for n in carrier["frames"]]
-        anchor, last = pictures
-        assert anchor is not None
-        assert last is not None
+        anchor, last = (gray(scan.frame(int(index))) for index in carrier["frames"])
         self._carrier.restore(carrier, anchor, last)
         self._rules.areas.clear()
         self._rules.areas.extend(state["areas"])

@@ -19,15 +19,12 @@ class SeenFrame:
     Attributes:
         index: in the scan.
         pixels: [H, W] or [H, W, 3]; None if it cannot be read.
+        gray: [H, W]; None if it cannot be read.
     """
 
     index: int
     pixels: Frame | None
-
-    @property
-    def gray(self) -> Gray | None:
-        """[H, W]; None if it cannot be read."""
-        return None if self.pixels is None else gray(self.pixels)
+    gray: Gray | None
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +52,8 @@ class FrameSource:
     def read(self, index: int) -> SeenFrame:
         """One frame, without an error if it is damaged."""
         try:
-            return SeenFrame(index, self.scan.frame(index))
+            pixels = self.scan.frame(index)
+            return SeenFrame(index, pixels, gray(pixels))
         except ScanError as error:
             self.unreadable[index] = str(error)
-            return SeenFrame(index, None)
+            return SeenFrame(index, None, None)

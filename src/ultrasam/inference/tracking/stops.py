@@ -18,6 +18,7 @@ _AREA_RATIO = 1.5
 _REMEMBERED = 9  # frames whose median area a jump is measured against
 _IOU_FALL = 0.15
 _AGREEMENT = 0.6
+_WHOLLY = 0.95
 _LEFT = 0.5  # fraction of the object outside the scanned sector
 
 
@@ -49,14 +50,16 @@ class StopRules:
 
     Args:
         limit: of the forward-backward error on the border, in pixels.
-        area: of the key's mask, in pixels.
-        sector: [H, W], where the picture shows a scan; None if everywhere.
+        key: [H, W], the key's mask.
+        sector: [H, W], where the picture shows a scan; None if everywhere. It does not count if it lacks much
+            of the key's mask: black objects can be taken for the black around a scan.
     """
 
-    def __init__(self, limit: float, area: float, sector: BoolMask | None) -> None:
+    def __init__(self, limit: float, key: BoolMask, sector: BoolMask | None) -> None:
         self._limit = limit
-        self._sector = sector
-        self.areas: deque[float] = deque([area], maxlen=_REMEMBERED)
+        counts = sector is not None and (key & sector).sum() >= _WHOLLY * key.sum()
+        self._sector = sector if counts else None
+        self.areas: deque[float] = deque([float(key.sum())], maxlen=_REMEMBERED)
 
     def reason(
         self, carried: Carried, mask: BoolMask, key: KeyView | None, opinion: Opinion | None
