@@ -162,5 +162,5 @@ def _caption(track: Track, index: int) -> str:
             parts.append("key")
         else:
             keys = "+".join(str(key) for key in origin.keys)
-            parts.append(f"{keys} {track.confidence(index, number):.2f}")
-    return f"{index}: " + ", ".join(parts)
+            parts.append(f"from {keys}, {track.confidence(index, number):.2f}")
+    return f"{index}: " + "; ".join(parts)

@@ -115,8 +115,8 @@ class Track:
         """See the class."""
         unread = [text for _, text in sorted(self._tools.source.unreadable.items())]
         stops = [
-            f"{self.names[stop.object]} has no mask from frame {stop.frame} on, followed from frame "
-            f"{stop.key}: {stop.reason}."
+            f"{self.names[stop.object]} has no mask from frame {stop.frame} "
+            f"{'on' if stop.frame >= stop.key else 'back'}, followed from frame {stop.key}: {stop.reason}."
             for stop in self.stops
         ]
         return (*unread, *stops)
