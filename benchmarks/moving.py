@@ -145,7 +145,7 @@ def translated(still: Still, step: tuple[float, float], frames: int) -> MovingCi
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     pixels, truth = [], []
     for index in range(frames):
-        source = np.stack([x - step[0] * index, y - step[1] * index], axis=-1)
+        source = np.stack([x - step[0] * index, y - step[1] * index], axis=-1).astype(np.float32)
         pixels.append(_seen(still.pixels, source, _speckle(rng, (height, width)) / 3))
         truth.append(_moved_mask(still.mask, source))
     return MovingCine(f"{still.name} {step}", np.stack(pixels), np.stack(truth))

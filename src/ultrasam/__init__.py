@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from ultrasam.images.reading import read_scan
     from ultrasam.images.scan import Scan
+    from ultrasam.inference.automatic import Regions, segment_everything
     from ultrasam.inference.predictor import Predictor
     from ultrasam.inference.segment import load_segmenter, segment
     from ultrasam.inference.tracking.keys import GONE
@@ -48,6 +49,7 @@ _HOMES = {
     "Prediction": "ultrasam.prompts",
     "Predictor": "ultrasam.inference.predictor",
     "Prompt": "ultrasam.prompts",
+    "Regions": "ultrasam.inference.automatic",
     "Scan": "ultrasam.images.scan",
     "Track": "ultrasam.inference.tracking.track",
     "UltraSam": "ultrasam.model.ultrasam",
@@ -61,6 +63,7 @@ _HOMES = {
     "read_scan": "ultrasam.images.reading",
     "save_pretrained": "ultrasam.weights.hub",
     "segment": "ultrasam.inference.segment",
+    "segment_everything": "ultrasam.inference.automatic",
     "track": "ultrasam.inference.tracking.track",
 }
 
@@ -77,6 +80,7 @@ __all__ = [
     "Prompt",
     "PromptError",
     "RecipeError",
+    "Regions",
     "Scan",
     "ScanError",
     "Track",
@@ -93,6 +97,7 @@ __all__ = [
     "read_scan",
     "save_pretrained",
     "segment",
+    "segment_everything",
     "track",
 ]
 

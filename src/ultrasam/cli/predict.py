@@ -58,6 +58,13 @@ def predict(
     box: Boxes = None,
     point: Points = None,
     prompts: Prompts = None,
+    automatic: Annotated[
+        bool,
+        typer.Option(
+            "--automatic",
+            help="Segment all regions of the scanned sector, without prompts.",
+        ),
+    ] = False,
     model: Model = "nano",
     min_score: Annotated[
         float | None,
@@ -122,7 +129,7 @@ def predict(
     given = {
         "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
         "--refine": refine, "--no-tta": no_tta, "--precision": precision, "--coco": coco,
-        "--category": category, "--candidates": candidates,
+        "--category": category, "--candidates": candidates, "--automatic": automatic,
     }  # fmt: skip
     _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
     if task is not None and spec.has_options:
@@ -134,8 +141,12 @@ def predict(
     checks.check_device(device)
     if prompts is not None and (box or point):
         raise PromptError("Give --prompts, or --box and --point, not both.")
+    if automatic and (prompts is not None or box or point or candidates or refine):
+        raise PromptError(
+            "--automatic takes no prompts; leave --box, --point, --prompts, --candidates and --refine out."
+        )
     file = None
-    if task not in (_CLASSIFIER, _INSTANCES):
+    if task not in (_CLASSIFIER, _INSTANCES) and not automatic:
         file = read_and_report(prompts) if prompts else given_prompts(box or [], point or [])
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
@@ -162,6 +173,18 @@ def predict(
             finder, paths, out, frames=frame, score=_MIN_SCORE if min_score is None else min_score,
             provenance=provenance(model), coco=ids,
         )  # fmt: skip
+        _write(files, paths, out)
+        return
+    if automatic:
+        from ultrasam.inference.automatic_files import segment_files
+
+        network = Predictor(model, tta=False, device=device, precision=precision)
+        if "point" not in network.accepts:
+            raise PromptError(f"{model} takes boxes only; it has no use for --automatic.")
+        remove(earlier)
+        files = segment_files(
+            network, paths, out, frames=frame, provenance=provenance(model), coco=ids
+        )
         _write(files, paths, out)
         return
     assert wanted is not None
@@ -193,7 +216,7 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     Raises:
         PromptError: One is given.
     """
-    promptable = {"--refine", "--no-tta", "--precision", "--candidates"}
+    promptable = {"--refine", "--no-tta", "--precision", "--candidates", "--automatic"}
     prompts, coco = {"--box", "--point", "--prompts"}, {"--coco", "--category"}
     what, refused = {
         None: ("a promptable model", {"--min-score"}),

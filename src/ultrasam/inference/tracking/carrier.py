@@ -32,9 +32,9 @@ from ultrasam.inference.tracking.flow import (
     signed_distance,
 )
 
-_LONGEST = 256  # working pixels; the window around an object has at most about this size
-_MARGIN = 0.35  # of the object's longer side, around it
-_LEAST_MARGIN = 24  # working pixels
+_LONGEST = 384  # working pixels; the window around an object has at most about this size
+_MARGIN = 1.0  # of the object's longer side, around it
+_LEAST_MARGIN = 64  # working pixels
 _CHOICE = 4.0  # power of the difference by which one flow is preferred to another
 _AROUND_PART = 0.3  # of the object's diameter: the surroundings that the likeness is of
 _LEAST_LIKENESS, _USUAL_PART = 0.3, 0.7

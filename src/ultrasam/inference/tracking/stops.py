@@ -15,7 +15,7 @@ from ultrasam.inference.tracking.corrector import KeyView, Opinion
 _PART_OF_DIAMETER = 0.10
 _LEAST_LIMIT = 3.0  # pixels
 _AREA_RATIO = 1.5
-_REMEMBERED = 9  # frames whose median area a jump is measured against
+_REMEMBERED = 3  # frames whose median area a jump is measured against
 _IOU_FALL = 0.15
 _AGREEMENT = 0.6
 _WHOLLY = 0.95
