@@ -10,6 +10,7 @@ quarter less last quarter; the first frame does not count), Dice, clicks per 100
 precision and recall of the stop rules, shifts of 8 pixels a frame, and the processor's time.
 
     python benchmarks/tracking.py --data DIR [--each 3] [--phantoms 4] [--network 2] [--model nano]
+        [--part stops]
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from ultrasam.prompts import Prompt
 
 Masks = npt.NDArray[np.bool_]
 Follow = Callable[[MovingCine, dict[int, npt.NDArray[np.bool_]]], Masks]
+PARTS = ("stops", "shifts", "quality")
 _HOLD = 0.9
 _BAD = 0.7
 _CONTOUR = 0.008  # of the diagonal
@@ -92,20 +94,28 @@ def main() -> None:
     parser.add_argument("--phantoms", type=int, default=4)
     parser.add_argument("--network", type=int, default=2, help="cines for methods with a network")
     parser.add_argument("--model", default="nano")
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", help="only this part (repeatable)"
+    )
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     print(f"One thread of {processor()}")
     stills = list(real_stills(arguments.data, arguments.each, tuple(arguments.dataset)))
     phantoms = list(phantom_stills(arguments.phantoms))
+    parts = arguments.part or PARTS
+    if "stops" in parts:
+        _stops(stills)
+    if "shifts" in parts:
+        _translations(stills[:: max(1, len(stills) // 3)][:3])
+    if "quality" not in parts:
+        return
     network = Predictor(arguments.model, device=arguments.device) if arguments.network else None
     for kind, some in (("real stills", stills), ("phantoms", phantoms)):
         for name, motion in (("moderate", MODERATE), ("hard", HARD)):
             cines = [moved(still, motion) for still in some]
             if cines:
                 _compare(f"{name}, {len(cines)} {kind}", name, cines, network, arguments.network)
-    _stops(stills)
-    _translations(stills[:: max(1, len(stills) // 3)][:3])
 
 
 def _compare(

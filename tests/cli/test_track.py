@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from tests.inference.tracking.cines import Cine, Told, dice, moving
+from ultrasam.errors import ScanError
 from ultrasam.images.masks import decode_rle
 from ultrasam.images.reading import read_scan
+from ultrasam.inference.inputs import find_inputs
 
 Run = Callable[..., int]
 
@@ -76,6 +78,8 @@ def test_a_cine_is_tracked_from_a_box_in_any_frame(
     film = read_scan(out / "heart_overlay.mp4")
     assert (film.num_frames, film.height, film.width) == (8, *cine.pixels.shape[1:])
     assert not (out / "progress.npz").exists()
+    with pytest.raises(ScanError, match="holds no images"):  # results are no inputs
+        find_inputs([str(out)])
     assert ultrasam("track", file, "--box", "25,30,55,60", "-o", out) == 1
     assert "--overwrite" in capsys.readouterr().err
 

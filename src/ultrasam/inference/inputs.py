@@ -19,9 +19,11 @@ from ultrasam.text import counted, name_key
 
 logger = logging.getLogger(__name__)
 
-# What `predict` writes beside its table of results.
+# What `predict` and `track` write beside their table of results.
 _RESULT = re.compile(
-    r"_(mask_\d+(_small|_medium|_large)?|candidates_\d+|overlay|labels)\.png$", re.IGNORECASE
+    r"_(mask_\d+(_small|_medium|_large)?|candidates_\d+|overlay|labels|contact)\.png$"
+    r"|_overlay\.(mp4|webm|gif)$",
+    re.IGNORECASE,
 )
 _TABLES = ("predictions.json", "classes.csv")
 _LISTED = 4  # names or kinds of files that a message lists

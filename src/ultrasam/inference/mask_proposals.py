@@ -45,7 +45,7 @@ def without_small_parts(mask: BoolMask, area: float, *, holes: bool) -> BoolMask
 
     Holes and pieces are 8-connected, as in segment-anything.
     """
-    count, parts, stats, _ = cv2.connectedComponentsWithStats((mask ^ holes).astype(np.uint8), 8)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats((mask ^ holes).astype(np.uint8))
     sizes = stats[1:, cv2.CC_STAT_AREA]
     if count < 2 or not (sizes < area).any():
         return mask
