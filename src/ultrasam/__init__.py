@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     )
     from ultrasam.images.reading import read_scan
     from ultrasam.images.scan import Scan
+    from ultrasam.inference.automatic import Regions, segment_everything
     from ultrasam.inference.predictor import Predictor
     from ultrasam.inference.segment import load_segmenter, segment
+    from ultrasam.inference.tracking.keys import GONE
+    from ultrasam.inference.tracking.track import Track, track
     from ultrasam.model.ultrasam import UltraSam
     from ultrasam.prompts import Prediction, Prompt
     from ultrasam.weights.hub import push_to_hub, save_pretrained
@@ -42,10 +45,13 @@ _ERRORS = (
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(_ERRORS, "ultrasam.errors"),
+    "GONE": "ultrasam.inference.tracking.keys",
     "Prediction": "ultrasam.prompts",
     "Predictor": "ultrasam.inference.predictor",
     "Prompt": "ultrasam.prompts",
+    "Regions": "ultrasam.inference.automatic",
     "Scan": "ultrasam.images.scan",
+    "Track": "ultrasam.inference.tracking.track",
     "UltraSam": "ultrasam.model.ultrasam",
     "load": "ultrasam.weights.load",
     "load_classifier": "ultrasam.downstream.classification.model",
@@ -57,9 +63,12 @@ _HOMES = {
     "read_scan": "ultrasam.images.reading",
     "save_pretrained": "ultrasam.weights.hub",
     "segment": "ultrasam.inference.segment",
+    "segment_everything": "ultrasam.inference.automatic",
+    "track": "ultrasam.inference.tracking.track",
 }
 
 __all__ = [
+    "GONE",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -71,8 +80,10 @@ __all__ = [
     "Prompt",
     "PromptError",
     "RecipeError",
+    "Regions",
     "Scan",
     "ScanError",
+    "Track",
     "UltraSam",
     "UltraSamError",
     "__version__",
@@ -86,6 +97,8 @@ __all__ = [
     "read_scan",
     "save_pretrained",
     "segment",
+    "segment_everything",
+    "track",
 ]
 
 # What `load` opens besides promptable networks; these modules are imported on first use.

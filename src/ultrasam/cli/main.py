@@ -27,6 +27,7 @@ from ultrasam.cli import (
     models,
     predict,
     recipes,
+    track,
     train,
 )  # fmt: skip
 from ultrasam.cli.overview import overview
@@ -48,6 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict", rich_help_panel=_USE)(predict.predict)
+app.command("track", rich_help_panel=_USE)(track.track)
 app.command("measure", rich_help_panel=_USE)(measure.measure)
 app.command("embed", rich_help_panel=_USE)(embed.embed)
 app.command("models", rich_help_panel=_USE)(models.models)

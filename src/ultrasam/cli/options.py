@@ -153,14 +153,6 @@ Points = Annotated[
         "object).",
     ),
 ]
-NoTta = Annotated[
-    bool,
-    typer.Option(
-        "--no-tta",
-        help="Disable test-time augmentation (zoomed and flipped views; used by nano only). About 4 "
-        "times faster.",
-    ),
-]
 PixelSize = Annotated[
     str | None,
     typer.Option(
@@ -186,13 +178,26 @@ MaskFormats = Annotated[
         help="How masks are written; seg is DICOM Segmentation, sr a DICOM report (repeatable).",
     ),
 ]  # fmt: skip
-Frame = Annotated[
-    Any,  # a FrameChoice, which Typer cannot read off a type
-    typer.Option(
-        parser=_frame, metavar="NUMBER|all", show_default="0, and a note if there are others",
+
+
+def frame_option(default: str) -> Any:
+    """The option --frame of a command; ``default`` is what its help shows."""
+    return typer.Option(
+        "--frame", parser=_frame, metavar="NUMBER|all", show_default=default,
         help="Frame of a cine, or slice of a volume, from 0; or all.",
+    )  # fmt: skip
+
+
+# A FrameChoice, which Typer cannot read off a type.
+Frame = Annotated[Any, frame_option("0, and a note if there are others")]
+NoTta = Annotated[
+    bool,
+    typer.Option(
+        "--no-tta",
+        help="Disable test-time augmentation (zoomed and flipped views; used by nano only). About 4 "
+        "times faster.",
     ),
-]  # fmt: skip
+]
 Device = Annotated[
     str | None,
     typer.Option(

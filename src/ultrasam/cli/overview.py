@@ -9,6 +9,7 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
     "Segment": (
         ("an image, from a box", "ultrasam predict scan.png --box 120,80,260,190"),
         ("a frame of a cine, from a click", "ultrasam predict cine.mp4 --frame 12 --point 200,140"),
+        ("a whole cine, from a box", "ultrasam track cine.mp4 --box 120,80,260,190"),
         ("a folder of images", "ultrasam predict images/ --prompts prompts.json"),
         ("with another model", "ultrasam models"),
         ("without PyTorch", "ultrasam export nano --to onnx"),

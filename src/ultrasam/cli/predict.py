@@ -26,7 +26,7 @@ from ultrasam.cli.options import (
     RuntimeOption,
     out_option,
 )  # fmt: skip
-from ultrasam.cli.outputs import check_formats, exports, provenance_of
+from ultrasam.cli.outputs import check_formats, earlier_results, exports, provenance_of, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import (
     assign_and_report,
@@ -35,7 +35,7 @@ from ultrasam.cli.prompts import (
     read_and_report,
     tell_without_candidates,
 )
-from ultrasam.errors import PromptError, UltraSamError
+from ultrasam.errors import PromptError
 from ultrasam.text import counted
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ def predict(
     point: Points = None,
     prompts: Prompts = None,
     masks: Masks = None,
+    automatic: Annotated[
+        bool,
+        typer.Option(
+            "--automatic",
+            help="Segment all regions of the scanned sector, without prompts.",
+        ),
+    ] = False,
     model: Model = "nano",
     min_score: Annotated[
         float | None,
@@ -121,7 +128,7 @@ def predict(
     The folder of a model that ultrasam finetune trained also works: a classifier writes classes.csv, a region
     classifier adds the class of each object, and an instance segmenter needs no prompts.
     """  # fmt: skip
-    from ultrasam.images.writing.formats import MaskFormat
+    from ultrasam.images.writing.formats import PATTERNS, MaskFormat
     from ultrasam.inference.inputs import find_inputs
     from ultrasam.inference.prompts_file import AssignedPrompts
     from ultrasam.weights.spec import ModelSpec
@@ -133,7 +140,7 @@ def predict(
         "--box": box, "--point": point, "--prompts": prompts, "--min-score": min_score,
         "--refine": refine, "--no-tta": no_tta, "--precision": precision, "--coco": coco,
         "--category": category, "--candidates": candidates, "--runtime": runtime, "--masks": masks,
-        "--format": formats,
+        "--format": formats, "--automatic": automatic,
     }  # fmt: skip
     _refuse(task, {name for name, value in given.items() if value not in (None, False)}, model)
     if task is not None and spec.has_options:
@@ -145,10 +152,17 @@ def predict(
     checks.check_device(device)
     if prompts is not None and (box or point):
         raise PromptError("Give --prompts, or --box and --point, not both.")
+    if automatic and (prompts or box or point or masks or candidates or refine or formats):
+        raise PromptError(
+            "--automatic takes no prompts and writes PNG and COCO; leave --box, --point, --prompts, --masks, "
+            "--candidates, --refine and --format out."
+        )
     file = None
     if prompts is not None:
         file = read_and_report(prompts)
-    elif task not in (_CLASSIFIER, _INSTANCES) and (box or point or masks is None):
+    elif (
+        task not in (_CLASSIFIER, _INSTANCES) and not automatic and (box or point or masks is None)
+    ):
         file = given_prompts(box or [], point or [])
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
@@ -159,7 +173,7 @@ def predict(
     chosen = [MaskFormat(one) for one in formats or (MaskFormat.png, MaskFormat.coco)]
     check_formats(chosen)
     out = checks.output(out, "predict", inputs[0])
-    earlier = _earlier_results(out, overwrite=overwrite)
+    earlier = earlier_results(out, (*_WRITTEN, *PATTERNS), overwrite=overwrite)
 
     from ultrasam.inference.batch import predict_files
     from ultrasam.inference.candidates import offers_candidates
@@ -174,7 +188,7 @@ def predict(
 
         finder = load(model, device=device)
         _check_classes(ids, finder.head_config.classes)
-        _remove(earlier)
+        remove(earlier)
         made = provenance_of(model, finder)
         files = find_files(
             finder, paths, out, frames=frame, score=_MIN_SCORE if min_score is None else min_score,
@@ -182,6 +196,19 @@ def predict(
             finish=exports(out, chosen, made),
         )  # fmt: skip
         _write(files, paths, out, index=MaskFormat.coco in chosen)
+        return
+    if automatic:
+        from ultrasam.inference.automatic_files import segment_files
+
+        network = Predictor(model, tta=False, device=device, precision=precision)
+        if "point" not in network.accepts:
+            raise PromptError(f"{model} takes boxes only; it has no use for --automatic.")
+        remove(earlier)
+        made = provenance_of(model, network)
+        files = segment_files(
+            network, paths, out, frames=frame, provenance=made.as_dict(), coco=ids
+        )
+        _write(files, paths, out)
         return
     segmenter: Segmenter
     if task is not None:
@@ -197,7 +224,7 @@ def predict(
             raise PromptError(f"{model} takes boxes only; it has no use for --candidates.")
         if candidates:
             tell_without_candidates(wanted)
-    _remove(earlier)
+    remove(earlier)
     made = provenance_of(model, segmenter)
     files = predict_files(
         segmenter, paths, wanted, out, frames=frame, provenance=made.as_dict(), coco=ids,
@@ -214,7 +241,7 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     Raises:
         PromptError: One is given.
     """
-    promptable = {"--refine", "--no-tta", "--precision", "--candidates", "--runtime"}
+    promptable = {"--refine", "--no-tta", "--precision", "--candidates", "--runtime", "--automatic"}
     prompts, coco = {"--box", "--point", "--prompts", "--masks"}, {"--coco", "--category"}
     what, refused = {
         None: ("a promptable model", {"--min-score"}),
@@ -227,28 +254,6 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     useless = sorted(given & refused)
     if useless:
         raise PromptError(f"{model} is {what}; it has no use for {' and '.join(useless)}.")
-
-
-def _earlier_results(out: Path, *, overwrite: bool) -> list[Path]:
-    """The results of an earlier run in the output folder; they go when the new ones can come.
-
-    Raises:
-        UltraSamError: There are some, and they are not to be replaced.
-    """
-    from ultrasam.images.writing.formats import PATTERNS
-
-    patterns = dict.fromkeys((*_WRITTEN, *PATTERNS))
-    earlier = list(dict.fromkeys(path for pattern in patterns for path in out.glob(pattern)))
-    if earlier and not overwrite:
-        raise UltraSamError(
-            f"{out} holds the results of an earlier run; choose another -o, or replace them with --overwrite."
-        )
-    return earlier
-
-
-def _remove(files: Sequence[Path]) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)
 
 
 def _write(
@@ -325,7 +330,7 @@ def _classify(
     from ultrasam.downstream.classification.predict import classify_files, write_classes
 
     classifier = open_classifier(model, device)
-    _remove(earlier)
+    remove(earlier)
     results: list[ClassResult] = []
     complete = False
     try:

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def read_and_report(path: Path) -> PromptsFile:
-    """Read a prompts file, and tell which of its entries are no prompts.
+def read_and_report(path: Path, *, of_tracks: bool = False) -> PromptsFile:
+    """Read a prompts file, and tell which of its entries are no prompts; ``of_tracks`` as in `read_prompts`.
 
     Raises:
         PromptError: The file cannot be read, or has no valid prompt.
     """
     from ultrasam.inference.prompts_file import read_prompts
 
-    file = read_prompts(path)
+    file = read_prompts(path, of_tracks=of_tracks)
     for sentence in file.refused:
         logger.error("%s", sentence)
     return file

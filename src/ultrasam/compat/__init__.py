@@ -7,8 +7,7 @@ segment-anything 1.0; points and boxes are pixel indices, as there. Invalid prom
 
 from __future__ import annotations
 
-from typing import Any
-
+from ultrasam.compat.automatic import SamAutomaticMaskGenerator
 from ultrasam.compat.parts import ResizeLongestSide
 from ultrasam.compat.predictor import SamPredictor
 from ultrasam.compat.sam import (
@@ -21,14 +20,6 @@ from ultrasam.compat.sam import (
 )
 
 __all__ = [
-    "ResizeLongestSide", "Sam", "SamPredictor", "build_sam", "build_sam_vit_b", "build_sam_vit_h",
-    "build_sam_vit_l", "sam_model_registry",
+    "ResizeLongestSide", "Sam", "SamAutomaticMaskGenerator", "SamPredictor", "build_sam",
+    "build_sam_vit_b", "build_sam_vit_h", "build_sam_vit_l", "sam_model_registry",
 ]  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name == "SamAutomaticMaskGenerator":
-        raise ImportError(
-            "ultrasam.compat has no SamAutomaticMaskGenerator; give points or boxes to SamPredictor."
-        )
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

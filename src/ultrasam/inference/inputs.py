@@ -19,10 +19,10 @@ from ultrasam.text import counted, name_key
 
 logger = logging.getLogger(__name__)
 
-# What `predict` writes beside its table of results.
+# What `predict` and `track` write beside their table of results.
 _RESULT = re.compile(
-    r"_(mask_\d+(_small|_medium|_large)?|candidates_\d+|overlay|labels)\.png$"
-    r"|_(seg|sr)\.dcm$|_masks(_\d+)?\.nii\.gz$",
+    r"_(mask_\d+(_small|_medium|_large)?|candidates_\d+|overlay|labels|contact)\.png$"
+    r"|_overlay\.(mp4|webm|gif)$|_(seg|sr)\.dcm$|_masks(_\d+)?\.nii\.gz$",
     re.IGNORECASE,
 )
 _TABLES = ("predictions.json", "classes.csv")

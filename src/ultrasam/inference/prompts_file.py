@@ -16,6 +16,7 @@ from ultrasam.prompts import Prompt
 from ultrasam.text import decode_text
 
 _KEYS = ("box", "points", "labels", "category")
+_TRACK_KEYS = ("frame", "object", "gone")  # of entries for objects that are followed
 _OTHERS = "*"  # the name that stands for all images without an entry
 _LISTED = 4
 _EXAMPLE = '{"box": [120, 80, 260, 190]}'
@@ -32,12 +33,18 @@ class PromptEntry:
         prompt: None if the entry is no valid prompt.
         error: why it is none, in a sentence; else None.
         category: name or ID of what is prompted for, if given.
+        frame: the index of the frame that it is for, if given.
+        object: number of the object that is followed, if given.
+        gone: whether it says that the object is not seen from its frame on; there is no prompt then.
     """
 
     number: int
     prompt: Prompt | None
     error: str | None = None
     category: str | None = None
+    frame: int | None = None
+    object: int | None = None
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +70,25 @@ class PromptsFile:
         ]
 
 
-def read_prompts(path: Path) -> PromptsFile:
+def read_prompts(path: Path, *, of_tracks: bool = False) -> PromptsFile:
     """Read a prompts file: a JSON object from image names to lists of prompts; ``*`` means all other images.
 
     ``{"a.png": [{"box": [x0, y0, x1, y1]}, {"points": [[x, y], …], "labels": [1, 0, …]}]}``
 
     A prompt may have a ``category``. The text may be in any common encoding.
 
+    Args:
+        path: the file.
+        of_tracks: prompts may also have a ``frame`` and the number of an ``object``, and ``"gone": true`` in
+            the place of a prompt.
+
     Raises:
         PromptError: The file cannot be read, is not of this form, names an image twice, or has no valid
             prompt.
     """
     content = _content(path)
-    file = PromptsFile(path, {name: list(_entries(value)) for name, value in content.items()})
+    entries = {name: list(_entries(value, of_tracks=of_tracks)) for name, value in content.items()}
+    file = PromptsFile(path, entries)
     prompts = [entry for entries in file.entries.values() for entry in entries if entry.prompt]
     if not prompts:
         reason = file.refused[0] if file.refused else f"The prompts file {path} has no prompts."
@@ -177,7 +190,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _entries(value: Any) -> Iterator[PromptEntry]:
+def _entries(value: Any, *, of_tracks: bool) -> Iterator[PromptEntry]:
     """The entries of one image; what is no list is one entry, which may be a prompt."""
     values = value if isinstance(value, list) and value else [value]
     for number, one in enumerate(values):
@@ -188,9 +201,35 @@ def _entries(value: Any) -> Iterator[PromptEntry]:
                 raise PromptError(
                     f"A prompt must be an object such as {_EXAMPLE}, not {one_line(json.dumps(one))}."
                 )
-            yield PromptEntry(number, _prompt(one), category=_category(one))
+            if of_tracks:
+                yield _track_entry(number, one)
+            else:
+                yield PromptEntry(number, _prompt(one), category=_category(one))
         except (PromptError, RecursionError) as error:
             yield PromptEntry(number, None, one_line(error, limit=None) + ".")
+
+
+def _track_entry(number: int, entry: dict[str, Any]) -> PromptEntry:
+    rest = {key: value for key, value in entry.items() if key not in _TRACK_KEYS}
+    frame, of_object = _index(entry, "frame"), _index(entry, "object")
+    gone = entry.get("gone", False)
+    if not isinstance(gone, bool):
+        raise PromptError(
+            f"The prompt's gone must be true or false, not {one_line(json.dumps(gone))}."
+        )
+    if gone and rest:
+        raise PromptError("An entry with gone has no prompt; leave the prompt or gone out.")
+    prompt = None if gone else _prompt(rest)
+    return PromptEntry(number, prompt, None, _category(rest), frame, of_object, gone)
+
+
+def _index(entry: dict[str, Any], key: str) -> int | None:
+    value = entry.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise PromptError(
+        f"The prompt's {key} must be a number from 0, not {one_line(json.dumps(value))}."
+    )
 
 
 def _place(entry: PromptEntry) -> str:
