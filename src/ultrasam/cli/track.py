@@ -13,6 +13,7 @@ from ultrasam.cli import checks
 from ultrasam.cli.options import (
     Boxes,
     Device,
+    MaskFormats,
     Model,
     NoTta,
     Overwrite,
@@ -23,7 +24,7 @@ from ultrasam.cli.options import (
     frame_option,
     out_option,
 )
-from ultrasam.cli.outputs import earlier_results, provenance_of, remove
+from ultrasam.cli.outputs import check_formats, earlier_results, provenance_of, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
 from ultrasam.errors import InterruptedRunError, PromptError, UltraSamError
@@ -86,6 +87,7 @@ def track(
     video: Annotated[
         Video, typer.Option(help="Format of the overlay video: mp4 for players, webm for browsers.")
     ] = Video.mp4,
+    formats: MaskFormats = None,
     out: Annotated[
         Path | None, out_option("Folder for the results.", default="runs/track/CINE")
     ] = None,
@@ -101,9 +103,11 @@ def track(
     {"frame": 12, "object": 0, "box": …}, and where an object is gone, as in {"frame": 40, "gone": true}.
     Masks are carried in both directions; between two frames with prompts, both are blended.
 
-    Writes a PNG for each mask, predictions.json (COCO, with where each mask came from and how sure it is), an
-    overlay video and a contact sheet. Where an object is lost, its masks end, and the reason is told.
+    Writes a PNG for each mask, predictions.json (COCO, with where each mask came from and how sure it is), or
+    other formats, an overlay video and a contact sheet. Where an object is lost, its masks end, and the reason
+    is told.
     """  # fmt: skip
+    from ultrasam.images.writing.formats import PATTERNS, MaskFormat
     from ultrasam.weights.spec import ModelSpec
     from ultrasam.weights.tasks import detect_task
 
@@ -129,13 +133,15 @@ def track(
     assigned = assign_and_report(file, [cine])
     by_frame = _by_frame(assigned.entries[cine], frame or 0)
     names = _names(assigned.entries[cine])
+    chosen = [MaskFormat(one) for one in formats or (MaskFormat.png, MaskFormat.coco)]
+    check_formats(chosen)
     out = checks.output(out, "track", str(cine))
     snapshot = out / _PROGRESS
     if snapshot.exists() and not resume and not overwrite:
         raise UltraSamError(
             f"{out} holds an interrupted run; go on with --resume, or begin anew with --overwrite."
         )
-    earlier = earlier_results(out, _WRITTEN, overwrite=overwrite)
+    earlier = earlier_results(out, (*_WRITTEN, *PATTERNS), overwrite=overwrite)
     if not resume:
         remove([snapshot])
 
@@ -162,11 +168,11 @@ def track(
     with progress_bar("writing") as on_progress:
         files = write_track(
             result, out, stem_of(cine), video=None if video is Video.none else f".{video.value}",
-            provenance=provenance_of(model, network).as_dict(), on_progress=on_progress,
+            provenance=provenance_of(model, network), formats=chosen, on_progress=on_progress,
         )  # fmt: skip
-    for note in result.notes:
+    for note in (*result.notes, *files.notes):
         logger.warning("%s", note)
-    for path in (files.video, files.sheet, files.table):
+    for path in (files.video, files.sheet, *files.others, files.table):
         if path is not None:
             print(path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,16 @@ from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import bounding_box, coco_result
 from ultrasam.images.pixels import Frame
 from ultrasam.images.scan import Scan
+from ultrasam.images.writing.formats import MaskFormat, write_masks
 from ultrasam.images.writing.frame_sheet import write_frame_sheet
 from ultrasam.images.writing.overlay import draw_overlay
 from ultrasam.images.writing.png import write_mask
+from ultrasam.images.writing.segmentation import Provenance, Segmentation
 from ultrasam.images.writing.video import write_video
+from ultrasam.inference.exports import BY_FRAME
 from ultrasam.inference.tracking.source import FrameSource
 from ultrasam.inference.tracking.track import Track
+from ultrasam.measure.report import shape_measurements
 from ultrasam.progress import OnProgress, no_progress
 
 _TILES = 20  # frames of a contact sheet
@@ -31,16 +35,18 @@ class TrackFiles:
     """What was written.
 
     Attributes:
-        table: the COCO results file.
+        table: the COCO results file; None if it was not asked for.
         sheet: the contact sheet.
         video: None if none was asked for.
-        masks: number of PNG files.
+        others: files of the other formats.
+        notes: sentences about what a format could not hold.
     """
 
-    table: Path
+    table: Path | None
     sheet: Path
     video: Path | None
-    masks: int
+    others: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def write_track(
@@ -49,12 +55,14 @@ def write_track(
     name: str,
     *,
     video: str | None,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
+    formats: Collection[MaskFormat] = (MaskFormat.png, MaskFormat.coco),
     on_progress: OnProgress = no_progress,
 ) -> TrackFiles:
     """Write the masks of a track to a folder.
 
-    These are ``<name>_frame_<index>_mask_<object>.png``, ``predictions.json``, ``<name>_overlay.<video>`` and
+    These are ``<name>_frame_<index>_mask_<object>.png``, ``predictions.json``, what
+    `ultrasam.images.writing.formats.write_masks` writes in other formats, ``<name>_overlay.<video>`` and
     ``<name>_contact.png``. Masks are those of the stored frames; the pictures show the frames that
     were followed.
 
@@ -63,16 +71,21 @@ def write_track(
         out: the folder.
         name: of the scan.
         video: suffix of the video, with its dot; None for none.
-        provenance: keys to add to each entry of the table, such as the model's name.
+        provenance: what made the masks.
+        formats: of the masks.
         on_progress: called after each frame of the video.
 
     Raises:
         UltraSamError: A file cannot be written.
     """
     stored = track.stored_masks
-    entries = _write_masks(track, stored, out, name, provenance)
-    table = out / "predictions.json"
-    write_json(table, entries)
+    entries = _write_masks(
+        track, stored, out, name, provenance.as_dict(), png=MaskFormat.png in formats
+    )
+    table = out / "predictions.json" if MaskFormat.coco in formats else None
+    if table is not None:
+        write_json(table, entries)
+    others, notes = _write_others(track, stored, out, name, provenance, formats)
     sheet = out / f"{name}_contact.png"
     write_frame_sheet(
         sheet, [(_drawn(track, index), _caption(track, index)) for index in _chosen(track)]
@@ -81,11 +94,36 @@ def write_track(
     if video is not None:
         film = out / f"{name}_overlay{video}"
         write_video(film, _film(track, on_progress), frame_time=track.scan.frame_time)
-    return TrackFiles(table, sheet, film, len(entries))
+    return TrackFiles(table, sheet, film, others, notes)
+
+
+def _write_others(
+    track: Track,
+    stored: MaskSequence,
+    out: Path,
+    name: str,
+    provenance: Provenance,
+    formats: Collection[MaskFormat],
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The masks in formats that hold all frames together."""
+    wanted = [one for one in formats if one not in BY_FRAME]
+    if not wanted:
+        return (), ()
+    scan = track.stored_scan
+    measured = shape_measurements(stored, scan.spacing)
+    result = Segmentation(scan, stored, provenance, measurements=measured)
+    files, notes = write_masks(out, name, result, wanted)
+    return tuple(files), notes
 
 
 def _write_masks(
-    track: Track, stored: MaskSequence, out: Path, name: str, provenance: Mapping[str, Any]
+    track: Track,
+    stored: MaskSequence,
+    out: Path,
+    name: str,
+    provenance: Mapping[str, Any],
+    *,
+    png: bool,
 ) -> list[dict[str, Any]]:
     digits = len(str(stored.num_frames - 1))
     entries = []
@@ -93,12 +131,14 @@ def _write_masks(
         for number, mask in enumerate(stored.masks(frame)):
             if not mask.any():
                 continue
-            file = out / f"{name}_frame_{frame:0{digits}d}_mask_{number}.png"
-            write_mask(file, mask)
             extra: dict[str, Any] = {
-                "file_name": str(track.scan.source or name), "frame": frame, "mask": file.name,
+                "file_name": str(track.scan.source or name), "frame": frame,
                 "object": number, "name": track.names[number],
             }  # fmt: skip
+            if png:
+                file = out / f"{name}_frame_{frame:0{digits}d}_mask_{number}.png"
+                write_mask(file, mask)
+                extra["mask"] = file.name
             origin = None if track.axis else track.origin(frame, number)
             if origin is not None:
                 extra |= {

@@ -111,6 +111,11 @@ class Track:
         return self.masks if not self.axis else masks_as_stored(self.masks, self._stored, self.axis)
 
     @property
+    def stored_scan(self) -> Scan:
+        """The scan as it is stored; differs from ``scan`` if ``axis`` is not 0."""
+        return self._stored
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """See the class."""
         unread = [text for _, text in sorted(self._tools.source.unreadable.items())]
