@@ -103,9 +103,9 @@ def track(
     {"frame": 12, "object": 0, "box": …}, and where an object is gone, as in {"frame": 40, "gone": true}.
     Masks are carried in both directions; between two frames with prompts, both are blended.
 
-    Writes a PNG for each mask, predictions.json (COCO, with where each mask came from and how sure it is), or
-    other formats, an overlay video and a contact sheet. Where an object is lost, its masks end, and the reason
-    is told.
+    Writes a PNG for each mask and predictions.json (COCO, with where each mask came from and how sure it is),
+    or other formats, and an overlay video and a contact sheet. Where an object is lost, its masks end, and the
+    reason is told.
     """  # fmt: skip
     from ultrasam.images.writing.formats import PATTERNS, MaskFormat
     from ultrasam.weights.spec import ModelSpec

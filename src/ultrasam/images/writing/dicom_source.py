@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,8 @@ def import_highdicom(what: str) -> Any:
     with needs(f"Writing {what}", extra="outputs"):
         import highdicom
     logging.getLogger("highdicom").setLevel(logging.ERROR)
+    # The name is the source's, and is copied as it is.
+    warnings.filterwarnings("ignore", "The string .* is unlikely to represent", UserWarning)
     return highdicom
 
 
