@@ -104,8 +104,8 @@ def track(
     Masks are carried in both directions; between two frames with prompts, both are blended.
 
     Writes a PNG for each mask and predictions.json (COCO, with where each mask came from and how sure it is),
-    or other formats, and an overlay video and a contact sheet. Where an object is lost, its masks end, and the
-    reason is told.
+    or other formats, and an overlay video and a contact sheet. Where an object is lost, its masks end, and
+    the reason is told.
     """  # fmt: skip
     from ultrasam.images.writing.formats import PATTERNS, MaskFormat
     from ultrasam.weights.spec import ModelSpec
