@@ -115,6 +115,8 @@ def test_what_needs_an_extra_names_it_in_one_line(
 EACH = {
     "dicom": "from ultrasam import read_scan; print(read_scan('j2k.dcm').frame().shape)",
     "volumes": "from ultrasam import read_scan; print(read_scan('v.nii').frame().shape)",
+    "outputs": "import ultrasam.images.writing.dicom_seg, ultrasam.images.deidentification.files, "
+    "highdicom, nibabel",
     "hub": "import ultrasam.weights.download, ultrasam.download",
     "archives": "from pathlib import Path; from ultrasam.datasets.archives import unpack; "
     "print(unpack(Path('x.rar'), Path('out')))",

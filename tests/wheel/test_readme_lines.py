@@ -128,6 +128,10 @@ def test_the_readmes_shell_lines_run(
     results = tmp_path / "results"
     assert {p.name for p in results.glob("*_mask_*.png")} >= {"scan_mask_1.png", "other_mask_2.png"}
     assert list((tmp_path / "runs").rglob("*_candidates_1.png"))
+    assert list((tmp_path / "runs" / "track").rglob("*_overlay.mp4"))
+    assert list((tmp_path / "hospital").glob("*_seg.dcm"))
+    assert list((tmp_path / "runs" / "measure").rglob("measurements.csv"))
+    assert list((tmp_path / "runs" / "deidentify").rglob("*.dcm"))
     assert (tmp_path / "store" / "manifest.json").is_file()
     assert (tmp_path / "sheet.png").is_file()
     assert list((tmp_path / "runs" / "mine").glob("*.ckpt"))
