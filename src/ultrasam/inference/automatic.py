@@ -143,7 +143,7 @@ def _points_in(sector: BoolMask, points_per_side: int) -> npt.NDArray[np.float64
     x0, y0, x1, y1 = bounding_box(sector)
     points = point_grid(points_per_side) * (x1 - x0, y1 - y0) + (x0, y0)
     x, y = points.astype(int).T
-    return points[sector[y, x]]
+    return np.asarray(points[sector[y, x]])
 
 
 def _apart(
