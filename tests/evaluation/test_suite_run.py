@@ -60,7 +60,9 @@ class Watched:
         self.opened: list[tuple[str, int]] = []
         self.fail = fail or {}
 
-    def __call__(self, spec: str, *, device: str | None = None) -> EvaluationModel:
+    def __call__(
+        self, spec: str, *, device: str | None = None, runtime: str | None = None
+    ) -> EvaluationModel:
         self.opened.append((spec, len(self.alive)))
         if spec in self.fail:
             raise self.fail[spec]
@@ -233,7 +235,9 @@ def test_a_suite_tells_what_is_wrong_first_and_runs_the_rest(
     mine = folder_of(tmp_path / "mine", 2)
     seen: list[str] = []
 
-    def opened(spec: str, *, device: str | None = None) -> EvaluationModel:
+    def opened(
+        spec: str, *, device: str | None = None, runtime: str | None = None
+    ) -> EvaluationModel:
         seen.append(capsys.readouterr().err)
         return open_evaluation_model(spec, device=device)
 

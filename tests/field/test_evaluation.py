@@ -47,7 +47,7 @@ NOT_THERE = "random:vit-b"
 def absent_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose name is known, and whose weights cannot be had."""
 
-    def fail(spec: str, device: str | None) -> None:
+    def fail(spec: str, *_: object) -> None:
         raise EvaluationError(f"{spec} cannot be downloaded: no connection.")
 
     monkeypatch.setattr(registry, "_predictor", fail)

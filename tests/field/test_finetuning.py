@@ -152,7 +152,11 @@ def test_a_run_with_validation_says_what_it_changed(
 
 REST = {
     "predict": ["{image}", "--box", "1,1,9,9"],
+    "track": ["{image}", "--box", "1,1,9,9"],
+    "measure": ["{image}", "--box", "1,1,9,9"],
+    "deidentify": ["{image}"],
     "embed": ["{image}"],
+    "export": ["nano", "--to", "onnx"],
     "evaluate": ["ellipse", "--data", "{raw}"],
     "evaluate few-shot": ["nano", "--data", "{raw}"],
     "train": ["nano", "data.sources=[]"],

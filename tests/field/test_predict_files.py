@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -326,7 +325,7 @@ def test_a_file_that_is_not_coco_is_refused(content: str, message: str, tmp_path
 class Bright:
     """Classifies by brightness, as `Classifier` does."""
 
-    head = SimpleNamespace(classes=("bright", "dark"))
+    classes = ("bright", "dark")
 
     def predict(self, frames: Any) -> torch.Tensor:
         bright = float(np.mean(frames)) / 255
@@ -342,7 +341,7 @@ def test_classes_are_written_whole_with_frames(
         image(tmp_path / "b.png", value=200),
     ]
     results = list(classify_files(Bright(), paths, frames="all"))  # type: ignore[arg-type]
-    table = write_classes(results, Bright.head.classes, tmp_path / "out")
+    table = write_classes(results, Bright.classes, tmp_path / "out")
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(Path(r["path"]).name, r["frame"], r["class"], r["bright"]) for r in rows] == [
@@ -355,7 +354,7 @@ def test_classes_are_written_whole_with_frames(
     before = table.read_bytes()
     monkeypatch.setattr(Path, "replace", _full)
     with pytest.raises(UltraSamError, match=r"classes\.csv"):
-        write_classes(results[:1], Bright.head.classes, tmp_path / "out")
+        write_classes(results[:1], Bright.classes, tmp_path / "out")
     assert table.read_bytes() == before
     assert [p.name for p in table.parent.iterdir()] == ["classes.csv"]
 
@@ -460,7 +459,7 @@ def test_file_names_that_are_no_text_are_no_obstacle(
     except OSError:
         pytest.skip("this file system takes text only")
     (classified,) = classify_files(Bright(), [path])  # type: ignore[arg-type]
-    table = write_classes([classified], Bright.head.classes, tmp_path)
+    table = write_classes([classified], Bright.classes, tmp_path)
     assert r"sch\xe4del.png,dark" in table.read_text(encoding="utf-8")
     embedded = embed_files(Embedder(randomized(TINY)), [path])
     write_features(list(embedded), tmp_path / "f.parquet", model="tiny")

@@ -17,6 +17,7 @@ from ultrasam import Predictor, Prompt, load
 from ultrasam.downstream.features import Embedder
 from ultrasam.errors import PromptError, UltraSamWarning
 from ultrasam.geometry import ViewTransform
+from ultrasam.images.masks import bounding_box
 from ultrasam.inference.augmentation import MeanPrediction, ViewPrediction
 from ultrasam.inference.selection import best_first, candidates_of
 from ultrasam.model.ultrasam import UltraSam
@@ -103,7 +104,8 @@ def test_a_mask_of_0_and_1_prompts_as_well_as_a_bool_mask(nano: UltraSam) -> Non
     scene = simulate(3, size=(90, 120))
     predictor = Predictor(nano, tta=False)
     predictor.set_image(scene.pixels)
-    mask = predictor.predict(Prompt(box=(30, 20, 80, 70))).best[0]
+    largest = scene.masks[scene.masks.sum((1, 2)).argmax()]
+    mask = predictor.predict(Prompt(box=bounding_box(largest))).best[0]
     found = [
         predictor.predict(Prompt(mask=given)).best[0]
         for given in (mask, mask.astype(np.uint8), mask.astype(np.float32), mask * 255)
