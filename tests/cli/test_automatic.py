@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from tests.inference.test_automatic import Shapes
-from ultrasam import Predictor
 from ultrasam.images.masks import decode_rle
 
 Run = Callable[..., int]

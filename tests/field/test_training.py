@@ -779,4 +779,6 @@ def test_every_pool_of_the_package_ends_its_workers() -> None:
             starts = "num_workers=0" not in call
             ends = "initializer=_start_worker" in call or "worker_init_fn=_start_worker" in call
             assert ends or not starts, (file, call)
-        assert not re.search(r"multiprocessing\.Pool|\bmp\.spawn|(?<!psutil)\.Process\(", text), file
+        assert not re.search(r"multiprocessing\.Pool|\bmp\.spawn|(?<!psutil)\.Process\(", text), (
+            file
+        )
