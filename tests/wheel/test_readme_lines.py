@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydicom.uid import generate_uid
 
 from tests.images.files import dicom_bytes
 from tests.wheel.environment import PICTURE, ROOT, run
@@ -67,7 +68,13 @@ def arrange(folder: Path) -> None:
     scan = cv2.imread(str(PICTURE), cv2.IMREAD_GRAYSCALE)
     assert scan is not None
     small = cv2.resize(scan, (420, 340))
-    (folder / "scan.dcm").write_bytes(dicom_bytes(small))
+    known = {
+        "StudyInstanceUID": generate_uid(),
+        "SeriesInstanceUID": generate_uid(),
+        "Modality": "US",
+    }
+    screen = np.pad(small[40:-40, 40:-40], 40)  # black around the scan, as scanners show it
+    (folder / "scan.dcm").write_bytes(dicom_bytes(screen, **known))
     writer = cv2.VideoWriter(
         str(folder / "cine.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (420, 340), isColor=False
     )
