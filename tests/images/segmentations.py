@@ -76,7 +76,7 @@ def segmentation(path: Path, *, overlap: bool = False) -> Segmentation:
     }
     return Segmentation(
         scan, masks, Provenance("nano", "ab" * 32, created="2025-03-04T05:06:07+00:00"),
-        ("ventricle", "atrium"), details, shape_measurements(masks, scan.spacing),
+        ("ventricle", "atrium"), details, shape_measurements(masks, scan),
     )  # fmt: skip
 
 

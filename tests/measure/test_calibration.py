@@ -14,10 +14,12 @@ from pydicom.sequence import Sequence
 from tests.images.files import dicom_bytes, picture, ultrasound_region
 from tests.shapes import Mask
 from ultrasam.errors import MeasurementError
+from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.reading import read_scan
 from ultrasam.images.regions import Region
 from ultrasam.images.scan import Scan
 from ultrasam.measure.calibration import calibration_of
+from ultrasam.measure.report import shape_measurements
 
 HEIGHT, WIDTH = 72, 95
 
@@ -167,3 +169,17 @@ def test_mm_are_given_exactly_where_all_calibrated_regions_around_agree(
     else:
         assert not found.calibrated
         assert found.spacing == (1.0, 1.0)
+
+
+def test_what_is_written_with_masks_is_in_mm_of_the_region_they_lie_in(tmp_path: Path) -> None:
+    """Not of the file's first region, and in pixels where none holds the mask."""
+    scan = read(tmp_path, region(0.02, (0, 0, 40, 72)), region(0.05, (40, 0, 95, 72)))
+    masks = np.zeros((3, HEIGHT, WIDTH), bool)
+    masks[0, 10:20, 10:20] = masks[1, 10:20, 50:60] = masks[2, 10:20, 35:45] = True
+    sequence = MaskSequence.of({0: masks}, num_frames=1, names=("first", "second", "across"))
+    areas = [
+        (one.value, one.unit) for one in shape_measurements(sequence, scan) if one.name == "area"
+    ]
+    assert areas == [
+        (pytest.approx(8.0), "mm2"), (pytest.approx(50.0), "mm2"), (100.0, "{pixels2}"),
+    ]  # fmt: skip

@@ -86,5 +86,5 @@ def as_segmentation(
             details[result.frame, number] = {k: told[k] for k in _FACTS if k in told}
     return Segmentation(
         scan, masks, provenance, tuple(category for category, _ in objects), details,
-        shape_measurements(masks, scan.spacing),
+        shape_measurements(masks, scan),
     )  # fmt: skip

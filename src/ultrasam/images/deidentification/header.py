@@ -148,9 +148,8 @@ def _clean(dataset: Dataset, place: str) -> Iterator[Change]:
         before = _shown(element)
         try:
             if action is delete:
-                del dataset[
-                    tag
-                ]  # the package would keep a date, as the first of January of the year 1
+                # The package would keep a date, as the first of January of the year 1.
+                del dataset[tag]
             else:
                 action(dataset, tag)
                 _date(dataset[tag], must_stay=action not in (empty, delete_or_empty))

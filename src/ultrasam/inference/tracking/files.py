@@ -110,7 +110,7 @@ def _write_others(
     if not wanted:
         return (), ()
     scan = track.stored_scan
-    measured = shape_measurements(stored, scan.spacing)
+    measured = shape_measurements(stored, scan)
     result = Segmentation(scan, stored, provenance, measurements=measured)
     files, notes = write_masks(out, name, result, wanted)
     return tuple(files), notes

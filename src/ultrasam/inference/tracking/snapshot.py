@@ -51,7 +51,7 @@ def write_snapshot(path: Path, at: Progress, keys: list[ObjectKeys], fingerprint
 def read_snapshot(
     path: Path, fingerprint: str, count: int
 ) -> tuple[Progress, list[ObjectKeys]] | None:
-    """The progress in a file, and the keys; None if there is no file.
+    """Read the progress of an interrupted run and its keys; None if the file does not exist.
 
     Args:
         path: the file.
