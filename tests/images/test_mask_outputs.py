@@ -125,6 +125,29 @@ def test_a_png_is_read_back(tmp_path: Path) -> None:
     assert np.array_equal(back.masks(0)[0], result.masks.masks(0)[0])
 
 
+def test_an_image_of_masks_has_an_object_for_each_value_or_color(tmp_path: Path) -> None:
+    scan = Scan.from_array(picture(HEIGHT, WIDTH))
+    colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colors[:10], colors[20:30] = (255, 0, 0), (0, 0, 255)
+    Image.fromarray(colors).save(tmp_path / "colors.png")
+    back = read_masks(tmp_path / "colors.png", scan)
+    assert back.names == ("object #0000ff", "object #ff0000")
+    assert np.array_equal(back.masks(0)[1], colors[..., 0] > 0)
+
+
+def test_a_picture_is_not_taken_for_masks(tmp_path: Path) -> None:
+    """A JPEG's mask would become an object for each of the values that compression mixes in."""
+    scan = Scan.from_array(picture(HEIGHT, WIDTH))
+    Image.fromarray(picture(HEIGHT, WIDTH)).save(tmp_path / "picture.png")
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:30, 10:30] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.jpg")
+    with pytest.raises(DataError, match=r"picture\.png is of \d+ values, not a mask; save each"):
+        read_masks(tmp_path / "picture.png", scan)
+    with pytest.raises(DataError, match=r"mask\.jpg is a JPEG, whose values are inexact"):
+        read_masks(tmp_path / "mask.jpg", scan)
+
+
 def test_a_coco_data_set_is_read(tmp_path: Path) -> None:
     result = segmentation(write_dicom(tmp_path / "a.dcm", 1))
     encoded = coco_mask.encode(np.asfortranarray(result.masks.masks(0)[0].astype(np.uint8)))

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.images.segmentations import segmentation, write_dicom
 from tests.shapes import Mask
 from ultrasam.errors import DataError, MeasurementError
 from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import encode_rle
 from ultrasam.images.scan import Scan
+from ultrasam.images.writing.formats import MaskFormat, write_masks
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.measure.border import LevelMasks
 from ultrasam.measure.cine import MaskedCine, measure_beats, missing_frames, surface_row
@@ -138,10 +140,10 @@ def test_a_mask_file_holds_one_object_or_one_for_each_value(tmp_path: Path) -> N
         masks_of_files(scan, [tmp_path / "small.png"])
     ramp = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE).astype(np.uint8)
     Image.fromarray(ramp).save(tmp_path / "picture.png")
-    with pytest.raises(MeasurementError, match="of 255 values, not a mask"):
+    with pytest.raises(DataError, match="of 255 values, not a mask"):
         masks_of_files(scan, [tmp_path / "picture.png"])
     Image.fromarray(cavity(1).astype(np.uint8) * 255).save(tmp_path / "m.jpg")
-    with pytest.raises(MeasurementError, match="a JPEG, whose values are inexact"):
+    with pytest.raises(DataError, match="a JPEG, whose values are inexact"):
         masks_of_files(scan, [tmp_path / "m.jpg"])
     with pytest.raises(DataError, match="Cannot read the mask"):
         masks_of_files(scan, [tmp_path / "none.png"])
@@ -271,6 +273,28 @@ def test_a_mask_file_of_a_cine_needs_its_frame(tmp_path: Path) -> None:
     (found,) = measure_files("shape", [path], masks, frames=2)
     assert found.results[0].frames == (2,)
     (found,) = measure_files("shape", [path], masks, frames="all")
-    assert "a mask file shows one; give --frame NUMBER" in found.errors[0]
+    assert "an image of masks shows one; give --frame NUMBER" in found.errors[0]
     (found,) = measure_files("shape", [path], masks)
     assert "has 3 frames; frame 0 is used" in found.notes[0]
+
+
+@pytest.mark.parametrize("one", [MaskFormat.nifti, MaskFormat.seg])
+def test_masks_of_a_whole_cine_are_measured_in_each_frame(one: MaskFormat, tmp_path: Path) -> None:
+    """The files that track and predict write for a hospital's archive."""
+    pytest.importorskip("highdicom")
+    path = write_dicom(tmp_path / "a.dcm", 3)
+    result = segmentation(path)
+    ((file,), _) = write_masks(tmp_path, "r", result, [one])
+    (found,) = measure_files("shape", [path], MaskFiles({path: [file]}), frames="all")
+    assert not found.errors
+    expected = {
+        (name, frame): result.masks.masks(frame)[number].any()
+        for number, name in enumerate(result.masks.names)
+        for frame in range(3)
+    }
+    seen = {(one.name, one.frames[0]) for one in found.results}
+    assert seen == {key for key, shown in expected.items() if shown}
+    (only,) = measure_files("shape", [path], MaskFiles({path: [file]}), frames=2)
+    assert {one.frames for one in only.results} == {(2,)}
+    (none,) = measure_files("shape", [path], MaskFiles({path: [file]}), frames=1)
+    assert "has no mask of frame 1; choose another --frame." in none.errors[0]

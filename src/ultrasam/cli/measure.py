@@ -58,7 +58,7 @@ def measure(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Masks that are there already: a mask file, or the predictions.json of ultrasam predict "
+            help="Masks that are there already: PNG, DICOM-SEG, NIfTI, or predictions.json "
             "(repeatable: one for each image, or several of one image).",
         ),
     ] = None,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ultrasam.errors import DataError, MissingDependencyError, ScanError, one_line
 from ultrasam.extras import needs
+from ultrasam.images.mask_files import code_name, decode_mask
 from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.reading import kind_of
@@ -23,6 +24,8 @@ from ultrasam.text import decode_text
 
 Labels = npt.NDArray[np.int64]
 _MAX_OBJECTS = 1000  # a label map with more labels is a picture
+_MOST_VALUES = 32  # of an image; a picture has more gray values than a mask has objects
+_VOLUMES = ("nifti", "metaimage", "nrrd")
 
 
 def read_masks(path: Path, scan: Scan) -> MaskSequence:
@@ -31,7 +34,7 @@ def read_masks(path: Path, scan: Scan) -> MaskSequence:
     - DICOM Segmentation: each segment is an object; frames are found by their reference to the source.
     - NIfTI, MHA and NRRD: [x, y], [x, y, z], [x, y, t] or [x, y, 1, t]; each value but 0 is an object.
     - COCO: a results file as `ultrasam predict` and `ultrasam track` write it, or annotations of one image.
-    - PNG and other images: a label map of one frame; a mask of 0 and one other value is one object.
+    - PNG and other lossless images: of one frame; each value or color but black is an object.
 
     Args:
         path: the file.
@@ -57,9 +60,43 @@ def read_masks(path: Path, scan: Scan) -> MaskSequence:
         raise DataError(
             f"{path} is a video, which holds no masks; give DICOM-SEG, NIfTI, COCO or PNG."
         )
-    from ultrasam.images.mask_files import decode_mask
+    labels = read_mask_image(path)
+    names = {v: f"object {code_name(v)}" for v in np.unique(labels).tolist()}
+    return _of_labels(path, labels[None], scan, names)
 
-    return _of_labels(path, decode_mask(path.read_bytes(), str(path)).codes[None], scan, {})
+
+def is_mask_image(path: Path) -> bool:
+    """Whether a file is an image of masks, of one frame, and not one of the formats that hold several.
+
+    Raises:
+        ScanError: The file is missing, empty or in no known format.
+    """
+    return path.suffix.lower() != ".json" and kind_of(path) not in (
+        *_VOLUMES,
+        "dicom",
+        "mp4",
+        "avi",
+    )
+
+
+def read_mask_image(path: Path) -> Labels:
+    """Read an image of masks as codes [H, W]: 0 where it is black, one more code for each value or color.
+
+    Raises:
+        DataError: The file cannot be read, or is a picture and no mask.
+        ScanError: The file is damaged.
+    """
+    try:
+        decoded = decode_mask(path.read_bytes(), str(path))
+    except OSError as error:
+        raise DataError(f"Cannot read the mask {path}: {one_line(error)}.") from error
+    values = np.unique(decoded.codes[decoded.codes > 0]).size
+    if decoded.lossy or values > _MOST_VALUES:
+        what = "a JPEG, whose values are inexact" if decoded.lossy else f"of {values} values"
+        raise DataError(
+            f"{path} is {what}, not a mask; save each object in one gray value or color, as PNG."
+        )
+    return decoded.codes
 
 
 def _of_labels(path: Path, labels: Labels, scan: Scan, names: Mapping[int, str]) -> MaskSequence:

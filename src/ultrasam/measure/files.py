@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ultrasam.errors import MeasurementError, UltraSamError
+from ultrasam.images.mask_reading import is_mask_image
 from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan
 from ultrasam.inference.batch import describe_failure
@@ -21,6 +22,7 @@ from ultrasam.measure.objects import (
     masks_of_files,
     masks_of_model,
     masks_of_predictions,
+    masks_of_sequences,
     only_object,
 )
 from ultrasam.measure.outline import Spacing
@@ -80,10 +82,10 @@ class MaskSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MaskFiles:
-    """Masks from mask files.
+    """Masks from mask files: images of one frame, or DICOM-SEG, NIfTI, MHA or NRRD of the whole scan.
 
     Attributes:
-        files: of each image.
+        files: of each image; of one kind.
         spacing: (row, column) in mm, if the user states it.
     """
 
@@ -96,16 +98,20 @@ class MaskFiles:
         """As in `MaskSource`.
 
         Raises:
-            MeasurementError: Several frames are asked for; a mask file shows one.
+            MeasurementError: Several frames are asked for, and an image shows one; or none has a mask.
         """
+        files = self.files[path]
+        if not is_mask_image(files[0]):
+            frame = frames if isinstance(frames, int) else None
+            found = masks_of_sequences(scan, files, frame=frame, spacing=self.spacing)
+            return found, (), ()
         if frames == "all" and scan.num_frames > 1:
             raise MeasurementError(
-                f"{path} has {scan.num_frames} frames, but a mask file shows one; give --frame NUMBER."
+                f"{path} has {scan.num_frames} frames, but an image of masks shows one; give --frame NUMBER."
             )
-        (frame,), notes = choose_frames(scan, None if frames == "all" else frames, path)
-        scan.frame(frame)
-        files = self.files[path]
-        return masks_of_files(scan, files, frame=frame, spacing=self.spacing), (), notes
+        (chosen,), notes = choose_frames(scan, None if frames == "all" else frames, path)
+        scan.frame(chosen)
+        return masks_of_files(scan, files, frame=chosen, spacing=self.spacing), (), notes
 
 
 @dataclass(frozen=True, slots=True)

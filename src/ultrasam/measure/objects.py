@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ultrasam.errors import DataError, MeasurementError, one_line
-from ultrasam.images.mask_files import code_name, decode_mask
+from ultrasam.images.mask_files import code_name
+from ultrasam.images.mask_reading import read_mask_image, read_masks
 from ultrasam.images.masks import decode_rle
 from ultrasam.images.scan import Scan
 from ultrasam.inference.batch import call_with_prompts
@@ -24,7 +25,6 @@ from ultrasam.measure.cine import MaskedCine, check_size
 from ultrasam.measure.outline import Spacing
 from ultrasam.text import decode_text
 
-_MOST_VALUES = 32  # in one file; a picture has more gray values than a mask has objects
 _NUMBER = re.compile(r"_mask_(\d+)\.png$")
 
 
@@ -38,30 +38,47 @@ def masks_of_files(
         spacing: (row, column) in mm, if the user states it.
 
     Raises:
-        MeasurementError: A file is a picture, or has another size than the scan.
-        ScanError: A file cannot be read.
+        DataError: A file cannot be read, or is a picture.
+        MeasurementError: A file has another size than the scan.
+        ScanError: A file is damaged.
     """
     found = []
     for file in files:
-        try:
-            decoded = decode_mask(file.read_bytes(), str(file))
-        except OSError as error:
-            raise DataError(f"Cannot read the mask {file}: {one_line(error)}.") from error
-        check_size(scan, decoded.codes > 0, str(file))
-        values = np.unique(decoded.codes[decoded.codes > 0]).tolist()
-        if decoded.lossy or len(values) > _MOST_VALUES:
-            what = (
-                "a JPEG, whose values are inexact" if decoded.lossy else f"of {len(values)} values"
-            )
-            raise MeasurementError(
-                f"{file} is {what}, not a mask; save each object in one gray value or color, as PNG."
-            )
+        codes = read_mask_image(file)
+        check_size(scan, codes > 0, str(file))
+        values = np.unique(codes[codes > 0]).tolist()
         name = stem_of(file)
         if len(values) < 2:
-            found.append(_still(scan, name, decoded.codes > 0, frame, spacing))
+            found.append(_still(scan, name, codes > 0, frame, spacing))
         for value in values if len(values) > 1 else ():
-            mask = decoded.codes == value
-            found.append(_still(scan, f"{name} {code_name(value)}", mask, frame, spacing))
+            found.append(_still(scan, f"{name} {code_name(value)}", codes == value, frame, spacing))
+    return found
+
+
+def masks_of_sequences(
+    scan: Scan, files: Sequence[Path], *, frame: int | None = None, spacing: Spacing | None = None
+) -> list[MaskedCine]:
+    """The objects in files that hold the masks of several frames: DICOM-SEG, NIfTI, MHA and NRRD.
+
+    Args:
+        frame: only this frame; None for all that have masks.
+        spacing: (row, column) in mm, if the user states it.
+
+    Raises:
+        DataError: A file holds no masks, or those of another scan.
+        MeasurementError: No file has a mask of the frame.
+        ScanError: A file is damaged.
+    """
+    found = []
+    for file in files:
+        masks = read_masks(file, scan)
+        for index, name in enumerate(masks.names):
+            frames = [n for n in masks.frames if frame in (None, n) and masks.masks(n)[index].any()]
+            levels = {n: LevelMasks(masks.masks(n)[index]) for n in frames}
+            if levels:
+                found.append(MaskedCine.of(scan, name, levels, spacing=spacing))
+    if not found:
+        raise MeasurementError(f"{files[0]} has no mask of frame {frame}; choose another --frame.")
     return found
 
 
