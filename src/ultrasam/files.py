@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ultrasam.errors import DiskFullError, UltraSamError, one_line
+from ultrasam.errors import DataError, DiskFullError, UltraSamError, one_line
+from ultrasam.text import decode_text
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # Libraries that write by themselves (safetensors, PyTorch, Arrow) put the system's message into their own.
@@ -85,6 +86,20 @@ def update_file(path: Path, content: bytes | str) -> None:
     if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
     atomic_write(path, data)
+
+
+def read_json(path: Path) -> Any:
+    """Read a user's JSON file, in any common encoding.
+
+    Raises:
+        DataError: The file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(decode_text(path.read_bytes()))
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {one_line(error)}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {one_line(error)}.") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,10 +27,11 @@ from ultrasam.cli.options import (
     Prompts,
     out_option,
 )  # fmt: skip
+from ultrasam.cli.outputs import earlier_results, provenance_of, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
 from ultrasam.cli.tables import print_table
-from ultrasam.errors import MeasurementError, PromptError, UltraSamError
+from ultrasam.errors import MeasurementError, PromptError
 from ultrasam.text import counted
 
 if TYPE_CHECKING:
@@ -118,18 +118,15 @@ def measure(
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
     out = checks.output(out, "measure", inputs[0])
-    if any((out / name).exists() for name in _WRITTEN) and not overwrite:
-        raise UltraSamError(
-            f"{out} holds the results of an earlier run; choose another -o, or replace them with --overwrite."
-        )
-    provenance = {
-        "ultrasam": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    earlier = earlier_results(out, _WRITTEN, overwrite=overwrite)
+    from ultrasam.images.writing.segmentation import now
+
     source: MaskSource
     if mask:
         source = _given_masks(mask, paths, stated)
-        provenance["masks"] = " ".join(str(file) for file in mask)
+        provenance = {
+            "ultrasam": __version__, "created": now(), "masks": " ".join(map(str, mask)),
+        }  # fmt: skip
     else:
         checks.check_models([model])
         checks.check_device(device)
@@ -138,16 +135,14 @@ def measure(
 
         from ultrasam.inference.predictor import Predictor
         from ultrasam.measure.files import ModelMasks
-        from ultrasam.weights.hashing import weights_hash
 
         predictor = Predictor(
             model, tta=False if no_tta else None, device=device, precision=precision
         )  # fmt: skip
         source = ModelMasks(predictor, wanted, stated)
         given = [f"--box {b}" for b in box or []] + [f"--point {p}" for p in point or []]
+        provenance = provenance_of(model, predictor).as_dict()
         provenance["prompts"] = str(prompts) if prompts else " ".join(given)
-        provenance["model"] = model
-        provenance["weights"] = weights_hash(cast(Any, predictor.backend).model)
 
     from ultrasam.measure.files import measure_files
 
@@ -156,7 +151,7 @@ def measure(
         for one in measure_files(kind, paths, source, frames=frame, factor=factor):
             found.append(one)
             on_progress(len(found), len(paths))
-    _report(found, out, provenance, as_json=as_json)
+    _report(found, out, earlier, provenance, as_json=as_json)
 
 
 def _given_masks(
@@ -188,7 +183,12 @@ def _given_masks(
 
 
 def _report(
-    found: Sequence[FileMeasured], out: Path, provenance: dict[str, str], *, as_json: bool
+    found: Sequence[FileMeasured],
+    out: Path,
+    earlier: Sequence[Path],
+    provenance: dict[str, str],
+    *,
+    as_json: bool,
 ) -> None:
     """Tell what failed and what should be known, print the numbers, and write them.
 
@@ -210,8 +210,7 @@ def _report(
     if results:
         if not as_json:
             _print(results)
-        for name in _WRITTEN:
-            (out / name).unlink(missing_ok=True)  # none of an earlier run stays beside the new ones
+        remove(earlier)  # none of an earlier run stays beside the new ones
         for file in write_results(out, results, errors, provenance):
             logger.info("%s", file) if as_json else print(file)
     if errors or not results:

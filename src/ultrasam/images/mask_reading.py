@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from ultrasam.errors import DataError, MissingDependencyError, ScanError, one_line
 from ultrasam.extras import needs
+from ultrasam.files import read_json
 from ultrasam.images.mask_files import code_name, decode_mask
 from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.reading import kind_of
 from ultrasam.images.scan import Scan
-from ultrasam.text import decode_text
 
 Labels = npt.NDArray[np.int64]
 _MAX_OBJECTS = 1000  # a label map with more labels is a picture
@@ -175,13 +175,7 @@ def _label_names(path: Path) -> dict[int, str]:
 
 
 def _read_coco(path: Path, scan: Scan) -> MaskSequence:
-    try:
-        content = json.loads(decode_text(path.read_bytes()))
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {one_line(error)}.") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {one_line(error)}.") from error
-    entries, categories = _coco_entries(path, content, scan)
+    entries, categories = _coco_entries(path, read_json(path), scan)
     found: dict[tuple[int, str], BoolMask] = {}
     for entry in entries:
         frame = entry.get("frame", 0)

@@ -13,6 +13,8 @@ from ultrasam.errors import ScanError, UltraSamWarning
 from ultrasam.images.radiofrequency import B_MODE, is_radiofrequency, swings_about_zero
 
 Frame = npt.NDArray[np.uint8]
+BLACK = 6
+"""Up to this gray value a pixel may be black that JPEG has changed."""
 
 
 _FEW = 0.001  # up to this fraction of the pixels, on either side, are outliers

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.images.masks import BoolMask
-from ultrasam.images.pixels import Frame
+from ultrasam.images.pixels import BLACK, Frame
 from ultrasam.images.scan import Scan
 from ultrasam.morphology import convex_hull
 
@@ -20,7 +20,6 @@ Kind = Literal["sector", "curved", "rectangle"]
 Gray = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
-_BLACK = 6  # up to this gray value a pixel may be black that JPEG has changed
 _MIN_AROUND = (
     0.02  # share of the image that must be black around the scan, or nothing can be told apart
 )
@@ -116,12 +115,12 @@ def _gray(frame: Frame) -> Gray:
 def _dense(gray: Gray) -> BoolMask:
     """Where most of the surroundings are not black, [H, W], as tissue is and text is not."""
     # The mean fills the gaps in speckle; the minimum brings letters back to their strokes.
-    solid = cv2.erode(cv2.blur(gray, (3, 3)), np.ones((3, 3), np.uint8)) > _BLACK
+    solid = cv2.erode(cv2.blur(gray, (3, 3)), np.ones((3, 3), np.uint8)) > BLACK
 
     def share(pixels: BoolMask) -> npt.NDArray[np.float32]:
         return np.asarray(cv2.blur(pixels.astype(np.float32), (_WINDOW, _WINDOW)))
 
-    text = (share(gray >= _WHITE) > 0.12) & (share(gray <= 2 * _BLACK) > 0.25)
+    text = (share(gray >= _WHITE) > 0.12) & (share(gray <= 2 * BLACK) > 0.25)
     dense = ((share(solid) > _DENSE) & ~text).astype(np.uint8)
     opened = cv2.morphologyEx(dense, cv2.MORPH_OPEN, _KERNEL, iterations=3)
     return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, _KERNEL, iterations=2).astype(bool))
@@ -136,7 +135,7 @@ def _echoing(lit: BoolMask, grays: Sequence[Gray]) -> list[BoolMask]:
     texture = cv2.blur(textured.astype(np.float32), (9, 9)) > 0.5
     changing = np.zeros(lit.shape, bool)
     if len(grays) > 1:
-        changing = np.ptp(np.stack(grays), axis=0) > 2 * _BLACK
+        changing = np.ptp(np.stack(grays), axis=0) > 2 * BLACK
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lit.astype(np.uint8))
     scores = {}
     for number in range(1, count):

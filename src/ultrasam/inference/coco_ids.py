@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.errors import DataError, one_line
+from ultrasam.files import read_json
 from ultrasam.images.scan import Scan
 from ultrasam.inference.inputs import match_names
-from ultrasam.text import decode_text
 
 Id = int | str
 _LISTED = 8
@@ -133,12 +133,7 @@ def read_coco_ids(path: Path) -> CocoIds:
     Raises:
         DataError: The file cannot be read, or is not of this form.
     """
-    try:
-        content = json.loads(decode_text(path.read_bytes()))
-    except OSError as error:
-        raise DataError(f"Cannot read the COCO file {path}: {one_line(error)}.") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"The COCO file {path} is not JSON: {one_line(error)}.") from error
+    content = read_json(path)
     images: dict[str, list[CocoImage]] = {}
     for entry in _list(content, "images", path):
         name = entry.get("file_name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.images.pixels import BLACK
 from ultrasam.morphology import (
     close,
     convex_hull,
@@ -18,7 +19,6 @@ from ultrasam.morphology import (
 from ultrasam.prompts import FOREGROUND, Float32, Prompt
 
 BoolMask = npt.NDArray[np.bool_]
-_BLACK = 6  # up to this gray value a pixel may be black that JPEG has changed
 _MIN_AROUND = (
     0.02  # share of the image that must be black around the scan, or there is nothing to remove
 )
@@ -32,7 +32,7 @@ def scanned_area(pixels: npt.NDArray[np.uint8]) -> BoolMask | None:
         None if hardly anything is black around it.
     """
     gray = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    lit = local_mean(gray, 5) > _BLACK
+    lit = local_mean(gray, 5) > BLACK
     opened = open_(close(lit, 4), 4)  # closing joins speckle; opening detaches text and marks
     if not opened.any():
         return None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ultrasam.errors import MeasurementError
 from ultrasam.images.mask_sequence import MaskSequence
+from ultrasam.images.pixels import BLACK
 from ultrasam.images.scan import Scan
 from ultrasam.inference.postprocessing import scanned_area
 from ultrasam.measure.border import LevelMasks
@@ -23,7 +24,6 @@ from ultrasam.measure.outline import Spacing, largest_part
 from ultrasam.text import counted
 
 _NAMES = ("mask", "wide", "tight")
-_BLACK = 6  # up to this gray value a pixel may be black that JPEG has changed
 _LIT_PIXELS = 3  # in a row that shows the scan
 
 
@@ -156,7 +156,7 @@ def surface_row(scan: Scan, frame: int, box: tuple[int, int, int, int] | None) -
         return float(top)
     brightest = pixels if pixels.ndim == 2 else pixels.max(axis=2)
     # The scanned area reaches a few pixels into the black around it.
-    lit = np.flatnonzero(((brightest > _BLACK) & scanned).sum(axis=1) >= _LIT_PIXELS)
+    lit = np.flatnonzero(((brightest > BLACK) & scanned).sum(axis=1) >= _LIT_PIXELS)
     return float(top + (lit[0] if len(lit) else 0))
 
 

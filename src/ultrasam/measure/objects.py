@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam.errors import DataError, MeasurementError, one_line
+from ultrasam.errors import DataError, MeasurementError
+from ultrasam.files import read_json
 from ultrasam.images.mask_files import code_name
 from ultrasam.images.mask_reading import read_mask_image, read_masks
 from ultrasam.images.masks import decode_rle
@@ -23,7 +23,6 @@ from ultrasam.inference.segmenter import Segmenter
 from ultrasam.measure.border import TIGHT, WIDE, LevelMasks
 from ultrasam.measure.cine import MaskedCine, check_size
 from ultrasam.measure.outline import Spacing
-from ultrasam.text import decode_text
 
 _NUMBER = re.compile(r"_mask_(\d+)\.png$")
 
@@ -92,12 +91,7 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: The file cannot be read, or is not such a list.
     """
-    try:
-        entries = json.loads(decode_text(file.read_bytes()))
-    except OSError as error:
-        raise DataError(f"Cannot read {file}: {one_line(error)}.") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {one_line(error)}.") from error
+    entries = read_json(file)
     needed = {"file_name", "segmentation"}
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and needed <= set(entry) for entry in entries
