@@ -133,7 +133,9 @@ def override(content: dict[str, Any], text: str) -> None:
     except yaml.YAMLError as failure:
         raise RecipeError(f"The value of '{text}' is not valid YAML.") from failure
     for parent in parents:
-        content = content.setdefault(parent, {})
+        if content.get(parent) is None:  # an optional section that is not set is an empty one
+            content[parent] = {}
+        content = content[parent]
         if not isinstance(content, dict):
             raise RecipeError(f"'{text}': '{parent}' is a value, not a section.")
     content[last] = parsed

@@ -29,9 +29,17 @@ from ultrasam.training.interaction import (
 )
 from ultrasam.training.losses import dice_loss, focal_loss, mask_iou
 from ultrasam.training.promptable import PromptableTask
-from ultrasam.training.recipe import Interaction, MaskLosses, Recipe, load_recipe, save_recipe
+from ultrasam.training.recipe import (
+    Interaction,
+    MaskLosses,
+    Recipe,
+    change,
+    load_recipe,
+    save_recipe,
+)
 from ultrasam.training.run_folder import keep_settings
 from ultrasam.training.run_settings import on_device
+from ultrasam.training.shipped import recipe_path
 from ultrasam.training.train import prepare_model, train
 from ultrasam.weights.formats import earlier_key
 from ultrasam.weights.hub import save_pretrained
@@ -218,6 +226,14 @@ def test_adapters_of_nothing_are_refused_before_training(recipe_file: Path) -> N
         train(load_recipe(recipe_file, ["adapt.kind=adapter"]))
 
 
+def test_an_override_sets_a_section_that_the_recipe_leaves_out() -> None:
+    recipe = load_recipe(recipe_path("nano"))
+    assert recipe.data.store is None
+    changed = change(recipe, ["data.store.path=store", "data.store.weight=0.5"])
+    assert changed.data.store is not None
+    assert (changed.data.store.path, changed.data.store.weight) == (Path("store"), 0.5)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -316,13 +332,13 @@ def test_a_run_is_resumed_with_its_settings_only(tmp_path: Path) -> None:
     keep_settings(tmp_path, settings)  # the first try ended before its first checkpoint
     (tmp_path / "last.ckpt").touch()
     keep_settings(tmp_path, deep_merge(settings, {"trainer": {"max_steps": 9, "devices": 2}}))
-    for change, key in (
+    for differing, key in (
         ({"optimizer": {"lr": 0.2}}, "optimizer.lr=0.1, not 0.2"),
         ({"trainer": {"batch": 8}}, "trainer.batch=4, not 8"),
         ({"seed": 1}, "seed=None, not 1"),
     ):
         with pytest.raises(RecipeError, match=key):
-            keep_settings(tmp_path, deep_merge(settings, change))
+            keep_settings(tmp_path, deep_merge(settings, differing))
     keep_settings(tmp_path / "tuned", {"settings": settings, "data": ["a"]})
     (tmp_path / "tuned" / "folds-0").mkdir()
     (tmp_path / "tuned" / "folds-0" / "fold-1.npy").touch()
