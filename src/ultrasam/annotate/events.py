@@ -21,7 +21,7 @@ class Events:
 
     def publish(self, kind: str, **facts: Any) -> None:
         """Tell all listeners; ``facts`` must be what JSON can hold."""
-        self._put({"event": kind, **facts})
+        self._put({"event": kind, "data": facts})
 
     async def listen(self, *, pulse: float = 15.0) -> AsyncIterator[Event | None]:
         """The events from now on; None after ``pulse`` seconds without one, and ends when closed."""
