@@ -19,7 +19,7 @@ class Events:
         self._lock = threading.Lock()
         self._closed = False
 
-    def publish(self, kind: str, **facts: Any) -> None:
+    def publish(self, kind: str, /, **facts: Any) -> None:
         """Tell all listeners; ``facts`` must be what JSON can hold."""
         self._put({"event": kind, "data": facts})
 

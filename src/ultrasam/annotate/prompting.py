@@ -48,7 +48,8 @@ def prompted(
     """Predict the mask of an object with further prompts.
 
     The model gets all prompts of the object in the frame, and the mask so far: its logits if they are the
-    model's own, else the mask itself, such as a drawn or propagated one. A first click gives three candidates.
+    model's own, else the mask itself, such as a drawn or propagated one. A first click gives three
+    candidates.
 
     Args:
         new: prompts to add.

@@ -99,8 +99,8 @@ def history_json(history: History, *, entries: bool = False) -> Json:
 
 
 def measured_json(content: Content, scan: Scan) -> Json:
-    """Area, perimeter and axes of a mask, in mm where its place in the scan is calibrated; the axes' ends are in
-    pixels of the frame."""
+    """Area, perimeter and axes of a mask, in mm where its place in the scan is calibrated; the axes' ends are
+    in pixels of the frame."""
     regions = tuple((region.box, region.spacing, region.kind) for region in scan.regions)
     found: Json = json.loads(
         _measured(content.rle, (scan.height, scan.width), scan.spacing, regions, str(scan.source))

@@ -16,7 +16,7 @@ from ultrasam.annotate import requests as asked
 from ultrasam.annotate.annotator import Annotator
 from ultrasam.annotate.project.history import history_of
 from ultrasam.annotate.project.images import find_images, image_row
-from ultrasam.annotate.project.masks import basis_of, key_frames, masks_in
+from ultrasam.annotate.project.masks import basis_of, drawn_frames, masks_in
 from ultrasam.annotate.project.objects import objects_of
 from ultrasam.annotate.project.project import Project
 from ultrasam.annotate.rendering import png, webp
@@ -257,7 +257,7 @@ def frames_json(
         "WHERE o.image = ? AND o.reader = ? AND o.deleted = 0 ORDER BY m.frame",
         image, reader,
     )  # fmt: skip
-    keys = {id: key_frames(project, id) for id in {row["object"] for row in rows}}
+    drawn = {id: drawn_frames(project, id) for id in {row["object"] for row in rows}}
     together: dict[str, Any] = {}
     by_object: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -265,7 +265,7 @@ def frames_json(
             shown = "drawn" if row["source"] in ("prompt", "hand") else "accepted"
         else:
             basis = row["basis"]
-            fresh = basis is None or basis == basis_of(keys[row["object"]], row["frame"])
+            fresh = basis is None or basis == basis_of(drawn[row["object"]], row["frame"])
             shown = "propagated" if fresh else "stale"
         by_object.setdefault(row["object"], {})[str(row["frame"])] = {
             "frame": row["frame"], "state": row["state"], "source": row["source"], "shown": shown,
