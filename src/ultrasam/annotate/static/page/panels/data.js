@@ -1,0 +1,79 @@
+// Export, import and re-training.
+
+import { addressOf, ask, post } from '../api.js';
+import { byId, make } from '/shared/page/elements.js';
+
+const FORMATS = [
+  ['png', 'PNG masks'], ['coco', 'COCO JSON'], ['yolo', 'YOLO'], ['nifti', 'NIfTI'], ['seg', 'DICOM SEG'], ['sr', 'DICOM SR'], ['csv', 'Table of measures (CSV)'],
+  ['store', 'UltraSam store'],
+];
+
+/** Make the panel work; `page` holds session, jobs and say(sentence). */
+export function listenToData({ jobs, say, session }) {
+  byId('formats').replaceChildren(...FORMATS.map(([value, text]) => make('label', {},
+    make('input', { type: 'checkbox', name: 'format', value, checked: value === 'coco' }), text)));
+  const run = (button, begin, ended) => byId(button).addEventListener('click', async () => {
+    byId(button).disabled = true;
+    try {
+      const job = await jobs.follow(await begin());
+      ended?.(job);
+    } catch (error) {
+      say(error.message);
+    }
+    byId(button).disabled = false;
+  });
+  run('export', () => {
+    const formats = [...document.querySelectorAll('[name=format]:checked')].map(({ value }) => value);
+    if (!formats.length) throw new Error('No format is chosen; tick at least one.');
+    return session.queue.settled.then(() => post('/export', { formats, which: byId('export-all').checked ? 'all' : 'accepted' }));
+  }, showExport);
+  run('import', () => {
+    const path = byId('import-path').value.trim();
+    if (!path) throw new Error('Say which file or folder to import: its path below the project’s folder.');
+    return post('/import', { path });
+  });
+  run('train', () => post('/train', {}), ({ result }) => showCurve(result));
+  run('suggest', () => post(`/images/${session.image.id}/automatic`, { frame: session.frame }));
+  run('reuse', async () => {
+    const from = await session.previousImage();
+    if (from === null) throw new Error('There is no image before this one in the list.');
+    const answer = await post(`/images/${session.image.id}/reuse`, { from });
+    await session.refresh();
+    return answer.state ? answer : { id: 0, kind: 'automatic', state: 'done', sentence: '' };
+  });
+}
+
+function showExport({ state, sentence, result }) {
+  const files = result?.file ? [result.file] : result?.files ?? [];
+  byId('export-result').replaceChildren(make('span', { textContent: state === 'done' ? `${sentence ?? 'Exported.'} ` : `${state}: ${sentence ?? ''}` }),
+    ...files.filter((name) => !name.includes('/')).map((name) => make('a', { href: addressOf(`/exports/${encodeURIComponent(name)}`), textContent: name, download: name })));
+}
+
+/** The curve of a training: its loss, or its held-out score, by step. */
+export function showCurve(result) {
+  const points = result?.curve ?? [];
+  const canvas = byId('curve');
+  canvas.hidden = points.length < 2;
+  byId('train-result').textContent = result?.sentence ?? '';
+  if (canvas.hidden) return;
+  const context = canvas.getContext('2d');
+  const { width, height } = canvas;
+  const values = points.map(([, value]) => value);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  context.clearRect(0, 0, width, height);
+  context.strokeStyle = getComputedStyle(canvas).getPropertyValue('--accent');
+  context.lineWidth = 1.5;
+  context.beginPath();
+  points.forEach(([, value], i) => {
+    const [x, y] = [4 + (i / (points.length - 1)) * (width - 8), height - 4 - ((value - low) / (high - low || 1)) * (height - 8)];
+    if (i) context.lineTo(x, y);
+    else context.moveTo(x, y);
+  });
+  context.stroke();
+  canvas.setAttribute('aria-label', `Curve from ${values[0].toPrecision(3)} to ${values.at(-1).toPrecision(3)}`);
+}
+
+/** What has been prepared of what. */
+export async function loadPrepared(show) {
+  show((await ask('/project')).prepared);
+}
