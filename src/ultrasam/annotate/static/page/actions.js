@@ -1,7 +1,7 @@
 // What a person can do, by name: the buttons' and the keys' actions.
 
 import { post } from './api.js';
-import { isEmpty, isFlagged } from './status.js';
+import { hasFlag } from './status.js';
 import { byId } from '/shared/page/elements.js';
 
 const ZOOM = 1.25;
@@ -26,8 +26,8 @@ export function actionsOf(page) {
     return drafts[(at + by + drafts.length) % drafts.length];
   };
   const step = (by) => {
-    const { mask, crop, local } = session.activeObject ?? {};
-    if (crop && !local && mask?.state === 'draft' && mask.candidates > 1) {
+    const { mask, crop, local } = session.target ?? {};
+    if (crop && !local && mask?.candidates > 1) {
       act.choose((mask.candidate + by + mask.candidates) % mask.candidates);
       return true;
     }
@@ -93,7 +93,7 @@ export function actionsOf(page) {
       if (object.mask?.state !== 'accepted') session.stroke('accept', { frames: 'this' }, { object });
       session.reopened = null;
       const next = suggestion(1);
-      if (next && next.id !== object.id && next.mask.source === 'suggested') act.activate(next);
+      if (next && next.id !== object.id && object.mask?.state === 'draft') act.activate(next);
       page.changed();
     },
     acceptAll() {
@@ -145,8 +145,8 @@ export function actionsOf(page) {
       if (session.image.state !== 'done') session.stroke('state', { state: 'done' }, { object: null });
       await act.byImages(1);
     }),
-    nothing: () => session.image && session.stroke('empty', { value: !isEmpty(session.image) }, { object: null }),
-    flag: () => session.image && session.stroke('flag', { value: !isFlagged(session.image) }, { object: null }),
+    nothing: () => session.image && session.stroke('empty', { value: !hasFlag(session.image, 'empty') }, { object: null }),
+    flag: () => session.image && session.stroke('flag', { value: !hasFlag(session.image, 'flagged') }, { object: null }),
     note: (text) => text !== (session.image.note ?? '') && session.stroke('note', { text }, { object: null }),
     fit: () => stage.fit(), zoomIn: () => stage.zoom(ZOOM), zoomOut: () => stage.zoom(1 / ZOOM),
     window: () => page.window.toggle(),

@@ -35,7 +35,6 @@ const queue = new StrokeQueue({
   changed: () => changed(),
   acknowledged: (item, answer) => {
     session.acknowledged(item, answer);
-    if (answer.all) session.refresh().catch((error) => say(error.message));
     const { image } = session;
     if (image && item.image === image.id) images.update({ id: image.id, state: image.state, flags: image.flags, objects: session.objects.size });
   },
@@ -129,7 +128,8 @@ async function open(id, frame = null) {
 function restore(view) {
   restoring = true;
   if (view?.scale) stage.place = view;
-  page.window.set(view?.window ?? {});
+  const [level, width] = view?.window ?? [];
+  page.window.set({ level, width, gamma: view?.gamma ?? undefined });
   if (view?.tool in tools) stage.useTool(tools[view.tool]);
   restoring = false;
 }
@@ -254,13 +254,17 @@ async function start() {
   queue.resume(session.project.name, session.project.reader);
   listenToData(page);
   listenToEvents({
-    job: (job) => jobs.update(job),
-    image: (image) => images.update(image),
-    prepared: (prepared) => {
-      session.project.prepared = prepared;
+    job: ({ job }) => jobs.update(job),
+    thumbnail: ({ image }) => images.thumbnailReady(image),
+    image: ({ image, problem }) => problem && images.update({ id: image, problem }),
+    prepared: ({ waiting }) => {
+      session.project.preparing = waiting;
       changed();
     },
+    model: ({ problem }) => problem && say(problem),
   });
+  // Another tab or reader may have changed what is shown.
+  window.addEventListener('focus', () => queue.waiting || session.refresh().catch((error) => say(error.message)));
   jobs.load().catch((error) => say(error.message));
   await images.reload();
   changed();

@@ -75,15 +75,12 @@ export class Player {
     this.pieces.set(number, piece);
     try {
       const to = Math.min((number + 1) * PIECE, image.frames) - 1;
-      const { objects } = await ask(`/images/${image.id}/masks?from=${number * PIECE}&to=${to}`);
-      const masks = new Map();
-      for (const object of objects) {
-        for (const mask of object.masks) {
-          const crop = cropOf(mask.mask);
-          if (crop) masks.set(mask.frame, [...(masks.get(mask.frame) ?? []), { ...object, mask, crop }]);
-        }
-      }
-      piece.masks = masks;
+      const { frames } = await ask(`/images/${image.id}/masks?from=${number * PIECE}&to=${to}`);
+      piece.masks = new Map(Object.entries(frames).map(([frame, masks]) => [Number(frame), masks.flatMap((mask) => {
+        const crop = cropOf(mask.mask);
+        const object = this.session.objects.get(mask.object);
+        return crop && object && !this.session.hidden.has(object.id) ? [{ color: object.color, mask, crop }] : [];
+      })]));
     } catch (error) {
       this.#fail(error);
     }

@@ -9,6 +9,7 @@ import { cropOf, isAsStored } from './masks.js';
 import { colorOf } from '/shared/page/colors.js';
 
 const MARK = 'of:';
+const REST = 400; // milliseconds after the last stroke until frames are asked for anew
 
 export class Session {
   /** `on` holds changed(), shown() after another frame, say(sentence) and told(sentence) for screen readers. */
@@ -50,7 +51,7 @@ export class Session {
     this.leave();
     const image = await ask(`/images/${id}`);
     if (visit !== this.visit) return;
-    Object.assign(this, { image, active: image.view?.active ?? null, reopened: null, others: [] });
+    Object.assign(this, { image, active: image.view?.object ?? null, reopened: image.view?.object ?? null, others: [] });
     this.#replace(image.objects.map((object) => ({ ...object, crop: null })));
     this.drafts.clear();
     const last = (image.frames ?? 1) - 1;
@@ -69,9 +70,35 @@ export class Session {
     if (!image) return;
     const [now, found] = await Promise.all([ask(`/images/${image.id}`), ask(`/images/${image.id}/objects?frame=${frame}`)]);
     if (visit !== this.visit || this.queue.waiting) return;
-    this.image = { ...now, view: null };
+    this.#takeImage(now);
     this.#replace(found.objects);
+    this.#takeFrames(now.objects);
+    if (!this.objects.has(this.active)) this.active = null;
     this.on.changed();
+  }
+
+  /** Ask, a moment after the last stroke, in which frames masks are, and which of them have become stale. */
+  #refreshFrames() {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(async () => {
+      const { visit, image } = this;
+      const now = await ask(`/images/${image.id}`).catch(() => null);
+      if (!now || visit !== this.visit || this.queue.waiting) return;
+      this.#takeImage(now);
+      this.#takeFrames(now.objects);
+      this.on.changed();
+    }, REST);
+  }
+
+  #takeImage(now) {
+    this.image = { ...now, view: null, leased: this.image.leased };
+  }
+
+  #takeFrames(objects) {
+    for (const { id, frames } of objects) {
+      const known = this.objects.get(id);
+      if (known) this.objects.set(id, { ...known, frames });
+    }
   }
 
   async #show(frame, visit) {
@@ -110,7 +137,8 @@ export class Session {
   #withCrop(object) {
     const known = this.objects.get(object.id);
     const same = known?.mask && object.mask && known.mask.version === object.mask.version && known.mask.frame === object.mask.frame;
-    return { ...object, crop: same && !known.local ? known.crop : cropOf(object.mask?.mask) };
+    const crop = same && !known.local ? known.crop : cropOf(object.mask?.mask);
+    return { ...object, frames: object.frames ?? known?.frames ?? {}, crop };
   }
 
   /**
@@ -122,7 +150,8 @@ export class Session {
     const makes = !object && ['prompt', 'brush', 'polygon', 'mask'].includes(kind);
     const body = { frame: this.frame, kind, ...fields, object: object ? referenceOf(object.id) : null };
     if (makes && this.label) body.label = this.label;
-    const key = this.queue.add(this.image.id, 'strokes', body, { frame: this.frame, started: performance.now(), makes });
+    const measured = kind === 'prompt' || kind === 'brush';
+    const key = this.queue.add(this.image.id, 'strokes', body, { frame: this.frame, started: performance.now(), measured });
     if (makes) {
       const id = MARK + key;
       const number = Math.max(0, ...[...this.objects.values()].map((each) => each.number)) + this.drafts.size;
@@ -136,7 +165,7 @@ export class Session {
       const local = { ...object, crop, local: true };
       (this.objects.has(object.id) ? this.objects : this.drafts).set(object.id, local);
     }
-    if (object && kind !== 'accept') this.reopened = object.id;
+    if (object && object.id === this.active && kind !== 'accept') this.reopened = object.id;
     this.on.changed();
     return key;
   }
@@ -158,16 +187,33 @@ export class Session {
     if (image !== this.image?.id) return;
     const draft = this.drafts.get(MARK + key);
     this.drafts.delete(MARK + key);
-    this.image.history = answer.history;
-    if (answer.image) Object.assign(this.image, answer.image);
-    if (answer.object) this.#take(answer.object, about.frame, draft);
-    if (action !== 'strokes') {
-      if (answer.deleted) this.objects.delete(answer.deleted);
-      this.#afterUndo(answer);
-    } else if (about.started !== undefined) {
-      this.latency = performance.now() - about.started;
+    Object.assign(this.image, answer.image);
+    this.#takeHistory(answer);
+    if (action === 'strokes') {
+      if (answer.object) this.#take(answer.object, about.frame, draft);
+      if (answer.changed?.length) this.refresh().catch((error) => this.on.say(error.message));
+      if (about.measured) this.latency = performance.now() - about.started;
+    } else {
+      this.#takeUndone(answer);
     }
+    if (this.image.frames > 1) this.#refreshFrames();
     this.on.changed();
+  }
+
+  #takeHistory({ history, stroke, strokes }) {
+    const changed = new Map([stroke, ...strokes ?? []].filter(Boolean).map((entry) => [entry.n, entry]));
+    const kept = (this.image.history.entries ?? []).filter(({ n }) => !changed.has(n));
+    // A new stroke makes what was undone of its object impossible to redo.
+    const left = stroke ? kept.filter(({ undone, object }) => !undone || object !== stroke.object) : kept;
+    this.image.history = { ...history, entries: [...left, ...changed.values()].sort((a, b) => a.n - b.n) };
+  }
+
+  /** Show what was undone or redone, in its frame. */
+  #takeUndone({ object, changed, strokes: [{ frame }] }) {
+    const elsewhere = changed.length > 0 && changed.every((each) => each.frame !== null && each.frame !== this.frame);
+    if (elsewhere && frame !== null && frame !== this.frame) this.toFrame(frame).catch((error) => this.on.say(error.message));
+    else if (changed.length > 1 || !object) this.refresh().catch((error) => this.on.say(error.message));
+    if (!elsewhere && object) this.#take(object, object.mask?.frame ?? frame ?? this.frame);
   }
 
   #take(object, frame, draft) {
@@ -178,18 +224,15 @@ export class Session {
     }
     const here = frame === this.frame;
     const known = this.objects.get(object.id);
-    const next = here ? object : { ...object, mask: known?.mask ?? null };
-    this.objects.set(object.id, here ? { ...next, crop: cropOf(next.mask?.mask) } : { ...next, crop: known?.crop ?? null });
+    const { [frame]: _, ...others } = known?.frames ?? {};
+    const frames = object.mask ? { ...others, [frame]: { ...object.mask, mask: null, measure: null } } : others;
+    const shown = here ? { mask: object.mask, crop: cropOf(object.mask?.mask) } : { mask: known?.mask ?? null, crop: known?.crop ?? null };
+    this.objects.set(object.id, { ...object, ...shown, frames });
     if (draft && this.active === draft.id) this.active = this.reopened = object.id;
-    if (here && next.mask) {
+    if (here && object.mask) {
       this.#verify(this.objects.get(object.id));
       this.on.told(object);
     }
-  }
-
-  #afterUndo({ which, frame }) {
-    if (which) this.on.say('', which);
-    if (frame !== undefined && frame !== null && frame !== this.frame) this.toFrame(frame);
   }
 
   async #verify({ crop, mask }) {
@@ -210,10 +253,11 @@ export class Session {
     this.on.say(error.status === 409 ? error.body?.detail ?? changed : error.message);
   }
 
-  keepView(view) {
+  /** Keep how the image is looked at: {x, y, scale, tool, window: {level, width, gamma}}. */
+  keepView({ window: { level, width, gamma }, ...view }) {
     if (!this.image) return;
-    const active = this.objects.has(this.active) ? this.active : null;
-    put(`/images/${this.image.id}/view`, { frame: this.frame, active, ...view }).catch(() => {});
+    const object = this.objects.has(this.active) ? this.active : null;
+    put(`/images/${this.image.id}/view`, { frame: this.frame, object, ...view, window: [level, width], gamma }).catch(() => {});
   }
 
   /** Let others have the image. */

@@ -5,7 +5,7 @@ import { KeyboardPointer } from '/shared/page/keyboard_pointer.js';
 import { outlineOf } from '/shared/page/outline.js';
 import { isInside, paintClicks, strokeBox, strokePreview, strokeWithHalo, tint } from '/shared/page/painting.js';
 import { View } from '/shared/page/view.js';
-import { tableOf } from '/shared/page/gray_window.js';
+import { WHOLE, tableOf } from '/shared/page/gray_window.js';
 import { withLevels } from './frame_images.js';
 import { axesOf, paintMeasure, paintName } from './measures.js';
 
@@ -13,7 +13,7 @@ export class Stage {
   /** `on` holds zoomed(scale) and viewed(), after a person has moved the view. */
   constructor(element, session, on) {
     Object.assign(this, { element, session, on, view: new View(), image: null, tool: null, preview: null, playing: null });
-    Object.assign(this, { hidden: false, names: true, window: {}, table: null, shapes: new WeakMap(), layer: null, layerOf: '', changes: 0 });
+    Object.assign(this, { hidden: false, names: true, window: WHOLE, table: null, shapes: new WeakMap(), layer: null, layerOf: '', changes: 0 });
     this.keyboard = new KeyboardPointer(this);
     new ResizeObserver(() => this.#resize()).observe(element);
     this.gestures = new Gestures(element, this.view, {

@@ -21,7 +21,7 @@ export function showStatus(page) {
     byId(action).setAttribute('aria-label', `${action === 'undo' ? 'Undo' : 'Redo'}${name ? `: ${name}` : ''}`);
   }
   const active = session.activeObject;
-  byId('accept').disabled = !active?.crop || active.mask?.state === 'accepted';
+  byId('accept').disabled = !active?.crop || (active.mask?.state === 'accepted' && !session.target);
   byId('accept-all').disabled = !session.shown.some(({ mask }) => mask?.state === 'draft');
   for (const id of ['new', 'done', 'nothing', 'flag', 'suggest', 'reuse']) byId(id).disabled = !image;
   showImage(image);
@@ -57,8 +57,8 @@ function showSaved({ queue, session }) {
 function showImage(image) {
   byId('image-name').textContent = image ? [image.name, image.width ? `${image.width} × ${image.height}` : '', spacingOf(image)].filter(Boolean).join(' · ') : '';
   byId('done').setAttribute('aria-pressed', image?.state === 'done');
-  byId('nothing').setAttribute('aria-pressed', Boolean(isEmpty(image)));
-  byId('flag').setAttribute('aria-pressed', Boolean(isFlagged(image)));
+  byId('nothing').setAttribute('aria-pressed', hasFlag(image, 'empty'));
+  byId('flag').setAttribute('aria-pressed', hasFlag(image, 'flagged'));
   const note = byId('note');
   if (document.activeElement !== note) note.value = image?.note ?? '';
   note.disabled = !image;
@@ -69,19 +69,12 @@ function showImage(image) {
   document.title = image ? `${image.name} – UltraSam` : 'UltraSam annotate';
 }
 
-function spacingOf({ spacing }) {
-  if (!spacing) return 'not calibrated';
-  if (typeof spacing === 'string') return spacing;
-  const [rows] = Array.isArray(spacing) ? spacing : [spacing.rows ?? null];
-  return rows ? `${Number(rows).toPrecision(3)} mm/px` : spacing.why ?? 'not calibrated';
+function spacingOf({ spacing, spacing_why: why }) {
+  return spacing ? `${spacing[0].toPrecision(3)} mm/px` : `in pixels: ${why ?? 'not calibrated'}`;
 }
 
-export function isFlagged(image) {
-  return image?.flagged ?? image?.flags?.includes?.('flagged') ?? image?.flags?.flagged ?? false;
-}
-
-export function isEmpty(image) {
-  return image?.empty ?? image?.flags?.includes?.('empty') ?? image?.flags?.empty ?? false;
+export function hasFlag(image, name) {
+  return image?.flags?.includes(name) ?? false;
 }
 
 function showProgress(project) {
@@ -89,16 +82,15 @@ function showProgress(project) {
   const total = project?.images ?? 0;
   byId('progress').max = total || 1;
   byId('progress').value = counts.done ?? 0;
-  const { prepared } = project ?? {};
-  const preparing = prepared && prepared.done < prepared.total ? ` · preparing ${prepared.done} of ${prepared.total}` : '';
+  const preparing = project?.preparing ? ` · preparing ${project.preparing} more` : '';
   byId('progress-text').textContent = total ? `${counts.done ?? 0} of ${total} done${preparing}` : '';
 }
 
 function showCandidates(session, act) {
   const object = session.activeObject;
   const place = byId('candidates');
-  const { candidates = 0, candidate, state } = object?.mask ?? {};
-  place.hidden = !object?.crop || candidates < 2 || state === 'accepted' || object.local;
+  const { candidates = 0, candidate } = object?.mask ?? {};
+  place.hidden = !object?.crop || candidates < 2 || !session.target || object.local;
   if (place.hidden) {
     delete place.dataset.shows;
     return;

@@ -82,6 +82,12 @@ export class ImageList {
     this.#drawSoon();
   }
 
+  /** A thumbnail has been made. */
+  thumbnailReady(id) {
+    const picture = this.list.querySelector(`[data-image="${id}"] img`);
+    if (picture && !picture.naturalWidth) picture.src = `${addressOf(`/images/${id}/thumbnail.webp`)}?ready`;
+  }
+
   /** The id of the image `by` places on, or null. */
   async neighbor(by) {
     const at = this.indexOf(this.current) + by;
@@ -132,7 +138,7 @@ export class ImageList {
     }, picture, make('span', { className: 'lines' },
       make('span', { className: 'name', textContent: name }),
       make('span', { className: 'quiet', textContent: problem ? 'cannot be read' : lines.join(' · ') }),
-      make('span', { className: 'quiet', textContent: [flags?.includes?.('flagged') ? '⚑ flagged' : '', locked ? `${locked} is here` : ''].filter(Boolean).join(' · ') })));
+      make('span', { className: 'quiet', textContent: [flags?.includes('flagged') ? '⚑ flagged' : '', locked ? `${locked} is here` : ''].filter(Boolean).join(' · ') })));
     button.dataset.image = id;
     button.dataset.state = state;
     const row = make('li', { aria: { setsize: this.total, posinset: at + 1 } }, button);
@@ -142,8 +148,8 @@ export class ImageList {
 }
 
 /** What a reader has done with an image, in a word. */
-export function stateText({ state, empty, flags }) {
-  if (state === 'done') return empty || flags?.includes?.('empty') ? '✓ nothing here' : '✓ done';
+function stateText({ state, flags }) {
+  if (state === 'done') return flags?.includes('empty') ? '✓ nothing here' : '✓ done';
   return { new: 'new', started: '◐ started' }[state] ?? state ?? 'new';
 }
 

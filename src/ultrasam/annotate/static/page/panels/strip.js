@@ -97,24 +97,25 @@ export class Strip {
   }
 }
 
-/** What is told apart of a mask: accepted, drawn, propagated, or stale, since what it was made from has changed. */
-export function kindOf({ state, source, stale }) {
-  if (state === 'accepted') return 'accepted';
-  if (stale) return 'stale';
-  return ['prompt', 'hand'].includes(source) ? 'drawn' : 'propagated';
+/** What is told apart of a mask: drawn, accepted, propagated, or stale, since what it was made from has changed. */
+function kindOf({ state, source, shown }) {
+  if (shown) return shown;
+  if (state !== 'accepted') return 'propagated';
+  return ['prompt', 'hand'].includes(source) ? 'drawn' : 'accepted';
 }
 
-/** Accepted: a full bar; drawn: a bar with a gap; propagated: a frame; stale: a crossed frame. */
+/** Drawn: a full bar; accepted: a lower one; propagated: a frame; stale: a line. */
 function paintTick(context, x, y, step, color, kind) {
   const [left, width, height] = [Math.round(x) + (step > 4 ? 1 : 0), Math.max(Math.round(step) - (step > 4 ? 2 : 0), 1), ROW - 2];
   context.fillStyle = context.strokeStyle = color;
-  if (kind === 'accepted') {
+  if (kind === 'drawn') {
     context.fillRect(left, y, width, height);
-  } else if (kind === 'drawn') {
-    context.fillRect(left, y, width, 2);
-    context.fillRect(left, y + height - 1, width, 1);
+  } else if (kind === 'accepted') {
+    context.fillRect(left, y + 2, width, height - 2);
+  } else if (kind === 'propagated' && width > 2) {
+    context.lineWidth = 1;
+    context.strokeRect(left + 0.5, y + 1.5, width - 1, height - 2);
   } else {
     context.fillRect(left, y + height - 1, width, 1);
-    if (kind === 'stale' && width > 2) context.fillRect(left, y, 1, height);
   }
 }

@@ -77,12 +77,9 @@ export class PromptTool {
     }
     this.asking?.abort();
     this.asking = new AbortController();
-    const earlier = target?.mask?.prompts ?? [];
-    const points = [...earlier.flatMap((prompt) => prompt.points ?? []), [point.x, point.y, label]];
-    const box = earlier.find((prompt) => prompt.box)?.box ?? null;
     try {
       const answer = await post(`/images/${session.image.id}/preview`, {
-        frame: session.frame, object: target?.id ?? null, prompts: [{ points, box }],
+        frame: session.frame, object: target?.id ?? null, prompts: [{ points: [[point.x, point.y, label]], box: null }],
       }, { signal: this.asking.signal });
       const crop = number === this.asked ? cropOf(answer?.mask) : null;
       if (number === this.asked) this.#show(crop && { crop, x: point.x, y: point.y, label });
