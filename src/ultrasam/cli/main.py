@@ -15,6 +15,7 @@ import typer
 
 from ultrasam._version import __version__
 from ultrasam.cli import (
+    annotate,
     benchmark,
     compare,
     data,
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.command("predict", rich_help_panel=_USE)(predict.predict)
 app.command("track", rich_help_panel=_USE)(track.track)
 app.command("measure", rich_help_panel=_USE)(measure.measure)
+app.command("annotate", rich_help_panel=_USE)(annotate.annotate)
 app.command("embed", rich_help_panel=_USE)(embed.embed)
 app.command("models", rich_help_panel=_USE)(models.models)
 app.command("export", rich_help_panel=_USE)(export.export)

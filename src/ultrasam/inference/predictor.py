@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +35,7 @@ from ultrasam.model.postprocessing import Postprocessor
 from ultrasam.model.preprocessing import PromptType, TestTimeAugmentation
 from ultrasam.prompts import Float32, Prediction, Prompt, PromptArrays
 from ultrasam.runtimes.backend import Backend
+from ultrasam.runtimes.backends import as_backend
 
 if TYPE_CHECKING:
     from ultrasam.model.ultrasam import UltraSam
@@ -105,7 +105,7 @@ class Predictor:
                 "device, precision and runtime apply only to a model given by name; for a loaded model, set "
                 "them in ultrasam.load."
             )
-        self.backend = _backend(model)
+        self.backend = as_backend(model)
         self.refine = bool(refine)
         if self.refine and "mask" not in self.accepts:
             raise ConfigError(
@@ -126,12 +126,19 @@ class Predictor:
         """The prompt types that the weights were trained with."""
         return frozenset(self.backend.preprocessor.prompt_types)
 
-    def set_image(self, scan: ScanLike, *, frame: int | None = None) -> None:
+    def set_image(
+        self,
+        scan: ScanLike,
+        *,
+        frame: int | None = None,
+        embeddings: Sequence[Any] | None = None,
+    ) -> None:
         """Encode one frame of a scan, a file or an array [H, W] or [H, W, 3].
 
         Args:
             frame: index of the frame in a cine or volume; None is frame 0, with an `UltraSamWarning` if there
                 are others.
+            embeddings: what `embeddings` was for this frame, with the same weights; it is then not encoded.
 
         Raises:
             ScanError: The file or array cannot be read, or has no such frame.
@@ -144,11 +151,14 @@ class Predictor:
             self._frame, self._full, self._cache = pixels, full, {}
             self._scanned_known = False
             self._weights = self._weights_version()
-            self._embeddings(with_flip(full, self.tta))
+            views = with_flip(full, self.tta)
+            if embeddings is not None:
+                self._cache.update(zip(views, embeddings, strict=True))
+            self._embeddings(views)
 
     @property
-    def embedding(self) -> Any:
-        """The backend's embedding of the whole frame.
+    def embeddings(self) -> list[Any]:
+        """The backend's embeddings of the whole frame and, with test-time augmentation, of its mirror image.
 
         Raises:
             PromptError: No image is set.
@@ -156,7 +166,12 @@ class Predictor:
         with self._lock:
             _, full = self._ready()
             self._forget_if_weights_changed()
-            return self._embeddings(with_flip(full, self.tta))[0]
+            return self._embeddings(with_flip(full, self.tta))
+
+    @property
+    def embedding(self) -> Any:
+        """The first of `embeddings`: that of the whole frame."""
+        return self.embeddings[0]
 
     def predict(
         self,
@@ -380,17 +395,3 @@ class Predictor:
         if settings.clicked_piece:
             keep = clicked_pieces(keep, prompt)
         return logits if keep is mask else without(logits, keep)
-
-
-def _backend(model: Backend | UltraSam) -> Backend:
-    # If PyTorch is not loaded, the model cannot be an UltraSam; other backends may not need PyTorch.
-    network = getattr(sys.modules.get("ultrasam.model.ultrasam"), "UltraSam", None)
-    if network is not None and isinstance(model, network):
-        from ultrasam.runtimes.torch_backend import TorchBackend
-
-        return TorchBackend(cast("UltraSam", model))
-    if not isinstance(model, Backend):
-        raise ConfigError(
-            f"Predictor takes a model name, an UltraSam or a Backend, not a {type(model).__name__}."
-        )
-    return model

@@ -20,7 +20,8 @@ class Backend(Protocol):
 
     A backend whose weights may change also has ``weights_version()``, which returns another value after a
     change; predictors then encode the frame again. A backend whose weights say what is to be removed from
-    masks has a ``postprocessor``.
+    masks has a ``postprocessor``. One whose embeddings can be kept in files has ``embedding_to_arrays`` and
+    ``embedding_from_arrays``.
 
     Attributes:
         config: sizes of the network; callers need ``mask_size``.

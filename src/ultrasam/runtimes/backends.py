@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING, cast
+
 from ultrasam.errors import CheckpointError, ConfigError
 from ultrasam.runtimes.backend import Backend
 from ultrasam.weights.exported import Exported
 from ultrasam.weights.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from ultrasam.model.ultrasam import UltraSam
 
 
 def open_torch(spec: ModelSpec, *, device: str | None, precision: str | None) -> Backend:
@@ -40,3 +46,22 @@ def open_exported(
     from ultrasam.runtimes.onnx_backend import OnnxBackend
 
     return OnnxBackend(exported, device=device or "cpu")
+
+
+def as_backend(model: Backend | UltraSam) -> Backend:
+    """A loaded network as a backend; backends are returned unchanged.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    # If PyTorch is not loaded, the model cannot be an UltraSam; other backends may not need PyTorch.
+    network = getattr(sys.modules.get("ultrasam.model.ultrasam"), "UltraSam", None)
+    if network is not None and isinstance(model, network):
+        from ultrasam.runtimes.torch_backend import TorchBackend
+
+        return TorchBackend(cast("UltraSam", model))
+    if not isinstance(model, Backend):
+        raise ConfigError(
+            f"Predictor takes a model name, an UltraSam or a Backend, not a {type(model).__name__}."
+        )
+    return model

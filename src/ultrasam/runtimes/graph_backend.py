@@ -65,6 +65,14 @@ class GraphBackend(ABC):
             ]
         return found
 
+    def embedding_to_arrays(self, embedding: GraphEmbedding) -> dict[str, Float32]:
+        """An embedding as float32 arrays by name, for a file."""
+        return dict(embedding)
+
+    def embedding_from_arrays(self, arrays: Mapping[str, Float32]) -> GraphEmbedding:
+        """The embedding of `embedding_to_arrays`."""
+        return dict(arrays)
+
     def decode(
         self,
         embeddings: Sequence[GraphEmbedding],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,19 @@ class TorchBackend:
             images = self.model.encode(torch.from_numpy(pixels).to(self.model.device))
         return [TorchEmbedding(image) for image in images.split()]
 
+    def embedding_to_arrays(self, embedding: TorchEmbedding) -> dict[str, Float32]:
+        """An embedding as float32 arrays by name, for a file."""
+        image, *high_res = (part.float().cpu().numpy() for part in _parts(embedding.image))
+        return {"image": image, **{f"high_res_{i}": part for i, part in enumerate(high_res)}}
+
+    def embedding_from_arrays(self, arrays: Mapping[str, Float32]) -> TorchEmbedding:
+        """The embedding of `embedding_to_arrays`, on the model's device."""
+        parts = [
+            torch.from_numpy(np.ascontiguousarray(arrays[name])).to(self.model.device)
+            for name in sorted(arrays, key=lambda name: (name != "image", name))
+        ]
+        return TorchEmbedding(ImageEmbedding(parts[0], tuple(parts[1:])))
+
     def decode(
         self,
         embeddings: Sequence[TorchEmbedding],
@@ -146,6 +159,10 @@ class TorchBackend:
             logits.append(part[0])
             iou.append(part[1])
         return torch.cat(logits), torch.cat(iou)
+
+
+def _parts(image: ImageEmbedding) -> tuple[Tensor, ...]:
+    return (image.image, *image.high_res)
 
 
 def _array(tensor: Tensor) -> Float32:

@@ -1,0 +1,1 @@
+"""The annotator: label ultrasound images, cines and volumes in a browser."""

@@ -1,0 +1,101 @@
+"""Embeddings on disk, so that an image that was once prepared is ready at once after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import threading
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from ultrasam.errors import UltraSamError
+from ultrasam.files import atomic_write
+from ultrasam.runtimes.backend import Backend
+from ultrasam.weights.cache import cache_folder
+
+logger = logging.getLogger(__name__)
+_LIMIT = 2_000_000_000  # bytes of all embeddings on disk
+
+
+class EmbeddingFiles:
+    """Embeddings in the user's cache folder, named after the image file's content, frame and weights.
+
+    The oldest go when they take more than 2 GB. A file that is damaged counts as missing.
+
+    Args:
+        backend: the network, which also says how its embeddings are kept.
+        weights: hash of its weights.
+        runtime: what it runs in, as embeddings differ by rounding.
+    """
+
+    def __init__(self, backend: Backend, weights: str, runtime: str) -> None:
+        self._backend: Any = backend
+        self._about = f"{weights} {runtime} {backend.config.image_size}"
+        self._folder = cache_folder("embeddings")
+        self._usable = hasattr(backend, "embedding_to_arrays")
+        threading.Thread(target=self._prune, daemon=True, name="old embeddings").start()
+
+    def read(self, digest: str, frame: int, views: int) -> list[Any] | None:
+        """The embeddings of a frame's views, or None if they are not there.
+
+        Args:
+            digest: SHA-256 of the image's file.
+            views: how many there are.
+        """
+        path = self._path(digest, frame, views)
+        if not self._usable or not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in content.files}
+            found = []
+            for view in range(views):
+                start = f"{view}/"
+                part = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+                found.append(self._backend.embedding_from_arrays(part))
+            with suppress(OSError):
+                path.touch()
+            return found
+        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+            with suppress(OSError):
+                path.unlink()
+            return None
+
+    def write(self, digest: str, frame: int, embeddings: Sequence[Any]) -> None:
+        """Keep the embeddings of a frame's views; what cannot be written is made again next time."""
+        if not self._usable:
+            return
+        arrays = {
+            f"{view}/{name}": values
+            for view, embedding in enumerate(embeddings)
+            for name, values in self._backend.embedding_to_arrays(embedding).items()
+        }
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        try:
+            atomic_write(self._path(digest, frame, len(embeddings)), content.getvalue())
+        except UltraSamError as error:
+            logger.debug("An embedding is not kept: %s", error)
+
+    def _path(self, digest: str, frame: int, views: int) -> Any:
+        name = hashlib.sha256(f"{self._about} {digest} {frame} {views}".encode()).hexdigest()
+        return self._folder / f"{name}.npz"
+
+    def _prune(self) -> None:
+        files = []
+        for path in self._folder.glob("*.npz"):
+            with suppress(OSError):
+                stat = path.stat()
+                files.append((stat.st_mtime, stat.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= _LIMIT:
+                break
+            with suppress(OSError):
+                path.unlink()
+            total -= size

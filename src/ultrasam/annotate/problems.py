@@ -1,0 +1,45 @@
+"""What can go wrong in the annotator that a page must tell apart."""
+
+from __future__ import annotations
+
+from ultrasam.errors import DataError
+
+
+class NotFoundError(DataError):
+    """An image, an object or a job does not exist, or not any more."""
+
+
+class NothingToUndoError(DataError):
+    """There is no stroke to undo or redo."""
+
+
+class ConflictError(DataError):
+    """The page has not seen the object's latest mask; another tab or a job has changed it.
+
+    Attributes:
+        object, frame: whose mask it is.
+    """
+
+    def __init__(self, message: str, object: str, frame: int) -> None:
+        super().__init__(message)
+        self.object, self.frame = object, frame
+
+
+class LeasedError(DataError):
+    """Another reader has an image open."""
+
+
+class ReplacedError(DataError):
+    """A newer preview has taken this one's place."""
+
+
+class RefusedError(DataError):
+    """Who asks may not: no session, a wrong token, another site.
+
+    Attributes:
+        status: of HTTP.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,119 @@
+"""`create_app`: the annotator's web server, as an ASGI app."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ultrasam.extras import needs
+
+with needs("The annotator", extra="annotate"):
+    from fastapi import FastAPI, Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse, PlainTextResponse
+    from fastapi.staticfiles import StaticFiles
+    from starlette.exceptions import HTTPException
+
+from ultrasam._version import __version__
+from ultrasam.annotate import problems
+from ultrasam.annotate.annotator import Annotator
+from ultrasam.annotate.server import routes_images, routes_project, routes_strokes
+from ultrasam.annotate.server.guard import Guard
+from ultrasam.annotate.server.security import Access
+from ultrasam.errors import (
+    CheckpointError,
+    DeviceError,
+    DiskFullError,
+    MissingDependencyError,
+    UltraSamError,
+    one_line,
+)
+from ultrasam.files import is_disk_full, no_space
+
+_STATIC = Path(str(files("ultrasam.annotate"))) / "static"
+_SHARED = Path(str(files("ultrasam.web"))) / "site"
+_STATUS: tuple[tuple[type[UltraSamError], int], ...] = (
+    (problems.NotFoundError, 404),
+    (problems.NothingToUndoError, 409),
+    (problems.ConflictError, 409),
+    (problems.ReplacedError, 409),
+    (problems.LeasedError, 423),
+    (DiskFullError, 507),
+    (MissingDependencyError, 501),
+    (CheckpointError, 503),
+    (DeviceError, 503),
+)
+
+
+def create_app(annotator: Annotator, access: Access) -> FastAPI:
+    """The app that serves a project.
+
+    Args:
+        annotator: the open project.
+        access: who may ask for what.
+    """
+    app = FastAPI(
+        title="UltraSam annotator", version=__version__, openapi_url="/v1/openapi.json", docs_url=None,
+        redoc_url=None,
+        description="Label ultrasound images. Changes need the header `X-UltraSam: 1`.",
+    )  # fmt: skip
+    app.state.annotator, app.state.access = annotator, access
+    for routes in (routes_project, routes_images, routes_strokes):
+        app.include_router(routes.router, prefix="/v1")
+    app.add_exception_handler(UltraSamError, _refuse)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(sqlite3.OperationalError, _storage)
+    app.add_api_route("/healthz", _health, include_in_schema=False)
+    app.mount("/shared", StaticFiles(directory=_SHARED), name="shared")
+    if (_STATIC / "index.html").is_file():
+        app.mount("/", StaticFiles(directory=_STATIC, html=True), name="page")
+    else:
+        app.add_api_route("/", _no_page, include_in_schema=False)
+    app.add_middleware(Guard, access=access)
+    return app
+
+
+def _health() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}
+
+
+def _no_page() -> PlainTextResponse:
+    return PlainTextResponse("This installation has no page; the HTTP API is below /v1.\n")
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    annotator: Annotator = request.app.state.annotator
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 422)
+    content: dict[str, Any] = {"detail": annotator.scans.without_folder(str(error))}
+    if isinstance(error, problems.ConflictError):
+        content["object"] = routes_strokes.object_as_it_is(annotator, error.object, error.frame)
+    return JSONResponse(content, status)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+    return JSONResponse({"detail": f"{where or 'The body'}: {message}."}, 422)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    sentences = {
+        404: f"There is nothing at {request.url.path[:100]}.",
+        405: f"{request.method} is not possible at {request.url.path[:100]}.",
+    }
+    detail = sentences.get(error.status_code, str(error.detail))
+    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
+
+
+async def _storage(request: Request, error: Exception) -> JSONResponse:
+    annotator: Annotator = request.app.state.annotator
+    if is_disk_full(error) or "disk is full" in str(error):
+        return JSONResponse({"detail": str(no_space(annotator.project.file, error))}, 507)
+    detail = f"The project file cannot be used now: {one_line(error)}; try again."
+    return JSONResponse({"detail": detail}, 503)

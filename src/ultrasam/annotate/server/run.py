@@ -1,0 +1,143 @@
+"""`serve`: run the annotator's server until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultrasam.annotate.annotator import Annotator
+from ultrasam.annotate.project.readers import add_reader
+from ultrasam.errors import UltraSamError, one_line
+from ultrasam.extras import needs
+from ultrasam.text import counted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve.
+
+    Attributes:
+        folder: the images.
+        project: the project file; by default in the folder.
+        model, device, runtime: as in `ultrasam.load`.
+        host, port: to listen on; port 0 takes a free one.
+        reader: who labels, if the page does not say.
+        certificate, private_key: PEM files for HTTPS, or None.
+        one_time: the token logs in once only.
+        names: further names under which browsers reach the server.
+        browser: open the page.
+    """
+
+    folder: Path
+    project: Path | None = None
+    model: str = "nano"
+    device: str | None = None
+    runtime: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8417
+    reader: str = "reader"
+    certificate: Path | None = None
+    private_key: Path | None = None
+    one_time: bool = False
+    names: tuple[str, ...] = ()
+    browser: bool = True
+
+
+def serve(options: Options, *, announce: Callable[[str], object]) -> None:
+    """Open a folder and serve it until the process is told to stop.
+
+    Args:
+        announce: is given the page's address, with the token where one is needed; it is in no log.
+
+    Raises:
+        DataError: The folder or the project file cannot be opened.
+        UltraSamError: The address is taken or not this machine's, or a TLS file cannot be read.
+    """
+    with needs("The annotator", extra="annotate"):
+        import uvicorn
+
+        from ultrasam.annotate.server.app import create_app
+    from ultrasam.annotate.server.security import Access, is_loopback, new_token
+
+    _check_tls(options)
+    listening = _bound(options.host, options.port)
+    port = int(listening.getsockname()[1])
+    try:
+        annotator = Annotator.open(
+            options.folder, project=options.project, model=options.model, device=options.device,
+            runtime=options.runtime,
+        )  # fmt: skip
+    except BaseException:
+        listening.close()
+        raise
+    try:
+        add_reader(annotator.project, options.reader)
+        scheme = "http" if options.certificate is None else "https"
+        local = is_loopback(options.host)
+        access = Access(
+            options.host, port, annotator.project.secret, options.reader, scheme=scheme,
+            token=None if local else new_token(), one_time=options.one_time,
+            names=tuple(name.lower() for name in options.names),
+        )  # fmt: skip
+        for note in annotator.listing.notes:
+            logger.info("%s", note)
+        logger.info(
+            "%s in %s.", counted(annotator.listing.images, "image"), annotator.project.folder
+        )
+        if not local and scheme == "http":
+            logger.warning(
+                "Anyone on the network can read what is sent, patients' images and the token included; use "
+                "--tls-cert and --tls-key, or a tunnel such as ssh -L."
+            )
+        announce(access.address + (f"#token={access.token}" if access.token else ""))
+        if options.browser and local:
+            webbrowser.open(access.address)
+        config = uvicorn.Config(
+            create_app(annotator, access), log_level="warning", access_log=False, server_header=False,
+            timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
+            proxy_headers=False,
+        )  # fmt: skip
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        annotator.close()
+        listening.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+            listening.listen(128)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        raise UltraSamError(
+            f"Cannot listen on {host}, port {port}: {one_line(error)}; choose another --port or --host."
+        ) from error
+    return listening
+
+
+def _check_tls(options: Options) -> None:
+    if options.certificate is None or options.private_key is None:
+        return
+    import ssl
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.certificate, options.private_key)
+    except (OSError, ssl.SSLError) as error:
+        raise UltraSamError(
+            f"Cannot use {options.certificate} and {options.private_key} for HTTPS: {one_line(error)}."
+        ) from error

@@ -1,0 +1,91 @@
+"""`ultrasam annotate`."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ultrasam.cli import checks
+from ultrasam.cli.options import Device, Model, RuntimeOption
+from ultrasam.errors import UltraSamError
+
+logger = logging.getLogger(__name__)
+
+
+def annotate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The images.", show_default=False)
+    ],
+    model: Model = "nano",
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST",
+            help="Address to listen on; another than this machine's own demands a token.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="NUMBER", help="Port; 0 takes a free one.")
+    ] = 8417,
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Project file.", show_default="FOLDER/ultrasam.project.sqlite"
+        ),
+    ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who labels.", show_default="the login name"),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate for HTTPS (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key for HTTPS (PEM).")
+    ] = None,
+    one_time: Annotated[
+        bool, typer.Option("--one-time", help="Let the token log in once only.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Another name under which browsers reach the server (repeatable)."
+        ),
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Do not open the page in a browser.")
+    ] = False,
+    device: Device = None,
+    runtime: RuntimeOption = None,
+) -> None:
+    """Label images, cines and volumes in a browser.
+
+    Everything stays on this machine: the page, the model and the labels, which are in one project file beside
+    the images. Every stroke is on disk before the page says so.
+    """
+    checks.check_models([model])
+    checks.check_device(device)
+    if (tls_cert is None) != (tls_key is None):
+        raise UltraSamError("Give --tls-cert and --tls-key, or neither.")
+    from ultrasam.annotate.server.run import Options, serve
+
+    serve(
+        Options(
+            folder, project=project, model=model, device=device,
+            runtime=None if runtime is None else runtime.value, host=host, port=port,
+            reader=reader or _login_name(), certificate=tls_cert, private_key=tls_key, one_time=one_time,
+            names=tuple(allow_host or ()), browser=not no_browser,
+        ),
+        announce=print,
+    )  # fmt: skip
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no such user, as in some containers
+        return "reader"
