@@ -115,11 +115,11 @@ export function actionsOf(page) {
       for (let i = now; i < at; i++) session.undo('redo');
     },
     toFrame,
-    frameBack: () => toFrame(session.frame - 1), frameForward: () => toFrame(session.frame + 1),
+    frameBack: () => toFrame(session.wanted - 1), frameForward: () => toFrame(session.wanted + 1),
     keyBack: () => act.byKeyFrames(-1), keyForward: () => act.byKeyFrames(1),
     byKeyFrames(by) {
       const stride = session.project.settings.key_stride ?? 5;
-      toFrame((by > 0 ? Math.floor(session.frame / stride) + 1 : Math.ceil(session.frame / stride) - 1) * stride);
+      toFrame((by > 0 ? Math.floor(session.wanted / stride) + 1 : Math.ceil(session.wanted / stride) - 1) * stride);
     },
     firstFrame: () => toFrame(0), lastFrame: () => toFrame(Infinity),
     play: () => (page.player.playing ? page.player.stop() : page.player.start()),

@@ -9,12 +9,13 @@ import { cropOf, isAsStored } from './masks.js';
 import { colorOf } from '/shared/page/colors.js';
 
 const MARK = 'of:';
+const PASSING = 120; // milliseconds that a frame is shown before the model reads it
 const REST = 400; // milliseconds after the last stroke until frames are asked for anew
 
 export class Session {
   /** `on` holds changed(), shown() after another frame, say(sentence) and told(sentence) for screen readers. */
   constructor(queue, frames, on) {
-    Object.assign(this, { queue, frames, on, project: null, image: null, frame: 0, objects: new Map(), drafts: new Map() });
+    Object.assign(this, { queue, frames, on, project: null, image: null, frame: 0, wanted: 0, objects: new Map(), drafts: new Map() });
     Object.assign(this, { active: null, reopened: null, visit: 0, encoded: null, label: null, hidden: new Set() });
     Object.assign(this, { latency: null, verified: null, ready: Promise.resolve(), others: [] });
   }
@@ -59,7 +60,7 @@ export class Session {
   }
 
   async toFrame(frame) {
-    if (!this.image || frame === this.frame || frame < 0 || frame >= this.image.frames) return;
+    if (!this.image || frame === this.wanted || frame < 0 || frame >= this.image.frames) return;
     this.reopened = null;
     await this.#show(frame, ++this.visit);
   }
@@ -103,9 +104,13 @@ export class Session {
 
   async #show(frame, visit) {
     const { image } = this;
+    this.wanted = frame;
     const coming = [this.frames.get(image, frame), ask(`/images/${image.id}/objects?frame=${frame}`)];
     this.ready = Promise.all(coming);
-    const [bitmap, found] = await this.ready;
+    const [bitmap, found] = await this.ready.catch((error) => {
+      if (visit === this.visit) this.wanted = this.frame;
+      throw error;
+    });
     if (visit !== this.visit) return;
     this.frame = frame;
     this.#replace(found.objects);
@@ -113,14 +118,15 @@ export class Session {
     if (!this.objects.has(this.active)) this.active = null;
     this.on.shown(bitmap);
     this.on.changed();
-    this.#encode(visit);
+    clearTimeout(this.passing);
+    this.passing = setTimeout(() => visit === this.visit && this.#encode(visit), PASSING);
+    this.encoded = null;
     for (const next of [frame + 1, frame - 1]) {
       if (next >= 0 && next < image.frames) this.frames.get(image, next).catch(() => {});
     }
   }
 
   async #encode(visit) {
-    this.encoded = null;
     try {
       const answer = await post(`/images/${this.image.id}/open`, { frame: this.frame }, { patience: 300_000 });
       if (visit === this.visit) this.encoded = answer;

@@ -131,14 +131,15 @@ export class ImageList {
 
   #row(image, at) {
     const { id, name, state, objects, frames, flags, problem, locked_by: locked } = image;
-    const lines = [stateText(image), ...(frames > 1 ? [`${frames} frames`] : []), ...(objects ? [`${objects} object${objects > 1 ? 's' : ''}`] : [])];
+    const counts = [...(objects ? [`${objects} object${objects > 1 ? 's' : ''}`] : []), ...(frames > 1 ? [`${frames} frames`] : [])].join(' · ');
+    const marks = [stateText(image), flags?.includes('flagged') ? '⚑' : '', locked ? `${locked} is here` : ''].filter(Boolean).join(' · ');
     const picture = problem ? make('span', { className: 'thumbnail', textContent: '!' }) : thumbnail(id);
     const button = make('button', {
       title: problem ? `${name}: ${problem}` : name, className: problem ? 'problem' : '', on: { click: () => this.on.open(id) },
     }, picture, make('span', { className: 'lines' },
       make('span', { className: 'name', textContent: name }),
-      make('span', { className: 'quiet', textContent: problem ? 'cannot be read' : lines.join(' · ') }),
-      make('span', { className: 'quiet', textContent: [flags?.includes('flagged') ? '⚑ flagged' : '', locked ? `${locked} is here` : ''].filter(Boolean).join(' · ') })));
+      make('span', { className: 'quiet', textContent: problem ? 'cannot be read' : marks }),
+      make('span', { className: 'quiet', textContent: problem ? '' : counts })));
     button.dataset.image = id;
     button.dataset.state = state;
     const row = make('li', { aria: { setsize: this.total, posinset: at + 1 } }, button);

@@ -70,7 +70,7 @@ export class Settings {
     byId('labels').replaceChildren(...project.labels.map((label) => this.#label(label)));
     byId('labels-empty').hidden = project.labels.length > 0;
     const rows = ACTIONS.map(({ name, text }) => [shownKey(this.shortcuts.keyFor(name)), text]);
-    byId('key-list').replaceChildren(...[...FIXED, ...rows].flatMap(([key, text]) => [make('dt', { textContent: key }), make('dd', { textContent: text })]));
+    byId('key-list').replaceChildren(...[...FIXED, ...rows].map(([key, text]) => make('div', {}, make('dt', { textContent: key }), make('dd', { textContent: text }))));
     byId('shortcuts').replaceChildren(...ACTIONS.map((action) => this.#shortcut(action)));
   }
 

@@ -5,7 +5,7 @@ import { contoursOf, distanceTo, simplified } from '../contours.js';
 import { filled, wireOf } from '../masks.js';
 
 const NEAR = 8; // pixels of the screen within which a corner or an edge is meant
-const TOLERANCE = 0.75; // picture pixels that a simplified outline may be off
+const TOLERANCE = 1.25; // picture pixels that a simplified outline may be off: more than the steps of a slanted edge
 
 export class PolygonTool {
   constructor(stage, session) {
