@@ -117,6 +117,7 @@ async function open(id, frame = null) {
     restore(session.image.view);
     images.select(id);
     lease();
+    showPlaying();
   } catch (error) {
     say(error.message);
   }
@@ -127,7 +128,7 @@ async function open(id, frame = null) {
 /** Show an image as its reader saw it last: place, tool and window. */
 function restore(view) {
   restoring = true;
-  if (view?.scale) stage.place = view;
+  if (view?.scale && !view.extra?.fitted) stage.place = view;
   const [level, width] = view?.window ?? [];
   page.window.set({ level, width, gamma: view?.gamma ?? undefined });
   if (view?.tool in tools) stage.useTool(tools[view.tool]);
@@ -137,7 +138,11 @@ function restore(view) {
 function keepView() {
   if (restoring || opening) return;
   clearTimeout(keepView.timer);
-  keepView.timer = setTimeout(() => session.keepView({ ...stage.place, tool: stage.tool.name, window: stage.window }), VIEW_REST);
+  keepView.timer = setTimeout(putView, VIEW_REST);
+}
+
+function putView() {
+  session.keepView({ ...stage.place, tool: stage.tool.name, window: stage.window, extra: { fitted: stage.fitted } });
 }
 
 /** Tell others that we are here, and go on telling them. */
@@ -169,10 +174,11 @@ function jobEnded(job) {
 }
 
 function showPlaying() {
+  if (!session.image) return;
   byId('play').replaceChildren(icon(player.playing ? 'pause' : 'play'));
   byId('play').setAttribute('aria-label', player.playing ? 'Pause' : 'Play');
   const { milliseconds, known } = player.frameTime;
-  byId('rate').textContent = `${(1000 / milliseconds).toFixed(known ? 1 : 0)} frames/s${known ? '' : ' (assumed)'}`;
+  byId('rate').textContent = `${(1000 / milliseconds).toFixed(known ? 1 : 0)} frames/s${known ? '' : ', assumed'}`;
 }
 
 function listen() {
@@ -204,8 +210,7 @@ function listen() {
     const button = detail && target.closest('header button, footer button, #candidates button, #panel-objects button');
     if (button && !['window-open', 'help'].includes(button.id)) byId('canvas').focus({ preventScroll: true });
   });
-  document.addEventListener('visibilitychange', () => document.visibilityState === 'hidden' && session.image
-    && session.keepView({ ...stage.place, tool: stage.tool.name, window: stage.window }));
+  document.addEventListener('visibilitychange', () => document.visibilityState === 'hidden' && putView());
 }
 
 /** Let arrow keys go through the tabs or choices of a group. */
@@ -271,10 +276,7 @@ async function start() {
   const wanted = new URLSearchParams(location.hash.slice(1)).get('image') ?? localStorage[LAST];
   const known = wanted !== undefined && wanted !== null && await ask(`/images/${wanted}`).catch(() => null);
   const first = known ? known.id : images.rows.find((row) => !row.problem)?.id;
-  if (first !== undefined) {
-    await open(first);
-    showPlaying();
-  }
+  if (first !== undefined) await open(first);
 }
 
 const started = start();

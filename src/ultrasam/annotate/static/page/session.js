@@ -259,7 +259,7 @@ export class Session {
     this.on.say(error.status === 409 ? error.body?.detail ?? changed : error.message);
   }
 
-  /** Keep how the image is looked at: {x, y, scale, tool, window: {level, width, gamma}}. */
+  /** Keep how the image is looked at: {x, y, scale, tool, window: {level, width, gamma}, extra}. */
   keepView({ window: { level, width, gamma }, ...view }) {
     if (!this.image) return;
     const object = this.objects.has(this.active) ? this.active : null;

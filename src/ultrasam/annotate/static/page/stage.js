@@ -13,7 +13,7 @@ export class Stage {
   /** `on` holds zoomed(scale) and viewed(), after a person has moved the view. */
   constructor(element, session, on) {
     Object.assign(this, { element, session, on, view: new View(), image: null, tool: null, preview: null, playing: null });
-    Object.assign(this, { hidden: false, names: true, window: WHOLE, table: null, shapes: new WeakMap(), layer: null, layerOf: '', changes: 0 });
+    Object.assign(this, { fitted: true, hidden: false, names: true, window: WHOLE, table: null, shapes: new WeakMap(), layer: null, layerOf: '', changes: 0 });
     this.keyboard = new KeyboardPointer(this);
     new ResizeObserver(() => this.#resize()).observe(element);
     this.gestures = new Gestures(element, this.view, {
@@ -55,10 +55,12 @@ export class Stage {
     this.draw();
   }
 
+  /** Show the picture whole, and keep it so until a person moves or zooms it. */
   fit() {
     if (!this.image) return;
     this.view.fit(this.image, this.element);
     this.#viewed();
+    this.fitted = true;
   }
 
   /** Zoom about the middle. */
@@ -75,24 +77,24 @@ export class Stage {
   }
 
   set place({ x, y, scale }) {
+    this.fitted = false;
     Object.assign(this.view, { scale, x: this.element.clientWidth / 2 - x * scale, y: this.element.clientHeight / 2 - y * scale });
     this.on.zoomed(scale);
     this.changed();
   }
 
   #viewed() {
+    this.fitted = false;
     this.on.zoomed(this.scale);
     this.on.viewed();
     this.draw();
   }
 
   #resize() {
-    const first = this.element.width === 300; // a canvas that nothing has been shown on
     const ratio = window.devicePixelRatio || 1;
     this.element.width = Math.round(this.element.clientWidth * ratio);
     this.element.height = Math.round(this.element.clientHeight * ratio);
-    if (!this.image) return;
-    if (first) this.fit();
+    if (this.fitted) this.fit();
     else this.draw();
   }
 

@@ -12,7 +12,8 @@ export function showStatus(page) {
   const { image, project } = session;
   showSaved(page);
   byId('empty').hidden = Boolean(image);
-  byId('model').textContent = [project?.model?.name, page.busy ? 'reading the picture …' : latencyOf(session)].filter(Boolean).join(' · ');
+  byId('model').title = project?.model?.name ?? '';
+  byId('model').textContent = [project?.model?.name.split(' ')[0], page.busy ? 'reading the picture …' : latencyOf(session)].filter(Boolean).join(' · ');
   const history = image?.history;
   for (const action of ['undo', 'redo']) {
     const name = history?.[action];

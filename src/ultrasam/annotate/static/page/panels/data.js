@@ -1,6 +1,6 @@
 // Export, import and re-training.
 
-import { addressOf, ask, post } from '../api.js';
+import { addressOf, post } from '../api.js';
 import { byId, make } from '/shared/page/elements.js';
 
 const FORMATS = [
@@ -61,7 +61,7 @@ export function showCurve(result) {
   const values = points.map(([, value]) => value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   context.clearRect(0, 0, width, height);
-  context.strokeStyle = getComputedStyle(canvas).getPropertyValue('--accent');
+  context.strokeStyle = getComputedStyle(canvas).color;
   context.lineWidth = 1.5;
   context.beginPath();
   points.forEach(([, value], i) => {
@@ -71,9 +71,4 @@ export function showCurve(result) {
   });
   context.stroke();
   canvas.setAttribute('aria-label', `Curve from ${values[0].toPrecision(3)} to ${values.at(-1).toPrecision(3)}`);
-}
-
-/** What has been prepared of what. */
-export async function loadPrepared(show) {
-  show((await ask('/project')).prepared);
 }

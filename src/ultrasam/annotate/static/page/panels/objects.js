@@ -81,6 +81,7 @@ function originOf({ mask, crop, frames }) {
   const source = {
     prompt: 'from your prompts', hand: 'by hand', propagated: 'propagated', interpolated: 'filled in', suggested: 'suggested', imported: 'imported',
   }[mask.source] ?? mask.source;
+  if (['prompt', 'hand'].includes(mask.source) && mask.state === 'accepted') return source;
   const doubt = mask.confidence !== null && mask.confidence !== undefined && mask.state !== 'accepted' ? ` (IoU ${mask.confidence.toFixed(2)})` : '';
   return `${source}, ${mask.state === 'accepted' ? 'accepted' : `not accepted${doubt}`}`;
 }

@@ -40,7 +40,7 @@ export class Strip {
   /** Show a frame as the current one. */
   at(frame) {
     this.frame = frame;
-    byId('frame').textContent = `${this.session.image?.kind === 'volume' ? 'slice' : 'frame'} ${frame} (0–${this.frames - 1})`;
+    byId('frame').textContent = `${this.session.image?.kind === 'volume' ? 'slice' : 'frame'} ${frame} of 0–${this.frames - 1}`;
     this.element.setAttribute('aria-valuenow', frame);
     this.element.setAttribute('aria-valuemax', this.frames - 1);
     this.element.setAttribute('aria-valuetext', this.#spoken(frame));
@@ -68,12 +68,10 @@ export class Strip {
     if (element.width !== Math.round(width * ratio)) element.width = Math.round(width * ratio);
     if (element.height !== Math.round(height * ratio)) element.height = Math.round(height * ratio);
     const context = element.getContext('2d');
-    const style = getComputedStyle(element);
-    const [line, quiet, accent] = ['--line', '--quiet', '--accent'].map((name) => style.getPropertyValue(name));
+    const { borderTopColor: line, color: quiet, caretColor: accent } = getComputedStyle(element); // as style.css gives them
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     const step = width / frames;
-    context.fillStyle = line;
     const every = [1, 5, 10, 50, 100, 500, 1000].find((each) => each * step >= 36) ?? 5000;
     context.font = '10px system-ui, sans-serif';
     for (let frame = 0; frame < frames; frame += step >= 4 ? 1 : every) {
@@ -85,15 +83,14 @@ export class Strip {
         context.fillText(frame, Math.round(frame * step) + 3, height - 2);
       }
     }
+    context.strokeStyle = accent;
+    context.lineWidth = 2;
+    context.strokeRect(Math.round(this.frame * step), 1, Math.max(Math.round(step), 2), height - 2);
     const objects = [...this.session.objects.values()].sort((a, b) => a.order - b.order);
     objects.forEach((object, i) => {
       const y = TOP + Math.min(i, ROWS - 1) * ROW;
       for (const [frame, mask] of Object.entries(object.frames ?? {})) paintTick(context, Number(frame) * step, y, step, object.color, kindOf(mask));
     });
-    context.fillStyle = accent;
-    context.fillRect(Math.max(this.frame * step + step / 2 - 1, 0), 0, 2, height);
-    context.strokeStyle = accent;
-    context.strokeRect(this.frame * step + 0.5, 0.5, Math.max(step - 1, 2), height - 1);
   }
 }
 
