@@ -23,7 +23,7 @@ export class Unreachable extends Error {
  *
  * Throws Refusal, Unreachable, or an AbortError if `signal` has aborted.
  */
-export async function ask(path, { method = 'GET', body, signal, patience = PATIENCE } = {}) {
+export async function ask(path, { method = 'GET', body, signal, patience = PATIENCE, keepalive = false } = {}) {
   const waiting = AbortSignal.timeout(patience);
   let response;
   try {
@@ -33,6 +33,7 @@ export async function ask(path, { method = 'GET', body, signal, patience = PATIE
       body: method === 'GET' ? undefined : JSON.stringify(body ?? {}),
       signal: signal ? AbortSignal.any([signal, waiting]) : waiting,
       credentials: 'same-origin',
+      keepalive, // so that it is sent although the page goes
     });
   } catch (error) {
     if (signal?.aborted) throw error;

@@ -210,6 +210,7 @@ function listen() {
     const button = detail && target.closest('header button, footer button, #candidates button, #panel-objects button');
     if (button && !['window-open', 'help'].includes(button.id)) byId('canvas').focus({ preventScroll: true });
   });
+  window.addEventListener('pagehide', () => session.leave());
   document.addEventListener('visibilitychange', () => document.visibilityState === 'hidden' && putView());
 }
 

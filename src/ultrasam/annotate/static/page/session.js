@@ -268,7 +268,7 @@ export class Session {
 
   /** Let others have the image. */
   leave() {
-    if (this.image?.leased) ask(`/images/${this.image.id}/lease`, { method: 'DELETE' }).catch(() => {});
+    if (this.image?.leased) ask(`/images/${this.image.id}/lease`, { method: 'DELETE', keepalive: true }).catch(() => {});
   }
 }
 
