@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ultrasam.annotate.background import Background
 from ultrasam.annotate.events import Events
+from ultrasam.annotate.jobs import Jobs
 from ultrasam.annotate.leases import Leases
 from ultrasam.annotate.project.images import Listing, update_images
 from ultrasam.annotate.project.project import Project
@@ -28,6 +29,7 @@ class Annotator:
         events: what happens, for pages that listen.
         listing: what the folder held when it was opened.
         background: makes thumbnails and prepares what comes next.
+        jobs: long work.
         leases: who has which image open.
         repeats: requests that were done already.
         model_problem: why the model cannot be loaded, or None.
@@ -40,6 +42,7 @@ class Annotator:
     events: Events
     listing: Listing
     background: Background
+    jobs: Jobs
     leases: Leases = field(default_factory=Leases)
     repeats: Repeats = field(default_factory=Repeats)
     model_problem: str | None = None
@@ -76,7 +79,9 @@ class Annotator:
         )
         worker, events = Worker(), Events()
         background = Background(opened, scans, segmentation, worker, events)
-        annotator = cls(opened, scans, segmentation, worker, events, listing, background)
+        annotator = cls(
+            opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events)
+        )
         annotator.worker.submit(Priority.open, annotator._load_model)
         return annotator
 
@@ -94,6 +99,7 @@ class Annotator:
 
     def close(self) -> None:
         """Finish what runs, and close the project."""
+        self.jobs.close()
         self.background.close()
         self.worker.close()
         self.events.close()

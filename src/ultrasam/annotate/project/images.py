@@ -106,7 +106,7 @@ def image_path(project: Project, id: int) -> Path:
     row = project.row("SELECT path FROM images WHERE id = ?", id)
     if row is None:
         raise NotFoundError(f"There is no image {id} in this project.")
-    path = project.folder / row["path"]
+    path = project.folder / str(row["path"])
     if not path.is_file():
         raise NotFoundError(f"{row['path']} is not in the folder any more; copy it back.")
     if not path.resolve().is_relative_to(project.folder):
@@ -223,8 +223,8 @@ def _files_in(project: Project) -> tuple[dict[Path, tuple[int, int]], list[str]]
                 files[path] = stat.st_size, stat.st_mtime_ns
     if outside:
         notes.append(
-            f"Left out {counted(outside, 'link')} that lead{'s' * (outside == 1)} out of the folder; copy the "
-            "files into it."
+            f"Left out {counted(outside, 'link')} that lead{'s' * (outside == 1)} out of the folder; copy "
+            "the files into it."
         )
     return files, notes
 

@@ -43,17 +43,15 @@ def labels_of(project: Project) -> list[Label]:
     ]
 
 
-def label_named(project: Project, name: str) -> Label:
-    """A label by its name.
+def label_or_new(project: Project, name: str) -> Label:
+    """A label by its name; added if there is none yet.
 
     Raises:
-        DataError: There is none.
+        DataError: The name is empty or too long.
     """
+    name = _checked_name(name)
     row = project.row("SELECT id, name, color, key FROM labels WHERE name = ?", name)
-    if row is None:
-        known = ", ".join(label.name for label in labels_of(project)) or "none yet"
-        raise DataError(f"There is no label '{name}' ({known}); add it first.")
-    return Label(*row)
+    return add_label(project, name) if row is None else Label(*row)
 
 
 def add_label(
@@ -88,7 +86,7 @@ def change_label(project: Project, id: int, changes: dict[str, str | None]) -> L
         label = _label(project, id)
         name = _checked_name(changes.get("name") or label.name)
         color = _checked_color(changes.get("color") or label.color)
-        key = changes["key"] if "key" in changes else label.key
+        key = changes.get("key", label.key)
         _check_key(labels_of(project), key, id)
         try:
             connection.execute(
