@@ -74,6 +74,7 @@ class Server:
 
     def work_as(self, reader: str) -> None:
         """Ask as a reader from now on."""
+        self.cookies = {}
         with self._client() as client:
             client.post("/v1/session", json={"reader": reader}).raise_for_status()
             self.cookies = dict(client.cookies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ pytest.importorskip("fastapi", reason="FastAPI is not installed")
 
 from tests.annotate.folders import SIZE, SPACING_CM, Truth, phantom_folder
 from tests.annotate.served import Server, click, drag, enter, open_image, served, settle
-from tests.web.browser import browser_page, chromium, on_screen
+from tests.web.browser import browser_page, chromium, on_screen, watched
 from ultrasam.annotate.wire import mask_from_json
 
 pytestmark = pytest.mark.slow  # a server with nano, and a browser
@@ -47,7 +48,8 @@ def page(server: Server) -> Iterator[Any]:
     with browser_page() as found:
         enter(found, server)
         yield found
-        found.goto("about:blank")  # lets others have the image
+        if not found.is_closed():
+            found.goto("about:blank")  # lets others have the image
 
 
 def masks(server: Server, name: str, frame: int = 0) -> dict[int, BoolMask]:
@@ -235,12 +237,23 @@ def square(low: int, high: int) -> BoolMask:
     return mask
 
 
+@contextmanager
+def another_window(page: Any) -> Iterator[Any]:
+    """A page in the same browser that shares nothing with another one."""
+    context = page.context.browser.new_context(viewport=page.viewport_size)
+    context.set_default_timeout(300_000)
+    try:
+        yield watched(context.new_page())
+    finally:
+        context.close()
+
+
 def test_two_windows_on_one_image_never_overwrite_each_other(
     page: Any, server: Server, truth: Truth
 ) -> None:
     open_image(page, "a_still.png")
     click(page, truth.point())
-    with browser_page() as other:
+    with another_window(page) as other:
         enter(other, server)
         open_image(other, "a_still.png")
         other.locator("#objects .select").first.click()
@@ -304,6 +317,80 @@ def strokes_wait(page: Any, server: Server) -> None:
     assert (mask & stored).sum() == stored.sum()
     names = page.locator("#history li").all_inner_texts()
     assert names.count("Brush on object 1") == 2
+
+
+def test_a_cine_is_propagated_corrected_and_accepted(
+    page: Any, server: Server, truth: Truth
+) -> None:
+    open_image(page, "c_cine.dcm")
+    assert page.locator("#rate").inner_text() == "25.0 frames/s"
+    click(page, truth.point(0))
+    propagate(page)
+    last = len(truth.cine) - 1
+    page.keyboard.press("End")
+    page.wait_for_function(f"() => window.ultrasam.session.frame === {last}")
+    settle(page)
+    (mask,) = masks(server, "c_cine.dcm", last).values()
+    assert dice(mask, truth.cine[last]) >= 0.85
+    facts = page.locator("#objects .facts").first
+    assert facts.inner_text().startswith("propagated, not accepted")
+    assert "artery" not in page.locator("#strip").get_attribute("aria-valuetext")
+    assert "object 1 propagated" in page.locator("#strip").get_attribute("aria-valuetext")
+
+    # A correction by hand is a key, and makes what lies after the first one stale.
+    page.keyboard.press("b")
+    drag(page, (480.0, 230.0), (620.0, 230.0))
+    corrected = masks(server, "c_cine.dcm", last)[1]
+    assert corrected[230, 600]
+    page.wait_for_function(
+        "() => window.ultrasam.session.objects.values().next().value.frames[5]?.shown === 'stale'"
+    )
+    propagate(page)
+    assert np.array_equal(masks(server, "c_cine.dcm", last)[1], corrected)
+    before = masks(server, "c_cine.dcm", last - 1)[1]
+    assert before[230, 600]
+
+    # Enter accepts the mask of a frame; undo takes the whole propagation back at once.
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"() => window.ultrasam.session.frame === {last - 1}")
+    settle(page)
+    page.keyboard.press("Enter")
+    settle(page)
+    assert page.locator("#objects .facts").first.inner_text().startswith("propagated, accepted")
+    assert np.array_equal(masks(server, "c_cine.dcm", last - 1)[1], before)
+    page.keyboard.press("Control+z")
+    settle(page)
+    page.keyboard.press("Control+z")
+    settle(page)
+    page.wait_for_function("() => document.querySelector('#redo').title.includes('Propagat')")
+    assert not masks(server, "c_cine.dcm", last - 1)[1][230, 600]
+    assert np.array_equal(masks(server, "c_cine.dcm", last)[1], corrected)
+
+
+def test_a_cine_plays_with_its_masks_and_stops_where_it_is(
+    page: Any, server: Server, truth: Truth
+) -> None:
+    open_image(page, "c_cine.dcm")
+    click(page, truth.point(0))
+    page.keyboard.press("r")
+    page.wait_for_function(f"() => window.ultrasam.player.statistics.shown > {len(truth.cine)}")
+    page.wait_for_function("() => window.ultrasam.stage.playing?.objects.length === 1")
+    page.keyboard.press("r")
+    page.wait_for_function("() => !window.ultrasam.player.playing")
+    settle(page)
+    frame = page.evaluate("() => window.ultrasam.player.frame")
+    assert page.evaluate("() => window.ultrasam.session.frame") == frame
+    assert page.locator("#frame").inner_text() == f"frame {frame} of 0–{len(truth.cine) - 1}"
+
+
+def propagate(page: Any) -> None:
+    """Propagate both ways, and wait until what it made is shown."""
+    before = page.evaluate("() => window.ultrasam.jobs.jobs.size")
+    page.keyboard.press("g")
+    page.wait_for_function(
+        f"() => window.ultrasam.jobs.jobs.size > {before} && !window.ultrasam.jobs.open.length"
+    )
+    settle(page)
 
 
 def test_names_are_shown_as_they_are_written(tmp_path: Path) -> None:

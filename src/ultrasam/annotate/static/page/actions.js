@@ -66,12 +66,11 @@ export function actionsOf(page) {
       if (!session.hidden.delete(object.id)) session.hidden.add(object.id);
       page.changed();
     },
-    relabel: guard(async (object, name) => {
+    relabel(object, name) {
       if (name === object.label) return;
-      if (name) await page.settings.addLabel(name);
       session.label = name;
       session.stroke('label', { label: name }, { object });
-    }),
+    },
     label(digit) {
       const label = session.project.labels.find(({ key }) => key === digit);
       if (!label) {
@@ -131,9 +130,8 @@ export function actionsOf(page) {
       const [first, last] = from === undefined || to === undefined ? [frames.at(-2), frames.at(-1)] : [from, to];
       if (!object || first === undefined) throw new Error('Filling needs an object with two accepted frames; accept the masks of two frames first.');
       await page.queue.settled;
-      const job = await post(`/images/${session.image.id}/interpolate`, { object: object.id, from: first, to: last });
-      if (job?.state && job.id) page.jobs.follow(job);
-      else await session.refresh();
+      await post(`/images/${session.image.id}/interpolate`, { object: object.id, from: first, to: last });
+      await session.refresh();
     }),
     nextImage: guard(() => act.byImages(1)), previousImage: guard(() => act.byImages(-1)),
     async byImages(by) {

@@ -52,13 +52,12 @@ export const remove = (path) => ask(path, { method: 'DELETE' });
 /** The address of something that the browser loads itself. */
 export const addressOf = (path) => ROOT + path;
 
-/** Listen to the server's events, by what they are of: {event: listener(facts)}. */
+/** Listen to the server's events, by what they are of: {event: listener(data)}. */
 export function listenToEvents(listeners) {
   const source = new EventSource(`${ROOT}/events`);
-  source.addEventListener('message', ({ data }) => {
-    const facts = JSON.parse(data);
-    listeners[facts.event]?.(facts);
-  });
+  for (const [name, listener] of Object.entries(listeners)) {
+    source.addEventListener(name, ({ data }) => listener(JSON.parse(data)));
+  }
 }
 
 /** A random identifier. (crypto.randomUUID is missing where the page comes over plain HTTP from another machine.) */

@@ -35,6 +35,7 @@ const queue = new StrokeQueue({
   changed: () => changed(),
   acknowledged: (item, answer) => {
     session.acknowledged(item, answer);
+    if (answer.object?.label && !session.project.labels.some(({ name }) => name === answer.object.label)) loadLabels();
     const { image } = session;
     if (image && item.image === image.id) images.update({ id: image.id, state: image.state, flags: image.flags, objects: session.objects.size });
   },
@@ -58,7 +59,7 @@ const tools = {
   prompt: new PromptTool(stage, session), brush: new BrushTool(stage, session, true), eraser: new BrushTool(stage, session, false),
   polygon: new PolygonTool(stage, session), move: new MoveTool(stage, session),
 };
-const images = new ImageList({ open: (id) => open(id), say });
+const images = new ImageList({ open: (id) => open(id), say, rank: async () => jobs.follow(await post('/rank', {})) });
 const jobs = new Jobs({ say, ended: jobEnded });
 const strip = new Strip(session, { to: (frame) => act.toFrame(frame) });
 const player = new Player(stage, session, frames, {
@@ -128,9 +129,8 @@ async function open(id, frame = null) {
 /** Show an image as its reader saw it last: place, tool and window. */
 function restore(view) {
   restoring = true;
-  if (view?.scale && !view.extra?.fitted) stage.place = view;
-  const [level, width] = view?.window ?? [];
-  page.window.set({ level, width, gamma: view?.gamma ?? undefined });
+  if (view?.scale) stage.place = view;
+  page.window.set(view?.window ?? {});
   if (view?.tool in tools) stage.useTool(tools[view.tool]);
   restoring = false;
 }
@@ -142,7 +142,7 @@ function keepView() {
 }
 
 function putView() {
-  session.keepView({ ...stage.place, tool: stage.tool.name, window: stage.window, extra: { fitted: stage.fitted } });
+  session.keepView({ ...(stage.fitted ? {} : stage.place), tool: stage.tool.name, window: stage.window });
 }
 
 /** Tell others that we are here, and go on telling them. */
@@ -171,6 +171,12 @@ function jobEnded(job) {
     session.start().then(changed);
     images.reload().catch((error) => say(error.message));
   }
+}
+
+/** A stroke has named an object as none was named before. */
+async function loadLabels() {
+  session.project.labels = (await ask('/project')).labels;
+  await settings.giveDigits();
 }
 
 function showPlaying() {
@@ -260,9 +266,9 @@ async function start() {
   queue.resume(session.project.name, session.project.reader);
   listenToData(page);
   listenToEvents({
-    job: ({ job }) => jobs.update(job),
+    job: (job) => jobs.update(job),
     thumbnail: ({ image }) => images.thumbnailReady(image),
-    image: ({ image, problem }) => problem && images.update({ id: image, problem }),
+    image: ({ reader, image, ...row }) => (reader ?? session.project.reader) === session.project.reader && images.update({ id: image, ...row }),
     prepared: ({ waiting }) => {
       session.project.preparing = waiting;
       changed();

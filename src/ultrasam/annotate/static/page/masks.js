@@ -69,8 +69,8 @@ export function holds(crop, { x, y }) {
 }
 
 /**
- * A mask after a brush has gone along a path [[x, y], …]: pixels whose centers lie within `radius` of it, and those
- * that its points lie in, are added or erased. `size` is the frame's {width, height}.
+ * A mask after a brush has gone along a path [[x, y], …]: pixels whose centers lie within `radius` of it are added or
+ * erased. `size` is the frame's {width, height}.
  */
 export function brushed(crop, path, radius, adds, size) {
   const [xs, ys] = [path.map(([x]) => x), path.map(([, y]) => y)];
@@ -83,10 +83,6 @@ export function brushed(crop, path, radius, adds, size) {
   }
   const out = enlarged(crop, { x: x0, y: y0, width: x1 - x0, height: y1 - y0 });
   path.forEach((end, i) => paintSegment(out, path[Math.max(i - 1, 0)], end, radius, adds ? 1 : 0));
-  for (const [x, y] of path) {
-    const [column, row] = [Math.floor(x) - out.x, Math.floor(y) - out.y];
-    if (column >= 0 && row >= 0 && column < out.width && row < out.height) out.data[row * out.width + column] = adds ? 1 : 0;
-  }
   return tightened(out);
 }
 
@@ -104,7 +100,7 @@ function paintSegment({ x, y, width, height, data }, [ax, ay], [bx, by], radius,
   }
 }
 
-/** The crop of pixels around whose centers contours [[[x, y], …], …] wind, or null. Holes wind the other way. */
+/** The crop of pixels whose centers lie inside an odd number of contours [[[x, y], …], …], or null. */
 export function filled(contours, size) {
   const all = contours.flat();
   if (!all.length) return null;
@@ -113,14 +109,12 @@ export function filled(contours, size) {
   const out = { x: 0, y: top, width: size.width, height: Math.max(bottom - top, 0), data: null };
   out.data = new Uint8Array(out.width * out.height);
   for (let row = 0; row < out.height; row++) {
-    let winding = 0;
-    crossingsAt(contours, top + row + 0.5).forEach(({ x, way }, i, all) => {
-      winding += way;
-      if (!winding) return;
-      const from = Math.max(Math.ceil(x - 0.5), 0);
-      const to = Math.min(Math.ceil(all[i + 1].x - 0.5), size.width);
+    const crossings = crossingsAt(contours, top + row + 0.5);
+    for (let i = 0; i + 1 < crossings.length; i += 2) {
+      const from = Math.max(Math.ceil(crossings[i] - 0.5), 0);
+      const to = Math.min(Math.ceil(crossings[i + 1] - 0.5), size.width);
       if (from < to) out.data.fill(1, row * out.width + from, row * out.width + to);
-    });
+    }
   }
   return tightened(out);
 }
@@ -130,10 +124,10 @@ function crossingsAt(contours, y) {
   for (const contour of contours) {
     contour.forEach(([ax, ay], i) => {
       const [bx, by] = contour[(i + 1) % contour.length];
-      if (ay <= y !== by <= y) found.push({ x: ax + ((y - ay) / (by - ay)) * (bx - ax), way: ay <= y ? 1 : -1 });
+      if (ay <= y !== by <= y) found.push(ax + ((y - ay) / (by - ay)) * (bx - ax));
     });
   }
-  return found.sort((a, b) => a.x - b.x);
+  return found.sort((a, b) => a - b);
 }
 
 /**

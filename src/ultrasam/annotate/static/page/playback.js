@@ -75,12 +75,15 @@ export class Player {
     this.pieces.set(number, piece);
     try {
       const to = Math.min((number + 1) * PIECE, image.frames) - 1;
-      const { frames } = await ask(`/images/${image.id}/masks?from=${number * PIECE}&to=${to}`);
-      piece.masks = new Map(Object.entries(frames).map(([frame, masks]) => [Number(frame), masks.flatMap((mask) => {
-        const crop = cropOf(mask.mask);
-        const object = this.session.objects.get(mask.object);
-        return crop && object && !this.session.hidden.has(object.id) ? [{ color: object.color, mask, crop }] : [];
-      })]));
+      const { objects } = await ask(`/images/${image.id}/masks?from=${number * PIECE}&to=${to}`);
+      const found = new Map();
+      for (const { id, color, masks } of objects.filter((object) => !this.session.hidden.has(object.id))) {
+        for (const mask of masks) {
+          const crop = cropOf(mask.mask);
+          if (crop) found.set(mask.frame, [...(found.get(mask.frame) ?? []), { id, color, mask, crop }]);
+        }
+      }
+      piece.masks = found;
     } catch (error) {
       this.#fail(error);
     }

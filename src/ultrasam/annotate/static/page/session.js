@@ -52,7 +52,7 @@ export class Session {
     this.leave();
     const image = await ask(`/images/${id}`);
     if (visit !== this.visit) return;
-    Object.assign(this, { image, active: image.view?.object ?? null, reopened: image.view?.object ?? null, others: [] });
+    Object.assign(this, { image, active: image.view?.active ?? null, reopened: image.view?.active ?? null, others: [] });
     this.#replace(image.objects.map((object) => ({ ...object, crop: null })));
     this.drafts.clear();
     const last = (image.frames ?? 1) - 1;
@@ -259,11 +259,11 @@ export class Session {
     this.on.say(error.status === 409 ? error.body?.detail ?? changed : error.message);
   }
 
-  /** Keep how the image is looked at: {x, y, scale, tool, window: {level, width, gamma}, extra}. */
-  keepView({ window: { level, width, gamma }, ...view }) {
+  /** Keep how the image is looked at: {x, y, scale, tool, window: {level, width, gamma}}; no scale if all is shown. */
+  keepView(view) {
     if (!this.image) return;
-    const object = this.objects.has(this.active) ? this.active : null;
-    put(`/images/${this.image.id}/view`, { frame: this.frame, object, ...view, window: [level, width], gamma }).catch(() => {});
+    const active = this.objects.has(this.active) ? this.active : null;
+    put(`/images/${this.image.id}/view`, { frame: this.frame, active, ...view }).catch(() => {});
   }
 
   /** Let others have the image. */

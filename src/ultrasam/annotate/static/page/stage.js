@@ -24,7 +24,7 @@ export class Stage {
       cancel: () => this.tool?.cancel(),
       hover: (point, event) => this.tool.hover(point, event),
       rest: (point, event) => this.tool?.rest(point && isInside(point, this.image) ? point : null, event),
-      changed: () => this.#viewed(),
+      changed: () => this.viewed(),
     });
   }
 
@@ -59,7 +59,7 @@ export class Stage {
   fit() {
     if (!this.image) return;
     this.view.fit(this.image, this.element);
-    this.#viewed();
+    this.viewed();
     this.fitted = true;
   }
 
@@ -67,7 +67,7 @@ export class Stage {
   zoom(factor) {
     if (!this.image) return;
     this.view.zoom(factor, this.element.clientWidth / 2, this.element.clientHeight / 2);
-    this.#viewed();
+    this.viewed();
   }
 
   /** The view as {x, y, scale}: what lies in the middle, and how large. */
@@ -79,12 +79,15 @@ export class Stage {
   set place({ x, y, scale }) {
     this.fitted = false;
     Object.assign(this.view, { scale, x: this.element.clientWidth / 2 - x * scale, y: this.element.clientHeight / 2 - y * scale });
+    this.middle = { x, y, scale };
     this.on.zoomed(scale);
     this.changed();
   }
 
-  #viewed() {
+  /** A person has moved the view. */
+  viewed() {
     this.fitted = false;
+    this.middle = this.place;
     this.on.zoomed(this.scale);
     this.on.viewed();
     this.draw();
@@ -95,7 +98,7 @@ export class Stage {
     this.element.width = Math.round(this.element.clientWidth * ratio);
     this.element.height = Math.round(this.element.clientHeight * ratio);
     if (this.fitted) this.fit();
-    else this.draw();
+    else if (this.middle) this.place = this.middle; // what was in the middle stays there
   }
 
   useTool(tool) {

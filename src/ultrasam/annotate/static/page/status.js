@@ -49,7 +49,7 @@ function showSaved({ queue, session }) {
   const element = byId('saved');
   const state = problem ? 'problem' : waiting ? 'waiting' : savedAt && session.verified !== false ? 'checked' : '';
   element.className = state;
-  const saved = savedAt ? `saved ${savedAt.toLocaleTimeString([], { hour12: false })}` : 'nothing to save';
+  const saved = savedAt ? `saved ${savedAt.toLocaleTimeString([], { hour12: false })}` : 'all saved';
   byId('saved-text').textContent = waiting && (problem || waiting > 1) ? `${waiting} not saved yet` : waiting ? 'saving …' : saved;
   const check = { true: 'The mask on the screen is the one that is stored.', false: 'The mask on the screen is not the one that is stored.' }[session.verified];
   element.title = problem ? `${problem} What you draw is kept here and sent again.` : check ?? 'Every stroke is on the disk before this says so.';

@@ -34,13 +34,16 @@ export function listenToData({ jobs, say, session }) {
   });
   run('train', () => post('/train', {}), ({ result }) => showCurve(result));
   run('suggest', () => post(`/images/${session.image.id}/automatic`, { frame: session.frame }));
-  run('reuse', async () => {
-    const from = await session.previousImage();
-    if (from === null) throw new Error('There is no image before this one in the list.');
-    const answer = await post(`/images/${session.image.id}/reuse`, { from });
-    await session.refresh();
-    return answer.state ? answer : { id: 0, kind: 'automatic', state: 'done', sentence: '' };
-  });
+  byId('reuse').addEventListener('click', () => reuse(session).catch((error) => say(error.message)));
+}
+
+/** Suggest objects by the prompts of the image before. */
+async function reuse(session) {
+  const from = await session.previousImage();
+  if (from === null) throw new Error('There is no image before this one in the list.');
+  const { objects, notes } = await post(`/images/${session.image.id}/reuse`, { from, frame: session.frame });
+  await session.refresh();
+  if (!objects.length) throw new Error(notes.join(' ') || 'Nothing of the image before could be used here.');
 }
 
 function showExport({ state, sentence, result }) {

@@ -8,7 +8,7 @@ const PAGE = 100; // rows that come in one answer
 const AGAIN = 2500; // milliseconds until a thumbnail that was not ready is asked for again
 
 export class ImageList {
-  /** `on` holds open(id) and say(sentence). */
+  /** `on` holds open(id), say(sentence) and rank(), which has the model rate images. */
   constructor(on) {
     Object.assign(this, { on, total: 0, rows: [], pages: new Map(), elements: new Map(), current: null, filter: {}, load: 0 });
     this.scroller = byId('images');
@@ -21,7 +21,16 @@ export class ImageList {
     };
     byId('filter-text').addEventListener('input', changed);
     byId('filter-state').addEventListener('change', changed);
-    byId('filter-order').addEventListener('change', changed);
+    byId('filter-order').addEventListener('change', async ({ target }) => {
+      changed();
+      if (target.value !== 'uncertainty') return;
+      try {
+        await on.rank(); // images that are not rated yet come last until they are
+        changed();
+      } catch (error) {
+        on.say(error.message);
+      }
+    });
   }
 
   get query() {

@@ -4,7 +4,7 @@ import { ask, remove } from '../api.js';
 import { byId, make } from '/shared/page/elements.js';
 
 const NAMES = {
-  propagate: 'Propagating', automatic: 'Suggesting', interpolate: 'Filling in', export: 'Exporting', import: 'Importing', train: 'Training', read: 'Reading images',
+  propagate: 'Propagating', automatic: 'Suggesting', interpolate: 'Filling in', export: 'Exporting', import: 'Importing', train: 'Training', rank: 'Rating images',
 };
 const OPEN = new Set(['waiting', 'running']);
 const POLL = 1500; // milliseconds, where events do not come

@@ -64,7 +64,7 @@ function objectRow(object, session, act) {
     title: 'Remove the object (Delete)', aria: { label: `Remove ${name}` }, on: { click: () => act.removeObject(object) },
   }, icon('remove'));
   const element = make('li', { className: active ? 'active' : '' }, select, label, eye, away, make('div', { className: 'facts' },
-    make('span', { textContent: local ? 'not saved yet' : originOf(object), title: mask?.model ?? '' }), ...measureOf(object)));
+    make('span', { textContent: local ? 'not saved yet' : originOf(object), title: madeBy(mask) }), ...measureOf(object)));
   element.dataset.object = id;
   return element;
 }
@@ -82,8 +82,12 @@ function originOf({ mask, crop, frames }) {
     prompt: 'from your prompts', hand: 'by hand', propagated: 'propagated', interpolated: 'filled in', suggested: 'suggested', imported: 'imported',
   }[mask.source] ?? mask.source;
   if (['prompt', 'hand'].includes(mask.source) && mask.state === 'accepted') return source;
-  const doubt = mask.confidence !== null && mask.confidence !== undefined && mask.state !== 'accepted' ? ` (IoU ${mask.confidence.toFixed(2)})` : '';
-  return `${source}, ${mask.state === 'accepted' ? 'accepted' : `not accepted${doubt}`}`;
+  return `${source}, ${mask.state === 'accepted' ? 'accepted' : 'not accepted'}`;
+}
+
+function madeBy(mask) {
+  const sure = Number.isFinite(mask?.confidence) ? `sure of itself by ${mask.confidence.toFixed(2)}` : '';
+  return [mask?.model, sure].filter(Boolean).join(', ');
 }
 
 function measureOf(object) {

@@ -3,7 +3,6 @@
 import { patch, post, remove } from '../api.js';
 import { ACTIONS, FIXED, shownKey } from '../shortcuts.js';
 import { byId, make } from '/shared/page/elements.js';
-import { COLORS } from '/shared/page/colors.js';
 
 const LOOKS = { system: 'light dark', dark: 'dark', light: 'light' };
 const LOOK = 'ultrasam.look'; // each browser's own
@@ -47,19 +46,23 @@ export class Settings {
     });
   }
 
-  /** Take a label's name into the project, if it is new. */
-  async addLabel(name) {
+  /** Give labels that have none the digits that are free. */
+  async giveDigits() {
     const { labels } = this.session.project;
-    if (!name || labels.some((label) => label.name === name)) return;
-    const free = '1234567890'.split('').find((key) => !labels.some((label) => label.key === key)) ?? null;
-    labels.push(await post('/labels', { name, color: COLORS[labels.length % COLORS.length], key: free }));
+    for (const label of labels.filter(({ key }) => !key)) {
+      const free = [...'1234567890'].find((digit) => !labels.some(({ key }) => key === digit));
+      if (free) Object.assign(label, await patch(`/labels/${label.id}`, { key: free }));
+    }
     this.show();
   }
 
   #addLabel() {
     const name = byId('label-new').value.trim();
     byId('label-new').value = '';
-    return this.#tell(() => this.addLabel(name));
+    return this.#tell(async () => {
+      if (name) this.session.project.labels.push(await post('/labels', { name }));
+      await this.giveDigits();
+    });
   }
 
   show() {

@@ -17,9 +17,7 @@ export class MoveTool {
     const place = { x: event.clientX - rect.left, y: event.clientY - rect.top };
     this.stage.view.pan(place.x - this.last.x, place.y - this.last.y);
     this.last = place;
-    this.stage.fitted = false;
-    this.stage.on.viewed();
-    this.stage.draw();
+    this.stage.viewed();
   }
 
   end({ moved, start }) {
