@@ -32,6 +32,7 @@ class Annotator:
         jobs: long work.
         leases: who has which image open.
         repeats: requests that were done already.
+        export_folder: where exports go; by default into the project's folder.
         model_problem: why the model cannot be loaded, or None.
     """
 
@@ -45,6 +46,7 @@ class Annotator:
     jobs: Jobs
     leases: Leases = field(default_factory=Leases)
     repeats: Repeats = field(default_factory=Repeats)
+    export_folder: Path | None = None
     model_problem: str | None = None
 
     @classmethod
@@ -56,6 +58,7 @@ class Annotator:
         model: str = "nano",
         device: str | None = None,
         runtime: str | None = None,
+        export_folder: Path | None = None,
     ) -> Annotator:
         """Open a folder; its images are listed, and the model begins to load.
 
@@ -63,6 +66,7 @@ class Annotator:
             folder: the images'.
             project: the project file; by default in the folder.
             model, device, runtime: as in `ultrasam.load`.
+            export_folder: as the attribute.
 
         Raises:
             DataError: As in `Project`.
@@ -80,8 +84,9 @@ class Annotator:
         worker, events = Worker(), Events()
         background = Background(opened, scans, segmentation, worker, events)
         annotator = cls(
-            opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events)
-        )
+            opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events),
+            export_folder=export_folder,
+        )  # fmt: skip
         annotator.worker.submit(Priority.open, annotator._load_model)
         return annotator
 

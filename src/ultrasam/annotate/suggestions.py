@@ -1,4 +1,4 @@
-"""What the machine proposes unasked: automatic masks, the prompts of another image, and an order of images."""
+"""What the machine proposes: automatic masks, the prompts of another image, and an order of images."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ def reuse_prompts(
 def rank_images(tools: Tools, job: Job, images: list[int]) -> dict[str, Any]:
     """Note how uncertain the model is of images, for the order by uncertainty.
 
-    It is 1 less the mean stability of the masks of a grid of clicks in the scanned sector of the middle frame: the
-    masks of an image that the model knows barely change when its threshold moves (Kirillov et al. 2023, 5).
+    It is 1 less the mean stability of the masks of a grid of clicks in the scanned sector of the middle frame:
+    the masks of an image that the model knows barely change when its threshold moves (Kirillov et al. 2023, 5).
 
     Raises:
         CanceledError: The user canceled the job; images that were rated keep their number.

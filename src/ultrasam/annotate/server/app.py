@@ -19,7 +19,13 @@ with needs("The annotator", extra="annotate"):
 from ultrasam._version import __version__
 from ultrasam.annotate import problems
 from ultrasam.annotate.annotator import Annotator
-from ultrasam.annotate.server import routes_images, routes_jobs, routes_project, routes_strokes
+from ultrasam.annotate.server import (
+    routes_files,
+    routes_images,
+    routes_jobs,
+    routes_project,
+    routes_strokes,
+)
 from ultrasam.annotate.server.guard import Guard
 from ultrasam.annotate.server.security import Access
 from ultrasam.errors import (
@@ -60,7 +66,7 @@ def create_app(annotator: Annotator, access: Access) -> FastAPI:
         description="Label ultrasound images. Changes need the header `X-UltraSam: 1`.",
     )  # fmt: skip
     app.state.annotator, app.state.access = annotator, access
-    for routes in (routes_project, routes_images, routes_strokes, routes_jobs):
+    for routes in (routes_project, routes_images, routes_strokes, routes_jobs, routes_files):
         app.include_router(routes.router, prefix="/v1")
     app.add_exception_handler(UltraSamError, _refuse)
     app.add_exception_handler(RequestValidationError, _invalid)

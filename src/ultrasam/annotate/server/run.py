@@ -6,6 +6,7 @@ import logging
 import socket
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Options:
         one_time: the token logs in once only.
         names: further names under which browsers reach the server.
         browser: open the page.
+        export_folder: where exports go; by default into the folder.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Options:
     one_time: bool = False
     names: tuple[str, ...] = ()
     browser: bool = True
+    export_folder: Path | None = None
 
 
 def serve(options: Options, *, announce: Callable[[str], object]) -> None:
@@ -71,7 +74,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
     try:
         annotator = Annotator.open(
             options.folder, project=options.project, model=options.model, device=options.device,
-            runtime=options.runtime,
+            runtime=options.runtime, export_folder=options.export_folder,
         )  # fmt: skip
     except BaseException:
         listening.close()
@@ -103,7 +106,9 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
             timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
             proxy_headers=False,
         )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+        logger.info("Stopped. Everything is saved in %s.", annotator.project.file)
     finally:
         annotator.close()
         listening.close()
