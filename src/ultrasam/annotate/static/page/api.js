@@ -25,12 +25,15 @@ export class Unreachable extends Error {
  */
 export async function ask(path, { method = 'GET', body, signal, patience = PATIENCE, keepalive = false } = {}) {
   const waiting = AbortSignal.timeout(patience);
+  const headers = method === 'GET' ? {} : { 'X-UltraSam': '1' };
+  const isForm = body instanceof FormData; // whose content type the browser writes
+  if (method !== 'GET' && !isForm) headers['Content-Type'] = 'application/json';
   let response;
   try {
     response = await fetch(ROOT + path, {
       method,
-      headers: method === 'GET' ? {} : { 'X-UltraSam': '1', 'Content-Type': 'application/json' },
-      body: method === 'GET' ? undefined : JSON.stringify(body ?? {}),
+      headers,
+      body: method === 'GET' ? undefined : isForm ? body : JSON.stringify(body ?? {}),
       signal: signal ? AbortSignal.any([signal, waiting]) : waiting,
       credentials: 'same-origin',
       keepalive, // so that it is sent although the page goes
@@ -47,6 +50,14 @@ export async function ask(path, { method = 'GET', body, signal, patience = PATIE
 export const post = (path, body, options) => ask(path, { method: 'POST', body, ...options });
 export const patch = (path, body) => ask(path, { method: 'PATCH', body });
 export const put = (path, body) => ask(path, { method: 'PUT', body });
+
+/** Send a file. */
+export function upload(path, file) {
+  const body = new FormData();
+  body.append('file', file);
+  return post(path, body, { patience: 600_000 });
+}
+
 export const remove = (path) => ask(path, { method: 'DELETE' });
 
 /** The address of something that the browser loads itself. */

@@ -12,7 +12,9 @@ import { axesOf, paintMeasure, paintName } from './measures.js';
 export class Stage {
   /** `on` holds zoomed(scale) and viewed(), after a person has moved the view. */
   constructor(element, session, on) {
-    Object.assign(this, { element, session, on, view: new View(), image: null, tool: null, preview: null, playing: null });
+    // What the keyboard's pointer asks for goes to the tool.
+    this.on = { ...on, click: (point) => this.tool.tap(point, point.label), hover: (point) => this.tool.rest(point) };
+    Object.assign(this, { element, session, view: new View(), image: null, tool: null, preview: null, playing: null });
     Object.assign(this, { fitted: true, hidden: false, names: true, window: WHOLE, table: null, shapes: new WeakMap(), layer: null, layerOf: '', changes: 0 });
     this.keyboard = new KeyboardPointer(this);
     new ResizeObserver(() => this.#resize()).observe(element);
@@ -106,15 +108,6 @@ export class Stage {
     this.tool = tool;
     this.element.style.cursor = tool.cursor;
     this.draw();
-  }
-
-  // What the keyboard's pointer asks for.
-  click(point) {
-    this.tool.tap(point, point.label);
-  }
-
-  hover(point) {
-    this.tool.rest(point, { shiftKey: false });
   }
 
   /** Objects have changed: draw them anew. */

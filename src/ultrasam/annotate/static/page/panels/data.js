@@ -1,6 +1,6 @@
 // Export, import and re-training.
 
-import { addressOf, post } from '../api.js';
+import { addressOf, post, upload } from '../api.js';
 import { byId, make } from '/shared/page/elements.js';
 
 const FORMATS = [
@@ -26,11 +26,20 @@ export function listenToData({ jobs, say, session }) {
     const formats = [...document.querySelectorAll('[name=format]:checked')].map(({ value }) => value);
     if (!formats.length) throw new Error('No format is chosen; tick at least one.');
     return session.queue.settled.then(() => post('/export', { formats, which: byId('export-all').checked ? 'all' : 'accepted' }));
-  }, showExport);
+  }, (job) => showResult('export-result', job));
   run('import', () => {
     const path = byId('import-path').value.trim();
     if (!path) throw new Error('Say which file or folder to import: its path below the project’s folder.');
     return post('/import', { path });
+  }, (job) => showResult('import-result', job));
+  byId('upload').addEventListener('click', () => byId('upload-file').click());
+  byId('upload-file').addEventListener('change', async ({ target }) => {
+    try {
+      if (target.files.length) showResult('import-result', await jobs.follow(await upload('/import/upload', target.files[0])));
+    } catch (error) {
+      say(error.message);
+    }
+    target.value = '';
   });
   run('train', () => post('/train', {}), ({ result }) => showCurve(result));
   run('suggest', () => post(`/images/${session.image.id}/automatic`, { frame: session.frame }));
@@ -46,10 +55,12 @@ async function reuse(session) {
   if (!objects.length) throw new Error(notes.join(' ') || 'Nothing of the image before could be used here.');
 }
 
-function showExport({ state, sentence, result }) {
-  const files = result?.file ? [result.file] : result?.files ?? [];
-  byId('export-result').replaceChildren(make('span', { textContent: state === 'done' ? `${sentence ?? 'Exported.'} ` : `${state}: ${sentence ?? ''}` }),
-    ...files.filter((name) => !name.includes('/')).map((name) => make('a', { href: addressOf(`/exports/${encodeURIComponent(name)}`), textContent: name, download: name })));
+/** What a job says, a link to its file if it has one, and what it left out, by `id`. */
+function showResult(id, { state, sentence, result }) {
+  const { name, notes = [] } = result ?? {};
+  byId(id).replaceChildren(make('span', { textContent: state === 'done' ? sentence : `${state}: ${sentence}` }),
+    ...(name ? [' ', make('a', { href: addressOf(`/exports/${encodeURIComponent(name)}`), textContent: 'Download', download: `${name}.zip` })] : []),
+    make('ul', {}, ...notes.map((textContent) => make('li', { textContent }))));
 }
 
 /** The curve of a training: its loss, or its held-out score, by step. */
