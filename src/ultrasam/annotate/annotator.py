@@ -9,7 +9,7 @@ from ultrasam.annotate.background import Background
 from ultrasam.annotate.events import Events
 from ultrasam.annotate.jobs import Jobs
 from ultrasam.annotate.leases import Leases
-from ultrasam.annotate.project.images import Listing, update_images
+from ultrasam.annotate.project.images import RUNS_FOLDER, Listing, update_images
 from ultrasam.annotate.project.project import Project
 from ultrasam.annotate.repeats import Repeats
 from ultrasam.annotate.scans import Scans
@@ -94,6 +94,20 @@ class Annotator:
     def tools(self) -> Tools:
         """What strokes need."""
         return Tools(self.project, self.scans, self.segmentation)
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where training writes, beside the project file."""
+        return self.project.file.parent / RUNS_FOLDER
+
+    def use_model(self, name: str) -> None:
+        """Go on with other weights.
+
+        Raises:
+            CheckpointError, DeviceError: They cannot be loaded; the earlier ones stay.
+        """
+        self.worker.submit(Priority.open, lambda: self.segmentation.use(name)).result()
+        self.events.publish("model", ready=True, problem=None)
 
     def _load_model(self) -> None:
         try:

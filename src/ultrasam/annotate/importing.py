@@ -1,4 +1,4 @@
-"""Read masks of other tools, and of earlier exports, as objects of a reader: drafts, unless told not to be."""
+"""Read masks of other tools, and of earlier exports, as drafts of a reader, unless told otherwise."""
 
 from __future__ import annotations
 

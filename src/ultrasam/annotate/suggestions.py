@@ -43,8 +43,9 @@ def suggest_masks(
     predictor = Predictor(tools.segmentation.backend, tta=False)
     regions = segment_everything(pixels, model=predictor, points_per_side=points_per_side)
     job.check()
+    scan = tools.scans.scan(image)
     present = [
-        decode(mask.rle, pixels.shape[:2])
+        decode(mask.rle, (scan.height, scan.width))
         for mask in masks_in(tools.project, image, reader, first=frame, last=frame)
     ]
     info = tools.segmentation.info
@@ -133,8 +134,9 @@ def reuse_prompts(
 def rank_images(tools: Tools, job: Job, images: list[int]) -> dict[str, Any]:
     """Note how uncertain the model is of images, for the order by uncertainty.
 
-    It is 1 less the mean stability of the masks of a grid of clicks in the scanned sector of the middle frame:
-    the masks of an image that the model knows barely change when its threshold moves (Kirillov et al. 2023, 5).
+    It is 1 less the mean stability of the masks of a grid of clicks in the scanned sector of the middle
+    frame: the masks of an image that the model knows barely change when its threshold moves (Kirillov et al.
+    2023, section 5).
 
     Raises:
         CanceledError: The user canceled the job; images that were rated keep their number.

@@ -19,7 +19,8 @@ from ultrasam.images.reading import is_dicom, scan_suffixes
 from ultrasam.text import counted, valid_text
 
 EXPORT_FOLDER = "ultrasam-export"
-"""Inside a project's folder; never read as images."""
+RUNS_FOLDER = "ultrasam-runs"
+"""Of exports and of training, inside a project's folder; never read as images."""
 States = Literal["new", "started", "done"]
 Orders = Literal["name", "uncertainty", "changed"]
 _ORDERS = {
@@ -206,7 +207,7 @@ def _files_in(project: Project) -> tuple[dict[Path, tuple[int, int]], list[str]]
             notes.append(f"Left out {_relative(project, folder)}: {error.strerror}.")
             continue
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == EXPORT_FOLDER:
+            if entry.name.startswith(".") or entry.name in (EXPORT_FOLDER, RUNS_FOLDER):
                 continue
             path = Path(entry.path)
             if entry.name != valid_text(entry.name):

@@ -24,6 +24,7 @@ from ultrasam.annotate.server import (
     routes_images,
     routes_jobs,
     routes_project,
+    routes_readers,
     routes_strokes,
 )
 from ultrasam.annotate.server.guard import Guard
@@ -66,7 +67,14 @@ def create_app(annotator: Annotator, access: Access) -> FastAPI:
         description="Label ultrasound images. Changes need the header `X-UltraSam: 1`.",
     )  # fmt: skip
     app.state.annotator, app.state.access = annotator, access
-    for routes in (routes_project, routes_images, routes_strokes, routes_jobs, routes_files):
+    for routes in (
+        routes_project,
+        routes_images,
+        routes_strokes,
+        routes_jobs,
+        routes_files,
+        routes_readers,
+    ):
         app.include_router(routes.router, prefix="/v1")
     app.add_exception_handler(UltraSamError, _refuse)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -17,6 +17,7 @@ from ultrasam.annotate.propagation import interpolate, propagate_objects
 from ultrasam.annotate.server.dependencies import App, ImageId, Reader
 from ultrasam.annotate.server.routes_images import waited_for
 from ultrasam.annotate.suggestions import rank_images, reuse_prompts, suggest_masks
+from ultrasam.annotate.training import TrainSettings, train_on_project
 from ultrasam.annotate.worker import Priority
 
 router = APIRouter()
@@ -58,6 +59,18 @@ class RankRequest(asked.Request):
     """How many images to rate, new ones first."""
 
     limit: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+
+class TrainRequest(asked.Request):
+    """Whose masks to train on, and for how many steps; null takes all, and leaves it to their number."""
+
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    readers: (
+        Annotated[
+            tuple[Annotated[str, Field(max_length=60)], ...], Field(min_length=1, max_length=100)
+        ]
+        | None
+    ) = None
 
 
 @router.post("/images/{id}/propagate", status_code=202)
@@ -128,6 +141,19 @@ def reuse(app: App, reader: Reader, id: ImageId, request: ReuseRequest) -> dict[
     )
     app.events.publish("image", id=id, reader=reader)
     return {"objects": objects, "notes": notes}
+
+
+@router.post("/train", status_code=202)
+def start_training(app: App, reader: Reader, request: TrainRequest) -> dict[str, Any]:
+    """Train on the accepted masks, and go on with the new weights if they are better on held-out images."""
+    settings = TrainSettings(app.segmentation.name, request.steps, request.readers)
+    return app.jobs.start(
+        "train", reader, request.model_dump(),
+        run=lambda job: train_on_project(
+            app.project, app.scans, app.segmentation, job, settings, out=app.runs_folder,
+            swap=app.use_model,
+        ),
+    )  # fmt: skip
 
 
 @router.post("/rank", status_code=202)
