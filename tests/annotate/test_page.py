@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.annotate.folders import SIZE, SPACING_CM, Truth, phantom_folder
 from tests.annotate.served import Server, click, drag, enter, open_image, served, settle
 from tests.web.browser import browser_page, chromium, on_screen, watched
 from ultrasam.annotate.wire import mask_from_json
+from ultrasam.images.masks import decode_rle
 
 pytestmark = pytest.mark.slow  # a server with nano, and a browser
 BoolMask = npt.NDArray[np.bool_]
@@ -95,9 +98,7 @@ def test_a_still_is_labeled_and_nothing_is_lost_by_a_reload(
     assert dice(mask, truth.still) >= 0.9
     assert np.array_equal(shown(page)[0], mask)
     assert "saved" in page.locator("#saved").inner_text()
-    assert page.locator("#saved").get_attribute("title") == (
-        "The mask on the screen is the one that is stored."
-    )
+    page.wait_for_selector("#saved[title='The mask on the screen is the one that is stored.']")
 
     # Its area is in the millimeters of the file.
     area = mask.sum() * (10 * SPACING_CM) ** 2
@@ -106,11 +107,7 @@ def test_a_still_is_labeled_and_nothing_is_lost_by_a_reload(
     assert float(stated[1]) == pytest.approx(area, rel=0.01)
 
     # A label is made by typing it, and its digit labels the next object.
-    label = page.locator("#objects li").first.locator("input")
-    label.fill("artery")
-    label.press("Enter")
-    settle(page)
-    page.locator("#canvas").focus()
+    label(page, "artery")
     page.keyboard.press("Enter")
     drag(page, *BOX)
     page.keyboard.press("1")
@@ -235,6 +232,89 @@ def square(low: int, high: int) -> BoolMask:
     mask = np.zeros(SIZE, bool)
     mask[low:high, low:high] = True
     return mask
+
+
+def test_what_is_exported_is_what_was_drawn(
+    page: Any, server: Server, truth: Truth, tmp_path: Path
+) -> None:
+    open_image(page, "b_still.dcm")
+    click(page, truth.point())
+    (mask,) = masks(server, "b_still.dcm").values()
+    page.click("#tab-data")
+    page.click("#export")
+    with page.expect_download() as waiting:
+        page.click("#export-result a")
+    waiting.value.save_as(tmp_path / "export.zip")
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        print(archive.namelist())
+        (name,) = (each for each in archive.namelist() if each.endswith("annotations.json"))
+        coco = json.loads(archive.read(name))
+    found = [decode_rle(each["segmentation"]) for each in coco["annotations"]]
+    assert any(np.array_equal(each, mask) for each in found)
+    assert "Doe" not in (tmp_path / "export.zip").read_bytes().decode("latin-1")
+
+
+def test_a_second_reader_is_compared_and_an_adjudicator_takes_one(
+    page: Any, server: Server, truth: Truth
+) -> None:
+    first = page.evaluate("() => window.ultrasam.session.project.reader")
+    open_image(page, "b_still.dcm")
+    click(page, truth.point())
+    label(page, "wall")
+    mine = masks(server, "b_still.dcm")[1]
+    page.goto("about:blank")  # lets the other reader have the image
+    server.work_as("colleague")
+    with another_window(page) as other:
+        enter(other, server)
+        open_image(other, "b_still.dcm")
+        assert other.locator("#objects li").count() == 0
+        click(other, truth.point())
+        label(other, "wall")
+        other.keyboard.press("b")
+        drag(other, (480.0, 230.0), (620.0, 230.0))
+        theirs = masks(server, "b_still.dcm")[1]
+        other.click("#tab-readers")
+        other.click("#compare")
+        other.wait_for_selector("#agreement td")
+        rows = other.locator("#agreement tr").all_inner_texts()
+        (row,) = (each for each in rows if first in each and "colleague" in each)
+        assert f"{dice(mine, theirs):.3f}" in row
+        assert "mm" in row
+        shown = other.evaluate("() => window.ultrasam.session.others.map(({ by }) => by)")
+        assert first in shown
+        other.locator("#reads > li", has_text=first).locator(".choices input").check()
+        other.click("#adjudicate")
+        other.wait_for_function("() => document.querySelector('#adjudicated').textContent")
+        other.goto("about:blank")
+    reads = {each["reader"]: each for each in server.ask("/v1/images/2/reads")["reads"]}
+    (taken,) = reads["adjudication"]["objects"]
+    assert np.array_equal(mask_from_json(*taken["mask"]["mask"].values(), SIZE), mine)
+    (own,) = reads["colleague"]["objects"]
+    assert np.array_equal(mask_from_json(*own["mask"]["mask"].values(), SIZE), theirs)
+
+
+def test_an_image_that_another_reader_has_open_says_so_and_takes_no_strokes(
+    page: Any, server: Server, truth: Truth
+) -> None:
+    first = page.evaluate("() => window.ultrasam.session.project.reader")
+    open_image(page, "a_still.png")
+    server.work_as("late")
+    with another_window(page) as other:
+        enter(other, server)
+        open_image(other, "a_still.png")
+        assert first in other.locator("#locked").inner_text()
+        click(other, truth.point())
+        assert first in other.locator("#message-text").inner_text()
+        assert other.locator("#objects li").count() == 0
+    assert masks(server, "a_still.png") == {}
+
+
+def label(page: Any, name: str) -> None:
+    field = page.locator("#objects input").first
+    field.fill(name)
+    field.press("Enter")
+    settle(page)
+    page.locator("#canvas").focus()
 
 
 @contextmanager
@@ -404,10 +484,7 @@ def test_names_are_shown_as_they_are_written(tmp_path: Path) -> None:
         enter(page, server)
         open_image(page, hostile)
         click(page, (363.0, 230.0))
-        label = page.locator("#objects input").first
-        label.fill("<script>alert(2)</script>")
-        label.press("Enter")
-        settle(page)
+        label(page, "<script>alert(2)</script>")
         assert page.locator(f"#image-rows button[title='{hostile}']").count() == 1
         assert page.locator("#objects input").first.input_value() == "<script>alert(2)</script>"
         assert page.locator("#history").inner_text().endswith("as <script>alert(2)</script>")
@@ -442,7 +519,7 @@ def test_all_can_be_done_with_the_keyboard(page: Any, server: Server, truth: Tru
 
     reached = set()
     for _ in range(80):
-        page.evaluate("() => document.activeElement.id === 'canvas' && document.querySelector('#new').focus()")
+        page.keyboard.press("Escape")  # or Tab would go through the masks of the click
         page.keyboard.press("Tab")
         reached.add(page.evaluate("() => document.activeElement.id"))
     assert {"tab-objects", "suggest", "done", "nothing", "note", "fold", "undo", "filter-text"} <= reached

@@ -164,7 +164,7 @@ async function lease() {
 
 function jobEnded(job) {
   if (job.state === 'failed' || (job.state === 'cancelled' && job.sentence)) say(job.sentence);
-  if (job.kind === 'train') showCurve(job.result);
+  if (job.kind === 'train') showCurve(job);
   if (!session.image || (job.image !== null && job.image !== session.image.id)) return;
   session.refresh().catch((error) => say(error.message));
   if (job.kind === 'train' || job.kind === 'import') {

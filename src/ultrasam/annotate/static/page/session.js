@@ -9,6 +9,7 @@ import { cropOf, isAsStored } from './masks.js';
 import { colorOf } from '/shared/page/colors.js';
 
 const MARK = 'of:';
+const whenIdle = window.requestIdleCallback ?? ((action) => setTimeout(action, 50)); // after what is to be drawn
 const PASSING = 120; // milliseconds that a frame is shown before the model reads it
 const REST = 400; // milliseconds after the last stroke until frames are asked for anew
 
@@ -176,8 +177,10 @@ export class Session {
     return key;
   }
 
+  /** Undo or redo (the action's name) the last step, or the last one of an object. */
   undo(action, object = null) {
-    if (this.image) this.queue.add(this.image.id, action, { object: object ? referenceOf(object.id) : null }, { frame: this.frame });
+    if (!this.image || !(object || this.queue.waiting || this.image.history[action])) return;
+    this.queue.add(this.image.id, action, { object: object ? referenceOf(object.id) : null }, { frame: this.frame });
   }
 
   /** The version of an object's mask in a frame of the open image, which a stroke is made upon. */
@@ -236,12 +239,13 @@ export class Session {
     this.objects.set(object.id, { ...object, ...shown, frames });
     if (draft && this.active === draft.id) this.active = this.reopened = object.id;
     if (here && object.mask) {
-      this.#verify(this.objects.get(object.id));
+      whenIdle(() => this.#verify(this.objects.get(object.id)));
       this.on.told(object);
     }
   }
 
-  async #verify({ crop, mask }) {
+  async #verify({ crop, mask, local } = {}) {
+    if (!mask || local) return; // a newer stroke is on its way
     const same = await isAsStored(crop, mask.hash, this.size);
     if (same === false) this.on.say('A mask on the screen is not the one that was stored; reload the page to see what is stored.');
     this.verified = same;

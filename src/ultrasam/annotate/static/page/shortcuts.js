@@ -45,7 +45,9 @@ export function shownKey(key) {
 export class Shortcuts {
   /** `changed` is a person's {name: key}; `act` holds what each action does. */
   constructor(act) {
-    Object.assign(this, { act, changed: {}, recording: null });
+    // After Escape, Tab leaves the picture, so that nobody is held there.
+    Object.assign(this, { act, changed: {}, recording: null, leaves: false });
+    document.addEventListener('pointerdown', () => { this.leaves = false; });
     document.addEventListener('keydown', (event) => this.#down(event));
     document.addEventListener('keyup', (event) => this.#up(event));
     window.addEventListener('blur', () => { act.hide(false); act.pan(false); });
@@ -79,15 +81,17 @@ export class Shortcuts {
     if (event.key === ' ') act.pan(true);
     else if (keyOf(event) === 'H') act.hide(true);
     else if (/^[0-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey) act.label(event.key);
-    else if (!this.#perform(event, onPicture)) return;
+    else if (!this.#perform(event)) return;
     event.preventDefault();
   }
 
-  #perform(event, onPicture) {
+  #perform(event) {
     // On a keyboard with a Ctrl+Shift+Z, that is redo as well.
     const key = keyOf(event);
     const name = key === 'Ctrl+Shift+Z' ? 'redo' : ACTIONS.find((action) => this.keyFor(action.name) === key)?.name;
-    if (!name || (event.key === 'Tab' && !onPicture)) return false;
+    if (event.key === 'Tab' && (event.target.id !== 'canvas' || this.leaves)) return false;
+    if (!['Tab', 'Shift'].includes(event.key)) this.leaves = event.key === 'Escape';
+    if (!name) return false;
     return this.act[name]() !== false;
   }
 

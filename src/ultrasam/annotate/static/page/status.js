@@ -66,7 +66,7 @@ function showImage(image) {
   const notes = image?.notes ?? [];
   byId('notes').replaceChildren(...notes.map((textContent) => make('li', { textContent })));
   byId('locked').hidden = !image?.locked_by;
-  if (image?.locked_by) byId('locked').textContent = `${image.locked_by} has this image open. What you draw is your own reading.`;
+  if (image?.locked_by) byId('locked').textContent = `${image.locked_by} has this image open: look at it, or take another one.`;
   document.title = image ? `${image.name} – UltraSam` : 'UltraSam annotate';
 }
 

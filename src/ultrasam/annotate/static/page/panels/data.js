@@ -41,7 +41,7 @@ export function listenToData({ jobs, say, session }) {
     }
     target.value = '';
   });
-  run('train', () => post('/train', {}), ({ result }) => showCurve(result));
+  run('train', () => post('/train', {}), showCurve);
   run('suggest', () => post(`/images/${session.image.id}/automatic`, { frame: session.frame }));
   byId('reuse').addEventListener('click', () => reuse(session).catch((error) => say(error.message)));
 }
@@ -63,12 +63,16 @@ function showResult(id, { state, sentence, result }) {
     make('ul', {}, ...notes.map((textContent) => make('li', { textContent }))));
 }
 
-/** The curve of a training: its loss, or its held-out score, by step. */
-export function showCurve(result) {
-  const points = result?.curve ?? [];
+/** The curve of a training, by step: its held-out score if there is one, else its loss. */
+export function showCurve({ sentence, result }) {
+  const curve = result?.curve ?? [];
+  const names = [...new Set(curve.flatMap((row) => Object.keys(row)))];
+  const name = names.find((each) => each.includes('dice')) ?? names.find((each) => each.includes('loss'));
+  const points = curve.filter((row) => name in row).map((row) => [row.step, row[name]]);
   const canvas = byId('curve');
+  canvas.title = name ?? '';
   canvas.hidden = points.length < 2;
-  byId('train-result').textContent = result?.sentence ?? '';
+  byId('train-result').textContent = sentence ?? '';
   if (canvas.hidden) return;
   const context = canvas.getContext('2d');
   const { width, height } = canvas;
@@ -84,5 +88,5 @@ export function showCurve(result) {
     else context.moveTo(x, y);
   });
   context.stroke();
-  canvas.setAttribute('aria-label', `Curve from ${values[0].toPrecision(3)} to ${values.at(-1).toPrecision(3)}`);
+  canvas.setAttribute('aria-label', `${name} from ${values[0].toPrecision(3)} to ${values.at(-1).toPrecision(3)}`);
 }

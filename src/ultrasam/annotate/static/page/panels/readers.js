@@ -8,7 +8,7 @@ import { colorOf } from '/shared/page/colors.js';
 /** Make the panel work; `page` holds session, say(sentence) and changed(). */
 export class Readers {
   constructor({ session, say, changed }) {
-    Object.assign(this, { session, say, changed, reads: [], choices: new Map(), of: null });
+    Object.assign(this, { session, say, changed, reads: [], choices: new Set(), of: null });
     const tell = (action) => () => action().catch((error) => say(error.message));
     byId('compare').addEventListener('click', tell(() => this.load()));
     byId('adjudicate').addEventListener('click', tell(() => this.#adjudicate()));
@@ -20,7 +20,9 @@ export class Readers {
     const { project, image } = this.session;
     if (document.activeElement !== byId('reader-name')) byId('reader-name').value = project?.reader ?? '';
     const names = (project?.readers ?? []).map((reader) => reader.name ?? reader);
-    byId('reader-names').replaceChildren(...names.map((value) => make('option', { value })));
+    if (byId('reader-names').children.length !== names.length) {
+      byId('reader-names').replaceChildren(...names.map((value) => make('option', { value })));
+    }
     if (this.of !== image?.id) this.#reset();
     byId('compare').disabled = !image;
   }
@@ -44,7 +46,8 @@ export class Readers {
   /** Fetch what all readers drew on this image, and how far they agree. */
   async load() {
     const { image, frame } = this.session;
-    const [{ reads }, agreement] = await Promise.all([ask(`/images/${image.id}/reads?frame=${frame}`), ask(`/images/${image.id}/agreement`)]);
+    const [{ reads }, agreement] = await Promise.all([ask(`/images/${image.id}/reads?frame=${frame}`),
+      ask(`/images/${image.id}/agreement`).catch((error) => ({ agreement: [], why: error.message }))]);
     if (image.id !== this.session.image.id) return;
     this.of = image.id;
     this.reads = reads;
@@ -69,7 +72,7 @@ export class Readers {
   #choice(reader, object) {
     const name = object.label ?? `object ${object.number}`;
     const box = make('input', { type: 'checkbox', on: {
-      change: ({ target }) => (target.checked ? this.choices.set(object.id, { reader, object: object.id }) : this.choices.delete(object.id)),
+      change: ({ target }) => (target.checked ? this.choices.add(object.id) : this.choices.delete(object.id)),
     } });
     return make('li', {}, make('label', { title: `Take ${name} of ${reader} into the adjudicated reading` }, box, `take ${name}`));
   }
@@ -83,21 +86,22 @@ export class Readers {
 
   async #adjudicate() {
     if (!this.choices.size) throw new Error('Nothing is taken yet; tick the objects that the adjudicated reading takes.');
-    const choices = [...this.choices.values()];
-    await post(`/images/${this.session.image.id}/adjudicate`, { choices });
-    byId('adjudicated').textContent = `Recorded ${choices.length} object${choices.length > 1 ? 's' : ''} as reader “adjudication”; every reader’s own masks stay.`;
+    const choices = [...this.choices];
+    this.choices.clear();
+    const { adjudications } = await post(`/images/${this.session.image.id}/adjudicate`, { choices });
+    byId('adjudicated').textContent = `The adjudicated reading has ${adjudications.length} object${adjudications.length > 1 ? 's' : ''}; every reader’s own masks stay.`;
     await this.load();
   }
 }
 
-function showAgreement({ pairs = [] }) {
-  if (!pairs.length) {
-    byId('agreement').replaceChildren(make('caption', { textContent: 'Two readers’ masks with the same label are compared here.' }));
+function showAgreement({ agreement, why }) {
+  if (!agreement.length) {
+    byId('agreement').replaceChildren(make('caption', { textContent: why ?? 'Masks of two readers with the same label are compared here.' }));
     return;
   }
   const head = make('tr', {}, ...['Label', 'Readers', 'Dice', 'HD95'].map((textContent) => make('th', { textContent, scope: 'col' })));
-  byId('agreement').replaceChildren(head, ...pairs.map(({ label, readers, dice, hd95, unit, why }) => make('tr', {},
-    make('th', { textContent: label ?? '–', scope: 'row' }), make('td', { textContent: readers.join(' – ') }),
-    make('td', { textContent: dice === null ? '–' : dice.toFixed(3) }),
-    make('td', { textContent: hd95 === null || hd95 === undefined ? '–' : `${hd95.toFixed(1)} ${unit ?? 'px'}`, title: why ?? '' }))));
+  byId('agreement').replaceChildren(head, ...agreement.map(({ label, readers, frames, missed, dice, hd95, unit }) => make('tr', {
+    title: `${frames} frame${frames > 1 ? 's' : ''}, in ${missed} of which only one has it`,
+  }, make('th', { textContent: label, scope: 'row' }), make('td', { textContent: readers.join(' – ') }),
+  make('td', { textContent: dice.toFixed(3) }), make('td', { textContent: hd95 === null ? '–' : `${hd95.toFixed(1)} ${unit}` }))));
 }
