@@ -1,11 +1,11 @@
-"""Claim: in the annotator, a click has its mask on the screen within 100 ms (median) and 150 ms (95th percentile)
-with nano on two cores, with 200 objects in the image, too; the next image is ready before it is asked for; a cine
-with two objects in 100 frames plays at 25 frames a second; 10,000 images open in 2 s.
+"""Claim: in the annotator, a click has its mask on the screen within 100 ms (median) and 150 ms (95th
+percentile) with nano on two cores, with 200 objects in the image, too; the next image is ready before it is
+asked for; a cine with two objects in 100 frames plays at 25 frames a second; 10,000 images open in 2 s.
 
-Peer: none; the targets are the annotator's own. A server and a Chromium of their own, over HTTP: from the click to
-the frame of the screen that shows the mask, the stroke being on disk by then.
+Peer: none; the targets are the annotator's own. A server and a Chromium of their own, over HTTP: from the click
+to the frame of the screen that shows the mask, the stroke being on disk by then.
 
-    python benchmarks/annotate.py [--clicks 60] [--only clicks,next,playing,folder] [--chromium /usr/bin/chromium]
+    python benchmarks/annotate.py [--clicks 60] [--only clicks,next,playing,folder] [--chromium PATH]
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def show_clicks(bench: Bench, inside: npt.NDArray[np.intp], clicks: int, what: s
     median, high, highest = np.percentile(times[3:], [50, 95, 99])  # the first ones compile
     print(
         f"click to mask on screen, {what}, {len(times) - 3} clicks: median {median:.0f} ms, 95th percentile "
-        f"{high:.0f} ms, 99th {highest:.0f} ms; processor time of the server, median {np.median(spent[3:]):.0f} ms; "
-        f"load {os.getloadavg()[0]:.1f}"
+        f"{high:.0f} ms, 99th {highest:.0f} ms; processor time of the server, median "
+        f"{np.median(spent[3:]):.0f} ms; load {os.getloadavg()[0]:.1f}"
     )
 
 
@@ -142,7 +142,9 @@ def report_next(folder: Path, given: argparse.Namespace) -> None:
         quiet(bench)
         for image in (2, 3):
             shown, read = bench.page.evaluate(_OPEN, image)
-            print(f"next image: shown and ready for clicks in {shown:.0f} ms, of which the model {read:.0f} ms")
+            print(
+                f"next image: shown and ready for clicks in {shown:.0f} ms, of which the model {read:.0f} ms"
+            )
             quiet(bench)
 
 
@@ -151,7 +153,11 @@ def report_playing(folder: Path, given: argparse.Namespace) -> None:
     phantom = simulate(SEED, size=SIZE)
     steps = [round(6 * np.sin(2 * np.pi * frame / 50)) for frame in range(FRAMES)]
     video = cv2.VideoWriter(
-        str(folder / "cine.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 1000 / FRAME_TIME, SIZE[::-1], isColor=True
+        str(folder / "cine.avi"),
+        cv2.VideoWriter.fourcc(*"MJPG"),
+        1000 / FRAME_TIME,
+        SIZE[::-1],
+        isColor=True,
     )
     for step in steps:
         video.write(cv2.cvtColor(np.roll(phantom.pixels, step, 1), cv2.COLOR_GRAY2BGR))
@@ -182,8 +188,8 @@ def report_playing(folder: Path, given: argparse.Namespace) -> None:
                 FRAMES,
             )
             print(
-                f"playing {FRAMES} frames with two objects, {turn} time: {FRAMES / seconds:.1f} frames a second "
-                f"(the file asks for {1000 / FRAME_TIME:.0f}); load {os.getloadavg()[0]:.1f}"
+                f"playing {FRAMES} frames with two objects, {turn} time: {FRAMES / seconds:.1f} frames a "
+                f"second (the file asks for {1000 / FRAME_TIME:.0f}); load {os.getloadavg()[0]:.1f}"
             )
 
 
@@ -224,7 +230,16 @@ def opened(folder: Path, given: argparse.Namespace) -> Iterator[Bench]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "ultrasam", "annotate", str(folder), "--no-browser", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "ultrasam",
+        "annotate",
+        str(folder),
+        "--no-browser",
+        "--port",
+        str(port),
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/"
     try:

@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import numpy.typing as npt
 
-from tests.web.browser import on_screen
+from tests.annotate.page.folders import SIZE
+from tests.web.browser import on_screen, watched
 from ultrasam.annotate.server.security import MUTATION_HEADER
+from ultrasam.annotate.wire import mask_from_json
 
+BoolMask = npt.NDArray[np.bool_]
 _PATIENCE = 240.0  # s; a loaded machine starts slowly
 
 
@@ -81,7 +86,9 @@ class Server:
 
     def _client(self) -> httpx.Client:
         headers = {MUTATION_HEADER: "1"}
-        return httpx.Client(base_url=self.address, headers=headers, cookies=self.cookies, timeout=60)
+        return httpx.Client(
+            base_url=self.address, headers=headers, cookies=self.cookies, timeout=60
+        )
 
 
 @contextmanager
@@ -100,7 +107,10 @@ def served(folder: Path, *options: str) -> Iterator[Server]:
 def enter(page: Any, server: Server) -> None:
     """Open the annotator's page as the server's reader, and wait until an image is there."""
     page.context.add_cookies(
-        [{"name": name, "value": value, "url": server.address} for name, value in server.cookies.items()]
+        [
+            {"name": name, "value": value, "url": server.address}
+            for name, value in server.cookies.items()
+        ]
     )
     page.goto(server.address)
     page.evaluate("() => window.ultrasam.started")
@@ -142,3 +152,56 @@ def drag(page: Any, *points: tuple[float, float], release: bool = True) -> None:
         page.mouse.up()
         settle(page)
 
+
+def masks(server: Server, name: str, frame: int = 0) -> dict[int, BoolMask]:
+    """What is stored: the mask of each object of an image, by the object's number."""
+    (image,) = (each for each in server.ask("/v1/images")["images"] if each["name"] == name)
+    objects = server.ask(f"/v1/images/{image['id']}/objects?frame={frame}")["objects"]
+    return {
+        each["number"]: mask_from_json(
+            each["mask"]["mask"]["box"], each["mask"]["mask"]["runs"], SIZE
+        )
+        for each in objects
+        if each["mask"] is not None
+    }
+
+
+def shown(page: Any) -> list[BoolMask]:
+    """What is on the screen: the masks of the frame."""
+    crops = page.evaluate(
+        "() => window.ultrasam.session.shown.map(({ crop: { x, y, width, height, data } }) =>"
+        " ({ x, y, width, height, data: [...data] }))"
+    )
+    found = []
+    for crop in crops:
+        mask = np.zeros(SIZE, bool)
+        rows, columns = (
+            slice(crop["y"], crop["y"] + crop["height"]),
+            slice(crop["x"], crop["x"] + crop["width"]),
+        )
+        mask[rows, columns] = np.reshape(crop["data"], (crop["height"], crop["width"]))
+        found.append(mask)
+    return found
+
+
+def label(page: Any, name: str) -> None:
+    field = page.locator("#objects input").first
+    field.fill(name)
+    field.press("Enter")
+    settle(page)
+    page.locator("#canvas").focus()
+
+
+@contextmanager
+def another_window(page: Any) -> Iterator[Any]:
+    """A page in the same browser that shares nothing with another one."""
+    context = page.context.browser.new_context(viewport=page.viewport_size)
+    context.set_default_timeout(300_000)
+    try:
+        yield watched(context.new_page())
+    finally:
+        context.close()
+
+
+def dice(a: BoolMask, b: BoolMask) -> float:
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
