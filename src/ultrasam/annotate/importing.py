@@ -35,14 +35,14 @@ def path_inside(project: Project, text: str) -> Path:
     """
     try:
         path = (project.folder / text).resolve()
-        inside = path.is_relative_to(project.folder)
+        inside, exists = path.is_relative_to(project.folder), path.exists()
     except (OSError, ValueError) as error:
         raise DataError(f"'{text[:100]}' is not a path.") from error
     if not inside or Path(text).is_absolute():
         raise DataError(
             f"'{text[:100]}' leads out of the project's folder; copy it into the folder first."
         )
-    if not path.exists():
+    if not exists:
         raise DataError(f"'{text[:100]}' does not exist in the project's folder.")
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +40,7 @@ from ultrasam.errors import (
 )
 from ultrasam.files import is_disk_full, no_space
 
+logger = logging.getLogger(__name__)
 _STATIC = Path(str(files("ultrasam.annotate"))) / "static"
 _SHARED = Path(str(files("ultrasam.web"))) / "site"
 _STATUS: tuple[tuple[type[UltraSamError], int], ...] = (
@@ -80,6 +82,7 @@ def create_app(annotator: Annotator, access: Access) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(sqlite3.OperationalError, _storage)
+    app.add_exception_handler(Exception, _bug)
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.mount("/shared", StaticFiles(directory=_SHARED), name="shared")
     if (_STATIC / "index.html").is_file():
@@ -104,7 +107,10 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     content: dict[str, Any] = {"detail": annotator.scans.without_folder(str(error))}
     if isinstance(error, problems.ConflictError):
         content["object"] = routes_strokes.object_as_it_is(annotator, error.object, error.frame)
-    return JSONResponse(content, status)
+    headers = None
+    if isinstance(error, problems.RefusedError):
+        status, headers = error.status, {"retry-after": "60"} if error.status == 429 else None
+    return JSONResponse(content, status, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -123,6 +129,14 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     }
     detail = sentences.get(error.status_code, str(error.detail))
     return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    logger.error("Internal error at %s %s", request.method, request.url.path, exc_info=error)
+    detail = (
+        f"Internal error: {type(error).__name__}; please report it, with what the terminal shows."
+    )
+    return JSONResponse({"detail": detail}, 500)
 
 
 async def _storage(request: Request, error: Exception) -> JSONResponse:
