@@ -2,8 +2,8 @@
 percentile) with nano on two cores, with 200 objects in the image, too; the next image is ready before it is
 asked for; a cine with two objects in 100 frames plays at 25 frames a second; 10,000 images open in 2 s.
 
-Peer: none; the targets are the annotator's own. A server and a Chromium of their own, over HTTP: from the click
-to the frame of the screen that shows the mask, the stroke being on disk by then.
+Peer: none; the targets are the annotator's own. A server and a Chromium, over HTTP: from the click to the
+frame of the screen that shows the mask, the stroke being on disk by then.
 
     python benchmarks/annotate.py [--clicks 60] [--only clicks,next,playing,folder] [--chromium PATH]
 """

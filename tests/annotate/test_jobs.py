@@ -98,7 +98,8 @@ def test_interpolation_fills_between_accepted_masks(page: Page) -> None:
 def test_a_job_that_ran_when_the_program_ended_is_interrupted(page: Page, folder: Path) -> None:
     with page.annotator.project.write() as connection:
         connection.execute(
-            "INSERT INTO jobs (kind, reader, state, request, created) VALUES ('x', 'anna', 'running', '{}', '')"
+            "INSERT INTO jobs (kind, reader, state, request, created) "
+            "VALUES ('x', 'anna', 'running', '{}', '')"
         )
     page.annotator.close()
     opened = Annotator.open(folder, model="random:nano", device="cpu")
@@ -134,7 +135,7 @@ def test_an_export_holds_the_accepted_masks_alone_and_pycocotools_reads_them(
     page: Page, cine: tuple[int, dict]
 ) -> None:
     coco_mask = pytest.importorskip("pycocotools.mask")
-    image, object = cine
+    _, object = cine
     _, archive = exported(page, "coco")
     content = json.loads(archive.read("coco/annotations.json"))
     (entry,) = content["annotations"]

@@ -1,7 +1,8 @@
 """Train the model on what a project's readers have accepted, and go on with it if it is better.
 
 Training is a process of its own, `ultrasam finetune promptable`, on an export of the project. A fifth of the
-images is held out: the new weights take over only if their mean Dice from a box and from a click there is higher.
+images is held out: the new weights take over only if their mean Dice from a box and from a click is higher
+there.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def train_on_project(
     return {
         "dice": {"before": round(before, 4), "after": round(after, 4)}, "held_out": len(images),
         "swapped": swapped, "model": str(weights), "curve": curve,
-        "sentence": f"Dice on {counted(len(images), 'held-out image')}: {before:.3f} before, {after:.3f} after "
-        f"training. The new model {verb}.",
+        "sentence": f"Dice on {counted(len(images), 'held-out image')}: {before:.3f} before, {after:.3f} "
+        f"after training. The new model {verb}.",
     }  # fmt: skip
 
 

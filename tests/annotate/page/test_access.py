@@ -95,7 +95,8 @@ def test_text_is_readable_and_targets_are_large(
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
         outside = page.evaluate(
             """() => [...document.querySelectorAll('header > *, footer > *')]
-              .filter((each) => each.checkVisibility()).filter((each) => each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.id)"""
+              .filter((each) => each.checkVisibility())
+              .filter((each) => each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.id)"""
         )
         assert outside == []
 

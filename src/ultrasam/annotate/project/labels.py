@@ -16,6 +16,7 @@ PALETTE = (
     "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999",
 )  # fmt: skip
 _LONGEST = 100
+_DIGITS = "1234567890"
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 
 
@@ -44,14 +45,19 @@ def labels_of(project: Project) -> list[Label]:
 
 
 def label_or_new(project: Project, name: str) -> Label:
-    """A label by its name; added if there is none yet.
+    """A label by its name; added if there is none yet, with the first digit that is free as its key.
 
     Raises:
         DataError: The name is empty or too long.
     """
     name = _checked_name(name)
     row = project.row("SELECT id, name, color, key FROM labels WHERE name = ?", name)
-    return add_label(project, name) if row is None else Label(*row)
+    if row is not None:
+        return Label(*row)
+    taken = {label.key for label in labels_of(project)}
+    return add_label(
+        project, name, key=next((digit for digit in _DIGITS if digit not in taken), None)
+    )
 
 
 def add_label(

@@ -53,6 +53,7 @@ export class Session {
     this.leave();
     const image = await ask(`/images/${id}`);
     if (visit !== this.visit) return;
+    this.encoded = null;
     Object.assign(this, { image, active: image.view?.active ?? null, reopened: image.view?.active ?? null, others: [] });
     this.#replace(image.objects.map((object) => ({ ...object, crop: null })));
     this.drafts.clear();
