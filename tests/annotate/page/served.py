@@ -172,9 +172,9 @@ def shown(page: Any) -> list[BoolMask]:
         "() => window.ultrasam.session.shown.map(({ crop: { x, y, width, height, data } }) =>"
         " ({ x, y, width, height, data: [...data] }))"
     )
-    found = []
+    found: list[BoolMask] = []
     for crop in crops:
-        mask = np.zeros(SIZE, bool)
+        mask: BoolMask = np.zeros(SIZE, bool)
         rows, columns = (
             slice(crop["y"], crop["y"] + crop["height"]),
             slice(crop["x"], crop["x"] + crop["width"]),

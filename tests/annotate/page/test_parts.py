@@ -70,8 +70,8 @@ def crop(mask: BoolMask) -> dict[str, Any]:
     return {"x": 0, "y": 0, **size(mask), "data": mask.astype(np.uint8).ravel()}
 
 
-def mask_of(found: dict[str, Any] | None, shape: tuple[int, int]) -> BoolMask:
-    out = np.zeros(shape, bool)
+def mask_of(found: dict[str, Any] | None, like: BoolMask) -> BoolMask:
+    out = np.zeros_like(like)
     if found is not None:
         part = found["data"].reshape(found["height"], found["width"]).astype(bool)
         out[found["y"] : found["y"] + found["height"], found["x"] : found["x"] + found["width"]] = (
@@ -88,7 +88,7 @@ def test_a_mask_travels_as_the_server_writes_it_and_comes_back(
     wires = run(page, *(("wireOf", [crop(mask)]) for mask in masks))
     assert wires == [mask_json(mask) for mask in masks]
     for mask, back in zip(masks, run(page, *(("cropOf", [wire]) for wire in wires)), strict=True):
-        assert np.array_equal(mask_of(back, mask.shape), mask)
+        assert np.array_equal(mask_of(back, mask), mask)
 
 
 @settings(max_examples=3, deadline=None)
@@ -107,7 +107,7 @@ def test_the_page_hashes_a_mask_as_the_project_does(page: Path, masks: list[Bool
         assert run(page, *calls) == [answer] * len(masks)
 
 
-def distances(shape: tuple[int, int], path: list[tuple[float, float]]) -> npt.NDArray[np.float64]:
+def distances(shape: tuple[int, ...], path: list[tuple[float, float]]) -> npt.NDArray[np.float64]:
     """The distance of each pixel's center to a polyline, by dense algebra."""
     centers = np.stack(np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5), axis=-1)
     found = np.full(shape, np.inf)
@@ -132,7 +132,7 @@ def test_a_brush_takes_the_pixels_whose_centers_it_passes(
         distance = distances(before.shape, path)
         clear = np.abs(distance - radius) > 1e-9  # on the very edge, rounding may decide
         expected = np.where(distance <= radius, adds, before)
-        assert np.array_equal(mask_of(found, before.shape)[clear], expected[clear])
+        assert np.array_equal(mask_of(found, before)[clear], expected[clear])
 
 
 @settings(max_examples=4, deadline=None)
@@ -140,7 +140,7 @@ def test_a_brush_takes_the_pixels_whose_centers_it_passes(
 def test_a_mask_is_what_its_contours_enclose(page: Path, masks: list[BoolMask]) -> None:
     found = run(page, *(("refilled", [crop(mask), size(mask)]) for mask in masks))
     for mask, each in zip(masks, found, strict=True):
-        assert np.array_equal(mask_of(each, mask.shape), mask)
+        assert np.array_equal(mask_of(each, mask), mask)
 
 
 def test_a_polygon_takes_the_pixels_whose_centers_it_encloses(page: Path) -> None:
@@ -148,14 +148,14 @@ def test_a_polygon_takes_the_pixels_whose_centers_it_encloses(page: Path) -> Non
     expected = np.zeros((10, 12), bool)
     expected[3:8, 2:9] = True
     (whole,) = run(page, ("filled", [[square], size(expected)]))
-    assert np.array_equal(mask_of(whole, expected.shape), expected)
+    assert np.array_equal(mask_of(whole, expected), expected)
     expected[4:6, 4:6] = False
     pierced, outside = run(
         page,
         ("filled", [[square, hole], size(expected)]),
         ("filled", [[[[-5, -5], [-1, -5], [-1, -1]]], size(expected)]),
     )
-    assert np.array_equal(mask_of(pierced, expected.shape), expected)
+    assert np.array_equal(mask_of(pierced, expected), expected)
     assert outside is None
 
 

@@ -81,9 +81,9 @@ def test_a_second_reader_is_compared_and_an_adjudicator_takes_one(
         other.goto("about:blank")
     reads = {each["reader"]: each for each in server.ask("/v1/images/2/reads")["reads"]}
     (taken,) = reads["adjudication"]["objects"]
-    assert np.array_equal(mask_from_json(*taken["mask"]["mask"].values(), SIZE), mine)
+    assert np.array_equal(mask_from_json(**taken["mask"]["mask"], shape=SIZE), mine)
     (own,) = reads["colleague"]["objects"]
-    assert np.array_equal(mask_from_json(*own["mask"]["mask"].values(), SIZE), theirs)
+    assert np.array_equal(mask_from_json(**own["mask"]["mask"], shape=SIZE), theirs)
 
 
 def test_an_image_that_another_reader_has_open_says_so_and_takes_no_strokes(

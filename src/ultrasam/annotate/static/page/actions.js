@@ -68,7 +68,6 @@ export function actionsOf(page) {
     },
     relabel(object, name) {
       if (name === object.label) return;
-      session.label = name;
       session.stroke('label', { label: name }, { object });
     },
     label(digit) {
@@ -77,8 +76,8 @@ export function actionsOf(page) {
         page.say(`No label has the digit ${digit}; give it one under Settings.`);
         return;
       }
-      session.label = label.name;
       if (session.target) session.stroke('label', { label: label.name });
+      else session.label = session.label === label.name ? null : label.name; // of the next object
       page.changed();
     },
     newObject() {
