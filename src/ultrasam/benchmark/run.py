@@ -22,6 +22,7 @@ from ultrasam.phantom.acquisition import Phantom, simulate
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Float32, Prompt, PromptArrays
 from ultrasam.runtimes.backend import Backend
+from ultrasam.weights.exported import INT8
 from ultrasam.weights.spec import ModelSpec
 
 _PACKAGES = ("torch", "onnxruntime", "openvino", "transformers")
@@ -39,7 +40,7 @@ class Row:
         all_views: the same in the views that the weights average.
         memory: what ``image`` adds to the process, in MiB.
         share: the encoder's operations per second of the processor's time, over those of matrix products of
-            this precision; other programs on the machine do not change it.
+            this precision; other programs on the machine do not change it. Not measured in int8.
         dice: mean Dice by prompt type.
     """
 
@@ -85,6 +86,7 @@ def run_benchmark(
     spec: ModelSpec,
     *,
     runs: int = 7,
+    int8: bool = False,
     data: Sequence[str] = (),
     limit: int | None = None,
     on_progress: OnProgress = no_progress,
@@ -94,6 +96,7 @@ def run_benchmark(
     Calls take turns, and their medians are reported. Models are all in memory at once.
 
     Args:
+        int8: also in int8, see `ultrasam.benchmark.variants.variants_of`.
         data: data sets to measure Dice on, as `ultrasam.evaluation.sources.open_evaluation_datasets` takes.
         limit: images of each data set.
 
@@ -103,7 +106,7 @@ def run_benchmark(
         ExportError: The model's graphs for another runtime differ from PyTorch's.
         MissingDependencyError: No runtime for an export is installed, or ``data`` needs an extra.
     """
-    variants, left_out = variants_of(spec)
+    variants, left_out = variants_of(spec, int8=int8)
     backends: dict[str, Backend] = {}
     rows: dict[str, Row] = {}
     for variant in variants:
@@ -127,7 +130,8 @@ def run_benchmark(
     on_progress(0, steps)
     operations = encoder_operations(first.config)
     rates = {
-        precision: matrix_rate(precision) for precision in {r.precision for r in rows.values()}
+        precision: matrix_rate(precision)
+        for precision in {r.precision for r in rows.values()} - {INT8}
     }
 
     encoders: dict[str, Any] = {n: lambda b=b: b.encode(pixels) for n, b in backends.items()}
@@ -143,7 +147,8 @@ def run_benchmark(
         decoders[peer.name] = lambda: peer.decode(embedding, arrays)
     for name, timing in timings(encoders, runs=runs).items():
         rows[name].encoder = timing
-        rows[name].share = operations / timing.cpu / rates[rows[name].precision]
+        if rate := rates.get(rows[name].precision):
+            rows[name].share = operations / timing.cpu / rate
     on_progress(1, steps)
     for name, timing in timings(decoders, runs=3 * runs).items():
         rows[name].decoder = timing

@@ -32,6 +32,10 @@ def benchmark(
     runs: Annotated[
         int, typer.Option(min=1, metavar="NUMBER", help="How often each call is timed.")
     ] = 7,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Also in int8; quantizes the model once, which takes minutes."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model on this machine, in each runtime and precision that can run it.
@@ -51,7 +55,7 @@ def benchmark(
     spec = ModelSpec.parse(model)
     with progress_bar("measuring") as on_progress:
         found = run_benchmark(
-            spec, runs=runs, data=data or (), limit=limit, on_progress=on_progress
+            spec, runs=runs, int8=int8, data=data or (), limit=limit, on_progress=on_progress
         )
     print(json.dumps(found.to_dict(), indent=1) if as_json else _text(found))
 
