@@ -41,7 +41,7 @@ def export(
         typer.Argument(
             metavar="MODEL",
             help="A promptable model: a name ('ultrasam models' lists them), a checkpoint, or a Hugging Face "
-            "repository; or a folder with a classifier that ultrasam finetune wrote.",
+            "repository; or a folder that ultrasam finetune wrote.",
         ),
     ],
     to: Annotated[
@@ -166,13 +166,14 @@ def _tell(out: Path) -> None:
     _print_files(out, content)
     largest: dict[str, float] = {}
     for case in content["comparison"]["cases"]:
-        for key in ("logits", "predicted_iou", "class_logits"):
+        for key in ("logits", "predicted_iou", "class_logits", "mask_logits"):
             if key in case:
                 largest[key] = max(largest.get(key, 0.0), case[key])
     names = {
         "logits": "logits",
         "predicted_iou": "predicted IoU",
         "class_logits": "classes' logits",
+        "mask_logits": "masks' logits",
     }
     print(
         "Equals PyTorch: "

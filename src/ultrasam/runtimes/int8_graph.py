@@ -90,12 +90,12 @@ class GraphQuantizer:
         file = self._work / "quantized.onnx"
         self.write(file, layers)
         quantized = open_session(file, "cpu")
-        errors, powers = np.zeros(1), np.zeros(1)
+        errors, powers = [], []  # of each probe, by output
         for probe, expected in zip(self._probes, self._expected, strict=True):
             got = quantized.run(None, probe)
-            errors = errors + [_mean_square(a - b) for a, b in zip(got, expected, strict=True)]
-            powers = powers + [_mean_square(b) for b in expected]
-        return float(np.max(errors / powers))
+            errors.append([_mean_square(a - b) for a, b in zip(got, expected, strict=True)])
+            powers.append([_mean_square(b) for b in expected])
+        return float(np.max(np.sum(errors, axis=0) / np.sum(powers, axis=0)))
 
 
 def layers_of(graph: Path, pixels: Float32) -> tuple[Layer, ...]:
