@@ -77,8 +77,8 @@ class GraphBackend(ABC):
         size = self.config.mask_size
         count = max(1, _DECODED // self.config.grid**2)
         masks = 4 if multimask else 1
-        logits = np.empty((len(prompts), masks, size, size), np.float32)
-        iou = np.empty((len(prompts), masks), np.float32)
+        logits: Float32 = np.empty((len(prompts), masks, size, size), np.float32)
+        iou: Float32 = np.empty((len(prompts), masks), np.float32)
         for image, embedding in enumerate(embeddings):
             of_image = np.flatnonzero(np.asarray(image_index) == image)
             for start in range(0, len(of_image), count):

@@ -79,5 +79,5 @@ def _probabilities(classes: Float32) -> Float32:
 
 def _sigmoid(values: Float32) -> Float32:
     with np.errstate(over="ignore"):  # infinity is right
-        found: Float32 = 1 / (1 + np.exp(-values))
-    return found
+        found = 1 / (1 + np.exp(-values))
+    return np.asarray(found, values.dtype)
