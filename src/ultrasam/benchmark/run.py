@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ultrasam.benchmark.peers import Peer, peer_of
-from ultrasam.benchmark.timing import Timing, added_memory, matrix_rate, timings
+from ultrasam.benchmark.timing import Timing, added_memory, busy_process, matrix_rate, timings
 from ultrasam.benchmark.variants import variants_of
 from ultrasam.errors import MissingDependencyError
 from ultrasam.hardware import processor
@@ -38,6 +38,7 @@ class Row:
         click: one click on an image that is set, to a mask in its pixels, in one view.
         image: setting an image and the first click, in one view.
         all_views: the same in the views that the weights average.
+        busy_encoder, busy_click: as ``encoder`` and ``click``, while another process keeps a core busy.
         memory: what ``image`` adds to the process, in MiB.
         share: the encoder's operations per second of the processor's time, over those of matrix products of
             this precision; other programs on the machine do not change it. Not measured in int8.
@@ -51,6 +52,8 @@ class Row:
     click: Timing | None = None
     image: Timing | None = None
     all_views: Timing | None = None
+    busy_encoder: Timing | None = None
+    busy_click: Timing | None = None
     memory: float | None = None
     share: float | None = None
     dice: dict[str, float] = field(default_factory=dict)
@@ -87,6 +90,7 @@ def run_benchmark(
     *,
     runs: int = 7,
     int8: bool = False,
+    busy: bool = False,
     data: Sequence[str] = (),
     limit: int | None = None,
     on_progress: OnProgress = no_progress,
@@ -97,6 +101,7 @@ def run_benchmark(
 
     Args:
         int8: also in int8, see `ultrasam.benchmark.variants.variants_of`.
+        busy: measure encoder and click also while another process keeps a core busy.
         data: data sets to measure Dice on, as `ultrasam.evaluation.sources.open_evaluation_datasets` takes.
         limit: images of each data set.
 
@@ -126,7 +131,7 @@ def run_benchmark(
         rows[peer.name] = Row(peer.name, "float32")
     elif peer:
         left_out.append(peer)
-    steps = 5 + bool(data)
+    steps = 5 + busy + bool(data)
     on_progress(0, steps)
     operations = encoder_operations(first.config)
     rates = {
@@ -175,12 +180,19 @@ def run_benchmark(
         for name, timing in timings(views, runs=runs).items():
             rows[name].all_views = timing
     on_progress(5, steps)
+    if busy:
+        with busy_process():
+            for name, timing in timings(encoders, runs=runs).items():
+                rows[name].busy_encoder = timing
+            for name, timing in timings(clicks, runs=3 * runs).items():
+                rows[name].busy_click = timing
+        on_progress(6, steps)
     if data:
         from ultrasam.benchmark.quality import dice_of
 
         for name, found in dice_of(spec.text, backends, data, limit=limit).items():
             rows[name].dice = found
-        on_progress(6, steps)
+        on_progress(steps, steps)
     return Benchmark(
         spec.text, first.config.image_size, processor(), _threads(), _versions(), runs,
         operations / 1e9, {name: rate / 1e9 for name, rate in rates.items()}, tuple(rows.values()),

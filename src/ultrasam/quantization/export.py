@@ -52,6 +52,11 @@ class Effort:
     dice: int = 24
 
 
+_UNCHECKED = Effort(
+    calibration=4, noise=1, dice=0
+)  # a ViT-B takes seconds for each image and layer
+
+
 @dataclass(frozen=True, slots=True)
 class DiceLoss:
     """Mean Dice of a model in float32 and in int8 for the same prompts.
@@ -154,7 +159,7 @@ def quantize_unchecked(
     Args:
         exported: the model's ONNX graphs in float32.
     """
-    effort = effort or Effort()
+    effort = effort or _UNCHECKED
     with TemporaryDirectory() as work, new_folder(folder) as part:
         quantizer, noise = _measure(exported, Path(work), effort, no_progress)
         _write(exported, part, "onnx", quantizer, noisiest(noise, SHARES[0]), effort)

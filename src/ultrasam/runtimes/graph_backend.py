@@ -77,8 +77,8 @@ class GraphBackend(ABC):
         size = self.config.mask_size
         count = max(1, _DECODED // self.config.grid**2)
         masks = 4 if multimask else 1
-        logits: Float32 = np.empty((len(prompts), masks, size, size), np.float32)
-        iou: Float32 = np.empty((len(prompts), masks), np.float32)
+        logits = np.empty((len(prompts), masks, size, size), np.float32)
+        iou = np.empty((len(prompts), masks), np.float32)
         for image, embedding in enumerate(embeddings):
             of_image = np.flatnonzero(np.asarray(image_index) == image)
             for start in range(0, len(of_image), count):
@@ -101,8 +101,8 @@ def decoder_inputs(prompts: PromptArrays, some: IntArray, size: int) -> dict[str
         size: side of mask prompts.
     """
     if prompts.masks is None:
-        masks = np.zeros((len(some), 1, size, size), np.float32)
-        has_mask = np.zeros(len(some), np.float32)
+        masks: Float32 = np.zeros((len(some), 1, size, size), np.float32)
+        has_mask: Float32 = np.zeros(len(some), np.float32)
     else:
         masks = prompts.masks[some]
         has_mask = np.ones(len(some), np.float32)
