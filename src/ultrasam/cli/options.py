@@ -93,6 +93,13 @@ DataForDice = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="PATH", help=_PATHS, show_default="Dice is not measured"),
 ]
+DataForInt8 = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", metavar="PATH", help=f"With --precision int8, compare Dice here, too. {_PATHS}",
+        show_default="phantoms only",
+    ),
+]  # fmt: skip
 Datasets = Annotated[
     list[str] | None,
     typer.Option("--dataset", metavar="NAME", help="Only this data set (repeatable)."),

@@ -187,7 +187,7 @@ def predict(
         from ultrasam.downstream.instances.predict import find_files
 
         finder = load(model, device=device)
-        _check_classes(ids, finder.head_config.classes)
+        _check_classes(ids, finder.classes)
         remove(earlier)
         made = provenance_of(model, finder)
         files = find_files(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ultrasam.downstream.instances.exported import ExportedInstanceSegmenter
 from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.images.masks import bounding_box, coco_result
 from ultrasam.images.writing.overlay import write_overlay
@@ -16,7 +17,7 @@ from ultrasam.inference.frames import FrameChoice
 
 
 def find_files(
-    segmenter: InstanceSegmenter,
+    segmenter: InstanceSegmenter | ExportedInstanceSegmenter,
     paths: Sequence[Path],
     out: Path,
     *,
@@ -40,7 +41,7 @@ def find_files(
         png: write the masks and the label map as PNG.
         finish: as `ultrasam.inference.batch.process_files` takes it.
     """
-    classes = segmenter.head_config.classes
+    classes = segmenter.classes
 
     def find(frame: ScanFrame) -> FileResult:
         image_id = frame.number if coco is None else coco.image(frame.path, frame.scan)
