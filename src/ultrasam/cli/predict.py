@@ -40,9 +40,9 @@ from ultrasam.text import counted
 
 if TYPE_CHECKING:
     from ultrasam.downstream.classification.predict import ClassResult
-    from ultrasam.inference.batch import FileResult
     from ultrasam.inference.coco_ids import CocoIds
     from ultrasam.inference.frames import FrameChoice
+    from ultrasam.inference.processing import FileResult
     from ultrasam.inference.prompts_file import PromptsFile
     from ultrasam.inference.segmenter import Segmenter
 

@@ -15,8 +15,9 @@ from ultrasam.extras import needs
 from ultrasam.files import atomic_file
 from ultrasam.images.pixels import Frame
 from ultrasam.images.reading import read_scan
-from ultrasam.inference.batch import call_with_prompts, describe_failure
+from ultrasam.inference.batch import call_with_prompts
 from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.inference.processing import describe_failure
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.text import valid_text
 

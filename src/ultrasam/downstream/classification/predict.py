@@ -13,8 +13,8 @@ from ultrasam.downstream.classification.model import Classifier
 from ultrasam.files import atomic_write
 from ultrasam.images.pixels import gray
 from ultrasam.images.reading import read_scan
-from ultrasam.inference.batch import describe_failure
 from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.inference.processing import describe_failure
 from ultrasam.text import valid_text
 
 
