@@ -37,6 +37,7 @@ FLOORS = (
     {"evaluation"},  # training validates by the protocol; an evaluation knows nothing of training
     {"training", "benchmark"},
     {"downstream"},
+    {"cluster"},
     {"cli"},
     {"__main__"},
 )
