@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ultrasam.cluster.inputs import as_path
+from ultrasam.cluster.inputs import as_text
 from ultrasam.cluster.shards import ShardDone, heartbeat_file, read_done
 from ultrasam.errors import UltraSamError
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 STALLED_S = 600.0  # no frame takes as long
 _POLL_S = 1.0
-_SAME_FILE = 2  # losses at one file after which the file is held responsible
+_SAME_FILE = 3  # losses at one file after which the file is held responsible
 _LOSSES = 6  # losses of one shard after which the run is given up
 
 
@@ -81,8 +81,8 @@ def drive(
 ) -> None:
     """Have all shards done.
 
-    A shard whose worker was lost is repeated file by file; a file at which it is lost twice more becomes a
-    row that says so.
+    A shard whose worker was lost is repeated file by file; a file at which it is lost three times more
+    becomes a row that says so.
 
     Args:
         out: the folder of the results.
@@ -166,7 +166,7 @@ def _note_loss(out: Path, shard: int, history: _History) -> None:
     beat = heartbeat_file(out, shard)
     path = ""
     if was_careful and beat.is_file():
-        path = str(as_path(beat.read_bytes()))
+        path = as_text(beat.read_bytes())
     beat.unlink(missing_ok=True)
     logger.warning(
         "The worker of shard %d ended without a word%s; the shard is repeated.",

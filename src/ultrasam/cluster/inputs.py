@@ -178,6 +178,6 @@ def as_bytes(text: str | os.PathLike[str]) -> bytes:
     return str(text).encode("utf-8", "surrogateescape")
 
 
-def as_path(data: bytes) -> Path:
+def as_text(data: bytes) -> str:
     """The reverse of `as_bytes`."""
-    return Path(data.decode("utf-8", "surrogateescape"))
+    return data.decode("utf-8", "surrogateescape")

@@ -6,10 +6,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ultrasam.cluster.driver import Worker
@@ -76,9 +78,7 @@ class OwnProcess:
     def start(self, shard: int, *, careful: bool, refused: Mapping[str, str]) -> Future[ShardDone]:
         """As in `Worker`."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), _begin, (self._out, self._threads)
-            )
+            self._pool = ProcessPoolExecutor(1, _context(), _begin, (self._out, self._threads))
             self._number = self._pool.submit(os.getpid)
         return self._pool.submit(_run, shard, careful, dict(refused))
 
@@ -96,6 +96,16 @@ class OwnProcess:
             with suppress(OSError):
                 os.kill(number.result(), _KILL)
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """How processes start: on Linux, forked from one that has imported everything and computed nothing, so
+    that all share its memory and a lost one is replaced at once."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ultrasam.cluster.tasks"])
+    return context
 
 
 _runners: list[ShardRunner] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ultrasam.cluster.durable import create_once, sync_file
-from ultrasam.cluster.inputs import Source, as_bytes, as_path
+from ultrasam.cluster.inputs import Source, as_bytes, as_text
 from ultrasam.cluster.job import JOB, Job, entries_as_json, entries_of_json, read_job
 from ultrasam.errors import ConfigError, DataError, one_line
 from ultrasam.extras import needs
@@ -117,9 +117,9 @@ def read_shard(out: Path, job: Job, number: int) -> Shard:
         ) from error
     sources = tuple(
         Source(
-            as_path(row["path"]),
-            None if row["archive"] is None else as_path(row["archive"]),
-            None if row["member"] is None else str(as_path(row["member"])),
+            Path(as_text(row["path"])),
+            None if row["archive"] is None else Path(as_text(row["archive"])),
+            None if row["member"] is None else as_text(row["member"]),
         )
         for row in rows
     )
