@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 STALLED_S = 600.0  # no frame takes as long
 _POLL_S = 1.0
+_LOOK_S = 10.0  # between two looks at all signs of life, which lie on a disk that may be slow
 _SAME_FILE = 3  # losses at one file after which the file is held responsible
 _LOSSES = 6  # losses of one shard after which the run is given up
 
@@ -98,6 +99,7 @@ def drive(
     left, histories = deque(shards), dict[int, _History]()
     idle = list(workers)
     running: dict[Future[ShardDone], _Running] = {}
+    looked = time.monotonic()
     try:
         while left or running:
             while left and idle:
@@ -119,6 +121,9 @@ def drive(
                 else:
                     raise error
                 idle.append(run.worker)
+            if time.monotonic() - looked < min(_LOOK_S, stalled_s / 4):
+                continue
+            looked = time.monotonic()
             for future, run in _stalled(out, running, stalled_s):
                 del running[future]
                 logger.warning(

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 SHARDS, RUNNING = "shards", "running"
 TABLE, DONE = "results.parquet", "done.json"
 _PART = ".part"
+_BEAT_S = 5.0  # a thousand workers on one disk must not touch a file for every frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def shard_folder(out: Path, shard: int) -> Path:
 
 
 def heartbeat_file(out: Path, shard: int) -> Path:
-    """The file that a worker touches after each frame of a shard; it holds the path of the file that the
+    """The file that a worker touches while frames of a shard come out; it holds the path of the file that the
     worker is at, if it goes file by file."""
     return out / RUNNING / f"{shard:06d}"
 
@@ -184,10 +185,12 @@ class ShardRunner:
         reader = SourceReader(
             files.sources, Path(self.job.folder), refusals, beat if careful else None
         )
-        rows = []
+        rows, beaten = [], time.monotonic()
         for found in self._task.rows(files, part, reader, not careful):
             rows += found
-            os.utime(beat)
+            if time.monotonic() - beaten > _BEAT_S:
+                beaten = time.monotonic()
+                os.utime(beat)
         summary = write_rows(part / TABLE, rows, self._task.schema, reader.named)
         hashes = {
             path.relative_to(part).as_posix(): hash_file(path)
