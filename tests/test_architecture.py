@@ -38,6 +38,7 @@ FLOORS = (
     {"training", "benchmark", "quantization"},
     {"downstream"},
     {"annotate"},
+    {"cluster"},
     {"cli"},
     {"__main__"},
 )
