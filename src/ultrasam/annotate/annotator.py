@@ -14,6 +14,7 @@ from ultrasam.annotate.repeats import Repeats
 from ultrasam.annotate.scans import Scans
 from ultrasam.annotate.segmentation import Segmentation
 from ultrasam.annotate.strokes import Tools
+from ultrasam.annotate.uploads import Uploads
 from ultrasam.annotate.worker import Priority, Worker
 from ultrasam.errors import UltraSamError
 
@@ -28,6 +29,7 @@ class Annotator:
         events: what happens, for pages that listen.
         listing: what the folder held when it was opened.
         background: makes thumbnails and prepares what comes next.
+        uploads: images of other tools, which are no part of the project.
         leases: who has which image open.
         repeats: requests that were done already.
         model_problem: why the model cannot be loaded, or None.
@@ -40,6 +42,7 @@ class Annotator:
     events: Events
     listing: Listing
     background: Background
+    uploads: Uploads
     leases: Leases = field(default_factory=Leases)
     repeats: Repeats = field(default_factory=Repeats)
     model_problem: str | None = None
@@ -76,7 +79,8 @@ class Annotator:
         )
         worker, events = Worker(), Events()
         background = Background(opened, scans, segmentation, worker, events)
-        annotator = cls(opened, scans, segmentation, worker, events, listing, background)
+        uploads = Uploads(segmentation)
+        annotator = cls(opened, scans, segmentation, worker, events, listing, background, uploads)
         annotator.worker.submit(Priority.open, annotator._load_model)
         return annotator
 
@@ -96,5 +100,6 @@ class Annotator:
         """Finish what runs, and close the project."""
         self.background.close()
         self.worker.close()
+        self.uploads.close()
         self.events.close()
         self.project.close()

@@ -19,6 +19,9 @@ with needs("The annotator", extra="annotate"):
 from ultrasam._version import __version__
 from ultrasam.annotate import problems
 from ultrasam.annotate.annotator import Annotator
+from ultrasam.annotate.protocols.label_studio.media import Media
+from ultrasam.annotate.protocols.label_studio.routes import router as label_studio
+from ultrasam.annotate.protocols.monai_label.routes import router as monai_label
 from ultrasam.annotate.server import routes_images, routes_project, routes_strokes
 from ultrasam.annotate.server.guard import Guard
 from ultrasam.annotate.server.security import Access
@@ -47,12 +50,24 @@ _STATUS: tuple[tuple[type[UltraSamError], int], ...] = (
 )
 
 
-def create_app(annotator: Annotator, access: Access) -> FastAPI:
+def create_app(
+    annotator: Annotator,
+    access: Access,
+    *,
+    label_studio_address: str | None = None,
+    label_studio_key: str | None = None,
+) -> FastAPI:
     """The app that serves a project.
 
     Args:
         annotator: the open project.
         access: who may ask for what.
+        label_studio_address, label_studio_key: where images of Label Studio's tasks are, and an access
+        token of
+            its user.
+
+    Raises:
+        ConfigError: The address is no http or https address.
     """
     app = FastAPI(
         title="UltraSam annotator", version=__version__, openapi_url="/v1/openapi.json", docs_url=None,
@@ -62,6 +77,12 @@ def create_app(annotator: Annotator, access: Access) -> FastAPI:
     app.state.annotator, app.state.access = annotator, access
     for routes in (routes_project, routes_images, routes_strokes):
         app.include_router(routes.router, prefix="/v1")
+    for tool in (label_studio, monai_label):
+        app.include_router(tool)
+    app.state.media = Media(
+        annotator.project.folder, label_studio_address, label_studio_key,
+        most_bytes=access.upload_bytes,
+    )  # fmt: skip
     app.add_exception_handler(UltraSamError, _refuse)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
