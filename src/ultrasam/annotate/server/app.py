@@ -108,6 +108,8 @@ def _no_page() -> PlainTextResponse:
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     annotator: Annotator = request.app.state.annotator
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 422)
+    if isinstance(error, problems.RefusedError):
+        status = error.status
     content: dict[str, Any] = {"detail": annotator.scans.without_folder(str(error))}
     if isinstance(error, problems.ConflictError):
         content["object"] = routes_strokes.object_as_it_is(annotator, error.object, error.frame)
