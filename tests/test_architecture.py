@@ -38,6 +38,8 @@ FLOORS = (
     {"training", "benchmark"},
     {"downstream"},
     {"annotate"},
+    {"client"},
+    {"napari"},
     {"cli"},
     {"__main__"},
 )

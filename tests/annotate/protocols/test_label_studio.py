@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.annotate.protocols.conftest import BOX, CLICK, PHANTOM, Served, serving
+from tests.annotate.serving import BOX, CLICK, PHANTOM, Served, serving
 from ultrasam.annotate.protocols.label_studio.labeling_config import LabelingConfig
 from ultrasam.annotate.protocols.label_studio.media import Media
 from ultrasam.annotate.protocols.label_studio.prompts import Context, asked_for

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.annotate.protocols.conftest import CLICK, PHANTOM, SERIES, Served, serving
 from tests.annotate.protocols.slicer import Slicer
+from tests.annotate.serving import CLICK, PHANTOM, SERIES, Served, serving
 from ultrasam.images.pixels import gray
 from ultrasam.images.reading import read_scan
 from ultrasam.inference.predictor import Predictor

@@ -22,7 +22,7 @@ from ultrasam.annotate.annotator import Annotator
 from ultrasam.annotate.protocols.label_studio.media import Media
 from ultrasam.annotate.protocols.label_studio.routes import router as label_studio
 from ultrasam.annotate.protocols.monai_label.routes import router as monai_label
-from ultrasam.annotate.server import routes_images, routes_project, routes_strokes
+from ultrasam.annotate.server import routes_images, routes_predict, routes_project, routes_strokes
 from ultrasam.annotate.server.guard import Guard
 from ultrasam.annotate.server.security import Access
 from ultrasam.errors import (
@@ -75,7 +75,7 @@ def create_app(
         description="Label ultrasound images. Changes need the header `X-UltraSam: 1`.",
     )  # fmt: skip
     app.state.annotator, app.state.access = annotator, access
-    for routes in (routes_project, routes_images, routes_strokes):
+    for routes in (routes_project, routes_images, routes_strokes, routes_predict):
         app.include_router(routes.router, prefix="/v1")
     for tool in (label_studio, monai_label):
         app.include_router(tool)
