@@ -125,6 +125,7 @@ EXPORT = "from pathlib import Path; from ultrasam.runtimes.export import export;
 for to in ("onnx", "openvino"):
     EACH[to] = f"import ultrasam.runtimes.{to}_backend, {to}{'runtime' * (to == 'onnx')}"
 EACH["export"] = EXPORT + "print(export('nano', Path('out')).folder)"
+EACH["annotate"] = "import ultrasam.annotate.server.app, ultrasam.annotate.server.run, scipy"
 DATA = ["datasets", "phantom", "store"]
 ROOMS = {
     "data": DATA,

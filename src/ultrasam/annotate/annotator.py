@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ultrasam.annotate.background import Background
 from ultrasam.annotate.events import Events
+from ultrasam.annotate.jobs import Jobs
 from ultrasam.annotate.leases import Leases
-from ultrasam.annotate.project.images import Listing, update_images
+from ultrasam.annotate.project.images import RUNS_FOLDER, Listing, update_images
 from ultrasam.annotate.project.project import Project
 from ultrasam.annotate.repeats import Repeats
 from ultrasam.annotate.scans import Scans
@@ -29,9 +30,11 @@ class Annotator:
         events: what happens, for pages that listen.
         listing: what the folder held when it was opened.
         background: makes thumbnails and prepares what comes next.
+        jobs: long work.
         uploads: images of other tools, which are no part of the project.
         leases: who has which image open.
         repeats: requests that were done already.
+        export_folder: where exports go; by default into the project's folder.
         model_problem: why the model cannot be loaded, or None.
     """
 
@@ -42,9 +45,11 @@ class Annotator:
     events: Events
     listing: Listing
     background: Background
+    jobs: Jobs
     uploads: Uploads
     leases: Leases = field(default_factory=Leases)
     repeats: Repeats = field(default_factory=Repeats)
+    export_folder: Path | None = None
     model_problem: str | None = None
 
     @classmethod
@@ -56,6 +61,7 @@ class Annotator:
         model: str = "nano",
         device: str | None = None,
         runtime: str | None = None,
+        export_folder: Path | None = None,
     ) -> Annotator:
         """Open a folder; its images are listed, and the model begins to load.
 
@@ -63,6 +69,7 @@ class Annotator:
             folder: the images'.
             project: the project file; by default in the folder.
             model, device, runtime: as in `ultrasam.load`.
+            export_folder: as the attribute.
 
         Raises:
             DataError: As in `Project`.
@@ -79,8 +86,10 @@ class Annotator:
         )
         worker, events = Worker(), Events()
         background = Background(opened, scans, segmentation, worker, events)
-        uploads = Uploads(segmentation)
-        annotator = cls(opened, scans, segmentation, worker, events, listing, background, uploads)
+        annotator = cls(
+            opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events),
+            Uploads(segmentation), export_folder=export_folder,
+        )  # fmt: skip
         annotator.worker.submit(Priority.open, annotator._load_model)
         return annotator
 
@@ -88,6 +97,20 @@ class Annotator:
     def tools(self) -> Tools:
         """What strokes need."""
         return Tools(self.project, self.scans, self.segmentation)
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where training writes, beside the project file."""
+        return self.project.file.parent / RUNS_FOLDER
+
+    def use_model(self, name: str) -> None:
+        """Go on with other weights.
+
+        Raises:
+            CheckpointError, DeviceError: They cannot be loaded; the earlier ones stay.
+        """
+        self.worker.submit(Priority.open, lambda: self.segmentation.use(name)).result()
+        self.events.publish("model", ready=True, problem=None)
 
     def _load_model(self) -> None:
         try:
@@ -98,6 +121,7 @@ class Annotator:
 
     def close(self) -> None:
         """Finish what runs, and close the project."""
+        self.jobs.close()
         self.background.close()
         self.worker.close()
         self.uploads.close()

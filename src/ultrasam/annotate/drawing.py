@@ -1,7 +1,7 @@
 """What a brush or a pen draws, as masks: a pixel is covered if its center is.
 
-Coordinates are (x, y) in pixels; the origin is the top-left corner of the top-left pixel, so that the center of
-the first pixel is at 0.5, 0.5.
+Coordinates are (x, y) in pixels; the origin is the top-left corner of the top-left pixel, so that the center
+of the first pixel is at 0.5, 0.5.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ultrasam.images.masks import BoolMask
 
 
 def brush_mask(path: npt.ArrayLike, radius: float, shape: tuple[int, int]) -> BoolMask:
-    """The pixels that a round brush covers on its way; always those that the path's points lie in.
+    """The pixels whose centers a round brush covers on its way.
 
     Args:
         path: [K, 2] of (x, y), K ≥ 1.
@@ -28,9 +28,6 @@ def brush_mask(path: npt.ArrayLike, radius: float, shape: tuple[int, int]) -> Bo
     if not (np.isfinite(radius) and radius > 0):
         raise PromptError(f"The brush has the radius {radius:g}; give a positive one.")
     mask = np.zeros(shape, bool)
-    cells = np.floor(points).astype(np.int64)
-    inside = ((cells >= 0) & (cells < (shape[1], shape[0]))).all(axis=1)
-    mask[cells[inside, 1], cells[inside, 0]] = True
     for start, end in zip(points[[0, *range(len(points) - 1)]], points, strict=True):
         low, high = np.minimum(start, end) - radius, np.maximum(start, end) + radius
         x0, y0 = np.maximum(np.floor(low), 0).astype(np.int64)
@@ -48,7 +45,7 @@ def brush_mask(path: npt.ArrayLike, radius: float, shape: tuple[int, int]) -> Bo
 
 
 def polygon_interior(corners: npt.ArrayLike, shape: tuple[int, int]) -> BoolMask:
-    """The pixels whose centers a closed line runs around, however often (the rule of the nonzero winding).
+    """The pixels whose centers a closed line encloses; where it crosses itself, by the even-odd rule.
 
     Args:
         corners: [K, 2] of (x, y), K ≥ 3.
@@ -72,9 +69,9 @@ def polygon_interior(corners: npt.ArrayLike, shape: tuple[int, int]) -> BoolMask
     share = (rows + 0.5 - starts[edge, 1]) / steps[edge, 1]
     crossing = starts[edge, 0] + share * steps[edge, 0]
     columns = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
-    winding = np.zeros((height, width + 1), np.int32)
-    np.add.at(winding, (rows, columns), np.where(steps[edge, 1] > 0, 1, -1))
-    return np.asarray(winding.cumsum(axis=1)[:, :width] != 0)
+    crossings = np.zeros((height, width + 1), np.int32)
+    np.add.at(crossings, (rows, columns), 1)
+    return np.asarray(crossings.cumsum(axis=1)[:, :width] % 2 == 1)
 
 
 def _points(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

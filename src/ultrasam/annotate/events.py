@@ -19,9 +19,9 @@ class Events:
         self._lock = threading.Lock()
         self._closed = False
 
-    def publish(self, kind: str, **facts: Any) -> None:
+    def publish(self, kind: str, /, **facts: Any) -> None:
         """Tell all listeners; ``facts`` must be what JSON can hold."""
-        self._put({"event": kind, **facts})
+        self._put({"event": kind, "data": facts})
 
     async def listen(self, *, pulse: float = 15.0) -> AsyncIterator[Event | None]:
         """The events from now on; None after ``pulse`` seconds without one, and ends when closed."""

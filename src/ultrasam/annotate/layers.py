@@ -1,7 +1,7 @@
 """A mask's layers: what the model says, with what a hand has added and removed on top.
 
-Hand edits outlast later clicks, so that a click never undoes drawing. Only where a click itself lies in an edit
-does the edit give way: a click that removes takes back, of what was drawn there, the piece that it hits.
+Hand edits outlast later clicks, so that a click never undoes drawing. Only where a click itself lies in an
+edit does the edit give way: a click that removes takes back, of what was drawn there, the piece that it hits.
 """
 
 from __future__ import annotations

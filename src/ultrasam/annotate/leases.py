@@ -1,6 +1,7 @@
 """Leases: who has an image open, so that two readers don't do the same work.
 
-They are kept in memory and measured by a clock that nobody sets, so a crash or a changed clock locks nobody out.
+They are kept in memory and measured by a clock that nobody sets, so a crash or a changed clock locks nobody
+out.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def prompted(
     """Predict the mask of an object with further prompts.
 
     The model gets all prompts of the object in the frame, and the mask so far: its logits if they are the
-    model's own, else the mask itself, such as a drawn or propagated one. A first click gives three candidates.
+    model's own, else the mask itself, such as a drawn or propagated one. A first click gives three
+    candidates.
 
     Args:
         new: prompts to add.
@@ -90,7 +91,8 @@ def prompted(
         ),
         logits=packed(prediction.low_res_logits[0]),
         model=None if info is None else info.title,
-        **layers_of(edits),
+        added=layer(edits.added),
+        removed=layer(edits.removed),
     )
     offered = np.stack([edits.on(one) for one in masks])
     return Prompted(content, mask, offered, ious)
@@ -107,12 +109,9 @@ def edits_of(content: Content | None, shape: tuple[int, int]) -> Edits:
     )
 
 
-def layers_of(edits: Edits) -> dict[str, str | None]:
-    """Edits as a `Content` keeps them."""
-    return {
-        name: encode(mask) if mask.any() else None
-        for name, mask in (("added", edits.added), ("removed", edits.removed))
-    }
+def layer(edited: BoolMask) -> str | None:
+    """Added or removed pixels [H, W] as a `Content` keeps them."""
+    return encode(edited) if edited.any() else None
 
 
 def _mask_input(
@@ -123,6 +122,6 @@ def _mask_input(
     if so_far.logits is not None and not so_far.is_edited:
         logits = unpacked(so_far.logits, len(so_far.candidates))
         if logits is not None and (logits[so_far.candidate] > 0).any():
-            return logits[so_far.candidate]
+            return np.asarray(logits[so_far.candidate])
     mask = decode(so_far.rle, shape)
     return mask if mask.any() else None

@@ -27,7 +27,7 @@ class Request(BaseModel):
 
 
 class PromptRequest(Request):
-    """Clicks as x, y and 1 (on the object) or 0 (outside), and a box x0, y0, x1, y1, in the frame's pixels."""
+    """Clicks as x, y and 1 (on the object) or 0 (outside), and a box x0, y0, x1, y1, in pixels."""
 
     points: Annotated[tuple[Click, ...], Field(max_length=1000)] = ()
     box: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None

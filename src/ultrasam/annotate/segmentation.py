@@ -151,9 +151,10 @@ class Segmentation:
         backend = self.backend
         predictor = Predictor(backend, tta=self.views)
         pixels = self.scans.frame(image, frame)
-        saved = self._files and self._files.read(
-            self.scans.digest(image), frame, 2 if predictor.tta.flip else 1
-        )
+        saved = None
+        if self._files is not None:
+            views = 2 if predictor.tta.flip else 1
+            saved = self._files.read(self.scans.digest(image), frame, views)
         predictor.set_image(pixels, embeddings=saved)
         if self._files is not None and saved is None:
             self._files.write(self.scans.digest(image), frame, predictor.embeddings)

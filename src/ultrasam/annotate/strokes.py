@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from ultrasam.annotate import requests as asked
 from ultrasam.annotate.drawing import brush_mask, polygon_interior
@@ -14,11 +14,11 @@ from ultrasam.annotate.layers import Edits
 from ultrasam.annotate.problems import ConflictError
 from ultrasam.annotate.project.history import Stroke, recorded, stroke_by_key
 from ultrasam.annotate.project.images import image_row
-from ultrasam.annotate.project.labels import label_named
-from ultrasam.annotate.project.masks import Content, mask_of, masks_of
+from ultrasam.annotate.project.labels import label_or_new
+from ultrasam.annotate.project.masks import Content, State, mask_of, masks_of
 from ultrasam.annotate.project.objects import Object, new_object, object_by_id, objects_of
 from ultrasam.annotate.project.project import Project
-from ultrasam.annotate.prompting import edits_of, layers_of, prompted
+from ultrasam.annotate.prompting import edits_of, layer, prompted
 from ultrasam.annotate.scans import Scans
 from ultrasam.annotate.segmentation import Segmentation
 from ultrasam.annotate.wire import mask_from_json
@@ -107,8 +107,8 @@ def own_object(project: Project, id: str, image: int, reader: str) -> Object:
         raise DataError(f"The object '{found.title}' is not in this image; load the image again.")
     if found.reader != reader:
         raise DataError(
-            f"The object '{found.title}' is {found.reader}'s; only {found.reader} can change it. Copy it as one "
-            "of yours."
+            f"The object '{found.title}' is {found.reader}'s; only {found.reader} can change it. Copy it as "
+            "one of yours."
         )
     return found
 
@@ -140,10 +140,9 @@ class _About:
         self._check_version(before)
         self._check_frame()
         label = getattr(stroke, "label", None)
-        label_id = label_named(project, label).id if label is not None else None
         content = self._new_content(before)
         if before is not None and content.rle == before.rle and content.prompts == before.prompts:
-            return self.outcome(object and object.id)
+            return self.outcome(_id(object))
         scan = self.tools.scans.scan(self.image)
         erased = not decode(content.rle, (scan.height, scan.width)).any()
         with project.write():
@@ -151,6 +150,7 @@ class _About:
                 now = mask_of(project, object.id, stroke.frame)
                 if (now and now.id) != (before and before.id):
                     raise self._conflict(object)
+            label_id = label_or_new(project, label).id if label is not None and not object else None
             target = object or new_object(project, self.image, self.reader, label=label_id)
             with self.recording(
                 _name(stroke, target.title, new=object is None), target.id
@@ -165,7 +165,7 @@ class _About:
 
     def accept(self) -> Outcome:
         project, stroke = self.tools.project, self.stroke
-        wanted = "accepted" if stroke.kind == "accept" else "draft"
+        wanted: State = "accepted" if stroke.kind == "accept" else "draft"
         objects = [self.object] if self.object else objects_of(project, self.image, self.reader)
         first, last = stroke.frame, stroke.frame
         if stroke.frames == "all":
@@ -192,7 +192,7 @@ class _About:
                         changes.put_mask(replace(mask, state=wanted))
                 action = action or changes.id
                 changed.append(object.id)
-        return self.outcome(self.object and self.object.id, changed)
+        return self.outcome(_id(self.object), changed)
 
     def change_object(self) -> Outcome:
         project, stroke, object = self.tools.project, self.stroke, self.object
@@ -203,7 +203,7 @@ class _About:
             elif stroke.kind == "delete":
                 changes.set_object(object.id, deleted=1)
             elif stroke.kind == "label":
-                label = None if stroke.label is None else label_named(project, stroke.label)
+                label = None if stroke.label is None else label_or_new(project, stroke.label)
                 color = {} if label is None else {"color": label.color}
                 changes.set_object(object.id, label=label and label.id, **color)
             elif stroke.kind == "color":
@@ -259,8 +259,8 @@ class _About:
 
     def _conflict(self, object: Object) -> ConflictError:
         return ConflictError(
-            f"The mask of '{object.title}' in frame {self.stroke.frame} was changed in another tab or by a job; "
-            "it is loaded now, repeat the stroke if it is still needed.",
+            f"The mask of '{object.title}' in frame {self.stroke.frame} was changed in another tab or by a "
+            "job; it is loaded now, repeat the stroke if it is still needed.",
             object.id, self.stroke.frame,
         )  # fmt: skip
 
@@ -272,11 +272,16 @@ class _About:
             )
 
 
+def _id(object: Object | None) -> str | None:
+    return None if object is None else object.id
+
+
 def _drawn(
     stroke: Any, before: Content | None, edits: Edits, shape: tuple[int, int], object: str
 ) -> Content:
     """The mask after a stroke of the brush, a polygon or a paste."""
     old = decode(before.rle, shape) if before is not None else Edits.none(shape).added
+    mode: Literal["replace", "add", "erase"]
     if isinstance(stroke, asked.BrushStroke):
         drawn, mode = brush_mask(stroke.path, stroke.radius, shape), stroke.mode
     elif isinstance(stroke, asked.PolygonStroke):
@@ -305,7 +310,8 @@ def _drawn(
         candidate=before.candidate if before is not None else 0,
         logits=before.logits if before is not None else None,
         model=before.model if before is not None else None,
-        **layers_of(edits),
+        added=layer(edits.added),
+        removed=layer(edits.removed),
     )
 
 

@@ -99,11 +99,13 @@ def history_json(history: History, *, entries: bool = False) -> Json:
 
 
 def measured_json(content: Content, scan: Scan) -> Json:
-    """Area, perimeter and axes of a mask, in mm where its place in the scan is calibrated."""
+    """Area, perimeter and axes of a mask, in mm where its place in the scan is calibrated; the axes' ends are
+    in pixels of the frame."""
     regions = tuple((region.box, region.spacing, region.kind) for region in scan.regions)
-    return json.loads(
+    found: Json = json.loads(
         _measured(content.rle, (scan.height, scan.width), scan.spacing, regions, str(scan.source))
     )  # a copy for each caller
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -140,5 +142,8 @@ def _measured(
     for name, quantity in quantities.items():
         number = Measurement.of(quantity, calibrated=calibration.calibrated).as_json()
         found[name] = {key: number[key] for key in ("value", "unit", "low", "high")}
+    row, column = calibration.spacing
+    for name, ends in (("long_axis", axes.long_ends), ("short_axis", axes.short_ends)):
+        found[name]["ends"] = ends and [[round(x / column, 2), round(y / row, 2)] for x, y in ends]
     found["why"] = None if calibration.calibrated else f"not calibrated: {calibration.note}"
     return json.dumps(found)

@@ -40,7 +40,7 @@ class Worker:
         patience: seconds without any other task before a prefetch begins, which nothing can interrupt.
     """
 
-    def __init__(self, *, patience: float = 0.3) -> None:
+    def __init__(self, *, patience: float = 1.5) -> None:
         self._tasks: list[_Task] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()

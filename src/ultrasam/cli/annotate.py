@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ultrasam.cli import checks
-from ultrasam.cli.options import Device, Model, RuntimeOption
+from ultrasam.cli.options import Device, Model, RuntimeOption, out_option
 from ultrasam.errors import UltraSamError
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,10 @@ def annotate(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the page in a browser.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        out_option("Folder for exports.", default="FOLDER/ultrasam-export"),
+    ] = None,
     device: Device = None,
     runtime: RuntimeOption = None,
 ) -> None:
@@ -92,7 +96,7 @@ def annotate(
             folder, project=project, model=model, device=device,
             runtime=None if runtime is None else runtime.value, host=host, port=port,
             reader=reader or _login_name(), certificate=tls_cert, private_key=tls_key, one_time=one_time,
-            names=tuple(allow_host or ()), browser=not no_browser,
+            names=tuple(allow_host or ()), browser=not no_browser, export_folder=out,
             origins=tuple(allow_origin or ()), label_studio=label_studio,
         ),
         announce=print,

@@ -11,6 +11,7 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
         ("a frame of a cine, from a click", "ultrasam predict cine.mp4 --frame 12 --point 200,140"),
         ("a whole cine, from a box", "ultrasam track cine.mp4 --box 120,80,260,190"),
         ("a folder of images", "ultrasam predict images/ --prompts prompts.json"),
+        ("by hand and by clicks, in a browser", "ultrasam annotate images/"),
         ("with another model", "ultrasam models"),
         ("without PyTorch", "ultrasam export nano --to onnx"),
         ("as fast as this machine can", "ultrasam benchmark nano"),

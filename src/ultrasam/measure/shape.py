@@ -24,6 +24,7 @@ from ultrasam.measure.outline import (
     smooth_segments,
 )
 
+Ends = tuple[tuple[float, float], tuple[float, float]]
 _POSITIONS = 1000  # along the long axis, at which the width is measured
 
 
@@ -34,11 +35,15 @@ class Axes:
     Attributes:
         long, short: lengths.
         angle: of the long axis against the x axis, in radians, from -π/2 to π/2; y points down.
+        long_ends, short_ends: (x, y) of both ends of each, in the unit of the lengths, from the top-left corner
+            of the top-left pixel; None if they are not known.
     """
 
     long: float
     short: float
     angle: float = 0.0
+    long_ends: Ends | None = None
+    short_ends: Ends | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +135,26 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
     long = float(distances[first, second])
     along = steps[first, second] / long
     dx, dy = along if along[0] >= 0 else -along
-    short = _greatest_width(segments, along)
-    return Axes(long, short, math.atan2(dy, dx))
+    short_ends = _widest_line(segments, along)
+    short = math.dist(*short_ends)
+    long_ends = _ends(hull[first], hull[second])
+    return Axes(long, short, math.atan2(dy, dx), long_ends, short_ends)
 
 
-def _greatest_width(segments: Points, along: Points) -> float:
-    """The longest line across a direction (x, y) from one side of segments [S, 2, 2] to the other."""
+def _widest_line(segments: Points, along: Points) -> Ends:
+    """The ends of the longest line across a direction (x, y), from one side of segments [S, 2, 2] to the
+    other."""
     u = segments @ along
     step = float(np.ptp(u)) / _POSITIONS
     low, high = sides(segments, along, step=step, start=0.0)
-    return float((high - low).max())
+    widest = int((high - low).argmax())
+    foot = (math.ceil(u.min() / step) + widest) * step * along
+    across = np.array([-along[1], along[0]])
+    return _ends(foot + low[widest] * across, foot + high[widest] * across)
+
+
+def _ends(first: Points, second: Points) -> Ends:
+    return (float(first[0]), float(first[1])), (float(second[0]), float(second[1]))
 
 
 def sides(

@@ -7,6 +7,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -256,8 +257,9 @@ class FakeLabelStudio(BaseHTTPRequestHandler):
         elif self.path.startswith("/large"):
             self.send_response(200)
             self.end_headers()
-            for _ in range(100):
-                self.wfile.write(bytes(200_000))
+            with suppress(OSError):  # who asks hangs up
+                for _ in range(100):
+                    self.wfile.write(bytes(200_000))
         elif self.path.startswith(("/data/upload", "/data/local-files")):
             self.send_response(200)
             self.end_headers()

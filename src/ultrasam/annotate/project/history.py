@@ -235,8 +235,8 @@ def history_of(project: Project, image: int, reader: str, *, entries: bool = Fal
             image, reader, _ENTRIES,
         )  # fmt: skip
     return History(
-        next_undo and next_undo.name,
-        next_redo and next_redo.name,
+        None if next_undo is None else next_undo.name,
+        None if next_redo is None else next_redo.name,
         tuple(_stroke(row) for row in reversed(rows)),
     )
 

@@ -19,7 +19,8 @@ from ultrasam.images.reading import is_dicom, scan_suffixes
 from ultrasam.text import counted, valid_text
 
 EXPORT_FOLDER = "ultrasam-export"
-"""Inside a project's folder; never read as images."""
+RUNS_FOLDER = "ultrasam-runs"
+"""Of exports and of training, inside a project's folder; never read as images."""
 States = Literal["new", "started", "done"]
 Orders = Literal["name", "uncertainty", "changed"]
 _ORDERS = {
@@ -106,7 +107,7 @@ def image_path(project: Project, id: int) -> Path:
     row = project.row("SELECT path FROM images WHERE id = ?", id)
     if row is None:
         raise NotFoundError(f"There is no image {id} in this project.")
-    path = project.folder / row["path"]
+    path = project.folder / str(row["path"])
     if not path.is_file():
         raise NotFoundError(f"{row['path']} is not in the folder any more; copy it back.")
     if not path.resolve().is_relative_to(project.folder):
@@ -220,7 +221,7 @@ def _files_in(project: Project) -> tuple[dict[Path, tuple[int, int]], list[str]]
             notes.append(f"Left out {_relative(project, folder)}: {error.strerror}.")
             continue
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == EXPORT_FOLDER:
+            if entry.name.startswith(".") or entry.name in (EXPORT_FOLDER, RUNS_FOLDER):
                 continue
             path = Path(entry.path)
             if entry.name != valid_text(entry.name):
@@ -237,8 +238,8 @@ def _files_in(project: Project) -> tuple[dict[Path, tuple[int, int]], list[str]]
                 files[path] = stat.st_size, stat.st_mtime_ns
     if outside:
         notes.append(
-            f"Left out {counted(outside, 'link')} that lead{'s' * (outside == 1)} out of the folder; copy the "
-            "files into it."
+            f"Left out {counted(outside, 'link')} that lead{'s' * (outside == 1)} out of the folder; copy "
+            "the files into it."
         )
     return files, notes
 

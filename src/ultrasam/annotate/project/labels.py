@@ -16,6 +16,7 @@ PALETTE = (
     "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999",
 )  # fmt: skip
 _LONGEST = 100
+_DIGITS = "1234567890"
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 
 
@@ -43,17 +44,20 @@ def labels_of(project: Project) -> list[Label]:
     ]
 
 
-def label_named(project: Project, name: str) -> Label:
-    """A label by its name.
+def label_or_new(project: Project, name: str) -> Label:
+    """A label by its name; added if there is none yet, with the first digit that is free as its key.
 
     Raises:
-        DataError: There is none.
+        DataError: The name is empty or too long.
     """
+    name = _checked_name(name)
     row = project.row("SELECT id, name, color, key FROM labels WHERE name = ?", name)
-    if row is None:
-        known = ", ".join(label.name for label in labels_of(project)) or "none yet"
-        raise DataError(f"There is no label '{name}' ({known}); add it first.")
-    return Label(*row)
+    if row is not None:
+        return Label(*row)
+    taken = {label.key for label in labels_of(project)}
+    return add_label(
+        project, name, key=next((digit for digit in _DIGITS if digit not in taken), None)
+    )
 
 
 def add_label(
@@ -88,7 +92,7 @@ def change_label(project: Project, id: int, changes: dict[str, str | None]) -> L
         label = _label(project, id)
         name = _checked_name(changes.get("name") or label.name)
         color = _checked_color(changes.get("color") or label.color)
-        key = changes["key"] if "key" in changes else label.key
+        key = changes.get("key", label.key)
         _check_key(labels_of(project), key, id)
         try:
             connection.execute(

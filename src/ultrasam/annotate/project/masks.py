@@ -46,7 +46,7 @@ class Content:
         candidate: which of these is taken.
         logits: the model's logits for the mask (float16, zlib), for its next prompt.
         model: name and hash of the model's weights.
-        basis: of a propagated or interpolated mask, the contents of the key frames it comes from.
+        basis: of a propagated or interpolated mask, what it depends on; see `basis_of`.
         saved: when, ISO 8601.
         id: its number in the project file, the mask's version; 0 until it is stored.
     """
@@ -118,11 +118,10 @@ def content_by_id(project: Project, id: int) -> Content:
     return _content(row)
 
 
-def masks_of(project: Project, object: str, *, keys_only: bool = False) -> list[Content]:
+def masks_of(project: Project, object: str) -> list[Content]:
     """All masks of an object, by frame."""
     rows = project.rows(
-        "SELECT c.* FROM masks m JOIN contents c ON c.id = m.content WHERE m.object = ? "
-        f"{'AND c.state = ' + chr(39) + 'accepted' + chr(39) if keys_only else ''} ORDER BY m.frame",
+        "SELECT c.* FROM masks m JOIN contents c ON c.id = m.content WHERE m.object = ? ORDER BY m.frame",
         object,
     )
     return [_content(row) for row in rows]
@@ -139,25 +138,30 @@ def masks_in(project: Project, image: int, reader: str, *, first: int, last: int
     return [_content(row) for row in rows]
 
 
-def basis_of(keys: Sequence[tuple[int, int]], frame: int) -> str:
-    """What a mask that is propagated to a frame depends on: the nearest key on each side.
+def basis_of(drawn: Sequence[tuple[int, str]], frame: int) -> str:
+    """What a propagated or interpolated mask depends on: the nearest drawn mask on each side.
+
+    A mask whose basis is not this any more is stale.
 
     Args:
-        keys: (frame, content number) of the object's key frames, by frame.
+        drawn: of the object, from `drawn_frames`.
+        frame: of the mask.
     """
-    before = [key for key in keys if key[0] < frame][-1:]
-    after = [key for key in keys if key[0] > frame][:1]
-    return json.dumps([*before, None][:1] + [*after, None][:1])
+    before = [one for one in drawn if one[0] < frame]
+    after = [one for one in drawn if one[0] > frame]
+    return json.dumps([before[-1] if before else None, after[0] if after else None])
 
 
-def key_frames(project: Project, object: str) -> list[tuple[int, int]]:
-    """(frame, content number) of the key frames of an object, by frame."""
-    rows = project.rows(
-        "SELECT m.frame, m.content FROM masks m JOIN contents c ON c.id = m.content "
-        "WHERE m.object = ? AND c.state = 'accepted' ORDER BY m.frame",
-        object,
-    )
-    return [(int(row[0]), int(row[1])) for row in rows]
+def drawn_frames(project: Project, object: str) -> list[tuple[int, str]]:
+    """The frames in which an object's mask is not derived from those of other frames, each with its hash.
+
+    A derived mask that was accepted as it is does not count: it says nothing new about its neighbors.
+    """
+    return [
+        (mask.frame, mask.hash)
+        for mask in masks_of(project, object)
+        if mask.source not in ("propagated", "interpolated")
+    ]
 
 
 def _content(row: sqlite3.Row) -> Content:

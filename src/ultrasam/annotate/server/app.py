@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,15 @@ from ultrasam.annotate.annotator import Annotator
 from ultrasam.annotate.protocols.label_studio.media import Media
 from ultrasam.annotate.protocols.label_studio.routes import router as label_studio
 from ultrasam.annotate.protocols.monai_label.routes import router as monai_label
-from ultrasam.annotate.server import routes_images, routes_predict, routes_project, routes_strokes
+from ultrasam.annotate.server import (
+    routes_files,
+    routes_images,
+    routes_jobs,
+    routes_predict,
+    routes_project,
+    routes_readers,
+    routes_strokes,
+)
 from ultrasam.annotate.server.guard import Guard
 from ultrasam.annotate.server.security import Access
 from ultrasam.errors import (
@@ -35,6 +44,7 @@ from ultrasam.errors import (
 )
 from ultrasam.files import is_disk_full, no_space
 
+logger = logging.getLogger(__name__)
 _STATIC = Path(str(files("ultrasam.annotate"))) / "static"
 _SHARED = Path(str(files("ultrasam.web"))) / "site"
 _STATUS: tuple[tuple[type[UltraSamError], int], ...] = (
@@ -62,9 +72,8 @@ def create_app(
     Args:
         annotator: the open project.
         access: who may ask for what.
-        label_studio_address, label_studio_key: where images of Label Studio's tasks are, and an access
-        token of
-            its user.
+        label_studio_address, label_studio_key: where the images of Label Studio's tasks are, and an access
+            token of its user.
 
     Raises:
         ConfigError: The address is no http or https address.
@@ -75,7 +84,15 @@ def create_app(
         description="Label ultrasound images. Changes need the header `X-UltraSam: 1`.",
     )  # fmt: skip
     app.state.annotator, app.state.access = annotator, access
-    for routes in (routes_project, routes_images, routes_strokes, routes_predict):
+    for routes in (
+        routes_project,
+        routes_images,
+        routes_strokes,
+        routes_jobs,
+        routes_files,
+        routes_readers,
+        routes_predict,
+    ):
         app.include_router(routes.router, prefix="/v1")
     for tool in (label_studio, monai_label):
         app.include_router(tool)
@@ -87,6 +104,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(sqlite3.OperationalError, _storage)
+    app.add_exception_handler(Exception, _bug)
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.mount("/shared", StaticFiles(directory=_SHARED), name="shared")
     if (_STATIC / "index.html").is_file():
@@ -108,12 +126,13 @@ def _no_page() -> PlainTextResponse:
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     annotator: Annotator = request.app.state.annotator
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 422)
-    if isinstance(error, problems.RefusedError):
-        status = error.status
     content: dict[str, Any] = {"detail": annotator.scans.without_folder(str(error))}
     if isinstance(error, problems.ConflictError):
         content["object"] = routes_strokes.object_as_it_is(annotator, error.object, error.frame)
-    return JSONResponse(content, status)
+    headers = None
+    if isinstance(error, problems.RefusedError):
+        status, headers = error.status, {"retry-after": "60"} if error.status == 429 else None
+    return JSONResponse(content, status, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -132,6 +151,14 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     }
     detail = sentences.get(error.status_code, str(error.detail))
     return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    logger.error("Internal error at %s %s", request.method, request.url.path, exc_info=error)
+    detail = (
+        f"Internal error: {type(error).__name__}; please report it, with what the terminal shows."
+    )
+    return JSONResponse({"detail": detail}, 500)
 
 
 async def _storage(request: Request, error: Exception) -> JSONResponse:

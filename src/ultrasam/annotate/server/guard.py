@@ -32,8 +32,8 @@ _OPEN = (  # without a session
 class Guard:
     """ASGI middleware that enforces an `Access`.
 
-    The body of a request is read before its route begins, up to its limit of size and time. The route finds who
-    asks in ``request.state.reader``.
+    The body of a request is read before its route begins, up to its limit of size and time. The route finds
+    who asks in ``request.state.reader``.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:

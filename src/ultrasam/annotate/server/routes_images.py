@@ -16,7 +16,7 @@ from ultrasam.annotate import requests as asked
 from ultrasam.annotate.annotator import Annotator
 from ultrasam.annotate.project.history import history_of
 from ultrasam.annotate.project.images import find_images, image_row
-from ultrasam.annotate.project.masks import basis_of, key_frames, masks_in
+from ultrasam.annotate.project.masks import basis_of, drawn_frames, masks_in
 from ultrasam.annotate.project.objects import objects_of
 from ultrasam.annotate.project.project import Project
 from ultrasam.annotate.rendering import png, webp
@@ -35,24 +35,24 @@ class OpenRequest(asked.Request):
     frame: asked.FrameIndex = 0
 
 
+class Window(asked.Request):
+    """How gray values are shown."""
+
+    level: asked.Coordinate
+    width: asked.Coordinate
+    gamma: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
+
+
 class View(asked.Request):
-    """How a reader looks at an image; ``extra`` is the page's own."""
+    """How a reader looks at an image; x, y is the point of the picture in the middle of the page."""
 
     frame: asked.FrameIndex = 0
     x: asked.Coordinate | None = None
     y: asked.Coordinate | None = None
     scale: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     tool: Annotated[str, Field(max_length=40)] | None = None
-    window: tuple[asked.Coordinate, asked.Coordinate] | None = None
-    gamma: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
-    object: asked.ObjectId | None = None
-    extra: Annotated[
-        dict[
-            Annotated[str, Field(max_length=40)],
-            Annotated[str, Field(max_length=200)] | asked.Coordinate | bool | None,
-        ],
-        Field(max_length=50),
-    ] = {}
+    window: Window | None = None
+    active: asked.ObjectId | None = None
 
 
 @router.get("")
@@ -98,7 +98,7 @@ def image(app: App, reader: Reader, id: ImageId) -> dict[str, Any]:
         "regions": [] if scan is None else [asdict(region) for region in scan.regions],
         "notes": [] if scan is None else list(scan.notes),
         "history": history_json(history_of(app.project, id, reader, entries=True), entries=True),
-        "frames_with_objects": frames,
+        "frame_states": frames,
         "view": None if view is None else json.loads(view["view"]),
     }
 
@@ -135,11 +135,15 @@ def masks(
     """All masks of a range of frames, at most 200, for playback; without measures."""
     scan = app.scans.scan(id)
     last = min(last, scan.num_frames - 1, first + _MOST_FRAMES - 1)
-    found: dict[int, list[dict[str, Any]]] = {}
+    by_object: dict[str, list[dict[str, Any]]] = {}
     for mask in masks_in(app.project, id, reader, first=first, last=last):
-        entry = entry_json(mask, scan, measured=False)
-        found.setdefault(mask.frame, []).append({"object": mask.object, **entry})
-    return {"from": first, "to": last, "frames": found}
+        by_object.setdefault(mask.object, []).append(entry_json(mask, scan, measured=False))
+    found = [
+        {**object_json(one, None), "masks": by_object[one.id]}
+        for one in objects_of(app.project, id, reader)
+        if one.id in by_object
+    ]
+    return {"from": first, "to": last, "objects": found}
 
 
 @router.get("/{id}/frames/{frame}.png", response_class=Response)
@@ -245,7 +249,7 @@ def image_json(app: Annotator, row: Any, reader: str) -> dict[str, Any]:
 
 def frames_json(
     project: Project, image: int, reader: str
-) -> tuple[dict[int, dict[str, Any]], dict[str, dict[int, dict[str, Any]]]]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """What is in which frame: of all objects together, and of each."""
     rows = project.rows(
         "SELECT m.object, m.frame, c.id, c.state, c.source, c.confidence, c.basis FROM masks m "
@@ -253,21 +257,21 @@ def frames_json(
         "WHERE o.image = ? AND o.reader = ? AND o.deleted = 0 ORDER BY m.frame",
         image, reader,
     )  # fmt: skip
-    keys = {id: key_frames(project, id) for id in {row["object"] for row in rows}}
-    together: dict[int, dict[str, Any]] = {}
-    by_object: dict[str, dict[int, dict[str, Any]]] = {}
+    drawn = {id: drawn_frames(project, id) for id in {row["object"] for row in rows}}
+    together: dict[str, Any] = {}
+    by_object: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["state"] == "accepted":
             shown = "drawn" if row["source"] in ("prompt", "hand") else "accepted"
         else:
             basis = row["basis"]
-            fresh = basis is None or basis == basis_of(keys[row["object"]], row["frame"])
+            fresh = basis is None or basis == basis_of(drawn[row["object"]], row["frame"])
             shown = "propagated" if fresh else "stale"
-        by_object.setdefault(row["object"], {})[row["frame"]] = {
+        by_object.setdefault(row["object"], {})[str(row["frame"])] = {
             "frame": row["frame"], "state": row["state"], "source": row["source"], "shown": shown,
-            "version": row["id"], "confidence": row["confidence"],
+            "version": row["id"], "stale": shown == "stale", "confidence": row["confidence"],
         }  # fmt: skip
-        at = together.setdefault(row["frame"], {"objects": 0, "state": shown})
+        at = together.setdefault(str(row["frame"]), {"objects": 0, "state": shown})
         at["objects"] += 1
         at["state"] = max(at["state"], shown, key=_DOUBT.index)
     return together, by_object

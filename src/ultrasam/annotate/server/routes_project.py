@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -167,8 +166,10 @@ async def events(app: App, reader: Reader) -> StreamingResponse:
     async def lines() -> AsyncIterator[str]:
         yield ": connected\n\n"
         async for event in app.events.listen():
-            yield ": \n\n" if event is None else f"data: {json.dumps(event)}\n\n"
-            await asyncio.sleep(0)
+            if event is None:
+                yield ": \n\n"
+            else:
+                yield f"event: {event['event']}\ndata: {json.dumps(event['data'])}\n\n"
 
     return StreamingResponse(
         lines(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}

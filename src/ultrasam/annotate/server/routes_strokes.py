@@ -21,6 +21,7 @@ from ultrasam.annotate.project.history import (
 from ultrasam.annotate.project.images import image_row
 from ultrasam.annotate.project.masks import content_by_id, mask_of
 from ultrasam.annotate.project.objects import object_by_id
+from ultrasam.annotate.project.project import now
 from ultrasam.annotate.prompting import prompted
 from ultrasam.annotate.server.dependencies import App, ImageId, Reader
 from ultrasam.annotate.server.routes_images import waited_for
@@ -56,15 +57,18 @@ def preview(app: App, reader: Reader, id: ImageId, request: asked.PreviewRequest
             ],
         }
 
-    return waited_for(app.worker.submit(Priority.preview, run, group=f"preview {reader}"))
+    found: dict[str, Any] = waited_for(
+        app.worker.submit(Priority.preview, run, group=f"preview {reader}")
+    )
+    return found
 
 
 @router.post("/{id}/strokes")
 def stroke(app: App, reader: Reader, id: ImageId, request: asked.StrokeRequest) -> dict[str, Any]:
     """Apply one action of a person; it is on disk when the answer comes.
 
-    The same key again gives the same answer. 409, with the object as it is, if `base_version` is not the version
-    of the mask.
+    The same key again gives the same answer. 409, with the object as it is, if `base_version` is not the
+    version of the mask.
     """
     start = time.perf_counter()
     app.leases.check(id, reader)
@@ -73,7 +77,7 @@ def stroke(app: App, reader: Reader, id: ImageId, request: asked.StrokeRequest) 
         app.worker.submit(Priority.stroke, lambda: apply_stroke(app.tools, id, reader, request))
     )
     if outcome.stroke is not None:
-        app.events.publish("image", image=id, reader=reader)
+        app.events.publish("image", reader=reader, **_reading(app, id, reader))
     saved = None if outcome.stroke is None else outcome.stroke.time
     return {
         "object": _object_after(app, outcome),
@@ -141,25 +145,26 @@ def _undone(
             ),
         )
     )
-    app.events.publish("image", image=id, reader=reader)
+    app.events.publish("image", reader=reader, **_reading(app, id, reader))
     changed = changed_by(app.project, [one.id for one in strokes])
-    frames: dict[str, int | None] = {}
-    for object, frame in changed:
-        if frame is not None or object not in frames:
-            frames[object] = frame
     about = strokes[0]
-    object = None
+    object, deleted = None, None
     if about.object is not None:
-        frame = about.frame if (about.object, about.frame) in changed else frames.get(about.object)
-        object = object_as_it_is(
-            app, about.object, frame if frame is not None else about.frame or 0
-        )
+        frames = [frame for one, frame in changed if one == about.object and frame is not None]
+        shown = about.frame if about.frame in frames or not frames else frames[0]
+        object = object_as_it_is(app, about.object, shown or 0)
+        deleted = about.object if object["deleted"] else None
     return {
         "object": object,
+        "deleted": deleted,
+        "frame": about.frame,
+        "which": about.name,
+        "all": len({(one, frame) for one, frame in changed if frame is not None}) > 1,
         "changed": [{"object": one, "frame": frame} for one, frame in changed],
         "strokes": [stroke_json(one) for one in strokes],
         "image": _reading(app, id, reader),
         "history": history_json(history_of(app.project, id, reader)),
+        "saved": now(),
         "ms": round(1000 * (time.perf_counter() - start), 1),
     }
 
@@ -167,4 +172,6 @@ def _undone(
 def _reading(app: Annotator, id: int, reader: str) -> dict[str, Any]:
     row = image_row(app.project, id, reader)
     flags = [name for name in ("flagged", "empty") if row[name]]
-    return {"id": id, "state": row["state"], "flags": flags, "note": row["note"]}
+    return {
+        "id": id, "state": row["state"], "flags": flags, "note": row["note"], "empty": bool(row["empty"]),
+    }  # fmt: skip

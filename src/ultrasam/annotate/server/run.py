@@ -7,6 +7,7 @@ import os
 import socket
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Options:
         one_time: the token logs in once only.
         names: further names under which browsers reach the server.
         browser: open the page.
+        export_folder: where exports go; by default into the folder.
         origins: of viewers in the browser that may use MONAI Label's protocol.
         label_studio: the address of Label Studio, whose images its tasks may name.
     """
@@ -50,6 +52,7 @@ class Options:
     one_time: bool = False
     names: tuple[str, ...] = ()
     browser: bool = True
+    export_folder: Path | None = None
     origins: tuple[str, ...] = ()
     label_studio: str | None = None
 
@@ -76,7 +79,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
     try:
         annotator = Annotator.open(
             options.folder, project=options.project, model=options.model, device=options.device,
-            runtime=options.runtime,
+            runtime=options.runtime, export_folder=options.export_folder,
         )  # fmt: skip
     except BaseException:
         listening.close()
@@ -113,7 +116,9 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
             timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
             proxy_headers=False,
         )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+        logger.info("Stopped. Everything is saved in %s.", annotator.project.file)
     finally:
         annotator.close()
         listening.close()

@@ -1,8 +1,8 @@
 """Who may ask for what: hosts, origins, tokens, sessions and sizes of requests.
 
-On this machine alone, the browser is trusted, but not other sites that it shows: requests must name this host,
-come from this origin, and changes carry a header that other sites cannot send. For other machines, a token is
-exchanged for a signed cookie.
+On this machine alone, the browser is trusted, but not other sites that it shows: requests must name this
+host, come from this origin, and changes carry a header that other sites cannot send. For other machines, a
+token is exchanged for a signed cookie.
 """
 
 from __future__ import annotations
