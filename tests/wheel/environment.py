@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "examples" / "phantom.png"
 EXTRAS = (
-    "dicom", "volumes", "outputs", "hub", "archives", "onnx", "openvino", "export", "data", "annotate", "train",
+    "dicom", "volumes", "outputs", "hub", "archives", "onnx", "openvino", "export", "data", "client", "annotate", "train",
     "evaluate", "downstream",
 )  # fmt: skip
 

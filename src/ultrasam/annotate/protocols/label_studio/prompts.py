@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from ultrasam.extras import needs
 
 with needs("The annotator", extra="annotate"):
-    from pydantic import BaseModel, ConfigDict, Field
+    from pydantic import BaseModel, Field
 
 from ultrasam.errors import PromptError
 from ultrasam.prompts import Prompt
@@ -18,8 +18,6 @@ Percent = Annotated[float, Field(ge=-1e4, le=1e4, allow_inf_nan=False)]
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
     x: Percent
     y: Percent
     width: Percent = 0
@@ -28,8 +26,6 @@ class _Value(BaseModel):
 
 
 class _Region(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     type: Annotated[str, Field(max_length=100)]
     value: dict[str, Any]
     to_name: Annotated[str, Field(max_length=1000)] = ""
@@ -39,8 +35,6 @@ class _Region(BaseModel):
 
 class Context(BaseModel):
     """What a person has clicked and drawn; keys that are not used are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
 
     result: Annotated[list[_Region], Field(max_length=10_000)] = []
 

@@ -14,7 +14,7 @@ from ultrasam.extras import needs
 
 with needs("The annotator", extra="annotate"):
     from fastapi import APIRouter, Request
-    from pydantic import BaseModel, ConfigDict, Field
+    from pydantic import BaseModel, Field
 
 from ultrasam.annotate.annotator import Annotator
 from ultrasam.annotate.project.images import image_by_path
@@ -37,8 +37,6 @@ Config = Annotated[str, Field(max_length=1_000_000)]
 
 class _Body(BaseModel):
     """A body of Label Studio, which adds keys from version to version."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 class _Task(_Body):

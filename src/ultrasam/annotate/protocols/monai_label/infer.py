@@ -13,7 +13,7 @@ import numpy as np
 from ultrasam.extras import needs
 
 with needs("The annotator", extra="annotate"):
-    from pydantic import BaseModel, ConfigDict, Field
+    from pydantic import BaseModel, Field
 
 from ultrasam.annotate.protocols.monai_label.volumes import (
     Labels,
@@ -41,8 +41,6 @@ class InferParams(BaseModel):
 
     Points are the numbers of voxels, [x, y, z]; z may be left out in a still.
     """
-
-    model_config = ConfigDict(extra="ignore")
 
     foreground: _Points = []
     background: _Points = []
