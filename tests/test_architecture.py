@@ -39,6 +39,8 @@ FLOORS = (
     {"downstream"},
     {"annotate"},
     {"cluster"},
+    {"client"},
+    {"napari"},
     {"cli"},
     {"__main__"},
 )

@@ -20,6 +20,7 @@ def test_the_wheel_holds_what_is_needed_and_nothing_of_ours(wheel: Path) -> None
         names = set(archive.namelist())
         assert {
             "ultrasam/py.typed",
+            "ultrasam/napari/napari.yaml",
             "ultrasam/recipes/nano.yaml",
             "ultrasam/recipes/evaluation/paper.yaml",
             "ultrasam/weights/nano/README.md",
@@ -125,6 +126,7 @@ EXPORT = "from pathlib import Path; from ultrasam.runtimes.export import export;
 for to in ("onnx", "openvino"):
     EACH[to] = f"import ultrasam.runtimes.{to}_backend, {to}{'runtime' * (to == 'onnx')}"
 EACH["export"] = EXPORT + "print(export('nano', Path('out')).folder)"
+EACH["client"] = "import ultrasam.client, httpx; ultrasam.client.Client"
 EACH["annotate"] = "import ultrasam.annotate.server.app, ultrasam.annotate.server.run, scipy"
 DATA = ["datasets", "phantom", "store"]
 ROOMS = {

@@ -15,6 +15,7 @@ from ultrasam.annotate.repeats import Repeats
 from ultrasam.annotate.scans import Scans
 from ultrasam.annotate.segmentation import Segmentation
 from ultrasam.annotate.strokes import Tools
+from ultrasam.annotate.uploads import Uploads
 from ultrasam.annotate.worker import Priority, Worker
 from ultrasam.errors import UltraSamError
 
@@ -30,6 +31,7 @@ class Annotator:
         listing: what the folder held when it was opened.
         background: makes thumbnails and prepares what comes next.
         jobs: long work.
+        uploads: images of other tools, which are no part of the project.
         leases: who has which image open.
         repeats: requests that were done already.
         export_folder: where exports go; by default into the project's folder.
@@ -44,6 +46,7 @@ class Annotator:
     listing: Listing
     background: Background
     jobs: Jobs
+    uploads: Uploads
     leases: Leases = field(default_factory=Leases)
     repeats: Repeats = field(default_factory=Repeats)
     export_folder: Path | None = None
@@ -85,7 +88,7 @@ class Annotator:
         background = Background(opened, scans, segmentation, worker, events)
         annotator = cls(
             opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events),
-            export_folder=export_folder,
+            Uploads(segmentation), export_folder=export_folder,
         )  # fmt: skip
         annotator.worker.submit(Priority.open, annotator._load_model)
         return annotator
@@ -121,5 +124,6 @@ class Annotator:
         self.jobs.close()
         self.background.close()
         self.worker.close()
+        self.uploads.close()
         self.events.close()
         self.project.close()

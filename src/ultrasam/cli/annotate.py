@@ -56,6 +56,20 @@ def annotate(
             metavar="NAME", help="Another name under which browsers reach the server (repeatable)."
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Origin of a viewer such as OHIF that may use MONAI Label's protocol (repeatable).",
+        ),
+    ] = None,
+    label_studio: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Label Studio, whose tasks' images are fetched with LABEL_STUDIO_API_KEY.",
+        ),
+    ] = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the page in a browser.")
     ] = False,
@@ -83,6 +97,7 @@ def annotate(
             runtime=None if runtime is None else runtime.value, host=host, port=port,
             reader=reader or _login_name(), certificate=tls_cert, private_key=tls_key, one_time=one_time,
             names=tuple(allow_host or ()), browser=not no_browser, export_folder=out,
+            origins=tuple(allow_origin or ()), label_studio=label_studio,
         ),
         announce=print,
     )  # fmt: skip

@@ -115,6 +115,20 @@ def image_path(project: Project, id: int) -> Path:
     return path
 
 
+def image_by_path(project: Project, path: Path) -> int | None:
+    """The number of the image that a file in the folder is, or None.
+
+    Args:
+        path: resolved.
+    """
+    if not path.is_relative_to(project.folder):
+        return None
+    row = project.row(
+        "SELECT id FROM images WHERE missing = 0 AND path = ?", _relative(project, path)
+    )
+    return None if row is None else int(row["id"])
+
+
 def find_images(
     project: Project,
     reader: str,

@@ -20,10 +20,14 @@ with needs("The annotator", extra="annotate"):
 from ultrasam._version import __version__
 from ultrasam.annotate import problems
 from ultrasam.annotate.annotator import Annotator
+from ultrasam.annotate.protocols.label_studio.media import Media
+from ultrasam.annotate.protocols.label_studio.routes import router as label_studio
+from ultrasam.annotate.protocols.monai_label.routes import router as monai_label
 from ultrasam.annotate.server import (
     routes_files,
     routes_images,
     routes_jobs,
+    routes_predict,
     routes_project,
     routes_readers,
     routes_strokes,
@@ -56,12 +60,23 @@ _STATUS: tuple[tuple[type[UltraSamError], int], ...] = (
 )
 
 
-def create_app(annotator: Annotator, access: Access) -> FastAPI:
+def create_app(
+    annotator: Annotator,
+    access: Access,
+    *,
+    label_studio_address: str | None = None,
+    label_studio_key: str | None = None,
+) -> FastAPI:
     """The app that serves a project.
 
     Args:
         annotator: the open project.
         access: who may ask for what.
+        label_studio_address, label_studio_key: where the images of Label Studio's tasks are, and an access
+            token of its user.
+
+    Raises:
+        ConfigError: The address is no http or https address.
     """
     app = FastAPI(
         title="UltraSam annotator", version=__version__, openapi_url="/v1/openapi.json", docs_url=None,
@@ -76,8 +91,15 @@ def create_app(annotator: Annotator, access: Access) -> FastAPI:
         routes_jobs,
         routes_files,
         routes_readers,
+        routes_predict,
     ):
         app.include_router(routes.router, prefix="/v1")
+    for tool in (label_studio, monai_label):
+        app.include_router(tool)
+    app.state.media = Media(
+        annotator.project.folder, label_studio_address, label_studio_key,
+        most_bytes=access.upload_bytes,
+    )  # fmt: skip
     app.add_exception_handler(UltraSamError, _refuse)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -7,13 +7,15 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ultrasam.annotate.problems import RefusedError
 from ultrasam.annotate.server.security import CONTENT_POLICY, MUTATION_HEADER, Access
 
-UPLOAD_PATHS = ("/v1/import/upload",)
+UPLOAD_PATHS = ("/v1/import/upload", "/v1/uploads")
+# Other tools' protocols: their programs send no header and no cookie of ours, and bodies of other types.
+TOOLS = ("/label-studio/", "/monai-label/")
 _BODY_S = 60.0
 _HEADERS = {
     "content-security-policy": CONTENT_POLICY,
@@ -22,7 +24,9 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-_OPEN = ("/healthz", "/v1/session")  # without a session
+_OPEN = (  # without a session
+    "/healthz", "/v1/session", "/monai-label/auth/", "/monai-label/auth/token",
+)  # fmt: skip
 
 
 class Guard:
@@ -42,20 +46,28 @@ class Guard:
                 await self._app(scope, receive, send)
             return
 
+        shared = self._shared(scope)
+
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
+                headers.update(shared)
             await send(message)
 
+        if shared and scope["method"] == "OPTIONS":
+            await Response(status_code=204)(scope, receive, answer)
+            return
         try:
             self._check(scope)
             body = await self._body(scope, receive)
         except RefusedError as error:
-            retry = {"retry-after": "60"} if error.status == 429 else None
-            refusal = JSONResponse({"detail": str(error)}, error.status, headers=retry)
+            more = {"retry-after": "60"} if error.status == 429 else {}
+            if error.status == 401 and _is_tool(scope):
+                more["www-authenticate"] = 'Basic realm="UltraSam", charset="UTF-8"'
+            refusal = JSONResponse({"detail": str(error)}, error.status, headers=more)
             await refusal(scope, receive, answer)
             return
         sent = False
@@ -72,14 +84,15 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers, access = Headers(scope=scope), self._access
         access.check_host(headers.get("host"))
-        path, method = scope["path"], scope["method"]
-        is_page = not path.startswith("/v1/")
+        path, method, is_tool = scope["path"], scope["method"], _is_tool(scope)
+        is_page = not path.startswith("/v1/") and not is_tool
         navigates = is_page and headers.get("sec-fetch-mode") == "navigate"
-        access.check_origin(
-            headers.get("origin"), headers.get("host"),
-            None if navigates else headers.get("sec-fetch-site"),
-        )  # fmt: skip
-        if method not in ("GET", "HEAD", "OPTIONS"):
+        if not self._shared(scope):
+            access.check_origin(
+                headers.get("origin"), headers.get("host"),
+                None if navigates else headers.get("sec-fetch-site"),
+            )  # fmt: skip
+        if method not in ("GET", "HEAD", "OPTIONS") and not is_tool:
             if headers.get(MUTATION_HEADER) != "1":
                 raise RefusedError("A change needs the header 'X-UltraSam: 1'.", 403)
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -88,11 +101,29 @@ class Guard:
         state: dict[str, Any] = scope.setdefault("state", {})
         if is_page or path in _OPEN:
             return
+        if is_tool:
+            client = scope.get("client")
+            state["reader"] = access.reader_of_tool(
+                headers.get("authorization"), client[0] if client else ""
+            )
+            return
         state["reader"] = access.reader_of(_cookie(headers.get("cookie"), access.cookie))
+
+    def _shared(self, scope: Scope) -> dict[str, str]:
+        """The headers that let a page of another site read the answer: a viewer that was allowed to."""
+        origin = Headers(scope=scope).get("origin")
+        if not _is_tool(scope) or origin not in self._access.origins:
+            return {}
+        return {
+            "access-control-allow-origin": str(origin), "vary": "Origin",
+            "access-control-allow-methods": "GET, POST, PUT, DELETE",
+            "access-control-allow-headers": "Authorization, Content-Type",
+            "cross-origin-resource-policy": "cross-origin",
+        }  # fmt: skip
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         access = self._access
-        is_upload = scope["path"] in UPLOAD_PATHS
+        is_upload = scope["path"] in UPLOAD_PATHS or _is_tool(scope)
         limit = access.upload_bytes if is_upload else access.json_bytes
         length = Headers(scope=scope).get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length) > limit:
@@ -115,6 +146,10 @@ class Guard:
             raise RefusedError(
                 "The request took too long to arrive; send it again.", 408
             ) from error
+
+
+def _is_tool(scope: Scope) -> bool:
+    return bool(scope["path"].startswith(TOOLS))
 
 
 def _too_large(limit: int) -> RefusedError:

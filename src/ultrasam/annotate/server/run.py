@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import webbrowser
 from collections.abc import Callable
@@ -34,6 +35,8 @@ class Options:
         names: further names under which browsers reach the server.
         browser: open the page.
         export_folder: where exports go; by default into the folder.
+        origins: of viewers in the browser that may use MONAI Label's protocol.
+        label_studio: the address of Label Studio, whose images its tasks may name.
     """
 
     folder: Path
@@ -50,6 +53,8 @@ class Options:
     names: tuple[str, ...] = ()
     browser: bool = True
     export_folder: Path | None = None
+    origins: tuple[str, ...] = ()
+    label_studio: str | None = None
 
 
 def serve(options: Options, *, announce: Callable[[str], object]) -> None:
@@ -87,6 +92,11 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
             options.host, port, annotator.project.secret, options.reader, scheme=scheme,
             token=None if local else new_token(), one_time=options.one_time,
             names=tuple(name.lower() for name in options.names),
+            origins=tuple(origin.rstrip("/").lower() for origin in options.origins),
+        )  # fmt: skip
+        app = create_app(
+            annotator, access, label_studio_address=options.label_studio,
+            label_studio_key=os.environ.get("LABEL_STUDIO_API_KEY"),
         )  # fmt: skip
         for note in annotator.listing.notes:
             logger.info("%s", note)
@@ -102,7 +112,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
         if options.browser and local:
             webbrowser.open(access.address)
         config = uvicorn.Config(
-            create_app(annotator, access), log_level="warning", access_log=False, server_header=False,
+            app, log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
             proxy_headers=False,
         )  # fmt: skip

@@ -20,6 +20,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ultrasam.annotate.problems import RefusedError
+from ultrasam.annotate.project.readers import reader_name
+from ultrasam.errors import DataError
 
 MUTATION_HEADER = "x-ultrasam"
 CONTENT_POLICY = (
@@ -52,6 +54,7 @@ class Access:
         token: that logs in; None on this machine alone.
         one_time: whether the token logs in once only.
         names: further hosts under which it may be reached.
+        origins: of other sites whose pages may use the protocols of other tools, such as a DICOM viewer's.
         default_reader: who works if nobody has said so.
         upload_bytes, json_bytes: the largest bodies.
     """
@@ -64,6 +67,7 @@ class Access:
     token: str | None = None
     one_time: bool = False
     names: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
     upload_bytes: int = 64_000_000
     json_bytes: int = 1_000_000
     _used: bool = False
@@ -159,6 +163,33 @@ class Access:
             "There is no session; open the address that 'ultrasam annotate' printed, with its token.",
             401,
         )
+
+    def reader_of_tool(self, authorization: str | None, address: str) -> str:
+        """Who works with another tool, by its Authorization header.
+
+        Basic: the user is the reader, and the password is the token. Bearer: what `log_in` returned.
+
+        Args:
+            authorization: the header.
+            address: of the client, whose attempts are counted.
+
+        Raises:
+            RefusedError: A token is needed, and is missing or wrong; or the header cannot be read.
+        """
+        kind, _, value = (authorization or "")[:_LONGEST_COOKIE].partition(" ")
+        if kind.lower() == "bearer":
+            return self.reader_of(value.strip())
+        if kind.lower() != "basic":
+            return self.reader_of(None)
+        try:
+            user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+            name = reader_name(user) if user else self.default_reader
+        except (ValueError, DataError) as error:
+            raise RefusedError(
+                "The Authorization header is not a reader's name and the token; check both.", 401
+            ) from error
+        self.log_in(password, name, address)
+        return name
 
     def signed(self, reader: str) -> str:
         """A cookie that says who works."""

@@ -1,0 +1,1 @@
+"""Protocols of other annotation tools, spoken by the annotator's server: Label Studio and MONAI Label."""

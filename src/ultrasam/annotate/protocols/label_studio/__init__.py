@@ -1,0 +1,1 @@
+"""Label Studio's protocol of ML backends: its clicks and boxes become brushes, polygons or rectangles."""

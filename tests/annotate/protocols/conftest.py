@@ -1,0 +1,5 @@
+"""The folder that is served, for all protocols."""
+
+from tests.annotate.serving import predictor, served
+
+__all__ = ["predictor", "served"]
