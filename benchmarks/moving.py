@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ class Motion:
     contraction: float
     shift: float
     correlation: float
-    noise: float
+    noise: float = field(repr=False)  # the chance that is drawn does not depend on its strength
 
 
 MODERATE = Motion(24, 0.25, 0.25, 0.9, 0.25)
