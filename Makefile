@@ -10,6 +10,7 @@
 # DATA: a folder of data sets to test on, as docs/leaderboard.md lists them. TRAIN: one of data sets to train on,
 # BUSI and USGRA-seg among them.
 # TEST_PROCESSES: how many processes share `make test` (default 2); each takes up to 2.5 GB and a core.
+# SLOW_PROCESSES: how many share `make test-slow` (default 1); each takes up to 6 GB.
 # TORCH_INDEX: address of another index for PyTorch, such as PyTorch's CPU-only one.
 
 PYTHON ?= python3
@@ -19,6 +20,7 @@ TORCH_INDEX ?=
 DATA ?=
 TRAIN ?=
 TEST_PROCESSES ?= 2
+SLOW_PROCESSES ?= 1
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
@@ -32,9 +34,9 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-# One after another: a full-size model takes up to 6 GB.
+# By default one after another: a full-size model takes up to 6 GB.
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses $(SLOW_PROCESSES) --dist loadscope
 
 # Qt alone cannot draw napari without a display, as that needs OpenGL. npe2 checks the manifest.
 test-napari: .venv-napari/.ready
