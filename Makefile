@@ -36,7 +36,7 @@ test: $(VENV)/.dev
 
 # By default one after another: a full-size model takes up to 6 GB.
 test-slow: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses $(SLOW_PROCESSES) --dist loadscope
+	$(if $(filter-out 1,$(SLOW_PROCESSES)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest -m slow --numprocesses $(SLOW_PROCESSES) --dist loadscope
 
 # Qt alone cannot draw napari without a display, as that needs OpenGL. npe2 checks the manifest.
 test-napari: .venv-napari/.ready
