@@ -32,7 +32,9 @@ def test_a_mask_travels_unchanged(mask: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "runs"), [([0, 0, 2, 2], [1, 2]), ([0, 0, 2, 2], [-1, 5]), ([3, 0, 2, 2], [4]), ([0, 0, 99, 2], [198])]
+    ("box", "runs"), [
+        ([0, 0, 2, 2], [1, 2]), ([0, 0, 2, 2], [-1, 5]), ([3, 0, 2, 2], [4]), ([0, 0, 99, 2], [198]),
+    ],
 )  # fmt: skip
 def test_a_mask_that_is_damaged_on_its_way_is_refused(box: list[int], runs: list[int]) -> None:
     with pytest.raises(DataError):

@@ -55,7 +55,8 @@ def test_the_names_of_this_machine_are_answered(page: Page, host: str) -> None:
 def test_requests_of_other_sites_are_refused(page: Page, headers: dict[str, str]) -> None:
     for method in ("GET", "POST"):
         answer = page.client.request(
-            method, "/v1/images", headers={"x-ultrasam": "1", **headers}, json={} if method == "POST" else None
+            method, "/v1/images", headers={"x-ultrasam": "1", **headers},
+            json={} if method == "POST" else None,
         )  # fmt: skip
         assert answer.status_code == 403
 
@@ -140,7 +141,8 @@ def test_a_body_without_end_is_cut_off(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/../pyproject.toml", "/shared/../../export.py", "/shared/%2e%2e/export.py", "/shared//etc/passwd"]
+    "path",
+    ["/../pyproject.toml", "/shared/../../export.py", "/shared/%2e%2e/export.py", "/shared//etc/passwd"],
 )  # fmt: skip
 def test_files_outside_the_page_are_not_served(page: Page, path: str) -> None:
     assert page.client.get(path).status_code == 404
@@ -220,7 +222,11 @@ def test_the_description_of_the_api_names_no_other_site(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "local"), [("localhost", True), ("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("10.0.0.1", False), ("example.org", False)]
+    ("host", "local"),
+    [
+        ("localhost", True), ("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("10.0.0.1", False),
+        ("example.org", False),
+    ],
 )  # fmt: skip
 def test_only_this_machine_is_trusted_without_a_token(host: str, local: bool) -> None:
     assert is_loopback(host) is local

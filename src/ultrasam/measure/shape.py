@@ -35,8 +35,8 @@ class Axes:
     Attributes:
         long, short: lengths.
         angle: of the long axis against the x axis, in radians, from -π/2 to π/2; y points down.
-        long_ends, short_ends: (x, y) of both ends of each, in the unit of the lengths, from the top-left corner
-            of the top-left pixel; None if they are not known.
+        long_ends, short_ends: (x, y) of both ends of each, in the unit of the lengths, from the top-left
+            corner of the top-left pixel; None if they are not known.
     """
 
     long: float
