@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 _LONGEST = 400  # pixels; larger stills are scaled down
 _LEAST_AREA = 400  # pixels
 _MOST_PART = 0.2  # of the picture
-_NOISE = 0.25  # standard deviation of the noise that multiplies the picture
+_SHIFT_NOISE = 0.08  # standard deviation of the noise of translated pictures
 _GRAIN = 1.0  # pixels; standard deviation of the blur that correlates the noise of neighbors
 
 
@@ -38,16 +38,18 @@ class Motion:
         contraction: by which fraction the object is smaller in the middle of the cine.
         shift: by which fraction of its radius it has moved there.
         correlation: of the noise of a frame with that of the one before it.
+        noise: standard deviation of the noise that multiplies the picture.
     """
 
     frames: int
     contraction: float
     shift: float
     correlation: float
+    noise: float
 
 
-MODERATE = Motion(24, 0.25, 0.25, 0.9)
-HARD = Motion(40, 0.40, 0.40, 0.7)
+MODERATE = Motion(24, 0.25, 0.25, 0.9, 0.25)
+HARD = Motion(40, 0.40, 0.40, 0.7, 0.4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +132,7 @@ def moved(still: Still, motion: Motion) -> MovingCine:
     for index in range(motion.frames):
         phase = float(np.sin(np.pi * index / (motion.frames - 1)) ** 2)
         source = _source(still.mask, motion.contraction * phase, shift * phase)
-        frames.append(_seen(still.pixels, source, noise))
+        frames.append(_seen(still.pixels, source, motion.noise * noise))
         truth.append(_moved_mask(still.mask, source))
         fresh = _speckle(rng, still.pixels.shape)
         keep = motion.correlation
@@ -139,14 +141,14 @@ def moved(still: Still, motion: Motion) -> MovingCine:
 
 
 def translated(still: Still, step: tuple[float, float], frames: int) -> MovingCine:
-    """The whole picture moves by (x, y) pixels a frame, with a third of fresh noise in each."""
+    """The whole picture moves by (x, y) pixels a frame, with fresh noise in each."""
     rng = np.random.default_rng(zlib.crc32(f"{still.name} {step}".encode()))
     height, width = still.pixels.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     pixels, truth = [], []
     for index in range(frames):
         source = np.stack([x - step[0] * index, y - step[1] * index], axis=-1).astype(np.float32)
-        pixels.append(_seen(still.pixels, source, _speckle(rng, (height, width)) / 3))
+        pixels.append(_seen(still.pixels, source, _SHIFT_NOISE * _speckle(rng, (height, width))))
         truth.append(_moved_mask(still.mask, source))
     return MovingCine(f"{still.name} {step}", np.stack(pixels), np.stack(truth))
 
@@ -171,7 +173,7 @@ def _source(
 
 def _seen(pixels: Gray, source: npt.NDArray[np.float32], noise: npt.NDArray[np.float32]) -> Gray:
     picture = _warp(pixels.astype(np.float32), source)
-    return np.clip(picture * (1 + _NOISE * noise) + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(picture * (1 + noise) + 0.5, 0, 255).astype(np.uint8)
 
 
 def _warp(
@@ -201,7 +203,7 @@ def replaced(cine: MovingCine, other: Still, cut: int) -> MovingCine:
     size = pixels.shape[:0:-1]
     still = cv2.resize(other.pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     for index in range(cut, len(pixels)):
-        noise = 1 + _NOISE * _speckle(rng, still.shape)
+        noise = 1 + MODERATE.noise * _speckle(rng, still.shape)
         pixels[index] = np.clip(still * noise + 0.5, 0, 255).astype(np.uint8)
         truth[index] = False
     return MovingCine(f"{cine.name}, then {other.name}", pixels, truth)

@@ -35,9 +35,10 @@ FLOORS = (
     {"datasets", "phantom"},
     {"store"},
     {"evaluation"},  # training validates by the protocol; an evaluation knows nothing of training
-    {"training", "benchmark"},
+    {"training", "benchmark", "quantization"},
     {"downstream"},
     {"annotate"},
+    {"cluster"},
     {"client"},
     {"napari"},
     {"cli"},

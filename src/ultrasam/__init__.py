@@ -107,7 +107,7 @@ register_task("regions", "ultrasam.downstream.regions.exported:open_region_class
 register_task(
     "prompted", "ultrasam.downstream.regions.exported:open_region_classifier"
 )  # earlier name
-register_task("instances", "ultrasam.downstream.instances.model:load_instance_segmenter")
+register_task("instances", "ultrasam.downstream.instances.exported:open_instance_segmenter")
 register_runtimes("ultrasam.runtimes.opening:open_backend")
 register_architecture("resnet50", "ultrasam.downstream.resnet:open_resnet")
 

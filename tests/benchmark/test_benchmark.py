@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.conftest import TINY
 from ultrasam.benchmark import variants
 from ultrasam.benchmark.peers import transformers_sam
 from ultrasam.benchmark.run import encoder_operations
-from ultrasam.benchmark.timing import added_memory, matrix_rate, timings
+from ultrasam.benchmark.timing import added_memory, busy_process, matrix_rate, timings
 from ultrasam.benchmark.variants import variants_of
 from ultrasam.errors import ConfigError
 from ultrasam.hardware import PrecisionChoice
@@ -32,6 +33,34 @@ def test_calls_take_turns_after_a_warm_up() -> None:
 
 def test_memory_that_a_call_adds_is_seen() -> None:
     assert 150 < added_memory(lambda: torch.ones(50 * 2**20)) < 300  # 200 MiB
+
+
+def test_the_busy_process_runs_meanwhile_and_no_longer() -> None:
+    import psutil
+
+    before = set(psutil.Process().children())
+    with busy_process():
+        (child,) = set(psutil.Process().children()) - before
+        deadline = time.monotonic() + 60
+        while child.cpu_times().user < 0.1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert not child.is_running()
+
+
+def test_an_export_in_int8_is_measured_as_such(exported_nano: Path, tmp_path: Path) -> None:
+    from ultrasam.quantization.export import Effort, quantize_unchecked
+    from ultrasam.weights.exported import read_exported
+
+    folder = tmp_path / "int8"
+    quantize_unchecked(read_exported(exported_nano), folder, effort=Effort(2, 1, 0))
+    found, left_out = variants_of(ModelSpec.parse(str(folder)), int8=True)
+    names = [variant.name for variant in found]
+    assert names == ["ONNX Runtime, int8", "OpenVINO, int8"]
+    assert not any("int8" in reason for reason in left_out)
+    assert [variant.open().precision for variant in found] == ["int8", "int8"]  # type: ignore[attr-defined]
+    _, left_out = variants_of(ModelSpec.parse(str(exported_nano)), int8=True)
+    assert "int8: export the model with --precision int8, and measure that folder." in left_out
 
 
 def test_the_rate_of_matrix_products_is_that_of_a_processor() -> None:
@@ -64,13 +93,21 @@ def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyP
 def test_the_command_measures_an_exported_folder_in_each_runtime(
     exported_nano: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ultrasam("benchmark", exported_nano, "--runs", 1, "--json") == 0
+    assert ultrasam("benchmark", exported_nano, "--runs", 1, "--busy", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     names = {(row["runtime"], row["precision"]) for row in found["rows"]}
     assert {("ONNX Runtime", "float32"), ("OpenVINO", "float32")} <= names
     assert not any(runtime == "PyTorch" for runtime, _ in names)
     for row in found["rows"]:
-        for step in ("encoder", "decoder", "click", "image", "all_views"):
+        for step in (
+            "encoder",
+            "decoder",
+            "click",
+            "image",
+            "all_views",
+            "busy_encoder",
+            "busy_click",
+        ):
             assert row[step]["wall"] > 0, step
         assert 0 < row["share"] < 10
         assert row["memory"] > 0

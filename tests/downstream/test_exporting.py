@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.conftest import SMALL_NANO, TINY, randomized
 from ultrasam import load, load_model
 from ultrasam.downstream.classification.exported import ExportedClassifier
 from ultrasam.downstream.classification.model import Classifier, Head, save_classifier
+from ultrasam.downstream.instances.exported import ExportedInstanceSegmenter
+from ultrasam.downstream.instances.model import (
+    HeadConfig,
+    InstanceSegmenter,
+    save_instance_segmenter,
+)
 from ultrasam.downstream.regions.exported import ExportedRegionPredictor
 from ultrasam.downstream.regions.model import (
     RegionClassifier,
@@ -89,6 +97,49 @@ def test_an_exported_region_classifier_equals_pytorchs(
     assert ours.classify([]).shape == (0, 3)
 
 
+def test_an_exported_instance_segmenter_equals_pytorchs_and_predict_takes_it(
+    ultrasam: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    head = HeadConfig(
+        classes=("cyst", "nodule"),
+        size=96,
+        width=32,
+        queries=7,
+        layers=2,
+        pixel_layers=1,
+        points=64,
+    )
+    model = InstanceSegmenter(randomized(replace(TINY, depth=4)), head).eval()
+    save_instance_segmenter(model, tmp_path / "saved", {})
+    assert ultrasam("export", tmp_path / "saved", "-o", tmp_path / "onnx") == 0
+    assert "masks' logits within" in capsys.readouterr().out
+    opened = load(tmp_path / "onnx")
+    assert isinstance(opened, ExportedInstanceSegmenter)
+    assert opened.classes == ("cyst", "nodule")
+    for frame in (FRAME, np.stack([FRAME[::-1, :60]] * 3, axis=2)):
+        (ours, labels), (theirs, expected) = opened.predict(frame), model.predict(frame)
+        assert len(theirs.scores)
+        assert np.abs(ours.scores - theirs.scores).max() < 1e-5
+        assert np.array_equal(ours.labels, theirs.labels)
+        assert (ours.masks != theirs.masks).mean() < 1e-3
+        assert (labels != expected).mean() < 1e-3
+        assert np.array_equal(opened.find(frame).scores, ours.scores)
+        assert np.array_equal(opened.label_map(frame), labels)
+    Image.fromarray(FRAME).save(tmp_path / "a.png")
+    predict = ("predict", tmp_path / "a.png", "--model", tmp_path / "onnx", "--min-score", 0.01)
+    assert ultrasam(*predict, "-o", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "a_labels.png").is_file()
+    assert ultrasam("export", tmp_path / "onnx", "-o", tmp_path / "again") == 1
+    assert "is exported already" in capsys.readouterr().err
+
+    about = json.loads((tmp_path / "onnx" / "model.json").read_text())
+    del about["classes"]
+    (tmp_path / "onnx" / "model.json").write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load(tmp_path / "onnx")
+
+
 def test_low_rank_updates_are_merged_into_what_is_exported(
     ultrasam: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -114,8 +165,6 @@ def test_what_cannot_be_exported_is_told(
     ultrasam: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "instances.json").write_text("{}")
-    assert ultrasam("export", tmp_path, "-o", tmp_path / "out") == 1
-    assert "is an instance segmenter, which runs in PyTorch only" in capsys.readouterr().err
     assert ultrasam("export", tmp_path, "--to", "openvino", "-o", tmp_path / "out") == 1
     assert "such models are exported to onnx, in float32, only" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

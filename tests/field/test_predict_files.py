@@ -25,9 +25,10 @@ from ultrasam.downstream.embed import embed_files, write_features
 from ultrasam.downstream.features import Embedder, memory_needed
 from ultrasam.errors import ConfigError, DataError, DiskFullError, UltraSamError
 from ultrasam.images.writing.overlay import draw_overlay
-from ultrasam.inference.batch import FileResult, predict_files, write_results
+from ultrasam.inference.batch import predict_files, write_results
 from ultrasam.inference.coco_ids import read_coco_ids
 from ultrasam.inference.frames import parse_frames
+from ultrasam.inference.processing import FileResult
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.prompts import Prediction, Prompt
 

@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -29,9 +31,10 @@ from pydicom.uid import (
 from tests.images.files import dicom_bytes
 from tests.images.test_sector import HEIGHT, SHAPES, WIDTH, echoes, with_text
 from ultrasam.errors import ConfigError, ScanError
-from ultrasam.images.deidentification.files import deidentify, parse_keep, plan
+from ultrasam.images.deidentification.files import Plan, deidentify, parse_keep, plan
 from ultrasam.images.deidentification.header import clean_header, identity_of
 from ultrasam.images.reading import read_scan
+from ultrasam.images.scan import Scan
 
 Run = Callable[..., int]
 SHAPE = SHAPES["curved"]
@@ -290,6 +293,66 @@ def test_a_still_becomes_a_png_without_metadata(ultrasam: Run, tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", ".mp4"), ("mjpeg", ".avi")])
+def test_a_video_keeps_the_values_of_its_sector_and_nothing_else(
+    codec: str, suffix: str, ultrasam: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / f"Mueller{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Mueller^Anne"
+        stream = container.add_stream(codec, rate=20)
+        stream.width, stream.height = WIDTH, HEIGHT
+        stream.pix_fmt = "yuv420p" if codec == "libx264" else "yuvj420p"
+        for pixels in cine(color=True):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert b"Mueller" in path.read_bytes()
+    assert ultrasam("deidentify", path, "-o", tmp_path / "out") == 0
+    (result,) = (tmp_path / "out").iterdir()
+    assert result.name == "001.avi"
+    assert b"Mueller" not in result.read_bytes()
+    kept = plan(path).kept
+    assert kept is not None
+    before, after = read_scan(path), read_scan(result)
+    assert (after.num_frames, after.frame_time) == (before.num_frames, 50)
+    for index in range(before.num_frames):
+        assert np.array_equal(after.frame(index)[kept], before.frame(index)[kept])
+        assert (after.frame(index)[~kept] == 0).all()
+
+
+def test_a_video_of_which_a_frame_is_damaged_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    pixels = cine()
+
+    def read(index: int) -> npt.NDArray[np.uint8]:
+        if index == 2:
+            raise ScanError("c.avi: frame 2 is damaged; copy or download it again.")
+        return pixels[index]
+
+    path = tmp_path / "c.avi"
+    path.write_bytes(b"RIFF\0\0\0\0AVI LIST")
+    made = Plan(path, Scan(3, HEIGHT, WIDTH, False, read, source=path), None, "all")
+    with pytest.raises(ScanError, match="frame 2 is damaged"):
+        deidentify(made, tmp_path / "out" / "001.avi")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_text_that_touches_the_sector_is_told(
+    ultrasam: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = cine(1)[0]
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert ultrasam("deidentify", tmp_path / "a.png", "-o", tmp_path / "out") == 0
+    assert "text may remain" not in capsys.readouterr().err
+    kept = plan(tmp_path / "a.png").kept
+    assert kept is not None
+    row = HEIGHT // 2
+    edge = int(np.flatnonzero(kept[row])[0])
+    pixels[row : row + 2, edge - 12 : edge + 12] = 255  # a letter's stroke
+    Image.fromarray(pixels).save(tmp_path / "b.png")
+    assert ultrasam("deidentify", tmp_path / "b.png", "-o", tmp_path / "out2") == 0
+    assert "text may remain" in capsys.readouterr().err
+
+
 def test_a_dry_run_shows_what_would_go_and_writes_nothing(
     ultrasam: Run,
     tmp_path: Path,
@@ -331,11 +394,10 @@ def test_where_no_sector_is_found_the_user_must_say_what_to_keep(
 
 
 def test_what_cannot_be_de_identified_is_refused(tmp_path: Path) -> None:
-    from tests.images.files import write_video
-
-    write_video(tmp_path / "c.mp4", "libx264")
-    with pytest.raises(ScanError, match=r"no DICOM file and no still picture"):
-        plan(tmp_path / "c.mp4")
+    volume = tmp_path / "a.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(cine()), str(volume))
+    with pytest.raises(ScanError, match=r"is a volume, which cannot be de-identified here"):
+        plan(volume)
     with pytest.raises(ConfigError, match=r"'1,2,3' is not a box"):
         parse_keep("1,2,3")
     path = named(tmp_path / "a.dcm", cine(1)[0], frames=1)

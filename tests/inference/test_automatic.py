@@ -13,7 +13,9 @@ from tests.shapes import blob
 from ultrasam import Predictor, Prompt, segment_everything
 from ultrasam.compat import SamAutomaticMaskGenerator
 from ultrasam.errors import ConfigError
+from ultrasam.evaluation.metrics.masks import iou
 from ultrasam.inference.mask_proposals import non_maximum, point_grid, without_small_parts
+from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prediction
 
 
@@ -78,6 +80,23 @@ def test_points_and_regions_keep_to_the_scanned_sector() -> None:
     found = segment_everything(pixels, model=network, points_per_side=12)
     assert max(x for x, _ in network.clicks) < 63
     assert len(found) == 2
+
+
+def test_the_default_thresholds_suit_nano() -> None:
+    """SAM's weights have other scores: with thresholds for them, nano finds nothing."""
+    image = simulate(2)
+    network = Predictor("nano", tta=False, device="cpu")
+    found = segment_everything(image.pixels, model=network, points_per_side=12)
+    strict = segment_everything(
+        image.pixels,
+        model=network,
+        points_per_side=12,
+        min_predicted_iou=0.88,
+        min_stability=0.95,
+    )
+    assert len(strict) == 0
+    best = [max(iou(mask, true) for mask in found.masks) for true in image.masks]
+    assert max(best) >= 0.5
 
 
 def test_what_finds_nothing_is_empty_and_what_makes_no_sense_refused() -> None:

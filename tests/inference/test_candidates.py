@@ -13,9 +13,10 @@ from PIL import Image
 
 from tests.field.test_prompts_file import Boxes
 from ultrasam.errors import ConfigError
-from ultrasam.inference.batch import FileResult, predict_files
+from ultrasam.inference.batch import predict_files
 from ultrasam.inference.candidates import offered
 from ultrasam.inference.predictor import Predictor
+from ultrasam.inference.processing import FileResult
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.phantom.acquisition import simulate
 from ultrasam.prompts import Prediction, Prompt

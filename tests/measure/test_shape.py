@@ -61,7 +61,8 @@ def test_the_long_axis_is_the_greatest_distance_of_two_outline_points(
         return
     points = smooth_segments(mask, spacing).reshape(-1, 2)
     found = long_and_short_axis(mask, spacing)
-    assert found.long == pytest.approx(cdist(points, points).max(), rel=1e-9)
+    # Half a pixel at each end is settled by what is around the ends.
+    assert found.long == pytest.approx(cdist(points, points).max(), abs=max(spacing))
     assert 0 < found.short <= found.long * (1 + 1e-9)
     if spacing == (1.0, 1.0):
         # scikit-image measures between the pixels' corners, and its tips are not rounded.
@@ -71,20 +72,56 @@ def test_the_long_axis_is_the_greatest_distance_of_two_outline_points(
 
 @settings(max_examples=40, deadline=None)
 @given(
+    semi_minor=st.floats(20, 80),
+    ratio=st.floats(0.35, 1),
+    angle=st.one_of(st.floats(-1.6, 1.6), st.sampled_from((0.0, 0.02, math.pi / 2))),
+    spacing=st.sampled_from(SPACINGS),
+    offset=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_the_axes_of_any_ellipse_are_right_to_half_a_percent_or_three_quarters_of_a_pixel(
+    semi_minor: float,
+    ratio: float,
+    angle: float,
+    spacing: tuple[float, float],
+    offset: tuple[float, float],
+) -> None:
+    """Also where center and axes lie on the grid of the pixels: then, moments miss half a percent, too."""
+    pixel = max(spacing)
+    a, b = semi_minor / ratio * pixel, semi_minor * pixel
+    mask, _ = ellipse_mask(a, b, angle, spacing=spacing, offset=offset)
+    found = long_and_short_axis(mask, spacing)
+    assert found.long == pytest.approx(2 * a, abs=max(0.01 * a, 0.75 * pixel))
+    assert found.short == pytest.approx(2 * b, abs=max(0.01 * b, 0.75 * pixel))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.308, 0.154), (0.4, 0.9), (1.0, 2.0)])
+def test_the_axes_of_an_ellipse_are_right_to_half_a_percent(spacing: tuple[float, float]) -> None:
+    """Of 40 pixels or more, at a random place, also where its outline runs along the pixels."""
+    rng = np.random.default_rng(0)
+    pixel = max(spacing)
+    for angle in (0.0, 0.02, math.pi / 2, *rng.uniform(-1.5, 1.5, 8)):
+        for ratio in (0.35, 0.5, 0.65, 0.8, 0.95, 1.0):
+            b = float(rng.uniform(20, 60)) * pixel
+            x, y = rng.uniform(0, pixel, 2)
+            mask, _ = ellipse_mask(b / ratio, b, float(angle), spacing=spacing, offset=(x, y))
+            found = long_and_short_axis(mask, spacing)
+            assert found.long == pytest.approx(2 * b / ratio, rel=0.005)
+            assert found.short == pytest.approx(2 * b, rel=0.005)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
     semi_major=st.floats(150, 250),
     ratio=st.floats(0.5, 0.95),
     angle=st.floats(-1.5, 1.5),
     spacing=st.sampled_from(SPACINGS),
 )
-def test_the_axes_of_an_ellipse_are_right_to_half_a_percent_or_a_pixel(
+def test_area_and_thickness_of_an_ellipse_are_those_of_its_formula(
     semi_major: float, ratio: float, angle: float, spacing: tuple[float, float]
 ) -> None:
     pixel = max(spacing)
     a, b = semi_major * pixel, semi_major * ratio * pixel
     mask, _ = ellipse_mask(a, b, angle, spacing=spacing)
-    found = long_and_short_axis(mask, spacing)
-    assert found.long == pytest.approx(2 * a, rel=0.005)
-    assert found.short == pytest.approx(2 * b, abs=max(0.01 * b, 1.02 * pixel))
     assert area(mask, spacing) == pytest.approx(math.pi * a * b, rel=0.005)
     assert thickness(mask, spacing) == pytest.approx(2 * b, abs=1.5 * pixel)
 

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ultrasam
+from tests.conftest import SMALL_NANO
 from tests.model.prompts import random_prompts
 from ultrasam.errors import CheckpointError, ConfigError, DeviceError
 from ultrasam.evaluation.models.baselines import EllipseInBox
 from ultrasam.evaluation.models.registry import open_evaluation_model
 from ultrasam.inference.predictor import Predictor
+from ultrasam.model.preprocessing import TestTimeAugmentation
 from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prompt
 from ultrasam.runtimes import choice
@@ -146,7 +150,7 @@ def test_auto_takes_the_fastest_and_remembers_it(
     monkeypatch.setenv("ULTRASAM_CACHE", str(tmp_path))
     caplog.set_level(logging.INFO, logger="ultrasam")
     times = {"onnx": 20.0, "openvino": 10.0}
-    monkeypatch.setattr(choice, "_probe", lambda backends: {name: times[name] for name in backends})
+    monkeypatch.setattr(choice, "probe", lambda backends: {name: times[name] for name in backends})
     opened = ultrasam.load(exported_nano, runtime="auto")
     assert isinstance(opened, OpenVinoBackend)
     assert "runs in OpenVINO: 10 ms for an image and its first prompt, against 20 ms in ONNX" in (
@@ -156,10 +160,68 @@ def test_auto_takes_the_fastest_and_remembers_it(
     assert isinstance(ultrasam.load(exported_nano, runtime="auto"), OpenVinoBackend)
 
 
+class Sleeper:
+    """A backend whose encoder and decoder take so many milliseconds, and at first ten times as many."""
+
+    config, tta = SMALL_NANO, TestTimeAugmentation()
+
+    def __init__(self, encoder: float, decoder: float) -> None:
+        self.left = {"encoder": encoder, "decoder": decoder}
+        self.first = True
+
+    def encode(self, pixels: np.ndarray) -> list[int]:
+        self.spend("encoder")
+        return [0] * len(pixels)
+
+    def decode(self, *_: object, multimask: bool) -> tuple[np.ndarray, np.ndarray]:
+        self.spend("decoder")
+        self.first = False
+        return np.zeros((1, 4, 32, 32), np.float32), np.zeros((1, 4), np.float32)
+
+    def spend(self, part: str) -> None:
+        NOW[0] += self.left[part] / 1000 * (10 if self.first else 1)
+
+
+NOW = [0.0]
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=2, max_size=3))
+def test_the_probe_finds_the_fastest_for_an_image_with_its_prompt(
+    times: list[tuple[int, int]],
+) -> None:
+    backends = {name: Sleeper(*time) for name, time in zip(choice.NAMES, times, strict=False)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice.time, "perf_counter", lambda: NOW[0])
+        found = choice.probe(backends)  # type: ignore[arg-type]
+    for (encoder, decoder), measured in zip(times, found.values(), strict=True):
+        assert measured == pytest.approx(encoder + decoder)
+
+
+def test_auto_compares_pytorch_too_where_graphs_are_in_the_cache(
+    exported_nano: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from ultrasam.runtimes import cached_exports
+
+    monkeypatch.setenv("ULTRASAM_CACHE", str(tmp_path))
+    exported = read_exported(exported_nano)
+    monkeypatch.setattr(cached_exports, "find_cached_export", lambda *_: exported)
+    kinds = {"torch": TorchBackend, "onnx": OnnxBackend, "openvino": OpenVinoBackend}
+    spec = ModelSpec.parse("random:nano")
+    for number, fastest in enumerate(kinds):
+        monkeypatch.setattr(choice.os, "cpu_count", lambda number=number: 100 + number)
+        times = {name: 5.0 + (name != fastest) for name in kinds}
+        monkeypatch.setattr(
+            choice, "probe", lambda backends, times=times: {name: times[name] for name in backends}
+        )
+        assert type(choice.open_fastest(spec, None, device="cpu")) is kinds[fastest]
+
+
 def test_the_probe_times_each_runtime(exported_nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_SECONDS", 0.0)
     exported = read_exported(exported_nano)
-    times = choice._probe({"onnx": OnnxBackend(exported), "openvino": OpenVinoBackend(exported)})
+    times = choice.probe({"onnx": OnnxBackend(exported), "openvino": OpenVinoBackend(exported)})
     assert set(times) == {"onnx", "openvino"}
     assert all(0 < value < 60_000 for value in times.values())
 

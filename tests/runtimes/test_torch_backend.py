@@ -120,6 +120,35 @@ def test_weights_that_change_after_the_image_was_set_are_the_ones_used() -> None
         before = after
 
 
+def test_the_version_of_the_weights_changes_with_them_in_whatever_way_they_change() -> None:
+    model = randomized(TINY)
+    backend = TorchBackend(model)
+    other, encoder = randomized(TINY, seed=1), model.image_encoder
+    seen = [backend.weights_version()]
+    assert backend.weights_version() == seen[0]
+
+    def replace_parameter() -> None:
+        encoder.pos_embed = torch.nn.Parameter(torch.randn_like(encoder.pos_embed))
+
+    def replace_data() -> None:
+        encoder.pos_embed.data = torch.randn_like(encoder.pos_embed)
+
+    changes = (
+        lambda: encoder.pos_embed.data.mul_(2),
+        lambda: encoder.load_state_dict(other.image_encoder.state_dict()),
+        replace_parameter,
+        replace_data,
+        lambda: setattr(encoder, "neck", randomized(TINY, seed=2).image_encoder.neck),
+        lambda: model.to(torch.bfloat16),
+    )
+    for change in changes:
+        with torch.no_grad():
+            change()
+        seen.append(backend.weights_version())
+        assert backend.weights_version() == seen[-1]
+    assert len(set(seen)) == len(seen)
+
+
 def test_the_checksum_covers_every_weight_that_preparation_reads() -> None:
     """If preparation reads a weight, a gradient of its result reaches that weight."""
     model = randomized(TINY)

@@ -47,6 +47,41 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
+def browser_page(
+    *, scheme: str = "dark", size: tuple[int, int] = (1280, 800), first: str = ""
+) -> Iterator[Any]:
+    """An empty page in a new Chromium.
+
+    Args:
+        scheme: the colors that the system prefers.
+        size: of the window, in pixels.
+        first: JavaScript that runs before each page's own.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        context = browser.new_context(
+            color_scheme=scheme,
+            viewport={"width": size[0], "height": size[1]},
+            accept_downloads=True,
+        )
+        context.set_default_timeout(_PATIENCE)
+        context.add_init_script(first)
+        try:
+            yield watched(context.new_page())
+        finally:
+            browser.close()
+
+
+def watched(page: Any) -> Any:
+    """The page, whose messages and errors are printed."""
+    page.on("console", lambda message: print(f"console: {message.text}"))
+    page.on("pageerror", lambda error: print(f"error: {error}"))
+    return page
+
+
+@contextmanager
 def opened(
     address: str, *, scheme: str = "dark", first: str = ""
 ) -> Iterator[tuple[Any, list[str]]]:
@@ -55,26 +90,12 @@ def opened(
     Args:
         first: JavaScript that runs before the page's own.
     """
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        context = browser.new_context(
-            color_scheme=scheme, viewport={"width": 1280, "height": 800}, accept_downloads=True
-        )
-        context.set_default_timeout(_PATIENCE)
-        context.add_init_script(first)
+    with browser_page(scheme=scheme, first=first) as page:
         requests: list[str] = []
-        context.on("request", lambda request: requests.append(request.url))
-        page = context.new_page()
-        page.on("console", lambda message: print(f"console: {message.text}"))
-        page.on("pageerror", lambda error: print(f"error: {error}"))
+        page.context.on("request", lambda request: requests.append(request.url))
         page.goto(address)
         loaded(page)
-        try:
-            yield page, requests
-        finally:
-            browser.close()
+        yield page, requests
 
 
 def loaded(page: Any) -> None:

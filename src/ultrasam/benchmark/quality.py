@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+import numpy.typing as npt
+
+from ultrasam.errors import DataError
 from ultrasam.evaluation.models.registry import EvaluationModel
 from ultrasam.evaluation.records import EvaluationSettings
 from ultrasam.evaluation.report.results import read_results
 from ultrasam.evaluation.runner import run_evaluation
-from ultrasam.evaluation.sources import open_evaluation_datasets
+from ultrasam.evaluation.sources import EvaluationDataset, open_evaluation_datasets
 from ultrasam.inference.predictor import Predictor
 from ultrasam.runtimes.backend import Backend
 
@@ -27,6 +31,22 @@ def dice_of(
         EvaluationError: The model accepts neither boxes nor clicks.
     """
     datasets = open_evaluation_datasets(data, limit=limit)
+    found = object_dice(model, backends, datasets)
+    return {
+        name: {kind: float(values.mean()) for kind, values in kinds.items()}
+        for name, kinds in found.items()
+    }
+
+
+def object_dice(
+    model: str, backends: Mapping[str, Backend], datasets: Sequence[EvaluationDataset]
+) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """Dice of each object and prompt, by prompt type, of each backend by name; all get the same prompts.
+
+    Raises:
+        DataError: No object can be segmented, or not the same in all.
+        EvaluationError: The model accepts neither boxes nor clicks.
+    """
     settings = EvaluationSettings(_KINDS)
     found = {}
     with TemporaryDirectory() as folder:
@@ -37,7 +57,11 @@ def dice_of(
             file = Path(folder) / f"{number}.jsonl"
             keys = run_evaluation(evaluated, datasets, file, settings=settings)
             results = read_results(file, name=name).of(keys)
-            found[name] = {
-                kind: float(results.rows(kind)["dice"].to_numpy().mean()) for kind in results.kinds
-            }
+            found[name] = {kind: results.rows(kind)["dice"].to_numpy() for kind in results.kinds}
+    counts = {tuple(len(values) for values in kinds.values()) for kinds in found.values()}
+    if len(counts) != 1 or 0 in counts.pop():
+        names = ", ".join(data.name for data in datasets)
+        raise DataError(
+            f"Dice cannot be compared on {names}: there is no object, or an image failed in one runtime only."
+        )
     return found

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ultrasam.benchmark.peers import Peer, peer_of
-from ultrasam.benchmark.timing import Timing, added_memory, matrix_rate, timings
+from ultrasam.benchmark.timing import Timing, added_memory, busy_process, matrix_rate, timings
 from ultrasam.benchmark.variants import variants_of
 from ultrasam.errors import MissingDependencyError
 from ultrasam.hardware import processor
@@ -22,6 +22,7 @@ from ultrasam.phantom.acquisition import Phantom, simulate
 from ultrasam.progress import OnProgress, no_progress
 from ultrasam.prompts import Float32, Prompt, PromptArrays
 from ultrasam.runtimes.backend import Backend
+from ultrasam.weights.exported import INT8
 from ultrasam.weights.spec import ModelSpec
 
 _PACKAGES = ("torch", "onnxruntime", "openvino", "transformers")
@@ -37,9 +38,10 @@ class Row:
         click: one click on an image that is set, to a mask in its pixels, in one view.
         image: setting an image and the first click, in one view.
         all_views: the same in the views that the weights average.
+        busy_encoder, busy_click: as ``encoder`` and ``click``, while another process keeps a core busy.
         memory: what ``image`` adds to the process, in MiB.
         share: the encoder's operations per second of the processor's time, over those of matrix products of
-            this precision; other programs on the machine do not change it.
+            this precision; other programs on the machine do not change it. Not measured in int8.
         dice: mean Dice by prompt type.
     """
 
@@ -50,6 +52,8 @@ class Row:
     click: Timing | None = None
     image: Timing | None = None
     all_views: Timing | None = None
+    busy_encoder: Timing | None = None
+    busy_click: Timing | None = None
     memory: float | None = None
     share: float | None = None
     dice: dict[str, float] = field(default_factory=dict)
@@ -85,6 +89,8 @@ def run_benchmark(
     spec: ModelSpec,
     *,
     runs: int = 7,
+    int8: bool = False,
+    busy: bool = False,
     data: Sequence[str] = (),
     limit: int | None = None,
     on_progress: OnProgress = no_progress,
@@ -94,6 +100,8 @@ def run_benchmark(
     Calls take turns, and their medians are reported. Models are all in memory at once.
 
     Args:
+        int8: also in int8, see `ultrasam.benchmark.variants.variants_of`.
+        busy: measure encoder and click also while another process keeps a core busy.
         data: data sets to measure Dice on, as `ultrasam.evaluation.sources.open_evaluation_datasets` takes.
         limit: images of each data set.
 
@@ -103,7 +111,7 @@ def run_benchmark(
         ExportError: The model's graphs for another runtime differ from PyTorch's.
         MissingDependencyError: No runtime for an export is installed, or ``data`` needs an extra.
     """
-    variants, left_out = variants_of(spec)
+    variants, left_out = variants_of(spec, int8=int8)
     backends: dict[str, Backend] = {}
     rows: dict[str, Row] = {}
     for variant in variants:
@@ -123,11 +131,12 @@ def run_benchmark(
         rows[peer.name] = Row(peer.name, "float32")
     elif peer:
         left_out.append(peer)
-    steps = 5 + bool(data)
+    steps = 5 + busy + bool(data)
     on_progress(0, steps)
     operations = encoder_operations(first.config)
     rates = {
-        precision: matrix_rate(precision) for precision in {r.precision for r in rows.values()}
+        precision: matrix_rate(precision)
+        for precision in {r.precision for r in rows.values()} - {INT8}
     }
 
     encoders: dict[str, Any] = {n: lambda b=b: b.encode(pixels) for n, b in backends.items()}
@@ -143,7 +152,8 @@ def run_benchmark(
         decoders[peer.name] = lambda: peer.decode(embedding, arrays)
     for name, timing in timings(encoders, runs=runs).items():
         rows[name].encoder = timing
-        rows[name].share = operations / timing.cpu / rates[rows[name].precision]
+        if rate := rates.get(rows[name].precision):
+            rows[name].share = operations / timing.cpu / rate
     on_progress(1, steps)
     for name, timing in timings(decoders, runs=3 * runs).items():
         rows[name].decoder = timing
@@ -170,12 +180,19 @@ def run_benchmark(
         for name, timing in timings(views, runs=runs).items():
             rows[name].all_views = timing
     on_progress(5, steps)
+    if busy:
+        with busy_process():
+            for name, timing in timings(encoders, runs=runs).items():
+                rows[name].busy_encoder = timing
+            for name, timing in timings(clicks, runs=3 * runs).items():
+                rows[name].busy_click = timing
+        on_progress(6, steps)
     if data:
         from ultrasam.benchmark.quality import dice_of
 
         for name, found in dice_of(spec.text, backends, data, limit=limit).items():
             rows[name].dice = found
-        on_progress(6, steps)
+        on_progress(steps, steps)
     return Benchmark(
         spec.text, first.config.image_size, processor(), _threads(), _versions(), runs,
         operations / 1e9, {name: rate / 1e9 for name, rate in rates.items()}, tuple(rows.values()),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ultrasam.extras import needs
@@ -51,6 +54,17 @@ def interleaved(
 ) -> dict[str, float]:
     """Median seconds of each call on the clock; see `timings`."""
     return {name: t.wall for name, t in timings(calls, runs=runs, warmups=warmups).items()}
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that keeps a core busy meanwhile."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def added_memory(call: Callable[[], object]) -> float:

@@ -8,9 +8,12 @@ from importlib.util import find_spec
 
 from ultrasam.errors import ConfigError, MissingDependencyError
 from ultrasam.hardware import choose_precision
+from ultrasam.quantization.cached import cached_int8
 from ultrasam.runtimes.backend import Backend
+from ultrasam.runtimes.backends import open_exported
 from ultrasam.runtimes.choice import NAMES
 from ultrasam.runtimes.opening import exported_at, open_backend
+from ultrasam.weights.exported import INT8
 from ultrasam.weights.spec import ModelSpec
 
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -36,8 +39,11 @@ class Variant:
         return f"{self.runtime}, {self.precision}"
 
 
-def variants_of(spec: ModelSpec) -> tuple[list[Variant], list[str]]:
+def variants_of(spec: ModelSpec, *, int8: bool = False) -> tuple[list[Variant], list[str]]:
     """All ways to run a model on this processor, and a sentence for each that is left out.
+
+    Args:
+        int8: also in int8, for which the model is quantized once, into the cache.
 
     Raises:
         CheckpointError: The model is an export that cannot be read.
@@ -52,12 +58,16 @@ def variants_of(spec: ModelSpec) -> tuple[list[Variant], list[str]]:
     exported = exported_at(spec)
     bfloat16 = choose_precision("auto", "cpu")
     has_bfloat16 = bfloat16.precision == "bfloat16"
+    stored = INT8 if exported is not None and exported.is_int8 else "float32"
     found: list[Variant] = []
     left_out: list[str] = []
 
     def add(runtime: str, precision: str) -> None:
         def opened() -> Backend:
-            return open_backend(spec, runtime=runtime, device="cpu", precision=precision)
+            if precision != INT8:
+                return open_backend(spec, runtime=runtime, device="cpu", precision=precision)
+            quantized = exported or cached_int8(spec)
+            return open_exported(quantized, runtime, device="cpu", precision=None)
 
         found.append(Variant(NAMES[runtime], precision, opened))
 
@@ -73,9 +83,13 @@ def variants_of(spec: ModelSpec) -> tuple[list[Variant], list[str]]:
         elif exported is None and any(find_spec(name) is None for name in _EXPORTER):
             left_out.append(f"{NAMES[runtime]}: pip install 'ultrasam[export]' to make its graphs.")
         else:
-            add(runtime, "float32")
-            if runtime == "openvino" and has_bfloat16:
+            add(runtime, stored)
+            if runtime == "openvino" and has_bfloat16 and stored != INT8:
                 add(runtime, "bfloat16")
+            if int8 and exported is None:
+                add(runtime, INT8)
+    if int8 and exported is not None and stored != INT8:
+        left_out.append("int8: export the model with --precision int8, and measure that folder.")
     if not has_bfloat16:
         left_out.append(f"bfloat16: {bfloat16.reason}.")
     if not found:

@@ -32,6 +32,14 @@ def benchmark(
     runs: Annotated[
         int, typer.Option(min=1, metavar="NUMBER", help="How often each call is timed.")
     ] = 7,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Also in int8; quantizes the model once, which takes minutes."),
+    ] = False,
+    busy: Annotated[
+        bool,
+        typer.Option("--busy", help="Also while another process keeps a core of the machine busy."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model on this machine, in each runtime and precision that can run it.
@@ -51,7 +59,13 @@ def benchmark(
     spec = ModelSpec.parse(model)
     with progress_bar("measuring") as on_progress:
         found = run_benchmark(
-            spec, runs=runs, data=data or (), limit=limit, on_progress=on_progress
+            spec,
+            runs=runs,
+            int8=int8,
+            busy=busy,
+            data=data or (),
+            limit=limit,
+            on_progress=on_progress,
         )
     print(json.dumps(found.to_dict(), indent=1) if as_json else _text(found))
 
@@ -63,7 +77,8 @@ def _text(found: Benchmark) -> str:
     kinds = list(dict.fromkeys(kind for row in found.rows for kind in row.dice))
     head = (
         "runtime", "precision", "encoder", "decoder, a click", "click to mask", "image and click",
-        "in all views", "memory", "of matrix rate", *(f"Dice, {kind}" for kind in kinds),
+        "in all views", "encoder, busy", "click, busy", "memory", "of matrix rate",
+        *(f"Dice, {kind}" for kind in kinds),
     )  # fmt: skip
     rates = ", ".join(f"{rate:.0f} GFLOP/s a core in {name}" for name, rate in found.rates.items())
     versions = ", ".join(f"{name} {number}" for name, number in found.versions.items())
@@ -82,7 +97,15 @@ def _text(found: Benchmark) -> str:
 def _cells(row: Row, kinds: list[str]) -> tuple[str, ...]:
     from ultrasam.reporting.tables import NONE
 
-    steps = (row.encoder, row.decoder, row.click, row.image, row.all_views)
+    steps = (
+        row.encoder,
+        row.decoder,
+        row.click,
+        row.image,
+        row.all_views,
+        row.busy_encoder,
+        row.busy_click,
+    )
     return (
         *(NONE if timing is None else _time(timing) for timing in steps),
         NONE if row.memory is None else f"{row.memory:.0f} MiB",

@@ -44,8 +44,9 @@ def deidentify(
     """Remove burnt-in text and the identity from images.
 
     Pixels outside the scanned sector are blanked, and a DICOM header is cleaned by the Basic Profile of the
-    standard (PS3.15). DICOM images and cines become DICOM, still pictures PNG; the results are numbered,
-    because names of files often name people. Text inside the sector stays: look at the results.
+    standard (PS3.15). DICOM images and cines become DICOM, still pictures PNG, videos AVI without loss; the
+    results are numbered, because names of files often name people. Text inside the sector stays: look at the
+    results.
 
     Give the files of a study together: only then do they refer to each other afterwards.
     """
@@ -96,6 +97,12 @@ def _one(path: Path, name: Path, keep: Keep, *, dry_run: bool, draws: bool) -> N
         kept = "all pixels are kept; burnt-in text stays"
     else:
         kept = f"{made.kept.mean():.0%} of each frame are kept ({made.sector})"
+    if made.is_crossed:
+        logger.warning(
+            "%s: text may remain: something bright reaches across the edge of what is kept. Look at it "
+            "(--dry-run -o FOLDER), and give a box with --keep.",
+            path,
+        )
     elements = counted(len(done.changes), "element")
     if not dry_run:
         logger.info("%s: %s; %s; %s of the header changed.", path, kept, done.stored, elements)

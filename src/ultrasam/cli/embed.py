@@ -10,17 +10,24 @@ import typer
 
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
+    Address,
     Device,
+    EngineOption,
     Frame,
     Inputs,
     Model,
+    ModelWorkers,
     Overwrite,
     PrecisionOption,
     Prompts,
+    ResumeShards,
+    ShardShare,
+    ShardSize,
     out_option,
 )  # fmt: skip
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, read_and_report
+from ultrasam.cli.sharded import Sharding, run_sharded
 from ultrasam.errors import UltraSamError
 from ultrasam.extras import require
 from ultrasam.text import counted
@@ -35,7 +42,11 @@ def embed(
     inputs: Inputs,
     out: Annotated[
         Path | None,
-        out_option("A Parquet file.", metavar="FILE", default="runs/embed/INPUT.parquet"),
+        out_option(
+            "A Parquet file; with --workers, a folder.",
+            metavar="FILE",
+            default="runs/embed/INPUT.parquet",
+        ),
     ] = None,
     overwrite: Overwrite = False,
     prompts: Prompts = None,
@@ -53,11 +64,20 @@ def embed(
     frame: Frame = None,
     device: Device = None,
     precision: PrecisionOption = None,
+    workers: ModelWorkers = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    shard_size: ShardSize = None,
+    shards: ShardShare = None,
+    resume: ResumeShards = False,
 ) -> None:
     """Write features of images, or of regions, to a Parquet file.
 
     Columns: path; prompt, the number of the prompt, or null without --prompts; features, the mean of the
     encoder's last patches, over the image or over the mask of the prompt; and frame.
+
+    With --workers, --out is a folder. Files, which may also lie in ZIP and TAR archives, are cut into shards;
+    each becomes a Parquet table.
     """  # fmt: skip
     from ultrasam.inference.inputs import find_inputs
 
@@ -65,6 +85,16 @@ def embed(
     checks.check_models([model])
     checks.check_device(device)
     file = None if prompts is None else read_and_report(prompts)
+    how = Sharding(workers, engine, address, shard_size, shards, resume)
+    if how.wanted:
+        out = checks.output(out, "embed", inputs[0])
+        how.check(out)
+        settings = {
+            "task": "features", "model": model, "inputs": tuple(inputs), "frames": frame,
+            "device": device, "precision": precision and precision.value, "size": size,
+        }  # fmt: skip
+        run_sharded(how, out, settings, file, overwrite=overwrite)
+        return
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
     wanted = None if file is None else assign_and_report(file, paths)

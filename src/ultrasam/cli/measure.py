@@ -27,7 +27,7 @@ from ultrasam.cli.options import (
     Prompts,
     out_option,
 )  # fmt: skip
-from ultrasam.cli.outputs import earlier_results, provenance_of, remove
+from ultrasam.cli.outputs import earlier_results, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
 from ultrasam.cli.tables import print_table
@@ -134,6 +134,7 @@ def measure(
         wanted = assign_and_report(file, paths)
 
         from ultrasam.inference.predictor import Predictor
+        from ultrasam.inference.provenance import provenance_of
         from ultrasam.measure.files import ModelMasks
 
         predictor = Predictor(

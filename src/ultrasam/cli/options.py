@@ -26,6 +26,13 @@ class Runtime(StrEnum):
     openvino = "openvino"
 
 
+class EngineName(StrEnum):
+    """What runs the shards of many files."""
+
+    local = "local"
+    ray = "ray"
+
+
 class Split(StrEnum):
     """A split of a store; images that leak from one into another are excluded."""
 
@@ -93,6 +100,13 @@ DataForDice = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="PATH", help=_PATHS, show_default="Dice is not measured"),
 ]
+DataForInt8 = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", metavar="PATH", help=f"With --precision int8, compare Dice here, too. {_PATHS}",
+        show_default="phantoms only",
+    ),
+]  # fmt: skip
 Datasets = Annotated[
     list[str] | None,
     typer.Option("--dataset", metavar="NAME", help="Only this data set (repeatable)."),
@@ -240,6 +254,44 @@ Limit = Annotated[
         help="Maximum number of images per data set to evaluate on, evenly spaced.",
     ),
 ]  # fmt: skip
+ModelWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, metavar="NUMBER", show_default="no shards",
+        help="Cut the files into shards, and run the model in so many processes; 0: only this one.",
+    ),
+]  # fmt: skip
+EngineOption = Annotated[
+    EngineName | None,
+    typer.Option(
+        "--engine", show_default="local",
+        help="What runs the shards: processes of this machine, or actors on Ray.",
+    ),
+]  # fmt: skip
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", show_default="Ray on this machine",
+        help="A Ray cluster, as ray.init takes it; engine ray.",
+    ),
+]  # fmt: skip
+ShardSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="NUMBER", show_default="200",
+        help="Files in a shard, which is what a failure costs at most.",
+    ),
+]  # fmt: skip
+ShardShare = Annotated[
+    str | None,
+    typer.Option(
+        "--shards", metavar="I/N", show_default="all",
+        help="Do only each N-th shard, from the I-th, counted from 0: for arrays of jobs.",
+    ),
+]  # fmt: skip
+ResumeShards = Annotated[
+    bool, typer.Option("--resume", help="Go on with the shards that are not done.")
+]
 REPEATS = "How often each object is prompted by a random prompt type."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ultrasam.errors import UltraSamError
 
@@ -39,16 +39,6 @@ def remove(files: Sequence[Path]) -> None:
     """Remove files."""
     for file in files:
         file.unlink(missing_ok=True)
-
-
-def provenance_of(model: str, loaded: Any) -> Provenance:
-    """What makes masks: the model's name, and the hash of its weights if it has some."""
-    from ultrasam.images.writing.segmentation import Provenance
-    from ultrasam.weights.hashing import weights_hash
-
-    network = getattr(getattr(loaded, "backend", loaded), "model", loaded)
-    has_weights = hasattr(network, "state_dict")
-    return Provenance(model, weights_hash(network) if has_weights else None)
 
 
 def exports(out: Path, formats: Sequence[MaskFormat], made: Provenance) -> Exports | None:

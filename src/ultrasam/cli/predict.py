@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,23 +11,29 @@ import typer
 
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
+    Address,
     Boxes,
     Device,
+    EngineOption,
     Frame,
     Inputs,
     MaskFormats,
     Masks,
     Model,
+    ModelWorkers,
     NoTta,
     Overwrite,
     Points,
     PrecisionOption,
     Prompts,
+    ResumeShards,
     RuntimeOption,
+    ShardShare,
+    ShardSize,
     out_option,
 )  # fmt: skip
-from ultrasam.cli.outputs import check_formats, earlier_results, exports, provenance_of, remove
-from ultrasam.cli.progress import progress_bar
+from ultrasam.cli.outputs import check_formats, earlier_results, exports, remove
+from ultrasam.cli.predict_reports import report_classes, report_files
 from ultrasam.cli.prompts import (
     assign_and_report,
     given_prompts,
@@ -35,20 +41,18 @@ from ultrasam.cli.prompts import (
     read_and_report,
     tell_without_candidates,
 )
+from ultrasam.cli.sharded import Sharding, refuse_with_shards, run_sharded
 from ultrasam.errors import PromptError
-from ultrasam.text import counted
 
 if TYPE_CHECKING:
-    from ultrasam.downstream.classification.predict import ClassResult
-    from ultrasam.inference.batch import FileResult
     from ultrasam.inference.coco_ids import CocoIds
-    from ultrasam.inference.frames import FrameChoice
     from ultrasam.inference.prompts_file import PromptsFile
     from ultrasam.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
 _CLASSIFIER, _INSTANCES = "classifier", "instances"
+_SHARDED = {_CLASSIFIER: "classes", _INSTANCES: "instances"}  # tasks of `ultrasam.cluster.job`
 _MIN_SCORE = 0.5
 # What predict writes to a folder, so that --overwrite removes nothing else.
 _WRITTEN = (
@@ -118,6 +122,12 @@ def predict(
     device: Device = None,
     precision: PrecisionOption = None,
     runtime: RuntimeOption = None,
+    workers: ModelWorkers = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    shard_size: ShardSize = None,
+    shards: ShardShare = None,
+    resume: ResumeShards = False,
 ) -> None:
     """Segment what boxes and clicks point at.
 
@@ -127,6 +137,9 @@ def predict(
 
     The folder of a model that ultrasam finetune trained also works: a classifier writes classes.csv, a region
     classifier adds the class of each object, and an instance segmenter needs no prompts.
+
+    With --workers, files may also lie in ZIP and TAR archives. They are cut into shards, each of which
+    becomes a Parquet table with masks (RLE), scores, measurements and errors, and the formats of --format.
     """  # fmt: skip
     from ultrasam.images.writing.formats import PATTERNS, MaskFormat
     from ultrasam.inference.inputs import find_inputs
@@ -164,6 +177,24 @@ def predict(
         task not in (_CLASSIFIER, _INSTANCES) and not automatic and (box or point or masks is None)
     ):
         file = given_prompts(box or [], point or [])
+    how = Sharding(workers, engine, address, shard_size, shards, resume)
+    out = checks.output(out, "predict", inputs[0])
+    how.check(out)
+    if how.wanted:
+        refuse_with_shards(
+            {"--coco": coco, "--category": category, "--candidates": candidates, "--masks": masks}
+        )
+        check_formats([MaskFormat(one) for one in formats or ()])
+        settings = {
+            "task": _SHARDED.get(task, "prompts") if not automatic else "automatic",
+            "model": model, "inputs": tuple(inputs), "frames": frame, "device": device,
+            "formats": tuple(map(str, formats or ())), "precision": precision and precision.value,
+            "runtime": runtime and runtime.value, "refine": refine, "tta": spec.tta and not no_tta,
+            "min_score": _MIN_SCORE if min_score is None else min_score,
+        }  # fmt: skip
+        earlier = earlier_results(out, (*_WRITTEN, *PATTERNS), overwrite=overwrite)
+        run_sharded(how, out, settings, file, overwrite=overwrite, earlier=earlier)
+        return
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
     ids = _coco_ids(coco, category, paths, file if task is None else None)
@@ -172,22 +203,22 @@ def predict(
     frame = "all" if masks is not None and frame is None else frame
     chosen = [MaskFormat(one) for one in formats or (MaskFormat.png, MaskFormat.coco)]
     check_formats(chosen)
-    out = checks.output(out, "predict", inputs[0])
     earlier = earlier_results(out, (*_WRITTEN, *PATTERNS), overwrite=overwrite)
 
     from ultrasam.inference.batch import predict_files
     from ultrasam.inference.candidates import offers_candidates
     from ultrasam.inference.predictor import Predictor
+    from ultrasam.inference.provenance import provenance_of
     from ultrasam.weights.load import load
 
     if task == _CLASSIFIER:
-        _classify(model, paths, out, frames=frame, device=device, earlier=earlier)
+        report_classes(model, paths, out, frames=frame, device=device, earlier=earlier)
         return
     if task == _INSTANCES:
         from ultrasam.downstream.instances.predict import find_files
 
         finder = load(model, device=device)
-        _check_classes(ids, finder.head_config.classes)
+        _check_classes(ids, finder.classes)
         remove(earlier)
         made = provenance_of(model, finder)
         files = find_files(
@@ -195,7 +226,7 @@ def predict(
             provenance=made.as_dict(), coco=ids, png=MaskFormat.png in chosen,
             finish=exports(out, chosen, made),
         )  # fmt: skip
-        _write(files, paths, out, index=MaskFormat.coco in chosen)
+        report_files(files, paths, out, index=MaskFormat.coco in chosen)
         return
     if automatic:
         from ultrasam.inference.automatic_files import segment_files
@@ -208,7 +239,7 @@ def predict(
         files = segment_files(
             network, paths, out, frames=frame, provenance=made.as_dict(), coco=ids
         )
-        _write(files, paths, out)
+        report_files(files, paths, out)
         return
     segmenter: Segmenter
     if task is not None:
@@ -232,7 +263,7 @@ def predict(
         finish=exports(out, chosen, made),
     )  # fmt: skip
     refused = 0 if file is None else len(file.refused)
-    _write(files, paths, out, refused=refused, index=MaskFormat.coco in chosen)
+    report_files(files, paths, out, refused=refused, index=MaskFormat.coco in chosen)
 
 
 def _refuse(task: str | None, given: set[str], model: str) -> None:
@@ -254,106 +285,6 @@ def _refuse(task: str | None, given: set[str], model: str) -> None:
     useless = sorted(given & refused)
     if useless:
         raise PromptError(f"{model} is {what}; it has no use for {' and '.join(useless)}.")
-
-
-def _write(
-    files: Iterator[FileResult],
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    refused: int = 0,
-    index: bool = True,
-) -> None:
-    """Segment the files, report each, and write predictions.json even if interrupted.
-
-    Args:
-        refused: number of entries of the prompts file that are no prompts.
-        index: write predictions.json.
-    """
-    from ultrasam.inference.batch import write_results
-
-    results: list[FileResult] = []
-    seen: set[Path] = set()
-    complete = False
-    try:
-        with progress_bar("segmenting") as on_progress:
-            for result in files:
-                results.append(result)
-                seen.add(result.path)
-                for sentence in (*result.refused, *([result.error] if result.error else [])):
-                    logger.error("%s", sentence)
-                for note in result.notes:
-                    logger.warning("%s", note)
-                on_progress(len(seen), len(paths), frames=sum(not r.files for r in results))
-        complete = True
-    finally:
-        if index and any(not result.error for result in results):
-            table = write_results(results, out)
-            if not complete:
-                _tell_incomplete(table, len(seen), len(paths))
-    done = [result for result in results if not result.error]
-    for result in done:
-        written = [*([result.overlay] if result.overlay else []), *result.pictures, *result.files]
-        print(*written, sep="\n", end="\n" if written else "")
-    if done and index:
-        print(table)
-    doubtful = sum(bool(e.get("low_confidence")) for result in done for e in result.results)
-    if doubtful > 1:
-        total = sum(len(result.results) for result in done)
-        logger.warning("%d of %d masks are empty or have low confidence.", doubtful, total)
-    refused += sum(len(result.refused) for result in done)
-    if refused:
-        logger.error("%d %s refused.", refused, "prompt was" if refused == 1 else "prompts were")
-    failed = {result.path for result in results if result.error}
-    if failed:
-        logger.error("%d of %s failed.", len(failed), counted(len(seen), "file"))
-    if failed or refused:
-        raise typer.Exit(1)
-
-
-def _tell_incomplete(table: Path, done: int, count: int) -> None:
-    logger.warning(
-        "%s has only what was done until then: %d of %s.", table, done, counted(count, "file")
-    )
-
-
-def _classify(
-    model: str,
-    paths: list[Path],
-    out: Path,
-    *,
-    frames: FrameChoice,
-    device: str | None,
-    earlier: Sequence[Path],
-) -> None:
-    from ultrasam.downstream.classification.exported import open_classifier
-    from ultrasam.downstream.classification.predict import classify_files, write_classes
-
-    classifier = open_classifier(model, device)
-    remove(earlier)
-    results: list[ClassResult] = []
-    complete = False
-    try:
-        for result in classify_files(classifier, paths, frames=frames):
-            results.append(result)
-            if result.error:
-                logger.error("%s", result.error)
-            for note in result.notes:
-                logger.warning("%s", note)
-            if result.probabilities:
-                print(result)
-        complete = True
-    finally:
-        if any(not result.error for result in results):
-            table = write_classes(results, classifier.classes, out)
-            if not complete:
-                _tell_incomplete(table, len({result.path for result in results}), len(paths))
-    if any(not result.error for result in results):
-        print(table)
-    failed = {result.path for result in results if result.error}
-    if failed:
-        logger.error("%d of %s failed.", len(failed), counted(len(paths), "file"))
-        raise typer.Exit(1)
 
 
 def _coco_ids(

@@ -24,7 +24,7 @@ from ultrasam.cli.options import (
     frame_option,
     out_option,
 )
-from ultrasam.cli.outputs import check_formats, earlier_results, provenance_of, remove
+from ultrasam.cli.outputs import check_formats, earlier_results, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
 from ultrasam.errors import InterruptedRunError, PromptError, UltraSamError
@@ -148,6 +148,7 @@ def track(
     from ultrasam.images.reading import read_scan
     from ultrasam.inference.inputs import stem_of
     from ultrasam.inference.predictor import Predictor
+    from ultrasam.inference.provenance import provenance_of
     from ultrasam.inference.tracking.files import write_track
     from ultrasam.inference.tracking.track import track as follow
 

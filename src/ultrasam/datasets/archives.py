@@ -76,6 +76,20 @@ def read_member(chain: tuple[str, ...]) -> bytes:
         return _open(chain[:-1]).read(chain[-1])
 
 
+def member_start(chain: tuple[str, ...], size: int) -> bytes:
+    """The first ``size`` bytes of the member of an archive with random access (ZIP or plain TAR).
+
+    Raises:
+        DataError: The member is missing or damaged.
+    """
+    with _explained(chain):
+        archive = _open(chain[:-1])
+        if isinstance(archive, _Folder):
+            return archive.read(chain[-1])[:size]
+        with archive.stream(chain[-1]) as stream:
+            return stream.read(size)
+
+
 def member_on_disk(chain: tuple[str, ...]) -> Path:
     """The member at the end of ``chain`` as a path on disk, for libraries that open only paths.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from ultrasam.errors import PromptError
 from ultrasam.extras import needs
 from ultrasam.files import atomic_file
 from ultrasam.images.pixels import Frame
-from ultrasam.images.reading import read_scan
-from ultrasam.inference.batch import call_with_prompts, describe_failure
+from ultrasam.inference.batch import call_with_prompts
 from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.inference.overlap import ahead
+from ultrasam.inference.processing import Pipeline, describe_failure
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.text import valid_text
 
@@ -44,35 +46,59 @@ def embed_files(
     prompts: AssignedPrompts | None = None,
     *,
     frames: FrameChoice = None,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[EmbedResult]:
     """Embed the chosen frames of each file, or what their prompts mean. Pass the results to
-    `write_features`."""
+    `write_features`.
+
+    Args:
+        embedder: computes the features.
+        paths: the files.
+        prompts: of the files; None for features of whole frames.
+        frames: of cines and volumes.
+        pipeline: how files are opened, and how many frames are read ahead; see
+            `ultrasam.inference.processing.Pipeline`.
+    """
+    how = pipeline or Pipeline()
     pending: list[tuple[EmbedResult, Frame]] = []
-    for path in paths:
-        try:
-            if prompts is not None and path in prompts.missing:
-                raise PromptError(prompts.missing[path])
-            scan = read_scan(path)
-            chosen, notes = choose_frames(scan, frames, path)
-        except Exception as error:
-            yield EmbedResult(path, errors=(describe_failure(path, error),))
-            continue
-        for index in chosen:
-            result = EmbedResult(path, index, notes=notes)
-            notes = ()
-            try:
-                pixels = scan.frame(index)
-            except Exception as error:
-                yield EmbedResult(path, index, (), (describe_failure(path, error),), result.notes)
-                continue
-            if prompts is not None:
-                yield _regions(embedder, result, pixels, prompts.entries[path])
-                continue
+    for result, pixels in ahead(_read(paths, prompts, frames, how), how.depth * embedder.batch):
+        if pixels is None:
+            yield result
+        elif prompts is not None:
+            yield _regions(embedder, result, pixels, prompts.entries[result.path])
+        else:
             pending.append((result, pixels))
-            if len(pending) == embedder.batch:
-                yield from _images(embedder, pending)
-                pending = []
+        if len(pending) == embedder.batch:
+            yield from _images(embedder, pending)
+            pending = []
     yield from _images(embedder, pending)
+
+
+def _read(
+    paths: Sequence[Path],
+    prompts: AssignedPrompts | None,
+    frames: FrameChoice,
+    how: Pipeline,
+) -> Iterator[tuple[EmbedResult, Frame | None]]:
+    """The pixels of each frame; None if they cannot be read, and the result says why."""
+    for path in paths:
+        with ExitStack() as stack:
+            try:
+                if prompts is not None and path in prompts.missing:
+                    raise PromptError(prompts.missing[path])
+                scan = stack.enter_context(how.opened(path))
+                chosen, notes = choose_frames(scan, frames, path)
+            except Exception as error:
+                yield EmbedResult(path, errors=(describe_failure(path, error),)), None
+                continue
+            for index in chosen:
+                result, pixels = EmbedResult(path, index, notes=notes), None
+                notes = ()
+                try:
+                    pixels = scan.frame(index)
+                except Exception as error:
+                    result = replace(result, errors=(describe_failure(path, error),))
+                yield result, pixels
 
 
 def _images(embedder: Embedder, frames: Sequence[tuple[EmbedResult, Frame]]) -> list[EmbedResult]:

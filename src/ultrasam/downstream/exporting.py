@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ultrasam.downstream.classification.exported import export_classifier
 from ultrasam.downstream.classification.model import load_classifier
+from ultrasam.downstream.instances.exported import export_instance_segmenter
+from ultrasam.downstream.instances.model import load_instance_segmenter
 from ultrasam.downstream.regions.exported import export_region_classifier
 from ultrasam.downstream.regions.model import load_region_classifier
 from ultrasam.downstream.task_folders import CLASSIFIER, INSTANCES
@@ -18,7 +20,7 @@ from ultrasam.weights.spec import ModelSpec
 
 
 def export_task(model: Path, task: str, folder: Path, *, overwrite: bool = False) -> None:
-    """Write a fine-tuned image or region classifier for ONNX Runtime; `ultrasam.load` opens the folder.
+    """Write a fine-tuned classifier or instance segmenter for ONNX Runtime; `ultrasam.load` opens it.
 
     Args:
         model: a folder of ``ultrasam finetune``.
@@ -28,16 +30,11 @@ def export_task(model: Path, task: str, folder: Path, *, overwrite: bool = False
 
     Raises:
         CheckpointError: The model cannot be loaded.
-        ConfigError: The model is an instance segmenter, or exported already.
+        ConfigError: The model is exported already.
         ExportError: The graph's results differ from PyTorch's.
         MissingDependencyError: A package of the extra ``export`` is missing.
         UltraSamError: The folder exists, or cannot be written.
     """
-    if task == INSTANCES:
-        raise ConfigError(
-            f"{model} is an instance segmenter, which runs in PyTorch only; promptable models, image "
-            "classifiers and region classifiers can be exported."
-        )
     if is_exported(model):
         raise ConfigError(f"{model} is exported already; give the folder that it was made from.")
     check_free(folder, overwrite=overwrite)
@@ -45,5 +42,7 @@ def export_task(model: Path, task: str, folder: Path, *, overwrite: bool = False
     card = card_of(ModelSpec.parse(model))
     if task == CLASSIFIER:
         export_classifier(load_classifier(model, "cpu"), folder, card)
+    elif task == INSTANCES:
+        export_instance_segmenter(load_instance_segmenter(model, "cpu"), folder, card)
     else:
         export_region_classifier(load_region_classifier(model, "cpu").classifier, folder, card)

@@ -98,6 +98,11 @@ def is_dicom(path: Path) -> bool:
             start = opened.read(512)
     except OSError:
         return False
+    return starts_as_dicom(start)
+
+
+def starts_as_dicom(start: bytes) -> bool:
+    """Whether the first 512 bytes of a file of any name are those of DICOM, as `is_dicom` has it."""
     return start[128:132] == b"DICM" and _DICOMDIR not in start
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from ultrasam.images.masks import bounding_box, coco_result
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_mask
-from ultrasam.inference.automatic import segment_everything
-from ultrasam.inference.batch import FileResult, ScanFrame, process_files
+from ultrasam.inference.automatic import Regions, segment_everything
 from ultrasam.inference.coco_ids import CocoIds
 from ultrasam.inference.frames import FrameChoice
 from ultrasam.inference.predictor import Predictor
+from ultrasam.inference.processing import FileResult, Pipeline, ScanFrame, process_files
 
 
 def segment_files(
@@ -24,6 +24,9 @@ def segment_files(
     frames: FrameChoice = None,
     provenance: Mapping[str, Any],
     coco: CocoIds | None = None,
+    png: bool = True,
+    overlay: bool = True,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[FileResult]:
     """Segment all regions of each file, and write them to ``out``.
 
@@ -38,18 +41,24 @@ def segment_files(
         frames: of cines and volumes.
         provenance: keys to add to each result.
         coco: IDs for the results.
+        png: write the masks as PNG.
+        overlay: write the overlays.
+        pipeline: as `ultrasam.inference.processing.process_files` takes it.
     """
 
-    def segment(frame: ScanFrame) -> FileResult:
+    def segment(frame: ScanFrame) -> Regions:
+        return segment_everything(frame.pixels, model=predictor)
+
+    def write(frame: ScanFrame, found: Regions) -> FileResult:
         image_id = frame.number if coco is None else coco.image(frame.path, frame.scan)
-        pixels = frame.scan.frame(frame.index)
-        found = segment_everything(pixels, model=predictor)
         entries, texts = [], []
         for number, mask in enumerate(found.masks):
             mask_file = out / f"{frame.name}_mask_{number}.png"
-            write_mask(mask_file, mask)
+            if png:
+                write_mask(mask_file, mask)
             extra = {
-                "file_name": str(frame.path), "frame": frame.index, "mask": mask_file.name,
+                "file_name": str(frame.path), "frame": frame.index,
+                **({"mask": mask_file.name} if png else {}),
                 "prompt": "automatic", "point": found.points[number].tolist(),
                 "predicted_iou": round(float(found.predicted_iou[number]), 4),
                 "stability_score": round(float(found.stability_score[number]), 4),
@@ -62,9 +71,10 @@ def segment_files(
             )
             x, y = bounding_box(mask)[:2].tolist()
             texts.append((str(number), x, y))
-        overlay = out / f"{frame.name}_overlay.png"
-        write_overlay(overlay, pixels, list(found.masks), texts=texts)
+        picture = out / f"{frame.name}_overlay.png" if overlay else None
+        if picture is not None:
+            write_overlay(picture, frame.pixels, list(found.masks), texts=texts)
         notes = () if entries else (f"{frame.path}: no region is clear enough to be segmented.",)
-        return FileResult(frame.path, overlay, entries, notes=notes)
+        return FileResult(frame.path, picture, entries, notes=notes, size=frame.pixels.shape[:2])
 
-    yield from process_files(paths, segment, frames=frames)
+    yield from process_files(paths, segment, write, frames=frames, pipeline=pipeline)

@@ -3,81 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ultrasam.errors import ConfigError, DiskFullError, PromptError, UltraSamError, one_line
+from ultrasam.errors import ConfigError, PromptError
 from ultrasam.files import write_json
 from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import BoolMask, bounding_box, coco_result
 from ultrasam.images.pixels import Frame, gray
-from ultrasam.images.reading import read_scan
-from ultrasam.images.scan import Scan
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_mask
-from ultrasam.inference.candidates import offered, offers_candidates, write_offer
+from ultrasam.inference.candidates import Offer, offered, offers_candidates, write_offer
 from ultrasam.inference.coco_ids import CocoIds, Id
-from ultrasam.inference.frames import FrameChoice, choose_frames
-from ultrasam.inference.inputs import ResultNames, stem_of
+from ultrasam.inference.frames import FrameChoice
+from ultrasam.inference.processing import (
+    FileResult,
+    Finish,
+    Pipeline,
+    ScanFrame,
+    process_files,
+)
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry, mask_entries
 from ultrasam.inference.segmenter import ClassifyingSegmenter, Segmenter
-from ultrasam.prompts import LOW_CONFIDENCE, FloatArray, Prompt
+from ultrasam.prompts import LOW_CONFIDENCE, FloatArray, Prediction, Prompt
 
 T = TypeVar("T")
-Finish = Callable[[Scan, str, Sequence["FileResult"]], tuple[Sequence[Path], Sequence[str]]]
 
 _BLANK = 3  # gray values; JPEG's noise in a black margin is about as large
 
 
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """The result of one frame of a file, or of a file that failed.
-
-    Attributes:
-        path: the input file.
-        overlay: the overlay image; None if the file or frame failed.
-        results: its entries in the COCO results file.
-        error: one sentence if the file or frame failed, else None.
-        refused: a sentence for each prompt that could not be used.
-        notes: sentences about what should be looked at.
-        frame: index of the frame.
-        pictures: of the candidates of clicks.
-        size: height and width of the frame; None if it failed.
-        files: what was written of all frames of a file together; the result then is of no frame.
-    """
-
-    path: Path
-    overlay: Path | None = None
-    results: list[dict[str, Any]] = field(default_factory=list)
-    error: str | None = None
-    refused: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    frame: int = 0
-    pictures: tuple[Path, ...] = ()
-    size: tuple[int, int] | None = None
-    files: tuple[Path, ...] = ()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class ScanFrame:
-    """One frame to process.
+class _Predicted:
+    """What a segmenter found in a frame.
 
     Attributes:
-        path: the file.
-        scan: its content.
-        index: of the frame.
-        name: for the results; no two frames of a run share it.
-        number: counts the frames of a run from 1.
+        used, prompts: the accepted entries and their prompts.
+        prediction: the masks, one for each prompt.
+        refused: a sentence for each of the other entries.
+        classes: of each object, if the segmenter tells them.
+        offers: the candidates of clicks, by row.
     """
 
-    path: Path
-    scan: Scan
-    index: int
-    name: str
-    number: int
+    used: list[PromptEntry]
+    prompts: list[Prompt]
+    prediction: Prediction
+    refused: list[str]
+    classes: list[dict[str, Any]]
+    offers: Mapping[int, Offer]
 
 
 def predict_files(
@@ -92,7 +67,9 @@ def predict_files(
     candidates: bool = False,
     masks: Mapping[Path, MaskSequence] | None = None,
     png: bool = True,
+    overlay: bool = True,
     finish: Finish | None = None,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[FileResult]:
     """Segment each file, and write ``<name>_mask_<n>.png`` and ``<name>_overlay.png`` to ``out``.
 
@@ -108,7 +85,8 @@ def predict_files(
         masks: of files: each mask of a frame is a further prompt, with its box. A file with masks needs no
             other prompts; frames without any are passed over.
         png: write the masks as PNG.
-        finish: called for each file after its frames, see `process_files`.
+        overlay: write the overlays.
+        finish, pipeline: as `ultrasam.inference.processing.process_files` takes them.
 
     Raises:
         ConfigError: Candidates are asked for, and the segmenter has one mask only.
@@ -117,92 +95,25 @@ def predict_files(
     if candidates and not offers_candidates(segmenter):
         raise ConfigError("This segmenter offers no candidates; it has one mask for a click.")
 
-    def predict(frame: ScanFrame) -> FileResult:
+    def predict(frame: ScanFrame) -> _Predicted | None:
         known = (masks or {}).get(frame.path)
         if frame.path in prompts.missing and known is None:
             raise PromptError(prompts.missing[frame.path])
+        if coco is not None:
+            coco.image(frame.path, frame.scan)  # what has no place in the results costs no encoding
         entries = list(prompts.entries.get(frame.path, ()))
         if known is not None:
             entries += mask_entries(known, frame.index, first=len(entries))
             if not entries:
-                return FileResult(frame.path)
-        return _predict_frame(
-            segmenter, frame, entries, out, provenance, coco, candidates=candidates, png=png
-        )
+                return None
+        return _predict_frame(segmenter, frame, entries, candidates=candidates)
 
-    yield from process_files(paths, predict, frames=frames, finish=finish)
+    def write(frame: ScanFrame, found: _Predicted | None) -> FileResult:
+        if found is None:
+            return FileResult(frame.path)
+        return _write_frame(frame, found, out, provenance, coco, png=png, overlay=overlay)
 
-
-def process_files(
-    paths: Sequence[Path],
-    process: Callable[[ScanFrame], FileResult],
-    *,
-    frames: FrameChoice = None,
-    finish: Finish | None = None,
-) -> Iterator[FileResult]:
-    """Call ``process`` for the chosen frames of each file; errors become results.
-
-    Args:
-        finish: writes what all frames of a file make together. It gets the scan, the name of its results and
-            those of its frames that did not fail, and returns the files and sentences about them.
-
-    Raises:
-        DiskFullError: A result could not be written.
-    """
-    names, number, renamed = ResultNames(), 0, False
-    for path in paths:
-        try:
-            scan = read_scan(path)
-            chosen, notes = choose_frames(scan, frames, path)
-        except Exception as error:
-            number += 1
-            yield FileResult(path, error=describe_failure(path, error))
-            continue
-        name = names.take(stem := stem_of(path))
-        if name != stem and not renamed:
-            renamed = True
-            text = f"its results are named {name}, because several inputs are called {stem}"
-            notes = (*notes, f"{path}: {text}; predictions.json says which is which.")
-        done: list[FileResult] = []
-        for index in chosen:
-            number += 1
-            of_frame = name
-            if scan.num_frames > 1:
-                digits = len(str(scan.num_frames - 1))
-                of_frame = names.take(f"{name}_frame_{index:0{digits}d}")
-            try:
-                result = process(ScanFrame(path, scan, index, of_frame, number))
-                result = replace(result, notes=(*notes, *result.notes))
-            except DiskFullError:
-                raise  # no other result could be written
-            except Exception as error:
-                result = FileResult(path, error=describe_failure(path, error), notes=notes)
-            result = replace(result, frame=index)
-            yield result
-            notes = ()
-            if result.error is None:
-                done.append(replace(result, overlay=None))
-        if finish is not None and any(result.size for result in done):
-            yield _finished(finish, path, scan, name, done)
-
-
-def _finished(
-    finish: Finish, path: Path, scan: Scan, name: str, done: Sequence[FileResult]
-) -> FileResult:
-    try:
-        files, notes = finish(scan, name, done)
-    except DiskFullError:
-        raise
-    except Exception as error:
-        return FileResult(path, error=describe_failure(path, error))
-    return FileResult(path, files=tuple(files), notes=tuple(notes))
-
-
-def describe_failure(path: Path, error: Exception) -> str:
-    """An error of a file as a sentence that names it; an unexpected one must not stop the other files."""
-    if isinstance(error, UltraSamError):
-        return str(error)
-    return f"{path}: {type(error).__name__}: {one_line(error)}"
+    yield from process_files(paths, predict, write, frames=frames, finish=finish, pipeline=pipeline)
 
 
 def write_results(results: Sequence[FileResult], out: Path) -> Path:
@@ -213,25 +124,34 @@ def write_results(results: Sequence[FileResult], out: Path) -> Path:
 
 
 def _predict_frame(
-    segmenter: Segmenter,
+    segmenter: Segmenter, frame: ScanFrame, entries: Sequence[PromptEntry], *, candidates: bool
+) -> _Predicted:
+    segmenter.set_image(frame.pixels)
+    used, prediction, refused = call_with_prompts(segmenter.predict, entries, frame.path)
+    prompts = [entry.prompt for entry in used if entry.prompt is not None]
+    offers = offered(segmenter, prompts, prediction) if candidates else {}
+    return _Predicted(used, prompts, prediction, refused, _classes(segmenter, prompts), offers)
+
+
+def _write_frame(
     frame: ScanFrame,
-    entries: Sequence[PromptEntry],
+    found: _Predicted,
     out: Path,
     provenance: Mapping[str, Any],
     coco: CocoIds | None,
     *,
-    candidates: bool,
     png: bool,
+    overlay: bool,
 ) -> FileResult:
     image_id: Id = frame.number if coco is None else coco.image(frame.path, frame.scan)
-    pixels = frame.scan.frame(frame.index)
-    segmenter.set_image(pixels)
-    used, prediction, refused = call_with_prompts(segmenter.predict, entries, frame.path)
-    prompts = [entry.prompt for entry in used if entry.prompt is not None]
-    classes = _classes(segmenter, prompts)
-    offers = offered(segmenter, prompts, prediction) if candidates else {}
+    pixels, prompts, prediction, classes = (
+        frame.pixels,
+        found.prompts,
+        found.prediction,
+        found.classes,
+    )
     results, notes, texts, pictures = [], [], [], []
-    for row, (entry, prompt) in enumerate(zip(used, prompts, strict=True)):
+    for row, (entry, prompt) in enumerate(zip(found.used, prompts, strict=True)):
         mask = prediction.masks[row, 0]
         iou, stability = (
             round(float(scores[row, 0]), 4)
@@ -243,7 +163,7 @@ def _predict_frame(
         category_id = 1 if coco is None else coco.category(entry.category or of_class)
         extra = {
             "file_name": str(frame.path), "frame": frame.index, "object": entry.number,
-            **({"mask": mask_file.name} if png else {}), "prompt": _as_json(prompt),
+            **({"mask": mask_file.name} if png else {}), "prompt": prompt_as_json(prompt),
             "predicted_iou": iou, "stability_score": stability,
             "low_confidence": doubt is not None, **provenance,
             **({} if entry.category is None else {"category": entry.category}),
@@ -251,10 +171,10 @@ def _predict_frame(
         }  # fmt: skip
         if png:
             write_mask(mask_file, mask, told=extra)
-        if row in offers:
+        if row in found.offers:
             pictures.append(out / f"{frame.name}_candidates_{entry.number}.png")
             extra["candidates"] = write_offer(
-                offers[row], prompt, pixels, mask_file=mask_file, picture=pictures[-1],
+                found.offers[row], prompt, pixels, mask_file=mask_file, picture=pictures[-1],
                 number=entry.number,
             )  # fmt: skip
         results.append(
@@ -266,7 +186,22 @@ def _predict_frame(
             notes.append(f"{what}: the mask {doubt[0]}.")
         x, y = bounding_box(mask)[:2] if mask.any() else _corner(prompt)
         texts.append((f"{entry.number}{doubt[1] if doubt else ''}", float(x), float(y)))
-    overlay = out / f"{frame.name}_overlay.png"
+    picture = out / f"{frame.name}_overlay.png" if overlay else None
+    if picture is not None:
+        _draw(picture, pixels, prompts, prediction, texts)
+    return FileResult(
+        frame.path, picture, results, refused=tuple(found.refused),
+        notes=tuple(dict.fromkeys(notes)), pictures=tuple(pictures), size=pixels.shape[:2],
+    )  # fmt: skip
+
+
+def _draw(
+    file: Path,
+    pixels: Frame,
+    prompts: Sequence[Prompt],
+    prediction: Prediction,
+    texts: Sequence[tuple[str, float, float]],
+) -> None:
     points = [
         (float(x), float(y), int(label))
         for prompt in prompts
@@ -274,12 +209,8 @@ def _predict_frame(
     ]
     boxes = [prompt.box for prompt in prompts if prompt.box is not None]
     write_overlay(
-        overlay, pixels, list(prediction.masks[:, 0]), boxes=boxes, points=points, texts=texts
+        file, pixels, list(prediction.masks[:, 0]), boxes=boxes, points=points, texts=texts
     )
-    return FileResult(
-        frame.path, overlay, results, refused=tuple(refused), notes=tuple(dict.fromkeys(notes)),
-        pictures=tuple(pictures), size=pixels.shape[:2],
-    )  # fmt: skip
 
 
 def call_with_prompts(
@@ -374,7 +305,8 @@ def _corner(prompt: Prompt) -> tuple[float, float]:
     )
 
 
-def _as_json(prompt: Prompt) -> dict[str, Any]:
+def prompt_as_json(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as an entry of a prompts file."""
     entry: dict[str, Any] = {}
     if prompt.box is not None:
         entry["box"] = prompt.box.tolist()

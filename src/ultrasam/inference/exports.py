@@ -15,7 +15,7 @@ from ultrasam.images.masks import BoolMask, decode_rle
 from ultrasam.images.scan import Scan
 from ultrasam.images.writing.formats import MaskFormat, write_masks
 from ultrasam.images.writing.segmentation import Provenance, Segmentation
-from ultrasam.inference.batch import FileResult
+from ultrasam.inference.processing import FileResult
 from ultrasam.measure.report import shape_measurements
 
 # What `predict` writes for each frame as it goes.
@@ -27,7 +27,7 @@ _FACTS = (
 
 @dataclass(slots=True)
 class Exports:
-    """Writes the results of one file after another; an instance is a `ultrasam.inference.batch.Finish`.
+    """Writes the results of one file after another; an instance is a `ultrasam.inference.processing.Finish`.
 
     Attributes:
         out: the folder.

@@ -11,8 +11,8 @@ from ultrasam.errors import MeasurementError, UltraSamError
 from ultrasam.images.mask_reading import is_mask_image
 from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan
-from ultrasam.inference.batch import describe_failure
 from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.inference.processing import describe_failure
 from ultrasam.inference.prompts_file import AssignedPrompts
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.measure.calibration import Calibration

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ultrasam.extras import needs
 from ultrasam.images.masks import bounding_box
+from ultrasam.measure.crest import crest
 from ultrasam.measure.outline import (
     PIXELS,
     BoolMask,
@@ -25,7 +26,9 @@ from ultrasam.measure.outline import (
 )
 
 Ends = tuple[tuple[float, float], tuple[float, float]]
-_POSITIONS = 1000  # along the long axis, at which the width is measured
+_POSITIONS = 300  # across a direction, at which the lengths along it are measured
+_TURNS = np.linspace(-0.3, 0.3, 9)  # radians, from the longest distance
+_LEAST_TURNS = 3  # that a parabola needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,9 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
     short axis is the longest line perpendicular to it from one side of the outline to the other, as in the
     WHO criteria for tumors (Miller et al. 1981). The outline is smooth
     (`ultrasam.measure.outline.smooth_segments`): the extremes of a staircase make every shape too large, by
-    half a pixel on average. A sharp tip loses one to two pixels. Where the outline runs along the pixels, an
-    axis is right to half a pixel at each end: a mask knows no border better.
+    half a pixel on average. A sharp tip loses one to two pixels. What a mask leaves open, half a pixel at
+    each end, is settled by the outline around the ends, if it is smooth (`ultrasam.measure.crest.crest`); so
+    is the direction among those in which the shape is equally long to a pixel.
 
     Args:
         mask: [H, W].
@@ -132,29 +136,61 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
     steps = hull[:, None] - hull[None]
     distances = np.hypot(steps[..., 0], steps[..., 1])
     first, second = np.unravel_index(int(distances.argmax()), distances.shape)
-    long = float(distances[first, second])
-    along = steps[first, second] / long
-    dx, dy = along if along[0] >= 0 else -along
-    short_ends = _widest_line(segments, along)
-    short = math.dist(*short_ends)
-    long_ends = _ends(hull[first], hull[second])
-    return Axes(long, short, math.atan2(dy, dx), long_ends, short_ends)
+    x, y = steps[first, second]
+    angle, long = _smooth_long_axis(
+        segments, math.atan2(y, x), float(distances[first, second]), spacing
+    )
+    short, _ = crest(_lengths(segments, angle + math.pi / 2), max(spacing))
+    angle -= math.pi * math.floor(angle / math.pi + 0.5)
+    ends = _longest_line(segments, angle), _longest_line(segments, angle + math.pi / 2)
+    return Axes(long, min(short, long), angle, *ends)
 
 
-def _widest_line(segments: Points, along: Points) -> Ends:
-    """The ends of the longest line across a direction (x, y), from one side of segments [S, 2, 2] to the
-    other."""
-    u = segments @ along
-    step = float(np.ptp(u)) / _POSITIONS
-    low, high = sides(segments, along, step=step, start=0.0)
-    widest = int((high - low).argmax())
-    foot = (math.ceil(u.min() / step) + widest) * step * along
-    across = np.array([-along[1], along[0]])
-    return _ends(foot + low[widest] * across, foot + high[widest] * across)
+def _smooth_long_axis(
+    segments: Points, angle: float, length: float, spacing: Spacing
+) -> tuple[float, float]:
+    """The direction and the length of the long axis, from those of the longest distance."""
+    pixel = max(spacing)
+    smooth, fits = crest(_lengths(segments, angle), pixel)
+    if not fits:
+        return angle, length
+    turns, lengths = [], []
+    for turn in _TURNS:
+        profile = _lengths(segments, angle + turn)
+        if profile.max() >= length - pixel:
+            turns.append(turn)
+            lengths.append(crest(profile, pixel)[0])
+    if len(turns) >= _LEAST_TURNS:
+        curve, slope, _ = np.polyfit(turns, lengths, 2)
+        turn = -slope / (2 * curve) if curve < 0 else turns[int(np.argmax(lengths))]
+        angle += float(np.clip(turn, turns[0], turns[-1]))
+        smooth, _ = crest(_lengths(segments, angle), pixel)
+    return angle, smooth
 
 
-def _ends(first: Points, second: Points) -> Ends:
+def _lengths(segments: Points, angle: float) -> Points:
+    """The distances between the outermost sides of segments [S, 2, 2] on lines of a direction, [K]."""
+    _, low, high = _lines(segments, angle)
+    return np.maximum(high - low, 0)
+
+
+def _longest_line(segments: Points, angle: float) -> Ends:
+    """The ends of the longest line of a direction between the outermost sides of segments [S, 2, 2]."""
+    feet, low, high = _lines(segments, angle)
+    longest = int((high - low).argmax())
+    against = np.array([-math.cos(angle), -math.sin(angle)])
+    first, second = (feet[longest] + side[longest] * against for side in (low, high))
     return (float(first[0]), float(first[1])), (float(second[0]), float(second[1]))
+
+
+def _lines(segments: Points, angle: float) -> tuple[Points, Points, Points]:
+    """Lines of a direction: a point of each, [K, 2], and where it meets the outermost sides of segments
+    [S, 2, 2], measured from there against the direction."""
+    across = np.array([math.cos(angle + math.pi / 2), math.sin(angle + math.pi / 2)])
+    u = segments @ across
+    start, step = float(u.min()), float(np.ptp(u)) / _POSITIONS
+    low, high = sides(segments, across, step=step, start=start)
+    return (start + step * np.arange(len(low)))[:, None] * across, low, high
 
 
 def sides(

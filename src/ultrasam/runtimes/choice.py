@@ -84,7 +84,7 @@ def open_fastest(
     opened: dict[str, Backend] = {}
     if milliseconds is None or set(milliseconds) != set(openers):
         opened = {name: opener() for name, opener in openers.items()}
-        milliseconds = _probe(opened)
+        milliseconds = probe(opened)
         _remember(key, milliseconds)
     best, *others = sorted(milliseconds, key=lambda name: float(milliseconds[name]))
     slower = " and ".join(f"{milliseconds[name]:.0f} ms in {NAMES[name]}" for name in others)
@@ -119,31 +119,32 @@ def _openers(
     return found
 
 
-def _probe(backends: Mapping[str, Backend]) -> dict[str, float]:
+def probe(backends: Mapping[str, Backend]) -> dict[str, float]:
     """The least time in ms of each backend for one image and its first prompt, in turns."""
-    any_backend = next(iter(backends.values()))
-    size = any_backend.config.image_size
-    views = 2 if any_backend.tta.flip else 1
-    pixels = np.random.default_rng(0).normal(size=(views, 3, size, size)).astype(np.float32)
-    coords = np.full((views, 2, 2), size / 2, np.float32)
-    labels = np.tile(np.array([FOREGROUND, NOT_A_POINT]), (views, 1))
-    prompts, index = PromptArrays(coords, labels), np.arange(views)
-
-    def run(backend: Backend) -> float:
-        start = time.perf_counter()
-        backend.decode(backend.encode(pixels), prompts, index, multimask=True)
-        return 1000 * (time.perf_counter() - start)
-
-    for backend in backends.values():
-        run(backend)  # the first run also prepares
-    times: dict[str, list[float]] = {name: [] for name in backends}
+    calls = {name: first_prompt(backend) for name, backend in backends.items()}
+    for call in calls.values():
+        call()  # the first run also prepares
+    times: dict[str, list[float]] = {name: [] for name in calls}
     start = time.perf_counter()
     rounds = 0
     while rounds < _MIN_ROUNDS or time.perf_counter() - start < _SECONDS:
         rounds += 1
-        for name, backend in backends.items():
-            times[name].append(run(backend))
+        for name, call in calls.items():
+            before = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - before))
     return {name: min(values) for name, values in times.items()}
+
+
+def first_prompt(backend: Backend) -> Callable[[], object]:
+    """A call that encodes an image, in as many views as the weights average, and decodes a click on it."""
+    size = backend.config.image_size
+    views = 2 if backend.tta.flip else 1
+    pixels = np.random.default_rng(0).normal(size=(views, 3, size, size)).astype(np.float32)
+    coords = np.full((views, 2, 2), size / 2, np.float32)
+    labels = np.tile(np.array([FOREGROUND, NOT_A_POINT]), (views, 1))
+    prompts, index = PromptArrays(coords, labels), np.arange(views)
+    return lambda: backend.decode(backend.encode(pixels), prompts, index, multimask=True)
 
 
 def _key(graphs: Exported | None, openers: Openers, precision: str | None) -> str:
@@ -156,7 +157,7 @@ def _key(graphs: Exported | None, openers: Openers, precision: str | None) -> st
             versions.append(name)
     assert graphs is not None
     about = (
-        graphs.config.to_json(), graphs.runtime, precision, processor(), os.cpu_count(),
+        graphs.config.to_json(), graphs.runtime, graphs.is_int8, precision, processor(), os.cpu_count(),
         os.environ.get("OMP_NUM_THREADS"), versions,
     )  # fmt: skip
     return json.dumps(about)

@@ -86,13 +86,16 @@ def file_entry(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
-def comparison_entry(cases: list[dict[str, Any]], runtime: str) -> dict[str, Any]:
-    """The differences to PyTorch, and where they were measured."""
+def comparison_entry(
+    cases: list[dict[str, Any]], runtime: str, *, tolerance: float | None = TOLERANCE
+) -> dict[str, Any]:
+    """The differences to PyTorch, where they were measured, and what was allowed; None for a network whose
+    differences are only told."""
     package = {"onnx": "onnxruntime"}.get(runtime, runtime)
     return {
         "against": f"torch {torch.__version__}",
         "runtime": f"{package} {version(package)}",
         "processor": processor(),
-        "tolerance": TOLERANCE,
+        "tolerance": tolerance,
         "cases": cases,
     }

@@ -109,8 +109,8 @@ def decoder_inputs(prompts: PromptArrays, some: IntArray, size: int) -> dict[str
         size: side of mask prompts.
     """
     if prompts.masks is None:
-        masks = np.zeros((len(some), 1, size, size), np.float32)
-        has_mask = np.zeros(len(some), np.float32)
+        masks: Float32 = np.zeros((len(some), 1, size, size), np.float32)
+        has_mask: Float32 = np.zeros(len(some), np.float32)
     else:
         masks = prompts.masks[some]
         has_mask = np.ones(len(some), np.float32)

@@ -13,7 +13,7 @@ from ultrasam.errors import CheckpointError, DeviceError, one_line
 from ultrasam.extras import needs
 from ultrasam.prompts import Float32
 from ultrasam.runtimes.graph_backend import GraphBackend
-from ultrasam.weights.exported import Exported
+from ultrasam.weights.exported import INT8, Exported
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -26,6 +26,9 @@ class OnnxBackend(GraphBackend):
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of the processor; by default OMP_NUM_THREADS, as for PyTorch, or all.
 
+    Attributes:
+        precision: that of the encoder's layers, ``float32`` or ``int8``.
+
     Raises:
         CheckpointError: A graph is missing, damaged or not supported.
         DeviceError: ONNX Runtime does not have the device.
@@ -36,6 +39,7 @@ class OnnxBackend(GraphBackend):
         self, exported: Exported, *, device: str = "cpu", threads: int | None = None
     ) -> None:
         super().__init__(exported)
+        self.precision = INT8 if exported.is_int8 else "float32"
         self._encoder = open_session(exported.file("encoder"), device, threads)
         self._decoder = open_session(exported.file("decoder"), device, threads)
         self._outputs = [output.name for output in self._encoder.get_outputs()]

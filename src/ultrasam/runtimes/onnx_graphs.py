@@ -116,6 +116,7 @@ def write_graph(
     results: Sequence[str],
     *,
     half: bool = False,
+    strict: bool = True,
 ) -> None:
     """Write a module as an ONNX graph.
 
@@ -124,12 +125,13 @@ def write_graph(
         shapes: of each input, the dimensions (`torch.export.Dim`) that are.
         given, results: names of inputs and outputs.
         half: as in `write_onnx`.
+        strict: trace the Python code itself, which dynamic dimensions need; without, only what it computes.
 
     Raises:
         ConfigError: The graph is too large for one ONNX file.
         MissingDependencyError: onnx or onnxscript is not installed.
     """
-    proto = _convert(graph, inputs, shapes, given, results)
+    proto = _convert(graph, inputs, shapes, given, results, strict=strict)
     _remove_traces(proto)
     _name_dimensions(proto)
     if half:
@@ -179,14 +181,22 @@ def rounded_to_half(model: UltraSam) -> UltraSam:
 
 
 def _convert(
-    graph: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...], given: Any, results: Any
+    graph: nn.Module,
+    inputs: tuple[Any, ...],
+    shapes: tuple[Any, ...],
+    given: Any,
+    results: Any,
+    *,
+    strict: bool,
 ) -> Any:
     with needs("Exporting to ONNX", extra="export"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     # The exporter reports its progress by prints and logs, and warns of its own deprecated calls.
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with (
             warnings.catch_warnings(),
@@ -195,13 +205,14 @@ def _convert(
         ):
             warnings.simplefilter("ignore")
             # Given a module, the exporter would fix a dimension that its own tracing does not follow.
-            traced = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=True)
+            traced = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=strict)
             program = torch.onnx.export(
                 traced, dynamo=True, opset_version=OPSET, input_names=list(given),
                 output_names=list(results), verbose=False,
             )  # fmt: skip
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
     assert program is not None
     return program.model_proto
 

@@ -24,7 +24,7 @@ from ultrasam.errors import CheckpointError, ConfigError, DeviceError, one_line
 from ultrasam.extras import needs
 from ultrasam.prompts import UNUSED, Float32
 from ultrasam.runtimes.graph_backend import GraphBackend
-from ultrasam.weights.exported import Exported
+from ultrasam.weights.exported import INT8, Exported
 
 log = logging.getLogger(__name__)
 _HINTS = {
@@ -48,7 +48,8 @@ class OpenVinoBackend(GraphBackend):
         threads: of the processor; by default OMP_NUM_THREADS, as for PyTorch, or OpenVINO's choice.
 
     Attributes:
-        precision: what OpenVINO says that the encoder computes in.
+        precision: what OpenVINO says that the encoder computes in; ``int8`` if the folder has layers in int8
+            and OpenVINO keeps them so.
 
     Raises:
         CheckpointError: A graph is missing, damaged or not supported.
@@ -80,6 +81,12 @@ class OpenVinoBackend(GraphBackend):
         self._lock = Lock()
         got = str(self._encoder.get_property("INFERENCE_PRECISION_HINT").to_string())
         self.precision = _NAMES.get(got, got)
+        if exported.is_int8:
+            rest = self.precision
+            if _computes_in_int8(self._encoder):
+                self.precision = INT8
+            else:
+                log.warning("OpenVINO computes all of the image encoder in %s, not in int8.", rest)
         if precision == "auto":
             log.info("OpenVINO computes the image encoder in %s.", self.precision)
         elif got != hint:
@@ -130,6 +137,17 @@ class OpenVinoBackend(GraphBackend):
                 self._decoder_file, shapes, "f32", self._threads
             )
         return self._decoders[count, slots]
+
+
+def _computes_in_int8(compiled: Any) -> bool:
+    """Whether linear layers or convolutions of a compiled graph take bytes."""
+    kinds = ("FullyConnected", "Convolution", "MatMul")
+    infos = (op.get_rt_info() for op in compiled.get_runtime_model().get_ops())
+    return any(
+        str(info["layerType"].get()) in kinds
+        and str(info["runtimePrecision"].get()) in ("u8", "i8")
+        for info in infos
+    )
 
 
 def _infer(compiled: Any, inputs: Mapping[str, Float32]) -> dict[str, Float32]:

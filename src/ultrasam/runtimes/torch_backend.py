@@ -42,6 +42,7 @@ class TorchBackend:
 
     def __init__(self, model: UltraSam) -> None:
         self.model = model
+        self._samples: tuple[tuple[int, ...], list[list[Tensor]]] = ((), [])
         set_attention(model, str(model.device))
 
     @property
@@ -70,14 +71,13 @@ class TorchBackend:
         modules: list[nn.Module] = [self.model.image_encoder]
         if decoder.high_res_features:
             modules += [decoder.conv_s0, decoder.conv_s1]
+        parameters = [p for module in modules for p in module.parameters()]
+        places = tuple(p.data_ptr() for p in parameters)
         with torch.inference_mode():
-            values = [
-                flat[:: max(1, (len(flat) - 1) // 3)]
-                for module in modules
-                for flat in (p.detach().reshape(-1) for p in module.parameters())
-            ]
-            kinds = dict.fromkeys(v.dtype for v in values)
-            joined = [torch.cat([v for v in values if v.dtype == kind]).double() for kind in kinds]
+            if places != self._samples[0]:
+                # The views keep their memory, so no other weights can take its place unnoticed.
+                self._samples = (places, _samples(parameters))
+            joined = [torch.cat(values).double() for values in self._samples[1]]
             return bytes(torch.cat(joined).cpu().numpy().tobytes())
 
     def encode(self, pixels: Float32) -> list[TorchEmbedding]:
@@ -163,6 +163,14 @@ class TorchBackend:
 
 def _parts(image: ImageEmbedding) -> tuple[Tensor, ...]:
     return (image.image, *image.high_res)
+
+
+def _samples(parameters: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Views of a few values of each tensor, by number format."""
+    found: dict[torch.dtype, list[Tensor]] = {}
+    for flat in (p.detach().reshape(-1) for p in parameters):
+        found.setdefault(flat.dtype, []).append(flat[:: max(1, (len(flat) - 1) // 3)])
+    return list(found.values())
 
 
 def _array(tensor: Tensor) -> Float32:

@@ -72,6 +72,21 @@ def compare(exported: Backend, reference: Backend) -> list[Comparison]:
     Raises:
         ExportError: Results differ by more than the tolerance.
     """
+    found = differences(exported, reference)
+    wrong = [entry for entry in found if not entry.within]
+    if wrong:
+        first = wrong[0]
+        raise ExportError(
+            f"The exported network differs from PyTorch's for {first.prompts} prompts of {first.points} "
+            f"points with masks for {first.masks}: logits by up to {first.logits:.2g} (of "
+            f"{first.largest_logit:.0f}), predicted IoU by up to {first.predicted_iou:.2g}; at most "
+            f"{TOLERANCE:g} is allowed. Nothing was written."
+        )
+    return found
+
+
+def differences(exported: Backend, reference: Backend) -> list[Comparison]:
+    """What `compare` compares, however much they differ."""
     rng = np.random.default_rng(0)
     config = reference.config
     pixels = _images(rng, 3, config.image_size)
@@ -85,15 +100,6 @@ def compare(exported: Backend, reference: Backend) -> list[Comparison]:
         embeddings: Sequence[Any] = ours if count > 1 else one_by_one
         got = exported.decode(embeddings, prompts, index, multimask=True)
         found.append(_difference(got, expected, count, points, masks))
-    wrong = [entry for entry in found if not entry.within]
-    if wrong:
-        first = wrong[0]
-        raise ExportError(
-            f"The exported network differs from PyTorch's for {first.prompts} prompts of {first.points} "
-            f"points with masks for {first.masks}: logits by up to {first.logits:.2g} (of "
-            f"{first.largest_logit:.0f}), predicted IoU by up to {first.predicted_iou:.2g}; at most "
-            f"{TOLERANCE:g} is allowed. Nothing was written."
-        )
     return found
 
 

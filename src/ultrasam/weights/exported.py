@@ -19,6 +19,7 @@ from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 
 DESCRIPTION = "model.json"
 FORMAT, FORMAT_VERSION = "ultrasam-export", 1
+INT8 = "int8"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +42,11 @@ class Exported:
     tta: TestTimeAugmentation
     postprocessor: Postprocessor
     content: Mapping[str, Any]
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether layers of its image encoder are in int8."""
+        return self.content.get("precision") == INT8
 
     def file(self, graph: str) -> Path:
         """The file of a graph, ``encoder`` or ``decoder``, once it and those that belong to it are found to

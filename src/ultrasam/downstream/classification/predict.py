@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ultrasam.downstream.classification.exported import ExportedClassifier
 from ultrasam.downstream.classification.model import Classifier
 from ultrasam.files import atomic_write
-from ultrasam.images.pixels import gray
-from ultrasam.images.reading import read_scan
-from ultrasam.inference.batch import describe_failure
+from ultrasam.images.pixels import Frame, gray
 from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.inference.overlap import ahead
+from ultrasam.inference.processing import Pipeline, describe_failure
 from ultrasam.text import valid_text
 
 
@@ -51,23 +52,49 @@ def classify_files(
     paths: Sequence[Path],
     *,
     frames: FrameChoice = None,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[ClassResult]:
-    """Classify the chosen frames of each file. Pass the results to `write_classes`."""
-    for path in paths:
-        try:
-            scan = read_scan(path)
-            chosen, notes = choose_frames(scan, frames, path)
-        except Exception as error:
-            yield ClassResult(path, error=describe_failure(path, error))
+    """Classify the chosen frames of each file. Pass the results to `write_classes`.
+
+    Args:
+        classifier: computes the probabilities.
+        paths: the files.
+        frames: of cines and volumes.
+        pipeline: how files are opened, and how many frames are read ahead; see
+            `ultrasam.inference.processing.Pipeline`.
+    """
+    how = pipeline or Pipeline()
+    for result, pixels in ahead(_read(paths, frames, how), how.depth):
+        if pixels is None:
+            yield result
             continue
-        for index in chosen:
+        try:
+            row = classifier.predict([gray(pixels)])[0].tolist()
+            yield replace(result, probabilities=dict(zip(classifier.classes, row, strict=True)))
+        except Exception as error:
+            yield replace(result, error=describe_failure(result.path, error))
+
+
+def _read(
+    paths: Sequence[Path], frames: FrameChoice, how: Pipeline
+) -> Iterator[tuple[ClassResult, Frame | None]]:
+    """The pixels of each frame; None if they cannot be read, and the result says why."""
+    for path in paths:
+        with ExitStack() as stack:
             try:
-                row = classifier.predict([gray(scan.frame(index))])[0].tolist()
-                found = dict(zip(classifier.classes, row, strict=True))
-                yield ClassResult(path, index, found, notes=notes)
+                scan = stack.enter_context(how.opened(path))
+                chosen, notes = choose_frames(scan, frames, path)
             except Exception as error:
-                yield ClassResult(path, index, error=describe_failure(path, error), notes=notes)
-            notes = ()
+                yield ClassResult(path, error=describe_failure(path, error)), None
+                continue
+            for index in chosen:
+                result, pixels = ClassResult(path, index, notes=notes), None
+                notes = ()
+                try:
+                    pixels = scan.frame(index)
+                except Exception as error:
+                    result = replace(result, error=describe_failure(path, error))
+                yield result, pixels
 
 
 def write_classes(results: Sequence[ClassResult], classes: Sequence[str], out: Path) -> Path:

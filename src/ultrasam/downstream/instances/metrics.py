@@ -90,7 +90,7 @@ def evaluate_instances(
     on_progress: OnProgress = no_progress,
 ) -> InstanceMetrics:
     """Test a segmenter on images whose classes it was trained on."""
-    classes = segmenter.head_config.classes
+    classes = segmenter.classes
     dice, entries = [], []
     for number, image in enumerate(targets):
         pixels, masks, ignored = image.pixels, image.masks, image.image.ignored

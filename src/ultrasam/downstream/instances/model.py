@@ -7,7 +7,7 @@ over the image encoder (arXiv 2411.16222, downstream).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from ultrasam.downstream.backbone import Backbone, empty_backbone
 from ultrasam.downstream.features import ModelInput
+from ultrasam.downstream.instances.detections import Detections, detections_of, label_map_of
 from ultrasam.downstream.instances.pyramid import Pyramid
 from ultrasam.downstream.settings import HeadSettings
 from ultrasam.downstream.task_folders import INSTANCES, read_model, write_model
 from ultrasam.errors import CheckpointError, one_line
 from ultrasam.extras import needs
 from ultrasam.geometry import ViewTransform
-
-_MAX_DETECTIONS = 100  # per image, as in COCO
+from ultrasam.prompts import Float32
 
 
 class HeadConfig(HeadSettings):
@@ -39,26 +39,6 @@ class HeadConfig(HeadSettings):
 
     classes: tuple[str, ...]
     size: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Detections:
-    """Objects found in a frame, most confident first.
-
-    Attributes:
-        masks: [N, H, W] bool, in frame pixels; they may overlap.
-        labels: [N], class indices.
-        scores: [N], class probability times mean mask probability.
-    """
-
-    masks: npt.NDArray[np.bool_]
-    labels: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-
-    def above(self, score: float) -> Detections:
-        """Detections with at least this score."""
-        keep = self.scores >= score
-        return Detections(self.masks[keep], self.labels[keep], self.scores[keep])
 
 
 class InstanceSegmenter(nn.Module):
@@ -117,59 +97,39 @@ class InstanceSegmenter(nn.Module):
         size = self.head_config.size
         return ModelInput(self.preprocessor, size, self.config.patch_size)(frame)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the labels."""
+        return self.head_config.classes
+
     def find(self, frame: npt.NDArray[np.uint8]) -> Detections:
-        """Find the objects in a frame [H, W] or [H, W, 3]: the up to 100 most confident query-class pairs, as
-        in
-        Mask2Former."""
-        return self._detections(*self._predict(frame))
+        """Find the objects in a frame [H, W] or [H, W, 3]; see `detections_of`."""
+        return detections_of(*self._predict(frame))
 
     def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Semantic segmentation of a frame [H, W]: 0 is background, k the k-th class.
-
-        As in Mask2Former, query masks are weighted by their class probabilities; pixels below 0.5 are
-        background.
-        """
-        return self._label_map(*self._predict(frame))
+        """Semantic segmentation of a frame [H, W]: 0 is background, k the k-th class; see `label_map_of`."""
+        return label_map_of(*self._predict(frame))
 
     def predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Detections, npt.NDArray[np.uint8]]:
         """`find` and `label_map` in one forward pass."""
         outputs = self._predict(frame)
-        return self._detections(*outputs), self._label_map(*outputs)
+        return detections_of(*outputs), label_map_of(*outputs)
 
     @torch.inference_mode()
-    def _predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor, ViewTransform]:
-        """Class probabilities [Q, K], mask logits [Q, h, w] in the model input, and the view."""
+    def _predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Float32, Float32, ViewTransform]:
+        """Class logits [Q, K + 1], mask logits [Q, h, w] in the model input, and the view."""
         self.eval()
         pixels, _ = self.input(frame)
         device = self.net.class_predictor.weight.device
-        out = self.net(pixel_values=pixels[None].to(device))
-        probabilities = out.class_queries_logits[0].softmax(dim=-1)[:, :-1].float().cpu()
+        classes, masks = self.logits(pixels[None].to(device))
         view = replace(self.preprocessor, size=self.head_config.size).view(*frame.shape[:2])
-        return probabilities, out.masks_queries_logits[0].float().cpu(), view
+        return classes[0].float().cpu().numpy(), masks[0].float().cpu().numpy(), view
 
-    def _detections(self, probabilities: Tensor, logits: Tensor, view: ViewTransform) -> Detections:
-        best = probabilities.flatten().topk(min(_MAX_DETECTIONS, probabilities.numel()))
-        masks, scores, labels = [], [], []
-        for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            query, label = divmod(index, len(self.head_config.classes))
-            at_scan = view.logits_to_scan(logits[query].numpy())
-            mask = at_scan > 0
-            if mask.any():
-                masks.append(mask)
-                labels.append(label)
-                scores.append(value * float((1 / (1 + np.exp(-at_scan[mask]))).mean()))
-        order = np.argsort(-np.asarray(scores), kind="stable")
-        shape = (view.height, view.width)
-        stacked = np.stack(masks)[order] if masks else np.zeros((0, *shape), bool)
-        return Detections(stacked, np.asarray(labels, int)[order], np.asarray(scores, float)[order])
-
-    def _label_map(
-        self, probabilities: Tensor, logits: Tensor, view: ViewTransform
-    ) -> npt.NDArray[np.uint8]:
-        by_class = torch.einsum("qk,qhw->khw", probabilities, logits.sigmoid()).numpy()
-        maps = np.stack([view.logits_to_scan(m, outside=0.0) for m in by_class])
-        out = np.where(maps.max(axis=0) > 0.5, maps.argmax(axis=0) + 1, 0)
-        return np.asarray(out, np.uint8)
+    def logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits [B, Q, K + 1], the last for no object, and mask logits [B, Q, h, w] of preprocessed
+        pixels [B, 3, S, S]."""
+        out = self.net(pixel_values=pixels)
+        return out.class_queries_logits, out.masks_queries_logits
 
 
 class _Backbone(nn.Module):

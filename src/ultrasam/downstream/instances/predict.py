@@ -6,17 +6,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ultrasam.downstream.instances.model import InstanceSegmenter
+import numpy as np
+import numpy.typing as npt
+
+from ultrasam.downstream.instances.exported import ExportedInstanceSegmenter
+from ultrasam.downstream.instances.model import Detections, InstanceSegmenter
 from ultrasam.images.masks import bounding_box, coco_result
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_labels, write_mask
-from ultrasam.inference.batch import FileResult, Finish, ScanFrame, process_files
 from ultrasam.inference.coco_ids import CocoIds
 from ultrasam.inference.frames import FrameChoice
+from ultrasam.inference.processing import (
+    FileResult,
+    Finish,
+    Pipeline,
+    ScanFrame,
+    process_files,
+)
 
 
 def find_files(
-    segmenter: InstanceSegmenter,
+    segmenter: InstanceSegmenter | ExportedInstanceSegmenter,
     paths: Sequence[Path],
     out: Path,
     *,
@@ -25,7 +35,9 @@ def find_files(
     provenance: Mapping[str, Any],
     coco: CocoIds | None = None,
     png: bool = True,
+    overlay: bool = True,
     finish: Finish | None = None,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[FileResult]:
     """Find the objects in each file, and write them to ``out``.
 
@@ -38,14 +50,17 @@ def find_files(
         provenance: keys to add to each result.
         coco: IDs for the results.
         png: write the masks and the label map as PNG.
-        finish: as `ultrasam.inference.batch.process_files` takes it.
+        overlay: write the overlays.
+        finish, pipeline: as `ultrasam.inference.processing.process_files` takes them.
     """
-    classes = segmenter.head_config.classes
+    classes = segmenter.classes
 
-    def find(frame: ScanFrame) -> FileResult:
+    def find(frame: ScanFrame) -> tuple[Detections, npt.NDArray[np.uint8]]:
+        return segmenter.predict(frame.pixels)
+
+    def write(frame: ScanFrame, predicted: tuple[Detections, npt.NDArray[np.uint8]]) -> FileResult:
         image_id = frame.number if coco is None else coco.image(frame.path, frame.scan)
-        pixels = frame.scan.frame(frame.index)
-        detections, labels = segmenter.predict(pixels)
+        pixels, (detections, labels) = frame.pixels, predicted
         found = detections.above(score)
         if png:
             write_labels(out / f"{frame.name}_labels.png", labels)
@@ -67,9 +82,11 @@ def find_files(
             )
             x, y = bounding_box(mask)[:2].tolist()
             texts.append((str(index), x, y))
-        overlay = out / f"{frame.name}_overlay.png"
-        write_overlay(overlay, pixels, list(found.masks), colors=found.labels.tolist(), texts=texts)
+        picture = out / f"{frame.name}_overlay.png" if overlay else None
+        if picture is not None:
+            colors = found.labels.tolist()
+            write_overlay(picture, pixels, list(found.masks), colors=colors, texts=texts)
         notes = () if entries else (f"{frame.path}: no object with a score of at least {score:g}.",)
-        return FileResult(frame.path, overlay, entries, notes=notes, size=pixels.shape[:2])
+        return FileResult(frame.path, picture, entries, notes=notes, size=pixels.shape[:2])
 
-    yield from process_files(paths, find, frames=frames, finish=finish)
+    yield from process_files(paths, find, write, frames=frames, finish=finish, pipeline=pipeline)

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.downstream.instances.detections import Detections
 from ultrasam.downstream.instances.metrics import InstanceMetrics
-from ultrasam.downstream.instances.model import Detections, InstanceSegmenter
+from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.downstream.targets import InstanceTarget
 from ultrasam.evaluation.metrics.statistics import Estimate, bootstrap_interval, paired_difference
 from ultrasam.files import atomic_write
@@ -136,9 +137,7 @@ def write_report(report: InstanceReport, segmenter: InstanceSegmenter, folder: P
     order = np.argsort(np.where(np.isfinite(dice), dice, 2), kind="stable")
     for row in order[:_PICTURES]:
         image = report.images[row]
-        pair = beside(
-            image, segmenter.find(image.pixels).above(_MIN_SCORE), segmenter.head_config.classes
-        )
+        pair = beside(image, segmenter.find(image.pixels).above(_MIN_SCORE), segmenter.classes)
         body += picture(f"{image.name}: Dice {dice[row]:.2f}", jpeg(pair))
     path = folder / "report.html"
     atomic_write(path, page("Instance segmentation", body))

@@ -1,30 +1,38 @@
-"""De-identify files: DICOM images and cines, and still pictures."""
+"""De-identify files: DICOM images and cines, still pictures, and videos."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 
 from ultrasam.errors import ConfigError, ScanError, UltraSamError, one_line
 from ultrasam.extras import needs
 from ultrasam.files import atomic_file, atomic_write
 from ultrasam.images.masks import BoolMask
+from ultrasam.images.pixels import Frame, gray
 from ultrasam.images.quiet import quiet_warnings
 from ultrasam.images.reading import kind_of, read_scan
 from ultrasam.images.scan import Scan
 from ultrasam.images.sector import Box, find_sector
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import encode_png
+from ultrasam.images.writing.video import write_lossless
+from ultrasam.morphology import dilate
 
 if TYPE_CHECKING:
     from ultrasam.images.deidentification.header import Change
 
 Keep = Box | Literal["all"] | None
 _STILLS = ("png", "jpeg", "bmp", "tiff", "gif")
+_VIDEOS = ("mp4", "avi", "gif")
+_BRIGHT = 170  # of text
+_IMPRECISE = 0.005  # of the picture's longer side: so near to the edge, echoes may lie outside
+_CROSSING = 3  # bright pixels on each side of the edge of what is kept; less is an echo at the edge
 _MIN_SEARCHED = 6  # characters; shorter words stand in pixels by chance
 _TISSUE, _DATA = ("1",), ("2", "3")  # kinds of ultrasound regions: images; M-mode and spectra
 
@@ -38,17 +46,28 @@ class Plan:
         scan: its content.
         kept: [H, W], the pixels that are kept in every frame; None if all are.
         sector: what kind of sector was found, or "box" or "all" if the user said what to keep.
+        is_crossed: something bright reaches across the edge of the sector that was found, as text does that
+            touches the image: a part of it stays.
     """
 
     path: Path
     scan: Scan
     kept: BoolMask | None
     sector: str
+    is_crossed: bool = False
 
     @property
     def suffix(self) -> str:
         """Of the result."""
-        return ".dcm" if kind_of(self.path) == "dicom" else ".png"
+        if kind_of(self.path) == "dicom":
+            return ".dcm"
+        return ".avi" if self.is_video else ".png"
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the result is a video without loss."""
+        kind = kind_of(self.path)
+        return kind in _VIDEOS and (kind != "gif" or self.scan.num_frames > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +110,13 @@ def plan(path: Path, keep: Keep = None) -> Plan:
         MissingDependencyError: The extra 'outputs' is not installed.
     """
     kind = kind_of(path)
-    if kind != "dicom" and kind not in _STILLS:
+    if kind not in ("dicom", *_STILLS, *_VIDEOS):
         raise ScanError(
-            f"{path} is no DICOM file and no still picture, which are what can be de-identified; save its "
-            "frames as PNG."
+            f"{path} is a volume, which cannot be de-identified here: what its header and its neighbors hold "
+            "differs with each program. Save it anew with the tool that made it, without its fields."
         )
     scan = read_scan(path)
-    if kind != "dicom" and scan.num_frames > 1:
+    if kind in _STILLS and kind not in _VIDEOS and scan.num_frames > 1:
         raise ScanError(f"{path} has {scan.num_frames} frames; save them as single PNG files.")
     if keep == "all":
         return Plan(path, scan, None, "all")
@@ -118,9 +137,20 @@ def plan(path: Path, keep: Keep = None) -> Plan:
             "with --keep x0,y0,x1,y1, or keep all pixels with --keep all if no text is burnt in."
         )
     mask |= found.mask
+    crossed = _is_crossed(scan, found.mask)
     for x0, y0, x1, y1 in data:
         mask[y0:y1, x0:x1] = True
-    return Plan(path, scan, mask, found.kind)
+    return Plan(path, scan, mask, found.kind, crossed)
+
+
+def _is_crossed(scan: Scan, kept: BoolMask) -> bool:
+    """Whether bright pixels that hang together lie on both sides of the edge of what is kept."""
+    bright = (gray(scan.frame(0)) >= _BRIGHT).astype(np.uint8)
+    count, parts = cv2.connectedComponents(bright, connectivity=8)
+    inside = np.bincount(parts[kept], minlength=count)[1:]
+    beyond = ~dilate(kept, max(2, round(_IMPRECISE * max(kept.shape))))
+    outside = np.bincount(parts[beyond], minlength=count)[1:]
+    return bool(((inside >= _CROSSING) & (outside >= _CROSSING)).any())
 
 
 def _regions(path: Path, scan: Scan) -> tuple[list[Box], list[Box]]:
@@ -169,12 +199,29 @@ def deidentify(made: Plan, out: Path | None) -> Deidentified:
     """
     if kind_of(made.path) == "dicom":
         return _dicom(made, out)
+    if made.is_video:
+        return _video(made, out)
     frame = made.scan.frame(0).copy()
     if made.kept is not None:
         frame[~made.kept] = 0
     if out is not None:
         atomic_write(out, encode_png(frame if frame.ndim == 2 else frame[..., ::-1]))
     return Deidentified((), "its pixels are a PNG without metadata")
+
+
+def _video(made: Plan, out: Path | None) -> Deidentified:
+    if out is not None:
+        write_lossless(out, _blanked(made), frame_time=made.scan.frame_time)
+    return Deidentified((), "its frames are an AVI (FFV1, without loss) without metadata and sound")
+
+
+def _blanked(made: Plan) -> Iterator[Frame]:
+    """The frames [H, W, 3] with nothing but what is kept."""
+    for pixels in made.scan:
+        frame = pixels.copy()
+        if made.kept is not None:
+            frame[~made.kept] = 0
+        yield frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2)
 
 
 def _dicom(made: Plan, out: Path | None) -> Deidentified:

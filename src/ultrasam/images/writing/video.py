@@ -1,4 +1,5 @@
-"""Write pictures as a video: MP4 (MPEG-4 Part 2) for players, WebM (VP8) for browsers, GIF for slides."""
+"""Write pictures as a video: MP4 (MPEG-4 Part 2) for players, WebM (VP8) for browsers, GIF for slides, and
+AVI (FFV1) without loss."""
 
 from __future__ import annotations
 
@@ -44,6 +45,30 @@ def write_video(path: Path, pictures: Iterable[Frame], *, frame_time: float | No
         _write_gif(path, first, iterator, time)
     else:
         _write_coded(path, first, iterator, time, _CODES[suffix])
+
+
+def write_lossless(
+    path: Path, pictures: Iterable[Frame], *, frame_time: float | None = None
+) -> None:
+    """Write pictures as an AVI (FFV1) that keeps their values; otherwise as `write_video`.
+
+    An odd number of rows or columns is made even by repeating the last one. The file holds no metadata.
+
+    Args:
+        path: the file; its suffix is .avi.
+        pictures: [H, W, 3] uint8 RGB, all of one size; at least one.
+        frame_time: milliseconds from one to the next; 50 if None.
+
+    Raises:
+        UltraSamError: The suffix is another, there is no picture, or the file cannot be written.
+    """
+    if path.suffix.lower() != ".avi":
+        raise UltraSamError(f"{path} must end in .avi.")
+    iterator = iter(pictures)
+    first = next(iterator, None)
+    if first is None:
+        raise UltraSamError(f"There is no picture for {path}.")
+    _write_coded(path, first, iterator, max(1.0, frame_time or FRAME_TIME), "FFV1")
 
 
 def _write_gif(path: Path, first: Frame, others: Iterator[Frame], time: float) -> None:

@@ -6,7 +6,8 @@ moved or shrunk, and as it always leads to the pixels of the key, its errors har
 flow is estimated directly from the key; around each pixel, the one that explains the frame better counts
 more. Where the way back does not fit (forward-backward error), or the warped picture does not look like the
 frame, the key is too different by now: the frame before takes its place if the flow from there fits, as the
-first link of a chain.
+first link of a chain. A chain keeps the errors of its links, so the key takes its place back when the frame
+looks like it again: organs move to and fro.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _CHOICE = 4.0  # power of the difference by which one flow is preferred to anoth
 _AROUND_PART = 0.3  # of the object's diameter: the surroundings that the likeness is of
 _LEAST_LIKENESS, _USUAL_PART = 0.3, 0.7
 _REMEMBERED = 9  # frames that tell what is usual
+_AS_LIKE = 0.7  # of the likeness with the chain: speckle makes a key that is farther away less like
 _FITS = 1.0  # pixels of the scan, or …
 _FITS_PART = 0.02  # … of the object's diameter: up to this error, a point is found again
 
@@ -106,22 +108,28 @@ class Carrier:
         self.anchor = self.last = index
         self._search = FlowEstimator()
         self._likenesses: deque[float] = deque(maxlen=_REMEMBERED)
-        self._anchor_picture = self._last_picture = self.scale.picture(frame)
+        self._index = index
+        self._key_picture = self._anchor_picture = self._last_picture = self.scale.picture(frame)
         self._box = self._working_box(mask)
         window = self._window()
         self._to_key = Field.none(window)  # from the anchor
         self._to_anchor = Field.none(window)  # from the last frame
+        self._straight: Field | None = None  # from the last frame to the key, beside a chain
 
     def step(self, frame: Gray, index: int) -> Carried:
         """Carry the mask to the next frame; frames may be left out before it."""
         picture = self.scale.picture(frame)
         match = self._matched(picture, self._anchor_picture, self._to_anchor)
         carried = self._carried(match, self._to_key)
+        if self._straight is not None:
+            match, carried = self._from_key_again(picture, self._straight, match, carried)
         if self.anchor != self.last and not self.is_like(carried):
             to_key = self._joined(self._to_anchor)
             match_here = self._matched(picture, self._last_picture, Field.none(match.field.window))
             here = self._carried(match_here, to_key)
             if self.is_like(here):
+                if self._straight is None:
+                    self._straight = match.field
                 self.anchor, self._anchor_picture, self._to_key = (
                     self.last,
                     self._last_picture,
@@ -134,6 +142,20 @@ class Carrier:
         if carried.mask.any():
             self._box = self._working_box(carried.mask)
         return carried
+
+    def _from_key_again(
+        self, picture: Float32, straight: Field, match: _Match, carried: Carried
+    ) -> tuple[_Match, Carried]:
+        """What is carried without the links of the chain, if the frame looks like the key again."""
+        nothing = Field.none(match.field.window)
+        match_key = self._matched(picture, self._key_picture, straight)
+        of_key = self._carried(match_key, nothing)
+        if not self.is_like(of_key) or of_key.likeness < _AS_LIKE * carried.likeness:
+            self._straight = match_key.field
+            return match, carried
+        self.anchor, self._anchor_picture, self._to_key = self._index, self._key_picture, nothing
+        self._straight = None
+        return match_key, of_key
 
     def is_like(self, carried: Carried) -> bool:
         """Whether a frame shows what its anchor showed, so that its mask can be trusted."""
@@ -154,6 +176,8 @@ class Carrier:
     def state(self) -> dict[str, npt.NDArray[np.generic]]:
         """What `restore` needs besides the frames."""
         fields = {"to_key": self._to_key, "to_anchor": self._to_anchor}
+        if self._straight is not None:
+            fields["straight"] = self._straight
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "frames": np.array([self.anchor, self.last]),
             "box": self._box,
@@ -174,6 +198,8 @@ class Carrier:
         self._to_key, self._to_anchor = (
             _field(state[name], state[f"{name}_window"]) for name in ("to_key", "to_anchor")
         )
+        if "straight" in state:
+            self._straight = _field(state["straight"], state["straight_window"])
 
     def _matched(self, picture: Float32, earlier: Float32, field: Field) -> _Match:
         """Match a frame with an earlier one, given the field to that from the frame before."""

@@ -17,7 +17,7 @@ from ultrasam.images.pixels import Gray
 
 Float32 = npt.NDArray[np.float32]
 
-_BLUR = 1.5  # working pixels; speckle is finer than the structures that are followed
+_BLUR = 1.0  # working pixels; speckle is finer than the structures that are followed
 _SMOOTH = 4.0  # working pixels; tissue moves with its neighbors
 _AROUND = 6.0  # working pixels; as far, one flow is preferred to another
 _PATCH = 8  # working pixels; OpenCV's flow needs some patches in each direction

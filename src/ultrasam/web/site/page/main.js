@@ -2,13 +2,14 @@
 
 import { readFile } from '../reading/read.js';
 import { maskArea } from '../saving/areas.js';
-import { Canvas, canvasOf } from './canvas.js';
+import { Canvas } from './canvas.js';
 import { byId } from './elements.js';
 import { checkedModel, hasGraphicsCard } from './graphics_card.js';
-import { listenToWindow } from './gray_window.js';
+import { listenToWindow, tableOf } from './gray_window.js';
 import { listenToKeys } from './keys.js';
 import { Model } from './model.js';
 import { keepOffline, startOffline } from './offline.js';
+import { canvasOf } from './painting.js';
 import { showPanels } from './panels.js';
 import { Picture, promptOf } from './pictures.js';
 import { showPrivacy } from './privacy.js';
@@ -308,7 +309,7 @@ function listen() {
     openFiles([...target.files]);
     target.value = '';
   });
-  act.window = listenToWindow((table) => canvas.showLevels(table));
+  act.window = listenToWindow((settings) => canvas.showLevels(tableOf(settings))).toggle;
   byId('views').addEventListener('change', () => picture && show(picture));
   byId('card').addEventListener('change', ({ target }) => change(() => useGraphicsCard(target.checked)));
   const over = (event, on) => {

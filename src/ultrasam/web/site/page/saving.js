@@ -3,8 +3,8 @@
 import { areasTable } from '../saving/areas.js';
 import { cocoOf } from '../saving/coco.js';
 import { grayPng } from '../saving/png.js';
-import { canvasOf, tint } from './canvas.js';
 import { outlineOf } from './outline.js';
+import { canvasOf, strokeWithHalo, tint } from './painting.js';
 
 /** A PNG of each frame in which a pixel is the number of its object, 0 for none: [{name, blob}]. */
 export async function maskFiles(results) {
@@ -30,12 +30,7 @@ export async function overlayFiles(results, scan) {
     const stroke = Math.max(1, Math.round(Math.max(width, height) / 400));
     for (const { mask, color } of objects) {
       context.drawImage(tint(mask, width, height, color), 0, 0);
-      const path = outlineOf(mask, width, height);
-      for (const [style, thickness] of [['rgb(0 0 0 / .6)', 2.5 * stroke], [color, 1.25 * stroke]]) {
-        context.strokeStyle = style;
-        context.lineWidth = thickness;
-        context.stroke(path);
-      }
+      strokeWithHalo(context, outlineOf(mask, width, height), color, { pixel: stroke, width: 1.25, halo: 2.5 });
     }
     files.push({ name: fileName(name, frame, frames, 'overlay.png'), blob: await canvas.convertToBlob() });
   }

@@ -1,0 +1,115 @@
+// The strokes that the server has not yet acknowledged, in their order: sent one after another, and again if need be.
+//
+// Each has a key, so that one which arrives twice counts once. They are kept in the browser's storage until they are
+// acknowledged, and sent after a reload.
+
+import { Refusal, Unreachable, newKey, post } from './api.js';
+
+const PREFIX = 'ultrasam.stroke.';
+const WAITS = [300, 1000, 2000, 5000, 10_000]; // milliseconds before another try
+
+export class StrokeQueue {
+  /** `on` holds changed() and acknowledged(item, answer), refused(item, error), and versionOf(item, object). */
+  constructor(on) {
+    Object.assign(this, { on, items: [], made: new Map(), savedAt: null, problem: '', running: null });
+    window.addEventListener('beforeunload', (event) => this.items.length && event.preventDefault());
+    window.addEventListener('online', () => this.wake?.());
+  }
+
+  get waiting() {
+    return this.items.length;
+  }
+
+  /** Resolves when all strokes are acknowledged or refused. */
+  get settled() {
+    return this.running ?? Promise.resolve();
+  }
+
+  /**
+   * Send a stroke to an image; what it returns is its key.
+   *
+   * `body.object` is an object's id, null for a new one, or {of: key} for the one that another stroke makes.
+   */
+  add(image, action, body, about = {}) {
+    const item = { key: newKey(), image, action, body, about, tries: 0 };
+    this.items.push(item);
+    this.#keep(item);
+    this.on.changed();
+    this.running ??= this.#run();
+    return item.key;
+  }
+
+  /** Send what an earlier visit to the page has left. */
+  resume(project, reader) {
+    this.owner = JSON.stringify([project, reader]);
+    const left = Object.keys(localStorage).filter((name) => name.startsWith(PREFIX)).map((name) => JSON.parse(localStorage[name]));
+    const ours = left.filter(({ owner }) => owner === this.owner).sort((a, b) => a.at - b.at);
+    for (const { key, image, action, body } of ours) this.items.push({ key, image, action, body, about: {}, tries: 0 });
+    if (this.items.length) this.running ??= this.#run();
+  }
+
+  #keep({ key, image, action, body }) {
+    try {
+      localStorage[PREFIX + key] = JSON.stringify({ key, image, action, body, owner: this.owner, at: Date.now() });
+    } catch {
+      // A full or forbidden storage only means that a stroke does not outlive this page.
+    }
+  }
+
+  async #run() {
+    while (this.items.length) {
+      const [item] = this.items;
+      try {
+        const answer = await post(`/images/${item.image}/${item.action}`, this.#bodyOf(item));
+        this.#drop(item);
+        if (answer.object?.id) this.#name(item.key, answer.object.id);
+        this.savedAt = answer.saved ? new Date(answer.saved) : new Date();
+        this.problem = '';
+        this.on.acknowledged(item, answer);
+      } catch (error) {
+        if (error instanceof Unreachable || (error instanceof Refusal && this.#passes(error.status))) {
+          this.problem = error.message;
+          this.on.changed();
+          await this.#wait(WAITS[Math.min(item.tries++, WAITS.length - 1)]);
+          continue;
+        }
+        this.#drop(item);
+        this.on.refused(item, error);
+      }
+      this.on.changed();
+    }
+    this.running = null;
+  }
+
+  /** What a stroke has made has an id now, which later strokes take. */
+  #name(key, id) {
+    this.made.set(key, id);
+    for (const item of this.items.filter(({ body }) => body.object?.of === key)) {
+      item.body = { ...item.body, object: id };
+      this.#keep(item);
+    }
+  }
+
+  #passes(status) {
+    return status === 401 || status === 429 || status >= 500;
+  }
+
+  #bodyOf({ key, body, action, image }) {
+    const object = body.object?.of ? this.made.get(body.object.of) : body.object;
+    if (object === undefined && body.object?.of) throw new Error('What this stroke belongs to could not be made.');
+    const version = action === 'strokes' && object ? this.on.versionOf(image, object, body.frame) : null;
+    return { ...body, key, ...(object === undefined ? {} : { object }), ...(action === 'strokes' ? { base_version: version } : {}) };
+  }
+
+  #drop(item) {
+    this.items = this.items.filter((other) => other !== item);
+    localStorage.removeItem(PREFIX + item.key);
+  }
+
+  #wait(milliseconds) {
+    return new Promise((resolve) => {
+      this.wake = resolve;
+      setTimeout(resolve, milliseconds);
+    });
+  }
+}

@@ -1,0 +1,124 @@
+"""Workers on this machine: this process, or processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+from ultrasam.cluster.driver import Worker
+from ultrasam.cluster.shards import ShardDone, ShardRunner
+from ultrasam.processes import exit_with_parent
+
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at SIGTERM
+
+
+def local_workers(out: Path, count: int) -> Sequence[Worker]:
+    """Workers on this machine, which share its processors.
+
+    Args:
+        out: the folder of the results.
+        count: number of processes; 0 is this one alone.
+    """
+    if count == 0:
+        return [ThisProcess(out)]
+    threads = max(1, num_cores() // count)
+    return [OwnProcess(out, threads) for _ in range(count)]
+
+
+def num_cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class ThisProcess:
+    """Runs each shard at once, in this process; if it ends, so does the run."""
+
+    lost: tuple[type[BaseException], ...] = ()
+
+    def __init__(self, out: Path) -> None:
+        self._runner = ShardRunner(out)
+
+    def start(self, shard: int, *, careful: bool, refused: Mapping[str, str]) -> Future[ShardDone]:
+        """As in `Worker`; returns when the shard is done."""
+        future: Future[ShardDone] = Future()
+        try:
+            future.set_result(self._runner.run(shard, careful=careful, refused=refused))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def replace(self) -> None:
+        """Nothing to end."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class OwnProcess:
+    """Runs shards in a process of its own, which ends with this one."""
+
+    lost: tuple[type[BaseException], ...] = (BrokenProcessPool,)
+
+    def __init__(self, out: Path, threads: int) -> None:
+        self._out, self._threads = out.absolute(), threads
+        self._pool: ProcessPoolExecutor | None = None
+        self._number: Future[int] | None = None
+
+    def start(self, shard: int, *, careful: bool, refused: Mapping[str, str]) -> Future[ShardDone]:
+        """As in `Worker`."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, _context(), _begin, (self._out, self._threads))
+            self._number = self._pool.submit(os.getpid)
+        return self._pool.submit(_run, shard, careful, dict(refused))
+
+    def replace(self) -> None:
+        """As in `Worker`."""
+        self.close()
+
+    def close(self) -> None:
+        """As in `Worker`."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        number = self._number
+        if number is not None and number.done() and number.exception() is None:
+            with suppress(OSError):
+                os.kill(number.result(), _KILL)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """How processes start: on Linux, forked from one that has imported everything and computed nothing, so
+    that all share its memory and a lost one is replaced at once."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ultrasam.cluster.tasks"])
+    return context
+
+
+_runners: list[ShardRunner] = []
+
+
+def _begin(out: Path, threads: int) -> None:
+    """Prepare a worker process. Ctrl-C is for the process that drives it."""
+    exit_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What is odd about a file stands in its row; a message for each of millions would hide the others.
+    logging.getLogger("ultrasam").setLevel(logging.ERROR)
+    _runners[:] = [ShardRunner(out, threads=threads)]
+
+
+def _run(shard: int, careful: bool, refused: Mapping[str, str]) -> ShardDone:
+    return _runners[0].run(shard, careful=careful, refused=refused)
