@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "examples" / "phantom.png"
 EXTRAS = (
-    "dicom", "volumes", "outputs", "hub", "archives", "onnx", "openvino", "export", "data", "client", "annotate",
-    "train", "evaluate", "downstream",
+    "dicom", "volumes", "outputs", "hub", "archives", "onnx", "openvino", "export", "data", "client",
+    "annotate", "train", "evaluate", "downstream",
 )  # fmt: skip
 
 
