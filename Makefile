@@ -2,7 +2,7 @@
 #   make demo    segment the sample picture and say where the overlay is
 #   make test    what every change must keep (some minutes on two cores)
 #   make test-slow  the same on full-size models, many processes and many images (a quarter of an hour)
-#   make test-napari  the plug-in in napari, which is set up in .venv-napari; needs xvfb-run
+#   make test-tools  with napari and Label Studio's SDK, which are set up in .venv-tools; needs xvfb-run
 #   make lint    formatting, linter, types
 #   make leaderboard DATA=DIR   remake docs/leaderboard.md
 #   make bench DATA=DIR TRAIN=DIR   all other benchmarks (an hour on two cores)
@@ -24,7 +24,7 @@ SLOW_PROCESSES ?= 1
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: demo test test-slow test-napari lint leaderboard bench gpu-pack gpu gpu-dry format clean
+.PHONY: demo test test-slow test-tools lint leaderboard bench gpu-pack gpu gpu-dry format clean
 
 demo: $(VENV)/.base
 	$(BIN)/ultrasam predict examples/phantom.png \
@@ -39,9 +39,10 @@ test-slow: $(VENV)/.dev
 	$(if $(filter-out 1,$(SLOW_PROCESSES)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest -m slow --numprocesses $(SLOW_PROCESSES) --dist loadscope
 
 # Qt alone cannot draw napari without a display, as that needs OpenGL. npe2 checks the manifest.
-test-napari: .venv-napari/.ready
-	.venv-napari/bin/npe2 validate ultrasam
-	OMP_NUM_THREADS=1 PYTHONPATH=src xvfb-run -a .venv-napari/bin/python -m pytest tests/napari
+test-tools: .venv-tools/.ready
+	.venv-tools/bin/npe2 validate ultrasam
+	OMP_NUM_THREADS=1 PYTHONPATH=src xvfb-run -a .venv-tools/bin/python -m pytest \
+		tests/napari tests/annotate/protocols/test_brush_rle.py tests/annotate/protocols/test_label_studio.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -82,7 +83,7 @@ gpu-dry: $(VENV)/.dev
 	$(BIN)/python benchmarks/gpu/kit.py --device cpu --dry-run --minutes 8 $(GPU_OPTIONS)
 
 clean:
-	rm -rf $(VENV) .venv-napari demo-out
+	rm -rf $(VENV) .venv-tools demo-out
 
 # torch comes first and alone, so that nothing else chooses its build.
 $(VENV)/.torch: constraints.txt
@@ -98,10 +99,12 @@ $(VENV)/.dev: $(VENV)/.base
 	$(PIP) -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The packages of .venv stay there; napari, a Qt binding and pytest's plug-in for it lie on top.
-.venv-napari/.ready: $(VENV)/.dev
-	$(BIN)/python -m venv .venv-napari
+# The packages of .venv stay there; on top lie napari with a Qt binding, and Label Studio's SDK, which asks for an
+# older OpenCV than ours.
+.venv-tools/.ready: $(VENV)/.dev
+	$(BIN)/python -m venv .venv-tools
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> "$$(.venv-napari/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
-	.venv-napari/bin/python -m pip install --disable-pip-version-check -q 'napari>=0.6' PySide6 pytest-qt
+		> "$$(.venv-tools/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
+	.venv-tools/bin/python -m pip install --disable-pip-version-check -q \
+		'napari>=0.6' PySide6 pytest-qt label-studio-sdk
 	touch $@

@@ -130,7 +130,8 @@ class Client:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         sent = self._json("POST", "uploads?name=image.png", content=buffer.getvalue())
-        self._image, self._shape = (f"uploads/{sent['id']}", 0), pixels.shape[:2]
+        self._image = f"uploads/{sent['id']}", 0
+        self._shape = pixels.shape[0], pixels.shape[1]
 
     def predict(
         self, prompts: Prompt | Sequence[Prompt], *, multimask: bool | None = None

@@ -18,8 +18,8 @@ import pytest
 from tests.annotate.serving import CLICK, PHANTOM, Served
 from ultrasam.images.reading import read_scan
 
-pytest.importorskip("napari", reason="the extra napari is not installed")
-pytest.importorskip("pytestqt", reason="pytest-qt is not installed")
+pytest.importorskip("napari", reason="napari is not installed: make test-tools")
+pytest.importorskip("pytestqt", reason="pytest-qt is not installed: make test-tools")
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     pytest.skip("napari draws on a display: run by xvfb-run -a", allow_module_level=True)
 

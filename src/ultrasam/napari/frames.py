@@ -40,10 +40,10 @@ class Frames:
         if first is Ellipsis:
             first, rest = slice(None), [Ellipsis, *rest]
         if isinstance(first, (int, np.integer)):
-            return self._frame(range(len(self))[int(first)])[tuple(rest)]
+            return np.asarray(self._frame(range(len(self))[int(first)])[tuple(rest)])
         indices = np.arange(len(self))[first]
         stack = np.stack([self._frame(int(index)) for index in indices])
-        return stack[(slice(None), *rest)]
+        return np.asarray(stack[(slice(None), *rest)])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype)

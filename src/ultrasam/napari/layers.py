@@ -97,7 +97,7 @@ class Layers:
             color_dict={None: "transparent", 0: "transparent", **colors}
         )
         self.masks.refresh()
-        prompts = next(
+        prompts: list[Json] = next(
             (one["mask"]["prompts"] for one in objects if one["id"] == active and one["mask"]), []
         )
         with self._quietly():

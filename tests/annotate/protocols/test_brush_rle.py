@@ -19,7 +19,8 @@ masks = arrays.arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24)))
 @pytest.fixture(scope="module")
 def reference() -> Any:
     return pytest.importorskip(
-        "label_studio_sdk.converter.brush", reason="label-studio-sdk (extra dev) is not installed"
+        "label_studio_sdk.converter.brush",
+        reason="label-studio-sdk is not installed: make test-tools",
     )
 
 

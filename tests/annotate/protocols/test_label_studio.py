@@ -89,7 +89,7 @@ def predicted(
 @pytest.fixture
 def sdk() -> Any:
     return pytest.importorskip(
-        "label_studio_sdk", reason="label-studio-sdk (extra dev) is not installed"
+        "label_studio_sdk", reason="label-studio-sdk is not installed: make test-tools"
     )
 
 
