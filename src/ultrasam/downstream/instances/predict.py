@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ultrasam.downstream.instances.detections import Detections
 from ultrasam.downstream.instances.exported import ExportedInstanceSegmenter
-from ultrasam.downstream.instances.model import Detections, InstanceSegmenter
+from ultrasam.downstream.instances.model import InstanceSegmenter
 from ultrasam.images.masks import bounding_box, coco_result
 from ultrasam.images.writing.overlay import write_overlay
 from ultrasam.images.writing.png import write_labels, write_mask
