@@ -37,6 +37,7 @@ def server(running: Server, request: pytest.FixtureRequest) -> Server:
 def page(server: Server) -> Iterator[Any]:
     with browser_page() as found:
         enter(found, server)
+        reader = server.cookies
         yield found
-        if not found.is_closed():
-            found.goto("about:blank")  # lets others have the image
+    server.cookies = reader
+    server.leave()

@@ -84,6 +84,12 @@ class Server:
             client.post("/v1/session", json={"reader": reader}).raise_for_status()
             self.cookies = dict(client.cookies)
 
+    def leave(self) -> None:
+        """Let others have the images that the reader has open."""
+        with self._client() as client:
+            for image in client.get("/v1/images").json()["images"]:
+                client.request("DELETE", f"/v1/images/{image['id']}/lease", json={}).raise_for_status()
+
     def _client(self) -> httpx.Client:
         headers = {MUTATION_HEADER: "1"}
         return httpx.Client(

@@ -40,7 +40,6 @@ const queue = new StrokeQueue({
     if (image && item.image === image.id) images.update({ id: image.id, state: image.state, flags: image.flags, objects: session.objects.size });
   },
   refused: (item, error) => session.refused(item, error),
-  versionOf: (...given) => session.versionOf(...given),
 });
 const session = new Session(queue, frames, {
   changed: () => changed(),

@@ -9,7 +9,7 @@ const PREFIX = 'ultrasam.stroke.';
 const WAITS = [300, 1000, 2000, 5000, 10_000]; // milliseconds before another try
 
 export class StrokeQueue {
-  /** `on` holds changed() and acknowledged(item, answer), refused(item, error), and versionOf(item, object). */
+  /** `on` holds changed(), acknowledged(item, answer) and refused(item, error). */
   constructor(on) {
     Object.assign(this, { on, items: [], made: new Map(), savedAt: null, problem: '', running: null });
     window.addEventListener('beforeunload', (event) => this.items.length && event.preventDefault());
@@ -28,10 +28,12 @@ export class StrokeQueue {
   /**
    * Send a stroke to an image; what it returns is its key.
    *
-   * `body.object` is an object's id, null for a new one, or {of: key} for the one that another stroke makes.
+   * `body.object` is an object's id, null for a new one, or {of: key} for the one that another stroke makes;
+   * `body.base_version` the version of its mask that is drawn upon, which becomes that of the strokes before this one.
    */
   add(image, action, body, about = {}) {
-    const item = { key: newKey(), image, action, body, about, tries: 0 };
+    this.last = Math.max(Date.now(), (this.last ?? 0) + 1); // strokes keep their order although the clock is set back
+    const item = { key: newKey(), at: this.last, image, action, body, about, tries: 0 };
     this.items.push(item);
     this.#keep(item);
     this.on.changed();
@@ -44,13 +46,13 @@ export class StrokeQueue {
     this.owner = JSON.stringify([project, reader]);
     const left = Object.keys(localStorage).filter((name) => name.startsWith(PREFIX)).map((name) => JSON.parse(localStorage[name]));
     const ours = left.filter(({ owner }) => owner === this.owner).sort((a, b) => a.at - b.at);
-    for (const { key, image, action, body } of ours) this.items.push({ key, image, action, body, about: {}, tries: 0 });
+    for (const { owner, ...item } of ours) this.items.push({ ...item, about: {}, tries: 0 });
     if (this.items.length) this.running ??= this.#run();
   }
 
-  #keep({ key, image, action, body }) {
+  #keep({ key, at, image, action, body }) {
     try {
-      localStorage[PREFIX + key] = JSON.stringify({ key, image, action, body, owner: this.owner, at: Date.now() });
+      localStorage[PREFIX + key] = JSON.stringify({ key, at, image, action, body, owner: this.owner });
     } catch {
       // A full or forbidden storage only means that a stroke does not outlive this page.
     }
@@ -62,7 +64,7 @@ export class StrokeQueue {
       try {
         const answer = await post(`/images/${item.image}/${item.action}`, this.#bodyOf(item));
         this.#drop(item);
-        if (answer.object?.id) this.#name(item.key, answer.object.id);
+        this.#follow(item, answer.object);
         this.savedAt = answer.saved ? new Date(answer.saved) : new Date();
         this.problem = '';
         this.on.acknowledged(item, answer);
@@ -81,11 +83,16 @@ export class StrokeQueue {
     this.running = null;
   }
 
-  /** What a stroke has made has an id now, which later strokes take. */
-  #name(key, id) {
-    this.made.set(key, id);
-    for (const item of this.items.filter(({ body }) => body.object?.of === key)) {
-      item.body = { ...item.body, object: id };
+  /** What a stroke has made has an id now, and its mask another version, upon which later strokes are drawn. */
+  #follow({ key, image, body }, object) {
+    if (!object) return;
+    this.made.set(key, object.id);
+    const frame = object.mask?.frame ?? body.frame;
+    for (const item of this.items.filter((other) => other.image === image && other.action === 'strokes')) {
+      const isOf = item.body.object?.of === key;
+      if (!isOf && item.body.object !== object.id) continue;
+      const version = item.body.frame === frame ? object.mask?.version ?? null : item.body.base_version;
+      item.body = { ...item.body, object: object.id, base_version: version };
       this.#keep(item);
     }
   }
@@ -94,11 +101,10 @@ export class StrokeQueue {
     return status === 401 || status === 429 || status >= 500;
   }
 
-  #bodyOf({ key, body, action, image }) {
+  #bodyOf({ key, body }) {
     const object = body.object?.of ? this.made.get(body.object.of) : body.object;
-    if (object === undefined && body.object?.of) throw new Error('What this stroke belongs to could not be made.');
-    const version = action === 'strokes' && object ? this.on.versionOf(image, object, body.frame) : null;
-    return { ...body, key, ...(object === undefined ? {} : { object }), ...(action === 'strokes' ? { base_version: version } : {}) };
+    if (object === undefined) throw new Error('What this stroke belongs to could not be made.');
+    return { ...body, key, object };
   }
 
   #drop(item) {

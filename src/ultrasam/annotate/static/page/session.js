@@ -156,7 +156,7 @@ export class Session {
    */
   stroke(kind, fields = {}, { object = this.target, crop, points } = {}) {
     const makes = !object && ['prompt', 'brush', 'polygon', 'mask'].includes(kind);
-    const body = { frame: this.frame, kind, ...fields, object: object ? referenceOf(object.id) : null };
+    const body = { frame: this.frame, kind, ...fields, object: object ? referenceOf(object.id) : null, base_version: this.#versionOf(object) };
     if (makes && this.label) body.label = this.label;
     const measured = kind === 'prompt' || kind === 'brush';
     const key = this.queue.add(this.image.id, 'strokes', body, { frame: this.frame, started: performance.now(), measured });
@@ -184,12 +184,9 @@ export class Session {
     this.queue.add(this.image.id, action, { object: object ? referenceOf(object.id) : null }, { frame: this.frame });
   }
 
-  /** The version of an object's mask in a frame of the open image, which a stroke is made upon. */
-  versionOf(image, id, frame) {
-    if (image !== this.image?.id) return null;
-    const object = this.objects.get(id);
-    const mask = object?.mask?.frame === frame ? object.mask : object?.frames?.[frame];
-    return mask?.version ?? null;
+  /** The version of an object's mask in this frame, which a stroke is drawn upon. */
+  #versionOf(object) {
+    return (object?.mask?.frame === this.frame ? object.mask : object?.frames?.[this.frame])?.version ?? null;
   }
 
   /** The server's answer to a stroke. */
