@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from ultrasam.errors import DataError
 from ultrasam.images.masks import decode_rle, encode_rle
-from ultrasam.images.rle import decode, encode
+from ultrasam.images.rle import decode, encode, is_empty
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
@@ -28,6 +28,20 @@ def test_rle_equals_pycocotools_and_decodes_to_the_mask(mask: npt.NDArray[np.boo
     assert encode(mask) == theirs(mask)
     assert np.array_equal(decode(encode(mask), mask.shape), mask)  # type: ignore[arg-type]
     assert np.array_equal(decode_rle(encode_rle(mask)), mask)
+    assert is_empty(encode(mask)) is not mask.any()
+
+
+@given(*[st.integers(0, 12)] * 4, masks)
+def test_boxes_that_reach_the_frames_edges_are_encoded_as_pycocotools_does(
+    left: int, top: int, width: int, height: int, mask: npt.NDArray[np.bool_]
+) -> None:
+    """Where a run goes on at the top of the next column, and where it ends with the frame."""
+    framed = np.zeros((12, 12), bool)
+    framed[top : top + height, left : left + width] = True
+    inside = framed[: mask.shape[0], : mask.shape[1]]
+    for one in (framed, framed ^ np.resize(mask, framed.shape), inside):
+        assert encode(one) == theirs(one)
+        assert np.array_equal(decode(theirs(one), one.shape), one)  # type: ignore[arg-type]
 
 
 @settings(max_examples=100, deadline=None)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.spatial.distance import cdist
 from scipy.special import ellipe
 from skimage.measure import find_contours, label, regionprops
@@ -19,8 +20,16 @@ from ultrasam.measure.outline import (
     outline_points,
     outline_segments,
     smooth_segments,
+    smooth_segments,
 )
-from ultrasam.measure.shape import area, extent, long_and_short_axis, perimeter, thickness
+from ultrasam.measure.shape import (
+    area,
+    extent,
+    long_and_short_axis,
+    perimeter,
+    smooth_outline,
+    thickness,
+)
 
 SPACINGS = ((1.0, 1.0), (0.308, 0.154), (0.4, 0.9))
 
@@ -270,6 +279,73 @@ def test_the_extent_is_that_of_the_box_and_the_depth_from_the_surface() -> None:
     assert (found.width, found.height, found.top, found.bottom) == (15, 15, 8, 23)
     with pytest.raises(MeasurementError, match="The mask is empty"):
         extent(np.zeros((9, 9), bool))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), spacing=st.sampled_from(SPACINGS), angle=st.floats(-1.5, 1.5))
+def test_the_ends_of_the_axes_are_on_the_outline_and_as_far_apart_as_the_axes_are_long(
+    seed: int, spacing: tuple[float, float], angle: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    a = rng.uniform(20, 60) * max(spacing)
+    b = a * rng.uniform(0.4, 0.8)
+    mask, center = ellipse_mask(a, b, angle, spacing=spacing)
+    axes = long_and_short_axis(mask, spacing)
+    pixel = max(spacing)
+    for ends, length, other in ((axes.long_ends, axes.long, b), (axes.short_ends, axes.short, a)):
+        assert ends is not None
+        first, second = np.array(ends)
+        assert np.hypot(*(second - first)) == pytest.approx(length, abs=1.5 * pixel)
+        # An ellipse's axes cross in its center; the position along the other axis is the weak one.
+        assert np.hypot(*((first + second) / 2 - center)) < 0.15 * other + pixel
+        for end in (first, second):
+            assert cdist([end], outline_points(mask, spacing)).min() < 1.5 * pixel
+    directions = [np.subtract(*ends) for ends in (axes.long_ends, axes.short_ends)]  # type: ignore[misc]
+    assert abs(directions[0] @ directions[1]) < 1e-6 * np.hypot(*directions[0]) * a
+
+
+def test_the_ends_of_the_axes_of_a_bar_are_its_own() -> None:
+    mask = np.zeros((50, 120), bool)
+    mask[20:31, 10:110] = True
+    axes = long_and_short_axis(mask, (2.0, 0.5))
+    assert axes.long_ends is not None
+    across = sorted(x for x, _ in axes.long_ends)
+    assert across == pytest.approx([5, 55], abs=1)
+    assert all(40 - 1 <= y <= 62 + 1 for _, y in axes.long_ends)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("rows", range(1, 13))
+def test_an_outline_is_smoothed_by_a_quarter_of_the_thickness_at_most(
+    rows: int, spacing: tuple[float, float]
+) -> None:
+    """The greatest depth decides, which is not measured where it is more than enough."""
+    mask = np.zeros((40, 60), bool)
+    mask[10 : 10 + rows, 5:50] = True
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1)).max()
+    deviation = max(spacing) * min(1.5, (2 * depth - 1) / 4)
+    smooth = ndimage.gaussian_filter(
+        np.pad(mask, 20).astype(float), deviation / np.array(spacing), truncate=6
+    )
+    length = math.pi / 2 * (rows * spacing[0] + 45 * spacing[1])
+    level = 0.5 - math.sqrt(math.pi / 2) * deviation / length
+    expected = np.concatenate(find_contours(smooth, level))[:, ::-1] - 19.5
+    found = smooth_segments(mask, spacing).reshape(-1, 2) / spacing[::-1]
+    assert cdist(found, expected).min(axis=1).max() < 0.03
+    assert cdist(expected, found).min(axis=1).max() < 0.03
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32), spacing=st.sampled_from(SPACINGS))
+def test_what_is_measured_on_a_known_outline_is_the_same(
+    seed: int, spacing: tuple[float, float]
+) -> None:
+    mask = random_part(seed)
+    if mask is None:
+        return
+    outline = smooth_outline(mask, spacing)
+    assert perimeter(mask, spacing, outline=outline) == perimeter(mask, spacing)
+    assert long_and_short_axis(mask, spacing, outline=outline) == long_and_short_axis(mask, spacing)
 
 
 def test_the_long_axis_has_its_direction() -> None:

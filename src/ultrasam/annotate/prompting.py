@@ -26,14 +26,24 @@ class Prompted:
     Attributes:
         content: to be stored.
         mask: of the content, [H, W].
-        offered: the candidates with the edits on top, [M, H, W].
-        predicted_iou: of each, [M].
+        candidates: as the model gave them, [M, H, W].
+        edits: by hand, on top of them; None if there are none.
+        predicted_iou: of each candidate, [M].
     """
 
     content: Content
     mask: BoolMask
-    offered: BoolMask
+    candidates: BoolMask
+    edits: Edits | None
     predicted_iou: Float32
+
+    @property
+    def offered(self) -> BoolMask:
+        """The candidates with the edits on top, [M, H, W]."""
+        edits = self.edits
+        if edits is None:
+            return self.candidates
+        return np.stack([edits.on(one) for one in self.candidates])
 
 
 def prompted(
@@ -67,35 +77,34 @@ def prompted(
     prompt = prompt_of(prompts, mask=mask_input)
     prediction = segmentation.predict(image, frame, prompt, multimask=prompt.is_single_click)
     masks, ious = prediction.masks[0], prediction.predicted_iou[0]
-    edits = edits_of(so_far, shape)
+    edits = None
     if so_far is not None and so_far.is_edited:
         clicks = [tuple(point) for one in new for point in one.get("points") or ()]
-        edits = edits.yielding(decode(so_far.rle, shape), masks[0], clicks)
-    mask = edits.on(masks[0])
+        edits = edits_of(so_far, shape).yielding(decode(so_far.rle, shape), masks[0], clicks)
+    mask = masks[0] if edits is None else edits.on(masks[0])
     if not mask.any():
         raise PromptError(
             "The model found nothing there; click elsewhere, draw a box around the object, or use the brush."
         )
     info = segmentation.info
+    candidates = tuple(
+        Candidate(encode(one), round(float(iou), 4)) for one, iou in zip(masks, ious, strict=True)
+    )
     content = Content(
         object=object,
         frame=frame,
-        rle=encode(mask),
+        rle=candidates[0].rle if edits is None else encode(mask),
         source="prompt",
         state="accepted",
         confidence=round(float(ious[0]), 4),
         prompts=prompts,
-        candidates=tuple(
-            Candidate(encode(one), round(float(iou), 4))
-            for one, iou in zip(masks, ious, strict=True)
-        ),
+        candidates=candidates,
         logits=packed(prediction.low_res_logits[0]),
         model=None if info is None else info.title,
-        added=layer(edits.added),
-        removed=layer(edits.removed),
+        added=None if edits is None else layer(edits.added),
+        removed=None if edits is None else layer(edits.removed),
     )
-    offered = np.stack([edits.on(one) for one in masks])
-    return Prompted(content, mask, offered, ious)
+    return Prompted(content, mask, masks, edits, ious)
 
 
 def edits_of(content: Content | None, shape: tuple[int, int]) -> Edits:

@@ -23,7 +23,7 @@ from ultrasam.annotate.scans import Scans
 from ultrasam.annotate.segmentation import Segmentation
 from ultrasam.annotate.wire import mask_from_json
 from ultrasam.errors import DataError, PromptError
-from ultrasam.images.rle import decode, encode
+from ultrasam.images.rle import decode, encode, is_empty
 
 _ON_MASKS = (
     asked.PromptStroke, asked.CandidateStroke, asked.BrushStroke, asked.PolygonStroke, asked.MaskStroke,
@@ -143,8 +143,7 @@ class _About:
         content = self._new_content(before)
         if before is not None and content.rle == before.rle and content.prompts == before.prompts:
             return self.outcome(_id(object))
-        scan = self.tools.scans.scan(self.image)
-        erased = not decode(content.rle, (scan.height, scan.width)).any()
+        erased = is_empty(content.rle)
         with project.write():
             if object is not None:
                 now = mask_of(project, object.id, stroke.frame)

@@ -67,7 +67,7 @@ def entry_json(content: Content, scan: Scan | None, *, measured: bool = True) ->
         "model": content.model,
     }  # fmt: skip
     if scan is not None:
-        entry["mask"] = mask_json(decode(content.rle, (scan.height, scan.width)))
+        entry["mask"] = mask_json(_decoded(content.rle, (scan.height, scan.width)))
         if measured:
             entry["measure"] = measured_json(content, scan)
     return entry
@@ -108,6 +108,14 @@ def measured_json(content: Content, scan: Scan) -> Json:
     return found
 
 
+@lru_cache(maxsize=8)
+def _decoded(rle: str, shape: tuple[int, int]) -> BoolMask:
+    """A mask that is sent and measured in turn, or again at once; it must not be changed."""
+    mask = decode(rle, shape)
+    mask.flags.writeable = False
+    return mask
+
+
 @lru_cache(maxsize=4096)
 def _measured(
     rle: str,
@@ -119,19 +127,20 @@ def _measured(
     from ultrasam.images.regions import Region
     from ultrasam.measure.calibration import calibration_of
     from ultrasam.measure.quantities import Measurement, Quantity
-    from ultrasam.measure.shape import area, long_and_short_axis, perimeter
+    from ultrasam.measure.shape import area, long_and_short_axis, perimeter, smooth_outline
 
-    mask = decode(rle, shape)
+    mask = _decoded(rle, shape)
     like = Scan(
         1, *shape, False, lambda _: np.zeros(shape, np.uint8), spacing,
         regions=tuple(Region(*one) for one in regions),
     )  # fmt: skip
     calibration = calibration_of(like, mask)
     try:
-        axes = long_and_short_axis(mask, calibration.spacing)
+        outline = smooth_outline(mask, calibration.spacing)
+        axes = long_and_short_axis(mask, calibration.spacing, outline=outline)
         quantities = {
             "area": Quantity("area", area(mask, calibration.spacing), "area"),
-            "perimeter": Quantity("perimeter", perimeter(mask, calibration.spacing)),
+            "perimeter": Quantity("perimeter", perimeter(mask, calibration.spacing, outline=outline)),
             "long_axis": Quantity("long axis", axes.long),
             "short_axis": Quantity("short axis", axes.short),
         }

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.errors import DataError
+from ultrasam.morphology import bounding_box
 
 BoolMask = npt.NDArray[np.bool_]
 _GROUPS = 13  # groups of five bits in 64 bits
@@ -18,10 +19,7 @@ _GROUPS = 13  # groups of five bits in 64 bits
 
 def encode(mask: BoolMask) -> str:
     """Encode a mask [H, W] as COCO's compressed RLE."""
-    flat = np.asarray(mask, dtype=bool).ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    start = [0, 0] if flat.size and flat[0] else [0]
-    runs = np.diff(np.concatenate([start, edges, [flat.size]]))
+    runs = _runs(np.asarray(mask, dtype=bool))
     left = runs.copy()
     left[3:] -= runs[1:-2]
     groups = np.empty((len(left), _GROUPS), dtype=np.uint8)
@@ -52,8 +50,40 @@ def decode(counts: str | list[int], shape: tuple[int, int]) -> BoolMask:
         valid = False
     if not valid:
         raise DataError(f"The RLE does not describe a mask of {shape[1]} × {shape[0]} pixels.")
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return np.ascontiguousarray(flat.reshape(shape, order="F"))
+    mask = np.zeros(shape, bool)
+    ends = np.cumsum(runs)
+    marked = np.flatnonzero(runs[1::2])
+    if len(marked):
+        # Only the columns from the first to the last marked pixel are filled; most of a frame is empty.
+        height = shape[0]
+        first, last = ends[2 * marked[0]], ends[2 * marked[-1] + 1]
+        left, right = int(first // height), int(-(-last // height))
+        inside = np.diff(np.clip(ends, left * height, right * height), prepend=left * height)
+        flat = np.repeat(np.arange(len(inside)) % 2 == 1, inside)
+        mask[:, left:right] = flat.reshape(right - left, height).T
+    return mask
+
+
+def is_empty(counts: str) -> bool:
+    """Whether a compressed RLE, as `encode` gives it, marks no pixel."""
+    return not _parse(counts)[1::2].any()
+
+
+def _runs(mask: BoolMask) -> npt.NDArray[np.int64]:
+    """The lengths of the runs of a mask [H, W], found within its box."""
+    x0, y0, x1, y1 = bounding_box(mask).astype(int)
+    height = mask.shape[0]
+    columns = np.zeros((x1 - x0, y1 - y0 + 2), bool)  # each begins and ends with 0
+    columns[:, 1:-1] = mask[y0:y1, x0:x1].T
+    changes = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
+    column, row = np.divmod(changes, y1 - y0 + 1)
+    edges = (x0 + column) * height + y0 + row
+    # A run that goes on at the top of the next column ends in none.
+    joined = np.flatnonzero(edges[1:] == edges[:-1])
+    edges = np.delete(edges, [joined, joined + 1])
+    if len(edges) and edges[-1] == mask.size:
+        return np.diff(edges, prepend=0)
+    return np.diff(edges, prepend=0, append=mask.size)
 
 
 def _lengths(counts: list[int]) -> npt.NDArray[np.int64]:

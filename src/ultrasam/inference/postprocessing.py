@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from ultrasam.images.pixels import BLACK
 from ultrasam.morphology import (
+    bounding_box,
     close,
     convex_hull,
     dilate,
@@ -50,11 +51,19 @@ def clicks_are_inside(area: BoolMask, prompt: Prompt) -> bool:
 
 def clicked_pieces(mask: BoolMask, prompt: Prompt) -> BoolMask:
     """Of a mask [H, W], the 8-connected pieces that hold a foreground click; all, if none does."""
-    count, pieces = label_components(mask)
+    x0, y0, x1, y1 = bounding_box(mask).astype(int)
+    count, pieces = label_components(mask[y0:y1, x0:x1])
     if count <= 2:
         return mask
-    held = np.setdiff1d(pieces[_clicked(prompt, mask.shape)], [0])
-    return np.asarray(np.isin(pieces, held)) if len(held) else mask
+    rows, columns = _clicked(prompt, mask.shape)
+    hits = mask[rows, columns]
+    if not hits.any():
+        return mask
+    held = np.zeros(count, bool)
+    held[pieces[rows[hits] - y0, columns[hits] - x0]] = True
+    kept = np.zeros(mask.shape, bool)
+    kept[y0:y1, x0:x1] = held[pieces]
+    return kept
 
 
 def _clicked(
@@ -67,4 +76,7 @@ def _clicked(
 
 def without(logits: Float32, kept: BoolMask) -> Float32:
     """Logits [H, W] whose mask is only what is kept."""
-    return np.where((logits > 0) & ~kept, -logits, logits)
+    lost = (logits > 0) & ~kept
+    changed = logits.copy()
+    np.negative(logits, out=changed, where=lost)
+    return changed

@@ -22,6 +22,7 @@ Points = npt.NDArray[np.float64]
 Spacing = tuple[float, float]
 PIXELS: Spacing = (1.0, 1.0)
 _DEVIATION = 1.5  # of the Gaussian that smooths an outline, in units of the pixels' longer side
+_DEEP = 4  # pixels: a depth from which on the Gaussian has its full width
 
 
 def largest_part(mask: BoolMask) -> BoolMask:
@@ -104,10 +105,7 @@ def smooth_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
     """
     inside = _tight(mask)
     longer = max(spacing)
-    depth = cv2.distanceTransform(
-        np.pad(mask[inside], 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
-    deviation = longer * min(_DEVIATION, (2 * float(depth.max()) - 1) / 4)
+    deviation = longer * min(_DEVIATION, (2 * _depth(np.pad(mask[inside], 1)) - 1) / 4)
     margin = int(4 * deviation / min(spacing)) + 2
     field = np.pad(mask[inside], margin).astype(np.float32)
     across, down = deviation / spacing[1], deviation / spacing[0]
@@ -119,6 +117,16 @@ def smooth_segments(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
     level = 0.5 - math.sqrt(math.pi / 2) * deviation / length
     corner = np.array([inside[1].start, inside[0].start]) - (margin - 1)
     return np.asarray((_level_segments(smooth, level) + corner) * spacing[::-1])
+
+
+def _depth(mask: BoolMask) -> float:
+    """The greatest distance of a mask's pixel to one outside, or any number that is enough for a Gaussian of
+    full width."""
+    pixels = mask.astype(np.uint8)
+    square = np.ones((2 * _DEEP - 1, 2 * _DEEP - 1), np.uint8)
+    if cv2.erode(pixels, square, borderType=cv2.BORDER_CONSTANT, borderValue=0).any():
+        return float(_DEEP)  # at least: much faster than to find out how much more
+    return float(cv2.distanceTransform(pixels, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
 
 
 def _level_segments(field: Points, level: float = 0.5) -> Points:
@@ -143,6 +151,12 @@ def _level_segments(field: Points, level: float = 0.5) -> Points:
         (-0.5, 0.5): low_left,
         (0.5, 0.5): low_right,
     }
+    # Few of the corners have a line through them.
+    rows, columns = np.nonzero(
+        crossed[0.0, -0.5] | crossed[-0.5, 0.0] | crossed[0.0, 0.5] | crossed[0.5, 0.0]
+    )
+    crossed = {edge: where[rows, columns] for edge, where in crossed.items()}
+    pixels = {corner: where[rows, columns] for corner, where in pixels.items()}
     saddle = np.logical_and.reduce(list(crossed.values()))
     segments = []
     for first, second in combinations(crossed, 2):
@@ -150,19 +164,21 @@ def _level_segments(field: Points, level: float = 0.5) -> Points:
         between = pixels.get((first[0] + second[0], first[1] + second[1]))
         if between is not None:  # of the two segments of a saddle, each cuts off an outer pixel
             cells |= saddle & ~between
-        rows, columns = np.nonzero(cells)
-        ends = [_crossing(field - level, rows, columns, edge) for edge in (first, second)]
+        ends = [
+            _crossing(field, level, rows[cells], columns[cells], edge) for edge in (first, second)
+        ]
         segments.append(np.stack(ends, axis=1))
     return np.concatenate(segments)
 
 
 def _crossing(
     field: Points,
+    level: float,
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
     edge: tuple[float, float],
 ) -> Points:
-    """Where a field is 0 between two of the four pixels around corners, [K, 2] of (x, y).
+    """Where a field has a level between two of the four pixels around corners, [K, 2] of (x, y).
 
     Args:
         rows, columns: of the top-left one of the four pixels.
@@ -170,7 +186,7 @@ def _crossing(
     """
     x, y = edge
     across = x == 0.0  # the two lie side by side
-    before = field[rows + int(y > 0), columns + int(x > 0)]
-    after = field[rows + int(y > 0 or not across), columns + int(x > 0 or across)]
+    before = field[rows + int(y > 0), columns + int(x > 0)] - level
+    after = field[rows + int(y > 0 or not across), columns + int(x > 0 or across)] - level
     share = before / (before - after) - 0.5
     return np.stack([columns + (share if across else x), rows + (y if across else share)], axis=1)

@@ -39,7 +39,8 @@ class Axes:
         long, short: lengths.
         angle: of the long axis against the x axis, in radians, from -π/2 to π/2; y points down.
         long_ends, short_ends: (x, y) of both ends of each, in the unit of the lengths, from the top-left
-            corner of the top-left pixel; None if they are not known.
+            corner of the top-left pixel; None if they are not known. They lie on the outline, so their
+            distance differs from the length by up to a pixel, by which `ultrasam.measure.crest` settles it.
     """
 
     long: float
@@ -74,17 +75,32 @@ def area(mask: BoolMask, spacing: Spacing = PIXELS) -> float:
     return float(np.count_nonzero(mask)) * spacing[0] * spacing[1]
 
 
-def perimeter(mask: BoolMask, spacing: Spacing = PIXELS) -> float:
-    """Length of the outline of a mask's largest part, without its holes, in the unit of ``spacing``.
-
-    It is measured along `ultrasam.measure.outline.smooth_segments`: the edges of the pixels would be up to
-    41 % too long. Where the image cuts an object off, the image's edge counts.
+def smooth_outline(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
+    """The outline of a mask's largest part, without its holes, from which its perimeter and its axes are
+    measured: segments [S, 2, 2] of (x, y), as `ultrasam.measure.outline.smooth_segments` gives them.
 
     Raises:
         MeasurementError: The mask is empty, or the spacing is not positive.
     """
     require_spacing(spacing)
-    segments = smooth_segments(largest_part(mask), spacing)
+    return smooth_segments(largest_part(mask), spacing)
+
+
+def perimeter(
+    mask: BoolMask, spacing: Spacing = PIXELS, *, outline: Points | None = None
+) -> float:
+    """Length of the outline of a mask's largest part, without its holes, in the unit of ``spacing``.
+
+    It is measured along `ultrasam.measure.outline.smooth_segments`: the edges of the pixels would be up to
+    41 % too long. Where the image cuts an object off, the image's edge counts.
+
+    Args:
+        outline: the `smooth_outline`, if it is known already.
+
+    Raises:
+        MeasurementError: The mask is empty, or the spacing is not positive.
+    """
+    segments = smooth_outline(mask, spacing) if outline is None else outline
     steps = segments[:, 1] - segments[:, 0]
     return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
 
@@ -111,7 +127,9 @@ def extent(mask: BoolMask, spacing: Spacing = PIXELS, *, surface: float = 0.0) -
     )  # fmt: skip
 
 
-def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
+def long_and_short_axis(
+    mask: BoolMask, spacing: Spacing = PIXELS, *, outline: Points | None = None
+) -> Axes:
     """The axes of a mask's largest part, as callipers measure them.
 
     The long axis is the longest distance between two points of the outline (the maximum Feret diameter). The
@@ -125,12 +143,12 @@ def long_and_short_axis(mask: BoolMask, spacing: Spacing = PIXELS) -> Axes:
     Args:
         mask: [H, W].
         spacing: distance between pixel centers (row, column); pixels need not be square.
+        outline: the `smooth_outline`, if it is known already.
 
     Raises:
         MeasurementError: The mask is empty, or the spacing is not positive.
     """
-    require_spacing(spacing)
-    segments = smooth_segments(largest_part(mask), spacing)
+    segments = smooth_outline(mask, spacing) if outline is None else outline
     points = segments.reshape(-1, 2)
     hull = points[cv2.convexHull(points.astype(np.float32), returnPoints=False)[:, 0]]
     steps = hull[:, None] - hull[None]
