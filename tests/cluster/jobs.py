@@ -27,15 +27,17 @@ def small_model(folder: Path) -> Path:
     return save_pretrained(randomized(TINY), folder / "model")
 
 
-def images(folder: Path, count: int, *, bad: tuple[int, ...] = ()) -> list[Path]:
-    """Gray pictures of 48 × 36, no two alike; those in ``bad`` are torn."""
+def images(
+    folder: Path, count: int, *, bad: tuple[int, ...] = (), scale: int = 1
+) -> list[Path]:
+    """Gray pictures of 48 × 36 times ``scale``, no two alike; those in ``bad`` are torn."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, paths = np.random.default_rng(5), []
     for number in range(count):
         path = folder / f"{number:03d}.png"
         pixels = rng.integers(0, 256, (36, 48)).astype(np.uint8)
         pixels[8:20, 10 : 20 + number % 9] = 220
-        Image.fromarray(pixels).save(path)
+        Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)).save(path)
         if number in bad:
             path.write_bytes(path.read_bytes()[:60])
         paths.append(path)

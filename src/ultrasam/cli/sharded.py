@@ -175,7 +175,7 @@ def _report(out: Path, outcome: Outcome) -> None:
         )
     doubtful = sum(one.doubtful for one in outcome.done)
     if doubtful:
-        total = sum(one.rows for one in outcome.done)
+        total = sum(one.rows - one.failed for one in outcome.done)
         logger.warning("%d of %d masks are empty or have low confidence.", doubtful, total)
     failed = sum(one.failed for one in outcome.done)
     if failed:
@@ -196,5 +196,8 @@ def _reasons(out: Path, outcome: Outcome) -> list[str]:
     for one in outcome.done:
         if one.failed and len(found) < _SHOWN:
             table = out / "shards" / f"{one.shard:06d}" / "results.parquet"
-            found += pl.read_parquet(table, columns=["error"])["error"].drop_nulls().to_list()
+            rows = pl.read_parquet(table, columns=["path", "error"]).drop_nulls("error")
+            found += [
+                error if path in error else f"{path}: {error}" for path, error in rows.iter_rows()
+            ]
     return found[:_SHOWN]

@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ultrasam.downstream.classification.predict import ClassResult
-from ultrasam.downstream.embed import EmbedResult
 from ultrasam.extras import needs
 from ultrasam.images.masks import decode_rle
 from ultrasam.images.scan import Scan
 from ultrasam.inference.processing import FileResult
 from ultrasam.measure.report import mask_measurements
 from ultrasam.text import valid_text
+
+if TYPE_CHECKING:
+    from ultrasam.downstream.classification.predict import ClassResult
+    from ultrasam.downstream.embed import EmbedResult
 
 with needs("A sharded run", extra="data"):
     import polars as pl
