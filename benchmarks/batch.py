@@ -80,13 +80,13 @@ def plan(out: Path, folder: Path, task: str, model: str, shard_size: int, side: 
     return write_plan(out, job, sources, None if prompts is None else assigned)
 
 
-def throughput(models: list[str], images: int, shards: int) -> None:
+def throughput(models: list[str], tasks: list[str], images: int, shards: int) -> None:
     size = (480, 640)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         paths = pictures(Path(place) / "images", images * shards, size)
         for model in models:
-            for task in ("prompts", "features"):
+            for task in tasks:
                 out = Path(place) / f"{model.replace(':', '-')}-{task}"
                 plan(out, paths[0].parent, task, model, images, size[0])
                 compare(
@@ -175,6 +175,7 @@ def memory(count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", nargs="+", default=["nano+no-tta", "nano", "random:vit-b"])
+    parser.add_argument("--tasks", nargs="+", default=["prompts", "features"])
     parser.add_argument("--images", type=int, default=20, help="in a shard")
     parser.add_argument("--shards", type=int, default=5)
     parser.add_argument("--memory", type=int, metavar="IMAGES")
@@ -182,7 +183,7 @@ def main() -> None:
     if given.memory:
         memory(given.memory)
     else:
-        throughput(given.models, given.images, given.shards)
+        throughput(given.models, given.tasks, given.images, given.shards)
 
 
 if __name__ == "__main__":
