@@ -62,7 +62,7 @@ def test_it_goes_on_only_if_asked_and_begins_anew_only_if_asked(
     predict: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images(tmp_path / "in", 4)
-    out, shards = tmp_path / "out", ("--workers", 0, "--shard-size", 2)
+    out, shards = tmp_path / "out", ("--workers", 0, "--shard-size", 2, "--format", "coco")
     assert predict("-o", out, *shards, "--resume") == 1
     assert "holds no sharded run" in capsys.readouterr().err
     assert predict("-o", out, *shards) == 0
@@ -94,6 +94,7 @@ def test_an_array_of_jobs_needs_no_word_to_go_on(predict: Run, tmp_path: Path) -
         (["--workers", "0", "--candidates"], "--candidates is not for sharded runs"),
         (["--workers", "0", "--engine", "local", "--address", "auto"], "add --engine ray"),
         (["--shards", "3/2"], "is no share of the shards"),
+        (["--shards", "0/2", "--overwrite"], "would remove each other's results"),
         (["--workers", "0", "--format", "nothing"], "is not one of"),
     ],
 )

@@ -192,8 +192,8 @@ def predict(
             "runtime": runtime and runtime.value, "refine": refine, "tta": spec.tta and not no_tta,
             "min_score": _MIN_SCORE if min_score is None else min_score,
         }  # fmt: skip
-        earlier = earlier_results(out, (*_WRITTEN, *PATTERNS), overwrite=overwrite)
-        run_sharded(how, out, settings, file, overwrite=overwrite, earlier=earlier)
+        written = (*_WRITTEN, *PATTERNS)
+        run_sharded(how, out, settings, file, overwrite=overwrite, written=written)
         return
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
