@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from PIL import Image
 
@@ -27,15 +28,15 @@ def small_model(folder: Path) -> Path:
     return save_pretrained(randomized(TINY), folder / "model")
 
 
-def images(folder: Path, count: int, *, bad: tuple[int, ...] = ()) -> list[Path]:
-    """Gray pictures of 48 × 36, no two alike; those in ``bad`` are torn."""
+def images(folder: Path, count: int, *, bad: tuple[int, ...] = (), scale: int = 1) -> list[Path]:
+    """Gray pictures of 48 × 36 times ``scale``, no two alike; those in ``bad`` are torn."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, paths = np.random.default_rng(5), []
     for number in range(count):
         path = folder / f"{number:03d}.png"
         pixels = rng.integers(0, 256, (36, 48)).astype(np.uint8)
         pixels[8:20, 10 : 20 + number % 9] = 220
-        Image.fromarray(pixels).save(path)
+        Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)).save(path)
         if number in bad:
             path.write_bytes(path.read_bytes()[:60])
         paths.append(path)
@@ -61,6 +62,19 @@ def results(out: Path) -> dict[str, bytes]:
         for path in sorted((out / SHARDS).rglob("*"))
         if path.is_file() and path.name != DONE
     }
+
+
+def differences(out: Path, other: Path) -> list[str]:
+    """Results that two folders do not have alike, and the columns of tables that differ."""
+    ours, theirs = results(out), results(other)
+    found = sorted(set(ours) ^ set(theirs))
+    for name in sorted(set(ours) & set(theirs)):
+        if ours[name] != theirs[name]:
+            found.append(name)
+            if name.endswith(".parquet"):
+                mine, its = (pl.read_parquet(folder / name) for folder in (out, other))
+                found += [f"{name}: {c}" for c in mine.columns if not mine[c].equals(its[c])]
+    return found
 
 
 def leftovers(out: Path) -> list[Path]:

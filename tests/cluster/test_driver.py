@@ -153,6 +153,18 @@ def test_workers_lost_before_any_file_end_the_run_with_a_reason(tmp_path: Path) 
     assert hand.closed == 1
 
 
+def test_a_worker_that_ended_while_it_had_nothing_to_do_is_replaced(tmp_path: Path) -> None:
+    class Idle(Scripted):
+        def start(self, shard: int, **how: object) -> Future[ShardDone]:  # type: ignore[override]
+            if shard == 1 and not self.replaced:
+                raise LostError
+            return super().start(shard, **how)  # type: ignore[arg-type]
+
+    hand, finished = Idle(lambda shard, *given: done(shard)), []
+    drive(tmp_path, range(3), [hand], lambda one: finished.append(one.shard))
+    assert (finished, hand.replaced) == ([0, 1, 2], 1)
+
+
 def test_an_error_of_the_shard_function_ends_the_run(tmp_path: Path) -> None:
     hands = [Scripted(lambda *given: DiskFullError("No space.")), Scripted(lambda *given: None)]
     with pytest.raises(DiskFullError, match="No space"):

@@ -21,7 +21,7 @@ from ultrasam.cluster.inputs import find_sources
 from ultrasam.cluster.job import Job, read_job
 from ultrasam.cluster.manifest import read_shard, write_plan
 from ultrasam.cluster.rows import MASKS
-from ultrasam.cluster.run import Share, check_same, run_shards
+from ultrasam.cluster.run import Share, check_same, remove_run, run_shards
 from ultrasam.cluster.shards import DONE, ShardRunner, read_done, shard_folder
 from ultrasam.cluster.tasks import OpenTask
 from ultrasam.errors import ConfigError, DataError, UltraSamError
@@ -270,6 +270,24 @@ def test_prompts_of_single_files_come_back_from_the_manifest(tmp_path: Path, mod
     assert entry.prompt is not None
     assert entry.prompt.points.tolist() == clicks.points.tolist()
     assert entry.prompt.labels.tolist() == [1, 0]
+
+
+def test_a_run_that_is_removed_half_leaves_no_shard_to_another_job(
+    model: Path, tmp_path: Path
+) -> None:
+    images(tmp_path / "in", 2)
+    planned(tmp_path / "whole", tmp_path / "in", model, shard_size=1)
+    run_shards(tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "counted")
+    with killed_at(tmp_path / "counted") as changes:
+        remove_run(tmp_path / "counted")
+    assert not list((tmp_path / "counted").rglob("*.*"))
+    for last in range(1, changes.count + 1):
+        out = tmp_path / f"killed{last}"
+        shutil.copytree(tmp_path / "whole", out)
+        with killed_at(out, last):
+            remove_run(out)
+        assert (out / "job.json").exists() or not list(out.rglob("done.json"))
 
 
 def test_a_folder_in_the_place_of_a_shard_is_told(model: Path, tmp_path: Path) -> None:

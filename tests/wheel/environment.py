@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "examples" / "phantom.png"
 EXTRAS = (
     "dicom", "volumes", "outputs", "hub", "archives", "onnx", "openvino", "export", "data", "client",
-    "annotate", "train", "evaluate", "downstream",
+    "annotate", "train", "evaluate", "downstream", "cluster",
 )  # fmt: skip
 
 

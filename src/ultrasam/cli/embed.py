@@ -20,7 +20,7 @@ from ultrasam.cli.options import (
     Overwrite,
     PrecisionOption,
     Prompts,
-    ResumeShards,
+    Resume,
     ShardShare,
     ShardSize,
     out_option,
@@ -69,7 +69,7 @@ def embed(
     address: Address = None,
     shard_size: ShardSize = None,
     shards: ShardShare = None,
-    resume: ResumeShards = False,
+    resume: Resume = False,
 ) -> None:
     """Write features of images, or of regions, to a Parquet file.
 

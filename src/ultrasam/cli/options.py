@@ -232,9 +232,7 @@ RuntimeOption = Annotated[
         help="What the model runs in; auto times those that are installed and have its graphs, once.",
     ),
 ]  # fmt: skip
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue an interrupted run from its last checkpoint.")
-]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 DryRun = Annotated[
     bool,
@@ -244,9 +242,8 @@ DryRun = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Workers = Annotated[
-    int, typer.Option(min=0, metavar="NUMBER", help="Processes that read images; 0: only this one.")
-]
+_WORKERS = "Processes among which the images are divided; 0: only this one."
+Workers = Annotated[int, typer.Option(min=0, metavar="NUMBER", help=_WORKERS)]
 Limit = Annotated[
     int | None,
     typer.Option(
@@ -258,7 +255,7 @@ ModelWorkers = Annotated[
     int | None,
     typer.Option(
         "--workers", min=0, metavar="NUMBER", show_default="no shards",
-        help="Cut the files into shards, and run the model in so many processes; 0: only this one.",
+        help=_WORKERS,
     ),
 ]  # fmt: skip
 EngineOption = Annotated[
@@ -289,9 +286,6 @@ ShardShare = Annotated[
         help="Do only each N-th shard, from the I-th, counted from 0: for arrays of jobs.",
     ),
 ]  # fmt: skip
-ResumeShards = Annotated[
-    bool, typer.Option("--resume", help="Go on with the shards that are not done.")
-]
 REPEATS = "How often each object is prompted by a random prompt type."
 
 

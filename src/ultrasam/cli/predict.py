@@ -26,7 +26,7 @@ from ultrasam.cli.options import (
     Points,
     PrecisionOption,
     Prompts,
-    ResumeShards,
+    Resume,
     RuntimeOption,
     ShardShare,
     ShardSize,
@@ -127,7 +127,7 @@ def predict(
     address: Address = None,
     shard_size: ShardSize = None,
     shards: ShardShare = None,
-    resume: ResumeShards = False,
+    resume: Resume = False,
 ) -> None:
     """Segment what boxes and clicks point at.
 
@@ -186,14 +186,14 @@ def predict(
         )
         check_formats([MaskFormat(one) for one in formats or ()])
         settings = {
-            "task": _SHARDED.get(task, "prompts") if not automatic else "automatic",
+            "task": "automatic" if automatic else _SHARDED.get(task or "", "prompts"),
             "model": model, "inputs": tuple(inputs), "frames": frame, "device": device,
             "formats": tuple(map(str, formats or ())), "precision": precision and precision.value,
             "runtime": runtime and runtime.value, "refine": refine, "tta": spec.tta and not no_tta,
             "min_score": _MIN_SCORE if min_score is None else min_score,
         }  # fmt: skip
-        earlier = earlier_results(out, (*_WRITTEN, *PATTERNS), overwrite=overwrite)
-        run_sharded(how, out, settings, file, overwrite=overwrite, earlier=earlier)
+        written = (*_WRITTEN, *PATTERNS)
+        run_sharded(how, out, settings, file, overwrite=overwrite, written=written)
         return
     paths = find_inputs(inputs)
     checks.check_inputs(paths)

@@ -12,6 +12,7 @@ import typer
 
 from ultrasam.cli import checks
 from ultrasam.cli.options import EngineName
+from ultrasam.cli.outputs import earlier_results, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report
 from ultrasam.errors import InterruptedRunError, PromptError, UltraSamError
@@ -88,7 +89,7 @@ def run_sharded(
     prompts: PromptsFile | None,
     *,
     overwrite: bool,
-    earlier: Sequence[Path] = (),
+    written: Sequence[str] = (),
 ) -> None:
     """Plan a job unless it is planned, do its shards, and tell what failed.
 
@@ -98,7 +99,7 @@ def run_sharded(
         settings: of `ultrasam.cluster.job.Job`.
         prompts: of the files; None without prompts.
         overwrite: remove a run that is there.
-        earlier: results of a run without shards, which are removed once the new ones can come.
+        written: patterns of what a run without shards writes, and of what is collected from all shards.
 
     Raises:
         InterruptedRunError: Ctrl-C; what is done stays done.
@@ -107,12 +108,17 @@ def run_sharded(
     from ultrasam.cluster.run import Share, check_same, earlier_run, run_shards
 
     share = None if how.shards is None else Share.parse(how.shards)
+    if share is not None and overwrite:
+        raise UltraSamError(
+            "--overwrite is not for --shards, whose runs would remove each other's results; use another -o."
+        )
     job = _job(settings, prompts, how)
     found = None if overwrite and share is None else earlier_run(out)
     if found is None:
         if how.resume and share is None and not overwrite:
             raise UltraSamError(f"{out} holds no sharded run to go on with; leave --resume out.")
-        _plan(job, out, prompts, earlier)
+        earlier = earlier_results(out, written, overwrite=overwrite)
+        _plan(job, out, prompts, earlier, overwrite=overwrite)
     else:
         check_same(out, found, job)
         if not how.resume and share is None:
@@ -145,8 +151,14 @@ def _job(settings: dict[str, Any], prompts: PromptsFile | None, how: Sharding) -
     return Job(**settings, shard_size=how.shard_size or DEFAULT_SHARD_SIZE)
 
 
-def _plan(job: Job, out: Path, prompts: PromptsFile | None, earlier: Sequence[Path]) -> None:
-    from ultrasam.cli.outputs import remove
+def _plan(
+    job: Job,
+    out: Path,
+    prompts: PromptsFile | None,
+    earlier: Sequence[Path],
+    *,
+    overwrite: bool,
+) -> None:
     from ultrasam.cluster.inputs import find_sources
     from ultrasam.cluster.manifest import write_plan
     from ultrasam.cluster.run import remove_run
@@ -156,7 +168,10 @@ def _plan(job: Job, out: Path, prompts: PromptsFile | None, earlier: Sequence[Pa
     paths = [source.path for source in sources]
     assigned = None if prompts is None else assign_and_report(prompts, paths)
     remove(earlier)
-    remove_run(out)
+    if overwrite:
+        remove_run(
+            out
+        )  # never without being asked: another task of an array may have planned by now
     write_plan(out, job, sources, assigned)
     logger.info(
         "%s in %s.",
@@ -175,7 +190,7 @@ def _report(out: Path, outcome: Outcome) -> None:
         )
     doubtful = sum(one.doubtful for one in outcome.done)
     if doubtful:
-        total = sum(one.rows for one in outcome.done)
+        total = sum(one.rows - one.failed for one in outcome.done)
         logger.warning("%d of %d masks are empty or have low confidence.", doubtful, total)
     failed = sum(one.failed for one in outcome.done)
     if failed:
@@ -196,5 +211,8 @@ def _reasons(out: Path, outcome: Outcome) -> list[str]:
     for one in outcome.done:
         if one.failed and len(found) < _SHOWN:
             table = out / "shards" / f"{one.shard:06d}" / "results.parquet"
-            found += pl.read_parquet(table, columns=["error"])["error"].drop_nulls().to_list()
+            rows = pl.read_parquet(table, columns=["path", "error"]).drop_nulls("error")
+            found += [
+                error if path in error else f"{path}: {error}" for path, error in rows.iter_rows()
+            ]
     return found[:_SHOWN]

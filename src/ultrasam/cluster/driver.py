@@ -105,7 +105,7 @@ def drive(
             while left and idle:
                 worker, shard = idle.pop(), left.popleft()
                 history = histories.get(shard, _History())
-                future = worker.start(shard, careful=history.losses > 0, refused=history.refused)
+                future = _started(worker, shard, history)
                 running[future] = _Running(worker, shard)
             ended, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in ended:
@@ -138,6 +138,16 @@ def drive(
     finally:
         for worker in workers:
             worker.close()
+
+
+def _started(worker: Worker, shard: int, history: _History) -> Future[ShardDone]:
+    """Begin a shard; a worker that has ended since its last one is lost at this one."""
+    try:
+        return worker.start(shard, careful=history.losses > 0, refused=history.refused)
+    except worker.lost as error:
+        future: Future[ShardDone] = Future()
+        future.set_exception(error)
+        return future
 
 
 def _stalled(

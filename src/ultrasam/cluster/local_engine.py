@@ -10,15 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ultrasam.cluster.driver import Worker
 from ultrasam.cluster.shards import ShardDone, ShardRunner
 from ultrasam.processes import exit_with_parent
-
-_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at SIGTERM
 
 
 def local_workers(out: Path, count: int) -> Sequence[Worker]:
@@ -73,13 +70,11 @@ class OwnProcess:
     def __init__(self, out: Path, threads: int) -> None:
         self._out, self._threads = out.absolute(), threads
         self._pool: ProcessPoolExecutor | None = None
-        self._number: Future[int] | None = None
 
     def start(self, shard: int, *, careful: bool, refused: Mapping[str, str]) -> Future[ShardDone]:
         """As in `Worker`."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, _context(), _begin, (self._out, self._threads))
-            self._number = self._pool.submit(os.getpid)
         return self._pool.submit(_run, shard, careful, dict(refused))
 
     def replace(self) -> None:
@@ -91,10 +86,10 @@ class OwnProcess:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        number = self._number
-        if number is not None and number.done() and number.exception() is None:
-            with suppress(OSError):
-                os.kill(number.result(), _KILL)
+        # By its handle, not its number, which another process may have by now. Python 3.14 has kill_workers.
+        for process in list((pool._processes or {}).values()):
+            if process.is_alive():
+                process.kill()
         pool.shutdown(wait=False, cancel_futures=True)
 
 

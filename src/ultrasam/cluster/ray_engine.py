@@ -40,7 +40,12 @@ def ray_workers(out: Path, count: int, address: str | None = None) -> Sequence[W
         if address is not None:
             ray.init(address=address, ignore_reinit_error=True, **quiet)
         elif not ray.is_initialized():
-            ray.init(num_cpus=max(count, num_cores()), include_dashboard=False, **quiet)
+            # Ray's own choice, the priority 15, starves workers on a machine that others use.
+            settings = {"worker_niceness": 0}
+            ray.init(
+                num_cpus=max(count, num_cores()), include_dashboard=False, _system_config=settings,
+                **quiet,
+            )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"the Ray cluster at {address}" if address else "Ray"
         raise UltraSamError(f"Cannot reach {where}: {one_line(error)}.") from error

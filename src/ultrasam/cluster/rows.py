@@ -6,10 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ultrasam.downstream.classification.predict import ClassResult
-from ultrasam.downstream.embed import EmbedResult
 from ultrasam.extras import needs
 from ultrasam.images.masks import decode_rle
 from ultrasam.images.scan import Scan
@@ -17,33 +15,32 @@ from ultrasam.inference.processing import FileResult
 from ultrasam.measure.report import mask_measurements
 from ultrasam.text import valid_text
 
+if TYPE_CHECKING:
+    from ultrasam.downstream.classification.predict import ClassResult
+    from ultrasam.downstream.embed import EmbedResult
+
 with needs("A sharded run", extra="data"):
     import polars as pl
 
 Row = dict[str, Any]
 
-_WHERE = {"path": pl.String, "frame": pl.Int64}
-_MADE = {"model": pl.String, "weights": pl.String, "ultrasam": pl.String}
-_SAID = {"note": pl.String, "error": pl.String}
-MASKS = pl.Schema(
-    _WHERE
-    | {
-        "object": pl.Int64, "prompt": pl.String, "class": pl.String, "height": pl.Int64, "width": pl.Int64,
-        "rle": pl.String, "bbox": pl.List(pl.Float64), "score": pl.Float64,
-        "predicted_iou": pl.Float64, "stability_score": pl.Float64, "low_confidence": pl.Boolean,
-        "area": pl.Float64, "long_axis": pl.Float64, "short_axis": pl.Float64, "unit": pl.String,
-        "details": pl.String,
-    }
-    | _MADE
-    | _SAID
-)  # fmt: skip
-CLASSES = pl.Schema(
-    _WHERE
-    | {"class": pl.String, "probability": pl.Float64, "probabilities": pl.String}
-    | _MADE
-    | _SAID
-)
-FEATURES = pl.Schema(_WHERE | {"prompt": pl.Int64, "features": pl.List(pl.Float32)} | _MADE | _SAID)
+_WHERE: dict[str, pl.DataType] = {"path": pl.String(), "frame": pl.Int64()}
+_MADE: dict[str, pl.DataType] = {name: pl.String() for name in ("model", "weights", "ultrasam")}
+_SAID: dict[str, pl.DataType] = {"note": pl.String(), "error": pl.String()}
+_OF_MASKS: dict[str, pl.DataType] = {
+    "object": pl.Int64(), "prompt": pl.String(), "class": pl.String(), "height": pl.Int64(),
+    "width": pl.Int64(), "rle": pl.String(), "bbox": pl.List(pl.Float64), "score": pl.Float64(),
+    "predicted_iou": pl.Float64(), "stability_score": pl.Float64(), "low_confidence": pl.Boolean(),
+    "area": pl.Float64(), "long_axis": pl.Float64(), "short_axis": pl.Float64(),
+    "unit": pl.String(), "details": pl.String(),
+}  # fmt: skip
+_OF_CLASSES: dict[str, pl.DataType] = {
+    "class": pl.String(), "probability": pl.Float64(), "probabilities": pl.String(),
+}  # fmt: skip
+_OF_FEATURES: dict[str, pl.DataType] = {"prompt": pl.Int64(), "features": pl.List(pl.Float32)}
+MASKS = pl.Schema({**_WHERE, **_OF_MASKS, **_MADE, **_SAID})
+CLASSES = pl.Schema({**_WHERE, **_OF_CLASSES, **_MADE, **_SAID})
+FEATURES = pl.Schema({**_WHERE, **_OF_FEATURES, **_MADE, **_SAID})
 
 _MEASURES = "measurements"  # key of an entry that `measured` adds
 # Keys of an entry that have a column, or are the same in all rows.

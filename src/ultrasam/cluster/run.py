@@ -89,10 +89,10 @@ def check_same(out: Path, earlier: Job, wanted: Job) -> None:
 
 
 def remove_run(out: Path) -> None:
-    """Remove a run and its results, and nothing else."""
-    (out / JOB).unlink(missing_ok=True)
+    """Remove a run and its results, and nothing else; the job last, so that no shard outlasts its job."""
     for folder in (SHARDS, RUNNING):
         shutil.rmtree(out / folder, ignore_errors=True)
+    (out / JOB).unlink(missing_ok=True)
     for file in out.glob("manifest-*.parquet"):
         file.unlink(missing_ok=True)
 
