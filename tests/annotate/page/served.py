@@ -88,7 +88,9 @@ class Server:
         """Let others have the images that the reader has open."""
         with self._client() as client:
             for image in client.get("/v1/images").json()["images"]:
-                client.request("DELETE", f"/v1/images/{image['id']}/lease", json={}).raise_for_status()
+                client.request(
+                    "DELETE", f"/v1/images/{image['id']}/lease", json={}
+                ).raise_for_status()
 
     def _client(self) -> httpx.Client:
         headers = {MUTATION_HEADER: "1"}
