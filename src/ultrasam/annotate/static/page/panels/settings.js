@@ -12,7 +12,7 @@ export class Settings {
   constructor({ session, shortcuts, say, changed }) {
     Object.assign(this, { session, shortcuts, say, changed });
     const look = byId('look');
-    look.value = localStorage[LOOK] in LOOKS ? localStorage[LOOK] : 'system';
+    look.value = localStorage[LOOK] in LOOKS ? localStorage[LOOK] : 'dark'; // for a dim room, whatever the system is
     look.addEventListener('change', () => {
       localStorage[LOOK] = look.value;
       document.documentElement.style.colorScheme = LOOKS[look.value];
