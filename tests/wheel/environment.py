@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata as metadata
 import os
 import subprocess
+import urllib.request
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -65,11 +66,35 @@ def installed(name: str) -> bool:
 def run(
     python: Path, *arguments: str | Path, folder: Path, also: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(python), *map(str, arguments)],
+        capture_output=True, text=True, check=False, cwd=folder, env=_environment(also),
+    )  # fmt: skip
+
+
+def serve(
+    python: Path, *arguments: str | Path, folder: Path, also: Path | None = None
+) -> tuple[str, str]:
+    """What a command that serves a page answers for ``/`` and ``/v1/project``; it is ended afterwards."""
+    with subprocess.Popen(
+        [str(python), *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=_environment(also),
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            pages = []
+            for path in ("", "v1/project"):
+                with urllib.request.urlopen(address + path, timeout=60) as answer:
+                    pages.append(answer.read().decode())
+        finally:
+            server.terminate()
+    return pages[0], pages[1]
+
+
+def _environment(also: Path | None) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     environment["HF_HUB_OFFLINE"] = "1"
     if also is not None:
         environment["PYTHONPATH"] = str(also)
-    return subprocess.run(
-        [str(python), *map(str, arguments)],
-        capture_output=True, text=True, check=False, cwd=folder, env=environment,
-    )  # fmt: skip
+    return environment

@@ -13,7 +13,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from tests.images.files import dicom_bytes
-from tests.wheel.environment import PICTURE, ROOT, run
+from tests.wheel.environment import PICTURE, ROOT, run, serve
 from ultrasam.phantom.acquisition import simulate
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,8 @@ SHORTER: dict[str, list[str]] = {
         "size=64", "trainer.max_steps=2", "trainer.batch=2",
     ],
 }  # fmt: skip
+# What serves a page until it is ended.
+SERVES = {"ultrasam annotate images/": ["--no-browser", "--port", "0"]}
 # What is not run here, and why.
 LEFT_OUT = {
     "ultrasam evaluate parity --model UltraSam.pth --data UltraSam/sample_dataset":
@@ -114,7 +116,7 @@ def arrange(folder: Path) -> None:
 def test_every_line_of_the_readme_is_run_or_left_out_for_a_reason() -> None:
     lines = [line for _, line in shell_lines()]
     assert len(lines) > 20
-    assert {*SHORTER, *LEFT_OUT} <= set(lines)
+    assert {*SHORTER, *SERVES, *LEFT_OUT} <= set(lines)
 
 
 def test_the_readmes_shell_lines_run(
@@ -126,8 +128,14 @@ def test_the_readmes_shell_lines_run(
             continue
         if extra is None and ".dcm" in line:
             extra = "dicom"
-        command = [*shlex.split(line)[1:], *SHORTER.get(line, ())]
         also = extra_folder[extra] if extra else None
+        if line in SERVES:
+            command = [*shlex.split(line)[1:], *SERVES[line]]
+            page, project = serve(base, "-m", "ultrasam", *command, folder=tmp_path, also=also)
+            assert "<title>UltraSam annotate</title>" in page
+            assert json.loads(project)["images"] == 1
+            continue
+        command = [*shlex.split(line)[1:], *SHORTER.get(line, ())]
         out = run(base, "-m", "ultrasam", *command, folder=tmp_path, also=also)
         assert out.returncode == 0, f"{line}\n{out.stdout}\n{out.stderr}"
     results = tmp_path / "results"
