@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import webbrowser
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,20 +110,36 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
                 "Anyone on the network can read what is sent, patients' images and the token included; use "
                 "--tls-cert and --tls-key, or a tunnel such as ssh -L."
             )
-        announce(access.address + (f"#token={access.token}" if access.token else ""))
-        if options.browser and local:
-            webbrowser.open(access.address)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
             proxy_headers=False,
         )  # fmt: skip
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), _told_to_stop():
+            announce(access.address + (f"#token={access.token}" if access.token else ""))
+            if options.browser and local:
+                webbrowser.open(access.address)
             uvicorn.Server(config).run(sockets=[listening])
         logger.info("Stopped. Everything is saved in %s.", annotator.project.file)
     finally:
         annotator.close()
         listening.close()
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that what follows is still done.
+
+    uvicorn stops in order, and then raises the signal that it got once more.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _bound(host: str, port: int) -> socket.socket:
