@@ -130,16 +130,21 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
 def _told_to_stop() -> Iterator[None]:
     """Let SIGTERM end the block as Ctrl-C does, so that what follows is still done.
 
-    uvicorn stops in order, and then raises the signal that it got once more.
+    uvicorn stops in order, and then raises the signal that it got once more. Of a process that a shell has
+    started in the background, SIGINT is ignored until uvicorn runs; here it counts before, too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _bound(host: str, port: int) -> socket.socket:
