@@ -79,11 +79,11 @@ class Page:
         found: dict[str, Any] = answer.json()["object"]
         return found
 
-    def finished(self, job: dict[str, Any]) -> dict[str, Any]:
+    def finished(self, job: dict[str, Any], *, seconds: int = 60) -> dict[str, Any]:
         """A job when it has ended."""
         import time
 
-        for _ in range(1200):
+        for _ in range(20 * seconds):
             found: dict[str, Any] = self.get(f"/jobs/{job['id']}").json()
             if found["state"] not in ("waiting", "running"):
                 return found

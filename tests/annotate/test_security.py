@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,3 +231,111 @@ def test_the_description_of_the_api_names_no_other_site(page: Page) -> None:
 )  # fmt: skip
 def test_only_this_machine_is_trusted_without_a_token(host: str, local: bool) -> None:
     assert is_loopback(host) is local
+
+
+def zipped(entries: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in entries.items():
+            archive.writestr(name, value)
+    return content.getvalue()
+
+
+def imported(page: Page, name: str, data: bytes) -> dict:
+    answer = page.client.post(
+        "/v1/import/upload", files={"file": (name, data)}, headers={"x-ultrasam": "1"}
+    )
+    return page.finished(answer.json())
+
+
+def test_an_archive_that_unpacks_to_more_than_it_says_is_refused(page: Page) -> None:
+    data = zipped({"annotations.json": b" " * 30_000_000})
+    place = data.rindex(b"PK\x01\x02") + 24
+    lying = data[:place] + (10).to_bytes(4, "little") + data[place + 4 :]
+    for one in (lying, data[: len(data) // 2], b"PK\x03\x04" + b"\0" * 100):
+        job = imported(page, "x.zip", one)
+        assert job["state"] == "failed", job
+        assert "Internal error" not in job["sentence"]
+
+
+def test_an_archive_of_very_many_files_is_refused(page: Page) -> None:
+    job = imported(page, "x.zip", zipped({f"{number}": b"" for number in range(20_001)}))
+    assert (job["state"], "20,000 files" in job["sentence"]) == ("failed", True)
+
+
+def test_a_compressed_volume_that_unpacks_without_end_is_refused(page: Page) -> None:
+    """A megabyte that says that it is 32,767³ voxels, and unpacks to a gigabyte."""
+    header = bytearray(348)
+    header[:4] = (348).to_bytes(4, "little")
+    for axis, size in enumerate((3, 32_767, 32_767, 32_767)):
+        header[40 + 2 * axis : 42 + 2 * axis] = size.to_bytes(2, "little")
+    header[70:74] = bytes([2, 0, 8, 0])  # uint8
+    header[108:112] = b"\0\0\xb0\x43"  # the data begin at 352
+    header[344:348] = b"n+1\0"
+    packer = zlib.compressobj(9, wbits=31)
+    data = packer.compress(bytes(header) + b"\0" * 4)
+    for _ in range(1000):
+        data += packer.compress(b"\0" * 1_000_000)
+    data += packer.flush()
+    assert len(data) < 2_000_000
+    answer = page.client.post(
+        "/v1/uploads?name=x.nii.gz", content=data,
+        headers={"x-ultrasam": "1", "content-type": "application/octet-stream"},
+    )  # fmt: skip
+    assert 400 <= answer.status_code < 500, answer.text
+    job = imported(page, "x.nii.gz", data)
+    assert (job["state"], "Internal error" in job["sentence"]) == ("failed", False), job
+
+
+def test_a_picture_that_says_that_it_is_huge_is_refused_before_it_is_unpacked(
+    page: Page, folder: Path
+) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    size = (200_000).to_bytes(4, "big")
+    packed = zlib.compress(b"\0" * 50_000_000, 9)
+    png = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + size + bytes([8, 0, 0, 0, 0]))
+        + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )  # fmt: skip
+    (folder / "huge.png").write_bytes(png)
+    page.post("/project/refresh")
+    answer = page.get(f"/images/{page.id('huge.png')}/frames/0.png")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("huge.png")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 900_000, b'{"name":' * 100_000, b'{"name": 1e999}', b"\xff\xfe{}", b'{"name": "\\ud800"}',
+        b'{"name": "' + b"x" * 900_000 + b'"}', b'{"name": NaN}', b"", b"null", b"9" * 100_000,
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_json_that_is_meant_to_hurt_is_refused(page: Page, body: bytes) -> None:
+    answer = page.client.post(
+        "/v1/labels", content=body, headers={"x-ultrasam": "1", "content-type": "application/json"}
+    )
+    assert 400 <= answer.status_code < 500, answer.text[:200]
+    assert isinstance(answer.json()["detail"], str)
+    assert len(answer.content) < 2000
+    assert page.get("/project").json()["labels"] == []
+
+
+def test_html_in_labels_notes_and_readers_comes_back_as_it_is_and_as_json_alone(page: Page) -> None:
+    evil = "</script><img src=x onerror=alert(1)>\"'&"
+    image = page.id("a.png")
+    page.draw(image, label=evil)
+    page.stroke(image, "note", text=evil)
+    page.post("/readers", {"name": evil})
+    for path in ("/project", f"/images/{image}", f"/images/{image}/objects", "/readers", "/images"):
+        answer = page.get(path)
+        assert answer.headers["content-type"] == "application/json", path
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert page.get("/project").json()["labels"][0]["name"] == evil
+    refused = page.get(f"/images/{evil.replace('/', '')}")
+    assert refused.headers["content-type"] == "application/json"
+    missing = page.client.get("/<script>alert(1)</script>")
+    assert "<script>" not in missing.text or not missing.headers["content-type"].startswith("text/html")

@@ -310,3 +310,41 @@ def test_masks_at_other_levels_of_probability_lie_within_and_around(nano: UltraS
     assert wide.sum() > found.masks.sum() > tight.sum() > 0
     with pytest.raises(ConfigError, match="level 1 is no probability"):
         predictor.predict(prompts, levels=(1.0,))
+
+
+def test_embeddings_that_are_given_back_make_the_same_masks_without_encoding(
+    nano: UltraSam, phantoms: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    pixels, truth = phantoms[0]
+    prompts = [Prompt(box=bounding_box(truth)), Prompt(points=[center_of_mass(truth)])]
+    for tta, views in ((False, 1), (True, 2)):
+        first = Predictor(nano, tta=tta)
+        first.set_image(pixels)
+        made = first.embeddings
+        assert len(made) == views
+        assert first.embedding is made[0]
+        second = Predictor(nano, tta=tta)
+        with patch.object(TorchBackend, "encode", side_effect=AssertionError("encoded again")):
+            second.set_image(pixels, embeddings=made)
+            assert second.embeddings == made
+        for prompt in prompts:
+            one, other = first.predict(prompt), second.predict(prompt)
+            assert np.array_equal(one.masks, other.masks)
+            assert np.array_equal(one.predicted_iou, other.predicted_iou)
+        backend = first.backend
+        again = [
+            backend.embedding_from_arrays(backend.embedding_to_arrays(one))  # type: ignore[attr-defined]
+            for one in made
+        ]
+        second.set_image(pixels, embeddings=again)
+        assert np.array_equal(second.predict(prompts).masks, first.predict(prompts).masks)
+
+
+def test_embeddings_need_an_image_and_one_for_each_view(nano: UltraSam) -> None:
+    predictor = Predictor(nano, tta=True)
+    with pytest.raises(PromptError, match="No image is set"):
+        _ = predictor.embeddings
+    pixels = np.zeros((60, 80), np.uint8)
+    predictor.set_image(pixels)
+    with pytest.raises(ConfigError, match="2 views, and 1 embeddings"):
+        predictor.set_image(pixels, embeddings=predictor.embeddings[:1])

@@ -84,7 +84,7 @@ class Annotator:
         segmentation = Segmentation(
             scans, model, device=device, runtime=runtime, views=bool(opened.settings["views"])
         )
-        worker, events = Worker(), Events()
+        worker, events = Worker(duration=lambda: segmentation.encoding_s), Events()
         background = Background(opened, scans, segmentation, worker, events)
         annotator = cls(
             opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events),

@@ -7,6 +7,7 @@ import io
 import logging
 import threading
 import zipfile
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -25,20 +26,25 @@ _LIMIT = 2_000_000_000  # bytes of all embeddings on disk
 class EmbeddingFiles:
     """Embeddings in the user's cache folder, named after the image file's content, frame and weights.
 
-    The oldest go when they take more than 2 GB. A file that is damaged counts as missing.
+    Those that were not used for the longest time go when all take more than 2 GB, which is looked at when the
+    model is loaded and after each tenth of it. A file that is damaged counts as missing.
 
     Args:
         backend: the network, which also says how its embeddings are kept.
         weights: hash of its weights.
         runtime: what it runs in, as embeddings differ by rounding.
+        limit: bytes of all embeddings on disk, of all models and projects.
     """
 
-    def __init__(self, backend: Backend, weights: str, runtime: str) -> None:
+    def __init__(
+        self, backend: Backend, weights: str, runtime: str, *, limit: int = _LIMIT
+    ) -> None:
         self._backend: Any = backend
         self._about = f"{weights} {runtime} {backend.config.image_size}"
         self._folder = cache_folder("embeddings")
         self._usable = hasattr(backend, "embedding_to_arrays")
-        threading.Thread(target=self._prune, daemon=True, name="old embeddings").start()
+        self._limit, self._written = limit, 0
+        threading.Thread(target=self.prune, daemon=True, name="old embeddings").start()
 
     def read(self, digest: str, frame: int, views: int) -> list[Any] | None:
         """The embeddings of a frame's views, or None if they are not there.
@@ -51,7 +57,7 @@ class EmbeddingFiles:
         if not self._usable or not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
             found = []
             for view in range(views):
@@ -61,7 +67,7 @@ class EmbeddingFiles:
             with suppress(OSError):
                 path.touch()
             return found
-        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile):
             with suppress(OSError):
                 path.unlink()
             return None
@@ -79,23 +85,28 @@ class EmbeddingFiles:
         np.savez(content, **arrays)
         try:
             atomic_write(self._path(digest, frame, len(embeddings)), content.getvalue())
+            self._written += len(content.getvalue())
         except UltraSamError as error:
             logger.debug("An embedding is not kept: %s", error)
+        if self._written > self._limit / 10:
+            self.prune()
 
-    def _path(self, digest: str, frame: int, views: int) -> Any:
-        name = hashlib.sha256(f"{self._about} {digest} {frame} {views}".encode()).hexdigest()
-        return self._folder / f"{name}.npz"
-
-    def _prune(self) -> None:
+    def prune(self) -> None:
+        """Remove the files that were not used for the longest time, if all take more than the limit."""
+        self._written = 0
         files = []
         for path in self._folder.glob("*.npz"):
             with suppress(OSError):
                 stat = path.stat()
-                files.append((stat.st_mtime, stat.st_size, path))
+                files.append((stat.st_mtime_ns, stat.st_size, path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
-            if total <= _LIMIT:
+            if total <= self._limit:
                 break
             with suppress(OSError):
                 path.unlink()
             total -= size
+
+    def _path(self, digest: str, frame: int, views: int) -> Any:
+        name = hashlib.sha256(f"{self._about} {digest} {frame} {views}".encode()).hexdigest()
+        return self._folder / f"{name}.npz"

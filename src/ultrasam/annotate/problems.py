@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ultrasam.errors import DataError
+from ultrasam.errors import DataError, UltraSamError
 
 
 class NotFoundError(DataError):
@@ -11,6 +11,10 @@ class NotFoundError(DataError):
 
 class NothingToUndoError(DataError):
     """There is no stroke to undo or redo."""
+
+
+class StorageError(UltraSamError):
+    """The project file cannot be written; it is no fault of the request, which may be sent again."""
 
 
 class ConflictError(DataError):

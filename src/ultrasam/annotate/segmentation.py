@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _MEMORY = 400_000_000  # bytes of embeddings
 _LATENCIES = 50
+_ENCODINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class ModelInfo:
 class Segmentation:
     """Answers prompts in any frame of a project.
 
-    All calls but `info`, `latency` and `is_ready` belong on the worker's thread, as the model is used by one
+    All calls but `info`, `latency_ms`, `encoding_s` and `is_ready` belong on the worker's thread, as the model is used by one
     thread at a time.
 
     Args:
@@ -82,6 +83,7 @@ class Segmentation:
         self._ready: OrderedDict[tuple[int, int, int, int, bool], tuple[Any, int]] = OrderedDict()
         self._bytes, self._limit = 0, memory
         self._times: list[float] = []
+        self._encodings: list[float] = []
         self._loading = threading.Lock()
 
     @property
@@ -98,6 +100,11 @@ class Segmentation:
     def latency_ms(self) -> float | None:
         """The median time of the latest predictions; None before the first."""
         return round(median(self._times), 1) if self._times else None
+
+    @property
+    def encoding_s(self) -> float:
+        """The median time of the latest encodings of a frame, in seconds; 0 before the first."""
+        return median(self._encodings or [0.0])
 
     @property
     def backend(self) -> Backend:
@@ -128,7 +135,7 @@ class Segmentation:
                 raise
             self._ready.clear()
             self._bytes = 0
-            self._times.clear()
+            self._times, self._encodings = [], []
 
     def is_ready(self, image: int, frame: int) -> bool:
         """Whether the embedding of a frame is in memory."""
@@ -155,7 +162,11 @@ class Segmentation:
         if self._files is not None:
             views = 2 if predictor.tta.flip else 1
             saved = self._files.read(self.scans.digest(image), frame, views)
+        start = time.perf_counter()
         predictor.set_image(pixels, embeddings=saved)
+        if saved is None:
+            spent = time.perf_counter() - start
+            self._encodings = [*self._encodings[-_ENCODINGS + 1 :], spent]
         if self._files is not None and saved is None:
             self._files.write(self.scans.digest(image), frame, predictor.embeddings)
         self._keep(key, predictor)

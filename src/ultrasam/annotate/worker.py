@@ -36,16 +36,22 @@ class _Task:
 class Worker:
     """Runs tasks one by one, by priority and then in their order.
 
+    Nothing can interrupt a prefetch that runs, so that a click in the meantime waits for it. One begins only
+    after a pause that is longer than it takes: who has paused that long will hardly go on within as long.
+
     Args:
-        patience: seconds without any other task before a prefetch begins, which nothing can interrupt.
+        patience: seconds without any other task before a prefetch begins, at least.
+        duration: says how many seconds a prefetch takes, as far as is known; a longer pause is waited for.
     """
 
-    def __init__(self, *, patience: float = 1.5) -> None:
+    def __init__(
+        self, *, patience: float = 1.5, duration: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._tasks: list[_Task] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closed = False
-        self._patience = patience
+        self._patience, self._duration = patience, duration
         self._busy_until = 0.0
         self._thread = threading.Thread(target=self._work, name="annotate worker", daemon=True)
         self._thread.start()
@@ -102,11 +108,18 @@ class Worker:
             if not task.future.set_running_or_notify_cancel():
                 continue
             try:
-                task.future.set_result(task.run())
+                result = task.run()
             except BaseException as error:
+                self._end(task)
                 task.future.set_exception(error)
-            if task.priority is not Priority.prefetch:
-                self._busy_until = time.monotonic()
+            else:
+                self._end(task)
+                task.future.set_result(result)
+
+    def _end(self, task: _Task) -> None:
+        """Note the time, before who waits for the task goes on."""
+        if task.priority is not Priority.prefetch:
+            self._busy_until = time.monotonic()
 
     def _next(self) -> _Task | None:
         with self._changed:
@@ -116,7 +129,8 @@ class Worker:
                     continue
                 if self._tasks[0].priority is not Priority.prefetch:
                     return heapq.heappop(self._tasks)
-                rest = self._busy_until + self._patience - time.monotonic()
+                pause = max(self._patience, self._duration())
+                rest = self._busy_until + pause - time.monotonic()
                 if rest <= 0:
                     return heapq.heappop(self._tasks)
                 self._changed.wait(rest)

@@ -141,6 +141,7 @@ class Predictor:
             embeddings: what `embeddings` was for this frame, with the same weights; it is then not encoded.
 
         Raises:
+            ConfigError: There is not one embedding for each view.
             ScanError: The file or array cannot be read, or has no such frame.
         """
         pixels = one_frame(scan, frame)
@@ -153,6 +154,11 @@ class Predictor:
             self._weights = self._weights_version()
             views = with_flip(full, self.tta)
             if embeddings is not None:
+                if len(embeddings) != len(views):
+                    raise ConfigError(
+                        f"The frame has {len(views)} views, and {len(embeddings)} embeddings are given; give "
+                        "those of a Predictor with the same tta."
+                    )
                 self._cache.update(zip(views, embeddings, strict=True))
             self._embeddings(views)
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ultrasam.annotate.problems import StorageError
 from ultrasam.annotate.project.schema import upgrade
 from ultrasam.errors import DataError, DiskFullError, UltraSamError, one_line
 from ultrasam.files import is_disk_full, no_space
@@ -44,7 +45,7 @@ class Project:
 
     Raises:
         DataError: The folder is missing, the file is no project or is newer, or another process has it open.
-        UltraSamError: The file cannot be written.
+        DiskFullError, StorageError: The file cannot be written.
     """
 
     def __init__(self, folder: Path, file: Path | None = None) -> None:
@@ -83,7 +84,7 @@ class Project:
 
         Raises:
             DiskFullError: The disk is full.
-            UltraSamError: The file cannot be written.
+            StorageError: The file cannot be written.
         """
         connection = self.connection
         with self._writing:
@@ -182,4 +183,7 @@ class Project:
         if is_disk_full(error) or "disk is full" in str(error):
             full = no_space(self.file, error)
             return full if isinstance(full, DiskFullError) else DiskFullError(str(full))
-        return UltraSamError(f"Cannot write {self.file}: {one_line(error)}.")
+        return StorageError(
+            f"Cannot write {self.file}: {one_line(error)}; check the disk, its quota and the file's "
+            "permissions, then try again."
+        )

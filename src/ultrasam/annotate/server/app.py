@@ -54,6 +54,7 @@ _STATUS: tuple[tuple[type[UltraSamError], int], ...] = (
     (problems.ReplacedError, 409),
     (problems.LeasedError, 423),
     (DiskFullError, 507),
+    (problems.StorageError, 507),
     (MissingDependencyError, 501),
     (CheckpointError, 503),
     (DeviceError, 503),
