@@ -155,6 +155,7 @@ REST = {
     "track": ["{image}", "--box", "1,1,9,9"],
     "measure": ["{image}", "--box", "1,1,9,9"],
     "deidentify": ["{image}"],
+    "annotate": ["{raw}", "--no-browser", "--port", "0"],
     "embed": ["{image}"],
     "export": ["nano", "--to", "onnx"],
     "evaluate": ["ellipse", "--data", "{raw}"],

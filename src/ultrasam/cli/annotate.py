@@ -87,6 +87,8 @@ def annotate(
     """
     checks.check_models([model])
     checks.check_device(device)
+    if out is not None:
+        checks.check_output(out)
     if (tls_cert is None) != (tls_key is None):
         raise UltraSamError("Give --tls-cert and --tls-key, or neither.")
     from ultrasam.annotate.server.run import Options, serve

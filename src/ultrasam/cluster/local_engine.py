@@ -74,7 +74,9 @@ class OwnProcess:
     def start(self, shard: int, *, careful: bool, refused: Mapping[str, str]) -> Future[ShardDone]:
         """As in `Worker`."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, _context(), _begin, (self._out, self._threads))
+            self._pool = ProcessPoolExecutor(
+                1, _context(), initializer=_start_worker, initargs=(self._out, self._threads)
+            )
         return self._pool.submit(_run, shard, careful, dict(refused))
 
     def replace(self) -> None:
@@ -106,7 +108,7 @@ def _context() -> BaseContext:
 _runners: list[ShardRunner] = []
 
 
-def _begin(out: Path, threads: int) -> None:
+def _start_worker(out: Path, threads: int) -> None:
     """Prepare a worker process. Ctrl-C is for the process that drives it."""
     exit_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
