@@ -56,7 +56,9 @@ class Labeling:
                 continue  # the stroke that was on its way may be on the disk, or not
             mask = objects[id]["mask"] if id in objects else None
             assert (mask and (mask["version"], mask["hash"])) == expected, id
-        for body, number in random.Random(0).sample(list(self.strokes.values()), min(5, len(self.strokes))):
+        for body, number in random.Random(0).sample(
+            list(self.strokes.values()), min(5, len(self.strokes))
+        ):
             again = client.post(f"/v1/images/{image}/strokes", json=body)
             assert again.status_code == 200, again.text
             assert again.json()["stroke"]["n"] == number, "it was applied a second time"

@@ -20,7 +20,6 @@ from ultrasam.measure.outline import (
     outline_points,
     outline_segments,
     smooth_segments,
-    smooth_segments,
 )
 from ultrasam.measure.shape import (
     area,

@@ -140,7 +140,9 @@ def _measured(
         axes = long_and_short_axis(mask, calibration.spacing, outline=outline)
         quantities = {
             "area": Quantity("area", area(mask, calibration.spacing), "area"),
-            "perimeter": Quantity("perimeter", perimeter(mask, calibration.spacing, outline=outline)),
+            "perimeter": Quantity(
+                "perimeter", perimeter(mask, calibration.spacing, outline=outline)
+            ),
             "long_axis": Quantity("long axis", axes.long),
             "short_axis": Quantity("short axis", axes.short),
         }

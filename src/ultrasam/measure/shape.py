@@ -86,9 +86,7 @@ def smooth_outline(mask: BoolMask, spacing: Spacing = PIXELS) -> Points:
     return smooth_segments(largest_part(mask), spacing)
 
 
-def perimeter(
-    mask: BoolMask, spacing: Spacing = PIXELS, *, outline: Points | None = None
-) -> float:
+def perimeter(mask: BoolMask, spacing: Spacing = PIXELS, *, outline: Points | None = None) -> float:
     """Length of the outline of a mask's largest part, without its holes, in the unit of ``spacing``.
 
     It is measured along `ultrasam.measure.outline.smooth_segments`: the edges of the pixels would be up to
