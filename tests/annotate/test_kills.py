@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,9 +118,8 @@ def label_and_kill(folder: Path, times: int, *, seed: int, longest: float) -> La
     labeling = Labeling(random.Random(seed))
     for _ in range(times):
         with started(folder) as server:
+            server.wait_for_model()
             with server.client() as client:
-                while not client.get("/v1/project").json()["model"]["ready"]:
-                    time.sleep(0.05)
                 images = client.get("/v1/images").json()["images"]
                 image = next(one["id"] for one in images if one["name"] == "a.png")
                 labeling.check(client, image)
