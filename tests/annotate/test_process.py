@@ -229,4 +229,4 @@ def test_a_file_that_may_not_grow_loses_no_acknowledged_stroke(folder: Path) -> 
         assert "Traceback" not in server.log.read_text()
     with started(folder) as again, again.client() as client:
         assert len(client.get(f"/v1/images/{image}").json()["objects"]) == kept
-        assert brush(client, image, "after").status_code == 200
+        assert brush(client, image, "stroke-after").status_code == 200

@@ -58,7 +58,8 @@ def decode(counts: str | list[int], shape: tuple[int, int]) -> BoolMask:
         height = shape[0]
         first, last = ends[2 * marked[0]], ends[2 * marked[-1] + 1]
         left, right = int(first // height), int(-(-last // height))
-        inside = np.diff(np.clip(ends, left * height, right * height), prepend=left * height)
+        edges = np.clip(ends, left * height, right * height)
+        inside = edges - np.concatenate([[left * height], edges[:-1]])
         flat = np.repeat(np.arange(len(inside)) % 2 == 1, inside)
         mask[:, left:right] = flat.reshape(right - left, height).T
     return mask

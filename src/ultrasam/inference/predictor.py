@@ -156,8 +156,7 @@ class Predictor:
             if embeddings is not None:
                 if len(embeddings) != len(views):
                     raise ConfigError(
-                        f"The frame has {len(views)} views, and {len(embeddings)} embeddings are given; give "
-                        "those of a Predictor with the same tta."
+                        f"{len(embeddings)} embeddings are given for {len(views)} views."
                     )
                 self._cache.update(zip(views, embeddings, strict=True))
             self._embeddings(views)
