@@ -155,9 +155,7 @@ class Predictor:
             views = with_flip(full, self.tta)
             if embeddings is not None:
                 if len(embeddings) != len(views):
-                    raise ConfigError(
-                        f"{len(embeddings)} embeddings are given for {len(views)} views."
-                    )
+                    raise ConfigError(f"Give {len(views)} embeddings, one for each view.")
                 self._cache.update(zip(views, embeddings, strict=True))
             self._embeddings(views)
 
