@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ class Process:
         return httpx.Client(
             base_url=self.root, headers={"X-UltraSam": "1"}, timeout=120, trust_env=False, **options
         )
+
+    def wait_for_model(self) -> None:
+        """Wait until it can answer clicks."""
+        with self.client() as client:
+            while True:
+                assert self.popen.poll() is None, f"it ended by itself: {self.log.read_text()}"
+                with suppress(httpx.TransportError):
+                    if client.get("/v1/project").json()["model"]["ready"]:
+                        return
+                time.sleep(0.05)
 
     def stop(self) -> int:
         """Ask it to end, as a terminal does; returns its exit status."""

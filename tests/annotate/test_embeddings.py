@@ -66,7 +66,9 @@ def test_a_damaged_file_counts_as_missing_and_goes(
     files.write(DIGEST, 0, embedded(backend, 0))
     (path,) = kept.glob("*.npz")
     whole = path.read_bytes()
-    path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"no embedding", "empty": b""}[damage])
+    path.write_bytes(
+        {"cut": whole[: len(whole) // 2], "text": b"no embedding", "empty": b""}[damage]
+    )
     assert files.read(DIGEST, 0, 1) is None
     assert not path.exists()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,9 @@ class Labeling:
                 continue  # the stroke that was on its way may be on the disk, or not
             mask = objects[id]["mask"] if id in objects else None
             assert (mask and (mask["version"], mask["hash"])) == expected, id
-        for body, number in random.Random(0).sample(list(self.strokes.values()), min(5, len(self.strokes))):
+        for body, number in random.Random(0).sample(
+            list(self.strokes.values()), min(5, len(self.strokes))
+        ):
             again = client.post(f"/v1/images/{image}/strokes", json=body)
             assert again.status_code == 200, again.text
             assert again.json()["stroke"]["n"] == number, "it was applied a second time"
@@ -117,9 +118,8 @@ def label_and_kill(folder: Path, times: int, *, seed: int, longest: float) -> La
     labeling = Labeling(random.Random(seed))
     for _ in range(times):
         with started(folder) as server:
+            server.wait_for_model()
             with server.client() as client:
-                while not client.get("/v1/project").json()["model"]["ready"]:
-                    time.sleep(0.05)
                 images = client.get("/v1/images").json()["images"]
                 image = next(one["id"] for one in images if one["name"] == "a.png")
                 labeling.check(client, image)

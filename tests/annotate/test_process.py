@@ -165,7 +165,9 @@ def test_a_page_that_listens_hears_of_strokes_and_of_jobs_in_their_order(server:
         assert stream.headers["content-type"].startswith("text/event-stream")
         events = events_of(stream.iter_lines())
         image = image_id(client, "cine.avi")
-        assert brush(client, image, "stroke-1", frame=2, radius=20, path=[[46, 60]]).status_code == 200
+        assert (
+            brush(client, image, "stroke-1", frame=2, radius=20, path=[[46, 60]]).status_code == 200
+        )
         told = next(data for kind, data in events if kind == "image")
         assert (told["id"], told["state"], told["reader"]) == (image, "started", "anna")
         job = client.post(f"/v1/images/{image}/propagate", json={"frame": 2}).json()
@@ -227,4 +229,4 @@ def test_a_file_that_may_not_grow_loses_no_acknowledged_stroke(folder: Path) -> 
         assert "Traceback" not in server.log.read_text()
     with started(folder) as again, again.client() as client:
         assert len(client.get(f"/v1/images/{image}").json()["objects"]) == kept
-        assert brush(client, image, "after").status_code == 200
+        assert brush(client, image, "stroke-after").status_code == 200

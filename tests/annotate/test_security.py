@@ -291,7 +291,9 @@ def test_a_picture_that_says_that_it_is_huge_is_refused_before_it_is_unpacked(
     page: Page, folder: Path
 ) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        return (
+            len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        )
 
     size = (200_000).to_bytes(4, "big")
     packed = zlib.compress(b"\0" * 50_000_000, 9)
@@ -338,4 +340,6 @@ def test_html_in_labels_notes_and_readers_comes_back_as_it_is_and_as_json_alone(
     refused = page.get(f"/images/{evil.replace('/', '')}")
     assert refused.headers["content-type"] == "application/json"
     missing = page.client.get("/<script>alert(1)</script>")
-    assert "<script>" not in missing.text or not missing.headers["content-type"].startswith("text/html")
+    assert "<script>" not in missing.text or not missing.headers["content-type"].startswith(
+        "text/html"
+    )

@@ -42,15 +42,29 @@ def at_once(*actions: Callable[[], None]) -> None:
         raise errors[0]
 
 
-def test_a_page_that_has_not_seen_the_latest_mask_is_told_and_overwrites_nothing(page: Page) -> None:
+def test_a_page_that_has_not_seen_the_latest_mask_is_told_and_overwrites_nothing(
+    page: Page,
+) -> None:
     image, other = page.id("a.png"), another(page)
     object = page.draw(image, (40, 60), 10)
     seen = object["mask"]["version"]
     moved = other.stroke(
-        image, "brush", mode="add", path=[[60, 60]], radius=10, object=object["id"], base_version=seen
+        image,
+        "brush",
+        mode="add",
+        path=[[60, 60]],
+        radius=10,
+        object=object["id"],
+        base_version=seen,
     ).json()["object"]
     late = page.stroke(
-        image, "brush", mode="erase", path=[[40, 60]], radius=12, object=object["id"], base_version=seen
+        image,
+        "brush",
+        mode="erase",
+        path=[[40, 60]],
+        radius=12,
+        object=object["id"],
+        base_version=seen,
     )
     assert late.status_code == 409
     assert "another tab" in late.json()["detail"]
@@ -118,7 +132,7 @@ def test_readers_at_once_have_each_their_own_objects_and_history(page: Page) -> 
         for _ in range(6):
             mine.draw(image, (60, 60), radius)
 
-    at_once(*(lambda p=p, r=r: draw(p, r) for r, p in enumerate(pages.values(), 5)))  # type: ignore[misc]
+    at_once(*(lambda p=p, r=r: draw(p, r) for r, p in enumerate(pages.values(), 5)))
     for radius, mine in enumerate(pages.values(), 5):
         objects = mine.get(f"/images/{image}/objects").json()["objects"]
         assert [one["number"] for one in objects] == list(range(1, 7))

@@ -23,7 +23,9 @@ def test_prompts_of_another_image_become_drafts_which_are_undone_at_once(page: P
     made = page.get(f"/images/{second}/objects").json()["objects"]
     assert [one["id"] for one in made] == answer.json()["objects"]
     assert made[0]["label"] == "cyst"
-    assert {(one["mask"]["state"], one["mask"]["source"]) for one in made} == {("draft", "suggested")}
+    assert {(one["mask"]["state"], one["mask"]["source"]) for one in made} == {
+        ("draft", "suggested")
+    }
     # The pictures are the same, so the click's mask is; what was drawn is prompted by its box.
     there = page.get(f"/images/{first}/objects").json()["objects"]
     assert made[0]["mask"]["hash"] == there[0]["mask"]["hash"]
@@ -125,7 +127,10 @@ def test_a_propagation_that_is_canceled_on_its_way_keeps_the_frames_it_has(
     page.post(f"/images/{image}/undo")
     assert list(page.get(f"/images/{image}").json()["frame_states"]) == ["0"]
     monkeypatch.setattr(propagation._Writer, "flush", flush)
-    assert page.finished(page.post(f"/images/{image}/propagate", {"frame": 0}).json())["state"] == "done"
+    assert (
+        page.finished(page.post(f"/images/{image}/propagate", {"frame": 0}).json())["state"]
+        == "done"
+    )
     assert len(page.get(f"/images/{image}").json()["frame_states"]) == 12
 
 

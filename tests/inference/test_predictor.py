@@ -346,5 +346,5 @@ def test_embeddings_need_an_image_and_one_for_each_view(nano: UltraSam) -> None:
         _ = predictor.embeddings
     pixels = np.zeros((60, 80), np.uint8)
     predictor.set_image(pixels)
-    with pytest.raises(ConfigError, match="2 views, and 1 embeddings"):
+    with pytest.raises(ConfigError, match="Give 2 embeddings, one for each view"):
         predictor.set_image(pixels, embeddings=predictor.embeddings[:1])

@@ -55,8 +55,8 @@ class ModelInfo:
 class Segmentation:
     """Answers prompts in any frame of a project.
 
-    All calls but `info`, `latency_ms`, `encoding_s` and `is_ready` belong on the worker's thread, as the model is used by one
-    thread at a time.
+    All calls but `info`, `latency_ms`, `encoding_s` and `is_ready` belong on the worker's thread, as the
+    model is used by one thread at a time.
 
     Args:
         scans: the project's.

@@ -192,7 +192,7 @@ def _run(command: Sequence[str], run: Path, job: Job) -> list[dict[str, float]]:
 def _curve(folder: Path) -> list[dict[str, float]]:
     """What a run has logged so far: the step, and the losses and scores that were measured at it."""
     try:
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as opened:
+        with (folder / "log" / "metrics.csv").open(newline="", encoding="utf-8") as opened:
             rows = list(csv.DictReader(opened))
     except OSError:
         return []

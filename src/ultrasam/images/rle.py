@@ -58,9 +58,8 @@ def decode(counts: str | list[int], shape: tuple[int, int]) -> BoolMask:
         height = shape[0]
         first, last = ends[2 * marked[0]], ends[2 * marked[-1] + 1]
         left, right = int(first // height), int(-(-last // height))
-        begin = np.array([left * height], np.int64)
-        within = np.concatenate([begin, np.clip(ends, begin, right * height)])
-        inside = within[1:] - within[:-1]
+        edges = np.clip(ends, left * height, right * height)
+        inside = edges - np.concatenate([[left * height], edges[:-1]])
         flat = np.repeat(np.arange(len(inside)) % 2 == 1, inside)
         mask[:, left:right] = flat.reshape(right - left, height).T
     return mask

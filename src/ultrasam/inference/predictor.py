@@ -155,10 +155,7 @@ class Predictor:
             views = with_flip(full, self.tta)
             if embeddings is not None:
                 if len(embeddings) != len(views):
-                    raise ConfigError(
-                        f"The frame has {len(views)} views, and {len(embeddings)} embeddings are given; give "
-                        "those of a Predictor with the same tta."
-                    )
+                    raise ConfigError(f"Give {len(views)} embeddings, one for each view.")
                 self._cache.update(zip(views, embeddings, strict=True))
             self._embeddings(views)
 
