@@ -83,7 +83,9 @@ def best_masks(
             masks[i, j] = logits > 0
             if masks[i, j].any():
                 iou[i, j] = np.clip(candidate.predicted_iou, 0, 1)
-            stability[i, j] = np.count_nonzero(logits > 1) / max(1, int(np.count_nonzero(logits > -1)))
+            stability[i, j] = np.count_nonzero(logits > 1) / max(
+                1, int(np.count_nonzero(logits > -1))
+            )
             low_res[i, j] = candidate.prediction.low_res(candidate.index, full, logits)
             for at, level in zip(at_levels, levels, strict=True):
                 threshold = np.float32(math.log(level / (1 - level)))
