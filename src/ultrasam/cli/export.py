@@ -70,7 +70,8 @@ def export(
 
     The folder holds the encoder and the decoder, model.json (preprocessing, views, the choice of masks), the
     model card and the license. It is compared with PyTorch for 1, 3 and 64 prompts, and kept only if it
-    agrees; in int8, only if mean Dice falls by at most 0.003. Every command takes the folder as a model.
+    agrees; in int8, only if mean Dice falls by at most 0.003, on phantoms and, with --data, on your images.
+    Every command takes the folder as a model.
     """
     from ultrasam.cli import checks
     from ultrasam.weights.spec import ModelSpec

@@ -102,11 +102,8 @@ DataForDice = Annotated[
 ]
 DataForInt8 = Annotated[
     list[str] | None,
-    typer.Option(
-        "--data", metavar="PATH", help=f"With --precision int8, compare Dice here, too. {_PATHS}",
-        show_default="phantoms only",
-    ),
-]  # fmt: skip
+    typer.Option("--data", metavar="PATH", help=_PATHS, show_default="phantoms alone"),
+]
 Datasets = Annotated[
     list[str] | None,
     typer.Option("--dataset", metavar="NAME", help="Only this data set (repeatable)."),
