@@ -64,7 +64,10 @@ def serving(folder: Path, *, token: str | None = None, **options: Any) -> Iterat
         upload_bytes=8_000_000,
     )  # fmt: skip
     app = create_app(annotator, access, **options)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=3
+    )  # a stream of events that a client has left open would otherwise hold it for ever
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:
