@@ -91,8 +91,14 @@ def test_a_task_that_fails_stops_no_other(worker: Worker) -> None:
 
 
 def test_what_waits_when_the_worker_closes_is_canceled_and_nothing_is_taken_after() -> None:
-    worker, hold = Worker(), threading.Event()
-    runs = worker.submit(Priority.stroke, lambda: hold.wait(30))
+    worker, begun, hold = Worker(), threading.Event(), threading.Event()
+
+    def run() -> bool:
+        begun.set()
+        return hold.wait(30)
+
+    runs = worker.submit(Priority.stroke, run)
+    assert begun.wait(30)
     waits = worker.submit(Priority.stroke, lambda: None)
     threading.Timer(0.05, hold.set).start()
     worker.close()
