@@ -22,6 +22,7 @@ EXTRAS = (
     "dicom", "volumes", "outputs", "hub", "archives", "onnx", "openvino", "export", "data", "client",
     "annotate", "train", "evaluate", "downstream", "cluster",
 )  # fmt: skip
+APART = ("cluster",)  # neither in 'all' nor in 'dev'
 
 
 def closure(wanted: list[Requirement], own: list[Requirement]) -> set[str]:
