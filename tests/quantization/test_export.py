@@ -120,7 +120,7 @@ def test_nano_in_int8_segments_as_in_float32(
     assert ultrasam("export", "nano", "--to", to, *options, "-o", tmp_path / "out") == 0
     about = json.loads((tmp_path / "out" / "model.json").read_text())
     rows = about["dice"]["measured"]
-    assert {row["data"] for row in rows} == {"phantoms", "CCAUI"}
+    assert {row["data"] for row in rows} == {"phantoms", "ccaui"}
     for row in rows:
         assert row["float32"] > 0.5
         assert row["loss"] == pytest.approx(row["float32"] - row["int8"], abs=1.1e-4)
