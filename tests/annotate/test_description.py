@@ -42,6 +42,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 _LEFT_OUT = ("/v1/events", "/v1/train")
 
 
+@pytest.mark.slow
 def test_made_up_requests_end_in_no_internal_error(api: Any) -> None:
     """Each operation is tried by itself, so that one test says all that fail."""
     failures: dict[str, str] = {}

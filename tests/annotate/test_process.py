@@ -17,7 +17,7 @@ import pytest
 
 from tests.annotate.process import Process, started
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals")]
 
 
 def image_id(client: httpx.Client, name: str) -> int:
