@@ -9,9 +9,10 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ultrasam.annotate.annotator import Annotator
 from ultrasam.annotate.project.readers import add_reader
@@ -115,11 +116,12 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
             timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
             proxy_headers=False,
         )  # fmt: skip
-        with suppress(KeyboardInterrupt), _told_to_stop():
+        server = uvicorn.Server(config)
+        with _stopped_by_signals(server):
             announce(access.address + (f"#token={access.token}" if access.token else ""))
             if options.browser and local:
                 webbrowser.open(access.address)
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
         logger.info("Stopped. Everything is saved in %s.", annotator.project.file)
     finally:
         annotator.close()
@@ -127,19 +129,20 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that what follows is still done.
+def _stopped_by_signals(server: Any) -> Iterator[None]:
+    """Let SIGINT and SIGTERM ask the server to stop, so that what follows is still done.
 
-    uvicorn stops in order, and then raises the signal that it got once more. Of a process that a shell has
-    started in the background, SIGINT is ignored until uvicorn runs; here it counts before, too.
+    uvicorn does so only while it runs, and raises the signal once more at its end. An exception instead, at
+    any moment, could leave a lock of Python's imports taken, for which the worker would wait for ever.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+
+    def ask(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
