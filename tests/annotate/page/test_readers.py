@@ -39,8 +39,10 @@ def test_two_windows_on_one_image_never_overwrite_each_other(
         stored = masks(server, "a_still.png")[1]
         page.keyboard.press("b")
         drag(page, (100.0, 600.0), (200.0, 600.0))
+        page.wait_for_function(
+            "() => document.querySelector('#message-text').innerText.includes('changed in another tab')"
+        )
         assert np.array_equal(masks(server, "a_still.png")[1], stored)
-        assert "changed in another tab" in page.locator("#message-text").inner_text()
         page.wait_for_function("() => !window.ultrasam.session.objects.values().next().value.local")
         assert np.array_equal(shown(page)[0], stored)
         drag(page, (100.0, 600.0), (200.0, 600.0))
