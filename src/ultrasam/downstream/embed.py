@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from ultrasam.errors import PromptError
 from ultrasam.extras import needs
 from ultrasam.files import atomic_file
 from ultrasam.images.pixels import Frame
+from ultrasam.images.scan import Scan
 from ultrasam.inference.batch import call_with_prompts
-from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.inference.frames import FrameChoice
 from ultrasam.inference.overlap import ahead
-from ultrasam.inference.processing import Pipeline, describe_failure
+from ultrasam.inference.processing import Pipeline, describe_failure, read_frames
 from ultrasam.inference.prompts_file import AssignedPrompts, PromptEntry
 from ultrasam.text import valid_text
 
@@ -61,7 +62,15 @@ def embed_files(
     """
     how = pipeline or Pipeline()
     pending: list[tuple[EmbedResult, Frame]] = []
-    for result, pixels in ahead(_read(paths, prompts, frames, how), how.depth * embedder.batch):
+
+    def opened(path: Path) -> AbstractContextManager[Scan]:
+        if prompts is not None and path in prompts.missing:
+            raise PromptError(prompts.missing[path])
+        return how.opened(path)
+
+    for read in ahead(read_frames(paths, frames, opened), how.depth * embedder.batch):
+        errors = () if read.error is None else (read.error,)
+        result, pixels = EmbedResult(read.path, read.index, (), errors, read.notes), read.pixels
         if pixels is None:
             yield result
         elif prompts is not None:
@@ -72,33 +81,6 @@ def embed_files(
             yield from _images(embedder, pending)
             pending = []
     yield from _images(embedder, pending)
-
-
-def _read(
-    paths: Sequence[Path],
-    prompts: AssignedPrompts | None,
-    frames: FrameChoice,
-    how: Pipeline,
-) -> Iterator[tuple[EmbedResult, Frame | None]]:
-    """The pixels of each frame; None if they cannot be read, and the result says why."""
-    for path in paths:
-        with ExitStack() as stack:
-            try:
-                if prompts is not None and path in prompts.missing:
-                    raise PromptError(prompts.missing[path])
-                scan = stack.enter_context(how.opened(path))
-                chosen, notes = choose_frames(scan, frames, path)
-            except Exception as error:
-                yield EmbedResult(path, errors=(describe_failure(path, error),)), None
-                continue
-            for index in chosen:
-                result, pixels = EmbedResult(path, index, notes=notes), None
-                notes = ()
-                try:
-                    pixels = scan.frame(index)
-                except Exception as error:
-                    result = replace(result, errors=(describe_failure(path, error),))
-                yield result, pixels
 
 
 def _images(embedder: Embedder, frames: Sequence[tuple[EmbedResult, Frame]]) -> list[EmbedResult]:

@@ -120,6 +120,45 @@ class Pipeline:
     complete: Callable[[Scan, FileResult], FileResult] | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadFrame:
+    """A frame as it was read, or why it could not be.
+
+    Attributes:
+        path: the file.
+        index: of the frame; 0 if the file could not be read.
+        pixels: [H, W] or [H, W, 3] uint8; None if they could not be read.
+        notes: sentences about what was chosen without being asked for.
+        error: one sentence if it failed, else None.
+    """
+
+    path: Path
+    index: int = 0
+    pixels: Frame | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def read_frames(
+    paths: Sequence[Path], frames: FrameChoice, opened: Open = open_file
+) -> Iterator[ReadFrame]:
+    """The chosen frames of each file, with a failure in the place of a file or frame that cannot be read."""
+    for path in paths:
+        with ExitStack() as stack:
+            try:
+                scan = stack.enter_context(opened(path))
+                chosen, notes = choose_frames(scan, frames, path)
+            except Exception as error:
+                yield ReadFrame(path, error=describe_failure(path, error))
+                continue
+            for index in chosen:
+                try:
+                    yield ReadFrame(path, index, scan.frame(index), notes)
+                except Exception as error:
+                    yield ReadFrame(path, index, None, notes, describe_failure(path, error))
+                notes = ()
+
+
 def process_files(
     paths: Sequence[Path],
     predict: Callable[[ScanFrame], T],

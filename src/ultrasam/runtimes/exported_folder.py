@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +15,11 @@ import torch
 
 from ultrasam._version import __version__
 from ultrasam.errors import UltraSamError, one_line
+from ultrasam.files import write_json
 from ultrasam.hardware import processor
 from ultrasam.runtimes.onnx_graphs import OPSET
 from ultrasam.runtimes.verification import TOLERANCE
-from ultrasam.weights.exported import FORMAT, FORMAT_VERSION, is_exported
+from ultrasam.weights.exported import DESCRIPTION, FORMAT, FORMAT_VERSION, is_exported
 from ultrasam.weights.model_card import ModelCard
 
 
@@ -84,6 +85,27 @@ def file_entry(path: Path) -> dict[str, Any]:
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def write_compared(
+    folder: Path,
+    card: ModelCard,
+    description: dict[str, Any],
+    compare: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """Write the description of an exported task model, with its card, license and comparison with PyTorch.
+
+    Args:
+        folder: holds the graphs.
+        compare: opens the folder, by the description that is written before, and returns the cases compared.
+
+    Raises:
+        ExportError: The graph's results differ.
+    """
+    write_card(card, folder)
+    write_json(folder / DESCRIPTION, description)
+    entry = comparison_entry(compare(), "onnx")
+    write_json(folder / DESCRIPTION, {**description, "comparison": entry})
 
 
 def comparison_entry(

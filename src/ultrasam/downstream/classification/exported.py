@@ -16,15 +16,13 @@ from ultrasam.downstream.classification.model import Classifier, load_classifier
 from ultrasam.downstream.features import ModelInput
 from ultrasam.downstream.task_folders import CLASSIFIER
 from ultrasam.errors import CheckpointError, ConfigError, one_line
-from ultrasam.files import write_json
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.prompts import Float32
 from ultrasam.runtimes.exported_folder import (
     about_export,
-    comparison_entry,
     file_entry,
     new_folder,
-    write_card,
+    write_compared,
 )
 from ultrasam.runtimes.graphs import plain_copy
 from ultrasam.runtimes.onnx_backend import open_session
@@ -126,13 +124,7 @@ def export_classifier(model: Classifier, folder: Path, card: ModelCard) -> None:
             "preprocessing": model.preprocessor.to_dict(),
             "graphs": {CLASSIFIER: {**interface(file), "files": [file_entry(file)]}},
         }
-        write_card(card, part)
-        # The classifier opens by its description, so this comes before the comparison.
-        write_json(part / DESCRIPTION, description)
-        cases = _compare(ExportedClassifier(part), model)
-        write_json(
-            part / DESCRIPTION, {**description, "comparison": comparison_entry(cases, "onnx")}
-        )
+        write_compared(part, card, description, lambda: _compare(ExportedClassifier(part), model))
 
 
 class _Graph(nn.Module):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ultrasam.downstream.classification.exported import ExportedClassifier
 from ultrasam.downstream.classification.model import Classifier
 from ultrasam.files import atomic_write
-from ultrasam.images.pixels import Frame, gray
-from ultrasam.inference.frames import FrameChoice, choose_frames
+from ultrasam.images.pixels import gray
+from ultrasam.inference.frames import FrameChoice
 from ultrasam.inference.overlap import ahead
-from ultrasam.inference.processing import Pipeline, describe_failure
+from ultrasam.inference.processing import Pipeline, describe_failure, read_frames
 from ultrasam.text import valid_text
 
 
@@ -64,37 +63,16 @@ def classify_files(
             `ultrasam.inference.processing.Pipeline`.
     """
     how = pipeline or Pipeline()
-    for result, pixels in ahead(_read(paths, frames, how), how.depth):
-        if pixels is None:
+    for read in ahead(read_frames(paths, frames, how.opened), how.depth):
+        result = ClassResult(read.path, read.index, error=read.error, notes=read.notes)
+        if read.pixels is None:
             yield result
             continue
         try:
-            row = classifier.predict([gray(pixels)])[0].tolist()
+            row = classifier.predict([gray(read.pixels)])[0].tolist()
             yield replace(result, probabilities=dict(zip(classifier.classes, row, strict=True)))
         except Exception as error:
-            yield replace(result, error=describe_failure(result.path, error))
-
-
-def _read(
-    paths: Sequence[Path], frames: FrameChoice, how: Pipeline
-) -> Iterator[tuple[ClassResult, Frame | None]]:
-    """The pixels of each frame; None if they cannot be read, and the result says why."""
-    for path in paths:
-        with ExitStack() as stack:
-            try:
-                scan = stack.enter_context(how.opened(path))
-                chosen, notes = choose_frames(scan, frames, path)
-            except Exception as error:
-                yield ClassResult(path, error=describe_failure(path, error)), None
-                continue
-            for index in chosen:
-                result, pixels = ClassResult(path, index, notes=notes), None
-                notes = ()
-                try:
-                    pixels = scan.frame(index)
-                except Exception as error:
-                    result = replace(result, error=describe_failure(path, error))
-                yield result, pixels
+            yield replace(result, error=describe_failure(read.path, error))
 
 
 def write_classes(results: Sequence[ClassResult], classes: Sequence[str], out: Path) -> Path:

@@ -15,16 +15,14 @@ from ultrasam.downstream.instances.detections import Detections, detections_of, 
 from ultrasam.downstream.instances.model import InstanceSegmenter, load_instance_segmenter
 from ultrasam.downstream.task_folders import INSTANCES
 from ultrasam.errors import CheckpointError, ConfigError, one_line
-from ultrasam.files import write_json
 from ultrasam.geometry import ViewTransform
 from ultrasam.model.preprocessing import Preprocessor
 from ultrasam.prompts import Float32
 from ultrasam.runtimes.exported_folder import (
     about_export,
-    comparison_entry,
     file_entry,
     new_folder,
-    write_card,
+    write_compared,
 )
 from ultrasam.runtimes.graphs import plain_copy
 from ultrasam.runtimes.onnx_backend import open_session
@@ -131,12 +129,8 @@ def export_instance_segmenter(model: InstanceSegmenter, folder: Path, card: Mode
             "preprocessing": model.preprocessor.to_dict(),
             "graphs": {INSTANCES: {**interface(file), "files": [file_entry(file)]}},
         }
-        write_card(card, part)
-        # The segmenter opens by its description, so this comes before the comparison.
-        write_json(part / DESCRIPTION, description)
-        cases = _compare(ExportedInstanceSegmenter(part), model)
-        write_json(
-            part / DESCRIPTION, {**description, "comparison": comparison_entry(cases, "onnx")}
+        write_compared(
+            part, card, description, lambda: _compare(ExportedInstanceSegmenter(part), model)
         )
 
 

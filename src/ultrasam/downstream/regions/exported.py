@@ -21,7 +21,6 @@ from ultrasam.downstream.regions.model import (
     load_region_classifier,
 )
 from ultrasam.downstream.task_folders import REGIONS
-from ultrasam.files import write_json
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import ScanLike
 from ultrasam.model.prompt_encoder import PromptTensors
@@ -30,10 +29,9 @@ from ultrasam.prompts import Float32, Prediction, Prompt
 from ultrasam.runtimes.export import promptable_settings
 from ultrasam.runtimes.exported_folder import (
     about_export,
-    comparison_entry,
     file_entry,
     new_folder,
-    write_card,
+    write_compared,
 )
 from ultrasam.runtimes.graph_backend import GraphEmbedding, decoder_inputs
 from ultrasam.runtimes.graphs import plain_copy, prompts_of
@@ -47,7 +45,7 @@ from ultrasam.runtimes.onnx_graphs import (
 )
 from ultrasam.runtimes.torch_backend import TorchBackend
 from ultrasam.runtimes.verification import TOLERANCE, ExportError, compare
-from ultrasam.weights.exported import DESCRIPTION, is_exported, read_exported
+from ultrasam.weights.exported import is_exported, read_exported
 from ultrasam.weights.model_card import ModelCard
 
 _FEATURES, _LOGITS = "features", "class_logits"
@@ -138,15 +136,13 @@ def export_region_classifier(classifier: RegionClassifier, folder: Path, card: M
             **promptable_settings(model),
             "graphs": {f.stem: {**interface(f), "files": [file_entry(f)]} for f in files},
         }
-        write_card(card, part)
-        # The model opens by its description, so this comes before the comparison.
-        write_json(part / DESCRIPTION, description)
-        opened = ExportedRegionPredictor(part)
-        cases = [case.to_dict() for case in compare(opened.backend, TorchBackend(model))]
-        cases.append(_compare_classes(opened, classifier))
-        write_json(
-            part / DESCRIPTION, {**description, "comparison": comparison_entry(cases, "onnx")}
-        )
+
+        def compared() -> list[dict[str, Any]]:
+            opened = ExportedRegionPredictor(part)
+            cases = [case.to_dict() for case in compare(opened.backend, TorchBackend(model))]
+            return [*cases, _compare_classes(opened, classifier)]
+
+        write_compared(part, card, description, compared)
 
 
 class _Encoder(nn.Module):
