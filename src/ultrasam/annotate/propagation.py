@@ -152,7 +152,7 @@ def interpolate(
                 )
                 filled.append(frame)
     if not filled:
-        raise DataError(f"There is no frame between the key frames of {one.title}.")
+        raise DataError(f"The key frames of {one.title} have no frames between them.")
     return filled
 
 

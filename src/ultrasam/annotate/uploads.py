@@ -78,7 +78,7 @@ class Uploads:
             name: of the file; only its suffix counts.
 
         Raises:
-            ScanError: It is no image that can be read.
+            ScanError: It is not a readable image.
         """
         digest = hashlib.sha256(content).hexdigest()
         with self._lock:

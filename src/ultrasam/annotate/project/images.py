@@ -94,7 +94,7 @@ def image_row(project: Project, id: int, reader: str) -> sqlite3.Row:
     """
     row = project.row(f"SELECT {_COLUMNS} {_FROM} WHERE i.id = ?", reader, id)
     if row is None:
-        raise NotFoundError(f"There is no image {id} in this project.")
+        raise NotFoundError(f"Image {id} is not in this project; reload the list.")
     return row
 
 
@@ -106,7 +106,7 @@ def image_path(project: Project, id: int) -> Path:
     """
     row = project.row("SELECT path FROM images WHERE id = ?", id)
     if row is None:
-        raise NotFoundError(f"There is no image {id} in this project.")
+        raise NotFoundError(f"Image {id} is not in this project; reload the list.")
     path = project.folder / str(row["path"])
     if not path.is_file():
         raise NotFoundError(f"{row['path']} is not in the folder any more; copy it back.")

@@ -140,7 +140,7 @@ def infer(
 ) -> Any:
     """Segment the slices that have foreground points; nothing is stored."""
     if model != MODEL:
-        raise NotFoundError(f"There is no model '{model[:40]}'; the model here is '{MODEL}'.")
+        raise NotFoundError(f"Model '{model[:40]}' does not exist; use '{MODEL}'.")
     asked = _params(params)
     if file is not None and file.filename:
         session_id = app.uploads.add(file.file.read(), file.filename).id

@@ -81,7 +81,7 @@ def image_named(app: Annotator, series: Series, name: str) -> int:
         )
     if not found:
         raise NotFoundError(
-            f"There is no image '{name[:80]}' in this project; list them by /datastore/."
+            f"Image '{name[:80]}' is not in this project; /datastore/ lists the images."
         )
     return found[0]
 

@@ -49,7 +49,7 @@ export function listenToData({ jobs, say, session }) {
 /** Suggest objects by the prompts of the image before. */
 async function reuse(session) {
   const from = await session.previousImage();
-  if (from === null) throw new Error('There is no image before this one in the list.');
+  if (from === null) throw new Error('This is the first image in the list; its prompts cannot come from an earlier one.');
   const { objects, notes } = await post(`/images/${session.image.id}/reuse`, { from, frame: session.frame });
   await session.refresh();
   if (!objects.length) throw new Error(notes.join(' ') || 'Nothing of the image before could be used here.');
