@@ -261,7 +261,7 @@ def test_what_cannot_be_segmented_is_told(
 
 
 def test_other_models_and_images_are_told(slicer: Slicer) -> None:
-    with pytest.raises(RuntimeError, match=r"the model here is .{1,2}ultrasam"):
+    with pytest.raises(RuntimeError, match=r"does not exist; use .{1,2}ultrasam"):
         slicer.infer("1", {"foreground": [VOXEL]}, model="deepedit")
     for name in ("999", "../etc/passwd", "1.2.3.4", ""):
         with pytest.raises(RuntimeError, match="Status: 404"):
