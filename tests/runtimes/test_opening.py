@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from ultrasam.prompts import Prompt
 from ultrasam.runtimes import choice
 from ultrasam.runtimes.export import export
 from ultrasam.runtimes.onnx_backend import OnnxBackend
-from ultrasam.runtimes.openvino_backend import OpenVinoBackend
+from ultrasam.runtimes.openvino_backend import OpenVinoBackend, openvino_core
 from ultrasam.runtimes.torch_backend import TorchBackend
 from ultrasam.weights.exported import read_exported
 from ultrasam.weights.spec import ModelSpec
@@ -107,14 +109,32 @@ def test_openvino_has_its_own_format_too(small_nano: UltraSam, tmp_path: Path) -
 def test_openvino_says_what_it_computes_in_where_it_lacks_bfloat16(
     exported_nano: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from openvino import Core
-
     backend = OpenVinoBackend(read_exported(exported_nano), precision="bfloat16")
-    if "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         assert backend.precision == "bfloat16"
     else:
         assert backend.precision == "float32"
         assert "OpenVINO computes in float32 instead of bfloat16" in caplog.text
+
+
+def test_signals_are_handled_after_a_model_in_openvino_ends_in_another_thread(
+    exported_nano: Path,
+) -> None:
+    code = f"""
+import os, signal
+from threading import Thread
+import ultrasam
+models = [ultrasam.load({str(exported_nano)!r}, runtime="openvino")]
+thread = Thread(target=models.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_an_export_for_pytorch_is_a_checkpoint(small_nano: UltraSam, tmp_path: Path) -> None:

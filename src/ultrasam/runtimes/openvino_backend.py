@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -35,6 +36,7 @@ _NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _SLOTS = 8  # points of a prompt are filled up to a multiple
 _TOGETHER = 8  # prompts per call, while there are so many
 _BY_PROMPT = ("coords", "labels", "mask_prompts", "has_mask")
+_MAKING_CORE = Lock()
 
 
 class OpenVinoBackend(GraphBackend):
@@ -155,16 +157,32 @@ def _infer(compiled: Any, inputs: Mapping[str, Float32]) -> dict[str, Float32]:
     return {port.get_any_name(): np.array(values) for port, values in found.items()}
 
 
-def _compile(file: Path, shapes: Mapping[str, list[int]], hint: str, threads: int | None) -> Any:
+def openvino_core() -> Any:
+    """OpenVINO's only `Core` in this process, which lives as long as the process.
+
+    OpenVINO's CPU plug-in gives the thread that makes it a stack for signal handlers, and frees that stack in
+    whatever thread the plug-in ends (2026.4). If that is another thread, the next signal that reaches the
+    first one (Ctrl+C, the end of a child) kills the process. So the plug-in never ends.
+    """
+    with _MAKING_CORE:  # two made at once would be one too many
+        return _make_core()
+
+
+@cache
+def _make_core() -> Any:
     with needs("Running a model in OpenVINO", extra="openvino"):
         import openvino
+    return openvino.Core()
+
+
+def _compile(file: Path, shapes: Mapping[str, list[int]], hint: str, threads: int | None) -> Any:
+    core = openvino_core()
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     given = os.environ.get("OMP_NUM_THREADS", "")
     count = threads or (int(given) if given.isdigit() else 0)
     if count:
         settings["INFERENCE_NUM_THREADS"] = count
     try:
-        core = openvino.Core()
         model = core.read_model(str(file))
         model.reshape(dict(shapes))
         return core.compile_model(model, "CPU", settings)
