@@ -111,6 +111,7 @@ def test_folds_keep_subjects_and_proportions_apart() -> None:
         folds_of(few, 4)
 
 
+@pytest.mark.slow
 def test_cross_validation_never_tests_on_training_subjects() -> None:
     """Labels that mean nothing can't be told on subjects that were left out."""
     items = [

@@ -73,6 +73,7 @@ def test_an_exported_classifier_equals_pytorchs_and_predict_takes_it(
         load(tmp_path / "onnx")
 
 
+@pytest.mark.slow
 def test_an_exported_region_classifier_equals_pytorchs(
     ultrasam: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_an_exported_region_classifier_equals_pytorchs(
     assert ours.classify([]).shape == (0, 3)
 
 
+@pytest.mark.slow
 def test_an_exported_instance_segmenter_equals_pytorchs_and_predict_takes_it(
     ultrasam: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +142,7 @@ def test_an_exported_instance_segmenter_equals_pytorchs_and_predict_takes_it(
         load(tmp_path / "onnx")
 
 
+@pytest.mark.slow
 def test_low_rank_updates_are_merged_into_what_is_exported(
     ultrasam: Callable[..., int], tmp_path: Path
 ) -> None:

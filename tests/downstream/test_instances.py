@@ -42,6 +42,7 @@ SMALL = InstanceSettings.model_validate(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_and_name_two_kinds_of_objects(tmp_path: Path) -> None:
     model = load_backbone("nano")
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -35,6 +35,7 @@ def settings_of(*overrides: str) -> RegionSettings:
     return RegionSettings.model_validate(parse_overrides(overrides))
 
 
+@pytest.mark.slow
 def test_a_prompt_tells_which_of_two_classes_is_meant(tmp_path: Path) -> None:
     settings = settings_of("trainer.max_steps=60", "trainer.batch=4", "optimizer.lr=5e-4")
     classifier = train_region_classifier(

@@ -28,6 +28,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_can_be_run_is_run_once_and_the_rest_is_named(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

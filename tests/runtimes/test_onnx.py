@@ -82,6 +82,7 @@ def test_the_graphs_have_the_inputs_that_the_description_names(exported_nano: Pa
             assert shapes == {entry["name"]: entry["shape"] for entry in graph[ours]}
 
 
+@pytest.mark.slow
 def test_weights_in_float16_take_half_the_space_and_are_the_rounded_ones(
     exported_nano: Path, small_nano: UltraSam, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_weights_in_float16_take_half_the_space_and_are_the_rounded_ones(
     assert all(case["logits"] <= 1e-3 for case in small.content["comparison"]["cases"])
 
 
+@pytest.mark.slow
 def test_relative_positions_and_windows_export_too(tmp_path: Path) -> None:
     found = export(randomized(TINY), tmp_path / "tiny", card=CARD)
     assert [entry["name"] for entry in found.content["graphs"]["encoder"]["outputs"]] == ["image"]

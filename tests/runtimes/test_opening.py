@@ -96,6 +96,7 @@ def test_openvino_runs_onnx_graphs_and_equals_pytorch(
         assert all(np.abs(a - b).max() <= 1e-3 for a, b in zip(got, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_openvino_has_its_own_format_too(small_nano: UltraSam, tmp_path: Path) -> None:
     made = export(small_nano, tmp_path / "ir", to="openvino")
     assert sorted(file.name for file in made.folder.iterdir()) == [
@@ -257,6 +258,7 @@ def test_a_name_without_graphs_runs_in_pytorch_and_auto_says_why(
     assert "runs in PyTorch: it has no graphs for other runtimes" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_folder_that_predict_takes(
     ultrasam: Callable[..., int],
     small_nano: UltraSam,

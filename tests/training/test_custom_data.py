@@ -176,7 +176,9 @@ def test_the_encoders_operations_are_those_that_torch_counts() -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "trained"),
-    [("base-mixed", 93_735_472), ("base-lora", 4_654_384), ("base-adapter", 11_165_488),
+    [pytest.param("base-mixed", 93_735_472, marks=pytest.mark.slow),
+     pytest.param("base-lora", 4_654_384, marks=pytest.mark.slow),
+     pytest.param("base-adapter", 11_165_488, marks=pytest.mark.slow),
      ("decoder-only", 4_064_560)],
 )  # fmt: skip
 def test_a_dry_run_says_what_would_be_trained(

@@ -77,8 +77,7 @@ class ExportedClassifier:
         for frame in frames:
             pixels, valid = (part[None].numpy() for part in self._input(frame))
             logits = self.logits(pixels, valid.astype(np.float32))
-            shares = np.exp(logits - logits.max())
-            rows.append(shares / shares.sum())
+            rows.append(torch.from_numpy(logits).softmax(dim=1).numpy())
         return np.concatenate(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,27 @@ def label_map_of(classes: Float32, masks: Float32, view: ViewTransform) -> npt.N
     by_class = np.tensordot(_probabilities(classes).T, _sigmoid(masks), axes=1)
     maps = np.stack([view.logits_to_scan(one, outside=0.0) for one in by_class])
     return np.asarray(np.where(maps.max(axis=0) > 0.5, maps.argmax(axis=0) + 1, 0), np.uint8)
+
+
+class FindsObjects(ABC):
+    """What an instance segmenter offers, in any runtime, once it has logits."""
+
+    def find(self, frame: npt.NDArray[np.uint8]) -> Detections:
+        """Find the objects in a frame [H, W] or [H, W, 3]; see `detections_of`."""
+        return detections_of(*self._predict(frame))
+
+    def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Semantic segmentation of a frame [H, W]: 0 is background, k the k-th class; see `label_map_of`."""
+        return label_map_of(*self._predict(frame))
+
+    def predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Detections, npt.NDArray[np.uint8]]:
+        """`find` and `label_map` in one forward pass."""
+        outputs = self._predict(frame)
+        return detections_of(*outputs), label_map_of(*outputs)
+
+    @abstractmethod
+    def _predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Float32, Float32, ViewTransform]:
+        """Class logits [Q, K + 1], mask logits [Q, h, w] in the model input, and the view."""
 
 
 def _probabilities(classes: Float32) -> Float32:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ultrasam.downstream.instances.detections import Detections, detections_of, label_map_of
+from ultrasam.downstream.instances.detections import FindsObjects
 from ultrasam.downstream.instances.model import InstanceSegmenter, load_instance_segmenter
 from ultrasam.downstream.task_folders import INSTANCES
 from ultrasam.errors import CheckpointError, ConfigError, one_line
@@ -36,7 +36,7 @@ _OUTPUTS = ("class_logits", "mask_logits")
 _COMPARED = 3  # images
 
 
-class ExportedInstanceSegmenter:
+class ExportedInstanceSegmenter(FindsObjects):
     """Finds objects without prompts in ONNX Runtime; it has what an `InstanceSegmenter` has to predict.
 
     Attributes:
@@ -67,19 +67,6 @@ class ExportedInstanceSegmenter:
         pixels [1, 3, S, S]."""
         classes, masks = self._session.run(_OUTPUTS, {"pixels": pixels})
         return classes, masks
-
-    def find(self, frame: npt.NDArray[np.uint8]) -> Detections:
-        """Find the objects in a frame [H, W] or [H, W, 3]; see `detections_of`."""
-        return detections_of(*self._predict(frame))
-
-    def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Semantic segmentation of a frame [H, W]: 0 is background, k the k-th class; see `label_map_of`."""
-        return label_map_of(*self._predict(frame))
-
-    def predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Detections, npt.NDArray[np.uint8]]:
-        """`find` and `label_map` in one forward pass."""
-        outputs = self._predict(frame)
-        return detections_of(*outputs), label_map_of(*outputs)
 
     def _predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Float32, Float32, ViewTransform]:
         view = self._preprocessor.view(*frame.shape[:2])

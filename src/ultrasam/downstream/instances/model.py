@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ultrasam.downstream.backbone import Backbone, empty_backbone
 from ultrasam.downstream.features import ModelInput
-from ultrasam.downstream.instances.detections import Detections, detections_of, label_map_of
+from ultrasam.downstream.instances.detections import FindsObjects
 from ultrasam.downstream.instances.pyramid import Pyramid
 from ultrasam.downstream.settings import HeadSettings
 from ultrasam.downstream.task_folders import INSTANCES, read_model, write_model
@@ -41,7 +41,7 @@ class HeadConfig(HeadSettings):
     size: int
 
 
-class InstanceSegmenter(nn.Module):
+class InstanceSegmenter(FindsObjects, nn.Module):
     """Mask2Former with the encoder of ``model``, which is trained in place.
 
     ``forward(pixels, masks, labels)`` takes preprocessed pixels [B, 3, S, S] and, for each image, masks [n,
@@ -101,19 +101,6 @@ class InstanceSegmenter(nn.Module):
     def classes(self) -> tuple[str, ...]:
         """Names, in the order of the labels."""
         return self.head_config.classes
-
-    def find(self, frame: npt.NDArray[np.uint8]) -> Detections:
-        """Find the objects in a frame [H, W] or [H, W, 3]; see `detections_of`."""
-        return detections_of(*self._predict(frame))
-
-    def label_map(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Semantic segmentation of a frame [H, W]: 0 is background, k the k-th class; see `label_map_of`."""
-        return label_map_of(*self._predict(frame))
-
-    def predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Detections, npt.NDArray[np.uint8]]:
-        """`find` and `label_map` in one forward pass."""
-        outputs = self._predict(frame)
-        return detections_of(*outputs), label_map_of(*outputs)
 
     @torch.inference_mode()
     def _predict(self, frame: npt.NDArray[np.uint8]) -> tuple[Float32, Float32, ViewTransform]:

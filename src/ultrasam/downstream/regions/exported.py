@@ -86,8 +86,7 @@ class ExportedRegionPredictor:
             arrays = self.predictor.prompt_arrays([prompt])
             size = self.backend.config.mask_size
             logits = self.class_logits(embedding, decoder_inputs(arrays, np.arange(1), size))
-            shares = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
-            rows.append(shares / shares.sum(axis=1, keepdims=True))
+            rows.append(torch.from_numpy(logits).double().softmax(dim=1).numpy())
         return np.concatenate(rows)
 
     def class_logits(self, embedding: GraphEmbedding, prompts: dict[str, Float32]) -> Float32:
