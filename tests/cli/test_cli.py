@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shlex
@@ -303,6 +304,17 @@ def test_without_a_command_every_task_has_an_example_that_the_command_line_takes
             name = next(n for n in COMMANDS if words[: len(n.split())] == n.split())
             known = options_of(COMMANDS[name])
             assert {w for w in words if w.startswith("--")} <= set(known), example
+
+
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_waiting_threads_leave_the_processor_to_others_unless_told_otherwise(
+    ultrasam, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    ultrasam("models")
+    assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(  # type: ignore[no-untyped-def]

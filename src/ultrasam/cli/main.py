@@ -124,6 +124,9 @@ def run() -> None:
     Exit status: 0 done, 1 something failed, 2 the command was not understood, 130 interrupted. With
     ULTRASAM_DEBUG=1, the traceback of every error comes before its sentence.
     """
+    # Threads of PyTorch that spin while they wait take the processor from those they wait for: with another
+    # busy program on two cores, encoding takes ten times as long. OpenMP reads this when PyTorch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = logging.getLogger("ultrasam")
     if not any(isinstance(handler, _ToStandardError) for handler in log.handlers):
         log.addHandler(_ToStandardError())

@@ -72,6 +72,8 @@ def open_session(file: Path, device: str, threads: int | None = None) -> Any:
     settings.log_severity_level = 3  # errors
     given = os.environ.get("OMP_NUM_THREADS", "")
     settings.intra_op_num_threads = threads or (int(given) if given.isdigit() else 0)
+    # A thread that spins while it waits slows the others down if another program keeps a core busy.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options = {"device_id": number} if number else {}
     try:
         session = onnxruntime.InferenceSession(str(file), settings, providers=[(provider, options)])
