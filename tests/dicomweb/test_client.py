@@ -216,12 +216,12 @@ def test_a_body_that_drips_ends_at_the_deadline(cine: Path, tmp_path: Path) -> N
             yield b" "
 
     answer = Answer(content_type="application/dicom")
-    with fake(lambda _: replace(answer, body=drip())) as (root, _):
-        with (
-            DicomWebClient(root, deadline=0.2) as client,
-            pytest.raises(UltraSamError, match="still sends after"),
-        ):
-            client.retrieve(instance(root, cine), tmp_path / "out")
+    with (
+        fake(lambda _: replace(answer, body=drip())) as (root, _),
+        DicomWebClient(root, deadline=0.2) as client,
+        pytest.raises(UltraSamError, match="still sends after"),
+    ):
+        client.retrieve(instance(root, cine), tmp_path / "out")
 
 
 def test_a_search_without_an_end_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:

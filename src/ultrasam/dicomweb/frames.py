@@ -25,10 +25,9 @@ _SYNTAXES = {
     "image/jp2": "1.2.840.10008.1.2.4.90", "image/x-dicom-rle": "1.2.840.10008.1.2.5",
     "image/dicom-rle": "1.2.840.10008.1.2.5",
 }  # fmt: skip
-ACCEPT = ", ".join(
-    f'multipart/related; type="{kind}"; transfer-syntax=*'
-    for kind in ("application/octet-stream", "image/jpeg", "image/jls", "image/jp2")
-)
+# As the server has them: converted colors could not be told from others. One type only, as some servers refuse
+# lists; with the syntax "*" it also stands for what is compressed.
+ACCEPT = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 
 
 def header_of(content: dict[str, Any]) -> Dataset:

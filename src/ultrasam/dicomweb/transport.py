@@ -55,8 +55,8 @@ class Transport:
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.base, self._deadline, self._max_bytes = base, deadline, max_bytes
         headers, user = _credentials(base)
-        # Certificates are verified, by SSL_CERT_FILE if a hospital has its own; redirects are not followed, so
-        # that credentials go to no other server.
+        # Certificates are verified, by SSL_CERT_FILE if a hospital has its own. No redirect is
+        # followed, so credentials go to no other server.
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10)), headers=headers, auth=user
         )
