@@ -54,6 +54,8 @@ class Segmenter:
             file = Path(folder, "image")
             try:
                 boxes = [_box(text) for text in request.query_params.getlist("box")]
+                if not boxes:
+                    raise ValueError("Give at least one box=x0,y0,x1,y1.")
                 frame = int(request.query_params.get("frame", "0"))
                 await _receive(request, file)
                 async with self._turn:

@@ -17,10 +17,23 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pydicom
 import pytest
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "reader", "not-a-secret"
+
+
+def uids(file: Path) -> tuple[str, str, str]:
+    """Those of a file's study, its series and itself."""
+    read = pydicom.dcmread(file, stop_before_pixels=True)
+    return read.StudyInstanceUID, read.SeriesInstanceUID, read.SOPInstanceUID
+
+
+def instance(root: str, file: Path) -> str:
+    """The address of a file's instance on a server."""
+    study, series, uid = uids(file)
+    return f"{root}/studies/{study}/series/{series}/instances/{uid}"
 
 
 @dataclass(frozen=True)

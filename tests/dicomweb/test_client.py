@@ -19,7 +19,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
-from tests.dicomweb.servers import Answer, Asked, fake, listed, parts
+from tests.dicomweb.servers import Answer, Asked, fake, instance, listed, parts, uids
 from tests.images.segmentations import masks_of, segmentation, write_dicom
 from ultrasam.dicomweb.client import DicomWebClient
 from ultrasam.errors import ConfigError, DataError, ScanError, UltraSamError, UltraSamWarning
@@ -32,16 +32,6 @@ FRAMES = 5
 @pytest.fixture
 def cine(tmp_path: Path) -> Path:
     return write_dicom(tmp_path / "cine.dcm", FRAMES)
-
-
-def uids(file: Path) -> tuple[str, str, str]:
-    read = pydicom.dcmread(file, stop_before_pixels=True)
-    return read.StudyInstanceUID, read.SeriesInstanceUID, read.SOPInstanceUID
-
-
-def instance(root: str, file: Path) -> str:
-    study, series, uid = uids(file)
-    return f"{root}/studies/{study}/series/{series}/instances/{uid}"
 
 
 def metadata(file: Path, **changes: object) -> Answer:

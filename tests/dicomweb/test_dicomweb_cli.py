@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dicomweb.servers import Answer, Asked, fake, listed, parts
-from tests.dicomweb.test_client import instance, uids
+from tests.dicomweb.servers import Answer, Asked, fake, instance, listed, parts, uids
 from tests.images.segmentations import write_dicom
 
 Run = Callable[..., int]

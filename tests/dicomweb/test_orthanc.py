@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,9 +12,10 @@ import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from tests.dicomweb.servers import PASSWORD, USER, Orthanc, orthanc
+from tests.dicomweb.servers import PASSWORD, USER, Orthanc, instance, orthanc
 from tests.images.files import dicom_bytes
 from tests.images.segmentations import disc, region, write_dicom
+from tests.images.test_dicom_outputs import check_valid
 from ultrasam.dicomweb.client import DicomWebClient
 from ultrasam.errors import DataError, ScanError, UltraSamError
 from ultrasam.images.mask_reading import read_masks
@@ -56,25 +55,8 @@ def cine(server: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def address_of(server: Orthanc, file: Path) -> str:
-    read = pydicom.dcmread(file, stop_before_pixels=True)
-    return (
-        f"{server.dicomweb}/studies/{read.StudyInstanceUID}/series/{read.SeriesInstanceUID}/instances/"
-        f"{read.SOPInstanceUID}"
-    )
-
-
-def check_valid(path: Path) -> None:
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("dciodvfy, of Debian's dicom3tools, is not installed")
-    done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    assert not [line for line in said.splitlines() if line.startswith(("Error", "Warning"))], said
-    assert done.returncode == 0
-
-
 def test_a_cine_is_found_by_its_study_and_by_its_modality(server: Orthanc, cine: Path) -> None:
-    where = address_of(server, cine)
+    where = instance(server.dicomweb, cine)
     with DicomWebClient(where) as client:
         for part in (
             where,
@@ -109,7 +91,7 @@ def test_an_instance_comes_as_it_is_stored_and_by_frame_the_same(
     )
     (tmp_path / "a.dcm").write_bytes(data)
     server.add(data)
-    where = address_of(server, tmp_path / "a.dcm")
+    where = instance(server.dicomweb, tmp_path / "a.dcm")
     with DicomWebClient(where) as client:
         path = client.retrieve(where, tmp_path / "out")
         assert path.read_bytes() == data
@@ -129,7 +111,7 @@ def test_a_color_cine_in_jpeg_comes_by_frame_as_in_the_whole(
     if not source.exists():
         pytest.skip("the real files of each format are not beside this checkout")
     server.add(source.read_bytes())
-    where = address_of(server, source)
+    where = instance(server.dicomweb, source)
     with DicomWebClient(where) as client:
         whole = read_scan(client.retrieve(where, tmp_path))
         for index in (0, whole.num_frames - 1):
@@ -137,7 +119,7 @@ def test_a_color_cine_in_jpeg_comes_by_frame_as_in_the_whole(
 
 
 def test_what_is_not_there_is_told(server: Orthanc, cine: Path, tmp_path: Path) -> None:
-    where = address_of(server, cine)
+    where = instance(server.dicomweb, cine)
     with DicomWebClient(where) as client:
         with pytest.raises(DataError, match=r"cannot retrieve .*\(404\)"):
             client.retrieve(f"{where[:-9]}.9", tmp_path)
@@ -149,7 +131,7 @@ def test_wrong_credentials_are_told(
     server: Orthanc, cine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ULTRASAM_DICOMWEB_PASSWORD", "wrong")
-    where = address_of(server, cine)
+    where = instance(server.dicomweb, cine)
     with (
         DicomWebClient(where) as client,
         pytest.raises(UltraSamError, match=r"does not let you .*401"),
@@ -165,7 +147,7 @@ def test_the_whole_way_round_on_the_command_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Search, retrieve, segment by nano in all frames, store SEG and SR, find and retrieve both."""
-    where = address_of(server, cine)
+    where = instance(server.dicomweb, cine)
     study = where.partition("/series")[0]
 
     def lines(*arguments: object) -> list[str]:
@@ -183,7 +165,7 @@ def test_the_whole_way_round_on_the_command_line(
     (seg,) = (tmp_path / "out").glob("*_seg.dcm")
     (report,) = (tmp_path / "out").glob("*_sr.dcm")
     stored = lines("dicomweb", "store", server.dicomweb, seg, report)
-    assert stored == [address_of(server, seg), address_of(server, report)]
+    assert stored == [instance(server.dicomweb, seg), instance(server.dicomweb, report)]
     assert all(one.startswith(study) for one in stored)  # beside their source
 
     for file, modality in ((seg, "SEG"), (report, "SR")):

@@ -25,8 +25,8 @@ _SYNTAXES = {
     "image/jp2": "1.2.840.10008.1.2.4.90", "image/x-dicom-rle": "1.2.840.10008.1.2.5",
     "image/dicom-rle": "1.2.840.10008.1.2.5",
 }  # fmt: skip
-# As the server has them: converted colors could not be told from others. One type only, as some servers refuse
-# lists; with the syntax "*" it also stands for what is compressed.
+# As the server has them: converted colors could not be told from others. One type only, as Orthanc refuses
+# lists; with the syntax "*", it also stands for what is compressed.
 ACCEPT = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 
 
