@@ -91,7 +91,7 @@ def test_a_body_that_is_too_large_is_not_read_on(
     example: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(example, "MAX_BYTES", 1000)
-    status, found = ask(example, "box=1,1,9,9", b"a" * 999, b"a" * 999, b"never read")
+    status, _ = ask(example, "box=1,1,9,9", b"a" * 999, b"a" * 999, b"never read")
     assert status == 413
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -124,8 +125,12 @@ Respond = Callable[[Asked], Answer]
 
 
 @contextmanager
-def fake(respond: Respond) -> Iterator[tuple[str, list[Asked]]]:
-    """A server on the loopback that answers as told; its root, and what it was asked."""
+def fake(respond: Respond, *, certificate: Path | None = None) -> Iterator[tuple[str, list[Asked]]]:
+    """A server on the loopback that answers as told; its root, and what it was asked.
+
+    Args:
+        certificate: a file with certificate and key, for https.
+    """
     asked: list[Asked] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -159,10 +164,15 @@ def fake(respond: Respond) -> Iterator[tuple[str, list[Asked]]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/dicom-web", asked
+        scheme = "http" if certificate is None else "https"
+        yield f"{scheme}://127.0.0.1:{server.server_port}/dicom-web", asked
     finally:
         server.shutdown()
         thread.join()

@@ -6,7 +6,9 @@ import itertools
 import json
 import logging
 import re
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -337,6 +339,25 @@ def test_a_frame_that_takes_more_than_itself_to_show_is_refused(
         client.retrieve_frame(instance(root, cine), 1)
 
 
+def test_a_frame_that_is_cut_off_or_of_an_unknown_kind_is_refused_without_a_path(
+    cine: Path,
+) -> None:
+    about = {"cut off": "application/octet-stream", "unknown": "image/jpeg; transfer-syntax=1.2.3"}
+    for fault, inner in about.items():
+
+        def respond(asked: Asked, inner: str = inner) -> Answer:
+            if asked.path.endswith("/metadata"):
+                return metadata(cine)
+            number = int(asked.path.rpartition("/")[2])
+            return parts(bytes([number]) * 99, kind="application/octet-stream", inner=inner)
+
+        with fake(respond) as (root, _), DicomWebClient(root) as client:
+            kind = ScanError if fault == "cut off" else DataError
+            with pytest.raises(kind, match="Cannot retrieve frame 1 of") as caught:
+                client.retrieve_frame(instance(root, cine), 1)
+            assert "frame.dcm" not in str(caught.value)
+
+
 def test_a_compressed_frame_is_decoded_by_the_syntax_that_comes_with_it(
     cine: Path, tmp_path: Path
 ) -> None:
@@ -501,6 +522,33 @@ def test_credentials_that_would_travel_unencrypted_are_warned_of(
     monkeypatch.setenv("ULTRASAM_DICOMWEB_TOKEN", "abc")
     with pytest.warns(UltraSamWarning, match="unencrypted"):
         DicomWebClient("http://pacs.example/dicom-web").close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_the_user_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    file = tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=pacs",
+            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key.pem", "-out", file,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    both = tmp_path / "both.pem"
+    both.write_bytes(file.read_bytes() + (tmp_path / "key.pem").read_bytes())
+    with fake(lambda _: Answer(status=204), certificate=both) as (root, asked):
+        with (
+            DicomWebClient(root) as client,
+            pytest.raises(UltraSamError, match=r"is not trusted; .* SSL_CERT_FILE"),
+        ):
+            client.search(root)
+        assert not asked
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        with DicomWebClient(root) as client:
+            assert client.search(root) == []
 
 
 def test_no_log_tells_uids_or_names(

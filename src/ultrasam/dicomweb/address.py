@@ -64,7 +64,7 @@ class Address:
             )
         if parts.query or parts.fragment:
             raise ConfigError(
-                f"{text}: leave out what follows the '{'?' if parts.query else '#'}'."
+                f"Leave out what follows '{'?' if parts.query else '#'}' in the address of {host}."
             )
         steps = [step for step in parts.path.split("/") if step]
         start = steps.index("studies") if "studies" in steps else len(steps)

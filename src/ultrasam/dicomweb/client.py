@@ -57,8 +57,8 @@ class DicomWebClient:
     """Talks to a DICOMweb server; close it when done, or use it in a ``with`` block.
 
     Credentials come from the environment: ``ULTRASAM_DICOMWEB_TOKEN`` is sent as a bearer token, or
-    ``ULTRASAM_DICOMWEB_USER`` and ``ULTRASAM_DICOMWEB_PASSWORD``. Certificates are verified; a hospital's own
-    authority is that of ``SSL_CERT_FILE``.
+    ``ULTRASAM_DICOMWEB_USER`` and ``ULTRASAM_DICOMWEB_PASSWORD``. Certificates are verified, by
+    the authorities that the system trusts and the public ones, or by those of ``SSL_CERT_FILE``.
 
     Args:
         address: of the server, such as ``https://host/dicom-web``, or of something on it.
@@ -186,7 +186,7 @@ class DicomWebClient:
         content = self._transport.json(f"{where.path}/metadata", what)
         try:
             header = header_of(content[0] if content else {})
-            count = int(header.get("NumberOfFrames") or 1)
+            count = _whole(header.get("NumberOfFrames")) or 1
             if header.SOPInstanceUID != where.instance:
                 raise DataError("the server describes another instance")
             if not 0 <= index < count:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ultrasam.dicomweb.multipart import header_parameter, media_type
-from ultrasam.errors import DataError, UltraSamError
+from ultrasam.errors import DataError, ScanError
 from ultrasam.extras import needs
+from ultrasam.images.quiet import quiet_warnings
 from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan, check_size
 
@@ -37,7 +38,8 @@ def header_of(content: dict[str, Any]) -> Dataset:
         DataError: It is no header of an image.
     """
     try:
-        header = Dataset.from_json(content, bulk_data_uri_handler=lambda *_: None)
+        with quiet_warnings():
+            header = Dataset.from_json(content, bulk_data_uri_handler=lambda *_: None)
         for name in ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns", "BitsAllocated"):
             if not header.get(name):
                 raise DataError(f"the server's metadata lack {name}")
@@ -89,9 +91,16 @@ def as_scan(header: Dataset, data: bytes, message: str, part: str) -> Scan:
     header["PixelData"].VR = "OB"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "frame.dcm")
-        pydicom.dcmwrite(file, header, enforce_file_format=True)
-        scan = read_scan(file)
-        pixels = scan.frame()
+        try:
+            with quiet_warnings():
+                pydicom.dcmwrite(file, header, enforce_file_format=True)
+        except Exception as error:  # as above
+            raise DataError("the server's metadata are damaged") from error
+        try:
+            scan = read_scan(file)
+            pixels = scan.frame()
+        except ScanError as error:
+            raise ScanError(str(error).replace(str(file), "the frame")) from error
     # Without a source: what refers to the instance would have to name this frame of it.
     return replace(scan, read_frame=lambda _: pixels, source=None)
 
@@ -103,7 +112,7 @@ def _syntax(message: str, part: str) -> UID:
         if stated:
             uid = UID(stated.strip())
             if not uid.is_transfer_syntax:
-                raise UltraSamError("its transfer syntax is unknown")
+                raise DataError("the server sends it in an unknown transfer syntax")
             return uid
     kinds = (media_type(part), media_type(header_parameter(message, "type") or ""))
     return UID(next((_SYNTAXES[k] for k in kinds if k in _SYNTAXES), ExplicitVRLittleEndian))

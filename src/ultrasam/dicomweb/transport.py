@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import ssl
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -54,11 +55,11 @@ class Transport:
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.base, self._deadline, self._max_bytes = base, deadline, max_bytes
         headers, user = _credentials(base)
-        # Certificates are verified, by SSL_CERT_FILE if a hospital has its own. No redirect is
-        # followed, so credentials go to no other server.
+        # No redirect is followed, so credentials go to no other server.
         self._http = httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 10)), headers=headers, auth=user
-        )
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10)), headers=headers, auth=user,
+            verify=_trusted(),
+        )  # fmt: skip
         self._failures = (httpx.HTTPError, httpx.InvalidURL)
         self._timeouts, self._unreachable = httpx.TimeoutException, httpx.ConnectError
 
@@ -184,6 +185,11 @@ class Transport:
                     f"The connection to {self.base} broke when it was asked to {what} "
                     f"({one_line(error)}); try again."
                 ) from error
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UltraSamError(
+                    f"The certificate of {self.base} is not trusted; if your hospital has its own authority, "
+                    "set SSL_CERT_FILE to its certificate."
+                ) from error
             raise UltraSamError(
                 f"No DICOMweb server answers at {self.base} ({one_line(error)}); check the address."
             ) from error
@@ -235,6 +241,16 @@ class Transport:
             f"{self.base} was asked to {what} and answers with something other than DICOM; check that it is "
             "the root of a DICOMweb server, and not a page."
         )
+
+
+def _trusted() -> ssl.SSLContext:
+    """The authorities of SSL_CERT_FILE, else those that the system trusts and the public ones."""
+    context = ssl.create_default_context()
+    if not os.environ.get("SSL_CERT_FILE"):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
 
 
 def _credentials(base: str) -> tuple[dict[str, str], tuple[str, str] | None]:
