@@ -105,7 +105,11 @@ def retrieve(
                     raise
                 except UltraSamError as error:
                     failed += 1
-                    logger.error("%s", error)
+                    # UIDs that the user has not given lead to a person, and stay out of logs.
+                    name = f"instance {number + 1} of {len(wanted)} of {where}"
+                    logger.error(
+                        "%s", error if one == where else str(error).replace(str(one), name)
+                    )
     for path in paths:
         print(path)
     _finish(failed, len(wanted), "instance")

@@ -116,6 +116,9 @@ class DicomWebClient:
             UltraSamError: The server cannot be reached, refuses, or answers with something else.
         """
         where = self._here(address)
+        return self._search(where, modality, f"search {where}")
+
+    def _search(self, where: Address, modality: str, what: str) -> list[Found]:
         query: dict[str, Any] = {"includefield": [_FRAMES, _ROWS, _COLUMNS], "limit": _PAGE}
         if where.instance is not None:
             path = Address("", where.study, where.series).path + "/instances"
@@ -126,7 +129,7 @@ class DicomWebClient:
                 where.series is None
             ):  # a series has one modality, and its instances have no such attribute
                 query["Modality"] = modality
-        found = list(self._pages(path, query, where))
+        found = list(self._pages(path, query, where, what))
         if where.instance is not None:
             return [one for one in found if one.address.instance == where.instance]
         # A server may ignore what it is asked for.
@@ -244,8 +247,9 @@ class DicomWebClient:
             pause = min(2 * pause, 2.0)
 
     def _listed(self, where: Address, file: Path) -> list[Found]:
+        """What the server lists under the UIDs of a file, which messages do not name."""
         try:
-            return self.search(where)
+            return self._search(where, "", f"find {file}")
         except DataError:  # some servers answer 404 for a study or series that they do not have
             return []
         except UltraSamError as error:
@@ -270,9 +274,10 @@ class DicomWebClient:
             raise DataError(f"the server sends {len(parts)} frames")
         return parts[0].getvalue(), message, types[0]
 
-    def _pages(self, path: str, query: dict[str, Any], where: Address) -> Iterator[Found]:
+    def _pages(
+        self, path: str, query: dict[str, Any], where: Address, what: str
+    ) -> Iterator[Found]:
         """What a query finds, page by page, each instance once."""
-        what = f"search {where}"
         seen: set[str] = set()
         while True:
             rows = self._transport.json(path, what, {**query, "offset": len(seen)})
@@ -299,9 +304,10 @@ class DicomWebClient:
             raise UltraSamError(
                 f"{self.base} was asked to {what} and lists an instance without valid UIDs."
             )
-        numbers = (_whole(_first(row, tag)) for tag in (_FRAMES, _ROWS, _COLUMNS))
-        texts = (_first(row, tag) or "" for tag in (_CLASS, _MODALITY))
-        return Found(where.narrowed(*map(str, uids)), *map(str, texts), *numbers)
+        frames, rows, columns = (_whole(_first(row, tag)) for tag in (_FRAMES, _ROWS, _COLUMNS))
+        sop_class, modality = (str(_first(row, tag) or "") for tag in (_CLASS, _MODALITY))
+        address = where.narrowed(*map(str, uids))
+        return Found(address, sop_class, modality, frames, rows, columns)
 
     def _here(self, address: Address | str) -> Address:
         where = _address(address)
