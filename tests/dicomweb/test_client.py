@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,14 @@ from pydicom.uid import JPEGBaseline8Bit
 from tests.dicomweb.servers import Answer, Asked, fake, instance, listed, parts, uids
 from tests.images.segmentations import masks_of, segmentation, write_dicom
 from ultrasam.dicomweb.client import DicomWebClient
-from ultrasam.errors import ConfigError, DataError, ScanError, UltraSamError, UltraSamWarning
+from ultrasam.errors import (
+    ConfigError,
+    DataError,
+    MissingDependencyError,
+    ScanError,
+    UltraSamError,
+    UltraSamWarning,
+)
 from ultrasam.images.reading import read_scan
 from ultrasam.images.writing.dicom_seg import write_seg
 
@@ -484,6 +492,15 @@ def test_only_dicom_with_uids_is_sent(tmp_path: Path, cine: Path) -> None:
 
 
 # Credentials and identity
+
+
+@pytest.mark.parametrize("package", ["httpx", "pydicom", "python_multipart"])
+def test_a_missing_package_is_told_before_anything_is_sent(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=r"DICOMweb needs the extra 'dicomweb'"):
+        DicomWebClient("https://host/dicom-web")
 
 
 def test_credentials_of_the_environment_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from typing import IO, Any
 from ultrasam.dicomweb.address import Address, is_uid
 from ultrasam.dicomweb.transport import Transport
 from ultrasam.errors import ConfigError, DataError, ScanError, UltraSamError
-from ultrasam.extras import needs
 from ultrasam.files import atomic_file
 from ultrasam.images.scan import Scan
 
@@ -180,8 +179,8 @@ class DicomWebClient:
                 retrieve the whole instance.
             UltraSamError: As in `retrieve`.
         """
-        with needs("DICOMweb", extra="dicomweb"):
-            from ultrasam.dicomweb.frames import as_scan, frame_size, header_of
+        from ultrasam.dicomweb.frames import as_scan, frame_size, header_of
+
         where = self._here(address)
         if where.instance is None:
             raise ConfigError(f"{where} is not an instance; search it for instances first.")
@@ -222,8 +221,7 @@ class DicomWebClient:
             ScanError: It is no DICOM file, or lacks a UID.
             UltraSamError: The server cannot be reached, refuses, or does not list it afterwards.
         """
-        with needs("DICOMweb", extra="dicomweb"):
-            where = _address_in(file, self.base)
+        where = _address_in(file, self.base)
         status, answer = self._transport.post("/studies", f"store {file}", file)
         failed = _values(answer, _FAILED) if isinstance(answer, dict) else []
         if status == 409 or failed:

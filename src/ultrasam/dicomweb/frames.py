@@ -14,7 +14,7 @@ from ultrasam.images.quiet import quiet_warnings
 from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan, check_size
 
-with needs("DICOMweb", extra="dicomweb"):
+with needs("Reading DICOM", extra="dicom"):
     import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate

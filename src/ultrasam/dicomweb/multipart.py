@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from ultrasam.errors import UltraSamError
-from ultrasam.extras import needs
 
 _CHUNK = 1 << 20
 
@@ -103,9 +102,9 @@ class _Parts:
     """Takes a message apart with the parser of python-multipart, which calls the methods ``_on_…``."""
 
     def __init__(self, boundary: str, open_part: Callable[[int, str], IO[bytes]]) -> None:
-        with needs("DICOMweb", extra="dicomweb"):
-            from python_multipart.exceptions import FormParserError
-            from python_multipart.multipart import MultipartParser
+        from python_multipart.exceptions import FormParserError
+        from python_multipart.multipart import MultipartParser
+
         self._errors = (FormParserError, UnicodeError)
         self._open = open_part
         self._found: list[str] = []

@@ -50,6 +50,7 @@ class Transport:
     def __init__(self, base: str, *, timeout: float, deadline: float, max_bytes: int) -> None:
         with needs("DICOMweb", extra="dicomweb"):
             import httpx
+            import pydicom  # noqa: F401
             import python_multipart  # noqa: F401
         # It would log every address, whose UIDs lead to a person.
         logging.getLogger("httpx").setLevel(logging.WARNING)
