@@ -31,7 +31,7 @@ FLOORS = (
     {"model"},
     {"weights"},
     {"runtimes"},
-    {"inference", "compat", "lite", "measure", "web"},
+    {"inference", "compat", "lite", "measure", "web", "dicomweb"},
     {"datasets", "phantom"},
     {"store"},
     {"evaluation"},  # training validates by the protocol; an evaluation knows nothing of training

@@ -25,6 +25,7 @@ class Target(StrEnum):
     openvino = "openvino"
     torch = "torch"
     web = "web"
+    triton = "triton"
 
 
 class StoredPrecision(StrEnum):
@@ -48,7 +49,8 @@ def export(
         Target,
         typer.Option(
             "--to",
-            help="The runtime that will run it, or web for a page that runs it in a browser.",
+            help="The runtime that will run it; web for a page that runs it in a browser; or triton for a "
+            "model repository of the Triton server, for which MODEL may also be a folder exported to onnx.",
         ),
     ] = Target.onnx,
     out: Annotated[
@@ -85,6 +87,9 @@ def export(
     out = checks.output(
         out, "export", f"{Path(model.rstrip('/')).name.replace(':', '-')}-{to.value}"
     )
+    if to is Target.triton:
+        _export_triton(spec, out, precision, overwrite=overwrite)
+        return
     task = detect_task(spec.path) if spec.kind == "path" else None
     if task is not None:
         _check_task(model, to, precision, options=spec.has_options)
@@ -108,6 +113,31 @@ def export(
 
         export_task(spec.path, task, out, overwrite=overwrite)
     _tell(out)
+
+
+def _export_triton(
+    spec: ModelSpec, out: Path, precision: StoredPrecision, *, overwrite: bool
+) -> None:
+    from ultrasam.runtimes.triton import export_repository
+    from ultrasam.weights.exported import is_exported
+    from ultrasam.weights.tasks import detect_task
+
+    if spec.kind == "path" and is_exported(spec.path):
+        if spec.has_options or precision is not StoredPrecision.float32:
+            raise ConfigError(
+                f"{spec.path} is exported already; leave --precision and +options out."
+            )
+    elif precision is StoredPrecision.int8 or (
+        spec.kind == "path" and detect_task(spec.path) is not None
+    ):
+        raise ConfigError(
+            f"Export {spec.text} to onnx first, then that folder to triton: models in int8 and models that "
+            "are fine-tuned for a task take two steps."
+        )
+    for path in export_repository(
+        spec, out, precision=cast(Any, precision.value), overwrite=overwrite
+    ):
+        print(path)
 
 
 def _export_int8(

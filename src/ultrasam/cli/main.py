@@ -20,6 +20,7 @@ from ultrasam.cli import (
     compare,
     data,
     deidentify,
+    dicomweb,
     embed,
     evaluate,
     export,
@@ -64,6 +65,7 @@ app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_ADAPT)
 app.command("compare", rich_help_panel=_ADAPT)(compare.compare)
 app.add_typer(data.app, name="data", rich_help_panel=_DATA)
 app.command("deidentify", rich_help_panel=_DATA)(deidentify.deidentify)
+app.add_typer(dicomweb.app, name="dicomweb", rich_help_panel=_DATA)
 
 
 def _flow(commands: typer.Typer) -> None:

@@ -15,6 +15,7 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
         ("with another model", "ultrasam models"),
         ("without PyTorch", "ultrasam export nano --to onnx"),
         ("as fast as this machine can", "ultrasam benchmark nano"),
+        ("from a hospital's archive", "ultrasam dicomweb search https://pacs/dicom-web"),
     ),
     "Measure": (
         ("a fetal head, in mm", "ultrasam measure head.dcm --kind head --box 90,60,520,380"),
