@@ -110,7 +110,7 @@ def test_it_lists_the_images(client: Client) -> None:
 def test_what_is_wrong_is_told(client: Client, served: Served) -> None:
     with pytest.raises(PromptError, match="set_image first"):
         client.predict(Prompt(points=[CLICK]))
-    with pytest.raises(DataError, match="no image 999"):
+    with pytest.raises(DataError, match="Image 999 is not in this project"):
         client.set_image(999)
     client.set_image(PHANTOM)
     with pytest.raises(PromptError, match="outside"):

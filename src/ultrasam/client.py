@@ -22,6 +22,7 @@ from ultrasam.errors import DataError, PromptError, UltraSamError, UltraSamWarni
 from ultrasam.extras import needs
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.pixels import Frame
+from ultrasam.images.rle import decode
 from ultrasam.inference.segmenter import ScanLike, one_frame
 from ultrasam.prompts import Float32, Prediction, Prompt
 
@@ -235,7 +236,7 @@ class Client:
         return self._json("POST", f"images/{id}/redo", {"object": object, "key": str(uuid.uuid4())})
 
     def _mask(self, wire: Json) -> BoolMask:
-        return mask_from_json(wire["box"], wire["runs"], self._shape)
+        return decode(wire["counts"], self._shape)
 
     def _json(
         self, method: str, path: str, body: Any = None, *, content: bytes | None = None
