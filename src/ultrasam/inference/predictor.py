@@ -144,7 +144,10 @@ class Predictor:
             ConfigError: There is not one embedding for each view.
             ScanError: The file or array cannot be read, or has no such frame.
         """
-        pixels, full = self._pixels(scan, frame)
+        pixels = one_frame(scan, frame)
+        if self.backend.preprocessor.channels == "gray":
+            pixels = gray(pixels)
+        full = self.backend.preprocessor.view(*pixels.shape[:2])
         with self._lock:
             self._frame, self._full, self._cache = pixels, full, {}
             self._scanned_known = False
@@ -155,26 +158,6 @@ class Predictor:
                     raise ConfigError(f"Give {len(views)} embeddings, one for each view.")
                 self._cache.update(zip(views, embeddings, strict=True))
             self._embeddings(views)
-
-    def inputs(self, scan: ScanLike, *, frame: int | None = None) -> Float32:
-        """What `set_image` encodes, [V, 3, S, S] for V views: to encode the frames of several scans at once,
-        whose ``embeddings`` it then takes.
-
-        Raises:
-            ScanError: As in `set_image`.
-        """
-        pixels, full = self._pixels(scan, frame)
-        views = with_flip(full, self.tta)
-        return np.stack([self.backend.preprocessor.image(pixels, view) for view in views])
-
-    def _pixels(
-        self, scan: ScanLike, frame: int | None
-    ) -> tuple[npt.NDArray[np.uint8], ViewTransform]:
-        """A frame as the model takes it, and the view of all of it."""
-        pixels = one_frame(scan, frame, stacklevel=5)
-        if self.backend.preprocessor.channels == "gray":
-            pixels = gray(pixels)
-        return pixels, self.backend.preprocessor.view(*pixels.shape[:2])
 
     @property
     def embeddings(self) -> list[Any]:

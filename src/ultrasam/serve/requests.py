@@ -111,3 +111,26 @@ class PredictRequest(Request):
             PromptError: One is empty or malformed.
         """
         return [one.prompt() for one in self.prompts]
+
+
+class PathSource(Request):
+    """A file below the folder that the server was given, by its path in it."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class SourcedRequest(PredictRequest):
+    """What to predict in an image that the server fetches by itself."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "source": {"path": "study/phantom.png"},
+                    "prompts": [{"box": [192, 58, 534, 402]}],
+                }
+            ]
+        }
+    )
+
+    source: PathSource

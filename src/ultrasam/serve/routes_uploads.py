@@ -85,8 +85,8 @@ class UploadedImage(BaseModel):
     spacing: tuple[float, float] | None = None
 
 
-router = APIRouter()
-_WHAT_GOES_WRONG: dict[int | str, dict[str, Any]] = {
+router = APIRouter(prefix="/v1")
+WHAT_GOES_WRONG: dict[int | str, dict[str, Any]] = {
     404: {"description": "The image was not sent."},
     410: {"description": "The image is forgotten by now; send it again."},
     429: {"description": "Too much is queued; ask again after Retry-After seconds."},
@@ -115,7 +115,7 @@ async def upload(
 
 @router.post(
     "/uploads/{id}/predict", response_model=Predictions, response_model_exclude_unset=True,
-    responses=_WHAT_GOES_WRONG,
+    responses=WHAT_GOES_WRONG,
 )  # fmt: skip
 async def predict_in_upload(
     images: AppImages, id: UploadId, asked: PredictRequest, request: Request

@@ -65,7 +65,7 @@ class Uploads:
         idle_s: float = _IDLE_S,
         read: Callable[[Path], Scan] = read_scan,
     ) -> None:
-        self._new_id, self._limit, self._idle_s, self._read = new_id, most_bytes, idle_s, read
+        self._new_id, self._limit, self._idle_s, self.read = new_id, most_bytes, idle_s, read
         self._folder: Path | None = None
         self._uploads: OrderedDict[str, Upload] = OrderedDict()
         self._by_content: dict[tuple[str, str], str] = {}
@@ -152,7 +152,7 @@ class Uploads:
         path = folder / file_name
         try:
             path.write_bytes(content)
-            return self._read(path)
+            return self.read(path)
         except UltraSamError as error:
             shutil.rmtree(folder, ignore_errors=True)
             message = str(error).replace(str(path), "The image that was sent")

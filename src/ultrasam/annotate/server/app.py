@@ -81,7 +81,7 @@ def create_app(
         routes_predict,
     ):
         app.include_router(routes.router, prefix="/v1")
-    app.include_router(routes_uploads.router, prefix="/v1")
+    app.include_router(routes_uploads.router)
     app.state.images = routes_predict.SentImages(annotator)
     for tool in (label_studio, monai_label):
         app.include_router(tool)

@@ -29,3 +29,8 @@ class RefusedError(DataError):
     def headers(self) -> dict[str, str]:
         """Of the answer."""
         return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+
+
+def stopping() -> RefusedError:
+    """The refusal of a server that stops; another one may answer."""
+    return RefusedError("The server stops; ask again in 5 s.", 503, retry_after=5)

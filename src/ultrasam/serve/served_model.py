@@ -1,0 +1,125 @@
+"""ServedModel: the network of an inference server, which one thread uses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ultrasam.images.pixels import Frame
+from ultrasam.inference.augmentation import encoder_inputs
+from ultrasam.inference.predictor import Predictor
+from ultrasam.prompts import Float32, Prediction, Prompt
+from ultrasam.runtimes.opening import open_backend
+from ultrasam.serve.batching import best_batch
+from ultrasam.serve.cache import EmbeddedFrame
+from ultrasam.serve.loaded_model import ModelInfo, precision_of, runtime_of, weights_hash_of
+from ultrasam.weights.spec import ModelSpec
+
+_MOST_IMAGES = 16  # in a batch
+_SIDE = 256  # of the frame that is measured first
+
+
+class ServedModel:
+    """A network by name, as `Predictor` uses it.
+
+    Args:
+        model: a name or path with options, as in `Predictor`.
+        device, runtime, precision: as in `ultrasam.load`.
+
+    Raises:
+        CheckpointError, ConfigError, DeviceError: It cannot be loaded.
+
+    Attributes:
+        info: what runs.
+        backend: the network.
+        precision: of the image encoder.
+        batch: the largest batch that pays here, by `measure`.
+        expected: seconds per item of each kind of work, by `measure`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str | None = None,
+        runtime: str | None = None,
+        precision: str | None = None,
+    ) -> None:
+        spec = ModelSpec.parse(model)
+        self._refine, self._tta = spec.refine, spec.tta
+        self.backend = open_backend(spec, device=device, runtime=runtime, precision=precision)
+        self.info = ModelInfo(model, weights_hash_of(self.backend), runtime_of(self.backend))
+        self.precision = precision_of(self.backend)
+        self.batch = 1
+        self.expected: dict[str, float] = {}
+        self._new_predictor()  # refuses options that do not fit the model
+
+    @property
+    def accepts(self) -> list[str]:
+        """The types of prompts that the weights were trained with."""
+        return sorted(self.backend.preprocessor.prompt_types)
+
+    def measure(self) -> None:
+        """Find the batch that pays, and how long the first requests will take."""
+        frame = np.random.default_rng(0).integers(0, 255, (_SIDE, _SIDE)).astype(np.uint8)
+        inputs = self.inputs(frame)
+        self.batch, per_image = best_batch(self.backend.encode, inputs[:1], most=_MOST_IMAGES)
+        self.expected = {"encode": per_image * len(inputs)}
+        embedded = EmbeddedFrame(frame, list(self.backend.encode(inputs)))
+        middle = _SIDE / 2
+        for kind, prompt in (
+            ("click", Prompt(points=[(middle, middle)])),
+            ("box", Prompt(box=(middle / 2, middle / 2, 3 * middle / 2, 3 * middle / 2))),
+        ):
+            if {"click": "point", "box": "box"}[kind] not in self.accepts:
+                continue
+            for _ in range(2):  # the first one prepares what later ones share
+                start = time.perf_counter()
+                self.predict(embedded, [prompt], multimask=None)
+                self.expected[kind] = time.perf_counter() - start
+
+    def inputs(self, frame: Frame) -> Float32:
+        """What is encoded of a frame, [V, 3, S, S]; any thread may call it."""
+        return encoder_inputs(frame, self.backend.preprocessor, self._new_predictor().tta)
+
+    @property
+    def views(self) -> int:
+        """How many embeddings a frame has."""
+        return 2 if self._new_predictor().tta.flip else 1
+
+    def predict(
+        self, embedded: EmbeddedFrame, prompts: Sequence[Prompt], *, multimask: bool | None
+    ) -> Prediction:
+        """As `Predictor.predict`, on a frame that is encoded.
+
+        A predictor of its own for each call keeps no views that nobody counts.
+        """
+        predictor = self._new_predictor()
+        predictor.set_image(embedded.pixels, embeddings=embedded.embeddings)
+        return predictor.predict(prompts, multimask=multimask)
+
+    def _new_predictor(self) -> Predictor:
+        return Predictor(self.backend, refine=self._refine, tta=self._tta)
+
+
+def work_of(prompts: Sequence[Prompt]) -> dict[str, int]:
+    """How many items of each kind prompts are: a single click may be decoded in several views."""
+    clicks = sum(prompt.is_single_click for prompt in prompts)
+    return {"click": clicks, "box": len(prompts) - clicks}
+
+
+def only_kind(prompts: Sequence[Prompt]) -> str | None:
+    """The kind of all prompts; None if they differ."""
+    kinds = [kind for kind, count in work_of(prompts).items() if count]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def state_of(model: ServedModel) -> dict[str, Any]:
+    """What the server says of its model."""
+    return {
+        "name": model.info.name, "weights": model.info.weights, "runtime": model.info.runtime,
+        "precision": model.precision, "prompts": model.accepts, "batch": model.batch,
+    }  # fmt: skip
