@@ -90,7 +90,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
         server.should_exit = True
 
     app = create_app(
-        lambda: ServedModel(
+        lambda: ServedModel.open(
             options.model, device=options.device, runtime=options.runtime,
             precision=options.precision,
         ),

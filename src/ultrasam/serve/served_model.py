@@ -12,6 +12,7 @@ from ultrasam.images.pixels import Frame
 from ultrasam.inference.augmentation import encoder_inputs
 from ultrasam.inference.predictor import Predictor
 from ultrasam.prompts import Float32, Prediction, Prompt
+from ultrasam.runtimes.backend import Backend
 from ultrasam.runtimes.opening import open_backend
 from ultrasam.serve.batching import best_batch
 from ultrasam.serve.cache import EmbeddedFrame
@@ -23,39 +24,53 @@ _SIDE = 256  # of the frame that is measured first
 
 
 class ServedModel:
-    """A network by name, as `Predictor` uses it.
+    """A network with the options of `Predictor`, and what is known of it.
 
     Args:
-        model: a name or path with options, as in `Predictor`.
-        device, runtime, precision: as in `ultrasam.load`.
+        backend: the network.
+        name: as it was given.
+        refine, tta: as in `Predictor`.
 
     Raises:
-        CheckpointError, ConfigError, DeviceError: It cannot be loaded.
+        ConfigError: The options do not fit the model.
 
     Attributes:
         info: what runs.
-        backend: the network.
         precision: of the image encoder.
         batch: the largest batch that pays here, by `measure`.
         expected: seconds per item of each kind of work, by `measure`.
     """
 
     def __init__(
-        self,
+        self, backend: Backend, *, name: str, refine: bool = False, tta: bool = True
+    ) -> None:
+        self.backend, self._refine, self._tta = backend, refine, tta
+        self.info = ModelInfo(name, weights_hash_of(backend), runtime_of(backend))
+        self.precision = precision_of(backend)
+        self.batch = 1
+        self.expected: dict[str, float] = {}
+        self._new_predictor()  # refuses options that do not fit the model
+
+    @classmethod
+    def open(
+        cls,
         model: str,
         *,
         device: str | None = None,
         runtime: str | None = None,
         precision: str | None = None,
-    ) -> None:
+    ) -> ServedModel:
+        """A model by name or path, with options such as ``nano+no-tta``.
+
+        Args:
+            device, runtime, precision: as in `ultrasam.load`.
+
+        Raises:
+            CheckpointError, ConfigError, DeviceError: It cannot be loaded.
+        """
         spec = ModelSpec.parse(model)
-        self._refine, self._tta = spec.refine, spec.tta
-        self.backend = open_backend(spec, device=device, runtime=runtime, precision=precision)
-        self.info = ModelInfo(model, weights_hash_of(self.backend), runtime_of(self.backend))
-        self.precision = precision_of(self.backend)
-        self.batch = 1
-        self.expected: dict[str, float] = {}
-        self._new_predictor()  # refuses options that do not fit the model
+        backend = open_backend(spec, device=device, runtime=runtime, precision=precision)
+        return cls(backend, name=model, refine=spec.refine, tta=spec.tta)
 
     @property
     def accepts(self) -> list[str]:
