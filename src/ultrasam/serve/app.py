@@ -89,7 +89,6 @@ def create_app(
         uploads = Uploads(most_bytes=limits.uploads, read=reader.open)
         folder = None if root is None else RootFolder(root, most_bytes=limits.upload_bytes)
         app.state.engine, app.state.images = engine, SentImages(engine, uploads, folder)
-        _add_gauges(metrics, engine, drain)
         engine.start()
         try:
             yield
@@ -102,6 +101,10 @@ def create_app(
         description="Segments what prompts point at in ultrasound images. Masks are in the image's pixels.",
     )  # fmt: skip
     app.state.drain, app.state.metrics = drain, metrics
+    metrics.gauge("queued_seconds", "Seconds of queued work.", lambda: admission.queued_s)
+    metrics.gauge("answering", "Requests that are being answered.", lambda: drain.answering)
+    metrics.gauge("cache_bytes", "Bytes of embeddings in memory.", lambda: cache.bytes)
+    metrics.gauge("cache_frames", "Frames in memory.", lambda: len(cache))
     app.include_router(routes.router)
     app.include_router(routes_uploads.router)
     app.include_router(routes.state_router)
@@ -111,17 +114,6 @@ def create_app(
     app.add_middleware(RequestLog, metrics=metrics, quiet=_STATE)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     return app
-
-
-def _add_gauges(metrics: Metrics, engine: Engine, drain: Drain) -> None:
-    metrics.gauge("queued_seconds", "Seconds of queued work.", lambda: engine.admission.queued_s)
-    metrics.gauge("answering", "Requests that are being answered.", lambda: drain.answering)
-    metrics.gauge("cache_bytes", "Embeddings in memory.", lambda: engine.cache.bytes)
-    metrics.gauge("cache_frames", "Frames in memory.", lambda: len(engine.cache))
-    metrics.gauge(
-        "ready", "Whether requests are accepted.",
-        lambda: float(engine.is_ready and not drain.is_draining),
-    )  # fmt: skip
 
 
 def _description(app: FastAPI) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class RequestLog:
     Args:
         app: what it surrounds.
         metrics: the server's.
-        quiet: routes that are asked all the time, and stand in the log only if they fail.
+        quiet: routes that are asked all the time, and whose usual answers (200, 503) are not logged.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, *, quiet: tuple[str, ...] = ()) -> None:
@@ -68,7 +68,7 @@ class RequestLog:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(spent)
-        if route in self._quiet and status < 400:
+        if route in self._quiet and status in (200, 503):
             return
         line: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "id": id, "method": method,
