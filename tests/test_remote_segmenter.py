@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -127,6 +128,19 @@ def test_the_token_is_sent(backend: TorchBackend, tmp_path: Path) -> None:
             RemoteSegmenter(running.address)
         with RemoteSegmenter(f"{running.address}/#token=the token") as remote:
             remote.set_image(picture())
+
+
+def test_the_example_in_the_docs_runs(
+    server: Listening, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).parents[1]
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "serve.md").read_text(), re.DOTALL
+    )
+    assert "http://127.0.0.1:8418" in code
+    monkeypatch.chdir(root)
+    exec(compile(code.replace("http://127.0.0.1:8418", server.address), "serve.md", "exec"), {})
+    assert "(1, 680, 840)" in capsys.readouterr().out
 
 
 class Busy(HTTPServer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from ultrasam.inference.predictor import Predictor
 from ultrasam.prompts import Prompt
 from ultrasam.runtimes.torch_backend import TorchBackend
 from ultrasam.serve.app import Limits
+from ultrasam.serve.requests import PredictRequest, SourcedRequest
 
 FRAMES = 5
 
@@ -285,3 +287,12 @@ def test_unknown_addresses_make_no_new_series(api: Api) -> None:
     text = api.client.get("/metrics").text
     assert "Doe" not in text
     assert 'route="none"' in text
+
+
+def test_the_requests_in_the_docs_are_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    bodies = re.findall(r"(?:-d|-F) '(?:request=)?(\{.*\})'", text)
+    assert len(bodies) == 3
+    for body in bodies:
+        kind = SourcedRequest if "source" in body else PredictRequest
+        kind.model_validate_json(body)
