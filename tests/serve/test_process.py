@@ -53,7 +53,7 @@ def test_a_signal_in_the_middle_loses_no_accepted_request(
 
 
 def test_what_is_not_answered_within_the_grace_time_is_given_up(tmp_path: Path) -> None:
-    with started(tmp_path, "--grace", "0.3", "--queue", "1000") as server:
+    with started(tmp_path, "--grace", "0.3", "--queue", "1000", TMPDIR=str(tmp_path)) as server:
         with concurrent.futures.ThreadPoolExecutor(40) as pool:
             asked = [pool.submit(predict, server, seed) for seed in range(200)]
             concurrent.futures.wait(asked, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -63,6 +63,7 @@ def test_what_is_not_answered_within_the_grace_time_is_given_up(tmp_path: Path) 
             for one in asked:
                 one.cancel()
         assert "were not answered within 0.3 seconds" in server.log.read_text()
+        assert not list(tmp_path.glob("ultrasam-uploads-*"))  # nobody's image is left behind
 
 
 def test_the_log_is_json_and_names_nobody(tmp_path: Path) -> None:

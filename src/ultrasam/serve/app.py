@@ -80,13 +80,14 @@ def create_app(
     admission, cache = Admission(limits.queued_s), EmbeddingCache(limits.memory)
     reader = ScanReader(pixels=limits.pixels, frames=limits.frames)
 
+    uploads = Uploads(most_bytes=limits.uploads, read=reader.open)
+
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         engine = Engine(
             load, admission=admission, cache=cache, disk_bytes=limits.disk, metrics=metrics,
             failed=failed,
         )  # fmt: skip
-        uploads = Uploads(most_bytes=limits.uploads, read=reader.open)
         folder = None if root is None else RootFolder(root, most_bytes=limits.upload_bytes)
         app.state.engine, app.state.images = engine, SentImages(engine, uploads, folder)
         engine.start()
@@ -100,7 +101,7 @@ def create_app(
         title="UltraSam", version=__version__, docs_url=None, redoc_url=None, lifespan=running,
         description="Segments what prompts point at in ultrasound images. Masks are in the image's pixels.",
     )  # fmt: skip
-    app.state.drain, app.state.metrics = drain, metrics
+    app.state.drain, app.state.metrics, app.state.uploads = drain, metrics, uploads
     metrics.gauge("queued_seconds", "Seconds of queued work.", lambda: admission.queued_s)
     metrics.gauge("answering", "Requests that are being answered.", lambda: drain.answering)
     metrics.gauge("cache_bytes", "Bytes of embeddings in memory.", lambda: cache.bytes)

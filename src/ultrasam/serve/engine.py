@@ -24,7 +24,7 @@ from ultrasam.serve.served_model import ServedModel, only_kind, work_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-_READERS = 2  # threads that decode files; the processor is the model's
+READERS = 2  # threads that decode files; the processor is the model's
 _WRITING = 8  # embeddings that wait to be written
 
 
@@ -96,7 +96,7 @@ class Engine:
         self._files: EmbeddingFiles | None = None
         self._making: dict[tuple[str, int], _Making] = {}
         self._orders = itertools.count()
-        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._readers = ThreadPoolExecutor(READERS, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
         self._writing = 0
         self._ahead = asyncio.Semaphore(1)

@@ -89,13 +89,13 @@ def model(request: Request) -> dict[str, Any]:
 
 
 @state_router.get("/health")
-def health() -> dict[str, str]:
+async def health() -> dict[str, str]:
     """The process lives."""
     return {"status": "ok", "version": __version__}
 
 
 @state_router.get("/ready", responses={503: {"description": "It loads the model, or stops."}})
-def ready(request: Request) -> dict[str, str]:
+async def ready(request: Request) -> dict[str, str]:
     """The model is loaded, and the server does not stop: requests are accepted."""
     drain: Drain = request.app.state.drain
     engine: Engine = request.app.state.engine

@@ -109,6 +109,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
             server.run(sockets=[listening])
     finally:
         listening.close()
+        app.state.uploads.close()  # also if requests were given up, when uvicorn ends nothing else
     if problems:
         raise problems[0]
     logger.info("Stopped.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ with needs("The server", extra="serve"):
     from starlette.requests import Request
 
 from ultrasam.serve.answers import prediction_json
-from ultrasam.serve.engine import Engine, Image, Timings
+from ultrasam.serve.engine import READERS, Engine, Image, Timings
 from ultrasam.serve.http.problems import NotFoundError, RefusedError
 from ultrasam.serve.requests import PathSource, PredictRequest
 from ultrasam.serve.scans import RootFolder
@@ -45,11 +46,12 @@ class SentImages:
         """
         if not content:
             raise RefusedError("The body is empty; send the image as the body.", 422)
-        ticket = self._engine.admission.admit({"read": 1})
+        ticket, start = self._engine.admission.admit({"read": 1}), time.perf_counter()
         try:
             return await self._engine.read(partial(self._uploads.add, content, name))
         finally:
             ticket.close()
+            self._engine.admission.observe("read", (time.perf_counter() - start) / READERS)
 
     def get(self, id: str) -> Upload:
         """An image by its id, which is the SHA-256 of its content."""
