@@ -21,11 +21,12 @@ import ultrasam
 from tests.serve.conftest import Unmeasured, picture, png
 from tests.serve.conftest import backend as backend
 from tests.serve.listening import Listening, listening
+from tests.test_client import assert_same
 from ultrasam.client import RemoteSegmenter, connection
 from ultrasam.errors import ConfigError, PromptError, UltraSamError, UltraSamWarning
 from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.segmenter import Segmenter
-from ultrasam.prompts import Prediction, Prompt
+from ultrasam.prompts import Prompt
 from ultrasam.runtimes.torch_backend import TorchBackend
 
 PROMPTS = [Prompt(box=(20, 20, 70, 60)), Prompt(points=[(40, 40)])]
@@ -43,13 +44,6 @@ def server(backend: TorchBackend, tmp_path_factory: pytest.TempPathFactory) -> I
 def remote(server: Listening) -> Iterator[RemoteSegmenter]:
     with RemoteSegmenter(server.address) as connected:
         yield connected
-
-
-def assert_same(found: Prediction, expected: Prediction) -> None:
-    assert np.array_equal(found.masks, expected.masks)
-    assert np.allclose(found.predicted_iou, expected.predicted_iou, atol=1e-4)
-    assert np.allclose(found.stability_score, expected.stability_score, atol=1e-4)
-    assert np.allclose(found.low_res_logits, expected.low_res_logits, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize("multimask", [None, False, True])

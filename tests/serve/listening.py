@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import httpx
 import uvicorn
 
 from tests.serve.conftest import until
+from tests.servers import ServerProcess
 from ultrasam.serve.app import Limits, create_app
 from ultrasam.serve.http.access import HostAccess
 from ultrasam.serve.http.connections import TimedH11
@@ -73,27 +73,8 @@ def listening(
         sock.close()
 
 
-@dataclass
-class Process:
-    """``ultrasam serve`` as a process of its own.
-
-    Attributes:
-        address: as it was announced, with the token if there is one.
-        popen: the process.
-        log: the file of what it says on standard error.
-    """
-
-    address: str
-    popen: subprocess.Popen[str]
-    log: Path
-
-    @property
-    def root(self) -> str:
-        """The address without the token."""
-        return self.address.partition("#")[0].rstrip("/")
-
-    def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.root, timeout=120, trust_env=False, **options)
+class Process(ServerProcess):
+    """``ultrasam serve`` as a process of its own."""
 
     def wait_until_ready(self) -> None:
         with self.client(verify=False) as client:
@@ -103,11 +84,6 @@ class Process:
                     if client.get("/ready").status_code == 200:
                         return
                 time.sleep(0.05)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to end; returns its exit status."""
-        self.popen.send_signal(number)
-        return self.popen.wait(60)
 
 
 @contextmanager

@@ -61,7 +61,10 @@ def test_a_second_head_on_a_connection_has_no_more_time_than_the_first(server: L
     host = f"Host: 127.0.0.1:{server.port}\r\n".encode()
     with connected(server) as one:
         one.sendall(b"GET /health HTTP/1.1\r\n" + host + b"\r\n")
-        assert one.recv(10_000).startswith(b"HTTP/1.1 200")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += one.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 200")
         one.sendall(b"GET /health HTTP/1.1\r\nX-A: ")
         assert one.recv(100) == b""
 

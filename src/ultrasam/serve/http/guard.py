@@ -25,6 +25,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
+_PARTS_AT_ONCE = 16
 
 
 class Guard:
@@ -88,27 +89,31 @@ class Guard:
         try:
             try:
                 self.check(scope)
-                body = await self._body(scope, receive, held)
+                parts = await self._body(scope, receive, held)
             except RefusedError as error:
                 more = {**error.headers, **self.more_headers(scope, error)}
                 refusal = JSONResponse({"detail": str(error)}, error.status, headers=more)
                 await refusal(scope, receive, answer)
                 return
-            sent = False
+            scope.setdefault("state", {})["body_bytes"] = held.size
+            parts.reverse()
+            began = False
 
             async def replay() -> Message:
-                nonlocal sent
-                if sent:
+                nonlocal began
+                if began and not parts:
                     return await receive()
-                sent = True
-                return {"type": "http.request", "body": body, "more_body": False}
+                began = True
+                if len(parts) % _PARTS_AT_ONCE == 1:
+                    await asyncio.sleep(0)  # parsing a large body keeps nobody else waiting
+                part = parts.pop() if parts else b""
+                return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
-            scope.setdefault("state", {})["body_bytes"] = len(body)
             await self._app(scope, replay, answer)
         finally:
             self._held -= held.size
 
-    async def _body(self, scope: Scope, receive: Receive, held: _Held) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive, held: _Held) -> list[bytes]:
         limit, seconds = self.limits(scope)
         length = Headers(scope=scope).get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length) > limit:
@@ -132,7 +137,7 @@ class Guard:
                         )  # fmt: skip
                     parts.append(part)
                     if not message.get("more_body", False):
-                        return b"".join(parts)
+                        return parts
         except TimeoutError as error:
             raise RefusedError(
                 "The request took too long to arrive; send it again.", 408
