@@ -168,12 +168,11 @@ async def closed_loop(
 
     async def client(http: httpx.AsyncClient) -> None:
         while time.perf_counter() < end and (content := next(queue, None)) is not None:
-            await ask(http, content, seen, time.perf_counter())
+            if await ask(http, content, seen, time.perf_counter()) == "429":
+                await asyncio.sleep(1.0)  # as Retry-After says at least
 
     async with connected(server) as http:
         await asyncio.gather(*(client(http) for _ in range(CLIENTS)))
-    if seen.statuses["429"]:
-        sys.exit(f"{CLIENTS} clients are too many for the queue; give a longer --queue. {seen}")
     return seen
 
 
@@ -182,7 +181,7 @@ async def open_loop(server: Server, images: Images, rate: float, seconds: float)
     contents = images.some(int(rate * seconds))
     seen = Seen()
     async with connected(server) as http:
-        tasks, sampled = list[asyncio.Task[None]](), 0.0
+        tasks, sampled = list[asyncio.Task[str]](), 0.0
         for number, content in enumerate(contents):
             due = seen.began + number / rate
             if (wait := due - time.perf_counter()) > 0:
@@ -195,7 +194,7 @@ async def open_loop(server: Server, images: Images, rate: float, seconds: float)
     return seen
 
 
-async def ask(http: httpx.AsyncClient, content: bytes, seen: Seen, due: float) -> None:
+async def ask(http: httpx.AsyncClient, content: bytes, seen: Seen, due: float) -> str:
     try:
         answer = await http.post(
             "/v1/predict", files={"image": ("x.png", content)}, data={"request": PROMPT}
@@ -206,6 +205,7 @@ async def ask(http: httpx.AsyncClient, content: bytes, seen: Seen, due: float) -
     except httpx.TransportError as error:
         status = f"lost ({type(error).__name__})"
     seen.note(status, time.perf_counter() - due)
+    return status
 
 
 @contextmanager

@@ -58,6 +58,21 @@ def test_parts_of_a_ticket_are_done_one_by_one_and_each_only_once() -> None:
     assert admission.queued == {}
 
 
+def test_one_that_took_very_long_closes_the_door_to_nobody() -> None:
+    admission = known(10, encode=1)
+    for _ in range(20):
+        admission.observe("encode", 1)
+    admission.observe("encode", 100)
+    assert admission.expected("encode") == pytest.approx(1.2)
+
+
+def test_a_first_time_that_was_too_long_is_soon_forgotten() -> None:
+    admission = known(10, encode=8)
+    for _ in range(9):
+        admission.observe("encode", 1)
+    assert admission.expected("encode") == pytest.approx(1.7)
+
+
 def test_times_follow_what_is_measured() -> None:
     admission = known(10, encode=1)
     for _ in range(100):

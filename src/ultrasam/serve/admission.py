@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 from ultrasam.serve.http.problems import RefusedError
 
-_WEIGHT = 0.1  # of the latest time in the average
+_WEIGHT = 0.1  # of the latest time in the average, at least; the first ones count alike
+_OUTLIER = 3.0  # times the average; what took longer counts as this much, as it says little of what follows
 _UNKNOWN_S = 0.1  # the time of what was never measured
 
 
@@ -27,6 +28,7 @@ class Admission:
     def __init__(self, most_s: float) -> None:
         self.most_s = most_s
         self._means: dict[str, float] = {}
+        self._observed: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -34,7 +36,9 @@ class Admission:
         """Note how long an item of a kind took."""
         with self._lock:
             before = self._means.get(kind, seconds)
-            self._means[kind] = before + _WEIGHT * (seconds - before)
+            self._observed[kind] += 1
+            weight = max(_WEIGHT, 1 / self._observed[kind])
+            self._means[kind] = before + weight * (min(seconds, _OUTLIER * before) - before)
 
     def expected(self, kind: str) -> float:
         """The seconds that an item of a kind takes: an exponential average."""

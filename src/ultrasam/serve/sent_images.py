@@ -46,12 +46,19 @@ class SentImages:
         """
         if not content:
             raise RefusedError("The body is empty; send the image as the body.", 422)
-        ticket, start = self._engine.admission.admit({"read": 1}), time.perf_counter()
+        admission = self._engine.admission
+
+        def keep() -> Upload:
+            start = time.perf_counter()
+            kept = self._uploads.add(content, name)
+            admission.observe("read", (time.perf_counter() - start) / READERS)
+            return kept
+
+        ticket = admission.admit({"read": 1})
         try:
-            return await self._engine.read(partial(self._uploads.add, content, name))
+            return await self._engine.read(keep)
         finally:
             ticket.close()
-            self._engine.admission.observe("read", (time.perf_counter() - start) / READERS)
 
     def get(self, id: str) -> Upload:
         """An image by its id, which is the SHA-256 of its content."""
