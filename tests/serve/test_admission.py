@@ -81,3 +81,29 @@ def test_times_follow_what_is_measured() -> None:
     # What is queued counts by what it takes now.
     admission.admit({"encode": 2})
     assert admission.queued_s == pytest.approx(6, rel=0.01)
+
+
+def test_a_machine_that_needs_longer_than_the_parts_accepts_less() -> None:
+    admission = known(10, encode=1)
+    for _ in range(100):
+        admission.observe_answer(2.0, 4.0)
+    assert admission.expected("encode") == 1
+    for _ in range(5):
+        admission.admit({"encode": 1})
+    assert admission.queued_s == pytest.approx(10, rel=0.01)
+    with pytest.raises(RefusedError):
+        admission.admit({"encode": 1})
+    for _ in range(100):
+        admission.observe_answer(4.0, 2.0)  # such as when others have left
+    assert admission.queued_s == pytest.approx(5, rel=0.01)
+
+
+def test_without_room_for_the_smallest_work_there_is_none() -> None:
+    admission = known(1, encode=0.45, box=0.2, click=0.3)
+    admission.check_room()
+    admission.admit({"encode": 1})
+    admission.check_room()
+    admission.admit({"encode": 1})
+    with pytest.raises(RefusedError):
+        admission.check_room()
+    assert admission.queued == {"encode": 2}

@@ -197,3 +197,5 @@ def test_beyond_the_bound_429_is_the_only_refusal_and_each_acceptance_is_answere
         for thread in threads:
             thread.join()
         assert statuses == [429] * 8 + [200] * 4
+        text = httpx.get(f"{server.address}/metrics", trust_env=False).text
+        assert 'requests_total{method="POST",route="/v1/predict",status="429"} 8.0' in text

@@ -19,7 +19,7 @@ from ultrasam.serve import routes, routes_uploads
 from ultrasam.serve.admission import Admission
 from ultrasam.serve.cache import EmbeddingCache
 from ultrasam.serve.engine import Engine
-from ultrasam.serve.guard import OPEN, ServeGuard
+from ultrasam.serve.guard import OPEN, UPLOADS, ServeGuard
 from ultrasam.serve.http.access import HostAccess
 from ultrasam.serve.http.drain import Drain, Draining
 from ultrasam.serve.http.errors import add_error_handlers
@@ -111,8 +111,10 @@ def create_app(
     app.include_router(routes.state_router)
     add_error_handlers(app, traces=False)
     app.add_middleware(Draining, drain=drain, always=_STATE)
-    app.add_middleware(ServeGuard, access=access, bodies=limits.bodies)
-    app.add_middleware(RequestLog, metrics=metrics, quiet=_STATE)
+    app.add_middleware(
+        ServeGuard, access=access, bodies=limits.bodies, check_room=admission.check_room
+    )
+    app.add_middleware(RequestLog, metrics=metrics, quiet=_STATE, known=UPLOADS)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     return app
 

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ultrasam.images.pixels import Frame
 from ultrasam.images.scan import Scan
-from ultrasam.prompts import Prediction, Prompt
+from ultrasam.prompts import Float32, Prediction, Prompt
 from ultrasam.serve.admission import Admission, Ticket
 from ultrasam.serve.answers import check_frame
 from ultrasam.serve.batching import BatchingWorker, Done, Encode
@@ -57,6 +57,18 @@ class Timings:
     decode_s: float = 0.0
     source: str | None = None
     prompts: int = 0
+
+
+@dataclass(slots=True)
+class _Read:
+    """A frame that was read, by the key of its pixels: with its embedding, or what is encoded of it."""
+
+    scan: Scan
+    pixels: Frame
+    key: str
+    source: str = "encoded"
+    embedded: EmbeddedFrame | None = None
+    inputs: Float32 | None = None
 
 
 @dataclass(slots=True)
@@ -161,6 +173,7 @@ class Engine:
                     order, lambda: model.predict(embedded, prompts, multimask=multimask)
                 )
             )
+            ticket.answered()
         finally:
             ticket.close()
         kind = only_kind(prompts)
@@ -210,29 +223,37 @@ class Engine:
         model = self.model
         try:
             async with self._ahead:  # no more decoded frames in memory than the model takes soon
-                scan, pixels, key = await self.read(lambda: _read(image, frame))
-                embedded = self.cache.find_pixels(key)
-                if embedded is not None:
-                    timings.source = "memory"
-                elif (saved := await self.read(lambda: self._saved(key, model))) is not None:
-                    timings.source = "disk"
-                    embedded = EmbeddedFrame(pixels, saved)
-                else:
-                    timings.source = "encoded"
-                    inputs = await self.read(lambda: model.inputs(pixels))
-                    done = await _canceled_with(self._worker.encode(order, inputs))
+                found = await self.read(lambda: self._read(image, frame, model))
+                embedded, timings.source = found.embedded, found.source
+                if embedded is None:
+                    assert found.inputs is not None
+                    done = await _canceled_with(self._worker.encode(order, found.inputs))
                     self.admission.observe("encode", done.ran_s)
                     self.metrics.encode_seconds.observe(done.ran_s)
                     timings.queued_s, timings.encode_s = done.queued_s, done.ran_s
-                    embedded = EmbeddedFrame(pixels, done.result)
-                    self._save(key, embedded)
-            self.cache.put(image.digest, frame, key, scan, embedded)
-            return embedded, scan
+                    embedded = EmbeddedFrame(found.pixels, done.result)
+                    self._save(found.key, embedded)
+            self.cache.put(image.digest, frame, found.key, found.scan, embedded)
+            return embedded, found.scan
         finally:
             ticket.close()
 
-    def _saved(self, key: str, model: ServedModel) -> list[Any] | None:
-        return None if self._files is None else self._files.read(key, 0, model.views)
+    def _read(self, image: Image, frame: int, model: ServedModel) -> _Read:
+        """A frame with its embedding, or what is encoded of it; called in a reader's thread."""
+        scan = image.open()
+        check_frame(scan, frame)
+        pixels = scan.frame(frame)
+        read = _Read(scan, pixels, pixels_key(pixels))
+        read.embedded = self.cache.find_pixels(read.key)
+        if read.embedded is not None:
+            read.source = "memory"
+            return read
+        saved = None if self._files is None else self._files.read(read.key, 0, model.views)
+        if saved is not None:
+            read.embedded, read.source = EmbeddedFrame(pixels, saved), "disk"
+            return read
+        read.inputs = model.inputs(pixels)
+        return read
 
     def _save(self, key: str, embedded: EmbeddedFrame) -> None:
         """Write embeddings to the disk when there is time; those that would wait for long are left out."""
@@ -271,14 +292,6 @@ class Engine:
             )  # fmt: skip
         else:
             self._failed(error)
-
-
-def _read(image: Image, frame: int) -> tuple[Scan, Frame, str]:
-    """A file's facts, a frame's pixels and their key."""
-    scan = image.open()
-    check_frame(scan, frame)
-    pixels = scan.frame(frame)
-    return scan, pixels, pixels_key(pixels)
 
 
 async def _canceled_with(future: Future[Done]) -> Done:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ultrasam.extras import needs
 
@@ -25,11 +25,18 @@ class ServeGuard(guard.Guard):
 
     Without a token, requests must name this machine, so that no site in a browser can reach the server by
     DNS rebinding; with one, any name is good.
+
+    Args:
+        access: the rules.
+        bodies: as in `guard.Guard`.
+        check_room: refuses work if none is accepted now, before its body is read.
     """
 
-    def __init__(self, app: ASGIApp, access: HostAccess, *, bodies: int) -> None:
+    def __init__(
+        self, app: ASGIApp, access: HostAccess, *, bodies: int, check_room: Callable[[], None]
+    ) -> None:
         super().__init__(app, bodies=bodies)
-        self._access = access
+        self._access, self._check_room = access, check_room
 
     def check(self, scope: Scope) -> None:
         """Refuse other sites, and who has no token."""
@@ -47,6 +54,8 @@ class ServeGuard(guard.Guard):
             token.strip() if kind.lower() == "bearer" else None, client[0] if client else "",
             wrong=_WRONG,
         )  # fmt: skip
+        if scope["method"] == "POST":
+            self._check_room()
 
     def limits(self, scope: Scope) -> tuple[int, float]:
         """Images may be larger than the rest."""
@@ -56,5 +65,5 @@ class ServeGuard(guard.Guard):
 
     def more_headers(self, scope: Scope, error: RefusedError) -> Mapping[str, str]:
         """A client that still sends its body is not listened to any longer."""
-        more = {"connection": "close"} if error.status in (400, 408, 413, 429) else {}
+        more = {"connection": "close"} if error.status in (400, 408, 413) else {}
         return {**more, "www-authenticate": "Bearer"} if error.status == 401 else more

@@ -33,10 +33,19 @@ class RequestLog:
         app: what it surrounds.
         metrics: the server's.
         quiet: routes that are asked all the time, and whose usual answers (200, 503) are not logged.
+        known: further routes without parameters, which may be refused before they are found.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, quiet: tuple[str, ...] = ()) -> None:
-        self._app, self._metrics, self._quiet = app, metrics, quiet
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        *,
+        quiet: tuple[str, ...] = (),
+        known: tuple[str, ...] = (),
+    ) -> None:
+        self._app, self._metrics = app, metrics
+        self._quiet, self._known = quiet, (*quiet, *known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -64,7 +73,8 @@ class RequestLog:
     def _log(
         self, scope: Scope, id: str, status: int, spent: float, sent: int, timings: Timings
     ) -> None:
-        route = getattr(scope.get("route"), "path", None) or "none"
+        route = getattr(scope.get("route"), "path", None)
+        route = route or (scope["path"] if scope["path"] in self._known else "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(spent)

@@ -23,6 +23,7 @@ from ultrasam.serve.scans import RootFolder
 from ultrasam.serve.uploads import Upload, Uploads
 
 T = TypeVar("T")
+_LARGE = 1_000_000
 
 
 class SentImages:
@@ -81,7 +82,7 @@ class SentImages:
         """The masks of prompts in an image that comes with the request; it is kept as an upload."""
         if not content:
             raise RefusedError("The part 'image' is empty; send the image's file.", 422)
-        digest = await run_in_threadpool(lambda: hashlib.sha256(content).hexdigest())
+        digest = await _digest(content)
         add = partial(self._uploads.add, content, name, digest=digest)
         image = Image(digest, lambda: add().scan)
         return {**await self._predicted(image, request, about), "image": digest}
@@ -114,6 +115,13 @@ class SentImages:
             ),
         )
         return await run_in_threadpool(prediction_json, prediction, scan, request)
+
+
+async def _digest(content: bytes) -> str:
+    """SHA-256, hexadecimal; in another thread if that takes longer than to get there."""
+    if len(content) > _LARGE:
+        return await run_in_threadpool(lambda: hashlib.sha256(content).hexdigest())
+    return hashlib.sha256(content).hexdigest()
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
