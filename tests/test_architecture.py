@@ -37,6 +37,7 @@ FLOORS = (
     {"evaluation"},  # training validates by the protocol; an evaluation knows nothing of training
     {"training", "benchmark", "quantization"},
     {"downstream"},
+    {"serve"},  # the annotator's server is one of the same kind
     {"annotate"},
     {"cluster"},
     {"client"},

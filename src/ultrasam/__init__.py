@@ -9,7 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ultrasam._version import __version__
-from ultrasam.weights.tasks import register_architecture, register_runtimes, register_task
+from ultrasam.weights.tasks import (
+    register_architecture,
+    register_runtimes,
+    register_servers,
+    register_task,
+)
 
 if TYPE_CHECKING:
     from ultrasam.downstream.classification.model import load_classifier
@@ -109,6 +114,7 @@ register_task(
 )  # earlier name
 register_task("instances", "ultrasam.downstream.instances.exported:open_instance_segmenter")
 register_runtimes("ultrasam.runtimes.opening:open_backend")
+register_servers("ultrasam.client.remote:open_server")
 register_architecture("resnet50", "ultrasam.downstream.resnet:open_resnet")
 
 

@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.servers import ServerProcess
 
-@dataclass
-class Process:
-    """A server that runs.
 
-    Attributes:
-        address: as it was announced, with the token if there is one.
-        popen: the process.
-        log: the file of what it says on standard error.
-    """
-
-    address: str
-    popen: subprocess.Popen[str]
-    log: Path
-
-    @property
-    def root(self) -> str:
-        """The address without the token."""
-        return self.address.partition("#")[0].rstrip("/")
-
-    @property
-    def token(self) -> str:
-        """The token; empty if there is none."""
-        return self.address.partition("#token=")[2]
-
-    def client(self, **options: Any) -> httpx.Client:
-        """One browser."""
-        return httpx.Client(
-            base_url=self.root, headers={"X-UltraSam": "1"}, timeout=120, trust_env=False, **options
-        )
+class Process(ServerProcess):
+    """An annotator's server that runs."""
 
     def wait_for_model(self) -> None:
         """Wait until it can answer clicks."""
@@ -55,16 +28,6 @@ class Process:
                     if client.get("/v1/project").json()["model"]["ready"]:
                         return
                 time.sleep(0.05)
-
-    def stop(self) -> int:
-        """Ask it to end, as a terminal does; returns its exit status."""
-        self.popen.send_signal(signal.SIGINT)
-        return self.popen.wait(60)
-
-    def kill(self) -> None:
-        """End it without a warning."""
-        self.popen.kill()
-        self.popen.wait(60)
 
 
 @contextmanager

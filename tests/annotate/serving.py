@@ -52,11 +52,11 @@ def serving(folder: Path, *, token: str | None = None, **options: Any) -> Iterat
     """Serve a folder on a free port of this machine."""
     uvicorn = pytest.importorskip("uvicorn", reason="the extra annotate is not installed")
     from ultrasam.annotate.server.app import create_app
-    from ultrasam.annotate.server.run import _bound
     from ultrasam.annotate.server.security import Access
+    from ultrasam.serve.http.run import bound
 
     origins = options.pop("origins", ())
-    listening = _bound("127.0.0.1", 0)
+    listening = bound("127.0.0.1", 0)
     port = int(listening.getsockname()[1])
     annotator = Annotator.open(folder, model="nano")
     access = Access(

@@ -13,8 +13,8 @@ import pytest
 from tests.annotate.conftest import Page, page_over
 from tests.conftest import SMALL_NANO, randomized
 from ultrasam.annotate.annotator import Annotator
-from ultrasam.annotate.embedding_files import EmbeddingFiles
 from ultrasam.runtimes.torch_backend import TorchBackend
+from ultrasam.serve.embedding_files import EmbeddingFiles
 
 DIGEST = "0" * 64
 
@@ -103,8 +103,8 @@ def test_the_limit_holds_while_a_session_goes_on(backend: TorchBackend, kept: Pa
 def test_a_disk_that_takes_no_embedding_hinders_no_click(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ultrasam.annotate import embedding_files
     from ultrasam.errors import DiskFullError
+    from ultrasam.serve import embedding_files
 
     def full(*_: object) -> None:
         raise DiskFullError("No space left.")

@@ -13,7 +13,8 @@ import pytest
 
 from tests.annotate.conftest import HOST, Page, page_over
 from ultrasam.annotate.annotator import Annotator
-from ultrasam.annotate.server.security import Access, is_loopback
+from ultrasam.annotate.server.security import Access
+from ultrasam.serve.http.access import is_loopback
 
 
 @pytest.fixture

@@ -129,6 +129,7 @@ for to in ("onnx", "openvino"):
     EACH[to] = f"import ultrasam.runtimes.{to}_backend, {to}{'runtime' * (to == 'onnx')}"
 EACH["export"] = EXPORT + "print(export('nano', Path('out')).folder)"
 EACH["client"] = "import ultrasam.client, httpx; ultrasam.client.Client"
+EACH["serve"] = "import ultrasam.serve.run, ultrasam.client"
 EACH["annotate"] = "import ultrasam.annotate.server.app, ultrasam.annotate.server.run, scipy"
 DATA = ["datasets", "phantom", "store"]
 ROOMS = {

@@ -15,7 +15,7 @@ from ultrasam.annotate.repeats import Repeats
 from ultrasam.annotate.scans import Scans
 from ultrasam.annotate.segmentation import Segmentation
 from ultrasam.annotate.strokes import Tools
-from ultrasam.annotate.uploads import Uploads
+from ultrasam.annotate.uploads import SegmentedUploads
 from ultrasam.annotate.worker import Priority, Worker
 from ultrasam.errors import UltraSamError
 
@@ -46,7 +46,7 @@ class Annotator:
     listing: Listing
     background: Background
     jobs: Jobs
-    uploads: Uploads
+    uploads: SegmentedUploads
     leases: Leases = field(default_factory=Leases)
     repeats: Repeats = field(default_factory=Repeats)
     export_folder: Path | None = None
@@ -88,7 +88,7 @@ class Annotator:
         background = Background(opened, scans, segmentation, worker, events)
         annotator = cls(
             opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events),
-            Uploads(segmentation), export_folder=export_folder,
+            SegmentedUploads(segmentation), export_folder=export_folder,
         )  # fmt: skip
         annotator.worker.submit(Priority.open, annotator._load_model)
         return annotator

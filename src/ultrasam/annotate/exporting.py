@@ -112,7 +112,7 @@ def export_file(project: Project, name: str, *, out: Path | None = None) -> Path
     place = (out or project.folder / EXPORT_FOLDER).resolve()
     path = place / f"{name}.zip"
     if not re.fullmatch(r"[\w-]{1,60}", name) or not path.is_file():
-        from ultrasam.annotate.problems import NotFoundError
+        from ultrasam.serve.http.problems import NotFoundError
 
         raise NotFoundError(f"There is no export '{name[:60]}'.")
     return path

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ultrasam.annotate.events import Events
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.project import Project, now
 from ultrasam.errors import UltraSamError
+from ultrasam.serve.http.problems import NotFoundError
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]

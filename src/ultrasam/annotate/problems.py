@@ -5,10 +5,6 @@ from __future__ import annotations
 from ultrasam.errors import DataError, UltraSamError
 
 
-class NotFoundError(DataError):
-    """An image, an object or a job does not exist, or not any more."""
-
-
 class NothingToUndoError(DataError):
     """There is no stroke to undo or redo."""
 
@@ -35,15 +31,3 @@ class LeasedError(DataError):
 
 class ReplacedError(DataError):
     """A newer preview has taken this one's place."""
-
-
-class RefusedError(DataError):
-    """Who asks may not: no session, a wrong token, another site.
-
-    Attributes:
-        status: of HTTP.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.history import recorded
 from ultrasam.annotate.project.masks import masks_of
 from ultrasam.annotate.project.objects import new_object, object_by_id, objects_of
@@ -25,6 +24,7 @@ from ultrasam.annotate.scans import Scans
 from ultrasam.errors import DataError
 from ultrasam.images.masks import BoolMask
 from ultrasam.images.rle import decode
+from ultrasam.serve.http.problems import NotFoundError
 
 Masks = dict[tuple[str, str, int], BoolMask]
 """By reader, label and frame."""

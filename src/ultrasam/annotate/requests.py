@@ -7,30 +7,27 @@ from typing import Annotated, Any, Literal
 from ultrasam.extras import needs
 
 with needs("The annotator", extra="annotate"):
-    from pydantic import BaseModel, ConfigDict, Field, model_validator
+    from pydantic import Field, model_validator
+
+from ultrasam.serve.requests import Box as Box
+from ultrasam.serve.requests import Click as Click
+from ultrasam.serve.requests import Coordinate as Coordinate
+from ultrasam.serve.requests import FrameIndex as FrameIndex
+from ultrasam.serve.requests import Point as Point
+from ultrasam.serve.requests import Request as Request
 
 _MOST_POINTS = 20_000
 _MOST_RUNS = 400_000
-Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-Point = tuple[Coordinate, Coordinate]
-Click = tuple[Coordinate, Coordinate, Literal[0, 1]]
-FrameIndex = Annotated[int, Field(ge=0, le=1_000_000)]
 Key = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[\w.:-]+$")]
 ObjectId = Annotated[str, Field(min_length=1, max_length=64)]
 LabelName = Annotated[str, Field(min_length=1, max_length=100)]
-
-
-class Request(BaseModel):
-    """A JSON body; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PromptRequest(Request):
     """Clicks as x, y and 1 (on the object) or 0 (outside), and a box x0, y0, x1, y1, in pixels."""
 
     points: Annotated[tuple[Click, ...], Field(max_length=1000)] = ()
-    box: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None
+    box: Box | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> PromptRequest:

@@ -6,50 +6,29 @@ disk, where it is named after the file's content, the frame and the weights; onl
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from ultrasam.annotate.embedding_files import EmbeddingFiles
 from ultrasam.annotate.scans import Scans
 from ultrasam.images.masks import BoolMask
 from ultrasam.prompts import Float32, Prediction, Prompt
 from ultrasam.runtimes.backend import Backend
+from ultrasam.serve.embedding_files import EmbeddingFiles
+from ultrasam.serve.loaded_model import ModelInfo, runtime_of, size_of, weights_hash_of
 
 logger = logging.getLogger(__name__)
 
 _MEMORY = 400_000_000  # bytes of embeddings
 _LATENCIES = 50
 _ENCODINGS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What runs.
-
-    Attributes:
-        name: as it was given.
-        weights: SHA-256, or None if it is not known.
-        runtime: such as ``torch``.
-    """
-
-    name: str
-    weights: str | None
-    runtime: str
-
-    @property
-    def title(self) -> str:
-        """The name with the beginning of the hash, as provenance states it."""
-        return self.name if self.weights is None else f"{self.name} {self.weights[:12]}"
 
 
 class Segmentation:
@@ -172,8 +151,15 @@ class Segmentation:
         self._keep(key, predictor)
         return predictor
 
-    def predict(self, image: int, frame: int, prompt: Prompt, *, multimask: bool) -> Prediction:
-        """The masks of one prompt, best first.
+    def predict(
+        self,
+        image: int,
+        frame: int,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        multimask: bool | None,
+    ) -> Prediction:
+        """The masks of prompts, best first; ``multimask`` as in `Predictor.predict`.
 
         Raises:
             PromptError: The prompt is invalid, or the model does not accept it.
@@ -181,7 +167,7 @@ class Segmentation:
         """
         predictor = self.prepare(image, frame)
         start = time.perf_counter()
-        prediction: Prediction = predictor.predict(prompt, multimask=multimask)
+        prediction: Prediction = predictor.predict(prompts, multimask=multimask)
         self._times = [*self._times[-_LATENCIES + 1 :], 1000 * (time.perf_counter() - start)]
         return prediction
 
@@ -201,15 +187,15 @@ class Segmentation:
         start = time.perf_counter()
         spec = ModelSpec.parse(self._spec)
         backend = open_backend(spec, device=self._device, runtime=self._runtime)
-        weights = _hash_of(backend)
-        runtime = type(backend).__name__.removesuffix("Backend").lower()
+        weights = weights_hash_of(backend)
+        runtime = runtime_of(backend)
         self._backend = backend
         self._info = ModelInfo(self._spec, weights, runtime)
         self._files = None if weights is None else EmbeddingFiles(backend, weights, runtime)
         logger.debug("Loaded %s in %.1f s.", self._spec, time.perf_counter() - start)
 
     def _keep(self, key: tuple[int, int, int, int, bool], predictor: Any) -> None:
-        size = _size(predictor.embeddings)
+        size = size_of(predictor.embeddings)
         self._ready[key] = predictor, size
         self._bytes += size
         while self._bytes > self._limit and len(self._ready) > 1:
@@ -258,31 +244,3 @@ def unpacked(content: bytes, count: int) -> Float32 | None:
         return values.reshape(count, side, side).astype(np.float32)
     except (zlib.error, ValueError, ZeroDivisionError):
         return None
-
-
-def _hash_of(backend: Backend) -> str | None:
-    model = getattr(backend, "model", None)
-    if model is not None:
-        from ultrasam.weights.hashing import weights_hash
-
-        return weights_hash(model)
-    exported = getattr(backend, "exported", None)
-    if exported is None:
-        return None
-    files = [
-        entry["sha256"] for graph in exported.content["graphs"].values() for entry in graph["files"]
-    ]
-    return hashlib.sha256("".join(sorted(files)).encode()).hexdigest()
-
-
-def _size(embeddings: Sequence[Any]) -> int:
-    """About how many bytes embeddings take with what their first click adds."""
-    total = 0
-    for embedding in embeddings:
-        image = getattr(embedding, "image", None)
-        if image is not None:
-            parts = (image.image, *image.high_res)
-            total += 4 * sum(part.numel() for part in parts) + 40 * 4 * image.image[0].numel() // 4
-        else:
-            total += sum(values.nbytes for values in embedding.values())
-    return total

@@ -11,7 +11,7 @@ import typer
 
 from ultrasam.cli import checks
 from ultrasam.cli.options import Device, Model, RuntimeOption, out_option
-from ultrasam.errors import UltraSamError
+from ultrasam.cli.server_options import AllowHost, Host, TlsCert, TlsKey, port_option
 
 logger = logging.getLogger(__name__)
 
@@ -21,16 +21,8 @@ def annotate(
         Path, typer.Argument(metavar="FOLDER", help="The images.", show_default=False)
     ],
     model: Model = "nano",
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST",
-            help="Address to listen on; another than this machine's own demands a token.",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="NUMBER", help="Port; 0 takes a free one.")
-    ] = 8417,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, port_option()] = 8417,
     project: Annotated[
         Path | None,
         typer.Option(
@@ -41,21 +33,12 @@ def annotate(
         str | None,
         typer.Option(metavar="NAME", help="Who labels.", show_default="the login name"),
     ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Certificate for HTTPS (PEM).")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Private key for HTTPS (PEM).")
-    ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     one_time: Annotated[
         bool, typer.Option("--one-time", help="Let the token log in once only.")
     ] = False,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Another name under which browsers reach the server (repeatable)."
-        ),
-    ] = None,
+    allow_host: AllowHost = None,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,8 +72,6 @@ def annotate(
     checks.check_device(device)
     if out is not None:
         checks.check_output(out)
-    if (tls_cert is None) != (tls_key is None):
-        raise UltraSamError("Give --tls-cert and --tls-key, or neither.")
     from ultrasam.annotate.server.run import Options, serve
 
     serve(

@@ -29,6 +29,7 @@ from ultrasam.cli import (
     models,
     predict,
     recipes,
+    serve,
     track,
     train,
 )  # fmt: skip
@@ -54,6 +55,7 @@ app.command("predict", rich_help_panel=_USE)(predict.predict)
 app.command("track", rich_help_panel=_USE)(track.track)
 app.command("measure", rich_help_panel=_USE)(measure.measure)
 app.command("annotate", rich_help_panel=_USE)(annotate.annotate)
+app.command("serve", rich_help_panel=_USE)(serve.serve)
 app.command("embed", rich_help_panel=_USE)(embed.embed)
 app.command("models", rich_help_panel=_USE)(models.models)
 app.command("export", rich_help_panel=_USE)(export.export)

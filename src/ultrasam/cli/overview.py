@@ -12,6 +12,7 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
         ("a whole cine, from a box", "ultrasam track cine.mp4 --box 120,80,260,190"),
         ("a folder of images", "ultrasam predict images/ --prompts prompts.json"),
         ("by hand and by clicks, in a browser", "ultrasam annotate images/"),
+        ("over HTTP", "ultrasam serve"),
         ("with another model", "ultrasam models"),
         ("without PyTorch", "ultrasam export nano --to onnx"),
         ("as fast as this machine can", "ultrasam benchmark nano"),

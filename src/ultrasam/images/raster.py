@@ -258,7 +258,9 @@ def _errors(name: str) -> Iterator[None]:
         raise
     except ScanError as error:
         text = str(error)
-        raise ScanError(text if text.startswith(name) else f"{name}: {text}") from error
+        if text.startswith(name):
+            raise
+        raise type(error)(f"{name}: {text}") from error
     except Image.DecompressionBombError as error:
         raise ScanError(
             f"{name} declares more pixels than any scan has; it is damaged or malicious."

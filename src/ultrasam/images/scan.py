@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from ultrasam.text import counted
 # More than any scanner produces; a file that declares more is damaged or a decompression bomb.
 MAX_FRAME_PIXELS = 100_000_000
 MAX_FRAMES = 100_000
+_limits: ContextVar[tuple[int, int]] = ContextVar("limits", default=(MAX_FRAME_PIXELS, MAX_FRAMES))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,11 +126,36 @@ def _as_array(pixels: Any) -> npt.NDArray[Any]:
         ) from error
 
 
+class TooLargeError(ScanError):
+    """A file has more pixels or frames than `scan_limits` allows."""
+
+
+@contextmanager
+def scan_limits(*, pixels: int, frames: int) -> Iterator[None]:
+    """Lower the limits of what is read inside the block, in this thread: for files of strangers.
+
+    All readers check them against what the header declares, before anything is decoded.
+
+    Args:
+        pixels: of a frame.
+        frames: of a file.
+
+    Raises:
+        TooLargeError: A file that is read in the block has more.
+    """
+    before = _limits.set((min(pixels, MAX_FRAME_PIXELS), min(frames, MAX_FRAMES)))
+    try:
+        yield
+    finally:
+        _limits.reset(before)
+
+
 def check_size(file: Path, height: int, width: int, frames: int = 1) -> None:
     """Reject a file whose header declares an implausible size.
 
     Raises:
         ScanError: The file has no pixels, or more than `MAX_FRAME_PIXELS` or `MAX_FRAMES`.
+        TooLargeError: It has more than `scan_limits` allows.
     """
     if height < 1 or width < 1 or frames < 1:
         raise ScanError(f"{file} has no pixels ({width} × {height}, {frames} frames).")
@@ -135,4 +163,10 @@ def check_size(file: Path, height: int, width: int, frames: int = 1) -> None:
         raise ScanError(
             f"{file} declares {frames} frames of {width} × {height} pixels, more than any scan has; it is "
             "damaged or malicious."
+        )
+    most_pixels, most_frames = _limits.get()
+    if height * width > most_pixels or frames > most_frames:
+        raise TooLargeError(
+            f"{file} has {counted(frames, 'frame')} of {width} × {height} pixels; at most {most_frames:,} "
+            f"frames of {most_pixels:,} pixels are taken here."
         )

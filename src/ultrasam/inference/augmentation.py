@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ultrasam.geometry import ViewTransform
-from ultrasam.model.preprocessing import TestTimeAugmentation
+from ultrasam.images.pixels import Frame, gray
+from ultrasam.model.preprocessing import Preprocessor, TestTimeAugmentation
 from ultrasam.prompts import Float32, Prompt
 
 
@@ -37,6 +38,14 @@ def zoomed_views(
 def with_flip(view: ViewTransform, tta: TestTimeAugmentation) -> tuple[ViewTransform, ...]:
     """A view, followed by its mirror image if enabled."""
     return (view, view.hflip()) if tta.flip else (view,)
+
+
+def encoder_inputs(frame: Frame, preprocessor: Preprocessor, tta: TestTimeAugmentation) -> Float32:
+    """What `Predictor.set_image` encodes of a frame, [V, 3, S, S] for V views: to encode several frames at
+    once, whose ``embeddings`` it then takes."""
+    pixels = gray(frame) if preprocessor.channels == "gray" else frame
+    views = with_flip(preprocessor.view(*pixels.shape[:2]), tta)
+    return np.stack([preprocessor.image(pixels, view) for view in views])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

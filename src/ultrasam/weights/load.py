@@ -27,7 +27,15 @@ from ultrasam.weights.imagenet import from_imagenet
 from ultrasam.weights.infer import named_medsam
 from ultrasam.weights.registry import PREPROCESSING, REGISTRY, TTA, Weights
 from ultrasam.weights.spec import ModelSpec
-from ultrasam.weights.tasks import ARCHITECTURES, OPENERS, TASKS, detect_task, resolve
+from ultrasam.weights.tasks import (
+    ARCHITECTURES,
+    OPENERS,
+    SERVERS,
+    TASKS,
+    detect_task,
+    is_address,
+    resolve,
+)
 
 log = logging.getLogger(__name__)
 SpecLike = ModelSpec | str | os.PathLike[str]
@@ -47,7 +55,8 @@ def load(
         spec: ``nano`` (included in the package); ``ultrasam``, ``sam-vit-b``, ``sam-vit-l``, ``sam-vit-h`` or
             ``medsam`` (downloaded once); ``random:SIZE``; ``imagenet`` (a ViT-B encoder); ``resnet50``; the
             path of a checkpoint, an adapter (with its base model) or a folder from ``ultrasam finetune`` or
-            ``ultrasam export``; or a Hugging Face repository. See `ultrasam.weights.spec.ModelSpec`.
+            ``ultrasam export``; a Hugging Face repository; or the address of ``ultrasam serve``. See
+            `ultrasam.weights.spec.ModelSpec`.
         device: a torch device; by default the GPU if available, otherwise the CPU.
         precision: of the image encoder's weights: ``float32`` (the default), ``bfloat16`` (half the memory,
             and faster on hardware that supports it) or ``auto``. The decoder stays in float32.
@@ -56,7 +65,8 @@ def load(
         seed: for random weights.
 
     Returns:
-        An `UltraSam`, for use with `Predictor`; in another runtime, a `Backend`. A fine-tuned folder gives
+        An `UltraSam`, for use with `Predictor`; in another runtime, a `Backend`; on a server, a
+        `RemoteSegmenter`, which is used as a `Predictor` is. A fine-tuned folder gives
         the result of its task's loader (``load_classifier``, ``load_region_classifier`` or
         ``load_instance_segmenter``); another architecture gives its network.
 
@@ -66,6 +76,9 @@ def load(
         DeviceError: The device is not available.
         MissingDependencyError: The model needs an extra that is not installed.
     """
+    if is_address(spec):
+        opener = resolve(SERVERS[0])
+        return opener(spec, device=device, precision=precision, runtime=runtime)
     spec = _spec(spec)
     if spec.kind == "path" and (task := detect_task(spec.path)) is not None:
         return _load_task(spec, task, device, precision, runtime)

@@ -13,6 +13,7 @@ from typing import Any
 
 TASKS: dict[str, str] = {}
 OPENERS: list[str] = []
+SERVERS: list[str] = []
 ARCHITECTURES: dict[str, str] = {}
 
 
@@ -30,6 +31,16 @@ def register_runtimes(opener: str) -> None:
     """Open models for other runtimes than PyTorch, and exported folders, with
     ``opener(spec, runtime=, device=, precision=)``."""
     OPENERS[:] = [opener]
+
+
+def register_servers(opener: str) -> None:
+    """Open addresses of servers with ``opener(address, device=, precision=, runtime=)``."""
+    SERVERS[:] = [opener]
+
+
+def is_address(spec: object) -> bool:
+    """Whether a model is named by the address of a server."""
+    return isinstance(spec, str) and spec.startswith(("http://", "https://"))
 
 
 def detect_task(folder: Path) -> str | None:

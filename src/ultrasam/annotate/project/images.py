@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.project import Project, now
 from ultrasam.errors import DataError
 from ultrasam.images.mask_names import split_masks
 from ultrasam.images.reading import is_dicom, scan_suffixes
+from ultrasam.serve.http.problems import NotFoundError
 from ultrasam.text import counted, valid_text
 
 EXPORT_FOLDER = "ultrasam-export"

@@ -6,9 +6,9 @@ import re
 import sqlite3
 from dataclasses import dataclass
 
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.project import Project
 from ultrasam.errors import DataError
+from ultrasam.serve.http.problems import NotFoundError
 from ultrasam.text import counted
 
 # Okabe and Ito's colors that stand out on a dark ultrasound image.

@@ -7,9 +7,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.labels import PALETTE
 from ultrasam.annotate.project.project import Project, now
+from ultrasam.serve.http.problems import NotFoundError
 
 _COLUMNS = (
     "o.id, o.image, o.reader, o.number, o.label, l.name AS label_name, o.color, o.place, o.deleted"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
@@ -12,10 +11,8 @@ from ultrasam.extras import needs
 
 with needs("The annotator", extra="annotate"):
     from fastapi import FastAPI, Request
-    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, PlainTextResponse
     from fastapi.staticfiles import StaticFiles
-    from starlette.exceptions import HTTPException
 
 from ultrasam._version import __version__
 from ultrasam.annotate import problems
@@ -34,30 +31,19 @@ from ultrasam.annotate.server import (
 )
 from ultrasam.annotate.server.guard import Guard
 from ultrasam.annotate.server.security import Access
-from ultrasam.errors import (
-    CheckpointError,
-    DeviceError,
-    DiskFullError,
-    MissingDependencyError,
-    UltraSamError,
-    one_line,
-)
+from ultrasam.errors import UltraSamError, one_line
 from ultrasam.files import is_disk_full, no_space
+from ultrasam.serve import routes_uploads
+from ultrasam.serve.http.errors import add_error_handlers
 
-logger = logging.getLogger(__name__)
 _STATIC = Path(str(files("ultrasam.annotate"))) / "static"
 _SHARED = Path(str(files("ultrasam.web"))) / "site"
-_STATUS: tuple[tuple[type[UltraSamError], int], ...] = (
-    (problems.NotFoundError, 404),
+_STATUSES = (
     (problems.NothingToUndoError, 409),
     (problems.ConflictError, 409),
     (problems.ReplacedError, 409),
     (problems.LeasedError, 423),
-    (DiskFullError, 507),
     (problems.StorageError, 507),
-    (MissingDependencyError, 501),
-    (CheckpointError, 503),
-    (DeviceError, 503),
 )
 
 
@@ -95,17 +81,18 @@ def create_app(
         routes_predict,
     ):
         app.include_router(routes.router, prefix="/v1")
+    app.include_router(routes_uploads.router)
+    app.state.images = routes_predict.SentImages(annotator)
     for tool in (label_studio, monai_label):
         app.include_router(tool)
     app.state.media = Media(
         annotator.project.folder, label_studio_address, label_studio_key,
         most_bytes=access.upload_bytes,
     )  # fmt: skip
-    app.add_exception_handler(UltraSamError, _refuse)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    add_error_handlers(
+        app, statuses=_STATUSES, said=annotator.scans.without_folder, more=_object_in_conflict
+    )
     app.add_exception_handler(sqlite3.OperationalError, _storage)
-    app.add_exception_handler(Exception, _bug)
     app.add_api_route("/healthz", _health, include_in_schema=False)
     app.mount("/shared", StaticFiles(directory=_SHARED), name="shared")
     if (_STATIC / "index.html").is_file():
@@ -124,42 +111,11 @@ def _no_page() -> PlainTextResponse:
     return PlainTextResponse("This installation has no page; the HTTP API is below /v1.\n")
 
 
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
+def _object_in_conflict(request: Request, error: UltraSamError) -> dict[str, Any]:
+    if not isinstance(error, problems.ConflictError):
+        return {}
     annotator: Annotator = request.app.state.annotator
-    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 422)
-    content: dict[str, Any] = {"detail": annotator.scans.without_folder(str(error))}
-    if isinstance(error, problems.ConflictError):
-        content["object"] = routes_strokes.object_as_it_is(annotator, error.object, error.frame)
-    headers = None
-    if isinstance(error, problems.RefusedError):
-        status, headers = error.status, {"retry-after": "60"} if error.status == 429 else None
-    return JSONResponse(content, status, headers=headers)
-
-
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
-    message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-    return JSONResponse({"detail": f"{where or 'The body'}: {message}."}, 422)
-
-
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    sentences = {
-        404: f"There is nothing at {request.url.path[:100]}.",
-        405: f"{request.method} is not possible at {request.url.path[:100]}.",
-    }
-    detail = sentences.get(error.status_code, str(error.detail))
-    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
-
-
-async def _bug(request: Request, error: Exception) -> JSONResponse:
-    logger.error("Internal error at %s %s", request.method, request.url.path, exc_info=error)
-    detail = (
-        f"Internal error: {type(error).__name__}; please report it, with what the terminal shows."
-    )
-    return JSONResponse({"detail": detail}, 500)
+    return {"object": routes_strokes.object_as_it_is(annotator, error.object, error.frame)}
 
 
 async def _storage(request: Request, error: Exception) -> JSONResponse:

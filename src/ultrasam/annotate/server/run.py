@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
-import threading
 import webbrowser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ultrasam.annotate.annotator import Annotator
 from ultrasam.annotate.project.readers import add_reader
-from ultrasam.errors import UltraSamError, one_line
 from ultrasam.extras import needs
+from ultrasam.serve.http.run import bound, check_tls, stopped_by_signals, warn_of_the_network
 from ultrasam.text import counted
 
 logger = logging.getLogger(__name__)
@@ -74,10 +69,11 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
         import uvicorn
 
         from ultrasam.annotate.server.app import create_app
-    from ultrasam.annotate.server.security import Access, is_loopback, new_token
+    from ultrasam.annotate.server.security import Access
+    from ultrasam.serve.http.access import is_loopback, new_token
 
-    _check_tls(options)
-    listening = _bound(options.host, options.port)
+    check_tls(options.certificate, options.private_key)
+    listening = bound(options.host, options.port)
     port = int(listening.getsockname()[1])
     try:
         annotator = Annotator.open(
@@ -106,18 +102,14 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
         logger.info(
             "%s in %s.", counted(annotator.listing.images, "image"), annotator.project.folder
         )
-        if not local and scheme == "http":
-            logger.warning(
-                "Anyone on the network can read what is sent, patients' images and the token included; use "
-                "--tls-cert and --tls-key, or a tunnel such as ssh -L."
-            )
+        warn_of_the_network(local=local, scheme=scheme)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
             proxy_headers=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
-        with _stopped_by_signals(server):
+        with stopped_by_signals(server):
             announce(access.address + (f"#token={access.token}" if access.token else ""))
             if options.browser and local:
                 webbrowser.open(access.address)
@@ -126,59 +118,3 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
     finally:
         annotator.close()
         listening.close()
-
-
-@contextmanager
-def _stopped_by_signals(server: Any) -> Iterator[None]:
-    """Let SIGINT and SIGTERM ask the server to stop, so that what follows is still done.
-
-    uvicorn does so only while it runs, and raises the signal once more at its end. An exception instead, at
-    any moment, could leave a lock of Python's imports taken, for which the worker would wait for ever.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(*_: object) -> None:
-        server.should_exit = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(address)
-            listening.listen(128)
-        except BaseException:
-            listening.close()
-            raise
-    except OSError as error:
-        raise UltraSamError(
-            f"Cannot listen on {host}, port {port}: {one_line(error)}; choose another --port or --host."
-        ) from error
-    return listening
-
-
-def _check_tls(options: Options) -> None:
-    if options.certificate is None or options.private_key is None:
-        return
-    import ssl
-
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(options.certificate, options.private_key)
-    except (OSError, ssl.SSLError) as error:
-        raise UltraSamError(
-            f"Cannot use {options.certificate} and {options.private_key} for HTTPS: {one_line(error)}."
-        ) from error

@@ -1,8 +1,6 @@
-"""Who may ask for what: hosts, origins, tokens, sessions and sizes of requests.
+"""Who labels: on another machine, the token is exchanged for a signed cookie, which says who works.
 
-On this machine alone, the browser is trusted, but not other sites that it shows: requests must name this
-host, come from this origin, and changes carry a header that other sites cannot send. For other machines, a
-token is exchanged for a signed cookie.
+Changes carry a header that other sites cannot send; `ultrasam.serve.http.access` has the other rules.
 """
 
 from __future__ import annotations
@@ -10,109 +8,39 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import json
 import secrets
-import socket
-import threading
-import time
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ultrasam.annotate.problems import RefusedError
 from ultrasam.annotate.project.readers import reader_name
 from ultrasam.errors import DataError
+from ultrasam.serve.http.access import HostAccess
+from ultrasam.serve.http.problems import RefusedError
 
 MUTATION_HEADER = "x-ultrasam"
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; font-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_ATTEMPTS, _WINDOW_S = 10, 600.0
 _LONGEST_COOKIE = 1000
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a server bound to a host is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 @dataclass(slots=True)
-class Access:
-    """The rules of one server.
+class Access(HostAccess):
+    """The rules of an annotator's server.
 
     Attributes:
-        host, port: it is bound to.
-        scheme: ``http`` or ``https``.
         secret: signs cookies; the project's.
-        token: that logs in; None on this machine alone.
-        one_time: whether the token logs in once only.
-        names: further hosts under which it may be reached.
-        origins: of other sites whose pages may use the protocols of other tools, such as a DICOM viewer's.
         default_reader: who works if nobody has said so.
-        upload_bytes, json_bytes: the largest bodies.
+        one_time: whether the token logs in once only.
+        origins: of other sites whose pages may use the protocols of other tools, such as a DICOM viewer's.
     """
 
-    host: str
-    port: int
     secret: str
     default_reader: str
-    scheme: str = "http"
-    token: str | None = None
     one_time: bool = False
-    names: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    upload_bytes: int = 64_000_000
-    json_bytes: int = 1_000_000
     _used: bool = False
-    _failures: dict[str, deque[float]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def cookie(self) -> str:
         """The cookie's name; browsers share cookies between the ports of a host."""
         return f"ultrasam-{self.port}"
-
-    @property
-    def address(self) -> str:
-        """Of the page."""
-        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
-        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
-
-    def check_host(self, host: str | None) -> None:
-        """Refuse a request that was sent to another name, as by DNS rebinding.
-
-        Raises:
-            RefusedError: The Host header is missing or another.
-        """
-        name, port = _split(host or "")
-        if port in (None, self.port) and self._is_own(name):
-            return
-        raise RefusedError(
-            f"This server is not called '{(host or '')[:80]}'; open {self.address}, or start it with "
-            "--allow-host NAME.", 421,
-        )  # fmt: skip
-
-    def check_origin(self, origin: str | None, host: str | None, site: str | None) -> None:
-        """Refuse a request that another site has made.
-
-        Args:
-            origin, host: headers.
-            site: the header Sec-Fetch-Site.
-
-        Raises:
-            RefusedError: It is from another site.
-        """
-        if origin is not None and origin != f"{self.scheme}://{host}":
-            raise RefusedError("Another site has made this request; open the page itself.", 403)
-        if site is not None and site not in ("same-origin", "none"):
-            raise RefusedError("Another site has made this request; open the page itself.", 403)
 
     def log_in(self, token: str | None, reader: str, address: str) -> str:
         """The cookie of a session.
@@ -128,24 +56,16 @@ class Access:
         if self.token is None:
             return self.signed(reader)
         with self._lock:
-            self._check_attempts(address)
-            right = hmac.compare_digest(
-                hashlib.sha256((token or "").encode()).digest(),
-                hashlib.sha256(self.token.encode()).digest(),
+            wrong = (
+                "The token is missing or wrong; open the address that 'ultrasam annotate' printed."
             )
-            if not right:
-                self._failures.setdefault(address, deque(maxlen=_ATTEMPTS)).append(time.monotonic())
-                raise RefusedError(
-                    "The token is missing or wrong; open the address that 'ultrasam annotate' printed.",
-                    401,
-                )
+            self.check_token(token, address, wrong=wrong)
             if self.one_time and self._used:
                 raise RefusedError(
                     "The token was used already, and is good for one login only; start the server anew.",
                     401,
                 )
             self._used = True
-            self._failures.pop(address, None)
         return self.signed(reader)
 
     def reader_of(self, cookie: str | None) -> str:
@@ -213,48 +133,3 @@ class Access:
     def _signature(self, payload: str) -> str:
         key = f"{self.secret} {self.token or ''}".encode()
         return hmac.new(key, payload.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-
-    def _check_attempts(self, address: str) -> None:
-        failures = self._failures.get(address)
-        if failures is None or len(failures) < _ATTEMPTS:
-            return
-        rest = failures[0] + _WINDOW_S - time.monotonic()
-        if rest > 0:
-            raise RefusedError(
-                f"There were {_ATTEMPTS} wrong tokens from this address; try again in {rest:.0f} seconds.",
-                429,
-            )
-
-    def _is_own(self, name: str) -> bool:
-        if name in (*_LOOPBACK, *self.names) and (is_loopback(self.host) or name in self.names):
-            return True
-        if name.strip("[]") == self.host:
-            return True
-        if self.host not in ("0.0.0.0", "::"):
-            return False
-        return name in (
-            *_LOOPBACK,
-            socket.gethostname().lower(),
-            socket.getfqdn().lower(),
-        ) or _is_address(name)
-
-
-def new_token() -> str:
-    """A token of 256 random bits."""
-    return secrets.token_urlsafe(32)
-
-
-def _split(host: str) -> tuple[str, int | None]:
-    """The name and the port of a Host header."""
-    name, colon, port = host.rpartition(":")
-    if not colon or host.endswith("]"):
-        return host.lower(), None
-    return name.lower(), int(port) if port.isascii() and port.isdigit() and len(port) < 6 else -1
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True

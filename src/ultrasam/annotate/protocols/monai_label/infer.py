@@ -20,13 +20,13 @@ from ultrasam.annotate.protocols.monai_label.volumes import (
     check_voxels,
     label_map_file,
 )
-from ultrasam.annotate.segmentation import ModelInfo
 from ultrasam.errors import PromptError
 from ultrasam.images.mask_sequence import MaskSequence
 from ultrasam.images.masks import BoolMask, center_of_mass
 from ultrasam.images.scan import Scan
 from ultrasam.images.writing.segmentation import Provenance, Segmentation
 from ultrasam.prompts import Prediction, Prompt
+from ultrasam.serve.loaded_model import ModelInfo
 
 Predict = Callable[[int, Prompt, bool], Prediction]
 _Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ultrasam.annotate import requests as asked
 from ultrasam.annotate.annotator import Annotator
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.labels import add_label, labels_of
 from ultrasam.annotate.project.masks import mask_of, masks_in, masks_of
 from ultrasam.annotate.project.objects import Object, objects_of
@@ -21,6 +20,7 @@ from ultrasam.annotate.strokes import apply_stroke
 from ultrasam.annotate.wire import mask_json
 from ultrasam.errors import DataError
 from ultrasam.images.rle import decode
+from ultrasam.serve.http.problems import NotFoundError
 
 _MOST_OBJECTS = 1000
 

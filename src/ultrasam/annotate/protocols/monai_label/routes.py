@@ -16,7 +16,6 @@ with needs("The annotator", extra="annotate"):
 
 from ultrasam._version import __version__
 from ultrasam.annotate.annotator import Annotator
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.images import state_counts
 from ultrasam.annotate.project.labels import labels_of
 from ultrasam.annotate.project.readers import reader_name
@@ -34,6 +33,7 @@ from ultrasam.annotate.server.routes_images import waited_for
 from ultrasam.annotate.worker import Priority
 from ultrasam.errors import DataError, first_validation_error
 from ultrasam.images.scan import Scan
+from ultrasam.serve.http.problems import NotFoundError
 
 PREFIX = "/monai-label"
 MODEL = "ultrasam"

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ultrasam.annotate.annotator import Annotator
-from ultrasam.annotate.problems import NotFoundError
 from ultrasam.annotate.project.images import find_images
 from ultrasam.errors import DataError
 from ultrasam.images.reading import is_dicom
+from ultrasam.serve.http.problems import NotFoundError
 
 STRATEGIES = {
     "first": "The first image by name that is not labeled",

@@ -17,6 +17,7 @@ import numpy as np
 from ultrasam.errors import UltraSamError
 from ultrasam.files import atomic_write
 from ultrasam.runtimes.backend import Backend
+from ultrasam.serve.loaded_model import precision_of
 from ultrasam.weights.cache import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ _LIMIT = 2_000_000_000  # bytes of all embeddings on disk
 
 
 class EmbeddingFiles:
-    """Embeddings in the user's cache folder, named after the image file's content, frame and weights.
+    """Embeddings in the user's cache folder, named after the image's content, the frame, the weights, their
+    precision and the preprocessing.
 
     Those that were not used for the longest time go when all take more than 2 GB, which is looked at when the
     model is loaded and after each tenth of it. A file that is damaged counts as missing.
@@ -40,7 +42,8 @@ class EmbeddingFiles:
         self, backend: Backend, weights: str, runtime: str, *, limit: int = _LIMIT
     ) -> None:
         self._backend: Any = backend
-        self._about = f"{weights} {runtime} {backend.config.image_size}"
+        precision, prepared = precision_of(backend), backend.preprocessor
+        self._about = f"{weights} {runtime} {precision} {backend.config.image_size} {prepared}"
         self._folder = cache_folder("embeddings")
         self._usable = hasattr(backend, "embedding_to_arrays")
         self._limit, self._written = limit, 0
@@ -68,6 +71,7 @@ class EmbeddingFiles:
                 path.touch()
             return found
         except (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile):
+            logger.warning("An embedding on the disk is damaged; it is made again.")
             with suppress(OSError):
                 path.unlink()
             return None

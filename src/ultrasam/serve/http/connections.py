@@ -1,0 +1,69 @@
+"""TimedH11: connections whose clients do not send a request's head in time are closed.
+
+uvicorn limits how long a connection is idle between requests, but not how long a head takes to arrive, so
+that slow clients could hold any number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ultrasam.extras import needs
+
+with needs("The server", extra="serve"):
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_S = 10.0
+_MOST = 10_000
+_SPARE = 64  # file descriptors for everything else
+
+
+class TimedH11(H11Protocol):
+    """HTTP/1.1 with a limit on the time of heads and on the number of connections."""
+
+    head_s = HEAD_S
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a connection, unless there are so many that files could not be opened any more."""
+        super().connection_made(transport)
+        if len(self.connections) > _most_connections():
+            transport.abort()
+            return
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._unwatch()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self.head_s, self._close_if_waiting)
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close_if_waiting(self) -> None:
+        self._timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def _most_connections() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return _MOST
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MOST, max(16, soft - _SPARE))

@@ -1,0 +1,151 @@
+"""`serve`: run the inference server until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ultrasam.errors import ConfigError, UltraSamError
+from ultrasam.extras import needs
+
+with needs("The server", extra="serve"):
+    import uvicorn
+
+    from ultrasam.serve.app import Limits, create_app
+
+from ultrasam.serve.http.access import HostAccess, is_loopback, new_token
+from ultrasam.serve.http.connections import TimedH11
+from ultrasam.serve.http.drain import Drain, DrainingServer
+from ultrasam.serve.http.run import bound, check_tls, stopped_by_signals, warn_of_the_network
+from ultrasam.serve.served_model import ServedModel
+
+logger = logging.getLogger(__name__)
+TOKEN_VARIABLE = "ULTRASAM_TOKEN"
+_SHORTEST_TOKEN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve.
+
+    Attributes:
+        model, device, runtime, precision: as in `ultrasam.Predictor`.
+        host, port: to listen on; port 0 takes a free one.
+        root: a folder whose files clients may name.
+        certificate, private_key: PEM files for HTTPS, or None.
+        names: further names under which the server is reached.
+        limits: what it takes at most.
+        grace_s: seconds in which accepted requests are answered when it is told to stop.
+    """
+
+    model: str = "nano"
+    device: str | None = None
+    runtime: str | None = None
+    precision: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8418
+    root: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    names: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    grace_s: float = 30.0
+
+
+def serve(options: Options, *, announce: Callable[[str], object]) -> None:
+    """Serve a model.
+
+    The token is that of the environment's ``ULTRASAM_TOKEN``; without it, there is none on this machine
+    alone, and a new one elsewhere.
+
+    Args:
+        announce: is given the address, with a new token; it is in no log.
+
+    Raises:
+        CheckpointError, DeviceError: The model cannot be loaded.
+        UltraSamError: The address is taken or not this machine's, or a TLS file cannot be read.
+    """
+    check_tls(options.certificate, options.private_key)
+    if options.root is not None and not options.root.is_dir():
+        raise UltraSamError(f"{options.root} is not a folder; choose another --root.")
+    given, local = _given_token(), is_loopback(options.host)
+    listening = bound(options.host, options.port)
+    scheme = "http" if options.certificate is None else "https"
+    token = given or (None if local else new_token())
+    access = HostAccess(
+        options.host, int(listening.getsockname()[1]), scheme=scheme, token=token,
+        names=tuple(name.lower() for name in options.names), upload_bytes=options.limits.upload_bytes,
+    )  # fmt: skip
+    problems: list[BaseException] = []
+    drain = Drain()
+
+    def failed(error: BaseException) -> None:
+        problems.append(error)
+        server.should_exit = True
+
+    app = create_app(
+        lambda: ServedModel.open(
+            options.model, device=options.device, runtime=options.runtime,
+            precision=options.precision,
+        ),
+        access, limits=options.limits, root=options.root, drain=drain, failed=failed,
+    )  # fmt: skip
+    config = uvicorn.Config(
+        app, http=TimedH11, ws="none", log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False, timeout_graceful_shutdown=5, ssl_certfile=options.certificate,
+        ssl_keyfile=options.private_key,
+    )  # fmt: skip
+    server = DrainingServer(config, drain, grace_s=options.grace_s)
+    try:
+        with _without_identity(), stopped_by_signals(server):
+            warn_of_the_network(local=local, scheme=scheme)
+            announce(access.address + (f"#token={token}" if token and not given else ""))
+            server.run(sockets=[listening])
+    finally:
+        listening.close()
+        app.state.uploads.close()  # also if requests were given up, when uvicorn ends nothing else
+    if problems:
+        raise problems[0]
+    logger.info("Stopped.")
+
+
+def _given_token() -> str | None:
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if token and len(token) < _SHORTEST_TOKEN:
+        raise ConfigError(
+            f"{TOKEN_VARIABLE} has {len(token)} characters; use at least {_SHORTEST_TOKEN}."
+        )
+    return token or None
+
+
+class _without_identity:  # noqa: N801 - used as a function
+    """Requests are logged as JSON on standard error; what readers say of files, which may name them, is
+    not."""
+
+    def __enter__(self) -> None:
+        self._handler: logging.Handler = logging.StreamHandler(sys.stderr)
+        self._handler.setFormatter(logging.Formatter("%(message)s"))
+        requests = logging.getLogger("ultrasam.serve.requests")
+        requests.propagate = False
+        requests.addHandler(self._handler)
+        requests.setLevel(logging.INFO)
+        self._quiet = [logging.getLogger(name) for name in ("ultrasam.images", "pydicom", "gdcm")]
+        for log in self._quiet:
+            log.setLevel(logging.CRITICAL + 1)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *about: Any) -> None:
+        self._warnings.__exit__(*about)
+        requests = logging.getLogger("ultrasam.serve.requests")
+        requests.removeHandler(self._handler)
+        requests.propagate = True
+        for log in self._quiet:
+            log.setLevel(logging.NOTSET)
