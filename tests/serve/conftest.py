@@ -27,6 +27,7 @@ from ultrasam.model.ultrasam import UltraSam
 from ultrasam.prompts import Prediction, Prompt
 from ultrasam.runtimes.torch_backend import TorchBackend
 from ultrasam.serve.app import Limits, create_app
+from ultrasam.serve.archive import Archive
 from ultrasam.serve.cache import EmbeddedFrame
 from ultrasam.serve.engine import Image
 from ultrasam.serve.http.access import HostAccess
@@ -110,14 +111,20 @@ class Api:
 @contextmanager
 def api_over(
     model: Any, *, token: str | None = None, limits: Limits | None = None, root: Path | None = None,
-    host: str = "127.0.0.1",
+    host: str = "127.0.0.1", archive: Archive | None = None,
 ) -> Iterator[Api]:  # fmt: skip
     """A server in this process, once its model is loaded."""
     limits = limits or Limits()
     access = HostAccess(host, 8418, token=token, upload_bytes=limits.upload_bytes)
     drain, problems = Drain(), list[BaseException]()
     app = create_app(
-        lambda: model, access, limits=limits, root=root, drain=drain, failed=problems.append
+        lambda: model,
+        access,
+        limits=limits,
+        root=root,
+        archive=archive,
+        drain=drain,
+        failed=problems.append,
     )
     with TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False) as client:
         until(lambda: client.get("/ready").status_code == 200 or bool(problems))

@@ -22,6 +22,14 @@ def serve(
             metavar="DIR", help="Folder whose files clients may name.", show_default="none"
         ),
     ] = None,
+    dicomweb: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="DICOMweb server whose instances clients may name, https://HOST/dicom-web.",
+            show_default="none",
+        ),
+    ] = None,
     queue: Annotated[
         float,
         typer.Option(
@@ -81,8 +89,8 @@ def serve(
         Options(
             model, device=device, runtime=None if runtime is None else runtime.value,
             precision=None if precision is None else precision.value, host=host, port=port, root=root,
-            certificate=tls_cert, private_key=tls_key, names=tuple(allow_host or ()), limits=limits,
-            grace_s=grace,
+            dicomweb=dicomweb, certificate=tls_cert, private_key=tls_key, names=tuple(allow_host or ()),
+            limits=limits, grace_s=grace,
         ),
         announce=lambda address: print(address, flush=True),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ultrasam.errors import ConfigError
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LEVELS = ("studies", "series", "instances")
 
 
@@ -19,7 +19,7 @@ def is_uid(text: object) -> bool:
         >>> is_uid("1.2.840.10008"), is_uid("../../etc"), is_uid("1." * 40 + "1")
         (True, False, False)
     """
-    return isinstance(text, str) and len(text) <= 64 and _UID.fullmatch(text) is not None
+    return isinstance(text, str) and len(text) <= 64 and UID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

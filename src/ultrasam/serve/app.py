@@ -17,6 +17,7 @@ with needs("The server", extra="serve"):
 from ultrasam._version import __version__
 from ultrasam.serve import routes, routes_uploads
 from ultrasam.serve.admission import Admission
+from ultrasam.serve.archive import Archive
 from ultrasam.serve.cache import EmbeddingCache
 from ultrasam.serve.engine import Engine
 from ultrasam.serve.guard import OPEN, UPLOADS, ServeGuard
@@ -63,6 +64,7 @@ def create_app(
     *,
     limits: Limits = Limits(),
     root: Path | None = None,
+    archive: Archive | None = None,
     drain: Drain | None = None,
     failed: Callable[[BaseException], object] = lambda error: None,
 ) -> FastAPI:
@@ -73,6 +75,7 @@ def create_app(
         access: who may ask.
         limits: what is taken at most.
         root: a folder whose files clients may name; None for none.
+        archive: whose instances clients may name; None for none. It is closed with the app.
         drain: told when the server stops.
         failed: is called with why the model cannot be loaded.
     """
@@ -89,13 +92,18 @@ def create_app(
             failed=failed,
         )  # fmt: skip
         folder = None if root is None else RootFolder(root, most_bytes=limits.upload_bytes)
-        app.state.engine, app.state.images = engine, SentImages(engine, uploads, folder)
+        app.state.engine, app.state.images = (
+            engine,
+            SentImages(engine, uploads, root=folder, archive=archive),
+        )
         engine.start()
         try:
             yield
         finally:
             engine.close()
             uploads.close()
+            if archive is not None:
+                archive.close()
 
     app = FastAPI(
         title="UltraSam", version=__version__, docs_url=None, redoc_url=None, lifespan=running,

@@ -15,6 +15,7 @@ from ultrasam.extras import needs
 with needs("The server", extra="serve"):
     from pydantic import BaseModel, ConfigDict, Field
 
+from ultrasam.dicomweb.address import UID
 from ultrasam.errors import PromptError
 from ultrasam.prompts import Float32, Prompt
 
@@ -119,6 +120,23 @@ class PathSource(Request):
     path: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
+Uid = Annotated[str, Field(max_length=64, pattern=f"^{UID.pattern}$")]
+
+
+class Instance(Request):
+    """An instance by its UIDs."""
+
+    study: Uid
+    series: Uid
+    instance: Uid
+
+
+class DicomWebSource(Request):
+    """An instance of the DICOMweb server that the server was given."""
+
+    dicomweb: Instance
+
+
 class SourcedRequest(PredictRequest):
     """What to predict in an image that the server fetches by itself."""
 
@@ -128,9 +146,16 @@ class SourcedRequest(PredictRequest):
                 {
                     "source": {"path": "study/phantom.png"},
                     "prompts": [{"box": [192, 58, 534, 402]}],
-                }
+                },
+                {
+                    "source": {
+                        "dicomweb": {"study": "1.2.3", "series": "1.2.3.4", "instance": "1.2.3.4.5"}
+                    },
+                    "frame": 12,
+                    "prompts": [{"box": [192, 58, 534, 402]}],
+                },
             ]
         }
     )
 
-    source: PathSource
+    source: PathSource | DicomWebSource

@@ -18,6 +18,7 @@ with needs("The server", extra="serve"):
     import uvicorn
 
     from ultrasam.serve.app import Limits, create_app
+    from ultrasam.serve.archive import Archive
 
 from ultrasam.serve.http.access import HostAccess, is_loopback, new_token
 from ultrasam.serve.http.connections import TimedH11
@@ -38,6 +39,7 @@ class Options:
         model, device, runtime, precision: as in `ultrasam.Predictor`.
         host, port: to listen on; port 0 takes a free one.
         root: a folder whose files clients may name.
+        dicomweb: address of a DICOMweb server whose instances clients may name.
         certificate, private_key: PEM files for HTTPS, or None.
         names: further names under which the server is reached.
         limits: what it takes at most.
@@ -51,6 +53,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8418
     root: Path | None = None
+    dicomweb: str | None = None
     certificate: Path | None = None
     private_key: Path | None = None
     names: tuple[str, ...] = ()
@@ -69,11 +72,15 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
 
     Raises:
         CheckpointError, DeviceError: The model cannot be loaded.
+        ConfigError: The archive's address or credentials, or the token, are invalid.
         UltraSamError: The address is taken or not this machine's, or a TLS file cannot be read.
     """
     check_tls(options.certificate, options.private_key)
     if options.root is not None and not options.root.is_dir():
         raise UltraSamError(f"{options.root} is not a folder; choose another --root.")
+    archive = None
+    if options.dicomweb is not None:
+        archive = Archive(options.dicomweb, most_bytes=options.limits.upload_bytes)
     given, local = _given_token(), is_loopback(options.host)
     listening = bound(options.host, options.port)
     scheme = "http" if options.certificate is None else "https"
@@ -94,7 +101,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
             options.model, device=options.device, runtime=options.runtime,
             precision=options.precision,
         ),
-        access, limits=options.limits, root=options.root, drain=drain, failed=failed,
+        access, limits=options.limits, root=options.root, archive=archive, drain=drain, failed=failed,
     )  # fmt: skip
     config = uvicorn.Config(
         app, http=TimedH11, ws="none", log_level="warning", access_log=False, server_header=False,

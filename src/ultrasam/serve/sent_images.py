@@ -16,9 +16,10 @@ with needs("The server", extra="serve"):
     from starlette.requests import Request
 
 from ultrasam.serve.answers import prediction_json
+from ultrasam.serve.archive import Archive
 from ultrasam.serve.engine import READERS, Engine, Image, Timings
 from ultrasam.serve.http.problems import NotFoundError, RefusedError
-from ultrasam.serve.requests import PathSource, PredictRequest
+from ultrasam.serve.requests import DicomWebSource, Instance, PathSource, PredictRequest
 from ultrasam.serve.scans import RootFolder
 from ultrasam.serve.uploads import Upload, Uploads
 
@@ -33,10 +34,19 @@ class SentImages:
         engine: predicts.
         uploads: keeps what was sent.
         root: where images are that clients name by their paths; None if they cannot.
+        archive: where instances are that clients name by their UIDs; None if they cannot.
     """
 
-    def __init__(self, engine: Engine, uploads: Uploads, root: RootFolder | None) -> None:
-        self._engine, self._uploads, self._root = engine, uploads, root
+    def __init__(
+        self,
+        engine: Engine,
+        uploads: Uploads,
+        *,
+        root: RootFolder | None = None,
+        archive: Archive | None = None,
+    ) -> None:
+        self._engine, self._uploads = engine, uploads
+        self._root, self._archive = root, archive
 
     async def add(self, content: bytes, name: str) -> Upload:
         """Keep an image.
@@ -88,13 +98,17 @@ class SentImages:
         return {**await self._predicted(image, request, about), "image": digest}
 
     async def predict_in_source(
-        self, source: PathSource, request: PredictRequest, about: Request
+        self, source: PathSource | DicomWebSource, request: PredictRequest, about: Request
     ) -> dict[str, Any]:
         """The masks of prompts in an image that the server fetches by itself.
 
         Raises:
-            NotFoundError: It is not there, or the server was given no folder.
+            NotFoundError: It is not there, or the server was given no such place.
+            RefusedError: Too many wait for the archive (429), or it fails (502).
         """
+        if isinstance(source, DicomWebSource):
+            image = await while_connected(about, self._in_archive(source.dicomweb, request.frame))
+            return await self._predicted(image, request, about)
         if self._root is None:
             raise NotFoundError(
                 "This server reads no files; start it with --root FOLDER, or send the image."
@@ -102,6 +116,21 @@ class SentImages:
         path, digest = await self._engine.read(partial(self._root.find, source.path))
         reader = self._uploads.read
         return await self._predicted(Image(digest, lambda: reader(path)), request, about)
+
+    async def _in_archive(self, named: Instance, frame: int) -> Image:
+        """An instance of the archive, which is retrieved unless its frame is in the cache."""
+        if self._archive is None:
+            raise NotFoundError(
+                "This server has no archive; start it with --dicomweb ADDRESS, or send the image."
+            )
+        uids = named.study, named.series, named.instance
+        digest = self._archive.digest(*uids)
+        kept = None
+        if digest is None or self._engine.cache.find(digest, frame) is None:
+            kept = await self._archive.find(*uids, self._uploads)
+            digest = kept.digest
+        known = digest
+        return Image(known, lambda: (kept or self._uploads.get(known)).scan)
 
     async def _predicted(
         self, image: Image, request: PredictRequest, about: Request
