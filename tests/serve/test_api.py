@@ -292,7 +292,7 @@ def test_unknown_addresses_make_no_new_series(api: Api) -> None:
 def test_the_requests_in_the_docs_are_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
     bodies = re.findall(r"(?:-d|-F) '(?:request=)?(\{.*\})'", text)
-    assert len(bodies) == 3
+    assert len(bodies) == 4
     for body in bodies:
         kind = SourcedRequest if "source" in body else PredictRequest
         kind.model_validate_json(body)
