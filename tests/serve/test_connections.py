@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import socket
 import threading
@@ -199,3 +200,24 @@ def test_beyond_the_bound_429_is_the_only_refusal_and_each_acceptance_is_answere
         assert statuses == [429] * 8 + [200] * 4
         text = httpx.get(f"{server.address}/metrics", trust_env=False).text
         assert 'requests_total{method="POST",route="/v1/predict",status="429"} 8.0' in text
+
+
+def test_a_full_queue_refuses_large_bodies_unread_and_connections_live_on(
+    cache_folder: Path,
+) -> None:
+    model = FakeModel()
+    large = png(size=(600, 700))
+    with listening(model, limits=Limits(queued_s=1.0)) as server, ExitStack() as stack:
+        first = threading.Thread(target=predict, args=(server,))
+        first.start()
+        until(lambda: model.started == 1)
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(8))
+
+        def ask(_: int) -> list[int]:
+            with httpx.Client(base_url=server.address, timeout=60, trust_env=False) as client:
+                return [client.post("/v1/uploads", content=large).status_code for _ in range(10)]
+
+        found = list(pool.map(ask, range(8)))
+        assert found == [[429] * 10] * 8
+        model.gate.set()
+        first.join()

@@ -29,6 +29,9 @@ from ultrasam.serve.served_model import ServedModel
 logger = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ULTRASAM_TOKEN"
 _SHORTEST_TOKEN = 16
+_KEEP_ALIVE_S = (
+    75  # longer than load balancers keep idle connections, which would send into a closed one
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,8 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
     )  # fmt: skip
     config = uvicorn.Config(
         app, http=TimedH11, ws="none", log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, timeout_graceful_shutdown=5, ssl_certfile=options.certificate,
-        ssl_keyfile=options.private_key,
+        proxy_headers=False, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=5,
+        ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
     )  # fmt: skip
     server = DrainingServer(config, drain, grace_s=options.grace_s)
     try:

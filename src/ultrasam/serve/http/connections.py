@@ -12,9 +12,11 @@ from typing import Any
 from ultrasam.extras import needs
 
 with needs("The server", extra="serve"):
+    import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 10.0
+_REST_S = 60.0  # of a body that nobody reads, as its request was refused before
 _MOST = 10_000
 _SPARE = 64  # file descriptors for everything else
 
@@ -24,6 +26,7 @@ class TimedH11(H11Protocol):
 
     head_s = HEAD_S
     _timer: asyncio.TimerHandle | None = None
+    _timed_s = 0.0
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection, unless there are so many that files could not be opened any more."""
@@ -44,10 +47,17 @@ class TimedH11(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             self._unwatch()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(self.head_s, self._close_if_waiting)
+            return
+        seconds = _REST_S if self.conn.their_state is h11.SEND_BODY else self.head_s
+        if self._timer is None or seconds != self._timed_s:
+            self._unwatch()
+            self._timed_s = seconds
+            self._timer = self.loop.call_later(seconds, self._close_if_waiting)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _unwatch(self) -> None:
         if self._timer is not None:
@@ -56,7 +66,7 @@ class TimedH11(H11Protocol):
 
     def _close_if_waiting(self) -> None:
         self._timer = None
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._is_answering():
             self.transport.close()
 
 
