@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.dicomweb.servers import Answer, Asked, fake, parts, uids
+from tests.dicomweb.servers import PASSWORD, USER, Answer, Asked, fake, orthanc, parts, uids
 from tests.images.segmentations import write_dicom
 from tests.serve.conftest import BOX, Api, Unmeasured, api_over
 from ultrasam.runtimes.torch_backend import TorchBackend
@@ -92,3 +92,25 @@ def test_without_an_archive_the_option_is_named(api: Api, cine: Path) -> None:
     refused = api.post("/v1/predict", request_of(cine))
     assert refused.status_code == 404
     assert "start it with --dicomweb ADDRESS" in refused.json()["detail"]
+
+
+@pytest.mark.slow
+def test_a_cine_in_orthanc_is_segmented_by_its_uids(
+    backend: TorchBackend, cache_folder: Path, cine: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("ULTRASAM_DICOMWEB_USER", USER)
+    monkeypatch.setenv("ULTRASAM_DICOMWEB_PASSWORD", PASSWORD)
+    folder = tmp_path / "orthanc"
+    folder.mkdir()
+    with orthanc(folder) as server:
+        server.add(cine.read_bytes())
+        archive = Archive(server.dicomweb, most_bytes=64_000_000)
+        with api_over(Unmeasured(backend, name="small"), archive=archive) as api:
+            found = api.post("/v1/predict", request_of(cine, frame=2)).json()
+            missing = request_of(cine)
+            missing["source"]["dicomweb"]["instance"] = "1.2.3"
+            assert api.post("/v1/predict", missing).status_code == 404
+            sent = api.predict(cine.read_bytes(), {**BOX, "frame": 2}, name="x.dcm").json()
+    assert found["predictions"] == sent["predictions"]
