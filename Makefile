@@ -68,6 +68,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/batch.py --memory 10000
 	$(BIN)/python benchmarks/stragglers.py
+	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/regions.py
 	$(BIN)/python benchmarks/instances.py --data $(TRAIN)/USGRA-seg $(DATA)/USGRA-seg
 	$(BIN)/python benchmarks/initialization.py --data $(TRAIN)/BUSI
