@@ -130,6 +130,7 @@ def test_cross_validation_never_tests_on_training_subjects() -> None:
     assert (known.predict(i.gray for i in items).argmax(1).numpy() == truth).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_metrics_equal_scikit_learns_and_differences_are_paired() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 90)
@@ -156,6 +157,7 @@ def test_the_focal_loss_without_gamma_is_cross_entropy() -> None:
     assert focal(logits, labels, gamma=2).mean() < expected
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_model_that_predict_takes(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,7 @@ from ultrasam.weights.files import write_checkpoint
 FRAME = np.random.default_rng(0).integers(0, 256, (90, 120)).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_an_exported_classifier_equals_pytorchs_and_predict_takes_it(
     ultrasam: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

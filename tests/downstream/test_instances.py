@@ -16,9 +16,9 @@ from tests.downstream.spots import pair, save_pairs
 from ultrasam import load
 from ultrasam.datasets.annotated_image import AnnotatedImage, Instance
 from ultrasam.downstream.backbone import Backbone, load_backbone
+from ultrasam.downstream.instances.detections import Detections
 from ultrasam.downstream.instances.metrics import dice_of_maps, evaluate_instances, unions
 from ultrasam.downstream.instances.model import (
-    Detections,
     HeadConfig,
     InstanceSegmenter,
     load_instance_segmenter,

@@ -134,6 +134,7 @@ def test_labels_move_as_little_as_they_must(places: list[float], gap: float) -> 
     assert moved == pytest.approx(nearest + steps, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_first_screen_fits_a_window_of_1280_by_900(tmp_path: Path) -> None:
     """Eight models, two groups of data sets, and every column of the table."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -171,6 +171,7 @@ REST = {
     "data stats": ["{store}"],
     "data show": ["{store}"],
     "data export": ["{store}", "--format", "coco"],
+    "dicomweb retrieve": ["http://127.0.0.1:1/dicom-web/studies/1.2"],
     "data fetch": ["busi"],
 }
 FILES = ("embed", "data show")  # these write a file, the others a folder

@@ -20,6 +20,8 @@ from ultrasam.prompts import Prompt
 from ultrasam.runtimes.triton import export_repository, model_config, write_repository
 from ultrasam.weights.spec import ModelSpec
 
+pytestmark = pytest.mark.slow  # as is exporting
+
 GRAPHS = ("encoder", "decoder")
 
 

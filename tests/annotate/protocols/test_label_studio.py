@@ -110,7 +110,8 @@ def test_a_project_is_set_up(served: Served) -> None:
     assert answer.status_code == 200
     assert answer.json()["model_version"].startswith("nano")
     versions = httpx.get(f"{served.address}/label-studio/versions").json()["versions"]
-    assert versions == [answer.json()["model_version"]]
+    assert len(versions) == 1
+    assert versions[0].startswith("nano")  # with the hash of its weights, once they are loaded
 
 
 @pytest.mark.parametrize(

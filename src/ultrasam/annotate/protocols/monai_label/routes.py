@@ -33,7 +33,8 @@ from ultrasam.annotate.server.routes_images import waited_for
 from ultrasam.annotate.worker import Priority
 from ultrasam.errors import DataError, first_validation_error
 from ultrasam.images.scan import Scan
-from ultrasam.serve.http.problems import NotFoundError
+from ultrasam.serve.http.problems import GoneError, NotFoundError
+from ultrasam.serve.uploads import Upload
 
 PREFIX = "/monai-label"
 MODEL = "ultrasam"
@@ -109,10 +110,18 @@ def new_session(
     return {"session_id": upload.id, "session_info": _session_json(upload.scan)}
 
 
+def _upload(app: App, id: str) -> Upload:
+    """A session's image. MONAI Label does not tell a session that ended from one that never was."""
+    try:
+        return app.uploads.get(id)
+    except GoneError as error:
+        raise NotFoundError(str(error)) from error
+
+
 @router.get("/session/{id}")
 def session(app: App, reader: Reader, id: str, image: bool = False) -> Any:
     """A session, or its image."""
-    upload = app.uploads.get(id)
+    upload = _upload(app, id)
     if image:
         return file_answer(upload.path.read_bytes(), upload.path.name)
     return _session_json(upload.scan)
@@ -121,7 +130,7 @@ def session(app: App, reader: Reader, id: str, image: bool = False) -> Any:
 @router.delete("/session/{id}")
 def end_session(app: App, reader: Reader, id: str) -> dict[str, Any]:
     """Forget a session's image."""
-    about = _session_json(app.uploads.get(id).scan)
+    about = _session_json(_upload(app, id).scan)
     app.uploads.remove(id)
     return about
 
@@ -146,7 +155,7 @@ def infer(
         session_id = app.uploads.add(file.file.read(), file.filename).id
     found: Segmented
     if session_id:
-        scan = app.uploads.get(session_id).scan
+        scan = _upload(app, session_id).scan
         found = waited_for(
             app.worker.submit(
                 Priority.preview,
