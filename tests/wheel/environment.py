@@ -11,6 +11,7 @@ import importlib.metadata as metadata
 import os
 import subprocess
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "examples" / "phantom.png"
 EXTRAS = (
     "dicom", "volumes", "outputs", "hub", "archives", "onnx", "openvino", "export", "data", "client",
-    "annotate", "train", "evaluate", "downstream", "cluster",
+    "dicomweb", "serve", "annotate", "train", "evaluate", "downstream", "cluster",
 )  # fmt: skip
 APART = ("cluster",)  # neither in 'all' nor in 'dev'
 
@@ -74,9 +75,13 @@ def run(
 
 
 def serve(
-    python: Path, *arguments: str | Path, folder: Path, also: Path | None = None
-) -> tuple[str, str]:
-    """What a command that serves a page answers for ``/`` and ``/v1/project``; it is ended afterwards."""
+    python: Path,
+    *arguments: str | Path,
+    paths: Sequence[str],
+    folder: Path,
+    also: Path | None = None,
+) -> list[str]:
+    """What a command that serves answers for paths below its address; it is ended afterwards."""
     with subprocess.Popen(
         [str(python), *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=_environment(also),
@@ -85,12 +90,12 @@ def serve(
             assert server.stdout is not None
             address = server.stdout.readline().strip()
             pages = []
-            for path in ("", "v1/project"):
+            for path in paths:
                 with urllib.request.urlopen(address + path, timeout=60) as answer:
                     pages.append(answer.read().decode())
         finally:
             server.terminate()
-    return pages[0], pages[1]
+    return pages
 
 
 def _environment(also: Path | None) -> dict[str, str]:

@@ -129,6 +129,9 @@ for to in ("onnx", "openvino"):
     EACH[to] = f"import ultrasam.runtimes.{to}_backend, {to}{'runtime' * (to == 'onnx')}"
 EACH["export"] = EXPORT + "print(export('nano', Path('out')).folder)"
 EACH["client"] = "import ultrasam.client, httpx; ultrasam.client.Client"
+EACH["dicomweb"] = (
+    "import ultrasam.dicomweb.client as c; c.DicomWebClient('http://127.0.0.1:1/dicom-web')"
+)
 EACH["serve"] = "import ultrasam.serve.run, ultrasam.client"
 EACH["annotate"] = "import ultrasam.annotate.server.app, ultrasam.annotate.server.run, scipy"
 DATA = ["datasets", "phantom", "store"]

@@ -43,8 +43,14 @@ SHORTER: dict[str, list[str]] = {
         "size=64", "trainer.max_steps=2", "trainer.batch=2",
     ],
 }  # fmt: skip
-# What serves a page until it is ended.
-SERVES = {"ultrasam annotate images/": ["--no-browser", "--port", "0"]}
+# What serves until it is ended: what is added, what is asked for, and what is in the answers.
+SERVES = {
+    "ultrasam annotate images/": (
+        ["--no-browser", "--port", "0"],
+        {"": "<title>UltraSam annotate</title>", "v1/project": '"images":1'},
+    ),
+    "ultrasam serve": (["--port", "0"], {"health": '"status":"ok"', "openapi.json": "/v1/predict"}),
+}
 # What is not run here, and why.
 LEFT_OUT = {
     "ultrasam evaluate parity --model UltraSam.pth --data UltraSam/sample_dataset":
@@ -130,10 +136,13 @@ def test_the_readmes_shell_lines_run(
             extra = "dicom"
         also = extra_folder[extra] if extra else None
         if line in SERVES:
-            command = [*shlex.split(line)[1:], *SERVES[line]]
-            page, project = serve(base, "-m", "ultrasam", *command, folder=tmp_path, also=also)
-            assert "<title>UltraSam annotate</title>" in page
-            assert json.loads(project)["images"] == 1
+            more, wanted = SERVES[line]
+            command = [*shlex.split(line)[1:], *more]
+            pages = serve(
+                base, "-m", "ultrasam", *command, paths=[*wanted], folder=tmp_path, also=also
+            )
+            for page, text in zip(pages, wanted.values(), strict=True):
+                assert text in page, page
             continue
         command = [*shlex.split(line)[1:], *SHORTER.get(line, ())]
         out = run(base, "-m", "ultrasam", *command, folder=tmp_path, also=also)
