@@ -95,6 +95,11 @@ def serve(
                     pages.append(answer.read().decode())
         finally:
             server.terminate()
+            try:
+                server.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                raise
     return pages
 
 
