@@ -17,6 +17,7 @@ FLOORS = (
         "extras",
         "files",
         "geometry",
+        "closing",
         "morphology",
         "resampling",
         "hardware",

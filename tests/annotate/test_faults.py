@@ -92,14 +92,14 @@ def listed(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_every_acknowledged_stroke_survives_a_kill(listed: Path) -> None:
     moments = random.Random(0)
     assert sum(kill_while_labeling(listed, moments.uniform(0, 0.4)) for _ in range(4)) > 0
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_every_acknowledged_stroke_survives_fifty_kills(listed: Path) -> None:
     moments = random.Random(1)
     assert sum(kill_while_labeling(listed, moments.uniform(0, 0.5)) for _ in range(50)) > 100

@@ -14,7 +14,7 @@ import pytest
 
 from tests.annotate.process import Process, started
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
 
 @dataclass

@@ -17,7 +17,10 @@ import pytest
 from tests.annotate.process import Process, started
 from tests.servers import certificate_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch"),
+]
 
 
 def image_id(client: httpx.Client, name: str) -> int:

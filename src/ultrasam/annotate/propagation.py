@@ -70,8 +70,8 @@ def propagate_objects(
     ]
     if not segments:
         raise DataError(
-            f"From frame {frame} there is no frame to propagate to in this direction; the neighbors are "
-            "key frames."
+            f"There is nothing to propagate from frame {frame} in this direction: the next frames are key "
+            "frames."
         )
     writer = _Writer(project, image, reader, chosen, segments, frame)
     network = FrameNetwork(_no_network)

@@ -6,20 +6,20 @@ import base64
 import io
 import zlib
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ultrasam.client.connection import Connection, GoneError, Json, token_in
+from ultrasam.closing import Closing
 from ultrasam.errors import ConfigError, PromptError
 from ultrasam.images.rle import decode
 from ultrasam.inference.segmenter import ScanLike, one_frame
 from ultrasam.prompts import Float32, Prediction, Prompt
 
 
-class RemoteSegmenter:
+class RemoteSegmenter(Closing):
     """Segments on the server of ``ultrasam serve``; close it when done, or use it in a ``with`` block.
 
     Args:
@@ -73,17 +73,6 @@ class RemoteSegmenter:
     def _greet(self) -> None:
         """Find out whether the server is one of ours, and lets us in."""
         self.model = self._connection.json("GET", "model")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""

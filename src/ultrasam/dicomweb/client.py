@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
+from ultrasam.closing import Closing
 from ultrasam.dicomweb.address import Address, is_uid
 from ultrasam.dicomweb.transport import Transport
 from ultrasam.errors import ConfigError, DataError, ScanError, UltraSamError
@@ -52,7 +52,7 @@ class Found:
     columns: int | None
 
 
-class DicomWebClient:
+class DicomWebClient(Closing):
     """Talks to a DICOMweb server; close it when done, or use it in a ``with`` block.
 
     Credentials come from the environment: ``ULTRASAM_DICOMWEB_TOKEN`` is sent as a bearer token, or
@@ -87,17 +87,6 @@ class DicomWebClient:
         self._transport = Transport(
             self.base, timeout=timeout, deadline=deadline, max_bytes=max_bytes
         )
-
-    def __enter__(self) -> DicomWebClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""

@@ -17,10 +17,8 @@ from ultrasam.serve.http.problems import RefusedError
 
 _WEIGHT = 0.1  # of the latest time in the average, at least; the first ones count alike
 _OUTLIER = 3.0  # times the average; what took longer counts as this much, as it says little of what follows
-_MOST_SLOWNESS, _LEAST_S = (
-    10.0,
-    0.2,
-)  # of the correction, and of predictions that it is learned from
+_MOST_SLOWNESS = 10.0  # of the correction
+_LEAST_S = 0.2  # of predictions that the correction is learned from
 _UNKNOWN_S = 0.1  # the time of what was never measured
 
 

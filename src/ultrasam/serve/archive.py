@@ -13,8 +13,8 @@ from ultrasam.dicomweb.address import Address
 from ultrasam.dicomweb.client import DicomWebClient
 from ultrasam.errors import DataError, DiskFullError, UltraSamError
 from ultrasam.serve.http.problems import NotFoundError, RefusedError
-from ultrasam.serve.uploads import Upload, Uploads
 
+Uids = tuple[str, str, str]
 _AT_ONCE = 4
 _WAITING = 32
 _KNOWN = 20_000
@@ -24,8 +24,7 @@ _SILENCE_S, _DEADLINE_S = 20.0, 120.0
 class Archive:
     """What a server retrieves for its clients; close it when done.
 
-    An instance never changes under its UID, so it is retrieved again only if it was forgotten. Files are kept
-    among the images that were sent, and go with them.
+    An instance never changes under its UID, so whoever still has its file need not retrieve it again.
 
     Args:
         address: of the DICOMweb server, such as ``https://host/dicom-web``. Credentials come from the
@@ -44,45 +43,41 @@ class Archive:
         # Apart from the threads that decode, which a slow archive must not keep from others.
         self._pool = ThreadPoolExecutor(_AT_ONCE, "archive")
         self._room = threading.BoundedSemaphore(_WAITING)
-        self._digests: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._digests: OrderedDict[Uids, str] = OrderedDict()
 
-    def digest(self, study: str, series: str, instance: str) -> str | None:
+    def digest(self, uids: Uids) -> str | None:
         """SHA-256 of an instance that was retrieved before, hexadecimal."""
-        return self._digests.get((study, series, instance))
+        return self._digests.get(uids)
 
-    async def find(self, study: str, series: str, instance: str, uploads: Uploads) -> Upload:
-        """An instance by its UIDs, as an image among those that were sent.
+    def remember(self, uids: Uids, digest: str) -> None:
+        """Note what was retrieved."""
+        self._digests[uids] = digest
+        while len(self._digests) > _KNOWN:
+            self._digests.popitem(last=False)
+
+    async def retrieve(self, uids: Uids) -> bytes:
+        """The file of an instance.
+
+        Args:
+            uids: of its study, its series and itself.
 
         Raises:
             NotFoundError: The archive does not have it.
             RefusedError: Too many wait for the archive (429), or it cannot be reached or sends something else
                 (502).
-            ScanError: It is no image.
         """
-        key = study, series, instance
-        known = self._digests.get(key)
-        if known is not None:
-            try:
-                return uploads.get(known)
-            except NotFoundError:  # forgotten
-                pass
         if not self._room.acquire(blocking=False):
             raise RefusedError("Many wait for the archive; ask again in 5 s.", 429, retry_after=5)
-        task = self._pool.submit(self._retrieve, key)
+        task = self._pool.submit(self._retrieve, uids)
         task.add_done_callback(lambda _: self._room.release())
-        content = await asyncio.wrap_future(task)
-        kept = await asyncio.to_thread(uploads.add, content, "instance.dcm")
-        self._digests[key] = kept.digest
-        while len(self._digests) > _KNOWN:
-            self._digests.popitem(last=False)
-        return kept
+        return await asyncio.wrap_future(task)
 
     def close(self) -> None:
         """Close the connections; what is being retrieved is given up."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _retrieve(self, uids: tuple[str, str, str]) -> bytes:
+    def _retrieve(self, uids: Uids) -> bytes:
         where = Address(self._client.base).narrowed(*uids)
         with tempfile.TemporaryDirectory(prefix="ultrasam-archive-") as folder:
             try:

@@ -6,10 +6,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ultrasam.errors import ConfigError, UltraSamError
 from ultrasam.extras import needs
@@ -29,9 +29,8 @@ from ultrasam.serve.served_model import ServedModel
 logger = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ULTRASAM_TOKEN"
 _SHORTEST_TOKEN = 16
-_KEEP_ALIVE_S = (
-    75  # longer than load balancers keep idle connections, which would send into a closed one
-)
+# Longer than load balancers keep idle connections, which would send into a closed one.
+_KEEP_ALIVE_S = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,28 +133,27 @@ def _given_token() -> str | None:
     return token or None
 
 
-class _without_identity:  # noqa: N801 - used as a function
+@contextmanager
+def _without_identity() -> Iterator[None]:
     """Requests are logged as JSON on standard error; what readers say of files, which may name them, is
     not."""
-
-    def __enter__(self) -> None:
-        self._handler: logging.Handler = logging.StreamHandler(sys.stderr)
-        self._handler.setFormatter(logging.Formatter("%(message)s"))
-        requests = logging.getLogger("ultrasam.serve.requests")
-        requests.propagate = False
-        requests.addHandler(self._handler)
-        requests.setLevel(logging.INFO)
-        self._quiet = [logging.getLogger(name) for name in ("ultrasam.images", "pydicom", "gdcm")]
-        for log in self._quiet:
-            log.setLevel(logging.CRITICAL + 1)
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-
-    def __exit__(self, *about: Any) -> None:
-        self._warnings.__exit__(*about)
-        requests = logging.getLogger("ultrasam.serve.requests")
-        requests.removeHandler(self._handler)
-        requests.propagate = True
-        for log in self._quiet:
-            log.setLevel(logging.NOTSET)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    requests = logging.getLogger("ultrasam.serve.requests")
+    quiet = {name: logging.getLogger(name).level for name in ("ultrasam.images", "pydicom", "gdcm")}
+    before = requests.level, requests.propagate
+    requests.setLevel(logging.INFO)
+    requests.propagate = False
+    requests.addHandler(handler)
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in quiet.items():
+            logging.getLogger(name).setLevel(level)
+        requests.removeHandler(handler)
+        requests.setLevel(before[0])
+        requests.propagate = before[1]

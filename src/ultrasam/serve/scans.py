@@ -92,7 +92,7 @@ class RootFolder:
         """A file and the SHA-256 of its content, hexadecimal.
 
         Raises:
-            NotFoundError: It does not exist, is no file, or lies elsewhere.
+            NotFoundError: It does not exist, is not a file, or lies outside the folder.
             TooLargeError: It is too large.
         """
         try:

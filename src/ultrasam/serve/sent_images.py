@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -107,8 +108,8 @@ class SentImages:
             RefusedError: Too many wait for the archive (429), or it fails (502).
         """
         if isinstance(source, DicomWebSource):
-            image = await while_connected(about, self._in_archive(source.dicomweb, request.frame))
-            return await self._predicted(image, request, about)
+            kept = await while_connected(about, self._from_archive(source.dicomweb))
+            return await self.predict(kept, request, about)
         if self._root is None:
             raise NotFoundError(
                 "This server reads no files; start it with --root FOLDER, or send the image."
@@ -117,20 +118,20 @@ class SentImages:
         reader = self._uploads.read
         return await self._predicted(Image(digest, lambda: reader(path)), request, about)
 
-    async def _in_archive(self, named: Instance, frame: int) -> Image:
-        """An instance of the archive, which is retrieved unless its frame is in the cache."""
+    async def _from_archive(self, named: Instance) -> Upload:
+        """An instance of the archive, which is kept as if it was sent."""
         if self._archive is None:
             raise NotFoundError(
                 "This server has no archive; start it with --dicomweb ADDRESS, or send the image."
             )
         uids = named.study, named.series, named.instance
-        digest = self._archive.digest(*uids)
-        kept = None
-        if digest is None or self._engine.cache.find(digest, frame) is None:
-            kept = await self._archive.find(*uids, self._uploads)
-            digest = kept.digest
-        known = digest
-        return Image(known, lambda: (kept or self._uploads.get(known)).scan)
+        known = self._archive.digest(uids)
+        if known is not None:
+            with suppress(NotFoundError):  # forgotten by now
+                return self._uploads.get(known)
+        kept = await self.add(await self._archive.retrieve(uids), "instance.dcm")
+        self._archive.remember(uids, kept.digest)
+        return kept
 
     async def _predicted(
         self, image: Image, request: PredictRequest, about: Request

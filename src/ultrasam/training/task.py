@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
@@ -21,10 +22,10 @@ with needs("Training", extra="train"):
 S = TypeVar("S", bound=RunSettings)
 
 
-class TrainingTask(lightning.LightningModule, Generic[S]):
+class TrainingTask(lightning.LightningModule, ABC, Generic[S]):
     """Base class of all tasks: seeds each step, logs gradients, and sets up optimizer and sharding.
 
-    A subclass defines `losses` and, for validation, `validate`.
+    A subclass defines `losses` and `validate`.
 
     Attributes:
         monitor: score that selects the best weights; higher is better.
@@ -41,16 +42,16 @@ class TrainingTask(lightning.LightningModule, Generic[S]):
         self.settings = settings
         self._sharded = False
 
+    @abstractmethod
     def losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Losses [N] of the items in a batch, and scores to log.
 
         The mean over the items of all processes is minimized, even if their numbers differ.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def validate(self, image: AnnotatedImage, index: int) -> dict[str, float]:
         """Scores of one validation image, including `monitor`; empty if there is nothing to score."""
-        raise NotImplementedError
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """Mean loss of a batch; logs the scores."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,18 +102,19 @@ def test_the_backend_says_that_it_is_up(served: Served) -> None:
 
 
 def test_a_project_is_set_up(served: Served) -> None:
-    answer = httpx.post(
-        f"{served.address}/label-studio/setup",
-        json={
-            "project": "3.1732000000", "schema": config("brush"), "hostname": "http://evil.example",
-            "access_token": "x", "extra_params": None,
-        },
-    )  # fmt: skip
+    body = {
+        "project": "3.1732000000", "schema": config("brush"), "hostname": "http://evil.example",
+        "access_token": "x", "extra_params": None,
+    }  # fmt: skip
+    while not httpx.get(f"{served.address}/v1/project").json()["model"]["ready"]:
+        time.sleep(0.05)
+    answer = httpx.post(f"{served.address}/label-studio/setup", json=body)
     assert answer.status_code == 200
-    assert answer.json()["model_version"].startswith("nano")
+    version = answer.json()["model_version"]
+    # The hash of the weights, so that predictions of other weights are told apart.
+    assert re.fullmatch(r"nano [0-9a-f]{12}", version)
     versions = httpx.get(f"{served.address}/label-studio/versions").json()["versions"]
-    assert len(versions) == 1
-    assert versions[0].startswith("nano")  # with the hash of its weights, once they are loaded
+    assert versions == [version]
 
 
 @pytest.mark.parametrize(

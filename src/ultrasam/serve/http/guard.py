@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from ultrasam.extras import needs
@@ -28,7 +29,7 @@ _HEADERS = {
 _PARTS_AT_ONCE = 16
 
 
-class Guard:
+class Guard(ABC):
     """ASGI middleware: a subclass says what it checks, and how large and slow a body may be.
 
     The body of a request is read before its route begins, so that a slow client occupies nothing but its
@@ -42,19 +43,17 @@ class Guard:
     def __init__(self, app: ASGIApp, *, bodies: int | None = None) -> None:
         self._app, self._bodies, self._held = app, bodies, 0
 
-    # What a subclass has to say.
-
+    @abstractmethod
     def check(self, scope: Scope) -> None:
         """Refuse what may not be asked, by its headers alone.
 
         Raises:
             RefusedError: It may not.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def limits(self, scope: Scope) -> tuple[int, float]:
         """The bytes of the largest body, and the seconds in which it has to arrive."""
-        raise NotImplementedError
 
     def shared(self, scope: Scope) -> dict[str, str]:
         """The headers that let a page of another site read the answer, where it may."""
