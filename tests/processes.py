@@ -58,6 +58,34 @@ def run(
     return tuple(int(worker.exitcode or 0) for worker in workers)
 
 
+class Background:
+    """A command that goes on while the test does something else, with the methods of `subprocess.Popen`."""
+
+    def __init__(self, *arguments: object, log: Path, before: Before = nothing) -> None:
+        given = [str(a) for a in arguments]
+        self._process = _SERVER.Process(target=_work, args=(given, log, 0, 1, 0, before))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """The exit status, negative the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends; returns its exit status."""
+        self._process.join(timeout)
+        assert self._process.exitcode is not None, f"it did not end in {timeout} s"
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it without a warning."""
+        self._process.kill()
+
+
 @contextmanager
 def _started(
     arguments: tuple[object, ...], log: Path, processes: int, before: Before

@@ -8,10 +8,26 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
+
+
+class Running(Protocol):
+    """What is asked of a process, as of `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """The exit status; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit status."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
+    def kill(self) -> None:
+        """End it without a warning."""
 
 
 @dataclass
@@ -25,7 +41,7 @@ class ServerProcess:
     """
 
     address: str
-    popen: subprocess.Popen[str]
+    popen: Running
     log: Path
 
     @property

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.processes import Background
 from tests.servers import ServerProcess
 
 
@@ -30,19 +32,51 @@ class Process(ServerProcess):
                 time.sleep(0.05)
 
 
+def _use_cache(folder: str) -> None:
+    os.environ["ULTRASAM_CACHE"] = folder
+
+
+@contextmanager
+def forked(folder: Path) -> Iterator[Process]:
+    """The same, forked from a process that has imported everything."""
+    with (folder.parent / "server.log").open("a+") as log:
+        log.seek(0, os.SEEK_END)
+        running = Background(
+            *_command(folder, 0)[3:], log=Path(log.name),
+            before=partial(_use_cache, str(folder.parent / "cache")),
+        )  # fmt: skip
+        try:
+            address = ""
+            while not address.endswith("\n"):
+                assert running.poll() is None, f"it ended by itself: {Path(log.name).read_text()}"
+                line = log.readline()
+                if address or line.startswith("http"):
+                    address += line
+                time.sleep(0.02)
+            yield Process(address.strip(), running, Path(log.name))
+        finally:
+            if running.poll() is None:
+                running.kill()
+                running.wait()
+
+
+def _command(folder: Path, port: int) -> list[str]:
+    return [
+        sys.executable, "-m", "ultrasam", "annotate", str(folder), "--model", "random:nano", "--no-browser",
+        "--reader", "anna", "--port", str(port),
+    ]  # fmt: skip
+
+
 @contextmanager
 def started(
     folder: Path, *options: str, port: int = 0, preexec: Any = None, **environment: str
 ) -> Iterator[Process]:
     """A server of a folder, with a network of random weights; it is killed at the end if it still runs."""
     log = folder.parent / "server.log"
-    command = [
-        sys.executable, "-m", "ultrasam", "annotate", str(folder), "--model", "random:nano", "--no-browser",
-        "--reader", "anna", "--port", str(port), *options,
-    ]  # fmt: skip
     with log.open("a") as opened:
         popen = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=opened, text=True, preexec_fn=preexec,
+            [*_command(folder, port), *options], stdout=subprocess.PIPE, stderr=opened, text=True,
+            preexec_fn=preexec,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "ULTRASAM_CACHE": str(folder.parent / "cache"),
                  **environment},
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.annotate.process import Process, started
+from tests.annotate.process import Process, forked
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
@@ -117,14 +117,14 @@ def label_and_kill(folder: Path, times: int, *, seed: int, longest: float) -> La
     """Label over HTTP, with the server killed and started anew a number of times."""
     labeling = Labeling(random.Random(seed))
     for _ in range(times):
-        with started(folder) as server:
+        with forked(folder) as server:
             server.wait_for_model()
             with server.client() as client:
                 images = client.get("/v1/images").json()["images"]
                 image = next(one["id"] for one in images if one["name"] == "a.png")
                 labeling.check(client, image)
             killed(server, labeling, image, labeling.random.uniform(0.02, longest))
-    with started(folder) as server, server.client() as client:
+    with forked(folder) as server, server.client() as client:
         labeling.check(client, image)
         assert "Traceback" not in server.log.read_text()
     return labeling

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from ultrasam.errors import ConfigError
 from ultrasam.images.mask_sequence import MaskSequence
+from ultrasam.images.reading import read_scan
+from ultrasam.images.regions import Region
 from ultrasam.images.reslice import along_axis, masks_as_stored
 from ultrasam.images.scan import Scan
 
@@ -22,6 +28,36 @@ def test_slices_along_an_axis_are_those_of_numpy(axis: int, rng: np.random.Gener
     along = along_axis(scan, axis)
     assert np.array_equal(along.read_all(), np.moveaxis(voxels, axis, 0))
     assert along.spacing == ((0.5, 0.25) if axis == 0 else None)
+    assert along.slice_spacing is None
+
+
+@pytest.mark.parametrize(
+    ("axis", "spacing", "distance"), [(1, (2.0, 0.25), 0.5), (2, (2.0, 0.5), 0.25)]
+)
+def test_slices_along_an_axis_are_in_mm_if_those_that_are_stored_have_a_known_distance(
+    axis: int, spacing: tuple[float, float], distance: float, rng: np.random.Generator
+) -> None:
+    region = Region((0, 0, 7, 6), (0.1, 0.1))
+    scan = replace(volume(rng)[0], slice_spacing=2.0, regions=(region,))
+    along = along_axis(scan, axis)
+    assert along.spacing == spacing
+    assert along.slice_spacing == distance
+    assert along.regions == ()  # they calibrate the stored frames
+
+
+@pytest.mark.parametrize(
+    ("distance", "origin", "known"), [(2.0, 0.0, 2.0), (1.0, 0.0, None), (1.0, 9.0, 1.0)]
+)
+def test_the_distance_between_slices_comes_from_the_file(
+    distance: float, origin: float, known: float | None, tmp_path: Path
+) -> None:
+    image = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.uint8))
+    image.SetSpacing((0.25, 0.5, distance))
+    image.SetOrigin((0.0, origin, 0.0))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    scan = read_scan(tmp_path / "a.nrrd")
+    assert scan.spacing == (0.5, 0.25)
+    assert scan.slice_spacing == known
 
 
 @pytest.mark.parametrize("axis", [1, 2])

@@ -111,13 +111,13 @@ def test_the_command_refuses_int8_for_what_has_none(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_nano_in_int8_segments_as_in_float32(
-    ultrasam: Callable[..., int], tmp_path: Path, shared_data: Path, to: str
+    ultrasam: Callable[..., int], tmp_path: Path, shared_data: Path
 ) -> None:
+    """For OpenVINO, whose graphs are converted from those for ONNX Runtime."""
     data = shared_data / "dev" / "CCAUI"
     options = ("--precision", "int8", "--data", data, "--limit", 4)
-    assert ultrasam("export", "nano", "--to", to, *options, "-o", tmp_path / "out") == 0
+    assert ultrasam("export", "nano", "--to", "openvino", *options, "-o", tmp_path / "out") == 0
     about = json.loads((tmp_path / "out" / "model.json").read_text())
     rows = about["dice"]["measured"]
     assert {row["data"] for row in rows} == {"phantoms", "ccaui"}

@@ -34,12 +34,14 @@ class Listening:
         port: of it.
         app: that answers.
         drain: that stops it.
+        server: uvicorn's.
     """
 
     address: str
     port: int
     app: Any
     drain: Drain
+    server: DrainingServer
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def listening(
     thread.start()
     until(lambda: server.started and app.state.engine.is_ready)
     try:
-        yield Listening(f"http://127.0.0.1:{port}", port, app, drain)
+        yield Listening(f"http://127.0.0.1:{port}", port, app, drain, server)
     finally:
         server.should_exit = True
         thread.join(60)

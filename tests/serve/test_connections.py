@@ -7,16 +7,18 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import Response
 
 from tests.serve.conftest import FakeModel, png, until
 from tests.serve.listening import Listening, listening
 from ultrasam.serve import guard
 from ultrasam.serve.app import Limits
+from ultrasam.serve.http.connections import TimedH11
 
 SMALL = png(size=(8, 10))
 
@@ -68,6 +70,24 @@ def test_a_second_head_on_a_connection_has_no_more_time_than_the_first(server: L
         assert answer.startswith(b"HTTP/1.1 200")
         one.sendall(b"GET /health HTTP/1.1\r\nX-A: ")
         assert one.recv(100) == b""
+
+
+def test_who_does_not_read_an_answer_is_closed(
+    model: FakeModel, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.gate.set()
+    monkeypatch.setattr(TimedH11, "write_s", 0.3)
+    with listening(model, limits=Limits()) as server, connected(server) as one:
+        server.app.add_route("/large", lambda _: Response(b"x" * 50_000_000))
+        host = f"Host: 127.0.0.1:{server.port}\r\n".encode()
+        one.sendall(b"GET /large HTTP/1.1\r\n" + host + b"\r\n")
+        assert predict(server).status_code == 200
+        until(lambda: server.server.server_state.connections == set())
+        received = 0
+        with suppress(ConnectionResetError):
+            while part := one.recv(1_000_000):
+                received += len(part)
+        assert received < 50_000_000
 
 
 def test_who_sends_a_body_slowly_gets_408(

@@ -48,7 +48,11 @@ def served(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def browser_page(
-    *, scheme: str = "dark", size: tuple[int, int] = (1280, 800), first: str = ""
+    *,
+    scheme: str = "dark",
+    size: tuple[int, int] = (1280, 800),
+    first: str = "",
+    touch: bool = False,
 ) -> Iterator[Any]:
     """An empty page in a new Chromium.
 
@@ -56,6 +60,7 @@ def browser_page(
         scheme: the colors that the system prefers.
         size: of the window, in pixels.
         first: JavaScript that runs before each page's own.
+        touch: fingers touch the screen.
     """
     from playwright.sync_api import sync_playwright
 
@@ -65,6 +70,7 @@ def browser_page(
             color_scheme=scheme,
             viewport={"width": size[0], "height": size[1]},
             accept_downloads=True,
+            has_touch=touch,
         )
         context.set_default_timeout(_PATIENCE)
         context.add_init_script(first)

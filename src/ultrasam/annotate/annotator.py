@@ -9,6 +9,7 @@ from ultrasam.annotate.background import Background
 from ultrasam.annotate.events import Events
 from ultrasam.annotate.jobs import Jobs
 from ultrasam.annotate.leases import Leases
+from ultrasam.annotate.planes import Planes
 from ultrasam.annotate.project.images import RUNS_FOLDER, Listing, update_images
 from ultrasam.annotate.project.project import Project
 from ultrasam.annotate.repeats import Repeats
@@ -32,6 +33,7 @@ class Annotator:
         background: makes thumbnails and prepares what comes next.
         jobs: long work.
         uploads: images of other tools, which are no part of the project.
+        planes: cuts through volumes.
         leases: who has which image open.
         repeats: requests that were done already.
         export_folder: where exports go; by default into the project's folder.
@@ -47,6 +49,7 @@ class Annotator:
     background: Background
     jobs: Jobs
     uploads: SegmentedUploads
+    planes: Planes
     leases: Leases = field(default_factory=Leases)
     repeats: Repeats = field(default_factory=Repeats)
     export_folder: Path | None = None
@@ -88,7 +91,7 @@ class Annotator:
         background = Background(opened, scans, segmentation, worker, events)
         annotator = cls(
             opened, scans, segmentation, worker, events, listing, background, Jobs(opened, events),
-            SegmentedUploads(segmentation), export_folder=export_folder,
+            SegmentedUploads(segmentation), Planes(opened, scans), export_folder=export_folder,
         )  # fmt: skip
         annotator.worker.submit(Priority.open, annotator._load_model)
         return annotator

@@ -120,4 +120,4 @@ class Background:
     def _path(self, image: int) -> Path:
         row = self._project.row("SELECT path, size, mtime_ns FROM images WHERE id = ?", image)
         about = f"{self._project.folder} {tuple(row) if row is not None else image}"
-        return self._folder / f"{hashlib.sha256(about.encode()).hexdigest()}.webp"
+        return self._folder / f"{hashlib.sha256(about.encode()).hexdigest()}.jpg"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ def mask_json(mask: BoolMask) -> Json:
         "box": [x0, y0, x1, y1],
         "runs": np.diff(np.concatenate([starts, edges, [flat.size]])).astype(int).tolist(),
     }
+
+
+@lru_cache(maxsize=4096)
+def mask_json_of(rle: str, shape: tuple[int, int]) -> Json:
+    """`mask_json` of a mask that is kept, which is asked for again and again; it must not be changed."""
+    return mask_json(decoded(rle, shape))
 
 
 def mask_from_json(box: Sequence[int], runs: Sequence[int], shape: tuple[int, int]) -> BoolMask:
@@ -65,7 +72,7 @@ def entry_json(content: Content, scan: Scan | None, *, measured: bool = True) ->
         "model": content.model,
     }  # fmt: skip
     if scan is not None:
-        entry["mask"] = mask_json(decoded(content.rle, (scan.height, scan.width)))
+        entry["mask"] = mask_json_of(content.rle, (scan.height, scan.width))
         if measured:
             entry["measure"] = measured_json(content.rle, scan)
     return entry

@@ -19,9 +19,9 @@ def along_axis(scan: Scan, axis: int) -> Scan:
     """The slices of a volume along an axis; for axis 0, the scan itself.
 
     Axis 1 runs along the rows of the stored slices: slice ``r`` holds row ``r`` of each, from top to bottom.
-    Axis 2 runs along their columns: slice ``c`` holds column ``c`` of each, from left to right. The distance
-    between stored slices is not known to a `Scan`, so these slices have no spacing. All of
-    the volume is kept in memory.
+    Axis 2 runs along their columns: slice ``c`` holds column ``c`` of each, from left to right. Their rows
+    are the stored slices; they have a spacing if the distance between those is known. All of the volume is
+    kept in memory.
 
     Raises:
         ConfigError: The axis does not exist, or the scan has too few frames or is too large.
@@ -46,14 +46,20 @@ def along_axis(scan: Scan, axis: int) -> Scan:
         return np.ascontiguousarray(np.take(whole(), index, axis=axis))
 
     count, width = (scan.height, scan.width) if axis == 1 else (scan.width, scan.height)
+    spacing = distance = None
+    if scan.spacing is not None and scan.slice_spacing is not None:
+        spacing = scan.slice_spacing, scan.spacing[2 - axis]
+        distance = scan.spacing[axis - 1]
     return replace(
         scan,
         num_frames=count,
         height=scan.num_frames,
         width=width,
         read_frame=read,
-        spacing=None,
+        spacing=spacing,
+        slice_spacing=distance,
         frame_time=None,
+        regions=(),  # rectangles of the stored frames
     )
 
 

@@ -41,6 +41,8 @@ class Scan:
         frame_time: milliseconds between frames, if known.
         notes: what is odd about the file and how it was read, a sentence each; `read_scan` logs them.
         regions: the rectangles that the scanner calibrates one by one; none if the file does not say.
+        slice_spacing: distance between the centers of a volume's slices in mm; None if unknown, or if the
+            frames are no slices.
     """
 
     num_frames: int
@@ -54,6 +56,7 @@ class Scan:
     frame_time: float | None = None
     notes: tuple[str, ...] = ()
     regions: tuple[Region, ...] = ()
+    slice_spacing: float | None = None
 
     def __len__(self) -> int:
         return self.num_frames

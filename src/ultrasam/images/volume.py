@@ -75,6 +75,7 @@ def read_volume(file: Path) -> Scan:
         file,
         frame_time=frame_time(fields),
         notes=(*note, *sequence_notes(fields)),
+        slice_spacing=None if spacing is None or is_list else _slice_spacing(reader, fields),
     )
 
 
@@ -91,6 +92,16 @@ def plane_spacing(
     """
     known = all(math.isfinite(s) and s > 0 for s in spacing)
     return spacing if known and (is_located or spacing != (1.0, 1.0)) else None
+
+
+def _slice_spacing(reader: Any, fields: dict[str, str]) -> float | None:
+    """The distance between slices in mm; 1 counts as unknown where it does for rows and columns."""
+    steps = [float(s) for s in reader.GetSpacing()]
+    if len(steps) != 3 or frame_time(fields) is not None:
+        return None
+    stored = plane_spacing((steps[2], steps[2]), is_located=_is_located(reader))
+    spacing = None if stored is None else in_millimeters(fields, stored)
+    return None if spacing is None else spacing[0]
 
 
 def _is_located(reader: Any) -> bool:

@@ -21,7 +21,7 @@ with needs("The server", extra="serve"):
     from ultrasam.serve.archive import Archive
 
 from ultrasam.serve.http.access import HostAccess, is_loopback, new_token
-from ultrasam.serve.http.connections import TimedH11
+from ultrasam.serve.http.connections import KEEP_ALIVE_S, TimedH11
 from ultrasam.serve.http.drain import Drain, DrainingServer
 from ultrasam.serve.http.run import bound, check_tls, stopped_by_signals, warn_of_the_network
 from ultrasam.serve.served_model import ServedModel
@@ -29,8 +29,6 @@ from ultrasam.serve.served_model import ServedModel
 logger = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ULTRASAM_TOKEN"
 _SHORTEST_TOKEN = 16
-# Longer than load balancers keep idle connections, which would send into a closed one.
-_KEEP_ALIVE_S = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
     )  # fmt: skip
     config = uvicorn.Config(
         app, http=TimedH11, ws="none", log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=5,
+        proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=5,
         ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
     )  # fmt: skip
     server = DrainingServer(config, drain, grace_s=options.grace_s)

@@ -28,6 +28,10 @@ pytestmark = pytest.mark.slow  # a server with nano, and a browser
 def test_two_windows_on_one_image_never_overwrite_each_other(
     page: Any, server: Server, truth: Truth
 ) -> None:
+    # A window that comes to the front reads what others have done, which here must come as a surprise.
+    page.evaluate(
+        "() => window.addEventListener('focus', (e) => e.stopImmediatePropagation(), true)"
+    )
     open_image(page, "a_still.png")
     click(page, truth.point())
     with another_window(page) as other:
@@ -47,6 +51,28 @@ def test_two_windows_on_one_image_never_overwrite_each_other(
         assert np.array_equal(shown(page)[0], stored)
         drag(page, (100.0, 600.0), (200.0, 600.0))
         assert masks(server, "a_still.png")[1][600, 150]
+
+
+def test_a_window_that_comes_to_the_front_shows_what_another_has_drawn(
+    page: Any, server: Server, truth: Truth
+) -> None:
+    open_image(page, "a_still.png")
+    click(page, truth.point())
+    before = shown(page)[0]
+    with another_window(page) as other:
+        enter(other, server)
+        open_image(other, "a_still.png")
+        other.locator("#objects .select").first.click()
+        other.keyboard.press("b")
+        drag(other, (600.0, 480.0), (700.0, 480.0))
+    drawn = masks(server, "a_still.png")[1]
+    assert not np.array_equal(drawn, before)
+    page.evaluate("() => window.dispatchEvent(new Event('focus'))")
+    for _ in range(100):
+        if np.array_equal(shown(page)[0], drawn):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("the window still shows the mask of before")
 
 
 def test_a_second_reader_is_compared_and_an_adjudicator_takes_one(

@@ -24,6 +24,7 @@ from ultrasam.annotate.server import (
     routes_files,
     routes_images,
     routes_jobs,
+    routes_planes,
     routes_predict,
     routes_project,
     routes_readers,
@@ -74,6 +75,7 @@ def create_app(
     for routes in (
         routes_project,
         routes_images,
+        routes_planes,
         routes_strokes,
         routes_jobs,
         routes_files,

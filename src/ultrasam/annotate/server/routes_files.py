@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,12 +106,22 @@ def upload(
     content = file.file.read()
 
     def run(job: Any) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="ultrasam-import-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ultrasam-import-") as folder, ExitStack() as stack:
             place = Path(folder).resolve()
             path = place / f"upload{''.join(Path(name).suffixes[-2:])[-20:]}"
             atomic_write(path, content)
             if zipfile.is_zipfile(path):
                 path = _unpacked(path, place / "unpacked")
+            elif path.suffix.lower() == ".json" and os.access(app.project.folder, os.W_OK):
+                # Annotations that come alone name images by their place beside them.
+                beside = stack.enter_context(
+                    tempfile.NamedTemporaryFile(
+                        dir=app.project.folder, prefix="ultrasam-import-", suffix=".json"
+                    )
+                )
+                beside.write(content)
+                beside.flush()
+                path = Path(beside.name).resolve()
             return import_masks(
                 app.project, app.scans, job, reader=reader, path=path, image=image, state=state
             )

@@ -19,7 +19,7 @@ from ultrasam.annotate.project.images import find_images, image_row
 from ultrasam.annotate.project.masks import basis_of, drawn_frames, masks_in
 from ultrasam.annotate.project.objects import objects_of
 from ultrasam.annotate.project.project import Project
-from ultrasam.annotate.rendering import png, webp
+from ultrasam.annotate.rendering import jpeg, png
 from ultrasam.annotate.server.dependencies import App, Frame, ImageId, Reader
 from ultrasam.annotate.wire import entry_json, history_json, object_json
 from ultrasam.annotate.worker import Priority
@@ -162,25 +162,25 @@ def frame_png(
     return _picture(png(app.scans.frame(id, frame)), "image/png", tag, versioned=v is not None)
 
 
-@router.get("/{id}/frames/{frame}.webp", response_class=Response)
-def frame_webp(
+@router.get("/{id}/frames/{frame}.jpg", response_class=Response)
+def frame_jpeg(
     app: App,
     reader: Reader,
     id: ImageId,
     frame: Frame,
-    quality: Annotated[int, Query(ge=1, le=100)] = 80,
+    quality: Annotated[int, Query(ge=1, le=100)] = 85,
     v: Annotated[str, Query(max_length=64)] | None = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A frame for playback, with some loss."""
-    tag = _tag(app, id, f"{frame}.{quality}.webp")
+    tag = _tag(app, id, f"{frame}.{quality}.jpg")
     if if_none_match == tag:
         return Response(status_code=304, headers={"ETag": tag})
-    content = webp(app.scans.frame(id, frame), quality)
-    return _picture(content, "image/webp", tag, versioned=v is not None)
+    content = jpeg(app.scans.frame(id, frame), quality)
+    return _picture(content, "image/jpeg", tag, versioned=v is not None)
 
 
-@router.get("/{id}/thumbnail.webp", response_class=Response)
+@router.get("/{id}/thumbnail.jpg", response_class=Response)
 def thumbnail(app: App, reader: Reader, id: ImageId) -> Response:
     """A small picture of the middle frame; 404 with Retry-After until it is made."""
     image_row(app.project, id, reader)
@@ -190,7 +190,7 @@ def thumbnail(app: App, reader: Reader, id: ImageId) -> Response:
             json.dumps({"detail": "The thumbnail is not made yet; ask again."}), 404,
             headers={"Retry-After": "1"}, media_type="application/json",
         )  # fmt: skip
-    return _picture(content, "image/webp", _tag(app, id, "thumbnail"), versioned=False)
+    return _picture(content, "image/jpeg", _tag(app, id, "thumbnail"), versioned=False)
 
 
 @router.post("/{id}/open")
@@ -216,6 +216,19 @@ def save_view(app: App, reader: Reader, id: ImageId, view: View) -> None:
         connection.execute(
             "INSERT OR REPLACE INTO views VALUES (?, ?, ?)", (id, reader, view.model_dump_json())
         )
+
+
+def picture(
+    app: Annotator, id: int, content: bytes, kind: str, what: str, *, versioned: bool
+) -> Response:
+    """A picture of an image as an answer.
+
+    Args:
+        kind: its MIME type.
+        what: tells it from the other pictures of the image.
+        versioned: its address holds the file's version, so that a browser may keep it.
+    """
+    return _picture(content, kind, _tag(app, id, what), versioned=versioned)
 
 
 def waited_for(task: Any) -> Any:

@@ -69,6 +69,7 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
         import uvicorn
 
         from ultrasam.annotate.server.app import create_app
+        from ultrasam.serve.http.connections import KEEP_ALIVE_S, TimedH11
     from ultrasam.annotate.server.security import Access
     from ultrasam.serve.http.access import is_loopback, new_token
 
@@ -104,9 +105,9 @@ def serve(options: Options, *, announce: Callable[[str], object]) -> None:
         )
         warn_of_the_network(local=local, scheme=scheme)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False,
-            timeout_graceful_shutdown=3, ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
-            proxy_headers=False,
+            app, http=TimedH11, ws="none", log_level="warning", access_log=False, server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=3, proxy_headers=False,
+            ssl_certfile=options.certificate, ssl_keyfile=options.private_key,
         )  # fmt: skip
         server = uvicorn.Server(config)
         with stopped_by_signals(server):

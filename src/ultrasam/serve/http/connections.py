@@ -1,7 +1,7 @@
-"""TimedH11: connections whose clients do not send a request's head in time are closed.
+"""TimedH11: connections whose clients do not send a request's head, or take its answer, in time are closed.
 
-uvicorn limits how long a connection is idle between requests, but not how long a head takes to arrive, so
-that slow clients could hold any number of connections.
+uvicorn limits how long a connection is idle between requests, but not how long a head takes to arrive or an
+answer to be read, so that slow clients could hold any number of connections.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ with needs("The server", extra="serve"):
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 10.0
+KEEP_ALIVE_S = (
+    75  # longer than load balancers keep idle connections, which would send into a closed one
+)
+WRITE_S = 60.0  # in which none of an answer is read
 _REST_S = 60.0  # of a body that nobody reads, as its request was refused before
 _MOST = 10_000
 _SPARE = 64  # file descriptors for everything else
 
 
 class TimedH11(H11Protocol):
-    """HTTP/1.1 with a limit on the time of heads and on the number of connections."""
+    """HTTP/1.1 with limits on the time of heads, on that of answers, and on the number of connections."""
 
     head_s = HEAD_S
+    write_s = WRITE_S
+    _stalled: asyncio.TimerHandle | None = None
     _timer: asyncio.TimerHandle | None = None
     _timed_s = 0.0
 
@@ -44,7 +50,25 @@ class TimedH11(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         self._unwatch()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the app writes."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.write_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, although a part of the last answer may never be read."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(self.write_s, self.transport.abort)
 
     def _watch(self) -> None:
         if self._is_answering():

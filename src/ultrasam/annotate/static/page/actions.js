@@ -146,7 +146,7 @@ export function actionsOf(page) {
     flag: () => session.image && session.stroke('flag', { value: !hasFlag(session.image, 'flagged') }, { object: null }),
     note: (text) => text !== (session.image.note ?? '') && session.stroke('note', { text }, { object: null }),
     fit: () => stage.fit(), zoomIn: () => stage.zoom(ZOOM), zoomOut: () => stage.zoom(1 / ZOOM),
-    window: () => page.window.toggle(),
+    window: () => page.window.toggle(), planes: () => page.planes.possible && page.planes.toggle(),
     names() {
       stage.names = !stage.names;
       stage.draw();
@@ -159,6 +159,7 @@ export function actionsOf(page) {
     hide(hidden) {
       stage.hidden = hidden;
       stage.draw();
+      page.planes.draw();
     },
     pan(panning) {
       stage.gestures.panning = panning;

@@ -20,9 +20,9 @@ export class FrameImages {
       this.kept.set(name, known); // the last used is the last forgotten
       return known.promise;
     }
-    const kind = played ? `webp?quality=${QUALITY}&` : 'png?';
+    const kind = played ? `jpg?quality=${QUALITY}&` : 'png?';
     const entry = { bytes: 0, bitmap: null };
-    entry.promise = load(addressOf(`/images/${image.id}/frames/${frame}.${kind}v=${image.version ?? 0}`), signal).then((bitmap) => {
+    entry.promise = loadBitmap(`/images/${image.id}/frames/${frame}.${kind}v=${image.version ?? 0}`, signal).then((bitmap) => {
       entry.bitmap = bitmap;
       entry.bytes = bitmap.width * bitmap.height * 4;
       this.bytes += entry.bytes;
@@ -51,10 +51,11 @@ export class FrameImages {
   }
 }
 
-async function load(address, signal) {
+/** A picture of the server as an ImageBitmap, its gray levels as they are stored. */
+export async function loadBitmap(path, signal) {
   let response;
   try {
-    response = await fetch(address, { signal, credentials: 'same-origin' });
+    response = await fetch(addressOf(path), { signal, credentials: 'same-origin' });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Unreachable();

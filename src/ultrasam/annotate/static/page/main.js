@@ -8,6 +8,7 @@ import { listenToData, showCurve } from './panels/data.js';
 import { ImageList } from './panels/image_list.js';
 import { Jobs } from './panels/jobs.js';
 import { showObjects } from './panels/objects.js';
+import { Planes } from './panels/planes.js';
 import { Readers } from './panels/readers.js';
 import { Settings } from './panels/settings.js';
 import { Strip } from './panels/strip.js';
@@ -77,9 +78,11 @@ const act = actionsOf(page);
 const shortcuts = new Shortcuts(act);
 const settings = new Settings({ session, shortcuts, say, changed });
 const readers = new Readers({ session, say, changed });
-Object.assign(page, { act, shortcuts, settings });
+const planes = new Planes(session, stage, { to: (frame) => act.toFrame(frame), say });
+Object.assign(page, { act, shortcuts, settings, planes });
 page.window = listenToWindow((window) => {
   stage.showLevels(window);
+  planes.draw();
   keepView();
 });
 session.previousImage = () => images.neighbor(-1);
@@ -93,6 +96,7 @@ function changed() {
     showObjects(session, act);
     readers.show();
     strip.draw();
+    planes.show();
     stage.changed();
   });
 }
@@ -196,7 +200,7 @@ function listen() {
     fold: 'fold', undo: 'undo', redo: 'redo', accept: 'accept', fit: 'fit', help: 'help', new: 'newObject', 'previous-image': 'previousImage',
     'next-image': 'nextImage', 'window-open': 'window', done: 'done', nothing: 'nothing', flag: 'flag', 'accept-all': 'acceptAll', play: 'play',
     'frame-back': 'frameBack', 'frame-forward': 'frameForward', propagate: 'propagate', 'propagate-back': 'propagateBack',
-    'propagate-forward': 'propagateForward', interpolate: 'interpolate', 'keys-close': 'help',
+    'propagate-forward': 'propagateForward', interpolate: 'interpolate', 'keys-close': 'help', 'planes-open': 'planes',
   };
   for (const [id, name] of Object.entries(buttons)) byId(id).addEventListener('click', () => act[name]());
   byId('message-close').addEventListener('click', () => say(''));
@@ -246,7 +250,7 @@ export function showTitles() {
   const own = {
     fold: 'fold', accept: 'accept', fit: 'fit', help: 'help', new: 'newObject', 'previous-image': 'previousImage', 'next-image': 'nextImage',
     'window-open': 'window', done: 'done', nothing: 'nothing', flag: 'flag', 'accept-all': 'acceptAll', play: 'play', 'frame-back': 'frameBack',
-    'frame-forward': 'frameForward', propagate: 'propagate', interpolate: 'interpolate',
+    'frame-forward': 'frameForward', propagate: 'propagate', interpolate: 'interpolate', 'planes-open': 'planes',
   };
   const title = (element, name) => {
     element.title = `${ACTIONS.find((action) => action.name === name).text} (${shownKey(shortcuts.keyFor(name))})`;
@@ -288,4 +292,4 @@ async function start() {
 const started = start();
 started.catch((error) => say(`The page could not begin. ${error.message}`));
 // For tests, and for the curious: the state of the page.
-window.ultrasam = { session, stage, queue, player, images, jobs, started, canvas: stage };
+window.ultrasam = { session, stage, queue, player, images, jobs, planes, started, canvas: stage };

@@ -7,9 +7,9 @@
 import { ask, post, put } from './api.js';
 import { cropOf, isAsStored } from './masks.js';
 import { colorOf } from '/shared/page/colors.js';
+import { whenIdle } from '/shared/page/elements.js';
 
 const MARK = 'of:';
-const whenIdle = window.requestIdleCallback ?? ((action) => setTimeout(action, 50)); // after what is to be drawn
 const PASSING = 120; // milliseconds that a frame is shown before the model reads it
 const REST = 400; // milliseconds after the last stroke until frames are asked for anew
 
@@ -219,7 +219,7 @@ export class Session {
   #takeUndone({ object, changed, strokes: [{ frame }] }) {
     const elsewhere = changed.length > 0 && changed.every((each) => each.frame !== null && each.frame !== this.frame);
     if (elsewhere && frame !== null && frame !== this.frame) this.toFrame(frame).catch((error) => this.on.say(error.message));
-    else if (changed.length > 1 || !object) this.refresh().catch((error) => this.on.say(error.message));
+    else if (!object || changed.some((each) => each.object !== object.id || (each.frame ?? this.frame) !== this.frame)) this.refresh().catch((error) => this.on.say(error.message));
     if (!elsewhere && object) this.#take(object, object.mask?.frame ?? frame ?? this.frame);
   }
 

@@ -15,6 +15,7 @@ export const ACTIONS = [
   ['nextImage', 'Next image', 'PageDown'], ['previousImage', 'Previous image', 'PageUp'], ['done', 'Done, and next image', 'Ctrl+Enter'],
   ['nothing', 'Nothing to draw here', 'X'], ['flag', 'Flag the image', 'U'],
   ['fit', 'Show the whole picture', 'F'], ['zoomIn', 'Zoom in', '+'], ['zoomOut', 'Zoom out', '-'], ['window', 'Window of gray levels', 'W'],
+  ['planes', 'Planes across the slices of a volume', 'O'],
   ['names', 'Show or hide names and measures', 'T'], ['pointer', 'A pointer that arrow keys move; Enter adds, Shift+Enter removes', 'K'],
   ['fold', 'Show or hide the list of images', 'L'], ['escape', 'Let go: message, corners, object', 'Escape'], ['help', 'These keys', '?'],
 ].map(([name, text, key]) => ({ name, text, key }));
@@ -22,7 +23,7 @@ export const ACTIONS = [
 /** What no key changes. */
 export const FIXED = [
   ['Click', 'add to the object, or begin one'], ['Right click, Shift+click', 'remove from it'], ['Drag', 'a box around an object'],
-  ['Wheel', 'zoom'], ['Space+drag, middle button, finger', 'pan'], ['H (held)', 'hide the masks'], ['0–9', 'label of the object, or of the next one'],
+  ['Wheel, two fingers', 'zoom'], ['Space+drag, middle button, finger', 'pan'], ['Tap, long tap (without a pen)', 'click, right click'], ['H (held)', 'hide the masks'], ['0–9', 'label of the object, or of the next one'],
 ];
 
 const RESERVED = new Set(['Ctrl+W', 'Ctrl+T', 'Ctrl+N', 'Ctrl+R', 'Ctrl+L', 'Ctrl+Q', 'F5', 'F11', 'F12', ' ', 'H']);

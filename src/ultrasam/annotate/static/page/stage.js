@@ -15,7 +15,7 @@ export class Stage {
     // What the keyboard's pointer asks for goes to the tool.
     this.on = { ...on, click: (point) => this.tool.tap(point, point.label), hover: (point) => this.tool.rest(point) };
     Object.assign(this, { element, session, view: new View(), image: null, tool: null, preview: null, playing: null });
-    Object.assign(this, { fitted: true, hidden: false, names: true, window: WHOLE, table: null, shapes: new WeakMap(), layer: null, layerOf: '', changes: 0 });
+    Object.assign(this, { fitted: true, hidden: false, names: true, window: WHOLE, table: null, shapes: new WeakMap(), crops: new WeakMap(), lastCrop: 0, layer: null, layerOf: '', changes: 0, cross: null });
     this.keyboard = new KeyboardPointer(this);
     new ResizeObserver(() => this.#resize()).observe(element);
     this.gestures = new Gestures(element, this.view, {
@@ -142,25 +142,50 @@ export class Stage {
       this.view.apply(context, ratio);
       this.#active(context, ratio);
     }
+    if (this.cross) this.#cross(context);
     this.tool?.paint(context, 1 / this.scale);
     this.keyboard.draw(context);
+  }
+
+  /** Where the planes across a volume meet the picture. */
+  #cross(context) {
+    const [x, y] = [this.cross.x + 0.5, this.cross.y + 0.5];
+    context.beginPath();
+    for (const [from, to] of [[[x, 0], [x, this.image.height]], [[0, y], [this.image.width, y]]]) {
+      context.moveTo(...from);
+      context.lineTo(...to);
+    }
+    context.strokeStyle = getComputedStyle(this.element).caretColor; // as style.css gives it
+    context.lineWidth = 1 / this.scale;
+    context.setLineDash([4 / this.scale, 3 / this.scale]);
+    context.stroke();
+    context.setLineDash([]);
   }
 
   /** All objects but the active one, on a layer that is kept while a tool moves. */
   #others(ratio) {
     const { width, height } = this.element;
-    const of = [this.changes, this.scale, this.x, this.y, width, height, this.session.active, this.names].join();
+    const view = [this.scale, this.x, this.y, width, height, this.names].join();
+    const { active, hidden, others } = this.session;
+    if (this.layerView === view && this.layerChanges === this.changes && this.layerActive === active) return this.layer;
+    const objects = this.session.shown.filter(({ id, crop }) => id !== active && crop && !hidden.has(id));
+    const of = [view, ...[...others, ...objects].map((object) => this.#signature(object))].join(';');
+    Object.assign(this, { layerView: view, layerChanges: this.changes, layerActive: active });
     if (of === this.layerOf) return this.layer;
     this.layer = new OffscreenCanvas(Math.max(width, 1), Math.max(height, 1));
     const context = this.layer.getContext('2d');
     this.view.apply(context, ratio);
-    const { active, hidden, others } = this.session;
-    const objects = this.session.shown.filter(({ id, crop }) => id !== active && crop && !hidden.has(id));
     for (const object of others) this.#object(context, object, false);
     for (const object of objects) this.#object(context, object, false);
     if (this.names) for (const object of [...others, ...objects]) paintName(context, object, this.view, ratio);
     this.layerOf = of;
     return this.layer;
+  }
+
+  /** What the picture shows of an object that is not the active one. */
+  #signature({ id, number, label, color, crop, mask, other, by }) {
+    if (!this.crops.has(crop)) this.crops.set(crop, ++this.lastCrop);
+    return [id, number, label, color, this.crops.get(crop), mask?.state, mask?.source, other, by].join();
   }
 
   #active(context, ratio) {

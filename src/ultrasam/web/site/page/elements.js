@@ -1,6 +1,9 @@
-// Finding and making elements of the page.
+// Finding and making elements of the page, and waiting until it rests.
 
 export const byId = (id) => document.getElementById(id);
+
+/** Do something after what is to be drawn. */
+export const whenIdle = globalThis.requestIdleCallback ?? ((action) => setTimeout(action, 50));
 
 /** An element with properties and children; `data` become data attributes, `aria` accessible properties. */
 export function make(tag, { aria = {}, on = {}, ...properties } = {}, ...children) {

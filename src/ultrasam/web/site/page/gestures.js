@@ -2,16 +2,18 @@
 
 const DRAG = 4; // pixels of the screen by which a press becomes a drag
 const REST = 25; // milliseconds that the pointer rests before a preview
+const LONG = 500; // milliseconds after which a finger's tap removes, as a right click does
 
 /**
  * Gestures on a canvas element. A press is {start, point, removes, moved, event}, its points in the picture's pixels.
  *
  * `on` holds ready(), begin(press), drag(press), end(press), cancel(), hover(point or null, event), which follows
- * the pointer, rest(point or null, event), and changed(), after the view has changed.
+ * the pointer, rest(point or null, event), and changed(), after the view has changed. A finger pans and taps; once
+ * a pen has been used, it only pans, as a hand that rests on the screen must draw nothing.
  */
 export class Gestures {
   constructor(element, view, on) {
-    Object.assign(this, { element, view, on, press: null, panning: false, pointers: new Map() });
+    Object.assign(this, { element, view, on, press: null, panning: false, pen: false, pointers: new Map() });
     element.addEventListener('pointerdown', (event) => this.#down(event));
     element.addEventListener('pointermove', (event) => this.#move(event));
     element.addEventListener('pointerup', (event) => this.#up(event));
@@ -26,11 +28,14 @@ export class Gestures {
     this.element.focus();
     this.element.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, { x: event.offsetX, y: event.offsetY });
-    const pans = this.panning || event.button === 1 || event.pointerType === 'touch';
+    const finger = event.pointerType === 'touch';
+    this.pen ||= event.pointerType === 'pen';
+    const pans = this.panning || event.button === 1 || finger;
+    const taps = finger && !this.panning && !this.pen && this.pointers.size === 1;
     const removes = event.button === 2 || event.shiftKey;
     const start = this.view.at(event);
     if (this.press && !this.press.pans) this.on.cancel();
-    this.press = { pans, removes, start, point: start, from: { x: event.offsetX, y: event.offsetY }, moved: false, event };
+    this.press = { pans, taps, since: event.timeStamp, removes, start, point: start, from: { x: event.offsetX, y: event.offsetY }, moved: false, event };
     this.#rest(null, event);
     if (!pans) this.on.begin(this.press);
   }
@@ -73,8 +78,15 @@ export class Gestures {
     this.pointers.delete(event.pointerId);
     if (!press || this.pointers.size) return;
     this.press = null;
-    if (!press.pans && !this.panning) this.on.end(press);
+    if (press.taps && !press.moved) this.#tap(press, event.timeStamp - press.since >= LONG);
+    else if (!press.pans && !this.panning) this.on.end(press);
     else if (!press.pans) this.on.cancel();
+  }
+
+  #tap(press, removes) {
+    const tap = { ...press, pans: false, removes };
+    this.on.begin(tap);
+    this.on.end(tap);
   }
 
   /** Forget a press, as where the window has lost the pointer. */

@@ -2,7 +2,7 @@
 
 import { maskOf } from './masks.js';
 import { LABEL } from './preprocessing.js';
-import { convexHull, dilate, erode, fillHoles, largestPiece, pieces } from './regions.js';
+import { boundingBox, convexHull, dilate, erode, fillHoles, largestPiece, pieces } from './regions.js';
 import { clip } from './rounding.js';
 
 const BLACK = 6; // up to this gray value a pixel may be black that JPEG has changed
@@ -60,10 +60,33 @@ function blurredAbove(data, width, height, level) {
 
 /** Of a mask, the 8-connected pieces that hold a foreground click; all, if none does. */
 export function clickedPieces(mask, points, width, height) {
-  const { labels, areas } = pieces(mask, width, height);
+  const box = boundingBox(mask, width);
+  if (!box) return mask;
+  const [left, top, right, bottom] = box;
+  const across = right - left;
+  const part = new Uint8Array(across * (bottom - top));
+  for (let y = top; y < bottom; y++) part.set(mask.subarray(y * width + left, y * width + right), (y - top) * across);
+  const { labels, areas } = pieces(part, across, bottom - top);
   if (areas.length <= 2) return mask;
-  const held = new Set(clicked(points, width, height).map((at) => labels[at]).filter(Boolean));
-  return held.size ? Uint8Array.from(labels, (label) => Number(held.has(label))) : mask;
+  const held = new Uint8Array(areas.length);
+  for (const at of clicked(points, width, height)) {
+    const [x, y] = [(at % width) - left, Math.floor(at / width) - top];
+    if (x >= 0 && y >= 0 && x < across && y < bottom - top) held[labels[y * across + x]] = 1;
+  }
+  held[0] = 0;
+  if (!held.includes(1)) return mask;
+  const out = new Uint8Array(mask.length);
+  for (let y = top, i = 0; y < bottom; y++) {
+    for (let x = left; x < right; x++, i++) out[y * width + x] = held[labels[i]];
+  }
+  return out;
+}
+
+/** What of a mask lies in an area; all of it, if nothing does. */
+function within(mask, area) {
+  const both = new Uint8Array(mask.length);
+  for (let i = 0; i < both.length; i++) both[i] = mask[i] & area[i];
+  return both.includes(1) ? both : mask;
 }
 
 /** Indices of the pixels under the foreground clicks. */
@@ -75,7 +98,9 @@ function clicked(points, width, height) {
 
 /** Logits whose mask is only what is kept. */
 export function without(logits, kept) {
-  return logits.map((value, i) => (value > 0 && !kept[i] ? -value : value));
+  const out = logits.slice();
+  for (let i = 0; i < out.length; i++) if (out[i] > 0 && !kept[i]) out[i] = -out[i];
+  return out;
 }
 
 /**
@@ -86,14 +111,11 @@ export function without(logits, kept) {
 export function cleaned(logits, prompt, settings, { width, height, scanned }) {
   if (!settings.within_scan && !settings.clicked_piece) return logits;
   if (prompt.box || !prompt.points.length) return logits;
-  const mask = maskOf(logits);
-  if (!mask.includes(1)) return logits;
-  let keep = mask;
+  let kept = maskOf(logits);
   if (settings.within_scan) {
     const area = scanned();
-    const inside = area && clicked(prompt.points, width, height).every((at) => area[at]);
-    if (inside && mask.some((value, i) => value && area[i])) keep = mask.map((v, i) => v & area[i]);
+    if (area && clicked(prompt.points, width, height).every((at) => area[at])) kept = within(kept, area);
   }
-  if (settings.clicked_piece) keep = clickedPieces(keep, prompt.points, width, height);
-  return keep === mask ? logits : without(logits, keep);
+  if (settings.clicked_piece) kept = clickedPieces(kept, prompt.points, width, height);
+  return without(logits, kept);
 }

@@ -4,7 +4,7 @@
 // pixels; mask is the `lowRes` of an earlier result.
 
 import { View } from './geometry.js';
-import { countAbove, hasMask } from './masks.js';
+import { countAbove, hasMask, maskOf } from './masks.js';
 import { cleaned, scannedArea } from './postprocessing.js';
 import { concatenate, gray, pixelsOf, promptArrays } from './preprocessing.js';
 import { boundingBox } from './regions.js';
@@ -105,7 +105,7 @@ export class Predictor {
 
   /** Zoomed views of a click's mask and the click; none if they barely magnify, or the mask is empty. */
   #viewsOnMask(prompt, logits) {
-    const box = boundingBox(logits, this.image.width, (value) => value > 0);
+    const box = boundingBox(maskOf(logits), this.image.width);
     if (!box) return [];
     const [{ x, y }] = prompt.points;
     const around = [Math.min(box[0], x), Math.min(box[1], y), Math.max(box[2], x), Math.max(box[3], y)];

@@ -67,19 +67,19 @@ export function fillHoles(mask, width, height) {
   return outside.map((value) => 1 - value);
 }
 
-/** The tight box [x0, y0, x1, y1] of the pixels for which `inside(value)` holds, or null if there are none. */
-export function boundingBox(values, width, inside = Boolean) {
-  let [x0, y0, x1, y1] = [Infinity, Infinity, -1, -1];
-  for (let i = 0; i < values.length; i++) {
-    if (!inside(values[i])) continue;
-    const x = i % width;
-    const y = (i - x) / width;
-    x0 = Math.min(x0, x);
-    x1 = Math.max(x1, x + 1);
-    y0 = Math.min(y0, y);
-    y1 = y + 1;
+/** The tight box [x0, y0, x1, y1] of a mask, or null if it is empty. */
+export function boundingBox(mask, width) {
+  let [x0, y0, x1, y1] = [width, -1, -1, -1];
+  for (let start = 0; start < mask.length; start += width) {
+    const row = mask.subarray(start, start + width);
+    const first = row.indexOf(1);
+    if (first < 0) continue;
+    if (y0 < 0) y0 = start / width;
+    y1 = start / width + 1;
+    x0 = Math.min(x0, first);
+    x1 = Math.max(x1, row.lastIndexOf(1) + 1);
   }
-  return x1 < 0 ? null : [x0, y0, x1, y1];
+  return y0 < 0 ? null : [x0, y0, x1, y1];
 }
 
 /** Grow (1) or shrink (0) a mask by a square of 2 × radius + 1 pixels; beyond the border nothing counts. */

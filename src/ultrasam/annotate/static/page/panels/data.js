@@ -14,6 +14,7 @@ export function listenToData({ jobs, say, session }) {
     make('input', { type: 'checkbox', name: 'format', value, checked: value === 'coco' }), text)));
   const run = (button, begin, ended) => byId(button).addEventListener('click', async () => {
     byId(button).disabled = true;
+    say(''); // of an earlier try
     try {
       const job = await jobs.follow(await begin());
       ended?.(job);

@@ -94,7 +94,7 @@ export class ImageList {
   /** A thumbnail has been made. */
   thumbnailReady(id) {
     const picture = this.list.querySelector(`[data-image="${id}"] img`);
-    if (picture && !picture.naturalWidth) picture.src = `${addressOf(`/images/${id}/thumbnail.webp`)}?ready`;
+    if (picture && !picture.naturalWidth) picture.src = `${addressOf(`/images/${id}/thumbnail.jpg`)}?ready`;
   }
 
   /** The id of the image `by` places on, or null. */
@@ -165,7 +165,7 @@ function stateText({ state, flags }) {
 
 function thumbnail(id) {
   const picture = make('img', { className: 'thumbnail', alt: '', width: 72, height: 56, loading: 'lazy', decoding: 'async' });
-  const address = addressOf(`/images/${id}/thumbnail.webp`);
+  const address = addressOf(`/images/${id}/thumbnail.jpg`);
   let tries = 0;
   picture.addEventListener('error', () => {
     picture.style.visibility = 'hidden';

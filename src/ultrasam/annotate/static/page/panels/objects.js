@@ -1,9 +1,11 @@
 // The objects of the frame, the prompts of the active one, and the history.
 
-import { byId, icon, make } from '/shared/page/elements.js';
+import { byId, icon, make, whenIdle } from '/shared/page/elements.js';
 import { mainOf, textOf } from '../measures.js';
 
 const rows = new Map(); // by id: what a row shows, and its element; only rows that differ are made anew
+const steps = new Map(); // of the history, in the same way, by number
+const CLOCK = new Intl.DateTimeFormat([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
 
 /** Show the panel; `act` holds what its buttons do. */
 export function showObjects(session, act) {
@@ -120,13 +122,34 @@ function showHistory(session, act) {
   const entries = history?.entries ?? [];
   byId('history-empty').hidden = entries.length > 0;
   const list = byId('history');
-  const signature = JSON.stringify(entries);
-  if (list.dataset.shows === signature) return;
-  list.dataset.shows = signature;
   const now = entries.findLastIndex(({ undone }) => !undone);
-  list.replaceChildren(...entries.map(({ name, undone, time }, i) => make('li', {}, make('button', {
-    textContent: name, title: `${undone ? 'Redo up to here' : 'Undo back to here'} (${new Date(time).toLocaleTimeString([], { hour12: false })})`,
-    className: undone ? 'undone' : '', aria: { current: i === now }, on: { click: () => act.goTo(i, now) },
-  }))));
-  list.querySelector('[aria-current=true]')?.scrollIntoView({ block: 'nearest' });
+  const kept = new Set();
+  entries.forEach(({ n, name, undone, time }, place) => {
+    const shows = JSON.stringify([name, undone, place === now]);
+    let step = steps.get(n);
+    if (step?.shows !== shows) {
+      step?.element.remove();
+      step = { shows, element: stepRow({ n, name, undone, time, isNow: place === now }, session, act) };
+      steps.set(n, step);
+      if (place === now) whenIdle(() => step.element.scrollIntoView({ block: 'nearest' }));
+    }
+    if (list.children[place] !== step.element) list.insertBefore(step.element, list.children[place] ?? null);
+    kept.add(n);
+  });
+  for (const [n, { element }] of steps) {
+    if (kept.has(n)) continue;
+    element.remove();
+    steps.delete(n);
+  }
+}
+
+function stepRow({ n, name, undone, time, isNow }, session, act) {
+  const go = () => {
+    const { entries } = session.image.history;
+    act.goTo(entries.findIndex((entry) => entry.n === n), entries.findLastIndex((entry) => !entry.undone));
+  };
+  return make('li', {}, make('button', {
+    textContent: name, title: `${undone ? 'Redo up to here' : 'Undo back to here'} (${CLOCK.format(new Date(time))})`,
+    className: undone ? 'undone' : '', aria: { current: isNow }, on: { click: go },
+  }));
 }
