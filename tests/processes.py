@@ -24,7 +24,8 @@ import ultrasam.training.train  # noqa: F401  # what the fork server imports for
 from ultrasam.cli import main
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.processes"])
+# The servers' packages are an extra; what is missing is left to the child to report.
+_SERVER.set_forkserver_preload(["tests.processes", "ultrasam.annotate.server.app"])
 _LIMIT_S = 300.0  # a run that takes longer hangs
 
 Before = Callable[[], object]

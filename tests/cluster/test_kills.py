@@ -26,7 +26,7 @@ def _kill_after(seconds: float) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_twenty_kills_of_the_command_change_no_byte(tmp_path: Path, workers: int) -> None:
     model = small_model(tmp_path)
-    paths = images(tmp_path / "in", 120, bad=(7,))
+    paths = images(tmp_path / "in", 48, bad=(7,))
     log = tmp_path / "log.txt"
 
     def predict(out: Path, *more: object, after: float | None = None) -> tuple[int, ...]:

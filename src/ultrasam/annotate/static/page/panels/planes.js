@@ -132,18 +132,16 @@ class Plane {
     const context = canvas.getContext('2d');
     const { x, y, left, top } = this.#sizes;
     context.setTransform(ratio, 0, 0, ratio, left * ratio, top * ratio);
-    context.save();
-    context.scale(x, y);
-    context.drawImage(withLevels(bitmap, stage.table), 0, 0);
+    context.drawImage(withLevels(bitmap, stage.table), 0, 0, bitmap.width * x, bitmap.height * y);
     for (const { id, crop, color } of stage.hidden ? [] : about.objects) {
       if (!crop || session.hidden.has(id)) continue;
-      context.translate(crop.x, crop.y);
-      context.drawImage(tint(crop.data, crop.width, crop.height, color), 0, 0);
-      strokeWithHalo(context, outlineOf(crop.data, crop.width, crop.height), color, { pixel: 1 / Math.min(x, y), width: 1.5, halo: 3 });
-      context.translate(-crop.x, -crop.y);
+      context.drawImage(tint(crop.data, crop.width, crop.height, color), crop.x * x, crop.y * y, crop.width * x, crop.height * y);
+      const outline = new Path2D(); // scaled before it is stroked, so that it is as wide down as across
+      outline.addPath(outlineOf(crop.data, crop.width, crop.height), new DOMMatrix([x, 0, 0, y, crop.x * x, crop.y * y]));
+      strokeWithHalo(context, outline, color, { pixel: 1, width: 1.5, halo: 3 });
     }
-    context.restore();
     context.strokeStyle = getComputedStyle(canvas).caretColor; // as style.css gives it
+    context.lineWidth = 1;
     context.setLineDash([4, 3]);
     const [at, slice] = [(cut.across(point) + 0.5) * x, (session.frame + 0.5) * y];
     for (const [from, to] of [[[at, 0], [at, bitmap.height * y]], [[0, slice], [bitmap.width * x, slice]]]) {
