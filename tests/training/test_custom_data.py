@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,14 +14,12 @@ import pytest
 import torch
 
 from tests.datasets.layouts.truth import gray, save
-from ultrasam import load, load_model
+from ultrasam import load_model
 from ultrasam.cli import main
 from ultrasam.datasets.catalogue import dataset
 from ultrasam.datasets.custom import detect_layout
 from ultrasam.errors import DataError, MissingDependencyError, RecipeError
 from ultrasam.evaluation.models.trained_on import trained_on
-from ultrasam.evaluation.protocol import evaluate_prompts
-from ultrasam.inference.predictor import Predictor
 from ultrasam.model.config import CONFIGS
 from ultrasam.model.prompt_encoder import PromptTensors
 from ultrasam.model.ultrasam import UltraSam
@@ -33,7 +30,7 @@ from ultrasam.training.engine import make_trainer
 from ultrasam.training.interaction import interact
 from ultrasam.training.memory import check_memory
 from ultrasam.training.optimization import rate_factor
-from ultrasam.training.recipe import Interaction, MaskLosses, Recipe, change, load_recipe
+from ultrasam.training.recipe import Interaction, MaskLosses, change, load_recipe
 from ultrasam.training.run_settings import OptimizerSettings
 from ultrasam.training.train import train
 
@@ -261,33 +258,3 @@ def test_wandb_that_is_not_installed_is_reported(
     )
     with pytest.raises(MissingDependencyError, match="pip install wandb"):
         make_trainer(recipe, "val_dice", folder=tmp_path)
-
-
-@pytest.mark.slow
-def test_nano_from_random_weights_overfits_eight_real_images(
-    shared_data: Path, tmp_path: Path
-) -> None:
-    """Boxes of a tight fit; the recipe's augmentation and refinement are off."""
-    folder = tmp_path / "eight" / "Hospital"
-    folder.mkdir(parents=True)
-    for path in (shared_data / "dev" / "STU-Hospital" / "Hospital").iterdir():
-        if re.search(r"_0*[1-8]\.", path.name):
-            shutil.copy(path, folder)
-    recipe = Recipe.model_validate(
-        {
-            "name": "overfit", "model": "nano", "output": str(tmp_path / "runs"),
-            "data": {"sources": [{"dataset": "STU-Hospital", "path": str(folder.parent)}]},
-            "augmentation": {"flip": 0},
-            "prompts": {"box": 0.8, "jitters": [0.02], "clicks": {"near_center": 1}, "per_image": 1},
-            "interaction": {"rounds": 1},
-            "losses": {"alpha": 0.5, "gamma": 0, "focal": 5, "dice": 2},
-            "optimizer": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,
-                          "decay_fraction": 0.7},
-            "trainer": {"max_steps": 400, "batch": 8, "workers": 1},
-        }
-    )  # fmt: skip
-    model = Predictor(load(str(train(recipe))))
-    assert not model.tta.flip  # which training has not shown
-    samples = list(dataset("STU-Hospital").images(folder.parent))
-    assert len(samples) == 8
-    assert np.mean([score.dice for score in evaluate_prompts(model, samples, ["box"])]) >= 0.97

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from tests.conftest import SMALL_NANO, randomized
 from tests.datasets.layouts.truth import gray, save
@@ -60,3 +63,33 @@ def test_three_images_are_learnt_by_heart(tmp_path: Path) -> None:
     assert before < 0.5
     assert dice_by_box(EllipseInBox(), samples) < 0.75
     assert after > 0.95
+
+
+@pytest.mark.slow
+def test_nano_from_random_weights_overfits_eight_real_images(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """Boxes of a tight fit; the recipe's augmentation and refinement are off."""
+    folder = tmp_path / "eight" / "Hospital"
+    folder.mkdir(parents=True)
+    for path in (shared_data / "dev" / "STU-Hospital" / "Hospital").iterdir():
+        if re.search(r"_0*[1-8]\.", path.name):
+            shutil.copy(path, folder)
+    recipe = Recipe.model_validate(
+        {
+            "name": "overfit", "model": "nano", "output": str(tmp_path / "runs"),
+            "data": {"sources": [{"dataset": "STU-Hospital", "path": str(folder.parent)}]},
+            "augmentation": {"flip": 0},
+            "prompts": {"box": 0.8, "jitters": [0.02], "clicks": {"near_center": 1}, "per_image": 1},
+            "interaction": {"rounds": 1},
+            "losses": {"alpha": 0.5, "gamma": 0, "focal": 5, "dice": 2},
+            "optimizer": {"lr": 1e-3, "weight_decay": 0, "clip": 1, "warmup_steps": 20,
+                          "decay_fraction": 0.7},
+            "trainer": {"max_steps": 400, "batch": 8, "workers": 1},
+        }
+    )  # fmt: skip
+    model = Predictor(load(str(train(recipe))))
+    assert not model.tta.flip  # which training has not shown
+    samples = list(dataset("STU-Hospital").images(folder.parent))
+    assert len(samples) == 8
+    assert np.mean([score.dice for score in evaluate_prompts(model, samples, ["box"])]) >= 0.97
