@@ -54,7 +54,7 @@ class Sharding:
             UltraSamError: They do not fit.
         """
         if not self.wanted:
-            if (out / _JOB).exists():
+            if holds_run(out):
                 raise UltraSamError(
                     f"{out} holds a sharded run; go on with --workers and --resume, or choose another -o."
                 )
@@ -66,6 +66,11 @@ class Sharding:
                 raise UltraSamError("--engine ray needs --workers of at least 1.")
         elif self.address is not None:
             raise UltraSamError("--address is that of a Ray cluster; add --engine ray.")
+
+
+def holds_run(out: Path) -> bool:
+    """Whether a folder holds a sharded run."""
+    return (out / _JOB).exists()
 
 
 def refuse_with_shards(given: dict[str, Any]) -> None:

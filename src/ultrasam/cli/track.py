@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
+    Address,
     Boxes,
     Device,
+    EngineOption,
     MaskFormats,
     Model,
+    ModelWorkers,
     NoTta,
     Overwrite,
     Points,
     PrecisionOption,
     Prompts,
     Resume,
+    ShardShare,
+    ShardSize,
     frame_option,
     out_option,
 )
 from ultrasam.cli.outputs import check_formats, earlier_results, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
+from ultrasam.cli.sharded import Sharding, holds_run, refuse_with_shards, run_sharded
 from ultrasam.errors import InterruptedRunError, PromptError, UltraSamError
-
-if TYPE_CHECKING:
-    from ultrasam.inference.prompts_file import PromptEntry
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +64,12 @@ class Correct(StrEnum):
 
 def track(
     cine: Annotated[
-        Path, typer.Argument(metavar="CINE", help="A cine or a volume.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="CINE",
+            help="A cine or a volume; with --workers, also a folder, glob or archive of them.",
+            show_default=False,
+        ),
     ],
     box: Boxes = None,
     point: Points = None,
@@ -85,14 +94,23 @@ def track(
         ),
     ] = 0,
     video: Annotated[
-        Video, typer.Option(help="Format of the overlay video: mp4 for players, webm for browsers.")
-    ] = Video.mp4,
+        Video | None,
+        typer.Option(
+            show_default="mp4",
+            help="Format of the overlay video: mp4 for players, webm for browsers.",
+        ),
+    ] = None,
     formats: MaskFormats = None,
     out: Annotated[
         Path | None, out_option("Folder for the results.", default="runs/track/CINE")
     ] = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
+    workers: ModelWorkers = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    shard_size: ShardSize = None,
+    shards: ShardShare = None,
     no_tta: NoTta = False,
     device: Device = None,
     precision: PrecisionOption = None,
@@ -106,6 +124,9 @@ def track(
     Writes a PNG for each mask and predictions.json (COCO, with where each mask came from and how sure it is),
     or other formats, and an overlay video and a contact sheet. Where an object is lost, its masks end, and
     the reason is told.
+
+    With --workers, the cines of a folder are followed, in shards as in `predict`; the tables have a row for
+    each mask. There are no videos and contact sheets then.
     """  # fmt: skip
     from ultrasam.images.writing.formats import PATTERNS, MaskFormat
     from ultrasam.weights.spec import ModelSpec
@@ -123,19 +144,35 @@ def track(
         raise PromptError(
             "--frame all has no meaning here: give the frame that the prompts are for."
         )
-    checks.check_inputs([cine])
+    out = checks.output(out, "track", str(cine))
+    how = Sharding(workers, engine, address, shard_size, shards)
+    if resume and (how.wanted or holds_run(out)):
+        how = replace(how, resume=True)
+    how.check(out)
+    if not how.wanted:
+        checks.check_inputs([cine])
     if prompts is not None:
         file = read_and_report(prompts, of_tracks=True)
         if file.refused:
             raise PromptError("Correct the prompts file first: every mask depends on its prompts.")
     else:
         file = given_prompts(box or [], point or [])
-    assigned = assign_and_report(file, [cine])
-    by_frame = _by_frame(assigned.entries[cine], frame or 0)
-    names = _names(assigned.entries[cine])
     chosen = [MaskFormat(one) for one in formats or (MaskFormat.png, MaskFormat.coco)]
     check_formats(chosen)
-    out = checks.output(out, "track", str(cine))
+    if how.wanted:
+        refuse_with_shards({"--video": video})
+        settings = {
+            "task": "tracks", "model": model, "inputs": (str(cine),), "frames": frame or 0,
+            "device": device, "formats": tuple(map(str, formats or ())), "axis": axis,
+            "precision": precision and precision.value, "refine": spec.refine,
+            "tta": spec.tta and not no_tta, "correct": correct.value,
+        }  # fmt: skip
+        run_sharded(how, out, settings, file, overwrite=overwrite, written=(*_WRITTEN, *PATTERNS))
+        return
+    from ultrasam.inference.tracking.entries import names_of, prompts_by_frame
+
+    entries = assign_and_report(file, [cine]).entries[cine]
+    by_frame, names = prompts_by_frame(entries, frame or 0), names_of(entries)
     snapshot = out / _PROGRESS
     if snapshot.exists() and not resume and not overwrite:
         raise UltraSamError(
@@ -163,12 +200,13 @@ def track(
                 names=names, snapshot=snapshot, on_progress=on_progress,
             )  # fmt: skip
     except KeyboardInterrupt as error:
-        how = "--resume continues it" if snapshot.exists() else "nothing is written yet"
-        raise InterruptedRunError(f"Interrupted; {how}.") from error
+        left = "--resume continues it" if snapshot.exists() else "nothing is written yet"
+        raise InterruptedRunError(f"Interrupted; {left}.") from error
     remove(earlier)
     with progress_bar("writing") as on_progress:
         files = write_track(
-            result, out, stem_of(cine), video=None if video is Video.none else f".{video.value}",
+            result, out, stem_of(cine),
+            video=None if video is Video.none else f".{(video or Video.mp4).value}",
             provenance=provenance_of(model, network), formats=chosen, on_progress=on_progress,
         )  # fmt: skip
     for note in (*result.notes, *files.notes):
@@ -176,45 +214,3 @@ def track(
     for path in (files.video, files.sheet, *files.others, files.table):
         if path is not None:
             print(path)
-
-
-def _by_frame(entries: list[PromptEntry], default: int) -> dict[int, list[Any]]:
-    """The prompts of each frame, as `ultrasam.track` takes them.
-
-    Entries without an object are numbered in their order in a frame.
-
-    Raises:
-        PromptError: Two are for one object in one frame, or some name their object and others do not.
-    """
-    from ultrasam.inference.tracking.keys import GONE
-
-    named = [entry.object is not None for entry in entries]
-    if any(named) and not all(named):
-        raise PromptError("Give all prompts an object, or none.")
-    by_frame: dict[int, dict[int, Any]] = {}
-    for entry in entries:
-        frame = default if entry.frame is None else entry.frame
-        of_frame = by_frame.setdefault(frame, {})
-        number = len(of_frame) if entry.object is None else entry.object
-        if number in of_frame:
-            raise PromptError(f"Frame {frame} has two prompts for object {number}; give one.")
-        of_frame[number] = GONE if entry.gone else entry.prompt
-    count = 1 + max(number for of_frame in by_frame.values() for number in of_frame)
-    return {
-        frame: [of_frame.get(number) for number in range(count)]
-        for frame, of_frame in sorted(by_frame.items())
-    }
-
-
-def _names(entries: list[PromptEntry]) -> tuple[str, ...] | None:
-    """The categories of the objects as their names, if each has one."""
-    found: dict[int, str] = {}
-    seen: dict[int | None, int] = {}
-    for entry in entries:
-        number = seen.get(entry.frame, 0) if entry.object is None else entry.object
-        seen[entry.frame] = seen.get(entry.frame, 0) + 1
-        if entry.category is not None:
-            found.setdefault(number, entry.category)
-    count = 1 + max((e.object for e in entries if e.object is not None), default=-1)
-    count = max(count, *seen.values()) if all(e.object is None for e in entries) else count
-    return tuple(found[n] for n in range(count)) if len(found) == count else None

@@ -18,7 +18,7 @@ from ultrasam.inference.frames import FrameChoice
 from ultrasam.inference.prompts_file import PromptEntry
 from ultrasam.prompts import Prompt
 
-Task = Literal["prompts", "automatic", "instances", "classes", "features"]
+Task = Literal["prompts", "tracks", "automatic", "instances", "classes", "features"]
 
 JOB = "job.json"
 DEFAULT_SHARD_SIZE = 200
@@ -37,12 +37,13 @@ class Job:
         folder: what relative paths are relative to.
         prompts: entries of all files that have none of their own, as JSON; None without prompts.
         prompts_hash: of all prompts, also those of single files.
-        frames: of cines and volumes.
+        frames: of cines and volumes; for tracks, the frame of prompts that name none.
         formats: of masks, beside the table; values of `ultrasam.images.writing.formats.MaskFormat`.
         shard_size: files in a shard.
         device, precision, runtime, tta, refine: as `ultrasam.Predictor` takes them.
         min_score: of instances.
         size: of the input for features; None for the model's own.
+        axis, correct: of tracks, as `ultrasam.track` takes axis and correction.
         manifest: name of the table of all files; empty until the job is planned.
         files: how many there are.
         created: when the job was made, ISO 8601.
@@ -65,6 +66,8 @@ class Job:
     refine: bool = False
     min_score: float = 0.5
     size: int | None = None
+    axis: int = 0
+    correct: str = "off"
     manifest: str = ""
     files: int = 0
     created: str = field(default_factory=now)
@@ -119,15 +122,20 @@ def read_job(out: Path) -> Job:
 
 
 def entries_as_json(entries: Sequence[PromptEntry]) -> list[dict[str, Any]]:
-    """Entries of a prompts file that are prompts, each with its number; those that are none were reported."""
+    """Entries of a prompts file, each with its number; those that are no prompts were reported."""
     return [
         {
-            "number": entry.number, **prompt_as_json(entry.prompt),
-            **({} if entry.category is None else {"category": entry.category}),
+            "number": entry.number,
+            **({} if entry.prompt is None else prompt_as_json(entry.prompt)),
+            **{
+                name: value
+                for name in ("category", "frame", "object", "gone")
+                if (value := getattr(entry, name)) is not None and value is not False
+            },
         }
         for entry in entries
-        if entry.prompt is not None
-    ]  # fmt: skip
+        if entry.prompt is not None or entry.gone
+    ]
 
 
 def entries_of_json(entries: Sequence[Mapping[str, Any]]) -> list[PromptEntry]:
@@ -135,8 +143,13 @@ def entries_of_json(entries: Sequence[Mapping[str, Any]]) -> list[PromptEntry]:
     return [
         PromptEntry(
             int(entry["number"]),
-            Prompt(entry.get("points"), entry.get("labels"), entry.get("box")),
+            None
+            if entry.get("gone")
+            else Prompt(entry.get("points"), entry.get("labels"), entry.get("box")),
             category=entry.get("category"),
+            frame=entry.get("frame"),
+            object=entry.get("object"),
+            gone=bool(entry.get("gone")),
         )
         for entry in entries
     ]

@@ -186,11 +186,16 @@ class ShardRunner:
             files.sources, Path(self.job.folder), refusals, beat if careful else None
         )
         rows, beaten = [], time.monotonic()
-        for found in self._task.rows(files, part, reader, not careful):
-            rows += found
+
+        def alive() -> None:
+            nonlocal beaten
             if time.monotonic() - beaten > _BEAT_S:
                 beaten = time.monotonic()
                 os.utime(beat)
+
+        for found in self._task.rows(files, part, reader, not careful, alive):
+            rows += found
+            alive()
         summary = write_rows(part / TABLE, rows, self._task.schema, reader.named)
         hashes = {
             path.relative_to(part).as_posix(): hash_file(path)

@@ -45,12 +45,13 @@ class OpenTask:
     Attributes:
         schema: of the rows.
         rows: the rows of a shard, frame by frame. It gets the shard, the folder for further files, what opens
-            files, and whether steps may overlap.
+            files, whether steps may overlap, and what tells that work goes on between two rows.
     """
 
     schema: pl.Schema
     rows: Callable[
-        [Shard, Path, Callable[[Path], AbstractContextManager[Scan]], bool], Iterator[list[Row]]
+        [Shard, Path, Callable[[Path], AbstractContextManager[Scan]], bool, Callable[[], None]],
+        Iterator[list[Row]],
     ]
 
 
@@ -64,6 +65,10 @@ def open_task(job: Job) -> OpenTask:
         return _features(job)
     if job.task == "classes":
         return _classes(job)
+    if job.task == "tracks":
+        from ultrasam.cluster.tracks import track_rows
+
+        return OpenTask(MASKS, track_rows(job))
     return OpenTask(MASKS, partial(_mask_rows, job, *_masks(job)))
 
 
@@ -105,6 +110,7 @@ def _mask_rows(
     folder: Path,
     opened: Callable[[Path], AbstractContextManager[Scan]],
     overlap: bool,
+    _: Callable[[], None],
 ) -> Iterator[list[Row]]:
     formats = [MaskFormat(one) for one in job.formats]
     png = MaskFormat.png in formats
@@ -133,7 +139,7 @@ def _classes(job: Job) -> OpenTask:
     classifier = open_classifier(job.model, job.device)
     told = _columns(_made(job, classifier))
 
-    def rows(shard: Shard, folder: Path, opened: Any, overlap: bool) -> Iterator[list[Row]]:
+    def rows(shard: Shard, folder: Path, opened: Any, overlap: bool, _: Any) -> Iterator[list[Row]]:
         paths = [source.path for source in shard.sources]
         how = Pipeline(opened, AHEAD if overlap else 0)
         for result in classify_files(classifier, paths, frames=job.frames, pipeline=how):
@@ -152,7 +158,7 @@ def _features(job: Job) -> OpenTask:
     embedder = Embedder(model, size=job.size, batch=1 if on_cpu else 8)
     told = _columns(_made(job, model))
 
-    def rows(shard: Shard, folder: Path, opened: Any, overlap: bool) -> Iterator[list[Row]]:
+    def rows(shard: Shard, folder: Path, opened: Any, overlap: bool, _: Any) -> Iterator[list[Row]]:
         paths = [source.path for source in shard.sources]
         how = Pipeline(opened, AHEAD if overlap else 0)
         for result in embed_files(embedder, paths, shard.prompts, frames=job.frames, pipeline=how):

@@ -78,14 +78,10 @@ def write_track(
     Raises:
         UltraSamError: A file cannot be written.
     """
-    stored = track.stored_masks
-    entries = _write_masks(
-        track, stored, out, name, provenance.as_dict(), png=MaskFormat.png in formats
-    )
+    entries, others, notes = write_track_masks(track, out, name, provenance, formats)
     table = out / "predictions.json" if MaskFormat.coco in formats else None
     if table is not None:
         write_json(table, entries)
-    others, notes = _write_others(track, stored, out, name, provenance, formats)
     sheet = out / f"{name}_contact.png"
     write_frame_sheet(
         sheet, [(_drawn(track, index), _caption(track, index)) for index in _chosen(track)]
@@ -95,6 +91,30 @@ def write_track(
         film = out / f"{name}_overlay{video}"
         write_video(film, _film(track, on_progress), frame_time=track.scan.frame_time)
     return TrackFiles(table, sheet, film, others, notes)
+
+
+def write_track_masks(
+    track: Track,
+    out: Path,
+    name: str,
+    provenance: Provenance,
+    formats: Collection[MaskFormat],
+) -> tuple[list[dict[str, Any]], tuple[Path, ...], tuple[str, ...]]:
+    """Write the masks of a track alone.
+
+    Returns:
+        The entry of each mask, frame by frame, as in `predictions.json`; the files of formats that hold all
+        frames together; and sentences about what these could not hold.
+
+    Raises:
+        UltraSamError: A file cannot be written.
+    """
+    stored = track.stored_masks
+    entries = _write_masks(
+        track, stored, out, name, provenance.as_dict(), png=MaskFormat.png in formats
+    )
+    others, notes = _write_others(track, stored, out, name, provenance, formats)
+    return entries, others, notes
 
 
 def _write_others(
