@@ -117,7 +117,9 @@ def test_an_archive_without_random_access_is_refused(tmp_path: Path) -> None:
 def _stub(runner: ShardRunner) -> ShardRunner:
     """Rows that need no model: the names of the files."""
 
-    def rows(shard: Any, folder: Path, opened: Any, overlap: bool) -> Iterator[list[Any]]:
+    def rows(
+        shard: Any, folder: Path, opened: Any, overlap: bool, alive: Any
+    ) -> Iterator[list[Any]]:
         for source in shard.sources:
             (folder / f"{source.path.stem}.txt").write_text(source.path.name)
             yield [{"path": source.path.name}]

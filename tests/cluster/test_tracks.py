@@ -65,7 +65,15 @@ def test_shards_hold_what_single_tracks_do(
         ],
     }  # fmt: skip
     (tmp_path / "prompts.json").write_text(json.dumps(entries))
-    common = ("--model", model, "--no-tta", "--device", "cpu", "--prompts", tmp_path / "prompts.json")
+    common = (
+        "--model",
+        model,
+        "--no-tta",
+        "--device",
+        "cpu",
+        "--prompts",
+        tmp_path / "prompts.json",
+    )
     out = tmp_path / "out"
     assert ultrasam("track", folder, *common, "--shard-size", 2, "--workers", 0, "-o", out) == 1
     assert "3.nrrd" in capsys.readouterr().err
