@@ -70,6 +70,7 @@ def test_a_key_can_be_changed_and_one_that_is_taken_is_refused(page: Any, server
     page.evaluate("() => window.ultrasam.started")
     page.locator("#canvas").focus()
     page.keyboard.press("q")
+    settle(page)
     assert page.locator("[data-tool=brush]").get_attribute("aria-checked") == "true"
     settings = server.ask("/v1/project")["settings"]
     server.ask("/v1/settings", {"shortcuts": {}}, "PATCH")

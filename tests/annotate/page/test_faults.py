@@ -39,6 +39,41 @@ def test_a_tab_closed_in_mid_stroke_loses_that_stroke_only(
     assert np.array_equal(masks(server, "a_still.png")[1], stored)
 
 
+@pytest.mark.parametrize("asked", ["image", "frame"])
+def test_late_answers_take_nothing_from_what_is_drawn(
+    page: Any, server: Server, truth: Truth, asked: str
+) -> None:
+    open_image(page, "a_still.png")
+    held: list[tuple[Any, Any]] = []
+    drawn = False
+
+    def hold(route: Any) -> None:
+        if drawn:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/v1/images/1", hold)
+    page.route("**/v1/images/1/objects?*", hold)
+    if asked == "image":
+        page.click("#image-rows button:has-text('a_still.png')")  # it is open already
+    else:
+        page.evaluate("() => window.dispatchEvent(new Event('focus'))")
+    page.wait_for_timeout(500)
+    assert held
+    page.mouse.click(*on_screen(page, *truth.point()))
+    page.evaluate("() => window.ultrasam.queue.settled")
+    stored, drawn = masks(server, "a_still.png")[1], True
+    for route, answer in held:
+        route.fulfill(response=answer)
+    page.keyboard.press("b")
+    drag(page, (600.0, 480.0), (700.0, 480.0))  # goes to the object that is open
+    found = masks(server, "a_still.png")
+    assert list(found) == [1]
+    assert (found[1] & ~stored).any()
+    assert np.array_equal(shown(page)[0], found[1])
+
+
 def test_strokes_wait_for_a_server_that_is_gone_and_arrive_once(tmp_path: Path) -> None:
     chromium()
     truth = phantom_folder(tmp_path / "scans", frames=2)

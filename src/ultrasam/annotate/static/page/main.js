@@ -108,6 +108,10 @@ function say(message) {
 
 async function open(id, frame = null) {
   say('');
+  if (id === session.opened && frame === null) {
+    session.refresh().catch((error) => say(error.message)); // what is being drawn goes on
+    return;
+  }
   player.stop();
   opening = true;
   page.busy = true;

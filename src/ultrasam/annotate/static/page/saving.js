@@ -11,13 +11,19 @@ const WAITS = [300, 1000, 2000, 5000, 10_000]; // milliseconds before another tr
 export class StrokeQueue {
   /** `on` holds changed(), acknowledged(item, answer) and refused(item, error). */
   constructor(on) {
-    Object.assign(this, { on, items: [], made: new Map(), savedAt: null, problem: '', running: null });
+    Object.assign(this, { on, items: [], added: 0, made: new Map(), savedAt: null, problem: '', running: null });
     window.addEventListener('beforeunload', (event) => this.items.length && event.preventDefault());
     window.addEventListener('online', () => this.wake?.());
   }
 
   get waiting() {
     return this.items.length;
+  }
+
+  /** A function that says whether a stroke was added since, or waits: what was asked before may then lack it. */
+  watch() {
+    const { added } = this;
+    return () => this.added !== added || this.waiting > 0;
   }
 
   /** Resolves when all strokes are acknowledged or refused. */
@@ -35,6 +41,7 @@ export class StrokeQueue {
     this.last = Math.max(Date.now(), (this.last ?? 0) + 1); // strokes keep their order although the clock is set back
     const item = { key: newKey(), at: this.last, image, action, body, about, tries: 0 };
     this.items.push(item);
+    this.added++;
     this.#keep(item);
     this.on.changed();
     this.running ??= this.#run();

@@ -16,7 +16,7 @@ const REST = 400; // milliseconds after the last stroke until frames are asked f
 export class Session {
   /** `on` holds changed(), shown() after another frame, say(sentence) and told(sentence) for screen readers. */
   constructor(queue, frames, on) {
-    Object.assign(this, { queue, frames, on, project: null, image: null, frame: 0, wanted: 0, objects: new Map(), drafts: new Map() });
+    Object.assign(this, { queue, frames, on, project: null, image: null, opened: null, frame: 0, wanted: 0, objects: new Map(), drafts: new Map() });
     Object.assign(this, { active: null, reopened: null, visit: 0, encoded: null, label: null, hidden: new Set() });
     Object.assign(this, { latency: null, verified: null, ready: Promise.resolve(), others: [] });
   }
@@ -50,6 +50,7 @@ export class Session {
   /** Open an image at a frame, or where its reader last was. */
   async open(id, frame = null) {
     const visit = ++this.visit;
+    this.opened = null;
     this.leave();
     const image = await ask(`/images/${id}`);
     if (visit !== this.visit) return;
@@ -59,6 +60,7 @@ export class Session {
     this.drafts.clear();
     const last = (image.frames ?? 1) - 1;
     await this.#show(Math.min(Math.max(frame ?? image.view?.frame ?? 0, 0), last), visit);
+    if (visit === this.visit) this.opened = id;
   }
 
   async toFrame(frame) {
@@ -71,8 +73,13 @@ export class Session {
   async refresh() {
     const { image, frame, visit } = this;
     if (!image) return;
+    const hasDrawn = this.queue.watch();
     const [now, found] = await Promise.all([ask(`/images/${image.id}`), ask(`/images/${image.id}/objects?frame=${frame}`)]);
-    if (visit !== this.visit || this.queue.waiting) return;
+    if (visit !== this.visit) return;
+    if (hasDrawn()) {
+      await this.#refreshOnceSettled(visit);
+      return;
+    }
     this.#takeImage(now);
     this.#replace(found.objects);
     this.#takeFrames(now.objects);
@@ -80,13 +87,20 @@ export class Session {
     this.on.changed();
   }
 
+  /** What was asked for has come too late to hold what was drawn meanwhile. */
+  async #refreshOnceSettled(visit) {
+    await this.queue.settled;
+    if (visit === this.visit) await this.refresh();
+  }
+
   /** Ask, a moment after the last stroke, in which frames masks are, and which of them have become stale. */
   #refreshFrames() {
     clearTimeout(this.resting);
     this.resting = setTimeout(async () => {
       const { visit, image } = this;
+      const hasDrawn = this.queue.watch();
       const now = await ask(`/images/${image.id}`).catch(() => null);
-      if (!now || visit !== this.visit || this.queue.waiting) return;
+      if (!now || visit !== this.visit || hasDrawn()) return; // each stroke asks anew
       this.#takeImage(now);
       this.#takeFrames(now.objects);
       this.on.changed();
@@ -107,6 +121,7 @@ export class Session {
   async #show(frame, visit) {
     const { image } = this;
     this.wanted = frame;
+    const hasDrawn = this.queue.watch();
     const coming = [this.frames.get(image, frame), ask(`/images/${image.id}/objects?frame=${frame}`)];
     this.ready = Promise.all(coming);
     const [bitmap, found] = await this.ready.catch((error) => {
@@ -117,7 +132,8 @@ export class Session {
     this.frame = frame;
     this.#replace(found.objects);
     this.drafts.clear();
-    if (!this.objects.has(this.active)) this.active = null;
+    if (hasDrawn()) this.#refreshOnceSettled(visit).catch((error) => this.on.say(error.message));
+    else if (!this.objects.has(this.active)) this.active = null;
     this.on.shown(bitmap);
     this.on.changed();
     clearTimeout(this.passing);
