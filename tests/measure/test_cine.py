@@ -260,7 +260,8 @@ def test_a_model_without_levels_gives_numbers_without_doubt(tmp_path: Path) -> N
     assert found.errors == []
     assert found.results[0].measured.measurements[0].doubt is None
     why = "the file states no pixel spacing"
-    assert found.notes == [
+    assert found.notes == []
+    assert found.mask_notes == [
         f"{path}: object 0: the mask is measured in pixels, taken for square: {why}."
     ]
 

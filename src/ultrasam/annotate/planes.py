@@ -36,41 +36,29 @@ class Planes:
         self._kept: tuple[Scan, Frame] | None = None
         self._lock = threading.Lock()
 
-    def scan(self, image: int, axis: int, index: int) -> Scan:
-        """The planes along an axis as a scan, once it is checked that a plane exists.
-
-        Raises:
-            DataError: There is no such image or plane, or the image has one frame.
-            ScanError: The file cannot be read.
-        """
-        scan = self._scans.scan(image)
-        if scan.num_frames == 1:
-            raise DataError("The image has one frame; planes across are for volumes and cines.")
-        along = along_axis(scan, axis)
-        if index >= along.num_frames:
-            raise DataError(
-                f"Plane {index} of axis {axis} does not exist; the image has {along.num_frames}, numbered "
-                "from 0."
-            )
-        return along
-
     def pixels(self, image: int, axis: int, index: int) -> Frame:
         """The pixels of a plane, [T, W] or [T, W, 3] along axis 1 and [T, H] or [T, H, 3] along axis 2.
 
         Raises:
-            DataError, ScanError: As in `scan`; or the volume is too large.
+            DataError: There is no such image or plane, the image has one frame, or the volume is too large.
+            ScanError: The file cannot be read.
         """
-        self.scan(image, axis, index)
-        return np.ascontiguousarray(np.take(self._voxels(self._scans.scan(image)), index, axis))
+        scan = self._scans.scan(image)
+        _checked_along(scan, axis, index)
+        return np.ascontiguousarray(np.take(self._voxels(scan), index, axis))
 
-    def objects(self, image: int, reader: str, axis: int, index: int) -> list[dict[str, Any]]:
-        """The reader's objects that a plane meets, each with its mask in it.
+    def plane(self, image: int, reader: str, axis: int, index: int) -> dict[str, Any]:
+        """A plane as an answer's JSON.
+
+        Returns:
+            Its ``width``, ``height`` and ``spacing`` in mm, or None; and the reader's ``objects`` that it
+            meets, each with its mask in it.
 
         Raises:
-            DataError, ScanError: As in `scan`.
+            DataError, ScanError: As in `pixels`, whatever the volume's size.
         """
-        along = self.scan(image, axis, index)
         scan = self._scans.scan(image)
+        along = _checked_along(scan, axis, index)
         met: dict[str, BoolMask] = {}
         for content in masks_in(self._project, image, reader, first=0, last=scan.num_frames - 1):
             (x, y), crop = _cropped(content.rle, (scan.height, scan.width))
@@ -83,11 +71,14 @@ class Planes:
             if line.any():
                 mask = met.setdefault(content.object, np.zeros((along.height, along.width), bool))
                 mask[content.frame, start : start + count] = line
-        return [
+        objects = [
             object_json(one, {"mask": mask_json(met[one.id])})
             for one in objects_of(self._project, image, reader)
             if one.id in met
         ]
+        return {
+            "width": along.width, "height": along.height, "spacing": along.spacing, "objects": objects,
+        }  # fmt: skip
 
     def _voxels(self, scan: Scan) -> Frame:
         size = scan.num_frames * scan.height * scan.width * (3 if scan.is_rgb else 1)
@@ -101,6 +92,18 @@ class Planes:
                 self._kept = None  # before another is read
                 self._kept = scan, scan.read_all()
             return self._kept[1]
+
+
+def _checked_along(scan: Scan, axis: int, index: int) -> Scan:
+    """The planes along an axis as a scan, once it is checked that there is one of this index."""
+    if scan.num_frames == 1:
+        raise DataError("The image has one frame; planes across are for volumes and cines.")
+    along = along_axis(scan, axis)
+    if index >= along.num_frames:
+        raise DataError(
+            f"Plane {index} of axis {axis} does not exist; the image has {along.num_frames}, numbered from 0."
+        )
+    return along
 
 
 @lru_cache(maxsize=4096)

@@ -13,23 +13,30 @@ import typer
 from ultrasam._version import __version__
 from ultrasam.cli import checks
 from ultrasam.cli.options import (
+    Address,
     Boxes,
     Device,
+    EngineOption,
     Frame,
     Inputs,
     Json,
     Model,
+    ModelWorkers,
     NoTta,
     Overwrite,
     PixelSize,
     Points,
     PrecisionOption,
     Prompts,
+    Resume,
+    ShardShare,
+    ShardSize,
     out_option,
 )  # fmt: skip
 from ultrasam.cli.outputs import earlier_results, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report, given_prompts, read_and_report
+from ultrasam.cli.sharded import Sharding, refuse_with_shards, run_sharded
 from ultrasam.cli.tables import print_table
 from ultrasam.errors import MeasurementError, PromptError
 from ultrasam.text import counted
@@ -81,6 +88,12 @@ def measure(
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
+    resume: Resume = False,
+    workers: ModelWorkers = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    shard_size: ShardSize = None,
+    shards: ShardShare = None,
     no_tta: NoTta = False,
     device: Device = None,
     precision: PrecisionOption = None,
@@ -93,9 +106,13 @@ def measure(
     none.
 
     Writes measurements.csv and measurements.json, and for several frames curves.csv and curves.png.
+
+    With --workers, files are measured in shards as in `predict`, each by itself, and measurements.csv is
+    collected from their tables.
     """  # fmt: skip
     from ultrasam.datasets.metadata import parse_pixel_size
     from ultrasam.inference.inputs import find_inputs
+    from ultrasam.measure.files import is_of_one_file
     from ultrasam.measure.kinds import KINDS
 
     if kind not in KINDS:
@@ -115,9 +132,28 @@ def measure(
         raise PromptError(
             "Nothing says what to measure; add --mask FILE, --box x0,y0,x1,y1, --point x,y or --prompts FILE."
         )
+    out = checks.output(out, "measure", inputs[0])
+    how = Sharding(workers, engine, address, shard_size, shards, resume)
+    how.check(out)
+    if how.wanted:
+        refuse_with_shards({"--mask": mask, "--json": as_json})
+        if not is_of_one_file(kind):
+            raise MeasurementError(
+                f"{kind} needs several images, and a sharded run measures each by itself; leave --workers "
+                "and its like out."
+            )
+        checks.check_models([model])
+        checks.check_device(device)
+        settings = {
+            "task": "measurements", "model": model, "inputs": tuple(inputs), "frames": frame,
+            "device": device, "precision": precision and precision.value, "tta": False if no_tta else None,
+            "kind": kind, "factor": factor, "pixel_size": stated,
+        }  # fmt: skip
+        file = read_and_report(prompts) if prompts else given_prompts(box or [], point or [])
+        run_sharded(how, out, settings, file, overwrite=overwrite, written=_WRITTEN)
+        return
     paths = find_inputs(inputs)
     checks.check_inputs(paths)
-    out = checks.output(out, "measure", inputs[0])
     earlier = earlier_results(out, _WRITTEN, overwrite=overwrite)
     from ultrasam.images.writing.segmentation import now
 
@@ -202,7 +238,7 @@ def _report(
     for one in found:
         for sentence in one.errors:
             logger.error("%s", sentence)
-        for note in dict.fromkeys(one.notes):
+        for note in dict.fromkeys((*one.notes, *one.mask_notes)):
             logger.warning("%s", note)
     results = [result for one in found for result in one.results]
     errors = [sentence for one in found for sentence in one.errors]

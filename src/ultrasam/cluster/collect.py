@@ -1,26 +1,31 @@
-"""One COCO results file from the tables of all shards."""
+"""One file from the tables of all shards: COCO results, or a CSV of measurements."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultrasam.cluster.job import Job
 from ultrasam.cluster.shards import TABLE, shard_folder
 from ultrasam.extras import needs
 from ultrasam.files import atomic_file
+from ultrasam.measure.outputs import MEASUREMENT_COLUMNS, joined
 
+if TYPE_CHECKING:
+    import polars as pl
+
+_MADE = ("model", "weights", "ultrasam")
 _KEPT = (
     "score",
     "predicted_iou",
     "stability_score",
     "low_confidence",
     "class",
-    "model",
-    "weights",
-    "ultrasam",
+    *_MADE,
 )
 
 
@@ -42,14 +47,39 @@ def write_coco_results(out: Path, job: Job) -> Path:
     return path
 
 
-def _entries(out: Path, job: Job) -> Iterator[dict[str, Any]]:
+def write_measurements(out: Path, job: Job) -> Path:
+    """Write ``measurements.csv``, as `measure` writes it without shards; one shard is in memory at a time.
+
+    What failed is in the tables of the shards only.
+
+    Raises:
+        DiskFullError: The disk is full.
+    """
+    path = out / "measurements.csv"
+    with atomic_file(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow((*MEASUREMENT_COLUMNS, *_MADE, "created"))
+        for number in range(job.num_shards):
+            for row in _table(out, number).drop_nulls("value").iter_rows(named=True):
+                here = {
+                    **row, "image": row["path"], "frame": joined(row["frames"]),
+                    "time_ms": joined(row["times_ms"]), "notes": row["note"], "created": job.created,
+                }  # fmt: skip
+                writer.writerow([here[key] for key in (*MEASUREMENT_COLUMNS, *_MADE, "created")])
+    return path
+
+
+def _table(out: Path, shard: int) -> pl.DataFrame:
     with needs("A sharded run", extra="data"):
         import polars as pl
+    return pl.read_parquet(shard_folder(out, shard) / TABLE)
+
+
+def _entries(out: Path, job: Job) -> Iterator[dict[str, Any]]:
     image, last = 0, None
     classes: dict[str | None, int] = {}
     for number in range(job.num_shards):
-        rows = pl.read_parquet(shard_folder(out, number) / TABLE)
-        for row in rows.iter_rows(named=True):
+        for row in _table(out, number).iter_rows(named=True):
             where = row["path"], row["frame"]
             image, last = image + (where != last), where
             if row["rle"] is None:

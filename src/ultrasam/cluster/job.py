@@ -18,7 +18,7 @@ from ultrasam.inference.frames import FrameChoice
 from ultrasam.inference.prompts_file import PromptEntry
 from ultrasam.prompts import Prompt
 
-Task = Literal["prompts", "tracks", "automatic", "instances", "classes", "features"]
+Task = Literal["prompts", "tracks", "automatic", "instances", "classes", "features", "measurements"]
 
 JOB = "job.json"
 DEFAULT_SHARD_SIZE = 200
@@ -44,6 +44,8 @@ class Job:
         min_score: of instances.
         size: of the input for features; None for the model's own.
         axis, correct: of tracks, as `ultrasam.track` takes axis and correction.
+        kind, factor: of measurements, as `ultrasam.measure.files.measure_files` takes them.
+        pixel_size: of measurements: (row, column) in mm, if the user states it.
         manifest: name of the table of all files; empty until the job is planned.
         files: how many there are.
         created: when the job was made, ISO 8601.
@@ -68,6 +70,9 @@ class Job:
     size: int | None = None
     axis: int = 0
     correct: str = "off"
+    kind: str = "shape"
+    factor: float | None = None
+    pixel_size: tuple[float, float] | None = None
     manifest: str = ""
     files: int = 0
     created: str = field(default_factory=now)
@@ -116,8 +121,9 @@ def read_job(out: Path) -> Job:
         )
     for name in ("inputs", "formats"):
         content[name] = tuple(content.get(name) or ())
-    if content.get("prompts") is not None:
-        content["prompts"] = tuple(content["prompts"])
+    for name in ("prompts", "pixel_size"):
+        if content.get(name) is not None:
+            content[name] = tuple(content[name])
     return Job(**content)
 
 

@@ -18,6 +18,7 @@ from ultrasam.text import valid_text
 if TYPE_CHECKING:
     from ultrasam.downstream.classification.predict import ClassResult
     from ultrasam.downstream.embed import EmbedResult
+    from ultrasam.measure.files import FileMeasured
 
 with needs("A sharded run", extra="data"):
     import polars as pl
@@ -37,9 +38,16 @@ _OF_MASKS: dict[str, pl.DataType] = {
 _OF_CLASSES: dict[str, pl.DataType] = {
     "class": pl.String(), "probability": pl.Float64(), "probabilities": pl.String(),
 }  # fmt: skip
+_OF_MEASUREMENTS: dict[str, pl.DataType] = {
+    "frames": pl.List(pl.Int64), "times_ms": pl.List(pl.Float64), "object": pl.String(), "kind": pl.String(),
+    "quantity": pl.String(), "value": pl.Float64(), "unit": pl.String(), "low": pl.Float64(),
+    "high": pl.Float64(), "row_spacing": pl.Float64(), "column_spacing": pl.Float64(),
+    "calibration": pl.String(),
+}  # fmt: skip
 _OF_FEATURES: dict[str, pl.DataType] = {"prompt": pl.Int64(), "features": pl.List(pl.Float32)}
 MASKS = pl.Schema({**_WHERE, **_OF_MASKS, **_MADE, **_SAID})
 CLASSES = pl.Schema({**_WHERE, **_OF_CLASSES, **_MADE, **_SAID})
+MEASUREMENTS = pl.Schema({**_WHERE, **_OF_MEASUREMENTS, **_MADE, **_SAID})
 FEATURES = pl.Schema({**_WHERE, **_OF_FEATURES, **_MADE, **_SAID})
 
 _MEASURES = "measurements"  # key of an entry that `measured` adds
@@ -111,6 +119,28 @@ def rows_of_features(result: EmbedResult, made: Mapping[str, str]) -> Iterator[R
         yield {**base, "prompt": number, "features": vector}
     for sentence in result.errors:
         yield {**base, "error": sentence}
+
+
+def rows_of_measurements(found: FileMeasured, made: Mapping[str, str]) -> Iterator[Row]:
+    """The row of each number of a file, after those of what is to be known of the file and what failed."""
+    from ultrasam.measure.outputs import joined
+
+    base = {**_where(found.path, None), **made}
+    if found.notes:
+        yield {**base, "note": _text(list(dict.fromkeys(found.notes)))}
+    for sentence in found.errors:
+        yield {**base, "error": sentence}
+    for result in found.results:
+        spacings = {one.spacing if one.calibrated else None for one in result.calibrations}
+        row, column = (spacings.pop() if len(spacings) == 1 else None) or (None, None)
+        where = {
+            "frame": result.frames[0], "frames": list(result.frames), "times_ms": list(result.times),
+            "object": result.name, "kind": result.kind, "row_spacing": row, "column_spacing": column,
+            "calibration": joined([one.note for one in result.calibrations]),
+            "note": "; ".join(result.measured.notes) or None,
+        }  # fmt: skip
+        for measurement in result.measured.measurements:
+            yield {**base, **where, **measurement.as_json()}
 
 
 @dataclass(frozen=True, slots=True)

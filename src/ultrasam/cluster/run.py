@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ultrasam.cluster.collect import write_coco_results
+from ultrasam.cluster.collect import write_coco_results, write_measurements
 from ultrasam.cluster.driver import drive
 from ultrasam.cluster.job import JOB, Job, read_job
 from ultrasam.cluster.local_engine import local_workers
@@ -60,7 +60,7 @@ class Outcome:
         done: the complete shards of this run's share.
         shards: how many its share has.
         left: shards of other shares that are not done yet.
-        table: predictions.json, if it was asked for and all shards are done.
+        table: once all shards are done, predictions.json if it was asked for, or measurements.csv.
     """
 
     done: Sequence[ShardDone]
@@ -160,4 +160,6 @@ def run_shards(
         tidy(out)
         if "coco" in job.formats:
             table = write_coco_results(out, job)
+        elif job.task == "measurements":
+            table = write_measurements(out, job)
     return Outcome([done[number] for number in sorted(done)], len(wanted), others, table)

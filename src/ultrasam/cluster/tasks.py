@@ -15,6 +15,7 @@ from ultrasam.cluster.rows import (
     CLASSES,
     FEATURES,
     MASKS,
+    MEASUREMENTS,
     Row,
     measured,
     rows_of_classes,
@@ -69,6 +70,10 @@ def open_task(job: Job) -> OpenTask:
         from ultrasam.cluster.tracks import track_rows
 
         return OpenTask(MASKS, track_rows(job))
+    if job.task == "measurements":
+        from ultrasam.cluster.measurements import measurement_rows
+
+        return OpenTask(MEASUREMENTS, measurement_rows(job))
     return OpenTask(MASKS, partial(_mask_rows, job, *_masks(job)))
 
 

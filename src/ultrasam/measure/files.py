@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ultrasam.errors import MeasurementError, UltraSamError
 from ultrasam.images.mask_reading import is_mask_image
-from ultrasam.images.reading import read_scan
 from ultrasam.images.scan import Scan
 from ultrasam.inference.frames import FrameChoice, choose_frames
-from ultrasam.inference.processing import describe_failure
+from ultrasam.inference.processing import Open, describe_failure, open_file
 from ultrasam.inference.prompts_file import AssignedPrompts
 from ultrasam.inference.segmenter import Segmenter
 from ultrasam.measure.calibration import Calibration
@@ -63,12 +63,14 @@ class FileMeasured:
         results: the numbers.
         errors: sentences about what could not be measured.
         notes: sentences about what should be known.
+        mask_notes: the same about the masks, which the results hold, too.
     """
 
     path: Path
     results: list[Result] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    mask_notes: list[str] = field(default_factory=list)
 
 
 class MaskSource(Protocol):
@@ -179,6 +181,7 @@ def measure_files(
     *,
     frames: FrameChoice = None,
     factor: float | None = None,
+    opened: Open = open_file,
 ) -> Iterator[FileMeasured]:
     """Measure each file by itself, or, for a kind that has several planes, all files together.
 
@@ -187,6 +190,8 @@ def measure_files(
     Args:
         frames: as in `ultrasam.inference.frames.choose_frames`; of a cine whose ejection fraction is
             measured, None means all.
+        factor: as in `ultrasam.measure.measuring.measure`.
+        opened: opens a file, and closes it once it is measured.
 
     Raises:
         MeasurementError: The kind is unknown, or has another number of planes than there are files.
@@ -194,7 +199,7 @@ def measure_files(
     views = kind_of(kind).views
     if len(views) == 1:
         for path in paths:
-            yield _one_plane(kind, path, source, frames, factor)
+            yield _one_plane(kind, path, source, frames, factor, opened)
         return
     cines = kind.startswith(_EJECTION) and len(paths) == len(views) // 2
     if not cines and len(paths) != len(views):
@@ -205,13 +210,25 @@ def measure_files(
         )
     found = FileMeasured(paths[0])
     try:
-        if cines:
-            _cycle(kind, paths, source, "all" if frames is None else frames, found)
-        else:
-            _planes(kind, paths, source, frames, factor, found)
+        with ExitStack() as stack:
+            scans = [(path, stack.enter_context(opened(path))) for path in paths]
+            if cines:
+                _cycle(kind, scans, source, "all" if frames is None else frames, found)
+            else:
+                _planes(kind, scans, source, frames, factor, found)
     except Exception as error:
         found.errors.append(_failure(paths, error))
     yield found
+
+
+def is_of_one_file(kind: str) -> bool:
+    """Whether a kind can be measured in each file by itself: in one image, or in one cine.
+
+    Raises:
+        MeasurementError: The kind is unknown.
+    """
+    views = len(kind_of(kind).views)
+    return views == 1 or (kind.startswith(_EJECTION) and views == 2)
 
 
 def _failure(paths: Sequence[Path], error: Exception) -> str:
@@ -222,9 +239,8 @@ def _failure(paths: Sequence[Path], error: Exception) -> str:
 
 
 def _objects(
-    path: Path, source: MaskSource, frames: FrameChoice, found: FileMeasured
+    path: Path, scan: Scan, source: MaskSource, frames: FrameChoice, found: FileMeasured
 ) -> list[MaskedCine]:
-    scan = read_scan(path)
     objects, refused, notes = source.objects(path, scan, frames)
     found.errors.extend(refused)
     found.notes.extend(notes)
@@ -232,13 +248,19 @@ def _objects(
 
 
 def _one_plane(
-    kind: str, path: Path, source: MaskSource, frames: FrameChoice, factor: float | None
+    kind: str,
+    path: Path,
+    source: MaskSource,
+    frames: FrameChoice,
+    factor: float | None,
+    opened: Open,
 ) -> FileMeasured:
     found = FileMeasured(path)
     try:
-        for item in _objects(path, source, frames, found):
-            for frame in item.frames:
-                _measure_frame(kind, path, item, frame, factor, found)
+        with opened(path) as scan:
+            for item in _objects(path, scan, source, frames, found):
+                for frame in item.frames:
+                    _measure_frame(kind, path, item, frame, factor, found)
     except Exception as error:
         found.errors.append(_failure([path], error))
     return found
@@ -259,7 +281,7 @@ def _measure_frame(
     except UltraSamError as error:
         found.errors.append(f"{where}: {error}")
         return
-    found.notes.extend(f"{where}: the mask {note}." for note in measured.notes)
+    found.mask_notes.extend(f"{where}: the mask {note}." for note in measured.notes)
     found.results.append(
         Result(
             (path,), (frame,), item.name, kind, (structure.calibration,), measured,
@@ -279,14 +301,14 @@ def _time(scan: Scan, frame: int) -> float | None:
 
 def _planes(
     kind: str,
-    paths: Sequence[Path],
+    scans: Sequence[tuple[Path, Scan]],
     source: MaskSource,
     frames: FrameChoice,
     factor: float | None,
     found: FileMeasured,
 ) -> None:
-    items = [only_object(_objects(path, source, frames, found), path) for path in paths]
-    for item, path in zip(items, paths, strict=True):
+    items = _one_object_each(scans, source, frames, found)
+    for item, (path, _) in zip(items, scans, strict=True):
         if len(item.frames) > 1:
             raise MeasurementError(
                 f"{path} has masks in {len(item.frames)} frames; give --frame NUMBER."
@@ -294,23 +316,35 @@ def _planes(
     at = tuple(item.frames[0] for item in items)
     structures = [item.structure(frame) for item, frame in zip(items, at, strict=True)]
     measured = measure(kind, structures, factor=factor)
-    found.notes.extend(f"{kind}: the mask {note}." for note in measured.notes)
+    found.mask_notes.extend(f"{kind}: the mask {note}." for note in measured.notes)
     calibrations = tuple(s.calibration for s in structures)
     times = tuple(_time(item.scan, frame) for item, frame in zip(items, at, strict=True))
     names = dict.fromkeys(item.name for item in items)
     name = " + ".join(names) if len(names) == 1 else kind
-    found.results.append(Result(tuple(paths), at, name, kind, calibrations, measured, times))
+    found.results.append(
+        Result(tuple(path for path, _ in scans), at, name, kind, calibrations, measured, times)
+    )
+
+
+def _one_object_each(
+    scans: Sequence[tuple[Path, Scan]], source: MaskSource, frames: FrameChoice, found: FileMeasured
+) -> list[MaskedCine]:
+    return [only_object(_objects(path, scan, source, frames, found), path) for path, scan in scans]
 
 
 def _cycle(
-    kind: str, paths: Sequence[Path], source: MaskSource, frames: FrameChoice, found: FileMeasured
+    kind: str,
+    scans: Sequence[tuple[Path, Scan]],
+    source: MaskSource,
+    frames: FrameChoice,
+    found: FileMeasured,
 ) -> None:
-    items = [only_object(_objects(path, source, frames, found), path) for path in paths]
+    items = _one_object_each(scans, source, frames, found)
     found.notes.extend(f"{note}." for item in items if (note := missing_frames(item)))
     for number, beat in enumerate(measure_beats(items, found.notes), 1):
         at = tuple(f for b in beat.beats for f in (b.end_diastole, b.end_systole))
         of_frames = [
-            (path, item) for path, item in zip(paths, items, strict=True) for _ in range(2)
+            (path, item) for (path, _), item in zip(scans, items, strict=True) for _ in range(2)
         ]
         calibrations = tuple(
             item.structure(frame).calibration
@@ -319,7 +353,7 @@ def _cycle(
         times = tuple(
             _time(item.scan, frame) for (_, item), frame in zip(of_frames, at, strict=True)
         )
-        found.notes.extend(f"beat {number}: the mask {note}." for note in beat.measured.notes)
+        found.mask_notes.extend(f"beat {number}: the mask {note}." for note in beat.measured.notes)
         found.results.append(
             Result(
                 tuple(path for path, _ in of_frames), at, f"beat {number}", kind, calibrations,
@@ -327,7 +361,7 @@ def _cycle(
             )
         )  # fmt: skip
     # The volumes over time, which show whether the beats are true.
-    for path, item in zip(paths, items, strict=True):
+    for (path, _), item in zip(scans, items, strict=True):
         for frame in item.frames:
             if item.levels(frame).mask.any():
                 quiet = FileMeasured(path)

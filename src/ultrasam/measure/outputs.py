@@ -16,7 +16,7 @@ from ultrasam.reporting.theme import color
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HEAD = (
+MEASUREMENT_COLUMNS = (
     "image", "frame", "time_ms", "object", "kind", "quantity", "value", "unit", "low", "high",
     "row_spacing", "column_spacing", "calibration", "notes",
 )  # fmt: skip
@@ -31,15 +31,15 @@ def write_csv(path: Path, results: Sequence[Result], provenance: Mapping[str, st
     Raises:
         UltraSamError: The file cannot be written.
     """
-    rows: list[Sequence[object]] = [(*_HEAD, *provenance)]
+    rows: list[Sequence[object]] = [(*MEASUREMENT_COLUMNS, *provenance)]
     for result in results:
         where = (
-            _joined(result.paths), _joined(result.frames), _joined(result.times), result.name, result.kind,
+            joined(result.paths), joined(result.frames), joined(result.times), result.name, result.kind,
         )  # fmt: skip
         spacings = [c.spacing if c.calibrated else ("", "") for c in result.calibrations]
         how = (
-            _joined([row for row, _ in spacings]), _joined([column for _, column in spacings]),
-            _joined([c.note for c in result.calibrations]), "; ".join(result.measured.notes),
+            joined([row for row, _ in spacings]), joined([column for _, column in spacings]),
+            joined([c.note for c in result.calibrations]), "; ".join(result.measured.notes),
         )  # fmt: skip
         for measurement in result.measured.measurements:
             numbers = measurement.as_json()
@@ -48,7 +48,7 @@ def write_csv(path: Path, results: Sequence[Result], provenance: Mapping[str, st
     _write_rows(path, rows)
 
 
-def _joined(values: Sequence[object]) -> str:
+def joined(values: Sequence[object]) -> str:
     """The values as text, once if they are all equal."""
     texts = ["" if value is None else str(value) for value in values]
     return " + ".join(dict.fromkeys(texts)) if len(set(texts)) == 1 else " + ".join(texts)

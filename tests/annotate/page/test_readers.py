@@ -9,6 +9,7 @@ import pytest
 
 from tests.annotate.page.folders import SIZE, Truth
 from tests.annotate.page.served import (
+    BoolMask,
     Server,
     another_window,
     click,
@@ -25,6 +26,17 @@ from ultrasam.annotate.wire import mask_from_json
 pytestmark = pytest.mark.slow  # a server with nano, and a browser
 
 
+def drawn_in_another_window(page: Any, server: Server) -> BoolMask:
+    """Let another window of the reader add to the first object of a_still.png; returns its stored mask."""
+    with another_window(page) as other:
+        enter(other, server)
+        open_image(other, "a_still.png")
+        other.locator("#objects .select").first.click()
+        other.keyboard.press("b")
+        drag(other, (600.0, 480.0), (700.0, 480.0))
+    return masks(server, "a_still.png")[1]
+
+
 def test_two_windows_on_one_image_never_overwrite_each_other(
     page: Any, server: Server, truth: Truth
 ) -> None:
@@ -34,23 +46,17 @@ def test_two_windows_on_one_image_never_overwrite_each_other(
     )
     open_image(page, "a_still.png")
     click(page, truth.point())
-    with another_window(page) as other:
-        enter(other, server)
-        open_image(other, "a_still.png")
-        other.locator("#objects .select").first.click()
-        other.keyboard.press("b")
-        drag(other, (600.0, 480.0), (700.0, 480.0))
-        stored = masks(server, "a_still.png")[1]
-        page.keyboard.press("b")
-        drag(page, (100.0, 600.0), (200.0, 600.0))
-        page.wait_for_function(
-            "() => document.querySelector('#message-text').innerText.includes('changed in another tab')"
-        )
-        assert np.array_equal(masks(server, "a_still.png")[1], stored)
-        page.wait_for_function("() => !window.ultrasam.session.objects.values().next().value.local")
-        assert np.array_equal(shown(page)[0], stored)
-        drag(page, (100.0, 600.0), (200.0, 600.0))
-        assert masks(server, "a_still.png")[1][600, 150]
+    stored = drawn_in_another_window(page, server)
+    page.keyboard.press("b")
+    drag(page, (100.0, 600.0), (200.0, 600.0))
+    page.wait_for_function(
+        "() => document.querySelector('#message-text').innerText.includes('changed in another tab')"
+    )
+    assert np.array_equal(masks(server, "a_still.png")[1], stored)
+    page.wait_for_function("() => !window.ultrasam.session.objects.values().next().value.local")
+    assert np.array_equal(shown(page)[0], stored)
+    drag(page, (100.0, 600.0), (200.0, 600.0))
+    assert masks(server, "a_still.png")[1][600, 150]
 
 
 def test_a_window_that_comes_to_the_front_shows_what_another_has_drawn(
@@ -59,13 +65,7 @@ def test_a_window_that_comes_to_the_front_shows_what_another_has_drawn(
     open_image(page, "a_still.png")
     click(page, truth.point())
     before = shown(page)[0]
-    with another_window(page) as other:
-        enter(other, server)
-        open_image(other, "a_still.png")
-        other.locator("#objects .select").first.click()
-        other.keyboard.press("b")
-        drag(other, (600.0, 480.0), (700.0, 480.0))
-    drawn = masks(server, "a_still.png")[1]
+    drawn = drawn_in_another_window(page, server)
     assert not np.array_equal(drawn, before)
     page.evaluate("() => window.dispatchEvent(new Event('focus'))")
     for _ in range(100):

@@ -156,10 +156,10 @@ def frame_png(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A frame without loss, gray or RGB."""
-    tag = _tag(app, id, f"{frame}.png")
+    tag = tag_of(app, id, f"{frame}.png")
     if if_none_match == tag:
         return Response(status_code=304, headers={"ETag": tag})
-    return _picture(png(app.scans.frame(id, frame)), "image/png", tag, versioned=v is not None)
+    return picture(png(app.scans.frame(id, frame)), "image/png", tag, versioned=v is not None)
 
 
 @router.get("/{id}/frames/{frame}.jpg", response_class=Response)
@@ -173,11 +173,11 @@ def frame_jpeg(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A frame for playback, with some loss."""
-    tag = _tag(app, id, f"{frame}.{quality}.jpg")
+    tag = tag_of(app, id, f"{frame}.{quality}.jpg")
     if if_none_match == tag:
         return Response(status_code=304, headers={"ETag": tag})
     content = jpeg(app.scans.frame(id, frame), quality)
-    return _picture(content, "image/jpeg", tag, versioned=v is not None)
+    return picture(content, "image/jpeg", tag, versioned=v is not None)
 
 
 @router.get("/{id}/thumbnail.jpg", response_class=Response)
@@ -190,7 +190,7 @@ def thumbnail(app: App, reader: Reader, id: ImageId) -> Response:
             json.dumps({"detail": "The thumbnail is not made yet; ask again."}), 404,
             headers={"Retry-After": "1"}, media_type="application/json",
         )  # fmt: skip
-    return _picture(content, "image/jpeg", _tag(app, id, "thumbnail"), versioned=False)
+    return picture(content, "image/jpeg", tag_of(app, id, "thumbnail"), versioned=False)
 
 
 @router.post("/{id}/open")
@@ -218,17 +218,22 @@ def save_view(app: App, reader: Reader, id: ImageId, view: View) -> None:
         )
 
 
-def picture(
-    app: Annotator, id: int, content: bytes, kind: str, what: str, *, versioned: bool
-) -> Response:
-    """A picture of an image as an answer.
+def tag_of(app: Annotator, id: int, what: str) -> str:
+    """The ETag of a picture of an image; ``what`` tells it from the image's other pictures."""
+    row = image_row(app.project, id, "")
+    return f'"{row["mtime_ns"]:x}-{row["size"]:x}-{what}"'
+
+
+def picture(content: bytes, kind: str, tag: str, *, versioned: bool) -> Response:
+    """A picture as an answer.
 
     Args:
-        kind: its MIME type.
-        what: tells it from the other pictures of the image.
+        content, kind: its bytes and their MIME type.
+        tag: its ETag.
         versioned: its address holds the file's version, so that a browser may keep it.
     """
-    return _picture(content, kind, _tag(app, id, what), versioned=versioned)
+    lasting = "private, max-age=31536000, immutable" if versioned else "private, no-cache"
+    return Response(content, media_type=kind, headers={"ETag": tag, "Cache-Control": lasting})
 
 
 def waited_for(task: Any) -> Any:
@@ -302,13 +307,3 @@ def _why_no_spacing(scan: Any) -> str | None:
 def _check_frame(count: int, frame: int) -> None:
     if frame >= count:
         raise DataError(f"Frame {frame} does not exist; the image has {count}, numbered from 0.")
-
-
-def _tag(app: Annotator, id: int, what: str) -> str:
-    row = image_row(app.project, id, "")
-    return f'"{row["mtime_ns"]:x}-{row["size"]:x}-{what}"'
-
-
-def _picture(content: bytes, kind: str, tag: str, *, versioned: bool) -> Response:
-    lasting = "private, max-age=31536000, immutable" if versioned else "private, no-cache"
-    return Response(content, media_type=kind, headers={"ETag": tag, "Cache-Control": lasting})

@@ -11,7 +11,7 @@ with needs("The annotator", extra="annotate"):
 
 from ultrasam.annotate.rendering import png
 from ultrasam.annotate.server.dependencies import App, ImageId, Reader
-from ultrasam.annotate.server.routes_images import picture
+from ultrasam.annotate.server.routes_images import picture, tag_of
 
 router = APIRouter(prefix="/images")
 Axis = Annotated[int, Path(ge=1, le=2, description="1: of rows; 2: of columns.")]
@@ -29,14 +29,11 @@ def plane_png(
 ) -> Response:
     """One row (axis 1) or column (axis 2) of every slice, without loss; the first slice is on top."""
     content = png(app.planes.pixels(id, axis, index))
-    return picture(app, id, content, "image/png", f"{axis}.{index}.png", versioned=v is not None)
+    tag = tag_of(app, id, f"{axis}.{index}.png")
+    return picture(content, "image/png", tag, versioned=v is not None)
 
 
 @router.get("/{id}/planes/{axis}/{index}")
 def plane(app: App, reader: Reader, id: ImageId, axis: Axis, index: Index) -> dict[str, Any]:
     """The reader's objects with their masks in a plane, and its size; ``spacing`` in mm, or null."""
-    along = app.planes.scan(id, axis, index)
-    return {
-        "width": along.width, "height": along.height, "spacing": along.spacing,
-        "objects": app.planes.objects(id, reader, axis, index),
-    }  # fmt: skip
+    return app.planes.plane(id, reader, axis, index)

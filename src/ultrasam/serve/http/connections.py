@@ -16,9 +16,8 @@ with needs("The server", extra="serve"):
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 10.0
-KEEP_ALIVE_S = (
-    75  # longer than load balancers keep idle connections, which would send into a closed one
-)
+# Longer than load balancers keep idle connections: they would send into a closed one.
+KEEP_ALIVE_S = 75
 WRITE_S = 60.0  # in which none of an answer is read
 _REST_S = 60.0  # of a body that nobody reads, as its request was refused before
 _MOST = 10_000
