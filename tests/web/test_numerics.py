@@ -192,3 +192,23 @@ def test_the_clicked_piece_is_the_same(tmp_path: Path) -> None:
     theirs = clicked_pieces(mask, prompt)
     assert 0 < theirs.sum() < mask.sum()
     assert np.array_equal(ours.reshape(90, 120).astype(bool), theirs)
+
+
+def test_pieces_are_those_of_opencv(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    shapes = [(9, 13), (24, 31), (1, 40), (40, 1), (2, 2)]
+    masks = [
+        rng.random(shape) < share for shape in shapes for share in (0, 0.15, 0.35, 0.6, 0.9, 1)
+    ]
+    found = call(
+        tmp_path, "segmentation/regions.js",
+        *(("pieces", [m.astype(np.uint8).ravel(), m.shape[1], m.shape[0]]) for m in masks),
+    )  # fmt: skip
+    for mask, ours in zip(masks, found, strict=True):
+        _, theirs = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        flat = theirs.ravel()
+        order = dict.fromkeys(flat[flat > 0].tolist())  # ours are numbered by their first pixels
+        numbers = np.zeros(len(order) + 1, int)
+        numbers[list(order)] = range(1, len(order) + 1)
+        assert np.array_equal(ours["labels"], numbers[flat])
+        assert ours["areas"] == [0, *np.bincount(numbers[flat], minlength=1)[1:].tolist()]

@@ -6,6 +6,7 @@ import { outlineOf } from './outline.js';
 import { boxBetween, canvasOf, isInside, paintClicks, strokeBox, strokePreview, strokeWithHalo, tint } from './painting.js';
 import { maskOf } from './pictures.js';
 import { View } from './view.js';
+import { cropOf } from '../segmentation/regions.js';
 
 /** The canvas; `on` holds click({x, y, label}), box([x0, y0, x1, y1]), hover(point or null), zoomed(). */
 export class Canvas {
@@ -102,27 +103,42 @@ export class Canvas {
 
   /** What a click here would give: of an object that has a mask, only the outline. */
   #preview(context, object) {
-    if (!object.candidates.length) this.#object(context, object, object.mask);
-    else strokePreview(context, this.#shapeOf(object.mask, object.color).path, 1 / this.scale);
+    if (!object.candidates.length) {
+      this.#object(context, object, object.mask);
+      return;
+    }
+    const shape = this.#shapeOf(object.mask, object.color);
+    if (!shape) return;
+    context.translate(shape.x, shape.y);
+    strokePreview(context, shape.path, 1 / this.scale);
+    context.translate(-shape.x, -shape.y);
   }
 
+  /** A mask's tinted box, its outline, and where both begin: {x, y, fill, path}; null if the mask is empty. */
   #shapeOf(mask, color) {
-    const { width, height } = this.image;
     if (!this.drawn.has(mask)) {
-      this.drawn.set(mask, { fill: tint(mask, width, height, color), path: outlineOf(mask, width, height) });
+      const crop = cropOf(mask, this.image.width);
+      this.drawn.set(mask, crop && {
+        x: crop.x,
+        y: crop.y,
+        fill: tint(crop.data, crop.width, crop.height, color),
+        path: outlineOf(crop.data, crop.width, crop.height),
+      });
     }
     return this.drawn.get(mask);
   }
 
   #object(context, object, mask) {
-    if (!mask) return;
-    const { fill, path } = this.#shapeOf(mask, object.color);
+    const shape = mask && this.#shapeOf(mask, object.color);
+    if (!shape) return;
     const active = object.id === this.picture.active;
+    context.translate(shape.x, shape.y);
     context.globalAlpha = active ? 1 : 0.75;
-    context.drawImage(fill, 0, 0);
+    context.drawImage(shape.fill, 0, 0);
     const dash = object.accepted ? [] : [6, 4];
-    strokeWithHalo(context, path, object.color, { pixel: 1 / this.scale, width: active ? 2 : 1.5, halo: 3.5, dash });
+    strokeWithHalo(context, shape.path, object.color, { pixel: 1 / this.scale, width: active ? 2 : 1.5, halo: 3.5, dash });
     context.globalAlpha = 1;
+    context.translate(-shape.x, -shape.y);
   }
 
   #prompts(context, { points, box, color }) {

@@ -2,7 +2,7 @@
 
 import { maskOf } from './masks.js';
 import { LABEL } from './preprocessing.js';
-import { boundingBox, convexHull, dilate, erode, fillHoles, largestPiece, pieces } from './regions.js';
+import { convexHull, cropOf, dilate, erode, fillHoles, largestPiece, pieces } from './regions.js';
 import { clip } from './rounding.js';
 
 const BLACK = 6; // up to this gray value a pixel may be black that JPEG has changed
@@ -60,33 +60,35 @@ function blurredAbove(data, width, height, level) {
 
 /** Of a mask, the 8-connected pieces that hold a foreground click; all, if none does. */
 export function clickedPieces(mask, points, width, height) {
-  const box = boundingBox(mask, width);
-  if (!box) return mask;
-  const [left, top, right, bottom] = box;
-  const across = right - left;
-  const part = new Uint8Array(across * (bottom - top));
-  for (let y = top; y < bottom; y++) part.set(mask.subarray(y * width + left, y * width + right), (y - top) * across);
-  const { labels, areas } = pieces(part, across, bottom - top);
+  const crop = cropOf(mask, width);
+  if (!crop) return mask;
+  const { labels, areas } = pieces(crop.data, crop.width, crop.height);
   if (areas.length <= 2) return mask;
   const held = new Uint8Array(areas.length);
   for (const at of clicked(points, width, height)) {
-    const [x, y] = [(at % width) - left, Math.floor(at / width) - top];
-    if (x >= 0 && y >= 0 && x < across && y < bottom - top) held[labels[y * across + x]] = 1;
+    const [x, y] = [(at % width) - crop.x, Math.floor(at / width) - crop.y];
+    if (x >= 0 && y >= 0 && x < crop.width && y < crop.height) held[labels[y * crop.width + x]] = 1;
   }
   held[0] = 0;
   if (!held.includes(1)) return mask;
   const out = new Uint8Array(mask.length);
-  for (let y = top, i = 0; y < bottom; y++) {
-    for (let x = left; x < right; x++, i++) out[y * width + x] = held[labels[i]];
+  for (let y = 0, i = 0; y < crop.height; y++) {
+    const start = (y + crop.y) * width + crop.x;
+    for (let x = 0; x < crop.width; x++, i++) out[start + x] = held[labels[i]];
   }
   return out;
 }
 
-/** What of a mask lies in an area; all of it, if nothing does. */
+/** What of a mask lies in an area; the mask itself, if all or nothing does. */
 function within(mask, area) {
   const both = new Uint8Array(mask.length);
-  for (let i = 0; i < both.length; i++) both[i] = mask[i] & area[i];
-  return both.includes(1) ? both : mask;
+  let [kept, lost] = [0, 0];
+  for (let i = 0; i < both.length; i++) {
+    both[i] = mask[i] & area[i];
+    kept |= both[i];
+    lost |= mask[i] ^ both[i];
+  }
+  return kept && lost ? both : mask;
 }
 
 /** Indices of the pixels under the foreground clicks. */
@@ -111,11 +113,12 @@ export function without(logits, kept) {
 export function cleaned(logits, prompt, settings, { width, height, scanned }) {
   if (!settings.within_scan && !settings.clicked_piece) return logits;
   if (prompt.box || !prompt.points.length) return logits;
-  let kept = maskOf(logits);
+  const mask = maskOf(logits);
+  let kept = mask;
   if (settings.within_scan) {
     const area = scanned();
     if (area && clicked(prompt.points, width, height).every((at) => area[at])) kept = within(kept, area);
   }
   if (settings.clicked_piece) kept = clickedPieces(kept, prompt.points, width, height);
-  return without(logits, kept);
+  return kept === mask ? logits : without(logits, kept);
 }

@@ -60,7 +60,9 @@ export class Predictor {
         logits: kept,
         lowRes: candidate.mean.lowRes(candidate.index, this.full, kept),
         iou: hasMask(kept) ? Math.min(Math.max(candidate.iou, 0), 1) : 0,
-        stability: countAbove(kept, 1) / Math.max(1, countAbove(kept, -1)),
+        get stability() {
+          return countAbove(kept, 1) / Math.max(1, countAbove(kept, -1));
+        },
       };
     });
   }

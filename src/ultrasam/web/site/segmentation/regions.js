@@ -1,34 +1,55 @@
 // Connected regions of masks, and the shapes around them. A mask is a Uint8Array of 0 and 1, row by row.
 
-/** Number the 8-connected pieces of a mask from 1: {labels: Int32Array, areas: number[]}; areas[0] is 0. */
+/**
+ * Number the 8-connected pieces of a mask from 1, by their first pixels: {labels: Int32Array, areas: number[]};
+ * areas[0] is 0.
+ */
 export function pieces(mask, width, height) {
+  const runs = runsOf(mask, width, height);
   const labels = new Int32Array(mask.length);
   const areas = [0];
-  const stack = [];
-  for (let start = 0; start < mask.length; start++) {
-    if (!mask[start] || labels[start]) continue;
-    const label = areas.length;
-    let area = 0;
-    labels[start] = label;
-    stack.push(start);
-    while (stack.length) {
-      const at = stack.pop();
-      area++;
-      const x = at % width;
-      const y = (at - x) / width;
-      for (let v = Math.max(y - 1, 0); v <= Math.min(y + 1, height - 1); v++) {
-        for (let u = Math.max(x - 1, 0); u <= Math.min(x + 1, width - 1); u++) {
-          const next = v * width + u;
-          if (mask[next] && !labels[next]) {
-            labels[next] = label;
-            stack.push(next);
-          }
-        }
-      }
-    }
-    areas.push(area);
-  }
+  const label = []; // of each run that is a piece's first
+  runs.forEach(({ start, end }, i) => {
+    const root = rootOf(runs, i);
+    if (label[root] === undefined) label[root] = areas.push(0) - 1;
+    labels.fill(label[root], start, end);
+    areas[label[root]] += end - start;
+  });
   return { labels, areas };
+}
+
+/** Runs of pixels in the rows of a mask: {start, end, piece}; `piece` leads by other runs to the piece's first. */
+function runsOf(mask, width, height) {
+  const runs = [];
+  let above = 0; // the first run of the row above
+  for (let y = 0; y < height; y++) {
+    const here = runs.length;
+    const row = mask.subarray(y * width, (y + 1) * width);
+    let other = above;
+    for (let x = row.indexOf(1), end; x >= 0; x = row.indexOf(1, end)) {
+      end = row.indexOf(0, x);
+      if (end < 0) end = width;
+      const run = { start: y * width + x, end: y * width + end, piece: runs.length };
+      runs.push(run);
+      while (other < here && runs[other].end < run.start - width) other++;
+      for (let i = other; i < here && runs[i].start <= run.end - width; i++) join(runs, i, runs.length - 1);
+    }
+    above = here;
+  }
+  return runs;
+}
+
+function rootOf(runs, i) {
+  while (runs[i].piece !== i) {
+    runs[i].piece = runs[runs[i].piece].piece;
+    i = runs[i].piece;
+  }
+  return i;
+}
+
+function join(runs, a, b) {
+  const [one, other] = [rootOf(runs, a), rootOf(runs, b)];
+  runs[Math.max(one, other)].piece = Math.min(one, other);
 }
 
 export function largestPiece(mask, width, height) {
@@ -80,6 +101,17 @@ export function boundingBox(mask, width) {
     x1 = Math.max(x1, row.lastIndexOf(1) + 1);
   }
   return y0 < 0 ? null : [x0, y0, x1, y1];
+}
+
+/** The part of a mask in its tight box: {x, y, width, height, data}, or null if the mask is empty. */
+export function cropOf(mask, width) {
+  const box = boundingBox(mask, width);
+  if (!box) return null;
+  const [x0, y0, x1, y1] = box;
+  const crop = { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
+  const data = new Uint8Array(crop.width * crop.height);
+  for (let y = y0; y < y1; y++) data.set(mask.subarray(y * width + x0, y * width + x1), (y - y0) * crop.width);
+  return { ...crop, data };
 }
 
 /** Grow (1) or shrink (0) a mask by a square of 2 × radius + 1 pixels; beyond the border nothing counts. */
