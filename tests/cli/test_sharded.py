@@ -72,13 +72,49 @@ def test_it_goes_on_only_if_asked_and_begins_anew_only_if_asked(
     assert predict("-o", out, *shards, "--resume", box="6,5,31,24") == 1
     assert "other prompts" in capsys.readouterr().err
     (out / "shards" / "000001" / "results.parquet").unlink()
-    assert predict("-o", out, *shards, "--resume") == 0
+    assert predict("-o", out, "--format", "coco", "--resume") == 0  # in shards of the same size
     assert "Shard 1 has changed" in capsys.readouterr().err
+    assert predict("-o", out, *shards, "--resume", "--overwrite") == 1
+    assert "leave one of them out" in capsys.readouterr().err
     assert results(out) == before
     assert predict("-o", out, *shards, "--overwrite", box="6,5,31,24") == 0
     assert results(out) != before
     assert predict("-o", out, "--overwrite") == 1
     assert "holds a sharded run" in capsys.readouterr().err
+
+
+def test_of_two_runs_that_plan_at_once_only_the_first_is_done(
+    predict: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    images(tmp_path / "in", 2)
+    out, share = tmp_path / "out", ("--shard-size", 1, "--shards", "0/2")
+    assert predict("-o", out, *share) == 0
+    before = results(out)
+    monkeypatch.setattr("ultrasam.cluster.run.earlier_run", lambda _: None)  # it looked too early
+    assert predict("-o", out, *share, box="6,5,31,24") == 1
+    assert "other prompts" in capsys.readouterr().err
+    assert results(out) == before
+
+
+def test_a_model_that_cannot_be_opened_leaves_nothing(
+    ultrasam: Run, model: Path, tmp_path: Path
+) -> None:
+    images(tmp_path / "in", 1)
+    (tmp_path / "bad.pt").write_text("no weights")
+    given = (
+        "predict",
+        tmp_path / "in",
+        "--box",
+        "6,5,30,24",
+        "--workers",
+        0,
+        "-o",
+        tmp_path / "out",
+    )
+    assert ultrasam(*given, "--model", tmp_path / "bad.pt") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+    assert ultrasam(*given, "--model", model, "--device", "cpu") == 0
 
 
 def test_an_array_of_jobs_needs_no_word_to_go_on(predict: Run, tmp_path: Path) -> None:

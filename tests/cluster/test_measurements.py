@@ -93,6 +93,42 @@ def test_a_beat_has_its_two_frames_and_what_is_not_known_is_null(tmp_path: Path)
     assert {row["model"] for row in (note, error, first, second)} == {"nano"}
 
 
+def test_an_entry_that_is_no_prompt_is_told_and_the_status_says_so(
+    ultrasam: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = images(tmp_path / "scans", 1)
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text('{"*": [{"box": [6, 5, 30, 24]}, {"box": [5, 6]}]}')
+    given = ("--model", small_model(tmp_path), "--device", "cpu", "--prompts", prompts)
+    for more in ((), ("--workers", 0)):
+        out = tmp_path / f"out{len(more)}"
+        assert ultrasam("measure", path, *given, *more, "-o", out) == 1
+        assert "prompt 1" in capsys.readouterr().err
+        assert {row["object"] for row in written(out)} == {"0"}
+
+
+def test_a_new_run_removes_what_another_command_has_collected(
+    ultrasam: Any, tmp_path: Path
+) -> None:
+    (path,) = images(tmp_path / "scans", 1)
+    given = (
+        path,
+        "--model",
+        small_model(tmp_path),
+        "--device",
+        "cpu",
+        "--box",
+        BOX,
+        "--workers",
+        0,
+    )
+    out = tmp_path / "out"
+    assert ultrasam("measure", *given, "-o", out) == 0
+    assert ultrasam("predict", *given, "--format", "coco", "--overwrite", "-o", out) == 0
+    assert not (out / "measurements.csv").exists()
+    assert (out / "predictions.json").exists()
+
+
 def test_what_shards_do_not_measure_is_refused(
     ultrasam: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,40 @@ def test_the_slower_of_two_workers_on_one_shard_commits_nothing(
     assert [path.name for path in first.iterdir()] == ["000000"]
 
 
+def test_a_worker_whose_folder_another_run_has_tidied_away_finds_the_shard_done(
+    model: Path, tmp_path: Path
+) -> None:
+    images(tmp_path / "in", 2)
+    out = tmp_path / "out"
+    planned(out, tmp_path / "in", model)
+    slow = _stub(ShardRunner(out))
+    plain = slow._task.rows
+
+    def overtaken(*given: Any) -> Iterator[list[Any]]:
+        yield from plain(*given)
+        run_shards(out)  # of another process: all is done, so it removes what is left over
+
+    slow._task = OpenTask(MASKS, overtaken)
+    assert slow.run(0) == read_done(out, 0)
+    assert leftovers(out) == []
+
+
+@pytest.mark.parametrize("mark", ["torn", '{"shard": 1}'])
+def test_a_shard_whose_mark_is_damaged_is_done_again(
+    model: Path, tmp_path: Path, mark: str
+) -> None:
+    images(tmp_path / "in", 2)
+    out = tmp_path / "out"
+    planned(out, tmp_path / "in", model, shard_size=1)
+    run_shards(out)
+    expected = results(out)
+    (shard_folder(out, 1) / DONE).write_text(mark)
+    told: list[int] = []
+    run_shards(out, on_damaged=told.append)
+    assert told == [1]
+    assert results(out) == expected
+
+
 def test_a_shard_whose_files_have_changed_is_done_again(model: Path, tmp_path: Path) -> None:
     images(tmp_path / "in", 4)
     out = tmp_path / "out"

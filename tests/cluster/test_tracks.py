@@ -11,9 +11,13 @@ import polars as pl
 import pytest
 
 from tests.cluster.jobs import differences, small_model
+from ultrasam.cluster import tracks
+from ultrasam.cluster.alive import AlivePredictor
+from ultrasam.errors import DiskFullError
 from ultrasam.images.masks import decode_rle
 from ultrasam.images.reading import read_scan
-from ultrasam.inference.tracking.track import track
+from ultrasam.images.scan import Scan
+from ultrasam.inference.tracking.track import Track, track
 from ultrasam.prompts import Prompt
 
 sitk = pytest.importorskip("SimpleITK", reason="the extra volumes is not installed")
@@ -103,6 +107,49 @@ def test_shards_hold_what_single_tracks_do(
     assert ultrasam("track", folder, *common, "--shard-size", 2, "--workers", 2, "-o", both) == 1
     assert differences(both, out) == []
     assert ultrasam("track", folder, *common, "--shard-size", 2, "--resume", "-o", both) == 1
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    """Let one cine fail as it is followed."""
+
+    def fails(scan: Scan, *args: Any, **how: Any) -> Track:
+        if scan.source is not None and scan.source.name == name:
+            raise error
+        return track(scan, *args, **how)
+
+    monkeypatch.setattr(tracks, "track", fails)
+
+
+def test_whatever_goes_wrong_in_one_cine_is_a_row(
+    ultrasam: Any, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "1.nrrd", RuntimeError("out of memory"))
+    given = ("--model", small_model(tmp_path), "--no-tta", "--box", ",".join(map(str, BOX)))
+    out = tmp_path / "out"
+    assert ultrasam("track", folder, *given, "--device", "cpu", "--workers", 0, "-o", out) == 1
+    table = rows_of(out)
+    failed = dict(table.drop_nulls("error").select("path", "error").iter_rows())
+    assert {Path(path).name for path in failed} == {"1.nrrd", "3.nrrd"}
+    assert failed[str(folder / "1.nrrd")].endswith("1.nrrd: RuntimeError: out of memory")
+    assert table.filter(pl.col("path").str.ends_with("2.nrrd"))["rle"].count() > 0
+
+
+def test_a_full_disk_ends_the_run_and_counts_for_nothing(
+    ultrasam: Any, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "1.nrrd", DiskFullError("The disk is full."))
+    given = ("--model", small_model(tmp_path), "--no-tta", "--box", ",".join(map(str, BOX)))
+    out = tmp_path / "out"
+    assert ultrasam("track", folder, *given, "--device", "cpu", "--workers", 0, "-o", out) == 1
+    assert not list(out.glob("shards/*"))
+
+
+def test_a_worker_tells_that_it_lives_at_each_key_frame(tmp_path: Path, folder: Path) -> None:
+    network = AlivePredictor(small_model(tmp_path), tta=False, device="cpu")
+    signs: list[int] = []
+    network.alive = lambda: signs.append(1)
+    track(read_scan(folder / "0.nrrd"), {0: [Prompt(box=BOX)], 3: [Prompt(box=BOX)]}, model=network)
+    assert len(signs) >= 2
 
 
 def test_what_shards_do_not_write_is_refused(

@@ -60,6 +60,51 @@ def test_the_distance_between_slices_comes_from_the_file(
     assert scan.slice_spacing == known
 
 
+@pytest.mark.parametrize(
+    ("more", "known"),
+    [
+        ('kinds: domain domain domain\nunits: "mm" "mm" "mm"\n', 2.0),
+        ('kinds: domain domain time\nunits: "mm" "mm" "ms"\n', None),
+        ('units: "mm" "mm" "s"\n', None),
+        ("kinds: domain domain list\n", None),
+    ],
+)
+def test_a_distance_in_time_is_none_between_slices(
+    more: str, known: float | None, tmp_path: Path
+) -> None:
+    head = f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\nspacings: 0.25 0.5 2\n{more}encoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + bytes(60))
+    scan = read_scan(tmp_path / "a.nrrd")
+    assert scan.num_frames == 3
+    assert scan.slice_spacing == known
+
+
+def test_frames_of_a_freehand_sweep_have_no_distance(tmp_path: Path) -> None:
+    frames = "".join(f"Seq_Frame{n:04d}_ProbeToTrackerTransformStatus = OK\n" for n in range(3))
+    head = (
+        "ObjectType = Image\nNDims = 3\nDimSize = 5 4 3\nElementSpacing = 0.25 0.5 0.2\n"
+        f"ElementType = MET_UCHAR\nBinaryData = True\n{frames}ElementDataFile = LOCAL\n"
+    )
+    (tmp_path / "a.mha").write_bytes(head.encode() + bytes(60))
+    scan = read_scan(tmp_path / "a.mha")
+    assert (scan.spacing, scan.slice_spacing) == ((0.5, 0.25), None)
+
+
+@pytest.mark.parametrize(("shift", "known"), [(0.0, 2.0), (0.5, None)])
+def test_slices_that_are_shifted_against_each_other_have_no_distance(
+    shift: float, known: float | None, tmp_path: Path
+) -> None:
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed")
+    affine = np.diag([0.25, 0.5, 2.0, 1.0])
+    affine[0, 2] = shift
+    image = nibabel.Nifti1Image(np.zeros((5, 4, 3), np.uint8), affine)
+    image.set_qform(None, code=0)
+    nibabel.save(image, tmp_path / "a.nii")
+    scan = read_scan(tmp_path / "a.nii")
+    assert scan.spacing == pytest.approx((0.5, 0.25))
+    assert scan.slice_spacing == known
+
+
 @pytest.mark.parametrize("axis", [1, 2])
 def test_masks_come_back_to_the_stored_slices(axis: int, rng: np.random.Generator) -> None:
     scan, _ = volume(rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,16 @@ def test_masks_of_a_whole_cine_are_measured_in_each_frame(one: MaskFormat, tmp_p
     assert {one.frames for one in only.results} == {(2,)}
     (none,) = measure_files("shape", [path], MaskFiles({path: [file]}), frames=1)
     assert "has no mask of frame 1; choose another --frame." in none.errors[0]
+
+
+def test_a_name_that_is_no_text_is_written_with_its_bytes(tmp_path: Path) -> None:
+    path = still(tmp_path / "a.png")
+    prompts = AssignedPrompts({path: [PromptEntry(0, Prompt(box=(10, 10, 90, 120)))]}, {})
+    (found,) = measure_files("shape", [path], ModelMasks(Discs(), prompts))
+    odd = [replace(result, paths=(Path("b\udcff.png"),)) for result in found.results]
+    table, content = write_results(tmp_path, odd, ["b\udcff.png failed."], {"ultrasam": "1"})
+    with table.open(newline="", encoding="utf-8") as file:
+        assert {row["image"] for row in csv.DictReader(file)} == {"b\\xff.png"}
+    told = json.loads(content.read_text("utf-8"))
+    assert told["results"][0]["images"] == ["b\\xff.png"]
+    assert told["errors"] == ["b\\xff.png failed."]

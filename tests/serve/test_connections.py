@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -88,6 +89,24 @@ def test_who_does_not_read_an_answer_is_closed(
             while part := one.recv(1_000_000):
                 received += len(part)
         assert received < 50_000_000
+
+
+def test_who_reads_an_answer_slowly_gets_all_of_it(
+    model: FakeModel, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.gate.set()
+    monkeypatch.setattr(TimedH11, "write_s", 0.5)
+    with listening(model, limits=Limits()) as server, connected(server) as one:
+        server.app.add_route("/large", lambda _: Response(b"x" * 20_000_000))
+        host = f"Host: 127.0.0.1:{server.port}\r\n".encode()
+        one.sendall(b"GET /large HTTP/1.1\r\n" + host + b"\r\n")
+        received, start = 0, time.monotonic()
+        while received < 20_000_000:
+            part = one.recv(1_000_000)
+            assert part, f"closed after {received} bytes"
+            received += len(part)
+            time.sleep(0.05)
+        assert time.monotonic() - start > 1  # twice the limit, with something read all the time
 
 
 def test_who_sends_a_body_slowly_gets_408(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -16,6 +17,7 @@ from tests.conftest import SMALL_NANO, randomized
 from tests.crashes import kill_this_process_before
 from tests.downstream.spots import save_pairs
 from tests.store.test_store import busi_like
+from ultrasam.processes import interrupts_held
 from ultrasam.weights.hub import save_pretrained
 
 RECIPE = """
@@ -129,3 +131,18 @@ def test_fine_tuning_in_two_processes_is_one_with_twice_the_batch(tmp_path: Path
         found.append(load_file(out / "regions.safetensors"))
         assert (out / "README.md").exists()
     assert apart(*found, keys=False) < 1e-5
+
+
+def test_an_interrupt_waits_until_what_must_not_be_cut_is_done() -> None:
+    done = []
+
+    def work() -> None:
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            done.append("all of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["all of it"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)  # as before

@@ -38,6 +38,7 @@ from ultrasam.cli.usage import explain
 from ultrasam.errors import UltraSamError, UltraSamWarning
 from ultrasam.files import is_disk_full, no_space
 
+_INTERRUPTED = 130  # the exit status after Ctrl-C
 _DISK_FULL = (
     "No space left on a disk that the command writes to: that of its output, of the cache or of the "
     "temporary folder. Free some space, and run it again."
@@ -154,11 +155,13 @@ def run() -> None:
             warnings.filterwarnings("always", category=UltraSamWarning)
             warnings.showwarning = show_ours
             status = app(standalone_mode=False, prog_name="ultrasam")
+        if status == _INTERRUPTED:  # typer makes a status of Ctrl-C
+            _stop("Interrupted.", _INTERRUPTED)
         sys.exit(status if isinstance(status, int) else 0)
     except UltraSamError as error:
         _stop(str(error), error.exit_status)
     except KeyboardInterrupt:
-        _stop("Interrupted.", 130)
+        _stop("Interrupted.", _INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has left; nothing more can be flushed to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -168,7 +171,7 @@ def run() -> None:
         if hasattr(error, "format_message"):
             _stop(explain(error), 2)
         if type(error).__name__ == "Abort":
-            _stop("Interrupted.", 130)
+            _stop("Interrupted.", _INTERRUPTED)
         if is_disk_full(error):
             place = getattr(error, "filename", None)
             _stop(str(no_space(Path(place), error)) if place else _DISK_FULL, 1)

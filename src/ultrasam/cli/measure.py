@@ -158,6 +158,7 @@ def measure(
     from ultrasam.images.writing.segmentation import now
 
     source: MaskSource
+    refused = 0
     if mask:
         source = _given_masks(mask, paths, stated)
         provenance = {
@@ -167,7 +168,7 @@ def measure(
         checks.check_models([model])
         checks.check_device(device)
         file = read_and_report(prompts) if prompts else given_prompts(box or [], point or [])
-        wanted = assign_and_report(file, paths)
+        wanted, refused = assign_and_report(file, paths), len(file.refused)
 
         from ultrasam.inference.predictor import Predictor
         from ultrasam.inference.provenance import provenance_of
@@ -189,6 +190,8 @@ def measure(
             found.append(one)
             on_progress(len(found), len(paths))
     _report(found, out, earlier, provenance, as_json=as_json)
+    if refused:
+        raise typer.Exit(1)  # each was told when the file was read
 
 
 def _given_masks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,14 @@ from ultrasam.cli.options import EngineName
 from ultrasam.cli.outputs import earlier_results, remove
 from ultrasam.cli.progress import progress_bar
 from ultrasam.cli.prompts import assign_and_report
-from ultrasam.errors import InterruptedRunError, PromptError, UltraSamError
+from ultrasam.errors import (
+    CheckpointError,
+    ConfigError,
+    DeviceError,
+    InterruptedRunError,
+    PromptError,
+    UltraSamError,
+)
 from ultrasam.extras import require
 from ultrasam.text import counted
 
@@ -56,7 +63,8 @@ class Sharding:
         if not self.wanted:
             if holds_run(out):
                 raise UltraSamError(
-                    f"{out} holds a sharded run; go on with --workers and --resume, or choose another -o."
+                    f"{out} holds a sharded run; go on with --workers and --resume, begin anew with "
+                    "--workers and --overwrite, or choose another -o."
                 )
             return
         require("A sharded run", "polars", extra="data")
@@ -110,21 +118,35 @@ def run_sharded(
         InterruptedRunError: Ctrl-C; what is done stays done.
         UltraSamError: The folder holds another run, or the job cannot be done.
     """
-    from ultrasam.cluster.run import Share, check_same, earlier_run, run_shards
+    from ultrasam.cluster.run import (
+        Share,
+        any_done,
+        check_same,
+        earlier_run,
+        remove_run,
+        run_shards,
+    )
 
     share = None if how.shards is None else Share.parse(how.shards)
     if share is not None and overwrite:
         raise UltraSamError(
             "--overwrite is not for --shards, whose runs would remove each other's results; use another -o."
         )
+    if how.resume and overwrite:
+        raise UltraSamError(
+            "--resume goes on with a run and --overwrite removes it; leave one of them out."
+        )
     job = _job(settings, prompts, how)
     found = None if overwrite and share is None else earlier_run(out)
     if found is None:
-        if how.resume and share is None and not overwrite:
+        if how.resume and share is None:
             raise UltraSamError(f"{out} holds no sharded run to go on with; leave --resume out.")
         earlier = earlier_results(out, written, overwrite=overwrite)
-        _plan(job, out, prompts, earlier, overwrite=overwrite)
+        # Another task of an array may have planned meanwhile: its plan holds.
+        check_same(out, _plan(job, out, prompts, earlier, overwrite=overwrite), job)
     else:
+        if how.shard_size is None:
+            job = replace(job, shard_size=found.shard_size)
         check_same(out, found, job)
         if not how.resume and share is None:
             raise UltraSamError(
@@ -141,7 +163,13 @@ def run_sharded(
             )  # fmt: skip
     except KeyboardInterrupt as error:
         raise InterruptedRunError("Interrupted; --resume goes on with what is left.") from error
+    except (CheckpointError, ConfigError, DeviceError):
+        if found is None and share is None and not any_done(out):
+            remove_run(out)  # the next command names another model, and so would be refused
+        raise
     _report(out, outcome)
+    if prompts is not None and prompts.refused:
+        raise typer.Exit(1)  # each was told when the file was read
 
 
 def _job(settings: dict[str, Any], prompts: PromptsFile | None, how: Sharding) -> Job:
@@ -163,7 +191,7 @@ def _plan(
     earlier: Sequence[Path],
     *,
     overwrite: bool,
-) -> None:
+) -> Job:
     from ultrasam.cluster.inputs import find_sources
     from ultrasam.cluster.manifest import write_plan
     from ultrasam.cluster.run import remove_run
@@ -174,15 +202,15 @@ def _plan(
     assigned = None if prompts is None else assign_and_report(prompts, paths)
     remove(earlier)
     if overwrite:
-        remove_run(
-            out
-        )  # never without being asked: another task of an array may have planned by now
-    write_plan(out, job, sources, assigned)
+        # Never without being asked: another task of an array may have planned by now.
+        remove_run(out)
+    planned = write_plan(out, job, sources, assigned)
     logger.info(
         "%s in %s.",
         counted(len(sources), "file"),
         counted(-(-len(sources) // job.shard_size), "shard"),
     )
+    return planned
 
 
 def _report(out: Path, outcome: Outcome) -> None:
@@ -197,6 +225,12 @@ def _report(out: Path, outcome: Outcome) -> None:
     if doubtful:
         total = sum(one.rows - one.failed for one in outcome.done)
         logger.warning("%d of %d masks are empty or have low confidence.", doubtful, total)
+    noted = sum(one.noted for one in outcome.done)
+    if noted:
+        logger.warning(
+            "Something should be known of %s; the column note of the tables says what.",
+            counted(noted, "file"),
+        )
     failed = sum(one.failed for one in outcome.done)
     if failed:
         for reason in _reasons(out, outcome):

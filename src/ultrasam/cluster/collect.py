@@ -18,6 +18,8 @@ from ultrasam.measure.outputs import MEASUREMENT_COLUMNS, joined
 if TYPE_CHECKING:
     import polars as pl
 
+COCO, MEASUREMENTS = "predictions.json", "measurements.csv"
+COLLECTED = (COCO, MEASUREMENTS)
 _MADE = ("model", "weights", "ultrasam")
 _KEPT = (
     "score",
@@ -38,7 +40,7 @@ def write_coco_results(out: Path, job: Job) -> Path:
     Raises:
         DiskFullError: The disk is full.
     """
-    path = out / "predictions.json"
+    path = out / COCO
     with atomic_file(path) as file:
         file.write(b"[\n")
         for number, entry in enumerate(_entries(out, job)):
@@ -48,14 +50,14 @@ def write_coco_results(out: Path, job: Job) -> Path:
 
 
 def write_measurements(out: Path, job: Job) -> Path:
-    """Write ``measurements.csv``, as `measure` writes it without shards; one shard is in memory at a time.
+    """Write ``measurements.csv``, as `measure` writes it without shards, but for the column of the prompts.
 
-    What failed is in the tables of the shards only.
+    One shard is in memory at a time. What failed is in the tables of the shards only.
 
     Raises:
         DiskFullError: The disk is full.
     """
-    path = out / "measurements.csv"
+    path = out / MEASUREMENTS
     with atomic_file(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow((*MEASUREMENT_COLUMNS, *_MADE, "created"))

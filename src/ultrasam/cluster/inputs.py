@@ -91,7 +91,7 @@ def _images_in(archive: Path) -> list[Source]:
     others = 0
     for member in list_members((str(archive),)):
         inside = PurePosixPath(member.name.replace("\\", "/"))
-        if _is_hidden([part for part in inside.parts if part != "."]):
+        if _is_hidden([part for part in inside.parts if part not in (".", "..")]):
             continue
         named = inside.name.lower().endswith(scan_suffixes())
         if named or starts_as_dicom(member_start((str(archive), member.name), 512)):

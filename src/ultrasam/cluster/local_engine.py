@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ultrasam.cluster.driver import Worker
 from ultrasam.cluster.shards import ShardDone, ShardRunner
-from ultrasam.processes import exit_with_parent
+from ultrasam.processes import exit_with_parent, interrupts_held
 
 
 def local_workers(out: Path, count: int) -> Sequence[Worker]:
@@ -73,11 +73,12 @@ class OwnProcess:
 
     def start(self, shard: int, *, careful: bool, refused: Mapping[str, str]) -> Future[ShardDone]:
         """As in `Worker`."""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1, _context(), initializer=_start_worker, initargs=(self._out, self._threads)
-            )
-        return self._pool.submit(_run, shard, careful, dict(refused))
+        with interrupts_held():  # a process that is only half started could not be ended
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    1, _context(), initializer=_start_worker, initargs=(self._out, self._threads)
+                )
+            return self._pool.submit(_run, shard, careful, dict(refused))
 
     def replace(self) -> None:
         """As in `Worker`."""

@@ -5,31 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from ultrasam.cluster.alive import Alive, AlivePredictor
 from ultrasam.cluster.job import Job
 from ultrasam.cluster.manifest import Shard
 from ultrasam.cluster.rows import Row, rows_of_measurements
-from ultrasam.inference.predictor import Predictor
 from ultrasam.inference.processing import Open
 from ultrasam.inference.provenance import provenance_of
-from ultrasam.inference.segmenter import ScanLike
 from ultrasam.measure.files import ModelMasks, measure_files
-
-Alive = Callable[[], None]
-
-
-class _Telling(Predictor):
-    """Says before each frame that work goes on: a cine may take longer than a worker may be silent."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.alive: Alive = lambda: None
-
-    def set_image(self, scan: ScanLike, **how: Any) -> None:
-        """As in `Predictor`."""
-        self.alive()
-        super().set_image(scan, **how)
 
 
 def measurement_rows(
@@ -40,7 +23,7 @@ def measurement_rows(
     Raises:
         CheckpointError, DeviceError: The model cannot be loaded.
     """
-    network = _Telling(job.model, tta=job.tta, device=job.device, precision=job.precision)
+    network = AlivePredictor(job.model, tta=job.tta, device=job.device, precision=job.precision)
     made = provenance_of(job.model, network, created=job.created).as_dict()
     told = {key: value for key, value in made.items() if key != "created"}
     return partial(_rows, job, network, told)
@@ -48,7 +31,7 @@ def measurement_rows(
 
 def _rows(
     job: Job,
-    network: _Telling,
+    network: AlivePredictor,
     told: dict[str, str],
     shard: Shard,
     _folder: Path,

@@ -150,12 +150,14 @@ class Summary:
     Attributes:
         rows: their number.
         failed: files, frames and prompts that gave no result.
+        noted: files of which something should be known.
         doubtful: masks that are empty or of low confidence.
     """
 
     rows: int
     failed: int
-    doubtful: int = 0
+    noted: int
+    doubtful: int
 
 
 def write_rows(
@@ -180,7 +182,8 @@ def write_rows(
     table = pl.DataFrame(columns)
     table.write_parquet(file)
     doubtful = table["low_confidence"].sum() if "low_confidence" in schema else 0
-    return Summary(len(rows), int(table["error"].is_not_null().sum()), int(doubtful or 0))
+    noted = table.filter(pl.col("note").is_not_null())["path"].n_unique()
+    return Summary(len(rows), int(table["error"].is_not_null().sum()), noted, int(doubtful or 0))
 
 
 def _where(path: Path, frame: int | None) -> Row:

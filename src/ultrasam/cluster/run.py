@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ultrasam.cluster.collect import write_coco_results, write_measurements
+from ultrasam.cluster.collect import COLLECTED, write_coco_results, write_measurements
 from ultrasam.cluster.driver import drive
 from ultrasam.cluster.job import JOB, Job, read_job
 from ultrasam.cluster.local_engine import local_workers
 from ultrasam.cluster.shards import (
+    DONE,
     RUNNING,
     SHARDS,
     ShardDone,
     discard,
     is_intact,
     read_done,
+    shard_folder,
     tidy,
 )
-from ultrasam.errors import ConfigError
+from ultrasam.errors import ConfigError, DataError
 from ultrasam.progress import OnProgress, no_progress
 
 Engine = Literal["local", "ray"]
@@ -90,11 +92,29 @@ def check_same(out: Path, earlier: Job, wanted: Job) -> None:
 
 def remove_run(out: Path) -> None:
     """Remove a run and its results, and nothing else; the job last, so that no shard outlasts its job."""
+    if not (out / JOB).exists():
+        return
     for folder in (SHARDS, RUNNING):
         shutil.rmtree(out / folder, ignore_errors=True)
+    for name in COLLECTED:
+        (out / name).unlink(missing_ok=True)
     (out / JOB).unlink(missing_ok=True)
     for file in out.glob("manifest-*.parquet"):
         file.unlink(missing_ok=True)
+
+
+def _intact(out: Path, shard: int) -> ShardDone | None:
+    """The done-mark of a shard that is complete and as it was written."""
+    try:
+        mark = read_done(out, shard)
+    except DataError:
+        return None
+    return mark if mark is not None and is_intact(out, mark) else None
+
+
+def any_done(out: Path) -> bool:
+    """Whether any shard of a run is complete."""
+    return any((out / SHARDS).glob("[0-9]*"))
 
 
 def run_shards(
@@ -128,12 +148,10 @@ def run_shards(
     wanted = [number for number in range(job.num_shards) if number in (share or Share())]
     done: dict[int, ShardDone] = {}
     for number in wanted:
-        mark = read_done(out, number)
-        if mark is None:
-            continue
-        if is_intact(out, mark):
+        mark = _intact(out, number)
+        if mark is not None:
             done[number] = mark
-        else:
+        elif (shard_folder(out, number) / DONE).exists():
             on_damaged(number)
             discard(out, number)
     on_progress(len(done), len(wanted))

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class ShardDone:
         doubtful: masks that are empty or of low confidence.
         seconds: how long it took.
         hashes: SHA-256 of each file in its folder, by name.
+        noted: files of which something should be known; the table's column ``note`` says what.
     """
 
     shard: int
@@ -53,6 +55,7 @@ class ShardDone:
     doubtful: int
     seconds: float
     hashes: Mapping[str, str]
+    noted: int = 0
 
 
 def shard_folder(out: Path, shard: int) -> Path:
@@ -152,6 +155,9 @@ class ShardRunner:
                 self._task = self._open()
             return self._commit(files, part, beat, careful, refused or {}, start)
         except OSError as error:
+            done = read_done(self.out, shard)
+            if done is not None:
+                return done  # another worker was faster, and its run has removed what is left of this one
             if isinstance(error, UltraSamError):
                 raise
             if is_disk_full(error):
@@ -191,7 +197,8 @@ class ShardRunner:
             nonlocal beaten
             if time.monotonic() - beaten > _BEAT_S:
                 beaten = time.monotonic()
-                os.utime(beat)
+                with suppress(OSError):  # a disk of a cluster that stutters costs no result
+                    os.utime(beat)
 
         for found in self._task.rows(files, part, reader, not careful, alive):
             rows += found
@@ -204,7 +211,7 @@ class ShardRunner:
         }
         done = ShardDone(
             files.number, len(files.sources), summary.rows, summary.failed, summary.doubtful,
-            round(time.monotonic() - start, 3), hashes,
+            round(time.monotonic() - start, 3), hashes, summary.noted,
         )  # fmt: skip
         write_json(part / DONE, asdict(done))
         if not commit_folder(part, shard_folder(self.out, files.number)):

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
+from ultrasam.cluster.alive import Alive, AlivePredictor
 from ultrasam.cluster.job import Job
 from ultrasam.cluster.manifest import Shard
 from ultrasam.cluster.rows import Row, measured, rows_of_masks
-from ultrasam.errors import UltraSamError
+from ultrasam.errors import DiskFullError
 from ultrasam.images.scan import Scan
 from ultrasam.images.writing.formats import MaskFormat
 from ultrasam.images.writing.segmentation import Provenance
 from ultrasam.inference.inputs import ResultNames, stem_of
-from ultrasam.inference.predictor import Predictor
-from ultrasam.inference.processing import FileResult
+from ultrasam.inference.processing import FileResult, Open, describe_failure
 from ultrasam.inference.prompts_file import PromptEntry
 from ultrasam.inference.provenance import provenance_of
 from ultrasam.inference.tracking.entries import names_of, prompts_by_frame
 from ultrasam.inference.tracking.files import write_track_masks
 from ultrasam.inference.tracking.track import Track, track
 
-Opened = Callable[[Path], AbstractContextManager[Scan]]
 
-
-def track_rows(
-    job: Job,
-) -> Callable[[Shard, Path, Opened, bool, Callable[[], None]], Iterator[list[Row]]]:
+def track_rows(job: Job) -> Callable[[Shard, Path, Open, bool, Alive], Iterator[list[Row]]]:
     """What makes the rows of a shard, file by file, with the model opened.
 
     Raises:
         CheckpointError, DeviceError: The model cannot be loaded.
     """
-    network = Predictor(
+    network = AlivePredictor(
         job.model, refine=job.refine, tta=job.tta, device=job.device, precision=job.precision
     )
     return partial(_rows, job, network, provenance_of(job.model, network, created=job.created))
@@ -44,17 +39,18 @@ def track_rows(
 
 def _rows(
     job: Job,
-    network: Predictor,
+    network: AlivePredictor,
     made: Provenance,
     shard: Shard,
     folder: Path,
-    opened: Opened,
+    opened: Open,
     _: bool,
-    alive: Callable[[], None],
+    alive: Alive,
 ) -> Iterator[list[Row]]:
     """The rows of each file; what fails in one is a row of it, and costs no other."""
     told = {key: value for key, value in made.as_dict().items() if key != "created"}
     assert shard.prompts is not None
+    network.alive = alive
     names = ResultNames()
     for source in shard.sources:
         path = source.path
@@ -66,17 +62,19 @@ def _rows(
                     found = _follow(job, network, scan, shard.prompts.entries[path], alive)
                     name = names.take(stem_of(path))
                     results = _results(job, path, found, folder, name, made)
-            except UltraSamError as error:
-                results = [FileResult(path, error=str(error))]
+            except DiskFullError:
+                raise  # no other result could be written
+            except Exception as error:
+                results = [FileResult(path, error=describe_failure(path, error))]
         yield [row for result in results for row in rows_of_masks(result, told)]
 
 
 def _follow(
     job: Job,
-    network: Predictor,
+    network: AlivePredictor,
     scan: Scan,
     entries: list[PromptEntry],
-    alive: Callable[[], None],
+    alive: Alive,
 ) -> Track:
     """Follow what the entries prompt for; a cine may take longer than a worker may be silent."""
     default = job.frames if isinstance(job.frames, int) else 0

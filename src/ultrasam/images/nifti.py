@@ -50,17 +50,29 @@ def check_nifti(file: Path, name: str) -> None:
 
 def plane_is_skewed(file: Path) -> bool:
     """Whether a NIfTI file's rows and columns are not at right angles."""
+    axes = _axes(file)
+    return axes is not None and _is_skewed(axes[0], axes[1])
+
+
+def slices_are_skewed(file: Path) -> bool:
+    """Whether a NIfTI file's slices are shifted against each other, not stacked at right angles."""
+    axes = _axes(file)
+    return axes is not None and any(_is_skewed(axes[2], axis) for axis in axes[:2])
+
+
+def _axes(file: Path) -> tuple[tuple[float, ...], ...] | None:
+    """The steps along rows, columns and slices that a NIfTI file's affine gives; None if it has none."""
     header = _read_header(file, str(file))
     order = _byte_order(header)
     if order is None or struct.unpack(f"{order}h", header[254:256])[0] <= 0:  # sform_code
-        return False
+        return None
     rows = struct.unpack(f"{order}12f", header[280:328])  # srow_x, srow_y, srow_z
-    right, down = rows[0::4], rows[1::4]
-    lengths = math.hypot(*right) * math.hypot(*down)
-    return (
-        lengths > 0
-        and abs(sum(r * d for r, d in zip(right, down, strict=True))) / lengths > _MAX_SKEW
-    )
+    return rows[0::4], rows[1::4], rows[2::4]
+
+
+def _is_skewed(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    lengths = math.hypot(*a) * math.hypot(*b)
+    return lengths > 0 and abs(sum(x * y for x, y in zip(a, b, strict=True))) / lengths > _MAX_SKEW
 
 
 def lacks_spacing(file: Path) -> bool:

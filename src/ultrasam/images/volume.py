@@ -11,13 +11,14 @@ import numpy as np
 
 from ultrasam.errors import ScanError
 from ultrasam.images.itk_reader import open_itk, read_itk
-from ultrasam.images.nifti import lacks_spacing, plane_is_skewed
+from ultrasam.images.nifti import lacks_spacing, plane_is_skewed, slices_are_skewed
 from ultrasam.images.pixels import Frame, to_uint8
 from ultrasam.images.scan import Scan, check_size
 from ultrasam.images.volume_header import (
     check_b_mode,
     frame_time,
     in_millimeters,
+    is_stack_of_slices,
     read_fields,
     sequence_notes,
 )
@@ -75,7 +76,7 @@ def read_volume(file: Path) -> Scan:
         file,
         frame_time=frame_time(fields),
         notes=(*note, *sequence_notes(fields)),
-        slice_spacing=None if spacing is None or is_list else _slice_spacing(reader, fields),
+        slice_spacing=None if spacing is None or is_list else _slice_spacing(file, reader, fields),
     )
 
 
@@ -94,10 +95,13 @@ def plane_spacing(
     return spacing if known and (is_located or spacing != (1.0, 1.0)) else None
 
 
-def _slice_spacing(reader: Any, fields: dict[str, str]) -> float | None:
-    """The distance between slices in mm; 1 counts as unknown where it does for rows and columns."""
+def _slice_spacing(file: Path, reader: Any, fields: dict[str, str]) -> float | None:
+    """The distance between slices in mm; 1 counts as unknown where it does for rows and columns.
+
+    None where the third axis is not one of space, or slices are shifted against each other.
+    """
     steps = [float(s) for s in reader.GetSpacing()]
-    if len(steps) != 3 or frame_time(fields) is not None:
+    if len(steps) != 3 or not is_stack_of_slices(fields) or slices_are_skewed(file):
         return None
     stored = plane_spacing((steps[2], steps[2]), is_located=_is_located(reader))
     spacing = None if stored is None else in_millimeters(fields, stored)

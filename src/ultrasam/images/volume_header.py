@@ -22,6 +22,9 @@ _SEVERAL_FILES = ("LOCAL", "LIST", "SKIPLIST")  # or a pattern with %
 _MM = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0, "m": 1000.0, "meter": 1000.0,
        "um": 0.001, "µm": 0.001, "μm": 0.001, "micron": 0.001, "micrometer": 0.001, "nm": 1e-6}  # fmt: skip
 
+_TIMES = ("s", "ms", "us", "µs", "μs", "sec", "second", "seconds")
+_SPATIAL = ("domain", "space", "none", "???")  # kinds of NRRD
+
 
 def read_fields(file: Path) -> dict[str, str]:
     """The fields of a header, named in lower case and without spaces; empty for a file of another format.
@@ -76,7 +79,7 @@ def in_millimeters(
     Headers that name no unit mean mm.
     """
     text = fields.get("spaceunits") or fields.get("units") or fields.get("distanceunits") or ""
-    units = {unit for unit in re.findall(r"[^\s\"]+", text.lower()) if unit not in ("s", "ms")}
+    units = {unit for unit in re.findall(r"[^\s\"]+", text.lower()) if unit not in _TIMES}
     scales = {_MM.get(unit) or _MM.get(unit.rstrip("s")) for unit in units} or {1.0}
     scale = scales.pop()
     if scales or scale is None:
@@ -95,6 +98,20 @@ def frame_time(fields: Mapping[str, str]) -> float | None:
     steps = [after - before for before, after in pairwise(times)]
     step = median(steps) if steps else 0.0
     return 1000 * step if math.isfinite(step) and step > 0 else None
+
+
+def is_stack_of_slices(fields: Mapping[str, str]) -> bool:
+    """Whether the third axis of a header is one of space, and not time, a list, or frames of a sequence.
+
+    Frames of a sequence are where the probe was held; what a header gives as their distance is none.
+    """
+    if any(key.startswith("seq_frame") for key in fields):
+        return False
+    kinds = fields.get("kinds", "").lower().split()
+    if len(kinds) == 3 and kinds[2] not in _SPATIAL:
+        return False
+    units = re.findall(r'"([^"]*)"', fields.get("units", "")) or fields.get("units", "").split()
+    return len(units) != 3 or units[2].strip().lower() not in _TIMES
 
 
 def sequence_notes(fields: Mapping[str, str]) -> tuple[str, ...]:

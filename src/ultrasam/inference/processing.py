@@ -148,6 +148,8 @@ def read_frames(
             try:
                 scan = stack.enter_context(opened(path))
                 chosen, notes = choose_frames(scan, frames, path)
+            except DiskFullError:
+                raise  # of a copy out of an archive: no other file could be read
             except Exception as error:
                 yield ReadFrame(path, error=describe_failure(path, error))
                 continue
@@ -209,6 +211,8 @@ def _read(paths: Sequence[Path], frames: FrameChoice, opened: Open) -> Iterator[
             try:
                 scan = stack.enter_context(opened(path))
                 chosen, notes = choose_frames(scan, frames, path)
+            except DiskFullError:
+                raise  # of a copy out of an archive: no other file could be read
             except Exception as error:
                 number += 1
                 yield _Step(None, FileResult(path, error=describe_failure(path, error)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ultrasam.errors import MeasurementError, UltraSamError
+from ultrasam.errors import DiskFullError, MeasurementError, UltraSamError
 from ultrasam.images.mask_reading import is_mask_image
 from ultrasam.images.scan import Scan
 from ultrasam.inference.frames import FrameChoice, choose_frames
@@ -194,6 +194,7 @@ def measure_files(
         opened: opens a file, and closes it once it is measured.
 
     Raises:
+        DiskFullError: The disk is full.
         MeasurementError: The kind is unknown, or has another number of planes than there are files.
     """
     views = kind_of(kind).views
@@ -216,6 +217,8 @@ def measure_files(
                 _cycle(kind, scans, source, "all" if frames is None else frames, found)
             else:
                 _planes(kind, scans, source, frames, factor, found)
+    except DiskFullError:
+        raise  # of a copy out of an archive: no other file could be read
     except Exception as error:
         found.errors.append(_failure(paths, error))
     yield found
@@ -261,6 +264,8 @@ def _one_plane(
             for item in _objects(path, scan, source, frames, found):
                 for frame in item.frames:
                     _measure_frame(kind, path, item, frame, factor, found)
+    except DiskFullError:
+        raise
     except Exception as error:
         found.errors.append(_failure([path], error))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from ultrasam.files import atomic_write, write_json
 from ultrasam.measure.files import Result
 from ultrasam.reporting.plots import label_ends, save_plot
 from ultrasam.reporting.theme import color
+from ultrasam.text import valid_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,8 @@ def write_csv(path: Path, results: Sequence[Result], provenance: Mapping[str, st
     rows: list[Sequence[object]] = [(*MEASUREMENT_COLUMNS, *provenance)]
     for result in results:
         where = (
-            joined(result.paths), joined(result.frames), joined(result.times), result.name, result.kind,
+            joined(map(valid_text, result.paths)), joined(result.frames), joined(result.times),
+            result.name, result.kind,
         )  # fmt: skip
         spacings = [c.spacing if c.calibrated else ("", "") for c in result.calibrations]
         how = (
@@ -48,7 +50,7 @@ def write_csv(path: Path, results: Sequence[Result], provenance: Mapping[str, st
     _write_rows(path, rows)
 
 
-def joined(values: Sequence[object]) -> str:
+def joined(values: Iterable[object]) -> str:
     """The values as text, once if they are all equal."""
     texts = ["" if value is None else str(value) for value in values]
     return " + ".join(dict.fromkeys(texts)) if len(set(texts)) == 1 else " + ".join(texts)
@@ -70,7 +72,7 @@ def as_json(
         **provenance,
         "results": [
             {
-                "images": [str(path) for path in result.paths],
+                "images": [valid_text(path) for path in result.paths],
                 "frames": list(result.frames),
                 "times_ms": list(result.times),
                 "object": result.name,
@@ -84,7 +86,7 @@ def as_json(
             }
             for result in results
         ],
-        "errors": list(errors),
+        "errors": [valid_text(sentence) for sentence in errors],
     }
 
 
@@ -139,7 +141,7 @@ def write_curves(path: Path, curves: Sequence[Curve]) -> None:
         for result in curve:
             values = {f"{m.name} [{m.unit}]": m.value for m in result.measured.measurements}
             columns |= dict.fromkeys(values)
-            where = [result.paths[0], result.name, result.frames[0], result.times[0]]
+            where = [valid_text(result.paths[0]), result.name, result.frames[0], result.times[0]]
             rows.append((where, {key: float(f"{value:.6g}") for key, value in values.items()}))
     head = ["image", "object", "frame", "time_ms", *columns]
     _write_rows(path, [head, *([*where, *map(values.get, columns)] for where, values in rows)])

@@ -29,7 +29,7 @@ def running(truth: Truth) -> Iterator[Server]:
 @pytest.fixture
 def server(running: Server, request: pytest.FixtureRequest) -> Server:
     """The server, asked by a reader of the test's own, who has drawn nothing."""
-    running.work_as(request.node.name[:60])
+    running.work_as(request.node.name[-60:])  # its end tells the cases of a test apart
     return running
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -190,6 +191,37 @@ def shown(page: Any) -> list[BoolMask]:
         mask[rows, columns] = np.reshape(crop["data"], (crop["height"], crop["width"]))
         found.append(mask)
     return found
+
+
+class Held:
+    """Answers that are held back, as by a slow network: the server has given them already.
+
+    Args:
+        pattern: of their addresses.
+    """
+
+    def __init__(self, page: Any, pattern: str | re.Pattern[str]) -> None:
+        self._page, self._answers, self._holds = page, list[tuple[Any, Any]](), True
+        page.route(pattern, self._hold)
+
+    def _hold(self, route: Any) -> None:
+        if self._holds:
+            self._answers.append((route, route.fetch()))
+        else:
+            route.fallback()
+
+    def wait(self) -> None:
+        """Until one is held."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answers:
+            assert time.monotonic() < deadline, "nothing was asked for"
+            self._page.wait_for_timeout(50)
+
+    def release(self) -> None:
+        """Let them come, and hold no more."""
+        self._holds = False
+        for route, answer in self._answers:
+            route.fulfill(response=answer)
 
 
 def label(page: Any, name: str) -> None:

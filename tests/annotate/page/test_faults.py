@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.annotate.page.folders import Truth, phantom_folder
 from tests.annotate.page.served import (
+    Held,
     Server,
     click,
     drag,
@@ -39,39 +41,72 @@ def test_a_tab_closed_in_mid_stroke_loses_that_stroke_only(
     assert np.array_equal(masks(server, "a_still.png")[1], stored)
 
 
-@pytest.mark.parametrize("asked", ["image", "frame"])
+IMAGE, OBJECTS = re.compile(r"/v1/images/\d+$"), "**/v1/images/*/objects?*"
+
+
+@pytest.mark.parametrize("asked", ["image", "front"])
+@pytest.mark.parametrize("drawn", ["while it waits", "just before"])
 def test_late_answers_take_nothing_from_what_is_drawn(
-    page: Any, server: Server, truth: Truth, asked: str
+    page: Any, server: Server, truth: Truth, asked: str, drawn: str
 ) -> None:
     open_image(page, "a_still.png")
-    held: list[tuple[Any, Any]] = []
-    drawn = False
-
-    def hold(route: Any) -> None:
-        if drawn:
-            route.continue_()
-        else:
-            held.append((route, route.fetch()))
-
-    page.route("**/v1/images/1", hold)
-    page.route("**/v1/images/1/objects?*", hold)
+    strokes = Held(page, "**/strokes")
+    if drawn == "just before":
+        page.mouse.click(*on_screen(page, *truth.point()))
+        page.wait_for_timeout(300)  # the stroke is on its way: the next answers do not know of it
+    held = [Held(page, IMAGE), Held(page, OBJECTS)]
     if asked == "image":
         page.click("#image-rows button:has-text('a_still.png')")  # it is open already
     else:
         page.evaluate("() => window.dispatchEvent(new Event('focus'))")
-    page.wait_for_timeout(500)
-    assert held
-    page.mouse.click(*on_screen(page, *truth.point()))
+    page.wait_for_timeout(300)
+    if drawn == "while it waits":
+        page.mouse.click(*on_screen(page, *truth.point()))
+    strokes.wait()
+    strokes.release()
     page.evaluate("() => window.ultrasam.queue.settled")
-    stored, drawn = masks(server, "a_still.png")[1], True
-    for route, answer in held:
-        route.fulfill(response=answer)
+    stored = masks(server, "a_still.png")[1]
+    for each in held:
+        each.release()
     page.keyboard.press("b")
     drag(page, (600.0, 480.0), (700.0, 480.0))  # goes to the object that is open
     found = masks(server, "a_still.png")
     assert list(found) == [1]
     assert (found[1] & ~stored).any()
     assert np.array_equal(shown(page)[0], found[1])
+
+
+def test_what_comes_late_of_another_image_or_frame_is_not_shown(
+    page: Any, server: Server, truth: Truth
+) -> None:
+    open_image(page, "c_cine.dcm")
+    click(page, truth.point(0))
+    cine = page.evaluate("() => window.ultrasam.session.image.id")
+    held = Held(page, OBJECTS)
+    page.keyboard.press("ArrowRight")
+    held.wait()
+    # Something has changed while the next frame is coming, which has no mask.
+    page.evaluate("() => { window.ultrasam.session.refresh(); }")
+    page.wait_for_timeout(300)
+    held.release()
+    settle(page)
+    assert page.evaluate("() => window.ultrasam.session.frame") == 1
+    assert shown(page) == []
+
+    held = Held(page, OBJECTS)
+    page.click("#image-rows button:has-text('a_still.png')")
+    held.wait()
+    page.evaluate("() => { window.ultrasam.session.refresh(); }")
+    page.mouse.click(*on_screen(page, *truth.point(1)))  # on the picture that is still there
+    page.evaluate("() => window.ultrasam.queue.settled")
+    held.release()
+    settle(page)
+    page.wait_for_function("() => window.ultrasam.session.image.name === 'a_still.png'")
+    settle(page)
+    assert shown(page) == []
+    assert masks(server, "a_still.png") == {}
+    assert list(masks(server, "c_cine.dcm", frame=1)) != []
+    assert page.evaluate("() => window.ultrasam.session.image.id") != cine
 
 
 def test_strokes_wait_for_a_server_that_is_gone_and_arrive_once(tmp_path: Path) -> None:
@@ -133,3 +168,8 @@ def test_a_file_that_cannot_be_read_says_why_beside_it(page: Any) -> None:
     page.wait_for_function("() => !document.querySelector('#message').hidden")
     assert "d_broken.dcm" in page.locator("#message-text").inner_text()
     assert "cannot be read" in button.inner_text()
+    # What was open stays, with its place in the list.
+    name = page.evaluate("() => window.ultrasam.session.image.name")
+    assert name != "d_broken.dcm"
+    current = page.locator("#image-rows [aria-current=true]").inner_text()
+    assert name in current

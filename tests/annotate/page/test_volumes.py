@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tests.annotate.page.served import drag, enter, open_image, served, settle
+from tests.annotate.page.served import Held, drag, enter, open_image, served, settle
 from tests.web.browser import browser_page, chromium
 from ultrasam.annotate.wire import mask_from_json
 
@@ -79,6 +80,16 @@ def test_planes_across_show_the_volume_and_what_is_drawn_in_its_slices(
         now = page.evaluate("() => window.ultrasam.planes.point")
         assert abs(now["x"] - WIDTH // 2) <= 1
         assert now["y"] == point["y"]
+
+        # A stroke ends elsewhere while a plane is on its way: it comes with the pixels of its own place.
+        held = Held(page, re.compile(r"/planes/1/\d+\.png"))
+        drag(page, (30.0, 12.0), (60.0, 20.0))
+        held.wait()
+        held.release()
+        settle(page)
+        page.wait_for_timeout(500)
+        pixels = np.reshape(page.evaluate(_PLANE, 0)["pixels"], (SLICES, WIDTH, 4))[..., 0]
+        assert np.array_equal(pixels, voxels[:, 20])
         page.locator("#plane-row").fill("7")
         page.wait_for_function("() => window.ultrasam.planes.point.y === 7")
         page.reload()

@@ -49,25 +49,41 @@ class TimedH11(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         self._unwatch()
-        self.resume_writing()
+        self._expect_nothing()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than the app writes."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.write_s, self.transport.abort)
+        self._expect_reading()
 
     def resume_writing(self) -> None:
         """The client has read."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        self._expect_nothing()
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, although a part of the last answer may never be read."""
         super().timeout_keep_alive_handler()
-        self.loop.call_later(self.write_s, self.transport.abort)
+        if self.transport.get_write_buffer_size():
+            self._expect_reading()
+
+    def _expect_reading(self) -> None:
+        """Close the connection unless some of what waits for the client is read in time, again and again."""
+        self._expect_nothing()
+        waiting = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(self.write_s, self._abort_unless_read, waiting)
+
+    def _expect_nothing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _abort_unless_read(self, waited: int) -> None:
+        if self.transport.get_write_buffer_size() < waited:
+            self._expect_reading()
+        else:
+            self.transport.abort()
 
     def _watch(self) -> None:
         if self._is_answering():

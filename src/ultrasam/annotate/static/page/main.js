@@ -108,7 +108,7 @@ function say(message) {
 
 async function open(id, frame = null) {
   say('');
-  if (id === session.opened && frame === null) {
+  if (id === session.image?.id && session.coming !== 'image' && frame === null) {
     session.refresh().catch((error) => say(error.message)); // what is being drawn goes on
     return;
   }
@@ -117,17 +117,18 @@ async function open(id, frame = null) {
   page.busy = true;
   stage.useTool(tools[stage.tool?.name ?? 'prompt']);
   images.select(id);
-  localStorage[LAST] = id;
-  history.replaceState(null, '', `#image=${id}`);
   try {
     await session.open(id, frame);
     if (session.image?.id !== id) return;
+    localStorage[LAST] = id;
+    history.replaceState(null, '', `#image=${id}`);
     restore(session.image.view);
     images.select(id);
     lease();
     showPlaying();
   } catch (error) {
     say(error.message);
+    images.select(session.image?.id ?? id);
   }
   opening = page.busy = false;
   changed();

@@ -20,10 +20,10 @@ export class StrokeQueue {
     return this.items.length;
   }
 
-  /** A function that says whether a stroke was added since, or waits: what was asked before may then lack it. */
+  /** A function that says whether a stroke has been on its way since: what was asked meanwhile may lack it. */
   watch() {
-    const { added } = this;
-    return () => this.added !== added || this.waiting > 0;
+    const { added, waiting } = this;
+    return () => waiting > 0 || this.added !== added;
   }
 
   /** Resolves when all strokes are acknowledged or refused. */

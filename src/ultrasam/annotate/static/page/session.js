@@ -16,7 +16,8 @@ const REST = 400; // milliseconds after the last stroke until frames are asked f
 export class Session {
   /** `on` holds changed(), shown() after another frame, say(sentence) and told(sentence) for screen readers. */
   constructor(queue, frames, on) {
-    Object.assign(this, { queue, frames, on, project: null, image: null, opened: null, frame: 0, wanted: 0, objects: new Map(), drafts: new Map() });
+    Object.assign(this, { queue, frames, on, project: null, image: null, frame: 0, wanted: 0, objects: new Map(), drafts: new Map() });
+    Object.assign(this, { coming: null, isStale: false });
     Object.assign(this, { active: null, reopened: null, visit: 0, encoded: null, label: null, hidden: new Set() });
     Object.assign(this, { latency: null, verified: null, ready: Promise.resolve(), others: [] });
   }
@@ -47,37 +48,49 @@ export class Session {
     return { width: this.image.width, height: this.image.height };
   }
 
-  /** Open an image at a frame, or where its reader last was. */
-  async open(id, frame = null) {
-    const visit = ++this.visit;
-    this.opened = null;
-    this.leave();
-    const image = await ask(`/images/${id}`);
-    if (visit !== this.visit) return;
-    this.encoded = null;
-    Object.assign(this, { image, active: image.view?.active ?? null, reopened: image.view?.active ?? null, others: [] });
-    this.#replace(image.objects.map((object) => ({ ...object, crop: null })));
-    this.drafts.clear();
-    const last = (image.frames ?? 1) - 1;
-    await this.#show(Math.min(Math.max(frame ?? image.view?.frame ?? 0, 0), last), visit);
-    if (visit === this.visit) this.opened = id;
+  /** Open an image at a frame, or where its reader last was; what is open stays until all of it is there. */
+  open(id, frame = null) {
+    return this.#arrive('image', async (isNewest, hasDrawn) => {
+      const image = await ask(`/images/${id}`);
+      if (!isNewest()) return;
+      const last = (image.frames ?? 1) - 1;
+      const at = Math.min(Math.max(frame ?? image.view?.frame ?? 0, 0), last);
+      await this.#show(image, at, isNewest, hasDrawn, () => this.#takeOther(image));
+    });
   }
 
   async toFrame(frame) {
-    if (!this.image || frame === this.wanted || frame < 0 || frame >= this.image.frames) return;
-    this.reopened = null;
-    await this.#show(frame, ++this.visit);
+    const { image } = this;
+    if (!image || this.coming === 'image' || frame === this.wanted || frame < 0 || frame >= image.frames) return;
+    await this.#arrive('frame', (isNewest, hasDrawn) => this.#show(image, frame, isNewest, hasDrawn, () => { this.reopened = null; }));
   }
 
-  /** Show the objects of this frame as the server has them now. */
+  /** Show another image or frame, unless one more is asked for meanwhile. */
+  async #arrive(what, load) {
+    const visit = ++this.visit;
+    this.coming = what;
+    try {
+      await load(() => visit === this.visit, this.queue.watch());
+    } finally {
+      if (visit === this.visit) {
+        Object.assign(this, { coming: null, wanted: this.frame });
+        if (this.isStale) this.refresh().catch((error) => this.on.say(error.message));
+      }
+    }
+  }
+
+  /** Show the objects of this frame as the server has them now; while another is coming, once that is there. */
   async refresh() {
     const { image, frame, visit } = this;
     if (!image) return;
+    this.isStale = this.coming !== null;
+    if (this.isStale) return;
     const hasDrawn = this.queue.watch();
     const [now, found] = await Promise.all([ask(`/images/${image.id}`), ask(`/images/${image.id}/objects?frame=${frame}`)]);
-    if (visit !== this.visit) return;
-    if (hasDrawn()) {
-      await this.#refreshOnceSettled(visit);
+    const isLate = visit !== this.visit;
+    if (isLate || hasDrawn()) {
+      if (!isLate) await this.queue.settled;
+      await this.refresh(); // what came does not hold what was drawn, or is of another frame
       return;
     }
     this.#takeImage(now);
@@ -87,23 +100,20 @@ export class Session {
     this.on.changed();
   }
 
-  /** What was asked for has come too late to hold what was drawn meanwhile. */
-  async #refreshOnceSettled(visit) {
-    await this.queue.settled;
-    if (visit === this.visit) await this.refresh();
-  }
-
   /** Ask, a moment after the last stroke, in which frames masks are, and which of them have become stale. */
   #refreshFrames() {
     clearTimeout(this.resting);
     this.resting = setTimeout(async () => {
       const { visit, image } = this;
       const hasDrawn = this.queue.watch();
-      const now = await ask(`/images/${image.id}`).catch(() => null);
-      if (!now || visit !== this.visit || hasDrawn()) return; // each stroke asks anew
-      this.#takeImage(now);
-      this.#takeFrames(now.objects);
-      this.on.changed();
+      const now = this.coming ? null : await ask(`/images/${image.id}`).catch(() => null);
+      if (this.coming || visit !== this.visit) {
+        this.refresh().catch(() => {});
+      } else if (now && !hasDrawn()) { // each stroke asks anew
+        this.#takeImage(now);
+        this.#takeFrames(now.objects);
+        this.on.changed();
+      }
     }, REST);
   }
 
@@ -118,38 +128,43 @@ export class Session {
     }
   }
 
-  async #show(frame, visit) {
-    const { image } = this;
+  #takeOther(image) {
+    this.leave();
+    const active = image.view?.active ?? null;
+    Object.assign(this, { image, active, reopened: active, others: [] });
+    this.#replace(image.objects.map((object) => ({ ...object, crop: null })));
+  }
+
+  async #show(image, frame, isNewest, hasDrawn, prepare) {
     this.wanted = frame;
-    const hasDrawn = this.queue.watch();
-    const coming = [this.frames.get(image, frame), ask(`/images/${image.id}/objects?frame=${frame}`)];
-    this.ready = Promise.all(coming);
-    const [bitmap, found] = await this.ready.catch((error) => {
-      if (visit === this.visit) this.wanted = this.frame;
-      throw error;
-    });
-    if (visit !== this.visit) return;
+    this.ready = Promise.all([this.frames.get(image, frame), ask(`/images/${image.id}/objects?frame=${frame}`)]);
+    const [bitmap, found] = await this.ready;
+    if (!isNewest()) return;
+    prepare();
     this.frame = frame;
     this.#replace(found.objects);
     this.drafts.clear();
-    if (hasDrawn()) this.#refreshOnceSettled(visit).catch((error) => this.on.say(error.message));
-    else if (!this.objects.has(this.active)) this.active = null;
+    if (hasDrawn()) {
+      this.queue.settled.then(() => this.refresh()).catch((error) => this.on.say(error.message));
+    } else if (!this.objects.has(this.active)) {
+      this.active = null;
+    }
     this.on.shown(bitmap);
     this.on.changed();
     clearTimeout(this.passing);
-    this.passing = setTimeout(() => visit === this.visit && this.#encode(visit), PASSING);
+    this.passing = setTimeout(() => isNewest() && this.#encode(isNewest), PASSING);
     this.encoded = null;
     for (const next of [frame + 1, frame - 1]) {
       if (next >= 0 && next < image.frames) this.frames.get(image, next).catch(() => {});
     }
   }
 
-  async #encode(visit) {
+  async #encode(isNewest) {
     try {
       const answer = await post(`/images/${this.image.id}/open`, { frame: this.frame }, { patience: 300_000 });
-      if (visit === this.visit) this.encoded = answer;
+      if (isNewest()) this.encoded = answer;
     } catch (error) {
-      if (visit === this.visit) this.on.say(error.message);
+      if (isNewest()) this.on.say(error.message);
     }
     this.on.changed();
   }

@@ -32,6 +32,7 @@ export class Planes {
 
   toggle() {
     localStorage[SHOWN] = localStorage[SHOWN] === 'yes' ? 'no' : 'yes';
+    for (const view of this.views) view.forget(); // what could not be loaded is asked for once more
     this.show();
   }
 
@@ -88,26 +89,30 @@ class Plane {
   }
 
   forget() {
-    Object.assign(this, { bitmap: null, about: null, key: '', maskKey: '' });
+    Object.assign(this, { bitmap: null, about: null, key: '', maskKey: '', picture: null, failed: null });
   }
 
-  /** Load what is not there: the picture, or only the masks. */
+  /** Load what is not there: the picture, or only the masks. What could not be loaded is not asked for again here. */
   async load() {
     const { session, point, masks } = this.planes;
     const { image } = session;
     const place = `/images/${image.id}/planes/${this.cut.axis}/${this.cut.of(point)}`;
-    const [key, maskKey] = [`${place}?v=${image.version ?? 0}`, place + masks];
-    if (maskKey === this.maskKey) return;
-    const picture = key === this.key ? this.bitmap : null;
-    Object.assign(this, { key, maskKey });
-    const [bitmap, about] = await Promise.all([picture ?? loadBitmap(`${place}.png?v=${image.version ?? 0}`), ask(place)]).catch((error) => {
-      if (maskKey === this.maskKey) this.forget();
+    const [key, maskKey] = [`${place}.png?v=${image.version ?? 0}`, place + masks];
+    if (maskKey === this.maskKey || key === this.failed) return;
+    if (key !== this.key) Object.assign(this, { key, picture: loadBitmap(key) });
+    this.maskKey = maskKey;
+    try {
+      const [bitmap, about] = await Promise.all([this.picture, ask(place)]);
+      if (maskKey !== this.maskKey) return; // another was asked for meanwhile
+      const objects = about.objects.map((object) => ({ ...object, crop: cropOf(object.mask.mask) }));
+      Object.assign(this, { bitmap, about: { ...about, objects } });
+      this.draw();
+    } catch (error) {
+      if (key !== this.key) return;
+      this.forget();
+      this.failed = key;
       throw error;
-    });
-    if (maskKey !== this.maskKey) return; // another was asked for meanwhile
-    const objects = about.objects.map((object) => ({ ...object, crop: cropOf(object.mask.mask) }));
-    Object.assign(this, { bitmap, about: { ...about, objects } });
-    this.draw();
+    }
   }
 
   /** How a slice's distance looks against a pixel's, and how large a pixel is on the screen. */
