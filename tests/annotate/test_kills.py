@@ -130,6 +130,7 @@ def label_and_kill(folder: Path, times: int, *, seed: int, longest: float) -> La
     return labeling
 
 
+@pytest.mark.slow
 def test_what_a_killed_server_has_acknowledged_is_there(folder: Path) -> None:
     assert len(label_and_kill(folder, 2, seed=0, longest=1.5).strokes) > 0
 

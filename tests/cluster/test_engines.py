@@ -66,6 +66,7 @@ def test_lost_workers_change_no_byte(
     assert leftovers(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_every_process_is_a_row_and_costs_no_other(
     model: Path, tmp_path: Path, losses: Losses
 ) -> None:

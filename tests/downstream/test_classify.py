@@ -67,7 +67,11 @@ def items_of(count: int, *, per_subject: int = 1) -> list[AnnotatedImage]:
     return found
 
 
-@pytest.mark.parametrize("mode", ["linear", "attention", "full", "lora", "adapter"])
+@pytest.mark.parametrize(
+    "mode",
+    ["linear", "attention", "full",
+     *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("lora", "adapter"))],
+)  # fmt: skip
 def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     items = items_of(24)
     settings = settings_of(

@@ -16,7 +16,7 @@ from ultrasam.runtimes.graphs import DecoderGraph, EncoderGraph
 from ultrasam.runtimes.torch_backend import TorchBackend
 
 CONFIGURATIONS = {"tiny": TINY, "nano": CONFIGS["nano"], "vit-b": CONFIGS["vit-b"]}
-NAMES = ["tiny", "nano", pytest.param("vit-b", marks=pytest.mark.slow)]
+NAMES = ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nano", "vit-b"))]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -78,6 +78,7 @@ def test_recipes_may_use_the_former_ids_of_layouts(former: str, current: str) ->
     assert dataset(current).info.id == current
 
 
+@pytest.mark.slow
 def test_one_command_fine_tunes_validates_and_keeps_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,7 +177,7 @@ def test_the_encoders_operations_are_those_that_torch_counts() -> None:
     [pytest.param("base-mixed", 93_735_472, marks=pytest.mark.slow),
      pytest.param("base-lora", 4_654_384, marks=pytest.mark.slow),
      pytest.param("base-adapter", 11_165_488, marks=pytest.mark.slow),
-     ("decoder-only", 4_064_560)],
+     pytest.param("decoder-only", 4_064_560, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_dry_run_says_what_would_be_trained(
     recipe: str, trained: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
