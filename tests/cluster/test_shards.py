@@ -168,12 +168,17 @@ def test_a_kill_while_planning_leaves_a_plan_or_none(model: Path, tmp_path: Path
         assert len(read_shard(out, job, 0).sources) == 3
 
 
+def two_images(model: Path, tmp_path: Path) -> Path:
+    """The folder of a planned job of two images."""
+    images(tmp_path / "in", 2)
+    planned(tmp_path / "out", tmp_path / "in", model)
+    return tmp_path / "out"
+
+
 def test_the_slower_of_two_workers_on_one_shard_commits_nothing(
     model: Path, tmp_path: Path
 ) -> None:
-    images(tmp_path / "in", 2)
-    out = tmp_path / "out"
-    planned(out, tmp_path / "in", model)
+    out = two_images(model, tmp_path)
     slow, fast = _stub(ShardRunner(out)), _stub(ShardRunner(out))
     plain = slow._task.rows
 
@@ -190,9 +195,7 @@ def test_the_slower_of_two_workers_on_one_shard_commits_nothing(
 def test_a_worker_whose_folder_another_run_has_tidied_away_finds_the_shard_done(
     model: Path, tmp_path: Path
 ) -> None:
-    images(tmp_path / "in", 2)
-    out = tmp_path / "out"
-    planned(out, tmp_path / "in", model)
+    out = two_images(model, tmp_path)
     slow = _stub(ShardRunner(out))
     plain = slow._task.rows
 

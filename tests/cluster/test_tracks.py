@@ -120,13 +120,19 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> Non
     monkeypatch.setattr(tracks, "track", fails)
 
 
+def followed(ultrasam: Any, tmp_path: Path, folder: Path) -> Path:
+    """The folder of a run in shards, in which something fails."""
+    given = ("--model", small_model(tmp_path), "--no-tta", "--box", ",".join(map(str, BOX)))
+    out = tmp_path / "out"
+    assert ultrasam("track", folder, *given, "--device", "cpu", "--workers", 0, "-o", out) == 1
+    return out
+
+
 def test_whatever_goes_wrong_in_one_cine_is_a_row(
     ultrasam: Any, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, "1.nrrd", RuntimeError("out of memory"))
-    given = ("--model", small_model(tmp_path), "--no-tta", "--box", ",".join(map(str, BOX)))
-    out = tmp_path / "out"
-    assert ultrasam("track", folder, *given, "--device", "cpu", "--workers", 0, "-o", out) == 1
+    out = followed(ultrasam, tmp_path, folder)
     table = rows_of(out)
     failed = dict(table.drop_nulls("error").select("path", "error").iter_rows())
     assert {Path(path).name for path in failed} == {"1.nrrd", "3.nrrd"}
@@ -138,9 +144,7 @@ def test_a_full_disk_ends_the_run_and_counts_for_nothing(
     ultrasam: Any, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, "1.nrrd", DiskFullError("The disk is full."))
-    given = ("--model", small_model(tmp_path), "--no-tta", "--box", ",".join(map(str, BOX)))
-    out = tmp_path / "out"
-    assert ultrasam("track", folder, *given, "--device", "cpu", "--workers", 0, "-o", out) == 1
+    out = followed(ultrasam, tmp_path, folder)
     assert not list(out.glob("shards/*"))
 
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -73,15 +73,25 @@ def test_a_second_head_on_a_connection_has_no_more_time_than_the_first(server: L
         assert one.recv(100) == b""
 
 
-def test_who_does_not_read_an_answer_is_closed(
-    model: FakeModel, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def asked_for(
+    size: int, write_s: float, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Listening, socket.socket]]:
+    """A server with a limit on answers that are not read, and a client that has asked for a large one."""
+    monkeypatch.setattr(TimedH11, "write_s", write_s)
+    model = FakeModel()
     model.gate.set()
-    monkeypatch.setattr(TimedH11, "write_s", 0.3)
     with listening(model, limits=Limits()) as server, connected(server) as one:
-        server.app.add_route("/large", lambda _: Response(b"x" * 50_000_000))
+        server.app.add_route("/large", lambda _: Response(b"x" * size))
         host = f"Host: 127.0.0.1:{server.port}\r\n".encode()
         one.sendall(b"GET /large HTTP/1.1\r\n" + host + b"\r\n")
+        yield server, one
+
+
+def test_who_does_not_read_an_answer_is_closed(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with asked_for(50_000_000, 0.3, monkeypatch) as (server, one):
         assert predict(server).status_code == 200
         until(lambda: server.server.server_state.connections == set())
         received = 0
@@ -92,14 +102,9 @@ def test_who_does_not_read_an_answer_is_closed(
 
 
 def test_who_reads_an_answer_slowly_gets_all_of_it(
-    model: FakeModel, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model.gate.set()
-    monkeypatch.setattr(TimedH11, "write_s", 0.5)
-    with listening(model, limits=Limits()) as server, connected(server) as one:
-        server.app.add_route("/large", lambda _: Response(b"x" * 20_000_000))
-        host = f"Host: 127.0.0.1:{server.port}\r\n".encode()
-        one.sendall(b"GET /large HTTP/1.1\r\n" + host + b"\r\n")
+    with asked_for(20_000_000, 0.5, monkeypatch) as (_, one):
         received, start = 0, time.monotonic()
         while received < 20_000_000:
             part = one.recv(1_000_000)
