@@ -265,7 +265,7 @@ def test_an_archive_of_very_many_files_is_refused(page: Page) -> None:
 
 
 def test_a_compressed_volume_that_unpacks_without_end_is_refused(page: Page) -> None:
-    """A megabyte that says that it is 32,767³ voxels, and unpacks to a gigabyte."""
+    """200 kB that say that they are 32,767³ voxels, and unpack to 200 MB."""
     header = bytearray(348)
     header[:4] = (348).to_bytes(4, "little")
     for axis, size in enumerate((3, 32_767, 32_767, 32_767)):
@@ -275,10 +275,10 @@ def test_a_compressed_volume_that_unpacks_without_end_is_refused(page: Page) -> 
     header[344:348] = b"n+1\0"
     packer = zlib.compressobj(9, wbits=31)
     data = packer.compress(bytes(header) + b"\0" * 4)
-    for _ in range(1000):
+    for _ in range(200):
         data += packer.compress(b"\0" * 1_000_000)
     data += packer.flush()
-    assert len(data) < 2_000_000
+    assert len(data) < 400_000
     answer = page.client.post(
         "/v1/uploads?name=x.nii.gz", content=data,
         headers={"x-ultrasam": "1", "content-type": "application/octet-stream"},

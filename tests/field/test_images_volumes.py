@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from ultrasam.datasets.file_tree import FileEntry
 from ultrasam.datasets.readers.volumes import load
 from ultrasam.errors import DataError, ScanError
+from ultrasam.images import nifti
 from ultrasam.images.pixels import to_uint8
 from ultrasam.images.radiofrequency import is_radiofrequency
 from ultrasam.images.reading import read_scan
@@ -123,6 +124,19 @@ def test_a_truncated_nifti_is_refused_instead_of_filled_with_zeros(tmp_path: Pat
         DataError, match=r"^a\.nii is truncated: it declares 12352 bytes and has 2000"
     ):
         load(entry(path))
+
+
+def test_a_nifti_that_declares_more_than_can_be_packed_is_refused_without_unpacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = bytearray(write_nifti(tmp_path / "a.nii", ramp(4, 60, 50), SHEARED).read_bytes()[:352])
+    for axis in range(3):
+        header[42 + 2 * axis : 44 + 2 * axis] = (32_767).to_bytes(2, "little")
+    packed = tmp_path / "b.nii.gz"
+    packed.write_bytes(gzip.compress(bytes(header) + bytes(1_000_000)))
+    monkeypatch.setattr(nifti, "_unpacked_length", None)
+    with pytest.raises(ScanError, match=r"declares \d{14,} bytes and can hold only \d{7}; copy"):
+        read_scan(packed)
 
 
 def test_a_nifti_that_is_packed_in_pieces_is_whole(tmp_path: Path) -> None:

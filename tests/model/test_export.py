@@ -25,7 +25,7 @@ def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
     size = model.config.image_size
     graph = EncoderGraph(model)
     pixels = torch.randn(2, 3, size, size)
-    program = export(graph, (pixels,), dynamic_shapes=({0: Dim("images", max=64)},), strict=True)
+    program = export(graph, (pixels,), dynamic_shapes=({0: Dim("images", max=64)},), strict=False)
     other = torch.randn(1 if size > 512 else 3, 3, size, size)
     with torch.inference_mode():
         for ours, theirs in zip(graph(other), program.module()(other), strict=True):
@@ -52,7 +52,7 @@ def test_the_decoder_exports_with_any_number_of_prompts_and_points(name: str) ->
         has_mask = (torch.arange(count) % 2 == 0).float()
         return (image, high_res, given.coords, given.labels.float(), given.masks, has_mask)
 
-    program = export(graph, inputs(3, 2), dynamic_shapes=shapes, strict=True)
+    program = export(graph, inputs(3, 2), dynamic_shapes=shapes, strict=False)
     for seed, count in ((1, 5), (2, 3)):
         with torch.inference_mode():
             ours, theirs = graph(*inputs(seed, count)), program.module()(*inputs(seed, count))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -302,3 +304,19 @@ def test_a_damaged_file_in_the_cache_can_be_replaced(
 def test_a_missing_file_is_not_looked_for_on_the_hub(name: str) -> None:
     with pytest.raises(CheckpointError, match="is neither a file nor a known model"):
         ModelSpec.parse(name)
+
+
+def test_loading_draws_no_random_numbers() -> None:
+    torch.manual_seed(3)
+    load_model("nano", device="cpu")
+    drawn = torch.rand(4)
+    torch.manual_seed(3)
+    assert torch.equal(drawn, torch.rand(4))
+
+
+@pytest.mark.slow
+def test_loading_imports_no_compiler() -> None:
+    """Its import would take as long as all else."""
+    code = "import sys, ultrasam; ultrasam.load('nano'); print({'torch._dynamo', 'sympy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -117,52 +117,56 @@ def clinical_measurements(
             with a spacing only, and mean an object only if it is the image's only one of its structure: pass
             none otherwise.
     """
-    found = []
+    found: list[ClinicalMeasurement] = []
     circumference = CIRCUMFERENCES.get(structure) if dataset not in INTRAPARTUM else None
     if circumference is not None:
         stated = (measurements or {}).get(_SOURCE_NAMES.get(circumference, ""))
-        found.append(
-            _measured(circumference, _circumference, truth, predicted, spacing, stated=stated)
+        found += _measured(
+            (circumference,), _circumference, truth, predicted, spacing, stated=stated
         )
     if is_lesion(structure):
-        found.append(_measured("long axis", _long_axis, truth, predicted, spacing))
-        found.append(_measured("short axis", _short_axis, truth, predicted, spacing))
-    found.append(_measured("area", area, truth, predicted, spacing))
-    return [measurement for measurement in found if measurement is not None]
+        found += _measured(("long axis", "short axis"), _axes, truth, predicted, spacing)
+    return [*found, *_measured(("area",), _area, truth, predicted, spacing)]
 
 
 def _measured(
-    quantity: Quantity,
-    measure: Callable[[BoolMask, Spacing], float],
+    quantities: tuple[Quantity, ...],
+    measure: Callable[[BoolMask, Spacing], tuple[float, ...]],
     truth: BoolMask,
     predicted: BoolMask,
     spacing: Spacing | None,
     *,
     stated: float | None = None,
-) -> ClinicalMeasurement | None:
+) -> list[ClinicalMeasurement]:
+    """What one function measures; nothing if the truth does not have it."""
     unit: Unit = "mm" if spacing else "px"
-    if quantity == "area":
+    if quantities == ("area",):
         unit = "mm²" if spacing else "px²"
     try:
-        true_value = measure(truth, spacing or (1.0, 1.0))
+        true_values = measure(truth, spacing or (1.0, 1.0))
     except MeasurementError:
-        return None
+        return []
     try:
-        value = measure(predicted, spacing or (1.0, 1.0))
+        values = measure(predicted, spacing or (1.0, 1.0))
     except MeasurementError:
-        value = float("nan")
-    if stated is None or spacing is None:
-        return ClinicalMeasurement(quantity, unit, true_value, true_value, value)
-    return ClinicalMeasurement(quantity, unit, stated, true_value, value, from_source=True)
+        values = (float("nan"),) * len(quantities)
+    source = stated if spacing else None
+    return [
+        ClinicalMeasurement(
+            quantity, unit, true if source is None else source, true, value, source is not None
+        )
+        for quantity, true, value in zip(quantities, true_values, values, strict=True)
+    ]
 
 
-def _circumference(mask: BoolMask, spacing: Spacing) -> float:
-    return fit_ellipse(mask, spacing).circumference
+def _circumference(mask: BoolMask, spacing: Spacing) -> tuple[float]:
+    return (fit_ellipse(mask, spacing).circumference,)
 
 
-def _long_axis(mask: BoolMask, spacing: Spacing) -> float:
-    return long_and_short_axis(mask, spacing).long
+def _axes(mask: BoolMask, spacing: Spacing) -> tuple[float, float]:
+    axes = long_and_short_axis(mask, spacing)
+    return axes.long, axes.short
 
 
-def _short_axis(mask: BoolMask, spacing: Spacing) -> float:
-    return long_and_short_axis(mask, spacing).short
+def _area(mask: BoolMask, spacing: Spacing) -> tuple[float]:
+    return (area(mask, spacing),)

@@ -16,6 +16,7 @@ from ultrasam.errors import ScanError
 _HEADER = 348
 _MAX_SKEW = 0.02  # cosine of the angle between rows and columns; one degree off a right angle
 _BLOCK = 1 << 22
+_DENSEST = 1032  # bytes that DEFLATE stores in one, at most
 
 
 def check_nifti(file: Path, name: str) -> None:
@@ -41,11 +42,19 @@ def check_nifti(file: Path, name: str) -> None:
     if not (0 < count < 8 and bits > 0 and offset >= _HEADER and min(sizes[:count]) > 0):
         return  # ITK names what is wrong
     declared = int(offset) + math.prod(sizes[:count]) * bits // 8
-    length = _length(file, declared)
+    length = file.stat().st_size
+    if _is_packed(file):
+        if declared > _DENSEST * length:  # known without unpacking it, which may take long
+            raise _truncated(name, declared, f"can hold only {_DENSEST * length}")
+        length = _unpacked_length(file, declared)
     if length < declared:
-        raise ScanError(
-            f"{name} is truncated: it declares {declared} bytes and has {length}; copy or download it again."
-        )
+        raise _truncated(name, declared, f"has {length}")
+
+
+def _truncated(name: str, declared: int, held: str) -> ScanError:
+    return ScanError(
+        f"{name} is truncated: it declares {declared} bytes and {held}; copy or download it again."
+    )
 
 
 def plane_is_skewed(file: Path) -> bool:
@@ -86,11 +95,8 @@ def lacks_spacing(file: Path) -> bool:
 
 def _read_header(file: Path, name: str) -> bytes:
     try:
-        with file.open("rb") as opened:
+        with gzip.open(file) if _is_packed(file) else file.open("rb") as opened:
             start = opened.read(_HEADER)
-        if start[:2] == b"\x1f\x8b":
-            with gzip.open(file) as unpacked:
-                start = unpacked.read(_HEADER)
     except (OSError, EOFError, zlib.error) as error:
         raise ScanError(f"{name} is damaged or truncated; copy or download it again.") from error
     return start
@@ -103,11 +109,14 @@ def _byte_order(header: bytes) -> str | None:
     return {b"\x5c\x01\0\0": "<", b"\0\0\x01\x5c": ">"}.get(header[:4])
 
 
-def _length(file: Path, declared: int) -> int:
+def _is_packed(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(2) == b"\x1f\x8b"
+
+
+def _unpacked_length(file: Path, declared: int) -> int:
     """The unpacked size of a file, in bytes; counted no further than needed."""
     with file.open("rb") as opened:
-        if opened.read(2) != b"\x1f\x8b":
-            return file.stat().st_size
         opened.seek(-4, 2)
         if (
             int.from_bytes(opened.read(4), "little") == declared % 2**32

@@ -84,7 +84,8 @@ class PositionEmbeddingRandom(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
+        matrix = nn.init.normal_(torch.empty(2, features))
+        self.register_buffer("positional_encoding_gaussian_matrix", matrix)
         self.positional_encoding_gaussian_matrix: Tensor
 
     def forward(self, coords: Tensor) -> Tensor:

@@ -116,7 +116,6 @@ def write_graph(
     results: Sequence[str],
     *,
     half: bool = False,
-    strict: bool = True,
 ) -> None:
     """Write a module as an ONNX graph.
 
@@ -125,13 +124,12 @@ def write_graph(
         shapes: of each input, the dimensions (`torch.export.Dim`) that are.
         given, results: names of inputs and outputs.
         half: as in `write_onnx`.
-        strict: trace the Python code itself, which dynamic dimensions need; without, only what it computes.
 
     Raises:
         ConfigError: The graph is too large for one ONNX file.
         MissingDependencyError: onnx or onnxscript is not installed.
     """
-    proto = _convert(graph, inputs, shapes, given, results, strict=strict)
+    proto = _convert(graph, inputs, shapes, given, results)
     _remove_traces(proto)
     _name_dimensions(proto)
     if half:
@@ -186,8 +184,6 @@ def _convert(
     shapes: tuple[Any, ...],
     given: Any,
     results: Any,
-    *,
-    strict: bool,
 ) -> Any:
     with needs("Exporting to ONNX", extra="export"):
         import onnx  # noqa: F401
@@ -205,7 +201,7 @@ def _convert(
         ):
             warnings.simplefilter("ignore")
             # Given a module, the exporter would fix a dimension that its own tracing does not follow.
-            traced = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=strict)
+            traced = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
                 traced, dynamo=True, opset_version=OPSET, input_names=list(given),
                 output_names=list(results), verbose=False,

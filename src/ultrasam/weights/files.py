@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ultrasam.errors import CheckpointError, UltraSamWarning, one_line
 from ultrasam.files import atomic_write
@@ -133,20 +134,38 @@ def write_checkpoint(model: UltraSam, path: Path, *, dtype: torch.dtype | None =
     atomic_write(path, save(state, metadata=metadata))
 
 
+class _WithoutInitialization(TorchFunctionMode):
+    """Leaves tensors as they are where a module would initialize them.
+
+    The device ``meta``, which is for that, runs code of PyTorch whose import takes as long as PyTorch's own.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def build_model(checkpoint: Checkpoint) -> UltraSam:
     """Build a model with a checkpoint's weights, in evaluation mode, in fp32, on the CPU.
 
     Raises:
         CheckpointError: Tensors are missing, unexpected or of the wrong shape.
     """
-    with torch.device("meta"):
+    with _WithoutInitialization(), torch.random.fork_rng(devices=[]):
         model = UltraSam(
             checkpoint.config,
             preprocessor=checkpoint.preprocessor,
             tta=checkpoint.tta,
             postprocessor=checkpoint.postprocessor,
         )
-    model = model.to_empty(device="cpu")
     untrained = load_state(model, checkpoint.state, source=checkpoint.source)
     if untrained:
         warnings.warn(

@@ -103,10 +103,7 @@ def export_instance_segmenter(model: InstanceSegmenter, folder: Path, card: Mode
     size = model.head_config.size
     with new_folder(folder) as part:
         file = part / f"{INSTANCES}.onnx"
-        # transformers' code cannot be traced itself; at a fixed size, that is not needed.
-        write_graph(
-            _Graph(model), file, (_example(size),), ({},), ("pixels",), _OUTPUTS, strict=False
-        )
+        write_graph(_Graph(model), file, (_example(size),), ({},), ("pixels",), _OUTPUTS)
         description: dict[str, Any] = {
             **about_export(card, "onnx", "float32"),
             "task": INSTANCES,
