@@ -128,11 +128,20 @@ def small_nano() -> UltraSam:
 
 
 @pytest.fixture(scope="session")
-def exported_nano(small_nano: UltraSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported_nano(
+    small_nano: UltraSam, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
     """The folder of `small_nano` exported to ONNX, which tests must not change."""
+    from filelock import FileLock
+
     from ultrasam.runtimes.export import export
     from ultrasam.weights.model_card import ModelCard
 
-    folder = tmp_path_factory.mktemp("exports") / "small"
-    card = ModelCard("small", "Apache-2.0", "# small\n")
-    return export(small_nano, folder, card=card).folder
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        base = base.parent  # of all processes that run these tests: it takes half a minute
+    folder = base / "exported-nano"
+    with FileLock(base / "exported-nano.lock"):
+        if not folder.exists():
+            export(small_nano, folder, card=ModelCard("small", "Apache-2.0", "# small\n"))
+    return folder
