@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def module_of(path: Path) -> str:
 FILES = {module_of(path): path for path in SOURCE.rglob("*.py")}
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Modules of ours that a file imports, at its top, inside functions or for type checkers alone."""
     found = set()

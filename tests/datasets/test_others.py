@@ -196,6 +196,7 @@ def test_boundaries_without_a_common_part_have_no_thickness() -> None:
 # Real images
 
 
+@pytest.mark.slow
 def test_frames_of_dl_track_that_resemble_each_other_stay_in_one_split(
     shared_data: Path, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_frames_of_dl_track_that_resemble_each_other_stay_in_one_split(
     )
 
 
+@pytest.mark.slow
 def test_larger_copies_of_its_images_in_another_data_set_stay_in_its_splits(
     shared_data: Path, tmp_path: Path
 ) -> None:

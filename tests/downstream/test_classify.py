@@ -69,8 +69,8 @@ def items_of(count: int, *, per_subject: int = 1) -> list[AnnotatedImage]:
 
 @pytest.mark.parametrize(
     "mode",
-    ["linear", "attention", "full",
-     *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("lora", "adapter"))],
+    ["linear", "attention",
+     *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("full", "lora", "adapter"))],
 )  # fmt: skip
 def test_every_mode_learns_bright_from_dark(mode: Mode, tmp_path: Path) -> None:
     items = items_of(24)
@@ -278,6 +278,7 @@ def test_class_activation_maps_highlight_the_bright_spot() -> None:
     assert np.mean(np.array(gains) > 20) >= 0.7
 
 
+@pytest.mark.slow
 def test_imagenet_weights_become_our_encoder(tmp_path: Path) -> None:
     """With one window, no relative positions and no class token, both are the same transformer."""
     from transformers import ViTConfig, ViTModel
@@ -304,6 +305,7 @@ def test_imagenet_weights_become_our_encoder(tmp_path: Path) -> None:
         load_model(f"imagenet:{tmp_path / 'small'}", device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "trained"),
     [

@@ -181,6 +181,7 @@ def test_a_vit_b_takes_a_step_of_every_recipe(tmp_path: Path, ultrasam: Callable
     assert set(counts) == {"classify", "regions", "instances"}
 
 
+@pytest.mark.slow
 def test_parameter_counts_of_mask2former_over_a_vit_b() -> None:
     """The head has the size that the published one has, but for the widths of the maps below it."""
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation

@@ -100,6 +100,7 @@ def test_a_report_has_every_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
     assert {"dice", "hd95", "surface_dice", "predicted_iou", "mask"} <= set(prediction)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_damage_and_images_without_an_object_are_named_and_count_in_no_mean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +205,7 @@ def results(file: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_cut_off_at_any_place_go_on_to_the_same_results(tmp_path: Path) -> None:
     mine = folder_of(tmp_path / "mine", 4)
     (mine / "images" / "broken.png").write_bytes(b"nothing")
@@ -234,6 +236,7 @@ def test_results_cut_off_at_any_place_go_on_to_the_same_results(tmp_path: Path) 
         assert evaluated() == expected, cut
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_weights_of_one_name_are_not_mixed_into_old_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +252,7 @@ def test_other_weights_of_one_name_are_not_mixed_into_old_results(
     assert "contains results of other weights" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_of_other_preprocessing_are_not_taken_for_these(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -294,6 +298,7 @@ def test_results_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
         read_results(old)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_results_are_compared_pair_by_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

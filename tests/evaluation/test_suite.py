@@ -38,6 +38,7 @@ def records(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return header, images
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_entry_may_have_fewer_prompts_and_images_and_the_report_says_so(
     tmp_path: Path, ultrasam: Callable[..., int]
 ) -> None:
@@ -181,6 +182,7 @@ def test_the_smoke_suite_runs_on_real_images(
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_stated_source_puts_a_data_set_among_those_seen(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,7 @@ from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import Skip, count_skips, describe_skips
 from ultrasam.errors import DataError
 
-EXAMPLES = 150
+EXAMPLES = 50
 LAYOUTS: dict[str, tuple[Callable[[], Files], Callable[[str], DatasetSpec]]] = {
     "coco": (damage.coco, coco_file),
     "via": (damage.via, via_files),

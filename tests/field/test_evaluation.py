@@ -90,6 +90,7 @@ def test_annotations_beside_a_folder_of_images(annotations: str, by: str, tmp_pa
     assert abs(image.areas[0] - 400) <= 41  # the tools differ in the pixels on the edge
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_cvats_layout_is_evaluated(tmp_path: Path, ultrasam: Run) -> None:
     file = tmp_path / "task_1" / "annotations" / "instances_default.json"
     coco(file, tmp_path / "task_1" / "images", ["a.png", "b.png"])
@@ -120,6 +121,7 @@ def test_a_folder_of_annotations_alone_is_no_data_set_among_others(tmp_path: Pat
 # A second evaluation in one folder
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("first", [("--split", "train"), ("--split", "all"), ("--split", "val")])
 def test_a_report_has_the_images_of_its_own_run_only(
     first: tuple[str, str], tmp_path: Path, ultrasam: Run
@@ -133,6 +135,7 @@ def test_a_report_has_the_images_of_its_own_run_only(
     assert mixed.split("## Run time")[0] == alone.split("## Run time")[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_smaller_limit_is_not_reported_with_earlier_images(tmp_path: Path, ultrasam: Run) -> None:
     folder, out = folder_of(tmp_path / "my", 6), tmp_path / "out"
     for limit, count in ((4, 4), (2, 2), (6, 6)):
@@ -142,6 +145,7 @@ def test_a_smaller_limit_is_not_reported_with_earlier_images(tmp_path: Path, ult
         assert f"{count} objects in {count} images of at most {count} subjects" in report
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_data_sets_of_one_name_do_not_share_results(
     tmp_path: Path, ultrasam: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +162,7 @@ def test_two_data_sets_of_one_name_do_not_share_results(
 # What is left out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_of_other_splits_are_counted(
     tmp_path: Path, ultrasam: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

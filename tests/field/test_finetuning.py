@@ -182,17 +182,22 @@ def test_every_command_that_writes_is_among_these() -> None:
     assert writes == set(REST)
 
 
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    base = tmp_path_factory.mktemp("places")
+    raw = folder_of(base / "raw", 4)
+    return {
+        "raw": raw, "image": raw / "images" / "000.png",
+        "classes": class_folders(base / "classes", 4), "store": store_of(base / "s"),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("command", REST)
 @pytest.mark.parametrize("below", [False, True])
 def test_an_output_that_cannot_be_written_is_refused_before_work_begins(
-    command: str, below: bool, tmp_path: Path, ultrasam: Run, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    command: str, below: bool, places: dict[str, Path], tmp_path: Path, ultrasam: Run,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    raw = folder_of(tmp_path / "raw", 4)
-    places = {
-        "raw": raw, "image": raw / "images" / "000.png",
-        "classes": class_folders(tmp_path / "classes", 4), "store": store_of(tmp_path / "s"),
-    }  # fmt: skip
     arguments = [word.format(**places) for word in REST[command]]
     file = tmp_path / "file"
     file.write_text("mine")
@@ -200,13 +205,13 @@ def test_an_output_that_cannot_be_written_is_refused_before_work_begins(
     out = file / "x" if below else tmp_path / "folder" if command in FILES else file
     for forbidden in ("ultrasam.weights.load.load_model", "ultrasam.store.build.build_store"):
         monkeypatch.setattr(forbidden, lambda *_, **__: pytest.fail("work began"))
-    before = sorted(tmp_path.rglob("*"))
+    before = [sorted(folder.rglob("*")) for folder in (tmp_path, places["raw"].parent)]
     capsys.readouterr()
     assert ultrasam(*command.split(), *arguments, "-o", out) == 1
     error = capsys.readouterr().err
     assert "choose another -o" in error or "is a folder; give a file's name as -o" in error, error
     assert len(error.strip().splitlines()) == 1
-    assert sorted(tmp_path.rglob("*")) == before
+    assert [sorted(folder.rglob("*")) for folder in (tmp_path, places["raw"].parent)] == before
     assert file.read_text() == "mine"
 
 

@@ -266,7 +266,7 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return sample_files(tmp_path_factory.mktemp("good"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_damaged_files_give_a_clear_error_or_pixels_but_nothing_else(
     good_files: dict[str, Path], data: st.DataObject

@@ -141,7 +141,9 @@ def test_one_of_the_models_candidates_is_the_mask_of_the_click(name: str) -> Non
         assert np.array_equal(offer.masks.masks[0, offer.returned], mask)
 
 
-@pytest.mark.parametrize("seed", [900, 903, 906, 2018])
+@pytest.mark.parametrize(
+    "seed", [900, 2018, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (903, 906))]
+)
 def test_the_best_by_area_is_the_mask_that_a_click_gets(seed: int) -> None:
     phantom = simulate(seed, size=(240, 320))
     predictor = Predictor("nano", device="cpu")

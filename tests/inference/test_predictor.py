@@ -33,7 +33,7 @@ def nano() -> UltraSam:
 def phantoms() -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures, each with its largest structure."""
     pairs = []
-    for seed in range(900, 924):
+    for seed in range(900, 912):
         phantom = simulate(seed, size=(240, 320))
         if len(phantom.masks):
             pairs.append((phantom.pixels, phantom.masks[phantom.masks.sum((1, 2)).argmax()]))
@@ -58,8 +58,8 @@ def test_nano_segments_phantoms_it_has_not_seen_better_than_their_boxes_tell(
 ) -> None:
     """What these weights score; others will score otherwise, but not less than an ellipse in the box."""
     boxes, clicks = (scores(Predictor(nano), phantoms, kind) for kind in ("box", "point"))
-    assert boxes.mean() == pytest.approx(0.861, abs=0.004)
-    assert clicks.mean() == pytest.approx(0.730, abs=0.01)
+    assert boxes.mean() == pytest.approx(0.896, abs=0.004)
+    assert clicks.mean() == pytest.approx(0.696, abs=0.01)
     assert boxes.mean() > scores(EllipseInBox(), phantoms, "box").mean() + 0.01
     assert clicks.mean() > scores(DiscAtClick(), phantoms, "point").mean() + 0.15
 

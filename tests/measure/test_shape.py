@@ -102,7 +102,11 @@ def test_the_axes_of_any_ellipse_are_right_to_half_a_percent_or_three_quarters_o
     assert found.short == pytest.approx(2 * b, abs=max(0.01 * b, 0.75 * pixel))
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.308, 0.154), (0.4, 0.9), (1.0, 2.0)])
+@pytest.mark.parametrize(
+    "spacing",
+    [(1.0, 1.0), (0.308, 0.154),
+     *(pytest.param(spacing, marks=pytest.mark.slow) for spacing in ((0.4, 0.9), (1.0, 2.0)))],
+)  # fmt: skip
 def test_the_axes_of_an_ellipse_are_right_to_half_a_percent(spacing: tuple[float, float]) -> None:
     """Of 40 pixels or more, at a random place, also where its outline runs along the pixels."""
     rng = np.random.default_rng(0)

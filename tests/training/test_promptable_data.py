@@ -171,9 +171,9 @@ def test_objects_too_small_for_the_input_stop_training_with_one_sentence() -> No
 @pytest.mark.parametrize(
     ("name", "part", "images", "objects"),
     [
-        ("BUSI", "train", 346, 342),
-        ("HC18", "train", 244, 244),
-        ("USGRA-seg", "train", 110, 275),
+        pytest.param("BUSI", "train", 346, 342, marks=pytest.mark.slow),
+        pytest.param("HC18", "train", 244, 244, marks=pytest.mark.slow),
+        pytest.param("USGRA-seg", "train", 110, 275, marks=pytest.mark.slow),
         ("BUSI", "dev", 60, 63),
         ("HC18", "dev", 48, 48),
         ("USGRA-seg", "dev", 40, 101),

@@ -158,6 +158,7 @@ def test_iou_of_empty_masks_is_one() -> None:
     assert mask_iou(empty + 1, empty).item() == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     small_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +187,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     assert (folder / "log" / "metrics.csv").read_text().count("\n") >= 3
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("kind", ["adapter", "lora"])
 def test_an_adapted_model_is_loaded_from_where_it_was_saved(
     kind: str, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -313,6 +315,7 @@ def test_training_from_medsam_uses_and_saves_the_training_preprocessing(
     assert np.allclose(predicted[0], pixels / 255)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_of_an_earlier_version_is_resumed(small_recipe: Path) -> None:
     recipe = load_recipe(small_recipe, ["trainer.max_steps=2"])
     train(recipe)

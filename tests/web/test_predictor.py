@@ -45,7 +45,13 @@ def point(place: tuple[float, float], label: int) -> dict[str, Any]:
     return {"x": place[0], "y": place[1], "label": label}
 
 
-@pytest.mark.parametrize("all_views", [False, True], ids=["one-view", "all-views"])
+@pytest.mark.parametrize(
+    "all_views",
+    [
+        pytest.param(False, id="one-view", marks=pytest.mark.slow),
+        pytest.param(True, id="all-views"),
+    ],
+)
 def test_masks_are_those_of_python(
     small_site: Path, small_nano: UltraSam, tmp_path: Path, all_views: bool
 ) -> None:

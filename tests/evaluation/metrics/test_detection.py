@@ -27,7 +27,7 @@ def scores_of(seed: int) -> tuple[Floats, Floats, Floats]:
     return filled, rng.beta(2, 2, absent).round(digits), rng.random(present)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(SEEDS)
 def test_the_curve_is_scikit_learns_and_the_area_is_mann_and_whitneys(seed: int) -> None:
     present, absent, _ = scores_of(seed)
