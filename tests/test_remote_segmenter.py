@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def busy() -> Iterator[Busy]:
     server = Busy(("127.0.0.1", 0), _Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield server
     server.shutdown()

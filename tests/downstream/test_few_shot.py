@@ -143,6 +143,7 @@ def test_training_sees_the_drawn_images_only_and_holds_none_out(spots: Path, mod
         open_data(wrong)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_run_is_not_trained_again(
     spots: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_a_finished_run_is_not_trained_again(
     assert not list((tmp_path / "models").iterdir())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_seed_gives_the_same_results(spots: Path, model: str, tmp_path: Path) -> None:
     settings = FewShotSettings(EVALUATION, shots=(2,), draws=1, steps=2, device="cpu")
     texts = []

@@ -116,6 +116,7 @@ def test_one_class_is_refused() -> None:
         train_region_classifier(load_backbone("nano"), [alone], settings_of("trainer.max_steps=1"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_and_what_predict_says(
     tmp_path: Path, ultrasam: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +145,24 @@ def records(
     return made
 
 
+@cache
+def _sizes(center: tuple[float, float], radii: tuple[float, float]) -> Mapping[str, float]:
+    """Of an ellipse, which all models are shown."""
+    truth = ellipse(center, radii)
+    return {
+        "area": int(truth.sum()),
+        "thickness": round(thickness(truth), 3),
+        "length": round(long_and_short_axis(truth).long, 3),
+    }
+
+
 def _object(
     model: Model, data: Data, structure: str, center: tuple[float, float], radii: tuple[float, float],
     kinds: Sequence[PromptKind], repeats: int, luck: np.random.Generator,
 ) -> dict[str, Any]:  # fmt: skip
     truth = ellipse(center, radii)
     return {
-        "structure": structure, "area": int(truth.sum()), "thickness": round(thickness(truth), 3),
-        "length": round(long_and_short_axis(truth).long, 3), "truth": encode_rle(truth)["counts"],
+        "structure": structure, **_sizes(center, radii), "truth": encode_rle(truth)["counts"],
         "click_outside": False,
         "predictions": {
             kind.name: [

@@ -622,6 +622,7 @@ def test_a_run_says_whether_it_helped(
     assert ("Training did not help" in caplog.text) == warned
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(
     tmp_path: Path, ultrasam: Command, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], small: None,

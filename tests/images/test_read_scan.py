@@ -225,6 +225,17 @@ def test_a_missing_frame_is_refused(tmp_path: Path) -> None:
         ("a.png", b"", "empty"),
         ("a.png", b"not an image at all", "not a valid PNG file"),
         ("notes.txt", b"hello there", "not in a supported format"),
+        (
+            "a.zip",
+            b"PK\x03\x04" + b"\0" * 40,
+            r"is a ZIP archive; extract it first \(predict, embed",
+        ),
+        (
+            "a.tar",
+            b"a" * 257 + b"ustar\0" + b"\0" * 249,
+            "is a TAR archive; extract it first .predict, embed",
+        ),
+        ("a.png", b"Rar!\x1a\x07\0", r"is a RAR archive; extract it first\."),
         ("a.dcm", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "holds PNG; if that is intended, rename"),
         ("a.nii.gz", gzip.compress(b"nothing of the kind", mtime=0), "damaged"),
         ("a.mp4", b"\0\0\0\x18ftypmp42" + b"\0" * 100, "damaged"),

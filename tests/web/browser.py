@@ -38,7 +38,7 @@ def served(folder: Path) -> Iterator[str]:
     """The address of a plain static server, as `python -m http.server` is: without headers of ours."""
     handler = functools.partial(_Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
             yield f"http://localhost:{server.server_address[1]}/"

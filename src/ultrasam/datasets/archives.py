@@ -16,6 +16,7 @@ import stat
 import sys
 import tarfile
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -296,6 +297,7 @@ class _Folder:
 class _Tar:
     def __init__(self, archive: Path) -> None:
         self.tar = tarfile.open(archive, "r:")  # noqa: SIM115 - stays open as long as this object
+        weakref.finalize(self, self.tar.close)
 
     def members(self) -> list[Member]:
         return [Member(m.name, m.size) for m in self.tar.getmembers() if m.isfile()]

@@ -83,6 +83,11 @@ _NAMES = {
 
 
 _STILLS = (b"heic", b"heix", b"mif1", b"avif", b"crx ")  # photographs in MP4's kind of container
+_IN_PLACE = " (predict, embed, track and measure read it in place with --workers)"
+_ARCHIVES = {  # where their mark is, and what else to do with them
+    "ZIP": (0, b"PK\x03\x04", _IN_PLACE), "TAR": (257, b"ustar", _IN_PLACE), "RAR": (0, b"Rar!", ""),
+    "7z": (0, b"7z\xbc\xaf\x27\x1c", ""),
+}  # fmt: skip
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # the SOP class of a directory of files
 
 
@@ -116,6 +121,9 @@ def _kind_of(start: bytes, file: Path) -> str:
         if named == "nifti":
             raise ScanError(f"{file} is compressed by gzip; rename it to {file.name}.gz.")
         raise ScanError(f"{file} is compressed by gzip; extract it first.")
+    for archive, (at, mark, advice) in _ARCHIVES.items():
+        if actual is None and start.startswith(mark, at):
+            raise ScanError(f"{file} is a {archive} archive; extract it first{advice}.")
     if actual is None:
         kinds = ", ".join(_NAMES.values())
         problem = (

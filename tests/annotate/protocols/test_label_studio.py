@@ -286,7 +286,7 @@ class FakeLabelStudio(BaseHTTPRequestHandler):
 def label_studio() -> Iterator[tuple[str, type[FakeLabelStudio]]]:
     handler = type("Handler", (FakeLabelStudio,), {"asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", handler
     server.shutdown()
     server.server_close()
