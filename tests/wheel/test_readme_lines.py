@@ -37,7 +37,7 @@ SHORTER: dict[str, list[str]] = {
     ],
     "ultrasam finetune promptable --data my/": ["trainer.max_steps=2", "trainer.batch=2"],
     "ultrasam finetune classify --data classes/ --init nano --init random:nano --out classifier": [
-        "trainer.max_steps=2",
+        "size=64", "trainer.max_steps=2",
     ],
     "ultrasam finetune instances --data store --out segmenter": [
         "size=64", "trainer.max_steps=2", "trainer.batch=2",

@@ -13,7 +13,7 @@ from ultrasam.extras import needs
 from ultrasam.reporting.tables import with_interval
 
 with needs("Fine-tuning", extra="downstream"):
-    from sklearn import metrics
+    from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
 NAMES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "AUROC", "calibration error")
@@ -36,30 +36,39 @@ def figures(truth: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
 
     Precision, recall and F1 are macro averages; AUROC is one-vs-rest, averaged over classes; the expected
     calibration error is that of the predicted class in ten bins.
+
+    In NumPy, as scikit-learn's functions would take ten times as long as fine-tuning a linear layer, for the
+    500 resamples of the intervals.
     """
-    predicted = probabilities.argmax(axis=1)
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     count = probabilities.shape[1]
-    labels = list(range(count))
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        truth, predicted, labels=labels, average="macro", zero_division=0.0
+    confusion = np.bincount(truth * count + predicted, minlength=count**2).reshape(count, count)
+    hits, of_predicted = confusion.diagonal(), confusion.sum(axis=0)
+    of_truth = confusion.sum(axis=1)
+    recall = _ratio(hits, of_truth)
+    # The area under the ROC curve is Mann and Whitney's: the part of the pairs that are in order.
+    is_truth = truth[:, None] == np.arange(count)
+    ranks = (rankdata(probabilities, axis=0) * is_truth).sum(axis=0)
+    pairs = of_truth * (len(truth) - of_truth)
+    areas = (ranks - of_truth * (of_truth + 1) / 2)[pairs > 0] / pairs[pairs > 0]
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    surplus = np.bincount(bins, confidence - (predicted == truth))
+    return np.array(
+        [
+            hits.sum() / len(truth),
+            recall[of_truth > 0].mean(),
+            _ratio(hits, of_predicted).mean(),
+            recall.mean(),
+            _ratio(2 * hits, of_truth + of_predicted).mean(),
+            areas.mean() if len(areas) else np.nan,
+            np.abs(surplus).sum() / len(truth),
+        ]
     )
-    present = np.unique(truth)
-    auroc = [
-        metrics.roc_auc_score(truth == label, probabilities[:, label])
-        for label in present
-        if 0 < (truth == label).sum() < len(truth)
-    ]
-    confidence = probabilities.max(axis=1)
-    bin_index = np.minimum((confidence * 10).astype(int), 9)
-    correct = predicted == truth
-    error = sum(
-        abs(correct[bin_index == b].mean() - confidence[bin_index == b].mean())
-        * (bin_index == b).mean()
-        for b in np.unique(bin_index)
-    )
-    balanced = np.mean([correct[truth == label].mean() for label in present])
-    area = float(np.mean(auroc)) if auroc else np.nan
-    return np.array([correct.mean(), balanced, precision, recall, f1, area, error])
+
+
+def _ratio(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> Floats:
+    """a / b, and 0 where b is."""
+    return np.where(b > 0, a / np.maximum(b, 1), 0.0)
 
 
 def score(
