@@ -16,9 +16,10 @@ from ultrasam.runtimes.graphs import DecoderGraph, EncoderGraph
 from ultrasam.runtimes.torch_backend import TorchBackend
 
 CONFIGURATIONS = {"tiny": TINY, "nano": CONFIGS["nano"], "vit-b": CONFIGS["vit-b"]}
-NAMES = ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nano", "vit-b"))]
+NAMES = ("tiny", "nano", "vit-b")
 
 
+@pytest.mark.slow  # quick tests compare what `export` writes
 @pytest.mark.parametrize("name", NAMES)
 def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
     model = randomized(CONFIGURATIONS[name])
@@ -33,6 +34,7 @@ def test_the_encoder_exports_with_any_number_of_images(name: str) -> None:
             assert (ours - theirs).abs().max() <= 1e-5
 
 
+@pytest.mark.slow  # quick tests compare what `export` writes
 @pytest.mark.parametrize("name", NAMES)
 def test_the_decoder_exports_with_any_number_of_prompts_and_points(name: str) -> None:
     model = randomized(CONFIGURATIONS[name])
