@@ -1,7 +1,7 @@
 # Each target sets itself up in .venv from nothing but Python (3.11 or later) and pip.
 #   make demo    segment the sample picture and say where the overlay is
 #   make test    what every change must keep (about ten minutes on two cores)
-#   make test-slow  the same on full-size models, many processes and many images (three quarters of an hour)
+#   make test-slow  the same on full-size models, many processes and many images (about an hour)
 #   make test-tools  with napari and Label Studio's SDK, which are set up in .venv-tools; needs xvfb-run
 #   make lint    formatting, linter, types
 #   make leaderboard DATA=DIR   remake docs/leaderboard.md

@@ -146,7 +146,9 @@ def exported_nano(
 
     base = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
-        base = base.parent  # of all processes that run these tests: it takes half a minute
+        base = (
+            base.parent
+        )  # the processes that share the tests share the export, which takes half a minute
     folder = base / "exported-nano"
     with FileLock(base / "exported-nano.lock"):
         if not folder.exists():

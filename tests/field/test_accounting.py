@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.field import damage
 from tests.field.damage import Damage, Files
 from ultrasam.datasets.annotated_image import images_of
@@ -28,7 +29,6 @@ from ultrasam.datasets.description import DatasetSpec
 from ultrasam.datasets.file_tree import Skip, count_skips, describe_skips
 from ultrasam.errors import DataError
 
-EXAMPLES = 50
 LAYOUTS: dict[str, tuple[Callable[[], Files], Callable[[str], DatasetSpec]]] = {
     "coco": (damage.coco, coco_file),
     "via": (damage.via, via_files),
@@ -74,7 +74,7 @@ def test_an_undamaged_data_set_is_read(layout: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_the_numbers_add_up(layout: str, data: st.DataObject) -> None:
     make, spec = LAYOUTS[layout]
@@ -100,7 +100,7 @@ def test_the_numbers_add_up(layout: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("layout", ["coco", "via", "labelme", "cvat", "labelstudio"])
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
 @given(change=damage.annotation_damages())
 def test_an_annotated_image_is_never_one_without_objects(layout: str, change: Damage) -> None:
     make, spec = LAYOUTS[layout]

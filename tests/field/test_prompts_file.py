@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import given as given_by
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.examples import examples
 from ultrasam.errors import PromptError, UltraSamError
 from ultrasam.inference.batch import predict_files
 from ultrasam.inference.inputs import find_inputs
@@ -180,8 +180,6 @@ class Boxes:
         return Prediction(masks, ones, ones, np.zeros((len(prompts), 1, 4, 4), np.float32))
 
 
-EXAMPLES = int(os.environ.get("ULTRASAM_FUZZ", "30"))
-
 # Damages of a prompts file: of its content, then of its text.
 Change = Callable[[dict[str, Any]], None]
 NUMBERS = st.one_of(
@@ -222,7 +220,7 @@ def changes(draw: st.DrawFn) -> Change:
     return change
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given_by(
     damages=st.lists(changes(), max_size=3),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252"]),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import JPEGLSLossless, RLELossless
 
+from tests.examples import examples
 from tests.images.files import (
     LOSSLESS_SYNTAXES,
     dicom_bytes,
@@ -277,7 +278,7 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return sample_files(tmp_path_factory.mktemp("good"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(data=st.data())
 def test_damaged_files_give_a_clear_error_or_pixels_but_nothing_else(
     good_files: dict[str, Path], data: st.DataObject

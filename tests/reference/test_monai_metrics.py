@@ -19,6 +19,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
+from tests.examples import examples
 from tests.shapes import Mask, blob
 from ultrasam.evaluation.metrics.average_precision import ImageDetections, average_precision
 from ultrasam.evaluation.metrics.calibration import calibration
@@ -34,7 +35,7 @@ def one_hot(mask: Mask) -> torch.Tensor:
     return torch.from_numpy(mask)[None, None].float()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(seed=st.integers(0, 2**32), spacing=st.sampled_from(SPACINGS))
 def test_metrics_equal_monais(seed: int, spacing: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
@@ -67,7 +68,7 @@ def test_metrics_equal_monais(seed: int, spacing: tuple[float, float]) -> None:
         assert getattr(found, name) == pytest.approx(float(value), rel=1e-5, abs=1e-5), name
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(seed=st.integers(0, 2**32), width=st.integers(1, 6))
 def test_boundary_iou_is_its_definition(seed: int, width: int) -> None:
     """Pixels of each mask within ``width`` of its outside, by SciPy's erosion (Cheng et al. 2021)."""

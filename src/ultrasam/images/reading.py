@@ -121,10 +121,10 @@ def _kind_of(start: bytes, file: Path) -> str:
         if named == "nifti":
             raise ScanError(f"{file} is compressed by gzip; rename it to {file.name}.gz.")
         raise ScanError(f"{file} is compressed by gzip; extract it first.")
-    for archive, (at, mark, advice) in _ARCHIVES.items():
-        if actual is None and start.startswith(mark, at):
-            raise ScanError(f"{file} is a {archive} archive; extract it first{advice}.")
     if actual is None:
+        for archive, (at, mark, advice) in _ARCHIVES.items():
+            if start.startswith(mark, at):
+                raise ScanError(f"{file} is a {archive} archive; extract it first{advice}.")
         kinds = ", ".join(_NAMES.values())
         problem = (
             f"is not a valid {_NAMES[named]} file" if named else "is not in a supported format"

@@ -84,9 +84,9 @@ class MaskDecoder(nn.Module):
         tokens, unused = self.all_tokens(prompts)
         height, width = image_embedding.shape[2:]
         image = image_embedding + prompts.dense  # [N or 1, C, H, W]
-        image = (
-            image.expand(tokens.shape[0], -1, -1, -1).flatten(2).transpose(1, 2)
-        )  # [N, H * W, C]
+        # Its shape, as len() would fix the number of prompts in an exported graph.
+        image = image.expand(tokens.shape[0], -1, -1, -1)
+        image = image.flatten(2).transpose(1, 2)  # [N, H * W, C]
         tokens, image = self.transformer(tokens, image, image_pe, unused)
         image = image.transpose(1, 2).unflatten(2, (height, width))
         return self.predict(tokens, image, high_res, prompts.maps)

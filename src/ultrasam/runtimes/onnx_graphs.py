@@ -200,7 +200,7 @@ def _convert(
             torch.no_grad(),
         ):
             warnings.simplefilter("ignore")
-            # Given a module, the exporter would fix a dimension that its own tracing does not follow.
+            # Where its own tracing of a module fails, the exporter tries others, which may fix a dimension.
             traced = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
                 traced, dynamo=True, opset_version=OPSET, input_names=list(given),

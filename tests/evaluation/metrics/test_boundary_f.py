@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.morphology import dilation, disk
 
+from tests.examples import examples
 from tests.shapes import Mask, blob, ellipse_mask
 from ultrasam.evaluation.metrics.masks import METRICS, boundary_f, compute_metrics
 from ultrasam.evaluation.report.tables import TITLES
@@ -19,7 +20,7 @@ def border(mask: Mask) -> Mask:
     return np.asarray(mask & ~ndimage.binary_erosion(mask, border_value=0))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_it_counts_border_pixels_within_two_pixels_of_the_other_border(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 from sklearn import metrics
 
+from tests.examples import examples
 from ultrasam.evaluation.metrics.detection import abstention_curve, roc_curve
 
 SEEDS = st.integers(0, 2**32)
@@ -27,7 +28,7 @@ def scores_of(seed: int) -> tuple[Floats, Floats, Floats]:
     return filled, rng.beta(2, 2, absent).round(digits), rng.random(present)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(SEEDS)
 def test_the_curve_is_scikit_learns_and_the_area_is_mann_and_whitneys(seed: int) -> None:
     present, absent, _ = scores_of(seed)

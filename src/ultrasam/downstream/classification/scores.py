@@ -37,8 +37,8 @@ def figures(truth: npt.NDArray[np.int64], probabilities: Floats) -> Floats:
     Precision, recall and F1 are macro averages; AUROC is one-vs-rest, averaged over classes; the expected
     calibration error is that of the predicted class in ten bins.
 
-    In NumPy, as scikit-learn's functions would take ten times as long as fine-tuning a linear layer, for the
-    500 resamples of the intervals.
+    In NumPy: scikit-learn's functions take 16 to 37 times as long for 20 to 2,000 images, which was 8 s and
+    more for the 500 resamples of an interval.
     """
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     count = probabilities.shape[1]
